@@ -1,0 +1,170 @@
+//! Sizes and durations as people write them. On the wire they are plain integers; on the command line `64MB` and `5s` work too.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A number of bytes. Parses `4096`, `64K`, `64KB`, `64KiB`, `1.5G`: every unit is a power of 1024, as memory and disk limits are
+/// commonly meant (`docker run --memory`, systemd).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+/// A duration in whole milliseconds. Parses `250ms`, `5s`, `1.5m`, `2h`; a bare number is seconds, as `timeout(1)` reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+/// A size or duration that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUnit {
+    /// Nothing, or no number at the start.
+    #[error("`{0}` is not a number with a unit; write {1}")]
+    NotANumber(String, &'static str),
+    /// A number below zero.
+    #[error("`{0}` is negative; write {1}")]
+    Negative(String, &'static str),
+    /// A unit that is not one of those listed.
+    #[error("`{unit}` in `{text}` is not a unit; write {example}")]
+    UnknownUnit {
+        /// The whole text.
+        text: String,
+        /// The part that was not understood.
+        unit: String,
+        /// What would have been.
+        example: &'static str,
+    },
+    /// More than 64 bits hold.
+    #[error("`{0}` is too large")]
+    TooLarge(String),
+}
+
+const BYTES_EXAMPLE: &str = "a size such as 65536, 64K, 128M or 1.5G";
+const MILLIS_EXAMPLE: &str = "a time such as 250ms, 5s, 1.5m or 2h";
+
+fn parse_with_units(text: &str, default_scale: u64, units: &[(&str, u64)], example: &'static str) -> Result<u64, InvalidUnit> {
+    let trimmed = text.trim();
+    if trimmed.starts_with('-') {
+        return Err(InvalidUnit::Negative(text.to_owned(), example));
+    }
+    let unit_start = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(unit_start);
+    let unit = unit.trim();
+    let scale = if unit.is_empty() {
+        default_scale
+    } else {
+        let lower = unit.to_ascii_lowercase();
+        units.iter().find(|(name, _)| *name == lower).map(|(_, scale)| *scale).ok_or_else(|| InvalidUnit::UnknownUnit {
+            text: text.to_owned(),
+            unit: unit.to_owned(),
+            example,
+        })?
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(scale).ok_or_else(|| InvalidUnit::TooLarge(text.to_owned()));
+    }
+    if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() {
+        return Err(InvalidUnit::TooLarge(text.to_owned()));
+    }
+    let fraction: f64 = number.parse().map_err(|_| InvalidUnit::NotANumber(text.to_owned(), example))?;
+    let scaled = fraction * scale as f64;
+    if scaled >= u64::MAX as f64 {
+        return Err(InvalidUnit::TooLarge(text.to_owned()));
+    }
+    Ok(scaled as u64)
+}
+
+impl FromStr for Bytes {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        const K: u64 = 1024;
+        let units = [
+            ("b", 1),
+            ("k", K),
+            ("kb", K),
+            ("kib", K),
+            ("m", K * K),
+            ("mb", K * K),
+            ("mib", K * K),
+            ("g", K * K * K),
+            ("gb", K * K * K),
+            ("gib", K * K * K),
+        ];
+        parse_with_units(text, 1, &units, BYTES_EXAMPLE).map(Bytes)
+    }
+}
+
+impl FromStr for Millis {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
+        parse_with_units(text, 1000, &units, MILLIS_EXAMPLE).map(Millis)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (scale, name) in [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")] {
+            if self.0 >= scale {
+                let value = self.0 as f64 / scale as f64;
+                let digits = usize::from(value.fract() != 0.0);
+                return write!(f, "{value:.digits$} {name}");
+            }
+        }
+        write!(f, "{} B", self.0)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1000 { write!(f, "{} ms", self.0) } else { write!(f, "{} s", self.0 as f64 / 1000.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [("0", 0), ("4096", 4096), ("64K", 65_536), ("64 kb", 65_536), ("128M", 134_217_728), ("1.5GiB", 1_610_612_736)] {
+            assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, ms) in [("5", 5000), ("250ms", 250), ("5s", 5000), ("1.5m", 90_000), ("2h", 7_200_000)] {
+            assert_eq!(text.parse::<Millis>().unwrap(), Millis(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!("12 parsecs".parse::<Millis>().unwrap_err().to_string(), "`parsecs` in `12 parsecs` is not a unit; write a time such as 250ms, 5s, 1.5m or 2h");
+        assert!(matches!("-5M".parse::<Bytes>(), Err(InvalidUnit::Negative(..))));
+        assert!(matches!("".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
+        assert!(matches!("M".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
+        assert!(matches!("1.2.3M".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
+        assert!(matches!("99999999999999999999".parse::<Bytes>(), Err(InvalidUnit::TooLarge(..))));
+        assert!(matches!("99999999999999999G".parse::<Bytes>(), Err(InvalidUnit::TooLarge(..))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in ".{0,40}") {
+            let _ = text.parse::<Bytes>();
+            let _ = text.parse::<Millis>();
+        }
+
+        #[test]
+        fn plain_numbers_are_themselves(n in 0_u64..u64::MAX / 1000) {
+            prop_assert_eq!(n.to_string().parse::<Bytes>().unwrap(), Bytes(n));
+            prop_assert_eq!(format!("{n}ms").parse::<Millis>().unwrap(), Millis(n));
+        }
+    }
+}
