@@ -1,0 +1,106 @@
+//! Debian packages for the guest, fetched through apt with a configuration of our own: the system's sources stay as they are, and nothing
+//! is installed. The mirror is the one that the system itself uses, unless another is given.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::command_output;
+
+/// What signs the packages; from the package debian-archive-keyring.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One suite of the archive, with its index downloaded.
+pub struct Suite {
+    apt: tempfile::TempDir,
+}
+
+impl Suite {
+    /// Downloads the index of `name` from `mirror`.
+    pub fn open(mirror: &str, name: &str) -> Result<Self> {
+        if !Path::new(KEYRING).exists() {
+            bail!("{KEYRING} is missing, so that packages cannot be verified\n  hint: install the package debian-archive-keyring");
+        }
+        let suite = Self { apt: tempfile::tempdir().context("cannot make a directory for apt")? };
+        fs::create_dir_all(suite.path("lists/partial"))?;
+        fs::create_dir_all(suite.path("cache/archives/partial"))?;
+        // Without installed packages: versions and dependencies are the suite's alone.
+        fs::write(suite.path("status"), "")?;
+        fs::write(suite.path("sources.list"), format!("deb [signed-by={KEYRING}] {mirror} {name} main\n"))?;
+        eprintln!("vm-test: reading the index of {name}");
+        command_output(suite.command("apt-get").args(["--quiet=2", "-o", "APT::Update::Error-Mode=any", "update"]))?;
+        Ok(suite)
+    }
+
+    /// Downloads `package` and unpacks it into `directory`. Its scripts do not run.
+    pub fn unpack(&self, package: &str, directory: &Path) -> Result<()> {
+        eprintln!("vm-test: fetching {package}");
+        let downloads = tempfile::tempdir_in(self.apt.path())?;
+        command_output(self.command("apt-get").args(["--quiet=2", "download", package]).current_dir(downloads.path()))?;
+        let archive = fs::read_dir(downloads.path())?.next().with_context(|| format!("apt-get downloaded nothing for {package}"))??;
+        command_output(Command::new("dpkg-deb").arg("--extract").arg(archive.path()).arg(directory))?;
+        Ok(())
+    }
+
+    /// The first package that `package` depends on: for a metapackage, the one that it stands for.
+    pub fn first_dependency(&self, package: &str) -> Result<String> {
+        let record = command_output(self.command("apt-cache").args(["show", package]))?;
+        record
+            .lines()
+            .find_map(|line| line.strip_prefix("Depends: ")?.split([',', ' ']).next())
+            .map(str::to_owned)
+            .with_context(|| format!("{package} depends on nothing"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.apt.path().join(name)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (option, value) in [
+            ("Dir::Etc::sourcelist", self.path("sources.list")),
+            ("Dir::Etc::sourceparts", "/dev/null".into()),
+            ("Dir::Etc::preferences", "/dev/null".into()),
+            ("Dir::Etc::preferencesparts", "/dev/null".into()),
+            ("Dir::State::lists", self.path("lists")),
+            ("Dir::State::status", self.path("status")),
+            ("Dir::Cache", self.path("cache")),
+            ("Acquire::Languages", "none".into()),
+            ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false".into()),
+            // apt's own user cannot write here; every package is verified by its signed checksum all the same.
+            ("APT::Sandbox::User", "root".into()),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", value.display()));
+        }
+        command
+    }
+}
+
+/// The mirror of Debian that the system's own sources name.
+pub fn system_mirror() -> Result<String> {
+    let targets = command_output(Command::new("apt-get").args(["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]))?;
+    let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian ")).map(str::to_owned);
+    mirror.context("the sources of apt name no mirror of Debian\n  hint: name one with --mirror URI, or run apt-get update")
+}
+
+/// Installs the host programs that are missing, each given with its package: only as root, else says what to install.
+pub fn install_missing(programs: &[(&str, &'static str)]) -> Result<()> {
+    let packages: Vec<&str> = programs.iter().filter(|(program, _)| !is_on_path(program)).map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("not installed: {0}\n  hint: apt-get install --no-install-recommends {0}", packages.join(" "));
+    }
+    eprintln!("vm-test: installing {}", packages.join(" "));
+    let mut install = Command::new("apt-get");
+    install.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+    command_output(&mut install).map(drop)
+}
+
+fn is_on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
