@@ -1,0 +1,2 @@
+'use strict';
+setTimeout(() => { Promise.reject(new Error('a rejection that nobody handles')); }, 5);

@@ -1,0 +1,2 @@
+'use strict';
+setTimeout(() => { throw new Error('thrown from a timer'); }, 5);

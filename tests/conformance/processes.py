@@ -1,0 +1,59 @@
+"""Runs one process to its end within a time limit, and leaves none of its descendants in its process group behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# A test that floods its output must not fill the disk of the one who tests.
+KEPT_OUTPUT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: `code` is negative for a signal, None where the time was up."""
+
+    code: int | None
+    seconds: float
+    stdout: str
+    stderr: str
+
+    def tail(self) -> str:
+        """The last lines of both streams: what a person needs to see why it failed."""
+        return (self.stdout[-1500:] + "\n" + self.stderr[-2500:]).strip()
+
+
+def run_to_end(command: list[str], *, cwd: Path, env: dict[str, str] | None, seconds: float) -> Ended:
+    # Files and not pipes: a detached grandchild that keeps a pipe open would otherwise hold up the reader.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+        )
+        in_time = _ends_within(process.pid, seconds)
+        took = time.monotonic() - started
+        # Not reaped yet, so the number still is this group's and no one else's.
+        os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+        return Ended(code if in_time else None, took, _text(out), _text(err))
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def _text(file) -> str:
+    file.seek(0)
+    return file.read(KEPT_OUTPUT_BYTES).decode("utf-8", "replace")
