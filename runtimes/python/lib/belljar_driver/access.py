@@ -1,0 +1,138 @@
+"""What the public modules `belljar` and `yepcode` give to the program. A process that the program started with a fresh interpreter
+(`multiprocessing` with spawn) can import them too, and finds them empty."""
+
+from belljar_driver import originals as __builtins__
+
+from types import MappingProxyType
+
+
+class Run:
+    """The run that this program is: `id`, `deadline` (a datetime in UTC, or None) and `timeout_ms`."""
+
+    def __init__(self, id=None, deadline=None, timeout_ms=None):
+        self.id = id
+        self.timeout_ms = timeout_ms
+        self._deadline = deadline
+
+    @property
+    def deadline(self):
+        if self._deadline is None:
+            return None
+        from datetime import datetime
+
+        return datetime.fromisoformat(self._deadline.replace("Z", "+00:00"))
+
+    def __repr__(self):
+        return f"Run(id={self.id!r}, deadline={self._deadline!r}, timeout_ms={self.timeout_ms!r})"
+
+
+class NotGranted:
+    """Stands for a facility that the run's policy does not grant: any use of it says so, and how to grant it."""
+
+    def __init__(self, name, grant):
+        self.__dict__["_said"] = f"{name} is not granted; grant it with {grant}"
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise PermissionError(self._said)
+
+
+class Environment:
+    """`yepcode.env.NAME`: the variables as attributes and as items."""
+
+    def __getattr__(self, name):
+        from os import environ
+
+        try:
+            return environ[name]
+        except KeyError:
+            raise AttributeError(f"no environment variable {name}") from None
+
+    def __getitem__(self, name):
+        from os import environ
+
+        return environ[name]
+
+    def __contains__(self, name):
+        from os import environ
+
+        return name in environ
+
+    def get(self, name, default=None):
+        from os import environ
+
+        return environ.get(name, default)
+
+
+class Record:
+    """Names with values."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+
+
+parameters = {}
+env = MappingProxyType({})
+secrets = MappingProxyType({})
+run = Run()
+storage = NotGranted("storage", 'storage: {"read": ["PREFIX"], "write": ["PREFIX"]}')
+_display = None
+
+
+def display(value, type=None):
+    """Shows a value to whoever asked for the run: an image, a table, a document. Returns nothing.
+
+    `type` is the MIME type of a str or bytes that does not tell by itself what it is.
+    """
+    if _display is None:
+        raise RuntimeError("display() works in the process of the run, not in one that it started")
+    _display.display(value, type)
+
+
+def show_figures():
+    """`plt.show()`. In a forked process of the program there is nobody to show them to."""
+    if _display is not None:
+        _display.put_open_figures()
+
+
+def activate(activation, displays):
+    """Fills in what this run has."""
+    global parameters, env, run, _display
+    given = activation["run"]
+    parameters = activation["parameters"] if activation["parameters"] is not None else {}
+    env = MappingProxyType(dict(activation["env"] or {}))
+    run = Run(given["id"], given["deadline"], given["timeout_ms"])
+    _display = displays
+
+
+def belljar():
+    """The global of that name, the same as the module: a program need not import it."""
+    return Record(display=display, env=env, parameters=parameters, run=run, secrets=secrets, storage=storage)
+
+
+def yepcode():
+    """The same under the names of YepCode, for code written for it."""
+    return Record(
+        context=Record(parameters=parameters, request=Record(headers={}, body=None, query={})),
+        env=Environment(),
+        execution=Record(id=run.id, comment=None, process=None, schedule=None),
+        storage=storage,
+        datastore=NotGranted("datastore", 'storage: {"read": ["PREFIX"], "write": ["PREFIX"]}'),
+        processes=NotGranted("starting other programs", "a server: `belljar serve`"),
+    )
+
+
+def logger():
+    """A logger whose records are log entries of their own level."""
+    import logging
+    import sys
+
+    made = logging.getLogger("yepcode")
+    if not made.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        made.addHandler(handler)
+        made.setLevel(logging.DEBUG)
+        made.propagate = False
+    return made

@@ -1,0 +1,208 @@
+"""What the program tried that its policy does not grant: told to the supervisor, and in the message of an error that leaves it.
+
+The kernel refuses; this only watches, through Python's audit events, and never changes what a call does. It is bounded, and each
+attempt is told once.
+"""
+
+from belljar_driver import originals as __builtins__
+
+import sys
+from posix import O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, fspath, getcwd, getpid
+
+from belljar_driver.grants import Grants
+from belljar_driver.native import DENIED
+
+MAX_DENIALS = 100
+MAX_TARGET_CHARACTERS = 200
+#: Innermost first, how many attempts are remembered to explain an error with.
+_REMEMBERED = 20
+
+_WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC
+_INET_FAMILIES = (2, 10)
+_GENERIC_NETWORK = "*"
+
+# Events whose path is about to be changed, and which argument it is.
+_CHANGES = {
+    "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.truncate": 0, "os.chmod": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1,
+}  # fmt: skip
+
+
+class Denial:
+    """One attempt: what was tried, on what, and the grant that would allow it."""
+
+    def __init__(self, action, target, grant, hint):
+        self.action = action
+        self.target = target
+        self.grant = grant
+        self.hint = hint
+
+
+class Watch:
+    """The audit hook of one run."""
+
+    def __init__(self, policy, send_json):
+        self.grants = Grants(policy)
+        self.send_json = send_json
+        self.told = set()
+        self.recent = []
+        self.looked_up = None
+        self.has_written_files = False
+        self.process = getpid()
+        self.handlers = {
+            "open": self.open,
+            "socket.getaddrinfo": lambda arguments: self.look_up(arguments[0], arguments[1]),
+            "socket.gethostbyname": lambda arguments: self.look_up(arguments[0], None),
+            "socket.__new__": lambda arguments: self.socket(arguments[1]),
+            "socket.connect": lambda arguments: self.connect(arguments[1]),
+            "socket.bind": lambda arguments: self.bind(arguments[1]),
+            "subprocess.Popen": lambda arguments: self.run(arguments[0]),
+            "os.system": lambda arguments: self.run(arguments[0]),
+            "os.exec": lambda arguments: self.run(arguments[0]),
+            "os.posix_spawn": lambda arguments: self.run(arguments[0]),
+            "os.fork": lambda arguments: self.run("fork"),
+            "os.forkpty": lambda arguments: self.run("fork"),
+            "pty.spawn": lambda arguments: self.run(arguments[0][0]),
+        }
+        for event, index in _CHANGES.items():
+            self.handlers[event] = lambda arguments, index=index: self.change(arguments[index])
+
+    def start(self):
+        handlers = self.handlers
+
+        def hook(event, arguments):
+            handler = handlers.get(event)
+            if handler is not None:
+                try:
+                    handler(arguments)
+                except Exception:
+                    # An exception here would leave the call that is being watched.
+                    pass
+
+        sys.addaudithook(hook)
+
+    # Attempts
+
+    def open(self, arguments):
+        path, _, flags = arguments
+        if flags & _WRITING:
+            self.has_written_files = True
+            self.change(path)
+
+    def change(self, path):
+        path = absolute(path)
+        if path is not None and not self.grants.may_write(path):
+            self.tell(write_denial(path))
+
+    def look_up(self, host, port):
+        if isinstance(host, (bytes, bytearray)):
+            host = host.decode("ascii", "replace")
+        if not host or self.grants.may_connect(host, port):
+            return
+        self.looked_up = (host, port)
+        self.tell(network_denial("net.connect" if is_address(host) else "net.resolve", host, port))
+
+    def socket(self, family):
+        """Refused before it is known where it was to go; a name looked up just before tells it."""
+        if family in _INET_FAMILIES and not self.grants.has_network and self.looked_up is None:
+            self.tell(network_denial("net.connect", _GENERIC_NETWORK, None))
+
+    def connect(self, address):
+        if isinstance(address, tuple) and len(address) >= 2 and not self.grants.may_connect(address[0], address[1]):
+            if self.looked_up is None or self.looked_up[1] != address[1]:
+                self.tell(network_denial("net.connect", address[0], address[1]))
+
+    def bind(self, address):
+        if isinstance(address, tuple) and len(address) >= 2 and not self.grants.has_network:
+            target = f"{address[0] or '0.0.0.0'}:{address[1]}"
+            self.tell(Denial("net.listen", target, "loopback: true", f"listening on {target} is not granted; grant it with loopback: true"))
+
+    def run(self, what):
+        if not self.grants.may_exec:
+            if isinstance(what, (list, tuple)):
+                what = what[0]
+            self.tell(exec_denial(text_of(what)))
+
+    # Telling
+
+    def tell(self, denial):
+        self.recent.insert(0, denial)
+        del self.recent[_REMEMBERED:]
+        key = (denial.action, denial.target)
+        if key in self.told or len(self.told) >= MAX_DENIALS or getpid() != self.process:
+            return
+        self.told.add(key)
+        self.send_json(DENIED, {"action": denial.action, "target": denial.target, "grant": denial.grant})
+
+
+def network_denial(action, host, port):
+    port = port if isinstance(port, int) or isinstance(port, str) and port else None
+    target = host if port is None else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    target = target[:MAX_TARGET_CHARACTERS]
+    if is_loopback(host):
+        return Denial(action, target, "loopback: true", f"network access to {target} is not granted; grant it with loopback: true")
+    if host == _GENERIC_NETWORK:
+        hint = 'network access is not granted; grant it with net: ["HOST"], or the sandbox\'s own loopback with loopback: true'
+        return Denial(action, target, 'net: ["HOST"]', hint)
+    wanted = target if is_address(host) else host
+    return Denial(action, target, f'net: ["{wanted}"]', f'network access to {target} is not granted; grant it with net: ["{wanted}"]')
+
+
+def exec_denial(what):
+    return Denial("exec", what[:MAX_TARGET_CHARACTERS], "exec: true", "running programs is not granted; grant it with exec: true")
+
+
+def write_denial(path):
+    path = path[:MAX_TARGET_CHARACTERS]
+    return Denial("fs.write", path, f'fs.write: ["{path}"]', f'writing to {path} is not granted; grant it with fs.write: ["{path}"]')
+
+
+def read_denial(path):
+    path = path[:MAX_TARGET_CHARACTERS]
+    return Denial("fs.read", path, f'fs.read: ["{path}"]', f'reading {path} is not granted; grant it with fs.read: ["{path}"]')
+
+
+def is_loopback(host):
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def is_address(host):
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def text_of(value):
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else text_of(fspath(value))
+
+
+def absolute(path):
+    """The path from the root, without `.` and `..`; None for a descriptor. Links are the kernel's business."""
+    if path is None or isinstance(path, int):
+        return None
+    path = text_of(path)
+    parts = []
+    for part in (path if path.startswith("/") else f"{getcwd()}/{path}").split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+_watch = None
+
+
+def watch(policy, send_json):
+    """Watches from here on: an audit hook cannot be taken off again, and needs not be."""
+    global _watch
+    _watch = Watch(policy, send_json)
+    _watch.start()
+
+
+def current():
+    return _watch
+
+
+def has_written_files():
+    """Whether anything was opened for writing, which a run that only computes has not."""
+    return _watch is None or _watch.has_written_files

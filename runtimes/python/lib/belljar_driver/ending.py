@@ -1,0 +1,82 @@
+"""From the program's last statement to the end of the process: what CPython does on its way out, and no more.
+
+The interpreter itself is not finalised: the process is about to vanish with all it made. What finalisation does for a program,
+though, is done: threads joined, `atexit` run, `__main__` emptied so that objects get their `__del__`, open files written out.
+"""
+
+from belljar_driver import originals as __builtins__
+
+import sys
+
+from belljar_driver import denials, streams
+
+
+def settle(finish):
+    """Waits for what the program left running, unless it asked not to be waited for, and writes out what it left unwritten."""
+    if finish != "settled":
+        _join_threads()
+        _run_exit_handlers()
+        _empty_main()
+    if denials.has_written_files():
+        _flush_open_files()
+    streams.flush()
+
+
+def _join_threads():
+    threading = sys.modules.get("threading")
+    try:
+        if threading is not None:
+            threading._shutdown()
+    except BaseException:
+        # As CPython does it: an interrupt or a broken `threading` ends the waiting, told on stderr.
+        _print_exception()
+
+
+def _run_exit_handlers():
+    """Also joins processes of `multiprocessing` and stops executors: they register themselves here."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        _print_exception()
+
+
+def _empty_main():
+    """As `finalize_modules` does: names with one underscore first, then the others, builtins last."""
+    module = sys.modules.get("__main__")
+    namespace = getattr(module, "__dict__", None)
+    if not isinstance(namespace, dict):
+        return
+    try:
+        for private in (True, False):
+            for name in list(namespace):
+                if name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") is private:
+                    namespace[name] = None
+    except BaseException:
+        # A daemon thread may be writing there meanwhile.
+        pass
+
+
+def _flush_open_files():
+    """A file that was written and never closed, and that something still holds."""
+    import gc
+    from io import BufferedRandom, BufferedWriter, TextIOWrapper
+
+    kinds = (TextIOWrapper, BufferedWriter, BufferedRandom)
+    held = [value for value in gc.get_objects() if type(value) in kinds]
+    # Text first: it writes into the buffers.
+    held.sort(key=lambda file: type(file) is not TextIOWrapper)
+    for file in held:
+        try:
+            if not file.closed and (type(file) is not TextIOWrapper or file.buffer.writable()):
+                file.flush()
+        except BaseException:
+            pass
+
+
+def _print_exception():
+    try:
+        sys.excepthook(*sys.exc_info())
+    except BaseException:
+        pass

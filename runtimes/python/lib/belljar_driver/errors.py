@@ -1,0 +1,163 @@
+"""What is told of an exception that leaves the program: name, message, stack without the driver's frames, cause.
+
+Every step may run the program's own code (`__str__`, a metaclass) or happen when memory is gone, so each has a plainer one to fall
+back on, and the last of them allocates next to nothing.
+"""
+
+from belljar_driver import originals as __builtins__
+
+import sys
+
+from belljar_driver import FOLDER
+
+MAX_MESSAGE_CHARACTERS = 64 * 1024
+MAX_STACK_CHARACTERS = 256 * 1024
+MAX_CAUSES = 5
+#: Innermost frames kept of a stack that is deeper still.
+MAX_FRAMES = 1000
+
+_type_name = type.__dict__["__name__"].__get__
+
+
+def describe(error, source=None, path=None):
+    """The error as `{"name", "message", "stack", "cause"?}`. `source` and `path` are the program's, for the lines of its stack."""
+    if source is not None:
+        _remember_lines(source, path)
+    return _describe(error, MAX_CAUSES, set())
+
+
+def _describe(error, causes, seen):
+    seen.add(id(error))
+    report = {"name": name_of(error), "message": message_of(error), "stack": stack_of(error)}
+    cause = cause_of(error)
+    if cause is not None and causes > 0 and id(cause) not in seen:
+        report["cause"] = _describe(cause, causes - 1, seen)
+    return report
+
+
+def name_of(error):
+    return _type_name(type(error))
+
+
+def message_of(error):
+    try:
+        text = str(error)
+        text = text if type(text) is str else str.__str__(text)
+    except BaseException as failure:
+        text = f"<the message cannot be told: its __str__ raised {name_of(failure)}>"
+    return _bounded(text, MAX_MESSAGE_CHARACTERS)
+
+
+def cause_of(error):
+    """What the error came from, as Python's own tracebacks decide it."""
+    if error.__cause__ is not None:
+        return error.__cause__
+    return None if error.__suppress_context__ else error.__context__
+
+
+def stack_of(error):
+    """Python's own text of the error and its traceback, without what it came from: that is the cause's."""
+    if not isinstance(error, MemoryError):
+        try:
+            return _bounded(_formatted(error), MAX_STACK_CHARACTERS)
+        except BaseException:
+            pass
+    return _plain_stack(error)
+
+
+def _bounded(text, limit):
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more characters)"
+
+
+def _formatted(error):
+    traceback = load()
+    frames = _visible(error.__traceback__)
+    told = traceback.TracebackException(type(error), error, frames, limit=-MAX_FRAMES, compact=True)
+    _hide_driver(told, traceback)
+    lines = told.format(chain=False) if told.stack else told.format_exception_only()
+    return "".join(lines).rstrip("\n")
+
+
+def load():
+    """The `traceback` module, free of modules of the program's that bear the names of its parts."""
+    global _traceback
+    if _traceback is None:
+        _traceback = _import_untouched("traceback")
+    return _traceback
+
+
+_traceback = None
+
+
+def _import_untouched(name):
+    """Imports from the standard library alone, whatever the program has put on the path or in place of it."""
+    own_path, own_modules = sys.path[:], dict(sys.modules)
+    folders = tuple(folder + "/" for folder in _PATH)
+    for key, module in own_modules.items():
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and not file.startswith(folders) and "." not in key and key != "__main__":
+            sys.modules.pop(key, None)
+    sys.path[:] = _PATH
+    try:
+        return __import__(name)
+    finally:
+        sys.path[:] = own_path
+        sys.modules.update(own_modules)
+
+
+_PATH = [folder for folder in sys.path if folder and not folder.endswith("/site-packages")]
+
+
+def _visible(traceback):
+    """The traceback from its first frame that is not the driver's, nor of the loop that the driver started."""
+    while traceback is not None and _is_driver(traceback.tb_frame.f_code.co_filename):
+        traceback = traceback.tb_next
+    start = traceback
+    while start is not None and "/asyncio/" in start.tb_frame.f_code.co_filename:
+        start = start.tb_next
+        while start is not None and _is_driver(start.tb_frame.f_code.co_filename):
+            start = start.tb_next
+            traceback = start
+    return traceback
+
+
+def _is_driver(file_name):
+    return file_name.startswith(FOLDER)
+
+
+def _hide_driver(told, traceback):
+    """Takes the driver's frames out of the middle of a stack, and of those of a group's exceptions."""
+    if told.stack is not None and any(_is_driver(frame.filename) for frame in told.stack):
+        told.stack = traceback.StackSummary.from_list([frame for frame in told.stack if not _is_driver(frame.filename)])
+    for inner in getattr(told, "exceptions", None) or ():
+        _hide_driver(inner, traceback)
+
+
+def _plain_stack(error):
+    """File, line and function of each frame. Needs no module, no file and next to no memory."""
+    lines = []
+    traceback = _visible(error.__traceback__)
+    while traceback is not None and len(lines) < MAX_FRAMES:
+        code = traceback.tb_frame.f_code
+        if not _is_driver(code.co_filename):
+            lines.append(f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n')
+        traceback = traceback.tb_next
+    message = message_of(error)
+    head = "Traceback (most recent call last):\n" if lines else ""
+    return f"{head}{''.join(lines)}{name_of(error)}{': ' if message else ''}{message}"
+
+
+def _remember_lines(source, path):
+    """Makes the program's lines as it was run the ones that its stack shows, though it may have changed or removed the file."""
+    try:
+        load()
+        linecache = sys.modules.get("linecache") or _import_untouched("linecache")
+        tokenize = sys.modules.get("tokenize") or _import_untouched("tokenize")
+        from io import BytesIO, TextIOWrapper
+
+        encoding, _ = tokenize.detect_encoding(BytesIO(source).readline)
+        lines = TextIOWrapper(BytesIO(source), encoding, "replace").readlines()
+        linecache.cache[path] = (len(source), None, lines, path)
+    except BaseException:
+        # Not decodable, or the program broke what this needs: the stack then has no source lines.
+        pass

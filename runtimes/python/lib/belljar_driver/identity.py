@@ -1,0 +1,50 @@
+"""What must differ between two forks of one zygote: the state of every generator that user code can draw from.
+
+`ssl.RAND_bytes` and the like are OpenSSL's, reseeded by the native library. `os.urandom` and `secrets` are the kernel's. The seed
+of `hash()` is fixed when the interpreter starts: all forks of a zygote share it.
+"""
+
+from belljar_driver import originals as __builtins__
+
+import sys
+
+from belljar_driver import after_import
+
+
+def renew(random_bytes):
+    """Fresh seeds for everything that is already imported. Before any user code runs."""
+    modules = sys.modules
+    if "random" in modules:
+        modules["random"].seed(random_bytes(32))
+    if "numpy.random" in modules:
+        modules["numpy.random"].seed(list(random_bytes(64)))
+    if "tempfile" in modules:
+        # Both name generators are made again on first use; their own fork check compares PIDs, which are equal here.
+        modules["tempfile"]._name_sequence = None
+        modules["tempfile"].tempdir = None
+    if "uuid" in modules:
+        modules["uuid"]._node = None
+        modules["uuid"]._last_timestamp = None
+    process = modules.get("multiprocessing.process")
+    if process is not None:
+        process.current_process().authkey = random_bytes(32)
+    synchronize = modules.get("multiprocessing.synchronize")
+    if synchronize is not None and hasattr(synchronize.SemLock._rand, "_rng_pid"):
+        synchronize.SemLock._rand._rng_pid = None
+
+
+def repeat(seed):
+    """Makes the run's pseudo-randomness a function of its seed, whenever the generators are imported."""
+    import random
+
+    random.seed(seed)
+    after_import.call("numpy.random", lambda module: module.seed(_numpy_seed(seed)))
+
+
+def _numpy_seed(seed):
+    """numpy takes 32 bits; everything else is folded into them the way `random` does it, by hashing the text."""
+    if isinstance(seed, int):
+        return seed & 0xFFFFFFFF
+    from zlib import crc32
+
+    return crc32(str(seed).encode())

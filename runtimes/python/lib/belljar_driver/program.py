@@ -1,0 +1,103 @@
+"""Runs one program in `__main__` and finds its value. How an error is told is errors.py, how it all ends is ending.py.
+
+The value is, first that applies: what a top-level `return` gave; what `main` returned, called here unless the program called it
+itself; the value of the last expression; what `main` returned to the program's own call.
+"""
+
+from belljar_driver import originals as __builtins__
+
+import builtins as public_builtins
+
+from belljar_driver import source as source_code
+from belljar_driver.call import call_main
+
+_COROUTINE_CODE = 0x80  # inspect.CO_COROUTINE
+
+
+async def _sample():
+    pass
+
+
+_Coroutine = type(_unused := _sample())
+_unused.close()
+
+
+class Program:
+    """One program: its source, the module it runs in, and what became known of `main` meanwhile."""
+
+    def __init__(self, path, module, parameters):
+        self.path = path
+        self.namespace = module.__dict__
+        self.parameters = parameters
+        self.source = b""
+        self.main_began = False
+        self.main_returned = None
+        #: Whether the value is that of the last expression, which nobody chose to return.
+        self.is_last_expression = False
+
+    def run(self):
+        """The value of the program. Whatever it raises comes out as it is."""
+        with open(self.path, "rb") as file:
+            self.source = file.read()
+        code = source_code.compile_program(self.source, self.path)
+        if b"main" in self.source:
+            setattr(public_builtins, source_code.MAIN_BEGAN, self._main_begins)
+            setattr(public_builtins, source_code.MAIN_RETURNED, self._main_returns)
+        returned, waits = self._execute(code)
+        if waits:
+            return _wait_for(self._finish_waiting(returned))
+        value = self._value(returned)
+        return _wait_for(value) if type(value) is _Coroutine else value
+
+    def _execute(self, code):
+        """Runs the module's code. Gives what it returned, and whether that is a coroutine in which the module still has to run."""
+        namespace = self.namespace
+        if code.co_flags & _COROUTINE_CODE:
+            return eval(code, namespace), True
+        exec(code, namespace)
+        function = namespace.pop(source_code.PROGRAM, None)
+        if function is None:
+            return None, False
+        names = {"co_name": "<module>"}
+        if hasattr(code, "co_qualname"):
+            names["co_qualname"] = "<module>"
+        function.__code__ = function.__code__.replace(**names)
+        return function(), bool(function.__code__.co_flags & _COROUTINE_CODE)
+
+    async def _finish_waiting(self, module):
+        """Top-level `await`: an async `main` is awaited in the same loop, where what the program made lives."""
+        value = self._value(await module)
+        return await value if type(value) is _Coroutine else value
+
+    def _value(self, returned):
+        last = self.namespace.pop(source_code.VALUE, None)
+        if returned is not None:
+            return returned
+        main = self.namespace.get("main")
+        if callable(main) and not isinstance(main, type) and not self.main_began:
+            return call_main(main, self.parameters)
+        if last is not None:
+            self.is_last_expression = True
+            return last
+        return self.main_returned
+
+    def _main_begins(self):
+        self.main_began = True
+
+    def _main_returns(self, value):
+        self.main_began = True
+        if type(value) is not _Coroutine:
+            self.main_returned = value
+            return value
+        return self._main_awaited(value)
+
+    async def _main_awaited(self, coroutine):
+        value = await coroutine
+        self.main_returned = value
+        return value
+
+
+def _wait_for(coroutine):
+    import asyncio
+
+    return asyncio.run(coroutine)

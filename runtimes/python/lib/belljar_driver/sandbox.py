@@ -1,0 +1,166 @@
+"""The life of one sandbox, from the forked and jailed process to its last frame."""
+
+from belljar_driver import originals as __builtins__
+
+import sys
+from posix import _exit, getpid
+
+from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, identity, report, signals, streams
+from belljar_driver.program import Program
+from belljar_driver.text import decode_json, utf8
+
+
+def load_everything():
+    """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
+    from belljar_driver import hints, rich  # noqa: F401
+
+    errors.load()
+
+
+def live(native, home=HOME):
+    """Waits for the activation, runs the program, reports and leaves the process."""
+    identity.renew(native.random_bytes)
+    activation = decode_json(native.receive())
+    Sandbox(native, activation, home).live()
+
+
+class Sandbox:
+    """One activated sandbox. Only its own process speaks for it: a forked child of the program has its own PID and no voice."""
+
+    def __init__(self, native, activation, home):
+        self.activation = activation
+        self.home = home
+        self.limit = activation["limits"]["result_bytes"]
+        self.process = getpid()
+        self._send = native.send
+        self._exit = native.exit
+        self._annotate = native.annotate
+
+    def live(self):
+        program = self._prepare()
+        value, error, exit_code = b"null", None, None
+        try:
+            value = self._value_of(program)
+        except SystemExit as exit:
+            exit_code = exit_code_of(exit)
+        except BaseException as failure:
+            error = failure
+        if getpid() != self.process:
+            self._leave_child(error, exit_code)
+        told = None if error is None else self._describe(error, program)
+        error = None
+        ending.settle(self.activation["finish"])
+        self._finish(value, told, exit_code)
+
+    def _prepare(self):
+        activation = self.activation
+        streams.install(self._annotate)
+        entry, module = environment.enter(activation, self.home)
+        if activation["seed"] is not None:
+            identity.repeat(activation["seed"])
+        self._open_access(entry, module)
+        signals.emulate_default_actions(self._end_by_signal)
+        after_import.call("matplotlib.pyplot", _take_over_matplotlib)
+        denials.watch(activation["policy"], self.send_json)
+        return Program(entry, module, activation["parameters"])
+
+    def _open_access(self, entry, module):
+        from belljar_driver.rich import Display
+
+        access.activate(self.activation, Display(self.send, self.limit))
+        # Only for a program that says those names: the globals of any other stay as Python leaves them.
+        with open(entry, "rb") as file:
+            source = file.read()
+        if b"belljar" in source:
+            module.belljar = access.belljar()
+        if b"yepcode" in source:
+            module.yepcode = access.yepcode()
+
+    def _value_of(self, program):
+        """Runs the program and converts its value, as soon as it is settled."""
+        value = program.run()
+        if getpid() != self.process:
+            return b"null"
+        value = self._without_displayed(value, program)
+        access.show_figures()
+        return b"null" if value is None else convert.to_json(value, self.limit)
+
+    def _without_displayed(self, value, program):
+        """A value that is there to be looked at is displayed instead of returned."""
+        if value is None or type(value).__module__ == "builtins" and not isinstance(value, (list, tuple)):
+            return value
+        from belljar_driver import rich
+
+        if rich.figure_of(value) is not None and not isinstance(value, (list, tuple)):
+            access.display(value)
+            return None
+        if program.is_last_expression and rich.is_by_product(value):
+            return None
+        return value
+
+    def _describe(self, error, program):
+        told = errors.describe(error, program.source, program.path)
+        try:
+            from belljar_driver import hints
+
+            denial = hints.explain(error, denials.current())
+            if denial is not None:
+                hints.add_to(told, denial)
+        except Exception:
+            # The hint is a courtesy; the error is told with or without it.
+            pass
+        self._call_excepthook(error)
+        return told
+
+    def _call_excepthook(self, error):
+        """Only one that the program has set: Python's own would print what the outcome tells."""
+        if sys.excepthook is not sys.__excepthook__:
+            try:
+                sys.excepthook(type(error), error, error.__traceback__)
+            except BaseException:
+                pass
+
+    def _leave_child(self, error, exit_code):
+        """A process that the program forked and that came to the program's end: it ends as any Python would."""
+        if error is not None:
+            sys.__excepthook__(type(error), error, error.__traceback__)
+            exit_code = 1
+        ending.settle("idle")
+        _exit(exit_code or 0)
+
+    def _finish(self, value, error, exit_code):
+        report.finished(self._send, value, error, exit_code)
+        self._exit(exit_code if exit_code is not None else 0 if error is None else 1)
+
+    def _end_by_signal(self, exit_code):
+        self._finish(b"null", None, exit_code)
+
+    def send(self, kind, data):
+        """One frame, from the sandbox's own process only."""
+        if getpid() == self.process:
+            self._send(kind, data)
+
+    def send_json(self, kind, value):
+        encoder = convert._Encoder(1 << 20)
+        encoder.encode(value)
+        self.send(kind, utf8("".join(encoder.pieces)))
+
+
+def exit_code_of(exit):
+    """What `sys.exit` asked for; a message goes to stderr and means 1, as Python has it."""
+    code = exit.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return int(code) & 0xFF
+    try:
+        print(code, file=sys.stderr)
+    except BaseException:
+        pass
+    return 1
+
+
+def _take_over_matplotlib(pyplot):
+    from belljar_driver import matplotlib_backend
+
+    matplotlib_backend.take_over(pyplot)

@@ -1,0 +1,258 @@
+"""From the bytes of a program to code that tells its result. All rewriting is on the syntax tree, so lines and columns stay.
+
+- The last statement, when it is an expression, also stores its value (inside the last `if`, `with`, `try` or `match` too).
+- A top-level `return` makes the whole program the body of a function whose every binding is declared global.
+- A top-level `def main` notes that it was called, and a top-level call of `main` notes what it returned.
+"""
+
+from belljar_driver import originals as __builtins__
+
+import _ast as ast
+
+#: Global that holds the value of the last expression; exists only from its evaluation on.
+VALUE = "__belljar_value__"
+#: Global that holds the program as a function, when it has a top-level `return`.
+PROGRAM = "__belljar_program__"
+#: Builtin that `main` calls first.
+MAIN_BEGAN = "__belljar_main_began__"
+#: Builtin through which the value of a top-level call of `main` passes.
+MAIN_RETURNED = "__belljar_main_returned__"
+
+_FLAGS = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_ONLY_AST = 0x400  # ast.PyCF_ONLY_AST
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
+_TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
+
+
+def compile_program(source, path):
+    """The code of a program. Raises SyntaxError for whatever keeps it from being one, as the compiler itself words it."""
+    try:
+        tree = compile(source, path, "exec", _ONLY_AST | _FLAGS, True)
+        _rewrite(tree, b"main" in source)
+        return compile(tree, path, "exec", _FLAGS, True)
+    except (RecursionError, MemoryError):
+        return _compile_plainly(source, path)
+    except ValueError as error:
+        # "source code string cannot contain null bytes", which newer versions call a SyntaxError themselves.
+        raise SyntaxError(str(error), (path, 1, 1, None)) from None
+
+
+def _compile_plainly(source, path):
+    """The compiler's own stages stand deeper nesting than the tree's way through Python objects; such a program has no last value."""
+    try:
+        return compile(source, path, "exec", _FLAGS, True)
+    except (RecursionError, MemoryError):
+        raise SyntaxError("the program is nested too deeply to be compiled", (path, 1, 1, None)) from None
+
+
+def _rewrite(tree, mentions_main):
+    if mentions_main:
+        for statement in statements(tree.body):
+            if isinstance(statement, _FUNCTIONS) and statement.name == "main":
+                _note_beginning(statement)
+            elif not isinstance(statement, _SCOPES):
+                _note_calls(statement)
+    _store_last_value(tree.body)
+    if any(isinstance(statement, ast.Return) for statement in statements(tree.body)):
+        _make_function(tree)
+
+
+def statements(body):
+    """Every statement of the program's own scope, however deep in blocks; bodies of functions and classes are other scopes."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, _SCOPES):
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(statement, field, None) or ())
+        for branch in getattr(statement, "handlers", None) or getattr(statement, "cases", None) or ():
+            yield from statements(branch.body)
+
+
+def _children(node):
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            yield value
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, ast.AST):
+                    yield item
+
+
+def _at(node, like):
+    """Gives a new node, and those new in it, the place of the node that it stands for."""
+    for child in _children(node):
+        if not hasattr(child, "lineno"):
+            _at(child, like)
+    if "lineno" in node._attributes and not hasattr(node, "lineno"):
+        node.lineno, node.col_offset = like.lineno, like.col_offset
+        node.end_lineno, node.end_col_offset = like.end_lineno, like.end_col_offset
+    return node
+
+
+def _load(name):
+    return ast.Name(name, ast.Load())
+
+
+def _store(name, value, like):
+    return _at(ast.Assign([ast.Name(name, ast.Store())], value, None), like)
+
+
+# What main does
+
+
+def _note_beginning(function):
+    first = function.body[0]
+    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    call = _at(ast.Expr(ast.Call(_load(MAIN_BEGAN), [], [])), first)
+    function.body.insert(1 if documented else 0, call)
+
+
+def _note_calls(statement):
+    """Wraps every `main(...)` among the expressions of one statement. Statements inside it get their own turn."""
+    stack = [statement]
+    while stack:
+        node = stack.pop()
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST) and not isinstance(value, (ast.stmt, *_SCOPES)):
+                setattr(node, name, _noted(value))
+                stack.append(value)
+            elif isinstance(value, list):
+                for index, item in enumerate(value):
+                    if isinstance(item, ast.AST) and not isinstance(item, (ast.stmt, *_SCOPES, ast.ExceptHandler)):
+                        if type(item).__name__ == "match_case":
+                            continue
+                        value[index] = _noted(item)
+                        stack.append(item)
+
+
+def _noted(node):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "main":
+        return _at(ast.Call(_load(MAIN_RETURNED), [node], []), node)
+    return node
+
+
+# The last value
+
+
+def _store_last_value(body):
+    """Makes the last expression of a block an assignment, following the blocks in which it may be the last thing done."""
+    if not body:
+        return
+    last = body[-1]
+    if isinstance(last, ast.Expr):
+        body[-1] = _store(VALUE, last.value, last)
+    elif isinstance(last, ast.If):
+        _store_last_value(last.body)
+        _store_last_value(last.orelse)
+    elif isinstance(last, (ast.With, ast.AsyncWith)):
+        _store_last_value(last.body)
+    elif isinstance(last, _TRIES):
+        _store_last_value(last.orelse or last.body)
+        for handler in last.handlers:
+            _store_last_value(handler.body)
+    elif isinstance(last, ast.Match):
+        for case in last.cases:
+            _store_last_value(case.body)
+
+
+# A top-level return
+
+
+def _make_function(tree):
+    body, preamble = tree.body, []
+    while body and _must_stay_at_module_level(body[0]):
+        preamble.append(body.pop(0))
+    names, waits = set(), False
+    for statement in list(statements(body)):
+        waits |= _gather(statement, names)
+    _make_global(body)
+    names.add(VALUE)
+    kind = ast.AsyncFunctionDef if waits else ast.FunctionDef
+    arguments = ast.arguments([], [], None, [], [], None, [])
+    # type_params came with 3.12; older versions would refuse the field, newer ones want it.
+    extra = {"type_params": []} if "type_params" in kind._fields else {}
+    function = kind(PROGRAM, arguments, [ast.Global(sorted(names)), *body], [], None, None, **extra)
+    tree.body = [*preamble, _at(function, body[0])]
+
+
+def _must_stay_at_module_level(statement):
+    documentation = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return documentation or isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def _gather(statement, names):
+    """Adds to `names` what one statement binds in the program's scope; whether it awaits there. Statements inside it have their own turn."""
+    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+        names.add(statement.name)
+        inside = [*statement.decorator_list]
+    else:
+        inside = [statement]
+    waits = isinstance(statement, (ast.AsyncFor, ast.AsyncWith))
+    while inside:
+        node = inside.pop()
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.alias) and node.name != "*":
+            names.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+            names.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            names.add(node.rest)
+        elif isinstance(node, ast.Await) or isinstance(node, ast.comprehension) and node.is_async:
+            waits = True
+        if isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            waits |= _gather_comprehension(node, names)
+            continue
+        inside.extend(child for child in _children(node) if not isinstance(child, ast.stmt))
+    return waits
+
+
+def _gather_comprehension(node, names):
+    """A comprehension's own variables are its own, but `:=` in it binds outside."""
+    waits, inside = False, [node]
+    while inside:
+        child = inside.pop()
+        if isinstance(child, ast.NamedExpr):
+            names.add(child.target.id)
+        waits |= isinstance(child, ast.Await) or isinstance(child, ast.comprehension) and bool(child.is_async)
+        if not isinstance(child, ast.Lambda):
+            inside.extend(_children(child))
+    return waits and not isinstance(node, ast.GeneratorExp)
+
+
+def _make_global(body):
+    """Replaces, in place, the statements that a function cannot hold though a module can."""
+    for block in _blocks(body):
+        for index, statement in enumerate(block):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                if statement.value is None:
+                    block[index] = _at(ast.Pass(), statement)
+                else:
+                    block[index] = _at(ast.Assign([statement.target], statement.value, None), statement)
+            elif isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+                text = f"from {'.' * (statement.level or 0)}{statement.module or ''} import *"
+                call = ast.Call(_load("exec"), [ast.Constant(text), ast.Call(_load("globals"), [], [])], [])
+                block[index] = _at(ast.Expr(call), statement)
+            elif isinstance(statement, ast.Global):
+                block[index] = _at(ast.Pass(), statement)
+
+
+def _blocks(body):
+    yield body
+    for statement in statements(body):
+        if isinstance(statement, _SCOPES):
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            block = getattr(statement, field, None)
+            if isinstance(block, list):
+                yield block
+        for branch in getattr(statement, "handlers", None) or getattr(statement, "cases", None) or ():
+            yield branch.body

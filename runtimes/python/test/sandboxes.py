@@ -1,0 +1,89 @@
+"""Runs a program through the real driver in a process of its own, over the double of the native library, and reads back what was told."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PYTHON = os.environ.get("BELLJAR_TEST_PYTHON", sys.executable)
+
+POLICY = {"fs": {"read": [], "write": []}, "net": [], "loopback": False, "env": {}, "exec": False, "secrets": [], "storage": {"read": [], "write": []}}
+
+
+@dataclass
+class Outcome:
+    value: object
+    error: object
+    exit_code: object
+    stdout: str
+    stderr: str
+    status: int
+    results: list = field(default_factory=list)
+    denied: list = field(default_factory=list)
+    annotations: list = field(default_factory=list)
+    finished: int = 0
+
+
+def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=None, stdin=b"", timeout=60, arguments=(), **activation):
+    """Runs `code` (str or bytes) and returns what the supervisor would have been told."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = os.path.join(folder, "home")
+        os.mkdir(home)
+        for name, content in {"main.py": code, **(files or {})}.items():
+            path = os.path.join(home, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+        case = {
+            "home": home,
+            "start": start,
+            "record": os.path.join(folder, "record"),
+            "activation": {
+                "run": {"id": "run_1", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 30000},
+                "language": "python",
+                "entry": "main.py",
+                "arguments": list(arguments),
+                "parameters": {} if parameters is None else parameters,
+                "env": {},
+                "seed": None,
+                "finish": "idle",
+                "policy": {**POLICY, **(policy or {})},
+                "limits": {"result_bytes": 10485760, "output_bytes": 1048576, "memory_bytes": 268435456, **(limits or {})},
+                **activation,
+            },
+        }
+        case_path = os.path.join(folder, "case")
+        with open(case_path, "w") as file:
+            json.dump(case, file)
+        process = subprocess.run(
+            [PYTHON, "-I", "-S", "-X", "utf8", os.path.join(HERE, "sandbox_process.py"), case_path],
+            input=stdin, capture_output=True, timeout=timeout,
+        )  # fmt: skip
+        return _outcome(process, case["record"])
+
+
+def _outcome(process, record):
+    outcome = Outcome(None, None, None, process.stdout.decode(errors="replace"), process.stderr.decode(errors="replace"), process.returncode)
+    events = []
+    if os.path.exists(record):
+        with open(record) as file:
+            events = [json.loads(line) for line in file]
+    for event in events:
+        if event["call"] == "annotate":
+            outcome.annotations.append((event["stream"], event["level"], event["length"]))
+        elif event["call"] == "send":
+            data = json.loads(base64.b64decode(event["data"]))
+            if event["kind"] == 3:
+                outcome.results.append(data)
+            elif event["kind"] == 4:
+                outcome.denied.append(data)
+            else:
+                outcome.finished += 1
+                outcome.value, outcome.error, outcome.exit_code = data["value"], data["error"], data["exit_code"]
+    if not outcome.finished:
+        raise AssertionError(f"the driver did not report (status {process.returncode}): {outcome.stderr}")
+    return outcome
