@@ -112,7 +112,7 @@ port() {
 run_command() {
     leaf=$(prepare_cgroup)
     become=
-    if [ "$AS" = user ]; then become="setpriv --reuid=1000 --regid=1000 --init-groups"; fi
+    if [ "$AS" = user ]; then become="/usr/bin/setpriv --reuid=1000 --regid=1000 --init-groups"; fi
     # Through pipes: a virtio port opens once only, and a program may want to reopen its /dev/stdout.
     mkfifo /run/vm-test/stdout /run/vm-test/stderr
     cat /run/vm-test/stdout >"$(port stdout)" &

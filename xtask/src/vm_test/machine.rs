@@ -43,7 +43,8 @@ impl Acceleration {
     fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Emulation => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            // QEMU 7.2 spoils the flags after a cmpxchg16b, on which 6.12 panics while it boots; la57 only makes page walks longer.
+            Self::Emulation => ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57"],
         }
     }
 
@@ -166,7 +167,8 @@ impl Port {
         fcntl_setfd(&writer, FdFlags::empty())?;
         let number = writer.as_raw_fd();
         qemu.arg("-add-fd").arg(format!("fd={number},set={number}"));
-        qemu.arg("-chardev").arg(format!("file,id={name},path=/dev/fdset/{number}"));
+        // Appending, as QEMU would otherwise truncate what it opens, and a pipe cannot be.
+        qemu.arg("-chardev").arg(format!("file,id={name},path=/dev/fdset/{number},append=on"));
         qemu.arg("-device").arg(format!("virtserialport,chardev={name},name={name}"));
         Ok(Self { reader, writer })
     }
