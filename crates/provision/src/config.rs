@@ -1,0 +1,230 @@
+//! Where to look, where to cache and how to fetch. Every value can be set by hand; [`ProvisionConfig::from_env`] reads them from the environment.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::ProvisionError;
+use crate::npmrc::Registry;
+
+/// What a [`Provisioner`](crate::Provisioner) works with.
+#[derive(Clone, Debug)]
+pub struct ProvisionConfig {
+    /// What is fetched and what was learnt about interpreters is kept here. Created with mode 0700; must be this user's alone.
+    pub cache: PathBuf,
+    /// The folders of `PATH`, in order. Relative ones are passed over: what runs must not depend on the working folder.
+    pub search_path: Vec<PathBuf>,
+    /// Use this Node and no other.
+    pub node: Option<PathBuf>,
+    /// Use this Python and no other.
+    pub python: Option<PathBuf>,
+    /// A mirror of Node's distribution: below it lie `v24.21.0/SHASUMS256.txt` and `v24.21.0/node-v24.21.0-linux-x64.tar.gz`. Asked before npm.
+    pub node_mirror: Option<String>,
+    /// The npm registry.
+    pub registry: Registry,
+    /// Never fetch.
+    pub offline: bool,
+    /// The home folder, which is never shown to a sandbox as a whole.
+    pub home: Option<PathBuf>,
+    /// How Python version managers are set up.
+    pub python_versions: PythonVersions,
+    /// Which certificate authorities to trust.
+    pub trust: Trust,
+    /// Whether `HTTPS_PROXY`, `ALL_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+    pub proxy: ProxyUse,
+    /// Bounds on fetching.
+    pub bounds: FetchBounds,
+}
+
+/// How Python version managers are set up.
+#[derive(Clone, Debug, Default)]
+pub struct PythonVersions {
+    /// Folders that hold one installation of Python each, by version (`<pyenv>/versions` and its like). Looked at when PATH has no match.
+    pub installations: Vec<PathBuf>,
+    /// `PYENV_VERSION`: the version that pyenv's shims stand for.
+    pub pyenv_version: Option<String>,
+    /// Where pyenv looks for a `.python-version` file, upwards; the working folder.
+    pub directory: Option<PathBuf>,
+}
+
+/// Which certificate authorities to trust. The system's bundle (else Mozilla's, built in) where `file` and `directories` are empty.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// `SSL_CERT_FILE`: a PEM file, in place of the system's bundle.
+    pub file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: folders of PEM files, in place of the system's bundle.
+    pub directories: Vec<PathBuf>,
+    /// `NODE_EXTRA_CA_CERTS`: a PEM file, on top.
+    pub extra: Option<PathBuf>,
+}
+
+/// Whether the proxy variables of the environment count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyUse {
+    /// As curl and npm do.
+    #[default]
+    FromEnvironment,
+    /// Connect directly.
+    Never,
+}
+
+/// Bounds on fetching, so that neither a hostile nor a hanging server can do harm.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchBounds {
+    /// The largest archive. Node's have 50 to 65 MB.
+    pub archive_bytes: u64,
+    /// The most that an archive may unpack to, counting what is not kept. Node's have 190 to 230 MB.
+    pub unpacked_bytes: u64,
+    /// The largest metadata document. The registry's for Node has below 1 MB.
+    pub metadata_bytes: u64,
+    /// For a connection, name resolution and TLS included.
+    pub connect: Duration,
+    /// For silence on an open connection.
+    pub silence: Duration,
+    /// For one whole download.
+    pub download: Duration,
+    /// How often a failed request is made in all.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles with each further one.
+    pub pause: Duration,
+}
+
+impl Default for FetchBounds {
+    fn default() -> Self {
+        Self {
+            archive_bytes: 256 << 20,
+            unpacked_bytes: 1 << 30,
+            metadata_bytes: 32 << 20,
+            connect: Duration::from_secs(15),
+            silence: Duration::from_secs(30),
+            download: Duration::from_mins(30),
+            attempts: 3,
+            pause: Duration::from_millis(500),
+        }
+    }
+}
+
+impl ProvisionConfig {
+    /// The defaults with a given cache folder: nothing configured, nothing on PATH, npm's default registry.
+    pub fn new(cache: PathBuf) -> Self {
+        Self {
+            cache,
+            search_path: Vec::new(),
+            node: None,
+            python: None,
+            node_mirror: None,
+            registry: Registry::default(),
+            offline: false,
+            home: None,
+            python_versions: PythonVersions::default(),
+            trust: Trust::default(),
+            proxy: ProxyUse::default(),
+            bounds: FetchBounds::default(),
+        }
+    }
+
+    /// Reads the environment of this process.
+    ///
+    /// Belljar's own variables are `BELLJAR_CACHE`, `BELLJAR_NODE`, `BELLJAR_PYTHON`, `BELLJAR_NODE_MIRROR` and `BELLJAR_OFFLINE` (anything but
+    /// empty and `0`). Beside them count `PATH`, `HOME`, `XDG_CACHE_HOME`, npm's `npm_config_registry` and `npm_config_userconfig` (in
+    /// small or capital letters) and `~/.npmrc`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `NODE_EXTRA_CA_CERTS`, and pyenv's `PYENV_ROOT` and `PYENV_VERSION`.
+    pub fn from_env() -> Result<Self, ProvisionError> {
+        let mut config = Self::from_variables(&|name| std::env::var_os(name), rustix::process::geteuid().is_root())?;
+        config.python_versions.directory = std::env::current_dir().ok();
+        Ok(config)
+    }
+
+    /// The same, of a given environment.
+    fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>, is_root: bool) -> Result<Self, ProvisionError> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+        let paths = |name: &str| -> Vec<PathBuf> { set(name).map(|value| std::env::split_paths(&value).collect()).unwrap_or_default() };
+        let npm = |name: &str| text(&format!("npm_config_{name}")).or_else(|| text(&format!("NPM_CONFIG_{}", name.to_uppercase())));
+
+        let home = path("HOME").filter(|home| home.is_absolute());
+        let mut config = Self::new(cache_folder(&path, home.as_deref(), is_root)?);
+        config.search_path = paths("PATH");
+        config.node = path("BELLJAR_NODE");
+        config.python = path("BELLJAR_PYTHON");
+        config.node_mirror = text("BELLJAR_NODE_MIRROR");
+        config.offline = text("BELLJAR_OFFLINE").is_some_and(|value| value != "0");
+        config.trust = Trust { file: path("SSL_CERT_FILE"), directories: paths("SSL_CERT_DIR"), extra: path("NODE_EXTRA_CA_CERTS") };
+        config.python_versions = PythonVersions {
+            installations: installations(path("PYENV_ROOT"), home.as_deref()),
+            pyenv_version: text("PYENV_VERSION"),
+            directory: None,
+        };
+        let npmrc = npm("userconfig").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".npmrc")));
+        let npmrc = npmrc.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        config.registry = Registry::from_npm(&npmrc, npm("registry").as_deref(), &text);
+        config.home = home;
+        Ok(config)
+    }
+}
+
+fn cache_folder(path: &dyn Fn(&str) -> Option<PathBuf>, home: Option<&Path>, is_root: bool) -> Result<PathBuf, ProvisionError> {
+    let candidates = [
+        path("BELLJAR_CACHE"),
+        path("XDG_CACHE_HOME").map(|cache| cache.join("belljar")),
+        is_root.then(|| PathBuf::from("/var/cache/belljar")),
+        home.map(|home| home.join(".cache/belljar")),
+    ];
+    // A relative one is passed over, as the XDG specification asks.
+    candidates.into_iter().flatten().find(|cache| cache.is_absolute()).ok_or(ProvisionError::NoCache)
+}
+
+/// Where pyenv, uv, asdf and mise put the Pythons that they install.
+fn installations(pyenv_root: Option<PathBuf>, home: Option<&Path>) -> Vec<PathBuf> {
+    let pyenv = pyenv_root.or_else(|| home.map(|home| home.join(".pyenv"))).map(|root| root.join("versions"));
+    let of_home = [".local/share/uv/python", ".asdf/installs/python", ".local/share/mise/installs/python"];
+    pyenv.into_iter().chain(of_home.iter().filter_map(|folder| home.map(|home| home.join(folder)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)], is_root: bool) -> Result<ProvisionConfig, ProvisionError> {
+        ProvisionConfig::from_variables(
+            &|name| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| OsString::from(value)),
+            is_root,
+        )
+    }
+
+    #[test]
+    fn the_cache_is_the_first_absolute_candidate() {
+        let cache = |variables: &[(&str, &str)], is_root| config(variables, is_root).map(|config| config.cache.display().to_string()).ok();
+        let home = ("HOME", "/home/me");
+        assert_eq!(cache(&[home], false).unwrap(), "/home/me/.cache/belljar");
+        assert_eq!(cache(&[home], true).unwrap(), "/var/cache/belljar");
+        assert_eq!(cache(&[home, ("XDG_CACHE_HOME", "/x")], false).unwrap(), "/x/belljar");
+        assert_eq!(cache(&[home, ("XDG_CACHE_HOME", "x")], false).unwrap(), "/home/me/.cache/belljar");
+        assert_eq!(cache(&[home, ("XDG_CACHE_HOME", "/x"), ("BELLJAR_CACHE", "/b")], true).unwrap(), "/b");
+        assert_eq!(cache(&[home, ("BELLJAR_CACHE", "")], false).unwrap(), "/home/me/.cache/belljar");
+        assert!(matches!(config(&[], false), Err(ProvisionError::NoCache)));
+    }
+
+    #[test]
+    fn npm_and_pyenv_are_read_as_they_read_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let npmrc = folder.path().join("rc");
+        fs::write(&npmrc, "registry=https://${HOST}/npm\n").unwrap();
+        let npmrc = npmrc.to_str().unwrap();
+        let base = [("HOME", "/home/me"), ("HOST", "r.example"), ("NPM_CONFIG_USERCONFIG", npmrc)];
+        assert_eq!(config(&base, false).unwrap().registry.package_url("p"), "https://r.example/npm/p");
+        let with_variable = [&base[..], &[("npm_config_registry", "http://127.0.0.1:1/")]].concat();
+        assert_eq!(config(&with_variable, false).unwrap().registry.package_url("p"), "http://127.0.0.1:1/p");
+        assert_eq!(config(&base, false).unwrap().python_versions.installations[0], Path::new("/home/me/.pyenv/versions"));
+        let with_root = [&base[..], &[("PYENV_ROOT", "/opt/pyenv")]].concat();
+        assert_eq!(config(&with_root, false).unwrap().python_versions.installations[0], Path::new("/opt/pyenv/versions"));
+    }
+
+    #[test]
+    fn offline_is_anything_but_empty_and_0() {
+        for (value, expected) in [("1", true), ("true", true), ("0", false), ("", false)] {
+            assert_eq!(config(&[("HOME", "/h"), ("BELLJAR_OFFLINE", value)], false).unwrap().offline, expected, "{value:?}");
+        }
+    }
+}

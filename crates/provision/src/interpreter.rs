@@ -1,0 +1,198 @@
+//! Finding interpreters on this machine and asking them what they are.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::FileStamp;
+
+/// How long an interpreter may take to say what it is. A cold disk takes seconds; a shim that hangs would take for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// More than any answer has.
+const ANSWER_BYTES: u64 = 1 << 20;
+
+/// Executable files of this name in the folders of PATH, in order.
+pub(crate) fn on_path<'a>(folders: &'a [PathBuf], name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+    folders.iter().filter(|folder| folder.is_absolute()).map(move |folder| folder.join(name)).filter(|path| is_executable(path))
+}
+
+/// Whether this is a file that somebody may execute.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether this is a program of its own, and not a script (such as the shims of version managers are).
+pub(crate) fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
+}
+
+/// Runs an interpreter and returns what it prints. Its environment is empty but for `HOME` and `PATH`, so that `NODE_OPTIONS`, `PYTHONPATH`,
+/// `LD_PRELOAD` and their like neither change the answer nor run anything.
+pub(crate) fn ask<S: AsRef<OsStr>>(executable: &Path, arguments: &[S]) -> Result<Vec<u8>, String> {
+    let mut command = Command::new(executable);
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
+    for name in ["HOME", "PATH"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    let mut child = spawn(&mut command).map_err(|error| format!("it cannot be started: {error}"))?;
+    let answer = read_in_background(child.stdout.take());
+    let complaint = read_in_background(child.stderr.take());
+    // The end of stdout is the end of the answer. A grandchild that keeps it open cannot hold us up for longer than our patience.
+    let Ok(answer) = answer.recv_timeout(PATIENCE) else {
+        end(&mut child);
+        return Err(format!("it did not answer within {} s", PATIENCE.as_secs()));
+    };
+    let status = wait(&mut child, Instant::now() + PATIENCE).map_err(|error| format!("it did not end: {error}"))?;
+    if status.success() {
+        return Ok(answer);
+    }
+    let complaint = complaint.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+    let complaint = String::from_utf8_lossy(&complaint);
+    let last_line = complaint.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    Err(format!("it ended with {status}: {}", last_line.chars().take(300).collect::<String>()))
+}
+
+/// Starts the command. A file that was written a moment ago can be busy: another thread's fork may still hold the descriptor it was
+/// written through, until its own exec.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn read_in_background(source: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(source) = source {
+            // A broken pipe ends the answer like its end does: what is missing then shows when it is parsed.
+            let _ = source.take(ANSWER_BYTES).read_to_end(&mut bytes);
+        }
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<std::process::ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            end(child);
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A library that an interpreter had loaded when it was asked, with what it looked like then.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Library {
+    pub path: PathBuf,
+    pub stamp: FileStamp,
+}
+
+impl Library {
+    /// Those of the paths that exist and lie outside what every jail shows (`/usr`, `/lib*`) and outside `prefix`.
+    pub fn beyond(prefix: Option<&Path>, paths: &[PathBuf]) -> Vec<Self> {
+        let mut libraries: Vec<Self> = paths
+            .iter()
+            .filter(|path| !["/usr", "/lib", "/lib32", "/lib64", "/libx32"].iter().any(|shown| path.starts_with(shown)))
+            .filter(|path| prefix.is_none_or(|prefix| !path.starts_with(prefix)))
+            .filter_map(|path| Some(Self { path: path.clone(), stamp: FileStamp::of(path).ok()? }))
+            .collect();
+        libraries.sort_by(|a, b| a.path.cmp(&b.path));
+        libraries.dedup_by(|a, b| a.path == b.path);
+        libraries
+    }
+
+    /// Whether it is still the file that it was.
+    pub fn is_unchanged(&self) -> bool {
+        FileStamp::of(&self.path).is_ok_and(|stamp| stamp == self.stamp)
+    }
+}
+
+/// What to show a sandbox for these libraries: their folders, because the loader finds them by other names (symlinks) than their own; or
+/// the files alone where the folder holds more than libraries ought to.
+pub(crate) fn library_mounts(libraries: &[Library], home: Option<&Path>) -> Vec<PathBuf> {
+    let mut mounts: Vec<PathBuf> = libraries
+        .iter()
+        .map(|library| match library.path.parent() {
+            Some(folder) if !is_too_broad(folder, home) => folder.to_owned(),
+            _ => library.path.clone(),
+        })
+        .collect();
+    mounts.sort();
+    mounts.dedup();
+    mounts
+}
+
+/// Whether showing this folder to a sandbox would show what is none of a runtime's: the root, a top-level folder other than `/usr`, or
+/// the home folder and what is above it.
+pub(crate) fn is_too_broad(folder: &Path, home: Option<&Path>) -> bool {
+    let top_level = folder.components().count() <= 2 && folder != Path::new("/usr");
+    top_level || home.is_some_and(|home| home.starts_with(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_fails_is_quoted_and_one_that_is_missing_is_named() {
+        let shell = Path::new("/bin/sh");
+        assert_eq!(ask(shell, &["-c", "echo yes"]).unwrap(), b"yes\n");
+        let complaint = ask(shell, &["-c", "echo first >&2; echo boom >&2; exit 3"]).unwrap_err();
+        assert!(complaint.contains("exit status: 3") && complaint.ends_with("boom"), "{complaint}");
+        assert!(ask(Path::new("/nonexistent"), &["x"]).unwrap_err().contains("cannot be started"));
+    }
+
+    #[test]
+    fn an_interpreter_is_asked_without_our_environment() {
+        let answer = String::from_utf8(ask(Path::new("/bin/sh"), &["-c", "env"]).unwrap()).unwrap();
+        // CARGO_MANIFEST_DIR is set for every test, so this environment is not empty.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert!(answer.contains("PATH=") && !answer.contains("CARGO_MANIFEST_DIR"), "{answer}");
+    }
+
+    #[test]
+    fn homes_and_top_level_folders_are_never_shown() {
+        let home = Some(Path::new("/home/me"));
+        for folder in ["/", "/home", "/home/me", "/opt", "/root", "/tmp"] {
+            assert!(is_too_broad(Path::new(folder), home), "{folder}");
+        }
+        for folder in ["/usr", "/usr/local", "/home/me/.pyenv/versions/3.11.7", "/opt/python"] {
+            assert!(!is_too_broad(Path::new(folder), home), "{folder}");
+        }
+    }
+
+    #[test]
+    fn relative_folders_of_path_are_passed_over() {
+        let folders = [PathBuf::from("."), PathBuf::new(), PathBuf::from("/bin")];
+        assert_eq!(on_path(&folders, "sh").collect::<Vec<_>>(), [PathBuf::from("/bin/sh")]);
+    }
+}

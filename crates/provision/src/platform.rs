@@ -1,0 +1,29 @@
+//! The machine that runtimes are fetched for.
+
+use crate::error::ProvisionError;
+
+/// A processor architecture that Node is published for and Belljar supports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arch {
+    X64,
+    Arm64,
+}
+
+impl Arch {
+    /// The architecture of this machine.
+    pub fn host() -> Result<Self, ProvisionError> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Self::X64),
+            "aarch64" => Ok(Self::Arm64),
+            other => Err(ProvisionError::UnsupportedMachine { arch: other }),
+        }
+    }
+
+    /// Node's and npm's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X64 => "x64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
