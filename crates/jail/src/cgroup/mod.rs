@@ -1,0 +1,216 @@
+//! Control groups: what limits a sandbox's memory and processes, and counts what it used. Version 1 and version 2, detected at run time.
+//!
+//! One folder `belljar-PID-START` a supervisor, under the supervisor's own group or the root; in it one folder a sandbox. Folders of supervisors
+//! that are gone are swept by the next one.
+
+mod place;
+mod v1;
+mod v2;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use place::sweep_stale;
+
+use v1::V1;
+use v2::V2;
+
+/// Which of the two interfaces is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupVersion {
+    /// One hierarchy a controller.
+    V1,
+    /// The unified one.
+    V2,
+}
+
+/// Why there are no control groups to use. It names the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// Nothing mounted.
+    #[error("no cgroup file system with a memory and a pids controller is mounted")]
+    NotMounted,
+    /// There, but not for this user.
+    #[error("the cgroup {path} cannot be changed: {source}")]
+    NotDelegated {
+        /// The group.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// One operation failed.
+    #[error("{what} of cgroup {path} failed: {source}")]
+    Operation {
+        /// What was tried.
+        what: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn operation(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
+    let path = path.to_owned();
+    move |source| CgroupError::Operation { what, path, source }
+}
+
+fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
+        .map_err(operation("a write", path))
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The number behind `key` in a file of `key number` lines.
+fn read_key(path: &Path, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// What the kernel counted about memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryEvents {
+    /// Processes killed for want of memory.
+    pub oom_kills: u64,
+    /// The most that was held at one time, bytes.
+    pub peak_bytes: u64,
+}
+
+/// The supervisor's control groups.
+#[derive(Debug)]
+pub enum Cgroups {
+    /// Version 1.
+    V1(V1),
+    /// Version 2.
+    V2(V2),
+}
+
+/// The control group of one sandbox. Removed by [`SandboxCgroup::remove`], once it is empty.
+#[derive(Debug)]
+pub struct SandboxCgroup {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    V1(v1::Group),
+    V2(v2::Group),
+}
+
+impl Cgroups {
+    /// Finds what is usable and makes the supervisor's own folder.
+    pub fn open() -> Result<Self, CgroupError> {
+        let mounts = place::mounts();
+        // Version 1 wins where it has the controllers: a hybrid machine has an empty version 2 beside it.
+        match V1::open(&mounts) {
+            Ok(v1) => Ok(Self::V1(v1)),
+            Err(CgroupError::NotMounted) => V2::open(&mounts).map(Self::V2),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Which interface it is.
+    pub fn version(&self) -> CgroupVersion {
+        match self {
+            Self::V1(_) => CgroupVersion::V1,
+            Self::V2(_) => CgroupVersion::V2,
+        }
+    }
+
+    /// Where it is, for people.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::V1(v1) => v1.path(),
+            Self::V2(v2) => v2.path(),
+        }
+    }
+
+    /// Makes the group of one sandbox.
+    pub fn create(&self, name: &str) -> Result<SandboxCgroup, CgroupError> {
+        let kind = match self {
+            Self::V1(v1) => Kind::V1(v1.create(name)?),
+            Self::V2(v2) => Kind::V2(v2.create(name)?),
+        };
+        Ok(SandboxCgroup { kind })
+    }
+}
+
+impl SandboxCgroup {
+    /// Sets what it may hold.
+    pub fn limit(&self, memory_bytes: u64, processes: u64) -> Result<(), CgroupError> {
+        match &self.kind {
+            Kind::V1(group) => group.limit(memory_bytes, processes),
+            Kind::V2(group) => group.limit(memory_bytes, processes),
+        }
+    }
+
+    /// Puts a process into it.
+    pub fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
+        match &self.kind {
+            Kind::V1(group) => group.attach(pid),
+            Kind::V2(group) => group.attach(pid),
+        }
+    }
+
+    /// CPU time used so far, user and system, microseconds.
+    pub fn cpu_us(&self) -> (u64, u64) {
+        match &self.kind {
+            Kind::V1(group) => group.cpu_us(),
+            Kind::V2(group) => group.cpu_us(),
+        }
+    }
+
+    /// What the kernel counted about memory so far.
+    pub fn memory(&self) -> MemoryEvents {
+        match &self.kind {
+            Kind::V1(group) => group.memory(),
+            Kind::V2(group) => group.memory(),
+        }
+    }
+
+    /// The most processes and threads at one time, where the kernel counts them (version 1; version 2 from Linux 6.8).
+    pub fn peak_processes(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::V1(group) => group.peak_processes(),
+            Kind::V2(group) => group.peak_processes(),
+        }
+    }
+
+    /// Kills everything in it.
+    pub fn kill(&self) {
+        match &self.kind {
+            Kind::V1(group) => group.kill(),
+            Kind::V2(group) => group.kill(),
+        }
+    }
+
+    /// Removes it. Fails with `EBUSY` while something is in it.
+    pub fn remove(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::V1(group) => group.remove(),
+            Kind::V2(group) => group.remove(),
+        }
+    }
+}
+
+/// Kills each process that `procs` lists, until it lists none.
+fn kill_members(procs: &Path) {
+    for _ in 0..100 {
+        let Ok(list) = fs::read_to_string(procs) else { return };
+        let pids: Vec<libc::pid_t> = list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            // SAFETY: no memory is touched. The number comes from the kernel's list of this group's members, which nothing but Belljar fills.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The steps by which a process that has capabilities in its zygote's user namespace becomes a sandbox. The same for a forked child and, before
+//! `execve`, for a sandbox with a runtime process of its own.
+
+use crate::error::{At, SetupError, Step};
+use crate::identity::{become_user, die_with_parent, drop_all_capabilities, give_up_privileges};
+use crate::landlock::{self, Paths};
+use crate::limits::ResourceLimits;
+use crate::loopback;
+use crate::seccomp;
+use crate::sys::{self, unshare};
+use crate::writable::{WritableSpace, mount_proc};
+
+/// What makes one sandbox differ from another of its zygote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// Its uid and gid inside.
+    pub uid: u32,
+    /// Whether the group list can be emptied: not where a single id is mapped.
+    pub may_set_groups: bool,
+    /// Where it can write.
+    pub space: WritableSpace,
+    /// Granted paths that it can write.
+    pub write: Vec<String>,
+    /// Limits of each process.
+    pub limits: ResourceLimits,
+    /// Whether it may start programs.
+    pub exec: bool,
+    /// Whether it has a network namespace of its own with loopback up.
+    pub loopback: bool,
+}
+
+/// Confines the calling, single-threaded process: namespaces, mounts, limits, identity, capabilities, Landlock. What is left is [`seal`].
+///
+/// `forked` processes make namespaces of their own; a launched one has them already.
+pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError> {
+    die_with_parent()?;
+    if forked {
+        let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+        // Without a network the siblings share their zygote's, which is empty; but its abstract sockets only Landlock's scopes keep apart.
+        if confinement.loopback || landlock::abi() < landlock::SCOPES {
+            namespaces |= libc::CLONE_NEWNET;
+        }
+        unshare(namespaces).at(Step::OwnNamespaces)?;
+    }
+    // Before anything is written: the zygote's own id may not be the owner of a sandbox's files. Capabilities stay, see `become_user`.
+    become_user(confinement.uid, confinement.may_set_groups)?;
+    confinement.space.mount()?;
+    if forked {
+        mount_proc(c"/proc")?;
+    }
+    if confinement.loopback {
+        loopback::bring_up()?;
+    }
+    confinement.limits.apply()?;
+    drop_all_capabilities()?;
+    give_up_privileges()?;
+    landlock::restrict(&Paths { exec: confinement.exec, write: &confinement.write })?;
+    std::env::set_current_dir(crate::HOME).at(Step::WritableSpace)
+}
+
+/// The last step: takes away the system calls that only the set-up needed. Every thread of the process is sealed.
+pub fn seal(exec: bool, loopback: bool) -> Result<(), SetupError> {
+    seccomp::install(&seccomp::sealed(exec, loopback)).at(Step::Seccomp)
+}
+
+/// Forks where `exec` is granted: the parent stays behind as the sandbox's PID 1, reaps what is orphaned and ends as the child ends; the child
+/// returns. Without it orphans would stay as zombies and count, and the default action of signals would not apply to the program.
+pub fn confine_exec_grant_init() -> Result<(), SetupError> {
+    // glibc's fork, so that the runtime that goes on in the child finds its thread id and locks in order.
+    // SAFETY: the caller is single-threaded.
+    let child = sys::check(i64::from(unsafe { libc::fork() })).at(Step::Init)? as libc::pid_t;
+    if child == 0 {
+        return die_with_parent();
+    }
+    // Held by init they would keep the program's pipes from ever ending.
+    // SAFETY: this process uses no descriptor from here on.
+    unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
+    let status = loop {
+        let mut status = 0;
+        // SAFETY: `status` is writable.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+        if pid == child {
+            break status;
+        }
+    };
+    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
+    sys::exit_now(code)
+}

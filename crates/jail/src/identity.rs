@@ -1,0 +1,190 @@
+//! Who a sandbox is: user and group ids, capabilities, and the promise to gain none.
+
+use std::fs;
+use std::io;
+
+use crate::error::{At, SetupError, Step};
+use crate::sys::{check, prctl};
+
+/// The first uid (and gid) of sandboxes, inside.
+pub const FIRST_UID: u32 = 1000;
+/// How many sandboxes of one zygote can have a uid of their own at the same time.
+pub const LEASABLE_UIDS: u32 = 255;
+/// The uid of a zygote, inside. Never 0: uid 0 is not mapped, so nothing inside can be root.
+pub const ZYGOTE_UID: u32 = FIRST_UID + LEASABLE_UIDS;
+
+/// Host uids of zygotes start here: above what distributions and container tools hand out, below 2^31.
+const FIRST_HOST_UID: u32 = 0x4000_0000;
+
+/// Which ids outside stand behind those inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdMap {
+    /// As root: 256 ids that nobody else uses, chosen by the process's own number, which the kernel keeps unique (2^22 numbers at most).
+    Own,
+    /// As an ordinary user: one id, the user's own.
+    Single {
+        /// The user outside.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+impl IdMap {
+    /// The map that the calling process can make.
+    pub fn available() -> Self {
+        // SAFETY: these calls cannot fail and touch no memory.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        if uid == 0 { Self::Own } else { Self::Single { uid, gid } }
+    }
+
+    /// The host uid behind [`FIRST_UID`] for the namespace whose first process is `pid`.
+    pub fn host_uid(self, pid: libc::pid_t) -> u32 {
+        match self {
+            Self::Own => FIRST_HOST_UID + (pid as u32 & 0x003f_ffff) * (LEASABLE_UIDS + 1),
+            Self::Single { uid, .. } => uid,
+        }
+    }
+
+    /// The uid that the zygote itself has inside.
+    pub fn zygote_uid(self) -> u32 {
+        match self {
+            Self::Own => ZYGOTE_UID,
+            Self::Single { .. } => FIRST_UID,
+        }
+    }
+
+    /// How many uids there are to lease to sandboxes.
+    pub fn leasable(self) -> u32 {
+        match self {
+            Self::Own => LEASABLE_UIDS,
+            Self::Single { .. } => 1,
+        }
+    }
+
+    /// Writes the maps of the user namespace of `pid`, from outside it.
+    pub(crate) fn write(self, pid: libc::pid_t) -> io::Result<()> {
+        let host = self.host_uid(pid);
+        match self {
+            Self::Own => {
+                let line = format!("{FIRST_UID} {host} {}", LEASABLE_UIDS + 1);
+                fs::write(format!("/proc/{pid}/gid_map"), &line)?;
+                fs::write(format!("/proc/{pid}/uid_map"), &line)
+            }
+            Self::Single { gid, .. } => {
+                // The kernel demands this before an ordinary user may map a group (user_namespaces(7)).
+                fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+                fs::write(format!("/proc/{pid}/gid_map"), format!("{FIRST_UID} {gid} 1"))?;
+                fs::write(format!("/proc/{pid}/uid_map"), format!("{FIRST_UID} {host} 1"))
+            }
+        }
+    }
+}
+
+/// What a zygote needs to give its children their namespaces, mounts and identity. All of it counts only inside its own user namespace.
+const ZYGOTE_CAPABILITIES: [u32; 5] = [6, 7, 8, 12, 21]; // SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_ADMIN
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilitySets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 capabilities in two words.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+fn set_capabilities(mask: u64, inheritable: u64) -> io::Result<()> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let word = |n: u32| CapabilitySets {
+        effective: (mask >> (32 * n)) as u32,
+        permitted: (mask >> (32 * n)) as u32,
+        inheritable: (inheritable >> (32 * n)) as u32,
+    };
+    let sets = [word(0), word(1)];
+    // SAFETY: header and sets have the layout that version 3 asks for and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) }).map(drop)
+}
+
+fn drop_bounding_set(keep: u64) -> io::Result<()> {
+    for capability in 0..64 {
+        if keep & (1 << capability) != 0 {
+            continue;
+        }
+        match prctl(libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(0) => {}
+            Ok(_) => drop(prctl(libc::PR_CAPBSET_DROP, capability, 0)?),
+            // Past the last capability that this kernel knows.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Becomes `uid` inside the user namespace, with no other groups. Capabilities stay: uid 0 is not mapped, so this is no change "from root".
+pub(crate) fn become_user(uid: u32, may_set_groups: bool) -> Result<(), SetupError> {
+    // By system call, not through glibc, which would look for threads to synchronise with; there is only this one.
+    let set = |number: libc::c_long| {
+        // SAFETY: integers only.
+        check(unsafe { libc::syscall(number, uid, uid, uid) })
+    };
+    if may_set_groups {
+        // SAFETY: no groups, so the pointer is not read.
+        check(unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) }).at(Step::Identity)?;
+    }
+    set(libc::SYS_setresgid).at(Step::Identity)?;
+    set(libc::SYS_setresuid).at(Step::Identity)?;
+    Ok(())
+}
+
+/// Keeps what a zygote needs across `execve` and nothing else.
+pub(crate) fn keep_zygote_capabilities() -> Result<(), SetupError> {
+    let mask = ZYGOTE_CAPABILITIES.iter().fold(0_u64, |mask, capability| mask | 1 << capability);
+    drop_bounding_set(mask).at(Step::Capabilities)?;
+    set_capabilities(mask, mask).at(Step::Capabilities)?;
+    for capability in ZYGOTE_CAPABILITIES {
+        prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong, capability.into()).at(Step::Capabilities)?;
+    }
+    Ok(())
+}
+
+/// No capability in any set.
+pub(crate) fn drop_all_capabilities() -> Result<(), SetupError> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0).at(Step::Capabilities)?;
+    drop_bounding_set(0).at(Step::Capabilities)?;
+    set_capabilities(0, 0).at(Step::Capabilities)
+}
+
+/// No new privileges, no ptrace by the same user, no core file, and death with the parent (a change of uid has reset the last two).
+pub(crate) fn give_up_privileges() -> Result<(), SetupError> {
+    prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
+    die_with_parent()?;
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::Privileges).map(drop)
+}
+
+/// SIGKILL when the parent dies.
+pub(crate) fn die_with_parent() -> Result<(), SetupError> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0).at(Step::ParentDeath).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_uids_of_different_processes_never_overlap_and_stay_positive() {
+        let first = IdMap::Own.host_uid(1);
+        let second = IdMap::Own.host_uid(2);
+        assert_eq!(second - first, LEASABLE_UIDS + 1);
+        let last = IdMap::Own.host_uid(0x003f_ffff) + LEASABLE_UIDS;
+        assert!(i32::try_from(last).is_ok());
+    }
+}

@@ -1,0 +1,314 @@
+//! Launches a runtime in a jail of its own: a zygote, or a sandbox with a runtime process of its own.
+//!
+//! Two processes do it. The *builder* is a fork of the supervisor. It clones the *inmate* into new namespaces, reports its number and maps its
+//! ids. As root it then puts the root together, outside of the inmate's user namespace, so that the kernel locks each mount in the copy that the
+//! inmate takes; as an ordinary user only the inmate itself can. The inmate enters the root, gives up what it must and becomes the runtime. It is the supervisor's own child (`CLONE_PARENT`), so that its pidfd cannot be
+//! another process's.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::confine::{Confinement, confine};
+use crate::descriptors::CHANNEL;
+use crate::error::{At, SetupError, Step};
+use crate::identity::{IdMap, become_user, die_with_parent, keep_zygote_capabilities};
+use crate::root::{self, RootPlan};
+use crate::seccomp;
+use crate::sys::{self, PidFd, check, duplicate_onto, prctl};
+
+/// What the launched process is to be.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// Boots a runtime and forks sandboxes. Keeps the capabilities for that, in its own user namespace only.
+    Zygote,
+    /// Boots a runtime and runs one program.
+    Sandbox(Confinement),
+}
+
+/// One process to launch.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// Its root.
+    pub root: &'a RootPlan,
+    /// Its ids.
+    pub ids: IdMap,
+    /// The runtime, as a path inside.
+    pub executable: CString,
+    /// Its arguments, the first included.
+    pub arguments: Vec<CString>,
+    /// Its whole environment, `NAME=value`.
+    pub environment: Vec<CString>,
+    /// Descriptors 0, 1 and 2.
+    pub streams: [BorrowedFd<'a>; 3],
+    /// Descriptor 3: its channel to the supervisor.
+    pub channel: BorrowedFd<'a>,
+    /// What it is to be.
+    pub purpose: Purpose,
+}
+
+/// A launched process.
+#[derive(Debug)]
+pub struct Launched {
+    /// It. A child of the calling *thread*: it dies when that thread ends.
+    pub pidfd: PidFd,
+    /// Its number in the caller's PID namespace. To be used only while it has not been waited for.
+    pub pid: libc::pid_t,
+}
+
+/// A process that could not be launched.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The supervisor's own part.
+    #[error("{0}")]
+    Supervisor(#[source] SetupError),
+    /// The builder's or the inmate's part.
+    #[error("{0}")]
+    Inside(#[source] SetupError),
+    /// It died without a word.
+    #[error("the process that builds the jail died without a report")]
+    Silent,
+}
+
+impl LaunchError {
+    /// The step that failed, if one is known.
+    pub fn setup(&self) -> Option<SetupError> {
+        match self {
+            Self::Supervisor(error) | Self::Inside(error) => Some(*error),
+            Self::Silent => None,
+        }
+    }
+}
+
+/// A report on the pipe: one byte of tag, four of number.
+const REPORT_BYTES: usize = 5;
+const TAG_PID: u8 = 0;
+
+fn report(mut pipe: &File, tag: u8, number: i32) {
+    let [a, b, c, d] = number.to_le_bytes();
+    // Nobody else is left to tell.
+    let _ = pipe.write_all(&[tag, a, b, c, d]);
+}
+
+fn fail(pipe: &File, error: SetupError) -> ! {
+    report(pipe, error.step as u8, error.errno);
+    sys::exit_now(error.step as i32)
+}
+
+impl Launch<'_> {
+    /// Launches it and returns once it has become the runtime. Blocks for some milliseconds. The calling thread must outlive what it launches.
+    pub fn launch(&self) -> Result<Launched, LaunchError> {
+        let (mut read, write) = pipe().at(Step::Report).map_err(LaunchError::Supervisor)?;
+        // SAFETY: glibc's fork keeps its own locks consistent in the child, which only makes system calls, allocates, and ends by `execve` or
+        // `_exit`; no lock of this program is taken there.
+        let builder = check(i64::from(unsafe { libc::fork() })).at(Step::Fork).map_err(LaunchError::Supervisor)? as libc::pid_t;
+        if builder == 0 {
+            drop(read);
+            self.build_and_clone(&write);
+        }
+        drop(write);
+        let outcome = collect(&mut read);
+        let mut status = 0;
+        // SAFETY: `status` is writable; the builder is our child.
+        unsafe { libc::waitpid(builder, &raw mut status, 0) };
+        outcome
+    }
+
+    fn build_and_clone(&self, pipe: &File) -> ! {
+        let result = (|| {
+            reset_signals().at(Step::Fork)?;
+            // Children of a supervisor go first when the machine runs out of memory.
+            let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+            let namespaces = libc::CLONE_NEWUSER
+                | libc::CLONE_NEWPID
+                | libc::CLONE_NEWNET
+                | libc::CLONE_NEWIPC
+                | libc::CLONE_NEWUTS
+                | libc::CLONE_NEWCGROUP
+                | libc::CLONE_PARENT;
+            let (mut go_read, go_write) = self::pipe().at(Step::Report)?;
+            if self.ids == IdMap::Own {
+                make_mounts_private()?;
+            }
+            // The mount namespace is shared until the root stands in it; the inmate then takes its own copy, with every mount locked.
+            let pid = sys::clone_process(namespaces).at(Step::Namespaces)?;
+            if pid == 0 {
+                drop(go_write);
+                let mut go = [0];
+                // The builder closes its end without a byte when it fails: then there is nothing to go on with.
+                if go_read.read_exact(&mut go).is_err() {
+                    sys::exit_now(Step::IdMaps as i32);
+                }
+                let Err(error) = self.become_runtime();
+                fail(pipe, error);
+            }
+            report(pipe, TAG_PID, pid);
+            self.ids.write(pid).at(Step::IdMaps)?;
+            if self.ids == IdMap::Own {
+                let owner_map = self.root.binds.iter().any(|bind| bind.as_owner).then(|| owner_namespace(self.ids.host_uid(pid)).ok()).flatten();
+                let sources = root::open_sources(self.root, owner_map.as_ref().map(OwnedFd::as_fd))?;
+                root::build(self.root, &sources)?;
+            }
+            (&go_write).write_all(&[1]).at(Step::Report)
+        })();
+        match result {
+            Ok(()) => sys::exit_now(0),
+            Err(error) => fail(pipe, error),
+        }
+    }
+
+    fn become_runtime(&self) -> Result<std::convert::Infallible, SetupError> {
+        // Its parent is the thread that launched it.
+        die_with_parent()?;
+        sys::unshare(libc::CLONE_NEWNS).at(Step::PrivateMounts)?;
+        if let IdMap::Single { .. } = self.ids {
+            make_private()?;
+            let sources = root::open_sources(self.root, None)?;
+            root::build(self.root, &sources)?;
+        }
+        root::enter()?;
+        set_host_name().at(Step::Namespaces)?;
+        self.place_descriptors()?;
+        match &self.purpose {
+            Purpose::Zygote => {
+                become_user(self.ids.zygote_uid(), self.ids == IdMap::Own)?;
+                keep_zygote_capabilities()?;
+                die_with_parent()?;
+                prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::Privileges)?;
+            }
+            Purpose::Sandbox(confinement) => confine(confinement, false)?,
+        }
+        seccomp::install(&seccomp::base()).at(Step::Seccomp)?;
+        let error = execute(&self.executable, &self.arguments, &self.environment);
+        Err(error).at(Step::Exec)
+    }
+
+    fn place_descriptors(&self) -> Result<(), SetupError> {
+        // First out of the way, so that none is overwritten by another.
+        let high = |fd: BorrowedFd<'_>| -> io::Result<i32> {
+            // SAFETY: duplicates to a number from 64 up.
+            check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 64) })).map(|n| n as i32)
+        };
+        let mut moved = [0; 4];
+        for (slot, fd) in moved.iter_mut().zip(self.streams.iter().copied().chain([self.channel])) {
+            *slot = high(fd).at(Step::Descriptors)?;
+        }
+        for (number, fd) in moved.into_iter().zip(0..=CHANNEL).map(|(from, number)| (number, from)) {
+            duplicate_onto(fd, number, 0).at(Step::Descriptors)?;
+        }
+        // Whatever else the supervisor had open, whether or not it was marked so: gone at execve.
+        // SAFETY: marks descriptors only.
+        check(unsafe { libc::syscall(libc::SYS_close_range, CHANNEL + 1, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+            .map(drop)
+            .at(Step::Descriptors)
+    }
+}
+
+fn collect(pipe: &mut File) -> Result<Launched, LaunchError> {
+    let mut inmate = None;
+    loop {
+        let mut record = [0_u8; REPORT_BYTES];
+        match pipe.read_exact(&mut record) {
+            Ok(()) => {}
+            // Both ends closed: the inmate has become the runtime.
+            Err(_) => break,
+        }
+        let [tag, number @ ..] = record;
+        let number = i32::from_le_bytes(number);
+        match Step::from_code(tag) {
+            None if tag == TAG_PID => {
+                let pidfd = sys::pidfd_open(number).at(Step::Report).map_err(LaunchError::Supervisor)?;
+                inmate = Some(Launched { pidfd, pid: number });
+            }
+            None => return Err(abandon(inmate, LaunchError::Silent)),
+            Some(step) => return Err(abandon(inmate, LaunchError::Inside(SetupError { step, errno: number }))),
+        }
+    }
+    let Some(launched) = inmate else { return Err(LaunchError::Silent) };
+    Ok(launched)
+}
+
+/// Ends and reaps what was launched half.
+fn abandon(inmate: Option<Launched>, error: LaunchError) -> LaunchError {
+    if let Some(inmate) = inmate {
+        let _ = sys::kill_pidfd(inmate.pidfd.as_fd());
+        // SAFETY: a null status is allowed; the inmate is our child and has not been waited for.
+        unsafe { libc::waitpid(inmate.pid, std::ptr::null_mut(), 0) };
+    }
+    error
+}
+
+/// A user namespace in which the caller's own user and group outside stand for `host_id`: with it a bind shows the caller's files as those of the
+/// sandbox's user (mount_setattr(2), "ID-mapped mounts").
+fn owner_namespace(host_id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: these calls cannot fail and touch no memory.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (read, mut write) = pipe()?;
+    let holder = sys::clone_process(libc::CLONE_NEWUSER)?;
+    if holder == 0 {
+        drop(write);
+        // Until the namespace has been opened.
+        let _ = (&read).read(&mut [0]);
+        sys::exit_now(0);
+    }
+    let namespace = (|| {
+        std::fs::write(format!("/proc/{holder}/gid_map"), format!("{gid} {host_id} 1"))?;
+        std::fs::write(format!("/proc/{holder}/uid_map"), format!("{uid} {host_id} 1"))?;
+        File::open(format!("/proc/{holder}/ns/user")).map(OwnedFd::from)
+    })();
+    let _ = write.write_all(&[1]);
+    // SAFETY: a null status is allowed; the holder is our child.
+    unsafe { libc::waitpid(holder, std::ptr::null_mut(), 0) };
+    namespace
+}
+
+fn pipe() -> io::Result<(File, File)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    check(i64::from(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }))?;
+    // SAFETY: the kernel has just returned these descriptors to us alone.
+    Ok(unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) })
+}
+
+/// A runtime starts with no signal blocked or ignored; Rust programs ignore SIGPIPE, which children inherit.
+fn reset_signals() -> io::Result<()> {
+    // SAFETY: an empty set is written, then read; SIG_DFL is a valid disposition.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        check(i64::from(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())))?;
+        for signal in 1..32 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::umask(0o022);
+    }
+    Ok(())
+}
+
+/// As an ordinary user this has to wait until the inmate has a user namespace: then only a namespace of its own can be changed.
+fn make_mounts_private() -> Result<(), SetupError> {
+    sys::unshare(libc::CLONE_NEWNS).at(Step::PrivateMounts)?;
+    make_private()
+}
+
+fn make_private() -> Result<(), SetupError> {
+    sys::mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None).at(Step::PrivateMounts)
+}
+
+fn set_host_name() -> io::Result<()> {
+    let name = b"sandbox";
+    // SAFETY: the name is readable for its length.
+    check(i64::from(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })).map(drop)
+}
+
+fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let arguments = pointers(arguments);
+    let environment = pointers(environment);
+    // SAFETY: null-terminated arrays of NUL-terminated strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}

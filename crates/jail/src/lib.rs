@@ -1,0 +1,33 @@
+//! Linux confinement of a process: namespaces, mounts, identity, capabilities, Landlock, seccomp, cgroups, resource limits.
+//!
+//! Plain synchronous code that knows nothing of languages. Two parties use it: the supervisor, which launches a zygote or a sandbox
+//! ([`launch`]), and the native library inside a zygote, whose forked children confine themselves ([`confine`]). The order of the steps is
+//! argued in `docs/concepts/jail.md`.
+
+mod cgroup;
+mod confine;
+mod descriptors;
+mod error;
+mod identity;
+mod landlock;
+mod launch;
+mod limits;
+mod loopback;
+mod probe;
+mod root;
+pub mod seccomp;
+mod sys;
+mod writable;
+
+pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, sweep_stale};
+pub use confine::{Confinement, confine, confine_exec_grant_init, seal};
+pub use descriptors::{InheritedDescriptors, Stdio};
+pub use error::{SetupError, Step};
+pub use identity::{FIRST_UID, IdMap, LEASABLE_UIDS, ZYGOTE_UID};
+pub use landlock::{Abi, abi};
+pub use launch::{Launch, LaunchError, Launched, Purpose};
+pub use limits::ResourceLimits;
+pub use probe::{NamespaceProbe, probe_namespaces};
+pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};
+pub use sys::{PidFd, kill_pidfd, pid_of_pidfd, random_u32};
+pub use writable::{HOME, WritableSpace};

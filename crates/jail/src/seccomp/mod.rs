@@ -1,0 +1,33 @@
+//! The system call filters. The rules are data ([`rules`]), compiled to a balanced decision tree ([`compile`]).
+//!
+//! Two filters stand on top of each other. [`base`] is in place before the runtime is started: an allow-list of all that a zygote or a sandbox ever
+//! needs. [`sealed`] is small and comes last: it takes away what only the set-up needed.
+
+mod compile;
+mod rules;
+
+pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, evaluate};
+pub use rules::{base, sealed};
+
+use std::io;
+
+use crate::sys::check;
+
+/// Installs a filter in every thread of the calling process.
+pub(crate) fn install(filter: &Filter) -> io::Result<()> {
+    let program = filter.compile();
+    let header = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: the program has the layout of `sock_filter` (checked below), outlives the call, and its length is stated.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC, &raw const header) };
+    match check(result)? {
+        0 => Ok(()),
+        // With TSYNC a positive answer names a thread that could not be synchronised.
+        _ => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+    }
+}
+
+const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());

@@ -1,0 +1,146 @@
+//! System calls that neither `std` nor `libc` wraps safely, each in a safe function named for its effect.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+/// A descriptor that refers to a process.
+pub type PidFd = OwnedFd;
+
+pub(crate) fn check(result: i64) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+pub(crate) fn mount(source: Option<&CStr>, target: &CStr, fs: Option<&CStr>, flags: libc::c_ulong, data: Option<&CStr>) -> io::Result<()> {
+    let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: each pointer is null or a NUL-terminated string that outlives the call.
+    check(i64::from(unsafe { libc::mount(pointer(source), target.as_ptr(), pointer(fs), flags, pointer(data).cast()) })).map(drop)
+}
+
+pub(crate) fn unmount_detached(target: &CStr) -> io::Result<()> {
+    // SAFETY: the string is NUL-terminated and outlives the call.
+    check(i64::from(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) })).map(drop)
+}
+
+pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: the flags used here (namespaces only, never CLONE_FILES or CLONE_VM) invalidate no Rust state.
+    check(i64::from(unsafe { libc::unshare(flags) })).map(drop)
+}
+
+/// `openat2` with `RESOLVE_NO_SYMLINKS`: the path must be free of links, so that what was checked is what is opened.
+pub(crate) fn open_path_without_links(path: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: all-zero is a valid `open_how`.
+    let mut how: libc::open_how = unsafe { mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
+    how.resolve = libc::RESOLVE_NO_SYMLINKS;
+    // SAFETY: the path and `how` outlive the call, and the size is that of `how`.
+    let fd = check(unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), &raw const how, size_of::<libc::open_how>()) })?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A detached copy of the mount tree at `source`.
+pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | (libc::AT_RECURSIVE | libc::AT_EMPTY_PATH) as libc::c_uint;
+    // SAFETY: an empty NUL-terminated path; the descriptor is valid for the call.
+    let fd = check(unsafe { libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags) })?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Attributes to set on every mount of a detached tree.
+pub(crate) fn set_tree_attributes(tree: BorrowedFd<'_>, set: u64, id_map: Option<BorrowedFd<'_>>, recursive: bool) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `mount_attr`.
+    let mut attributes: libc::mount_attr = unsafe { mem::zeroed() };
+    attributes.attr_set = set;
+    if let Some(namespace) = id_map {
+        attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attributes.userns_fd = namespace.as_raw_fd() as u64;
+    }
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the empty path and the attributes outlive the call, and the size is that of the attributes.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<libc::mount_attr>())
+    };
+    check(result).map(drop)
+}
+
+/// Attaches a detached tree at `target`.
+pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), c"".as_ptr(), libc::AT_FDCWD, target.as_ptr(), MOVE_MOUNT_F_EMPTY_PATH)
+    };
+    check(result).map(drop)
+}
+
+pub(crate) fn pivot_root_here() -> io::Result<()> {
+    // SAFETY: constant NUL-terminated strings.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
+}
+
+pub(crate) fn prctl(option: libc::c_int, a: libc::c_ulong, b: libc::c_ulong) -> io::Result<i32> {
+    // SAFETY: callers pass only options whose arguments are integers.
+    check(i64::from(unsafe { libc::prctl(option, a, b, 0, 0) })).map(|n| n as i32)
+}
+
+/// A plain `fork` by system call, with `flags` added. In the child only this thread exists, and glibc does not know of the fork: the
+/// caller must be single-threaded.
+pub(crate) fn clone_process(flags: libc::c_int) -> io::Result<libc::pid_t> {
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
+    // SAFETY: no stack, thread or memory sharing is asked for, so the child goes on here on a copy of everything.
+    check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).map(|pid| pid as libc::pid_t)
+}
+
+/// A descriptor for the process `pid`. Race-free only for a child of the caller that has not been waited for.
+pub(crate) fn pidfd_open(pid: libc::pid_t) -> io::Result<PidFd> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends SIGKILL. A process that is gone already is no error.
+pub fn kill_pidfd(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no information is passed (null), and the descriptor is valid for the call.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, ptr::null::<libc::siginfo_t>(), 0) };
+    match check(result) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The process's number in the caller's PID namespace, `None` when it is gone or in no visible one. Only to name a process to interfaces that
+/// know nothing else (cgroups, `prlimit`), while its parent has not reaped it.
+pub fn pid_of_pidfd(pidfd: BorrowedFd<'_>) -> Option<libc::pid_t> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
+/// Four bytes from the kernel's generator.
+pub fn random_u32() -> io::Result<u32> {
+    let mut bytes = [0_u8; 4];
+    // SAFETY: the buffer is writable for its length.
+    check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as i64)?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+pub(crate) fn duplicate_onto(from: libc::c_int, onto: libc::c_int, flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: descriptors are numbers to the kernel; callers replace only descriptors that they own.
+    check(i64::from(unsafe { libc::dup3(from, onto, flags) })).map(drop)
+}
+
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process without running any handler, which is what a half-confined child must do.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,87 @@
+//! The only places where a sandbox can write: one tmpfs of bounded size and file count, seen at `/tmp`, home and `/dev/shm`.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::path::Path;
+
+use crate::error::{At, SetupError, Step};
+use crate::sys::{self, c_path, mount};
+
+/// The working folder and home of a sandbox.
+pub const HOME: &str = "/home/user";
+
+/// How much a sandbox can write, and whether it may execute what it wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WritableSpace {
+    /// Bytes, all three places together.
+    pub disk_bytes: u64,
+    /// Files and folders, likewise.
+    pub files: u64,
+    /// Whether files in it can be executed.
+    pub exec: bool,
+    /// Grants that lie beneath one of the three places, where the tmpfs covers what the root has there: folder in the root's stage, path, whether
+    /// it is a folder.
+    pub staged: Vec<(CString, CString, bool)>,
+}
+
+/// The places, and the folder of the tmpfs behind each.
+const PLACES: [(&CStr, &CStr, u32); 3] =
+    [(c"/tmp/home", c"/home/user", 0o755), (c"/tmp/shm", c"/dev/shm", 0o1777), (c"/tmp/tmp", c"/tmp", 0o1777)];
+
+/// Root, the three folders and `outputs/`, which count as files too.
+const OWN_FILES: u64 = 4;
+
+impl WritableSpace {
+    /// Mounts it, in the caller's own mount namespace. The caller's user owns it.
+    pub(crate) fn mount(&self) -> Result<(), SetupError> {
+        let mut flags = libc::MS_NOSUID | libc::MS_NODEV;
+        if !self.exec {
+            flags |= libc::MS_NOEXEC;
+        }
+        let data = CString::new(format!("size={},nr_inodes={},mode=755", self.disk_bytes, self.files.saturating_add(OWN_FILES)))
+            .map_err(io::Error::other)
+            .at(Step::WritableSpace)?;
+        mount(Some(c"space"), c"/tmp", Some(c"tmpfs"), flags, Some(&data)).at(Step::WritableSpace)?;
+        for (folder, place, mode) in PLACES {
+            make_folder(folder, mode).at(Step::WritableSpace)?;
+            mount(Some(folder), place, None, libc::MS_BIND, None).at(Step::WritableSpace)?;
+        }
+        for (stage, target, is_folder) in &self.staged {
+            self.attach_staged(stage, target, *is_folder).at(Step::BindTarget)?;
+        }
+        Ok(())
+    }
+
+    fn attach_staged(&self, stage: &CStr, target: &CStr, is_folder: bool) -> io::Result<()> {
+        let path = Path::new(std::str::from_utf8(target.to_bytes()).map_err(io::Error::other)?);
+        let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+        above.reverse();
+        for folder in above {
+            if !folder.exists() {
+                make_folder(&c_path(folder)?, 0o755)?;
+            }
+        }
+        if is_folder {
+            if !path.exists() {
+                make_folder(target, 0o755)?;
+            }
+        } else if !path.exists() {
+            std::fs::File::create(path)?;
+        }
+        mount(Some(stage), target, None, libc::MS_BIND | libc::MS_REC, None)
+    }
+}
+
+fn make_folder(path: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: NUL-terminated path.
+    sys::check(i64::from(unsafe { libc::mkdir(path.as_ptr(), mode) }))?;
+    // The umask has cut the mode.
+    // SAFETY: NUL-terminated path.
+    sys::check(i64::from(unsafe { libc::chmod(path.as_ptr(), mode) })).map(drop)
+}
+
+/// A fresh `/proc` that shows only the processes of the caller's PID namespace, and nothing of the machine.
+pub(crate) fn mount_proc(target: &CStr) -> Result<(), SetupError> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    mount(Some(c"proc"), target, Some(c"proc"), flags, Some(c"subset=pid,hidepid=invisible")).at(Step::Proc)
+}
