@@ -1,0 +1,99 @@
+'use strict';
+// What a fork leaves wrong about "this process": its pid, its random numbers, its processors, and signals to itself.
+
+const fs = require('node:fs');
+const os = require('node:os');
+const v8 = require('node:v8');
+const {
+  EventEmitterPrototypeListenerCount, Number, NumberIsInteger, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,
+} = require('./intrinsics.js');
+
+/** process.pid and process.ppid, which Node read when the zygote booted. */
+function redefinePid() {
+  // "pid (comm) state ppid ...": comm may hold spaces and parentheses.
+  const stat = fs.readFileSync('/proc/self/stat', 'latin1');
+  const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  redefine('pid', Number.parseInt(stat, 10));
+  redefine('ppid', Number.parseInt(afterName[1], 10));
+}
+
+function redefine(name, value) {
+  const descriptor = ObjectGetOwnPropertyDescriptor(process, name);
+  ObjectDefineProperty(process, name, {
+    __proto__: null, value, writable: descriptor.writable ?? false, enumerable: descriptor.enumerable, configurable: true,
+  });
+}
+
+/**
+ * Seeds Math.random. V8 draws its state in a context's first Math.random, from this flag: it has an effect exactly once, and only
+ * where nothing has drawn before, which is why nothing in the driver or its boot may.
+ * @param {number} seed a positive 31-bit integer: V8 takes 0 for "from the system", which is the zygote's generator
+ */
+function seedMathRandom(seed) {
+  v8.setFlagsFromString(`--random-seed=${seed}`);
+}
+
+function seedFromKernel(native) {
+  const bytes = native.randomBytes(4);
+  return ((bytes[0] << 23) ^ (bytes[1] << 15) ^ (bytes[2] << 7) ^ (bytes[3] >> 1)) & 0x7fffffff || 1;
+}
+
+/** Any integer as a seed that V8 takes, different for different seeds below 2^31 - 1. */
+function seedFromRequest(seed) {
+  return (Math.abs(Math.trunc(Number(seed))) % 0x7fffffff) || 0x7fffffff;
+}
+
+/** os.cpus(), where /proc shows no processors. `cpus` comes from boot.json. */
+function describeProcessors(cpus) {
+  const original = os.cpus;
+  os.cpus = {
+    cpus() {
+      const real = original();
+      if (real.length > 0 || !cpus) return real;
+      const described = [];
+      for (let index = 0; index < cpus.length; index++) {
+        const { model, speed } = cpus[index];
+        described[index] = { model, speed, times: { user: 0, nice: 0, sys: 0, idle: 0, irq: 0 } };
+      }
+      return described;
+    },
+  }.cpus;
+}
+
+// Signals whose default action ends a process. STOP and its kin, CHLD, URG, WINCH and CONT do not; USR1 and PIPE are Node's own.
+const deadly = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGSEGV', 'SIGUSR2',
+  'SIGALRM', 'SIGTERM', 'SIGSTKFLT', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGPOLL', 'SIGPWR', 'SIGSYS'];
+
+/**
+ * process.kill(process.pid): the first process of a namespace ignores signals of its own that it does not handle.
+ * @param {(code: number) => void} die ends the run with an exit code; does not return
+ */
+function dieOfOwnSignals(die) {
+  const original = process.kill;
+  const numbers = { __proto__: null };
+  const names = { __proto__: null };
+  for (const name of deadly) {
+    const number = os.constants.signals[name];
+    if (number === undefined) continue;
+    numbers[name] = number;
+    names[number] = name;
+  }
+  process.kill = {
+    kill(pid, signal) {
+      if (isSelf(pid)) {
+        const number = signal === undefined || signal === null ? numbers.SIGTERM : numbers[signal] ?? (NumberIsInteger(signal) ? signal : 0);
+        const name = names[number];
+        const handled = name !== undefined && number !== numbers.SIGKILL && EventEmitterPrototypeListenerCount(process, name) > 0;
+        if (name !== undefined && !handled) die(128 + number);
+      }
+      return ReflectApply(original, process, [pid, signal]);
+    },
+  }.kill;
+}
+
+// 0 and -1 reach this process too: its process group, and everything it may signal.
+function isSelf(pid) {
+  return pid === process.pid || pid === 0 || pid === -1 || pid === -process.pid || pid === `${process.pid}`;
+}
+
+module.exports = { describeProcessors, dieOfOwnSignals, redefinePid, seedFromKernel, seedFromRequest, seedMathRandom };

@@ -1,0 +1,3 @@
+'use strict';
+// `require('belljar')`: the global under the name of a module.
+module.exports = globalThis.belljar;

@@ -1,0 +1,268 @@
+'use strict';
+// Runs the program and finds its result.
+//
+// What is the result? The first that applies:
+//  1. An exported `main`, called with the parameters. CommonJS: module.exports.main; module.exports itself if it is a function
+//     (`module.exports = async (parameters) => ...`), or its `default`, as compiled TypeScript has it. ES modules: the export named
+//     `main`, else a default export that is a function. Then a `main` that is defined at the top level and not exported. Classes are
+//     not called.
+//     When the program itself calls its `main` at the top level (`main()`, `await main()`, `main().catch(...)`, a call inside
+//     `if (require.main === module)`), it is not called again: agents often write that line, and a program must not run twice.
+//     Its value is then that of the last expression, or, where that is undefined, what `main` returned.
+//  2. module.exports, if it was assigned and is not empty, or the default export of an ES module. An exports object of nothing but
+//     functions is an interface and not a result: it counts as empty.
+//  3. What a top-level `return` returned, else the value of the last expression.
+// A promise (or thenable) in any of these places is awaited.
+
+const fs = require('node:fs');
+const Module = require('node:module');
+const path = require('node:path');
+const { pathToFileURL } = require('node:url');
+const vm = require('node:vm');
+const {
+  FunctionPrototypeToString, ObjectDefineProperty, ObjectGetPrototypeOf, ObjectKeys, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec,
+  StringPrototypeIncludes, StringPrototypeLastIndexOf, StringPrototypeSlice, StringPrototypeStartsWith, isPromise,
+} = require('./intrinsics.js');
+const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
+const { placeSyntaxError } = require('./syntax.js');
+
+const ObjectPrototype = Object.prototype;
+const parameterNames = ['exports', 'require', 'module', '__filename', '__dirname', '__belljar_value'];
+
+/**
+ * Runs the program of an activation.
+ * @param {object} native
+ * @param {object} activation
+ * @param {string} home
+ * @param {{settle: (value: unknown) => void, fail: (error: unknown) => void, reject: (error: unknown) => void}} ending
+ *   told once what became of it: `fail` where something was thrown, `reject` where a promise was rejected
+ */
+function runProgram(native, activation, home, ending) {
+  const file = path.resolve(home, activation.entry);
+  const { language, parameters } = activation;
+  process.argv = [process.execPath, file, ...activation.arguments];
+  try {
+    const source = fs.readFileSync(file, 'utf8');
+    const prepared = native.prepare(source, file, language, 'main');
+    if (prepared.error && language === 'typescript') throw reportedSyntaxError(prepared.error, file, source);
+    const isModule = (moduleType(file) ?? prepared.kind) === 'module';
+    if (isModule) return runModule(native, file, source, prepared, parameters, ending);
+    if (needsHooks(source, false, language)) installHooks(native, null);
+    return runCommonJS(file, prepared, parameters, ending);
+  } catch (error) {
+    return ending.fail(error);
+  }
+}
+
+function runCommonJS(file, prepared, parameters, ending) {
+  const main = mainModule(file);
+  const value = valueRecorder();
+  if (prepared.map) mapPositions(file, prepared.map);
+  const body = compile(file, prepared);
+  const initialExports = main.exports;
+  const returned = ReflectApply(body, main.exports,
+    [main.exports, requireOf(main), main, file, path.dirname(file), value]);
+
+  const conclude = (returnedValue) => {
+    main.loaded = true;
+    finish(commonJSResult(main.exports, initialExports, value, returnedValue, prepared, parameters), ending);
+  };
+  if (prepared.isAsync) whenSettled(returned, conclude, ending);
+  else conclude(returned);
+}
+
+// The same module record that Node makes for its own main module, so that require.main === module, process.mainModule,
+// require.cache and module.children are what they are in plain node.
+function mainModule(file) {
+  const main = new Module(file, null);
+  main.id = '.';
+  main.filename = file;
+  main.paths = Module._nodeModulePaths(path.dirname(file));
+  process.mainModule = main;
+  Module._cache[file] = main;
+  return main;
+}
+
+function requireOf(main) {
+  const require = function require(request) {
+    return main.require(request);
+  };
+  require.resolve = function resolve(request, options) {
+    return Module._resolveFilename(request, main, false, options);
+  };
+  require.resolve.paths = function paths(request) {
+    return Module._resolveLookupPaths(request, main);
+  };
+  require.main = main;
+  require.extensions = Module._extensions;
+  require.cache = Module._cache;
+  return require;
+}
+
+function compile(file, { code, isAsync }) {
+  const options = { __proto__: null, filename: file, importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER };
+  if (!isAsync) return vm.compileFunction(code, parameterNames, options);
+  // Top-level await. On a line of its own, numbered 0, so that the user's lines keep their numbers and columns.
+  const inner = StringPrototypeStartsWith(code, '#!') ? `//${code}` : code;
+  options.lineOffset = -1;
+  return vm.compileFunction(`return (async () => {\n${inner}\n})()`, parameterNames, options);
+}
+
+/**
+ * The `__belljar_value` of a program: notes the value of its last expression, its `main`, and the value of its own call of `main`
+ * where the source was prepared to tell (`__belljar_value.called(main())`).
+ */
+function valueRecorder() {
+  const record = { __proto__: null, value: undefined, called: false, calledValue: undefined };
+  const note = (value) => {
+    record.value = value;
+    return value;
+  };
+  const called = (value) => {
+    record.called = true;
+    record.calledValue = value;
+    return value;
+  };
+  // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
+  ObjectDefineProperty(note, 'main', { __proto__: null, value: undefined, writable: true });
+  ObjectDefineProperty(note, 'called', { __proto__: null, value: called });
+  ObjectDefineProperty(note, 'record', { __proto__: null, value: record });
+  return note;
+}
+
+function commonJSResult(exports, initialExports, value, returned, prepared, parameters) {
+  const { record } = value;
+  const main = functionIn(exports, 'main') ?? asCallable(exports) ?? (exports?.__esModule ? functionIn(exports, 'default') : undefined)
+    ?? asCallable(value.main);
+  if (main !== undefined) {
+    if (calledMain(record, prepared)) return ownCallResult(record, returned);
+    return ReflectApply(main, exports === main ? undefined : exports, [parameters]);
+  }
+  if (isResult(exports, initialExports)) return exports.__esModule && exports.default !== undefined ? exports.default : exports;
+  if (returned !== undefined) return returned;
+  return record.value === exports ? undefined : record.value;
+}
+
+function isResult(exports, initialExports) {
+  if (exports === undefined || exports === null) return false;
+  if (typeof exports !== 'object') return typeof exports !== 'function';
+  if (exports.__esModule && exports.default !== undefined) return true;
+  const keys = ObjectKeys(exports);
+  // An array, a Map, a Date or a promise that was assigned is a result although it has no keys.
+  if (keys.length === 0) return exports !== initialExports && ObjectGetPrototypeOf(exports) !== ObjectPrototype;
+  for (let index = 0; index < keys.length; index++) {
+    if (typeof exports[keys[index]] !== 'function') return true;
+  }
+  return false;
+}
+
+function runModule(native, file, source, prepared, parameters, ending) {
+  const value = valueRecorder();
+  const url = pathToFileURL(file).href;
+  let code = StringPrototypeStartsWith(prepared.code, '#!') ? `//${prepared.code}` : prepared.code;
+  // Node sets import.meta.main for the file it was started with, which is the driver.
+  if (StringPrototypeIncludes(code, 'import.meta.main')) code = `import.meta.main = true; ${code}`;
+  if (prepared.map) code = `${code}\n${inlineMap(prepared.map)}`;
+  installHooks(native, { __proto__: null, url, source: code });
+  // Modules have no parameters: the name is a global for as long as the program is evaluated.
+  ObjectDefineProperty(globalThis, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
+
+  process.mainModule = undefined;
+  whenSettled(import(url), (namespace) => {
+    delete globalThis.__belljar_value;
+    finish(moduleResult(namespace, value, prepared, parameters), ending);
+  }, {
+    __proto__: null,
+    fail: ending.fail,
+    reject: (error) => ending.reject(placeSyntaxError(error, file, source)),
+  });
+}
+
+function moduleResult(namespace, value, prepared, parameters) {
+  const { record } = value;
+  const main = functionIn(namespace, 'main') ?? functionIn(namespace, 'default') ?? asCallable(value.main);
+  if (main !== undefined) {
+    return calledMain(record, prepared) ? ownCallResult(record, undefined) : ReflectApply(main, undefined, [parameters]);
+  }
+  if (namespace.default !== undefined) return namespace.default;
+  return record.value;
+}
+
+// --- whether the program has called its own main ---
+
+const ownCall = /^[\s(]*(?:await\s+|void\s+)?main\s*\(/;
+const ownCallInside = /^[\s(!+]*(?:async\s*)?(?:\([^)]*\)\s*=>|function\b)[^]*\bmain\s*\(/;
+const statementCall = /^(?:(?:const|let|var)\s+[\w$\s{},:[\]]+=\s*)?(?:await\s+|void\s+|return\s+)*main\s*\(/m;
+const guardedCall = /^if\s*\([^\n]*(?:require\.main|import\.meta|process\.argv\[1\])[^\n]*\)[^]*\bmain\s*\(/m;
+
+// The prepared source tells where it can. Otherwise the text does, at the places where a call at the top level is written: the last
+// expression, the start of a line, the body of a "run directly" guard.
+function calledMain(record, { code, callsMain }) {
+  if (record.called) return true;
+  if (callsMain !== undefined) return callsMain;
+  if (!StringPrototypeIncludes(code, 'main')) return false;
+  const at = StringPrototypeLastIndexOf(code, '__belljar_value(');
+  if (at >= 0) {
+    const last = StringPrototypeSlice(code, at + '__belljar_value('.length);
+    if (RegExpPrototypeExec(ownCall, last) !== null || RegExpPrototypeExec(ownCallInside, last) !== null) return true;
+  }
+  return RegExpPrototypeExec(statementCall, code) !== null || RegExpPrototypeExec(guardedCall, code) !== null;
+}
+
+// A returned or last value that turns out to be undefined gives way to what main itself returned.
+function ownCallResult(record, returned) {
+  const last = returned !== undefined ? returned : record.value;
+  if (!record.called || last === record.calledValue) return last;
+  if (last === undefined) return record.calledValue;
+  if (!isThenable(last)) return last;
+  const { calledValue } = record;
+  return new Promise((resolve, reject) => {
+    whenSettled(last, (value) => {
+      if (value !== undefined) return resolve(value);
+      // Where main was rejected the program has handled it, or the rejection would have ended the run.
+      return whenSettled(calledValue, resolve, { __proto__: null, fail: () => resolve(undefined), reject: () => resolve(undefined) });
+    }, { __proto__: null, fail: reject, reject });
+  });
+}
+
+// --- values ---
+
+function functionIn(container, name) {
+  if (container === null || (typeof container !== 'object' && typeof container !== 'function')) return undefined;
+  return asCallable(container[name]);
+}
+
+function asCallable(value) {
+  if (typeof value !== 'function') return undefined;
+  return StringPrototypeStartsWith(FunctionPrototypeToString(value), 'class') ? undefined : value;
+}
+
+function isThenable(value) {
+  return value !== null && (typeof value === 'object' || typeof value === 'function') && (isPromise(value) || typeof value.then === 'function');
+}
+
+function finish(value, ending) {
+  if (isThenable(value)) whenSettled(value, ending.settle, ending);
+  else ending.settle(value);
+}
+
+// Promises are observed through the original `then`: a program may have replaced Promise.prototype.then.
+function whenSettled(value, onValue, { fail, reject }) {
+  const settled = (result) => {
+    try {
+      onValue(result);
+    } catch (error) {
+      fail(error);
+    }
+  };
+  if (isPromise(value)) PromisePrototypeThen(value, settled, reject);
+  else if (!isThenable(value)) settled(value);
+  else PromisePrototypeThen(new Promise((resolve) => resolve(value)), settled, reject);
+}
+
+function reportedSyntaxError(error, file, source) {
+  const { message, line, column } = typeof error === 'string' ? { message: error } : error;
+  return placeSyntaxError(new SyntaxError(message), file, source, line === undefined ? undefined : { line, column });
+}
+
+module.exports = { runProgram };

@@ -1,0 +1,59 @@
+'use strict';
+// A stand-in for the native library, for this suite alone: the functions of docs/concepts/drivers.md over a plain node process. The
+// activation comes from a file, frames go to descriptor 3 as lines of JSON, and the end of the loop is Node's own 'beforeExit'.
+
+const fs = require('node:fs');
+const { prepare } = require('./prepare.js');
+
+const { stringify } = JSON;
+const { writeSync, readFileSync } = fs;
+const { reallyExit } = process;
+const { apply } = Reflect;
+const randomFill = require('node:crypto').randomFillSync;
+const activeResources = process.getActiveResourcesInfo.bind(process);
+
+function line(value) {
+  writeSync(3, `${stringify(value)}\n`);
+}
+
+exports.createNative = (activationFile) => ({
+  start() { line({ step: 'start', marks: globalThis.__marks }); },
+  receive() {
+    line({ step: 'receive', lazyStreams: ['stdin', 'stdout', 'stderr'].map((name) => /native code|getStd|std/.test(String(Object.getOwnPropertyDescriptor(process, name).get))) });
+    const text = readFileSync(activationFile, 'utf8');
+    globalThis.__received?.();
+    return text;
+  },
+  send(kind, data) {
+    if (typeof data !== 'string') throw new Error('the double takes text');
+    globalThis.__sent?.(kind);
+    writeSync(3, `{"kind":${kind},"data":${data}}\n`);
+  },
+  annotate(stream, level, length) { line({ annotate: [stream, level, length] }); },
+  exit(code) {
+    globalThis.__exiting?.();
+    apply(reallyExit, process, [code]);
+  },
+  randomBytes: (n) => randomFill(Buffer.alloc(n)),
+  onIdle(callback) {
+    // Node asks process.emit, by name, for 'beforeExit' when its loop is empty.
+    let { emit } = process;
+    let inCallback = false;
+    Object.defineProperty(process, 'emit', {
+      configurable: true,
+      get: () => function (...args) {
+        if (args[0] !== 'beforeExit' || inCallback) return apply(emit, this, args);
+        inCallback = true;
+        try {
+          callback();
+        } finally {
+          inCallback = false;
+        }
+        return true;
+      },
+      set: (replacement) => { emit = replacement; },
+    });
+  },
+  alive: () => activeResources().length > 0,
+  prepare,
+});
