@@ -1,38 +1,38 @@
-"""A double of the native library: keeps what it is told in a file of JSON lines, and takes its activation from another."""
+"""A double of the native library: notes each call as a line of a file. Like the real one it depends on nothing that a program can break."""
 
-import base64
-import json
-import os
+import builtins
+from binascii import hexlify
+from posix import O_APPEND, O_CLOEXEC, O_CREAT, O_WRONLY, _exit, getpid, open, urandom, write
+
+__builtins__ = dict(vars(builtins))
 
 
 class NativeDouble:
     def __init__(self, activation, record):
         self.activation = activation
-        self.record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        self.record = open(record, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC)
         self.finished = False
 
-    def _note(self, **event):
-        os.write(self.record, (json.dumps(event) + "\n").encode())
+    def _note(self, *words):
+        write(self.record, (" ".join([str(word) for word in words]) + "\n").encode())
 
     def start(self):
         pass
 
     def receive(self):
-        return json.dumps(self.activation)
+        return self.activation
 
     def send(self, kind, data):
-        if self.finished:
-            return
-        self.finished = kind == 5
-        data = data.encode() if isinstance(data, str) else bytes(data)
-        self._note(call="send", pid=os.getpid(), kind=kind, data=base64.b64encode(data).decode())
+        if not self.finished:
+            self.finished = kind == 5
+            self._note("send", getpid(), kind, hexlify(data.encode() if isinstance(data, str) else data).decode())
 
     def annotate(self, stream, level, length):
-        self._note(call="annotate", pid=os.getpid(), stream=stream, level=level, length=length)
+        self._note("annotate", getpid(), stream, level, length)
 
     def exit(self, code):
-        self._note(call="exit", pid=os.getpid(), code=code)
-        os._exit(code)
+        self._note("exit", getpid(), code)
+        _exit(code)
 
     def random_bytes(self, n):
-        return os.urandom(n)
+        return urandom(n)

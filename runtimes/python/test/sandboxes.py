@@ -1,6 +1,5 @@
 """Runs a program through the real driver in a process of its own, over the double of the native library, and reads back what was told."""
 
-import base64
 import json
 import os
 import subprocess
@@ -68,18 +67,18 @@ def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=
 
 def _outcome(process, record):
     outcome = Outcome(None, None, None, process.stdout.decode(errors="replace"), process.stderr.decode(errors="replace"), process.returncode)
-    events = []
+    calls = []
     if os.path.exists(record):
         with open(record) as file:
-            events = [json.loads(line) for line in file]
-    for event in events:
-        if event["call"] == "annotate":
-            outcome.annotations.append((event["stream"], event["level"], event["length"]))
-        elif event["call"] == "send":
-            data = json.loads(base64.b64decode(event["data"]))
-            if event["kind"] == 3:
+            calls = [line.split() for line in file]
+    for call, _pid, *words in calls:
+        if call == "annotate":
+            outcome.annotations.append(tuple(map(int, words)))
+        elif call == "send":
+            data = json.loads(bytes.fromhex(words[1]))
+            if words[0] == "3":
                 outcome.results.append(data)
-            elif event["kind"] == 4:
+            elif words[0] == "4":
                 outcome.denied.append(data)
             else:
                 outcome.finished += 1

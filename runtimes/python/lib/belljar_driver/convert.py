@@ -10,6 +10,7 @@ from belljar_driver import originals as __builtins__
 from _json import make_encoder
 
 from belljar_driver.text import quote, utf8
+from belljar_driver.untouched import standard_module
 
 MAX_DEPTH = 100
 
@@ -194,8 +195,7 @@ class _Encoder:
     def put_bytes(self, value):
         view = memoryview(value)
         self.expect(view.nbytes * 4 // 3)
-        from binascii import b2a_base64
-
+        b2a_base64 = standard_module("binascii").b2a_base64
         self.put(f'"{b2a_base64(view.tobytes(), newline=False).decode()}"')
 
     def put_tuple(self, value):

@@ -7,6 +7,10 @@ though, is done: threads joined, `atexit` run, `__main__` emptied so that object
 from belljar_driver import originals as __builtins__
 
 import sys
+from atexit import _run_exitfuncs
+from gc import get_objects
+from io import BufferedRandom, BufferedWriter, TextIOWrapper
+from sys import modules
 
 from belljar_driver import denials, streams
 
@@ -23,7 +27,7 @@ def settle(finish):
 
 
 def _join_threads():
-    threading = sys.modules.get("threading")
+    threading = modules.get("threading")
     try:
         if threading is not None:
             threading._shutdown()
@@ -34,17 +38,15 @@ def _join_threads():
 
 def _run_exit_handlers():
     """Also joins processes of `multiprocessing` and stops executors: they register themselves here."""
-    import atexit
-
     try:
-        atexit._run_exitfuncs()
+        _run_exitfuncs()
     except BaseException:
         _print_exception()
 
 
 def _empty_main():
     """As `finalize_modules` does: names with one underscore first, then the others, builtins last."""
-    module = sys.modules.get("__main__")
+    module = modules.get("__main__")
     namespace = getattr(module, "__dict__", None)
     if not isinstance(namespace, dict):
         return
@@ -60,11 +62,8 @@ def _empty_main():
 
 def _flush_open_files():
     """A file that was written and never closed, and that something still holds."""
-    import gc
-    from io import BufferedRandom, BufferedWriter, TextIOWrapper
-
     kinds = (TextIOWrapper, BufferedWriter, BufferedRandom)
-    held = [value for value in gc.get_objects() if type(value) in kinds]
+    held = [value for value in get_objects() if type(value) in kinds]
     # Text first: it writes into the buffers.
     held.sort(key=lambda file: type(file) is not TextIOWrapper)
     for file in held:

@@ -6,9 +6,10 @@ back on, and the last of them allocates next to nothing.
 
 from belljar_driver import originals as __builtins__
 
-import sys
+from io import BytesIO, TextIOWrapper
 
 from belljar_driver import FOLDER
+from belljar_driver.untouched import StandardLibrary, standard_module
 
 MAX_MESSAGE_CHARACTERS = 64 * 1024
 MAX_STACK_CHARACTERS = 256 * 1024
@@ -21,9 +22,13 @@ _type_name = type.__dict__["__name__"].__get__
 
 def describe(error, source=None, path=None):
     """The error as `{"name", "message", "stack", "cause"?}`. `source` and `path` are the program's, for the lines of its stack."""
-    if source is not None:
-        _remember_lines(source, path)
-    return _describe(error, MAX_CAUSES, set())
+    try:
+        with StandardLibrary():
+            if source is not None and not isinstance(error, MemoryError):
+                _remember_lines(source, path)
+            return _describe(error, MAX_CAUSES, set())
+    except BaseException:
+        return {"name": name_of(error), "message": message_of(error), "stack": _plain_stack(error)}
 
 
 def _describe(error, causes, seen):
@@ -79,45 +84,23 @@ def _formatted(error):
 
 
 def load():
-    """The `traceback` module, free of modules of the program's that bear the names of its parts."""
+    """Imports what telling an error needs."""
     global _traceback
     if _traceback is None:
-        _traceback = _import_untouched("traceback")
+        _traceback = standard_module("traceback")
     return _traceback
 
 
 _traceback = None
 
 
-def _import_untouched(name):
-    """Imports from the standard library alone, whatever the program has put on the path or in place of it."""
-    own_path, own_modules = sys.path[:], dict(sys.modules)
-    folders = tuple(folder + "/" for folder in _PATH)
-    for key, module in own_modules.items():
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and not file.startswith(folders) and "." not in key and key != "__main__":
-            sys.modules.pop(key, None)
-    sys.path[:] = _PATH
-    try:
-        return __import__(name)
-    finally:
-        sys.path[:] = own_path
-        sys.modules.update(own_modules)
-
-
-_PATH = [folder for folder in sys.path if folder and not folder.endswith("/site-packages")]
-
-
 def _visible(traceback):
     """The traceback from its first frame that is not the driver's, nor of the loop that the driver started."""
-    while traceback is not None and _is_driver(traceback.tb_frame.f_code.co_filename):
+    while traceback is not None:
+        file_name = traceback.tb_frame.f_code.co_filename
+        if not _is_driver(file_name) and "/asyncio/" not in file_name:
+            break
         traceback = traceback.tb_next
-    start = traceback
-    while start is not None and "/asyncio/" in start.tb_frame.f_code.co_filename:
-        start = start.tb_next
-        while start is not None and _is_driver(start.tb_frame.f_code.co_filename):
-            start = start.tb_next
-            traceback = start
     return traceback
 
 
@@ -150,10 +133,8 @@ def _plain_stack(error):
 def _remember_lines(source, path):
     """Makes the program's lines as it was run the ones that its stack shows, though it may have changed or removed the file."""
     try:
-        load()
-        linecache = sys.modules.get("linecache") or _import_untouched("linecache")
-        tokenize = sys.modules.get("tokenize") or _import_untouched("tokenize")
-        from io import BytesIO, TextIOWrapper
+        import linecache
+        import tokenize
 
         encoding, _ = tokenize.detect_encoding(BytesIO(source).readline)
         lines = TextIOWrapper(BytesIO(source), encoding, "replace").readlines()

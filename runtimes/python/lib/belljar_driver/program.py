@@ -10,6 +10,7 @@ import builtins as public_builtins
 
 from belljar_driver import source as source_code
 from belljar_driver.call import call_main
+from belljar_driver.untouched import standard_module
 
 _COROUTINE_CODE = 0x80  # inspect.CO_COROUTINE
 
@@ -45,7 +46,9 @@ class Program:
             setattr(public_builtins, source_code.MAIN_RETURNED, self._main_returns)
         returned, waits = self._execute(code)
         if waits:
-            return _wait_for(self._finish_waiting(returned))
+            is_settled, returned = _wait_for(self._finish_waiting(returned))
+            if is_settled:
+                return returned
         value = self._value(returned)
         return _wait_for(value) if type(value) is _Coroutine else value
 
@@ -65,16 +68,24 @@ class Program:
         return function(), bool(function.__code__.co_flags & _COROUTINE_CODE)
 
     async def _finish_waiting(self, module):
-        """Top-level `await`: an async `main` is awaited in the same loop, where what the program made lives."""
-        value = self._value(await module)
-        return await value if type(value) is _Coroutine else value
+        """Top-level `await`: an async `main` is awaited in the same loop, where what the program made lives. Any other `main` comes
+        after the loop, because it may well run one of its own. Gives whether the value is found, and it or what was returned."""
+        returned = await module
+        main = self._pending_main()
+        if returned is not None or not getattr(getattr(main, "__code__", None), "co_flags", 0) & _COROUTINE_CODE:
+            return False, returned
+        return True, await call_main(main, self.parameters)
+
+    def _pending_main(self):
+        main = self.namespace.get("main")
+        return main if callable(main) and not isinstance(main, type) and not self.main_began else None
 
     def _value(self, returned):
         last = self.namespace.pop(source_code.VALUE, None)
         if returned is not None:
             return returned
-        main = self.namespace.get("main")
-        if callable(main) and not isinstance(main, type) and not self.main_began:
+        main = self._pending_main()
+        if main is not None:
             return call_main(main, self.parameters)
         if last is not None:
             self.is_last_expression = True
@@ -98,6 +109,4 @@ class Program:
 
 
 def _wait_for(coroutine):
-    import asyncio
-
-    return asyncio.run(coroutine)
+    return standard_module("asyncio").run(coroutine)

@@ -2,11 +2,12 @@
 
 from belljar_driver import originals as __builtins__
 
-import sys
+from sys import modules
 
 from belljar_driver import convert
 from belljar_driver.native import RESULT
 from belljar_driver.text import quote, utf8
+from belljar_driver.untouched import standard_module
 
 _METHODS = (
     ("_repr_html_", "text/html"),
@@ -67,8 +68,7 @@ class Display:
         if isinstance(data, str):
             content, encoding = quote(data), "utf8"
         else:
-            from binascii import b2a_base64
-
+            b2a_base64 = standard_module("binascii").b2a_base64
             content, encoding = f'"{b2a_base64(data, newline=False).decode()}"', "base64"
         if len(content) > self.limit:
             raise ValueError(f"display: the value is larger than result_bytes ({self.limit} bytes)")
@@ -84,7 +84,7 @@ class Display:
 
     def put_open_figures(self, close=True):
         """What `plt.show()` does, and what is done once at the end for figures that nobody showed."""
-        pyplot = sys.modules.get("matplotlib.pyplot")
+        pyplot = modules.get("matplotlib.pyplot")
         if pyplot is None:
             return
         for number in pyplot.get_fignums():
@@ -112,9 +112,8 @@ def figure_of(value):
 
 def is_by_product(value):
     """Whether a value is what matplotlib's calls return in passing (`plt.title("x")`): nothing that anyone means as a result."""
-    if isinstance(value, (list, tuple)) and value:
-        return all(is_by_product(item) for item in value)
-    return type(value).__module__.partition(".")[0] == "matplotlib"
+    values = value if type(value) in (list, tuple) and value else (value,)
+    return all(type(item).__module__.partition(".")[0] == "matplotlib" for item in values)
 
 
 def representations_of(value):
@@ -139,9 +138,7 @@ def representations_of(value):
 def _bytes_of_image(mime, data):
     """A bundle holds images as base64 text already; `put` makes it from bytes."""
     if isinstance(data, str) and mime.startswith("image/") and mime != "image/svg+xml":
-        from binascii import a2b_base64
-
-        return a2b_base64(data)
+        return standard_module("binascii").a2b_base64(data)
     return data
 
 

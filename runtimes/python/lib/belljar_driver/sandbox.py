@@ -49,8 +49,11 @@ class Sandbox:
             self._leave_child(error, exit_code)
         told = None if error is None else self._describe(error, program)
         error = None
-        ending.settle(self.activation["finish"])
-        self._finish(value, told, exit_code)
+        try:
+            ending.settle(self.activation["finish"])
+        finally:
+            # Whatever the program did to this process, its outcome is told.
+            self._finish(value, told, exit_code)
 
     def _prepare(self):
         activation = self.activation

@@ -166,12 +166,16 @@ def _make_function(tree):
     body, preamble = tree.body, []
     while body and _must_stay_at_module_level(body[0]):
         preamble.append(body.pop(0))
-    names, waits = set(), False
+    scope = _Scope()
     for statement in list(statements(body)):
-        waits |= _gather(statement, names)
+        scope.add(statement)
+    if scope.yields:
+        # In a function it would mean something; the compiler refuses it in a module.
+        tree.body = [*preamble, *body]
+        return
     _make_global(body)
-    names.add(VALUE)
-    kind = ast.AsyncFunctionDef if waits else ast.FunctionDef
+    names = scope.names | {VALUE}
+    kind = ast.AsyncFunctionDef if scope.waits else ast.FunctionDef
     arguments = ast.arguments([], [], None, [], [], None, [])
     # type_params came with 3.12; older versions would refuse the field, newer ones want it.
     extra = {"type_params": []} if "type_params" in kind._fields else {}
@@ -184,48 +188,52 @@ def _must_stay_at_module_level(statement):
     return documentation or isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
 
 
-def _gather(statement, names):
-    """Adds to `names` what one statement binds in the program's scope; whether it awaits there. Statements inside it have their own turn."""
-    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
-        names.add(statement.name)
-        inside = [*statement.decorator_list]
-    else:
+class _Scope:
+    """What the statements of the program's scope bind and do there."""
+
+    def __init__(self):
+        self.names = set()
+        self.waits = False
+        self.yields = False
+
+    def add(self, statement):
+        """Takes in one statement without those inside it, which get their own turn."""
         inside = [statement]
-    waits = isinstance(statement, (ast.AsyncFor, ast.AsyncWith))
-    while inside:
-        node = inside.pop()
+        if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+            self.names.add(statement.name)
+            inside = [*statement.decorator_list]
+        self.waits |= isinstance(statement, (ast.AsyncFor, ast.AsyncWith))
+        while inside:
+            node = inside.pop()
+            self._bind(node)
+            self.waits |= isinstance(node, ast.Await)
+            self.yields |= isinstance(node, (ast.Yield, ast.YieldFrom))
+            if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+                self._add_comprehension(node)
+            elif not isinstance(node, ast.Lambda):
+                inside.extend(child for child in _children(node) if not isinstance(child, ast.stmt))
+
+    def _bind(self, node):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
+            self.names.add(node.id)
         elif isinstance(node, ast.alias) and node.name != "*":
-            names.add(node.asname or node.name.partition(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
-            names.add(node.name)
+            self.names.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+            self.names.add(node.name)
         elif isinstance(node, ast.MatchMapping) and node.rest:
-            names.add(node.rest)
-        elif isinstance(node, ast.Await) or isinstance(node, ast.comprehension) and node.is_async:
-            waits = True
-        if isinstance(node, ast.Lambda):
-            continue
-        if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-            waits |= _gather_comprehension(node, names)
-            continue
-        inside.extend(child for child in _children(node) if not isinstance(child, ast.stmt))
-    return waits
+            self.names.add(node.rest)
 
-
-def _gather_comprehension(node, names):
-    """A comprehension's own variables are its own, but `:=` in it binds outside."""
-    waits, inside = False, [node]
-    while inside:
-        child = inside.pop()
-        if isinstance(child, ast.NamedExpr):
-            names.add(child.target.id)
-        waits |= isinstance(child, ast.Await) or isinstance(child, ast.comprehension) and bool(child.is_async)
-        if not isinstance(child, ast.Lambda):
-            inside.extend(_children(child))
-    return waits and not isinstance(node, ast.GeneratorExp)
+    def _add_comprehension(self, comprehension):
+        """A comprehension's own variables are its own, but `:=` in it binds outside."""
+        waits, inside = False, [comprehension]
+        while inside:
+            node = inside.pop()
+            if isinstance(node, ast.NamedExpr):
+                self.names.add(node.target.id)
+            waits |= isinstance(node, ast.Await) or isinstance(node, ast.comprehension) and bool(node.is_async)
+            if not isinstance(node, ast.Lambda):
+                inside.extend(_children(node))
+        self.waits |= waits and not isinstance(comprehension, ast.GeneratorExp)
 
 
 def _make_global(body):

@@ -1,0 +1,42 @@
+"""The standard library as it is, for imports that happen after the program has run: a program may hold a `json.py` or `ast.py` of its
+own, which then is what that name means in its folder and in `sys.modules`."""
+
+from belljar_driver import originals as __builtins__
+
+import sys
+from sys import modules as _modules
+from sys import stdlib_module_names
+
+_PATH = [folder for folder in sys.path if folder and not folder.endswith(("/site-packages", "/dist-packages"))]
+_FOLDERS = tuple(folder + "/" for folder in _PATH)
+_META_PATH = [*sys.meta_path]
+_PATH_HOOKS = [*sys.path_hooks]
+_BASE = {name: sys.modules[name] for name in ("sys", "builtins", "_thread", "_imp", "_weakref", "_warnings")}
+
+
+class StandardLibrary:
+    """While entered, imports find the standard library and nothing else."""
+
+    def __enter__(self):
+        self.modules, self.path, self.meta_path, self.path_hooks = dict(_modules), sys.path, sys.meta_path, sys.path_hooks
+        for name, module in self.modules.items():
+            if type(name) is str and name.partition(".")[0] in stdlib_module_names and _is_elsewhere(module):
+                _modules.pop(name, None)
+        for name, module in _BASE.items():
+            _modules.setdefault(name, module)
+        sys.modules, sys.path, sys.meta_path, sys.path_hooks = _modules, [*_PATH], [*_META_PATH], [*_PATH_HOOKS]
+
+    def __exit__(self, *_):
+        _modules.update(self.modules)
+        sys.path, sys.meta_path, sys.path_hooks = self.path, self.meta_path, self.path_hooks
+
+
+def _is_elsewhere(module):
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not file.startswith(_FOLDERS)
+
+
+def standard_module(name):
+    """A module of the standard library, whatever the program calls by that name."""
+    with StandardLibrary():
+        return __import__(name)
