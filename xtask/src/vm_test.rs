@@ -3,6 +3,7 @@
 //! Here is the story of one invocation; what it is made of is in the files beside: where packages come from, the kernel, the initramfs
 //! with its `init.sh`, the root file system, the machine, and the security suite that is the default command.
 
+mod cache;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -16,8 +17,10 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use belljar_provision::ProvisionConfig;
 use clap::{Args, ValueEnum};
 
+use cache::{Cache, Scratch};
 use initramfs::Initramfs;
 use kernel::{Kernel, Release};
 use machine::{Acceleration, End, Machine};
@@ -116,23 +119,27 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     programs.push(root_image::PROGRAM);
     packages::install_missing(&programs)?;
 
-    let cache = cache_directory()?;
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make the cache directory {}", cache.display()))?;
-    let scratch = tempfile::tempdir_in(&cache)?;
-    let root = scratch.path().join("root.squashfs");
+    let cache = Cache::open(ProvisionConfig::from_env()?.cache.join("vm"))?;
+    let scratch = cache.scratch()?;
+    let root = scratch.path("root.squashfs");
     root_image::write(&root, &command.includes)?;
 
     let mut first_failure = 0;
     for release in releases(arguments.kernel) {
-        let (kernel, busybox) = fetched(release, &cache, arguments)?;
-        let acceleration = Acceleration::probe(&kernel, &busybox, &cache)?;
+        let (kernel, busybox) = fetched(release, &cache, &scratch, arguments)?;
+        let acceleration = Acceleration::probe(&kernel, &busybox, &cache, &scratch)?;
         for &caller in &callers {
-            let initrd = scratch.path().join("initrd");
+            let initrd = scratch.path("initrd");
             fs::write(&initrd, initramfs(&kernel, &busybox, caller, &command)?)?;
-            let console = cache.join(format!("console-{}-{}.log", release.name(), caller.name()));
+            let console = scratch.path("console");
             let machine = Machine { kernel: &kernel, initrd: &initrd, root_image: Some(&root), console: &console, acceleration };
             eprintln!("vm-test: {} as {} ({})", kernel.release(), caller.name(), acceleration.name());
-            let status = report(&machine.run(Duration::from_secs(arguments.timeout * 60))?, &console);
+            let (status, what) = outcome(&machine.run(Duration::from_secs(arguments.timeout * 60))?);
+            if let Some(what) = what {
+                let kept = cache.path(&format!("console-{}-{}.log", release.name(), caller.name()));
+                fs::rename(&console, &kept)?;
+                eprintln!("vm-test: {what}; the kernel's messages are in {}", kept.display());
+            }
             if first_failure == 0 {
                 first_failure = status;
             }
@@ -206,25 +213,25 @@ impl Caller {
     }
 }
 
-/// `$XDG_CACHE_HOME/belljar/vm`.
-fn cache_directory() -> Result<PathBuf> {
-    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = caches.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    Ok(caches.context("there is no place for a cache\n  hint: set HOME or XDG_CACHE_HOME")?.join("belljar/vm"))
-}
-
 /// The kernel and busybox, from the cache or from the mirror.
-fn fetched(release: Release, cache: &Path, arguments: &Arguments) -> Result<(Kernel, PathBuf)> {
-    let kernel = cache.join(release.name());
-    let busybox = cache.join("busybox");
+fn fetched(release: Release, cache: &Cache, scratch: &Scratch, arguments: &Arguments) -> Result<(Kernel, PathBuf)> {
+    let _lock = cache.lock()?;
+    let kernel = cache.path(release.name());
+    let busybox = cache.path("busybox");
     let mirror = || arguments.mirror.clone().map_or_else(packages::system_mirror, Ok);
     if arguments.refresh || !kernel.exists() {
-        Kernel::fetch(&Suite::open(&mirror()?, release.suite())?, &kernel)?;
+        let unpacked = scratch.path(release.name());
+        let suite = Suite::open(&mirror()?, release.suite())?;
+        suite.unpack(&suite.first_dependency("linux-image-cloud-amd64")?, &unpacked)?;
+        if kernel.exists() {
+            fs::rename(&kernel, scratch.path("replaced"))?;
+        }
+        fs::rename(&unpacked, &kernel)?;
     }
     if !busybox.exists() {
-        let unpacked = tempfile::tempdir_in(cache)?;
-        Suite::open(&mirror()?, Release::Bookworm.suite())?.unpack("busybox-static", unpacked.path())?;
-        fs::rename(unpacked.path().join("bin/busybox"), &busybox).context("busybox-static has no /bin/busybox")?;
+        let unpacked = scratch.path("busybox-static");
+        Suite::open(&mirror()?, Release::Bookworm.suite())?.unpack("busybox-static", &unpacked)?;
+        fs::rename(unpacked.join("bin/busybox"), &busybox).context("busybox-static has no /bin/busybox")?;
     }
     Ok((Kernel::open(&kernel)?, busybox))
 }
@@ -259,16 +266,14 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Says how the boot ended, if not with success, and returns its status.
-fn report(end: &End, console: &Path) -> u8 {
-    let (status, what) = match end {
-        End::Command(0) => return 0,
-        End::Command(status) => (*status, format!("the command ended with status {status}")),
-        End::Died => (1, "the guest stopped before the command had ended".to_owned()),
-        End::TimedOut => (TIMED_OUT, "the time is up: the guest was killed".to_owned()),
-    };
-    eprintln!("vm-test: {what}; the kernel's messages are in {}", console.display());
-    status
+/// The status that a boot counts as, and what to say about it unless it succeeded.
+fn outcome(end: &End) -> (u8, Option<String>) {
+    match end {
+        End::Command(0) => (0, None),
+        End::Command(status) => (*status, Some(format!("the command ended with status {status}"))),
+        End::Died => (1, Some("the guest stopped before the command had ended".to_owned())),
+        End::TimedOut => (TIMED_OUT, Some("the time is up, the guest was killed".to_owned())),
+    }
 }
 
 /// Runs `command`; its standard output, or an error with what it said.

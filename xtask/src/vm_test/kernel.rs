@@ -8,8 +8,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use super::packages::Suite;
-
 /// What the guest needs before it has its root: the disk, the ports to the host, and two file systems. Built in or not, by kernel.
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_console", "squashfs", "overlay"];
 
@@ -54,19 +52,7 @@ pub struct Module {
 }
 
 impl Kernel {
-    /// Fetches the kernel out of `suite` into `directory`, which appears complete or not at all.
-    pub fn fetch(suite: &Suite, directory: &Path) -> Result<()> {
-        let parent = directory.parent().context("the cache directory has no parent")?;
-        let unpacked = tempfile::tempdir_in(parent)?;
-        suite.unpack(&suite.first_dependency("linux-image-cloud-amd64")?, unpacked.path())?;
-        if directory.exists() {
-            fs::remove_dir_all(directory)?;
-        }
-        fs::rename(unpacked.keep(), directory)?;
-        Ok(())
-    }
-
-    /// The kernel that `fetch` has left in `directory`.
+    /// The kernel whose package is unpacked in `directory`.
     pub fn open(directory: &Path) -> Result<Self> {
         let image = only_entry(&directory.join("boot"), "vmlinuz-")?;
         Ok(Self { image, modules: only_entry(&directory.join("lib/modules"), "")? })

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{PidfdFlags, Pid, pidfd_open};
 
+use super::cache::{Cache, Scratch};
 use super::initramfs::Initramfs;
 use super::kernel::Kernel;
 
@@ -50,24 +51,23 @@ impl Acceleration {
 
     /// Whether a guest of `kernel` runs under KVM: nested in another machine it may hang instead. Tried once per boot of the host,
     /// remembered in `cache`.
-    pub fn probe(kernel: &Kernel, busybox: &Path, cache: &Path) -> Result<Self> {
+    pub fn probe(kernel: &Kernel, busybox: &Path, cache: &Cache, scratch: &Scratch) -> Result<Self> {
         if File::options().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Self::Emulation);
         }
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell one boot of this host from another")?;
-        let remembered = cache.join("kvm-probe");
+        let remembered = cache.path("kvm-probe");
         match fs::read_to_string(&remembered).unwrap_or_default().strip_prefix(boot.trim()) {
             Some(" works") => return Ok(Self::Kvm),
             Some(" fails") => return Ok(Self::Emulation),
             _ => eprintln!("vm-test: trying KVM"),
         }
-        let directory = tempfile::tempdir()?;
         let mut initramfs = Initramfs::new();
         initramfs.executable("bin/busybox", &fs::read(busybox)?);
         initramfs.executable("init", b"#!/bin/busybox sh\n/bin/busybox reboot -f\n");
-        let initrd = directory.path().join("initrd");
+        let initrd = scratch.path("initrd");
         fs::write(&initrd, initramfs.finish())?;
-        let machine = Machine { kernel, initrd: &initrd, root_image: None, console: &directory.path().join("console"), acceleration: Self::Kvm };
+        let machine = Machine { kernel, initrd: &initrd, root_image: None, console: &scratch.path("console"), acceleration: Self::Kvm };
         let mut qemu = machine.command().stderr(Stdio::null()).spawn().context("cannot run QEMU")?;
         let works = finishes_within(&qemu, KVM_PROBE_LIMIT)? && qemu.wait()?.success();
         if !works {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use belljar_provision::{NodeRequest, ProvisionConfig, Provisioner, PythonRequest, Silent};
 use serde_json::Value;
 
 use super::{GuestCommand, command_output};
@@ -20,17 +21,33 @@ pub fn security_suite(repository: &Path) -> Result<GuestCommand> {
     let program = artifacts.iter().find(|artifact| artifact.is_binary && artifact.target == PACKAGE);
     let program = program.with_context(|| format!("cargo has built no binary {PACKAGE} beside the test target {TEST}"))?;
 
+    let config = ProvisionConfig::from_env()?;
+    let provisioner = Provisioner::new(config).context("cannot look for Node and Python")?;
+    let node = provisioner.node(&NodeRequest::default(), &mut Silent).context("cannot find a Node for the guest")?;
+    let python = provisioner.python(&PythonRequest::default(), &mut Silent).context("cannot find a Python for the guest")?;
+
     let mut includes = source_files(repository)?;
     includes.extend([test.executable.clone(), program.executable.clone()]);
+    includes.extend(node.mounts());
+    // A system's Python has /usr as its prefix, of which the guest has what counts.
+    let all_of_usr = Path::new("/usr");
+    includes.extend(python.mounts().into_iter().filter(|path| path != all_of_usr));
+    includes.extend([&python.executable, &python.stdlib].into_iter().chain(&python.libpython).cloned());
+    // Where cargo runs the tests of a package.
+    let directory = test.manifest.parent().context("a manifest lies in a directory")?;
+    let environment = [
+        ("BELLJAR_NODE", node.executable.as_path()),
+        ("BELLJAR_PYTHON", &python.executable),
+        ("CARGO_BIN_EXE_belljar", &program.executable),
+        ("CARGO_MANIFEST_DIR", directory),
+        // The guest has no network.
+        ("BELLJAR_OFFLINE", Path::new("1")),
+        ("RUST_BACKTRACE", Path::new("1")),
+    ];
     Ok(GuestCommand {
         arguments: vec![text(&test.executable)?],
-        // Where cargo runs the tests of a package.
-        directory: text(test.manifest.parent().context("a manifest lies in a directory")?)?,
-        environment: vec![
-            ("CARGO_BIN_EXE_belljar".to_owned(), text(&program.executable)?),
-            ("CARGO_MANIFEST_DIR".to_owned(), text(test.manifest.parent().context("a manifest lies in a directory")?)?),
-            ("RUST_BACKTRACE".to_owned(), "1".to_owned()),
-        ],
+        directory: text(directory)?,
+        environment: environment.into_iter().map(|(name, value)| Ok((name.to_owned(), text(value)?))).collect::<Result<_>>()?,
         includes,
     })
 }
