@@ -17,6 +17,9 @@ use crate::npmrc::Credential;
 const SYSTEM_BUNDLES: [&str; 4] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
+/// Takes what arrives, piece by piece, with the expected total where the server has said it.
+type Sink<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<(), ProvisionError> + 'a;
+
 /// A client with the configured trust, proxy and bounds.
 pub(crate) struct Client {
     agent: Agent,
@@ -53,13 +56,8 @@ impl Client {
         })
     }
 
-    /// Fetches an archive. `sink` is called with every piece and the expected total; a new attempt is announced by an empty piece.
-    pub fn archive(
-        &self,
-        url: &str,
-        credential: Option<&Credential>,
-        sink: &mut dyn FnMut(&[u8], Option<u64>) -> Result<(), ProvisionError>,
-    ) -> Result<(), ProvisionError> {
+    /// Fetches an archive. A new attempt is announced by an empty piece.
+    pub fn archive(&self, url: &str, credential: Option<&Credential>, sink: &mut Sink<'_>) -> Result<(), ProvisionError> {
         self.with_retries(|| {
             sink(&[], None)?;
             self.stream(url, "application/octet-stream, */*", credential, self.bounds.archive_bytes, sink)
@@ -84,7 +82,7 @@ impl Client {
         accept: &str,
         credential: Option<&Credential>,
         cap: u64,
-        sink: &mut dyn FnMut(&[u8], Option<u64>) -> Result<(), ProvisionError>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), ProvisionError> {
         let failed = |why: String| ProvisionError::Fetch { url: shown(url), why };
         let response = self.get(url, accept, credential)?;

@@ -50,7 +50,8 @@ impl Integrity {
         let mut strongest: Option<Self> = None;
         for entry in text.split_ascii_whitespace() {
             let (name, rest) = entry.split_once('-')?;
-            let Some(function) = [Function::Sha256, Function::Sha384, Function::Sha512].into_iter().find(|function| function.name() == name)
+            let Some(function) =
+                [Function::Sha256, Function::Sha384, Function::Sha512].into_iter().find(|function| function.name() == name)
             else {
                 continue;
             };
@@ -201,7 +202,9 @@ mod tests {
     #[test]
     fn the_strongest_of_several_counts() {
         let strong = integrity_of(b"x").to_string();
-        for text in [format!("sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk= {strong}"), format!("{strong} sha256-n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=")] {
+        for text in
+            [format!("sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk= {strong}"), format!("{strong} sha256-n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=")]
+        {
             assert_eq!(Integrity::parse(&text).unwrap().to_string(), strong);
         }
     }
@@ -236,7 +239,8 @@ mod tests {
 
         #[test]
         fn every_line_of_a_shasums_file_is_found_by_its_name(names in prop::collection::btree_set("[a-z0-9.-]{1,20}", 1..8)) {
-            let sums: String = names.iter().map(|name| format!("{}  {name}\n", Identity::of_bytes(name.as_bytes()))).collect();
+            let lines: Vec<String> = names.iter().map(|name| format!("{}  {name}", Identity::of_bytes(name.as_bytes()))).collect();
+            let sums = lines.join("\n");
             for name in &names {
                 let integrity = Integrity::from_shasums(&sums, name).unwrap();
                 prop_assert!(integrity.check(&digest::digest(&digest::SHA256, name.as_bytes())).is_ok());

@@ -31,7 +31,7 @@ pub use config::{FetchBounds, ProvisionConfig, ProxyUse, PythonVersions, Trust};
 pub use error::ProvisionError;
 pub use integrity::Identity;
 pub use node::NodeRuntime;
-pub use npmrc::Registry;
+pub use npmrc::{DEFAULT_REGISTRY, Registry};
 pub use progress::{Progress, Silent, Step};
 pub use python::PythonRuntime;
 pub use request::{NodeRequest, NotAVersion, PythonRequest, Version};

@@ -29,7 +29,8 @@ pub struct NodeRuntime {
     pub source: Source,
     /// The hash of the program (and of its own shared libraries, where a build has some).
     pub identity: Identity,
-    library_mounts: Vec<PathBuf>,
+    /// Folders (or files) outside `/usr` and `/lib*` that hold libraries which the program loads. Empty for all but rare builds.
+    pub library_mounts: Vec<PathBuf>,
 }
 
 impl NodeRuntime {
@@ -99,19 +100,20 @@ impl Provisioner {
     fn node_on_path(&self, request: &NodeRequest, passed_over: &mut Vec<String>, progress: &mut dyn Progress) -> Option<NodeRuntime> {
         let mut seen = Vec::new();
         for path in interpreter::on_path(&self.config.search_path, "node") {
-            // Shims that are scripts cost a shell to start, and what they stand for can change without a trace.
             let Ok(program) = fs::canonicalize(&path) else { continue };
             if seen.contains(&program) {
                 continue;
             }
-            if !interpreter::is_elf(&program) {
-                passed_over.push(format!("{} is a script", path.display()));
+            // Shims that are scripts cost a shell to start, and what they stand for can change without a trace.
+            let examined = if interpreter::is_elf(&program) {
+                self.examine_node(&path, Source::Path, progress)
             } else {
-                match self.examine_node(&path, Source::Path, progress) {
-                    Ok(node) if request.accepts(node.version) => return Some(node),
-                    Ok(node) => passed_over.push(format!("{} is {}", path.display(), node.version)),
-                    Err(why) => passed_over.push(format!("{}: {why}", path.display())),
-                }
+                Err("it is a script".to_owned())
+            };
+            match examined {
+                Ok(node) if request.accepts(node.version) => return Some(node),
+                Ok(node) => passed_over.push(format!("{} is {}", path.display(), node.version)),
+                Err(why) => passed_over.push(format!("{}: {why}", path.display())),
             }
             seen.push(program);
         }
@@ -124,7 +126,9 @@ impl Provisioner {
         // A launcher (such as Volta's, a program of its own) names the real one. Two steps are one more than any needs.
         for _ in 0..3 {
             let stamp = FileStamp::of(&program).map_err(|error| error.to_string())?;
-            if let Some(probe) = self.cache.recall::<Probe>("node", &program, stamp).filter(|probe| probe.libraries.iter().all(Library::is_unchanged)) {
+            if let Some(probe) =
+                self.cache.recall::<Probe>("node", &program, stamp).filter(|probe| probe.libraries.iter().all(Library::is_unchanged))
+            {
                 return Ok(self.node_of(probe, program, source));
             }
             progress.step(Step::Asking { path: &program });
@@ -136,7 +140,8 @@ impl Provisioner {
                 continue;
             }
             let libraries = Library::beyond(None, &answer.libraries);
-            let identity = Identity::of_files(&program, libraries.iter().map(|library| library.path.as_path())).map_err(|error| error.to_string())?;
+            let identity =
+                Identity::of_files(&program, libraries.iter().map(|library| library.path.as_path())).map_err(|error| error.to_string())?;
             let probe = Probe { version: answer.version, libraries, identity };
             self.cache.remember("node", &program, stamp, &probe);
             return Ok(self.node_of(probe, program, source));

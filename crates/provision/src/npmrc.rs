@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// The registry that npm uses where nothing is configured.
-pub(crate) const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org/";
+pub const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org/";
 
 /// The value of an `Authorization` header. It is not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -104,7 +104,11 @@ impl Registry {
             return None;
         }
         let address = format!("//{rest}");
-        self.credentials.iter().filter(|(scope, _)| address.starts_with(scope.as_str())).max_by_key(|(scope, _)| scope.len()).map(|(_, c)| c)
+        self.credentials
+            .iter()
+            .filter(|(scope, _)| address.starts_with(scope.as_str()))
+            .max_by_key(|(scope, _)| scope.len())
+            .map(|(_, c)| c)
     }
 }
 
@@ -179,8 +183,13 @@ mod tests {
         let sent = |url| registry.credential_for(url).map(Credential::header);
         assert_eq!(sent("https://r.example/npm/p"), Some("Bearer s3cret"));
         assert_eq!(sent("https://r.example/other"), Some("Bearer root"));
-        for elsewhere in ["https://r.example.evil.test/npm/p", "https://evil.test/r.example/npm/", "http://r.example/npm/p", "https://r.example:8443/npm/p", "r.example/npm/p"]
-        {
+        for elsewhere in [
+            "https://r.example.evil.test/npm/p",
+            "https://evil.test/r.example/npm/",
+            "http://r.example/npm/p",
+            "https://r.example:8443/npm/p",
+            "r.example/npm/p",
+        ] {
             assert_eq!(sent(elsewhere), None, "{elsewhere}");
         }
         assert!(!format!("{registry:?}").contains("s3cret"));
@@ -217,8 +226,8 @@ mod tests {
 
         #[test]
         fn keys_and_values_come_back(settings in prop::collection::vec(("[a-z:/._]{1,12}", "[a-zA-Z0-9/:+.-]{0,12}"), 0..6)) {
-            let text: String = settings.iter().map(|(key, value)| format!("  {key} = {value}\n")).collect();
-            prop_assert_eq!(parse(&text, &|_| None), settings);
+            let lines: Vec<String> = settings.iter().map(|(key, value)| format!("  {key} = {value}")).collect();
+            prop_assert_eq!(parse(&lines.join("\n"), &|_| None), settings);
         }
     }
 }

@@ -64,9 +64,7 @@ struct Answer {
     implementation: String,
     version: Version,
     executable: PathBuf,
-    base_executable: PathBuf,
     prefix: PathBuf,
-    base_prefix: PathBuf,
     stdlib: PathBuf,
     extensions: Vec<PathBuf>,
     libraries: Vec<PathBuf>,
@@ -106,13 +104,18 @@ impl Provisioner {
             return self.configured_python(path, request, progress);
         }
         let mut search = Search { provisioner: self, request, progress, seen: Vec::new(), passed_over: Vec::new() };
-        search.on_path().or_else(|| search.among_installations()).ok_or(ProvisionError::NoPython {
-            wanted: request.to_string(),
-            passed_over: search.passed_over,
-        })
+        search
+            .on_path()
+            .or_else(|| search.among_installations())
+            .ok_or(ProvisionError::NoPython { wanted: request.to_string(), passed_over: search.passed_over })
     }
 
-    fn configured_python(&self, path: &Path, request: &PythonRequest, progress: &mut dyn Progress) -> Result<PythonRuntime, ProvisionError> {
+    fn configured_python(
+        &self,
+        path: &Path,
+        request: &PythonRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<PythonRuntime, ProvisionError> {
         let unusable = |why| ProvisionError::Unusable { language: "python", path: path.to_owned(), why };
         let path = versions::behind_shim(path, &self.config.python_versions).into_iter().next().unwrap_or_else(|| path.to_owned());
         let python = self.examine_python(&path, Source::Configured, progress).map_err(unusable)?;
@@ -140,8 +143,7 @@ impl Provisioner {
             if answer.implementation != "cpython" {
                 return Err(format!("it is {}, not CPython", answer.implementation));
             }
-            let named = if answer.prefix == answer.base_prefix { &answer.executable } else { &answer.base_executable };
-            let real = fs::canonicalize(named).map_err(|error| error.to_string())?;
+            let real = fs::canonicalize(&answer.executable).map_err(|error| error.to_string())?;
             if real != program {
                 program = real;
                 continue;
@@ -180,8 +182,8 @@ impl Probe {
         let identity = Identity::of_files(program, libpython.iter().map(|library| library.path.as_path()))?;
         Ok(Self {
             version: answer.version,
-            libraries: Library::beyond(Some(&answer.base_prefix), &answer.libraries),
-            prefix: answer.base_prefix,
+            libraries: Library::beyond(Some(&answer.prefix), &answer.libraries),
+            prefix: answer.prefix,
             stdlib: answer.stdlib,
             extensions: answer.extensions,
             libpython,
@@ -195,13 +197,19 @@ impl Search<'_> {
         let named: Vec<String> = match self.request.minor() {
             Some(minor) => vec![format!("python3.{minor}"), "python3".to_owned()],
             // What `python3` is comes first; where that is too old, the newest with a name of its own.
-            None => std::iter::once("python3".to_owned()).chain((OLDEST_PYTHON_MINOR..30).rev().map(|minor| format!("python3.{minor}"))).collect(),
+            None => std::iter::once("python3".to_owned())
+                .chain((OLDEST_PYTHON_MINOR..30).rev().map(|minor| format!("python3.{minor}")))
+                .collect(),
         };
         let folders = &self.provisioner.config.search_path;
         named.iter().find_map(|name| {
             interpreter::on_path(folders, name).find_map(|path| {
                 let behind = versions::behind_shim(&path, &self.provisioner.config.python_versions);
-                if behind.is_empty() { self.consider(&path, Source::Path) } else { behind.iter().find_map(|path| self.consider(path, Source::Path)) }
+                if behind.is_empty() {
+                    self.consider(&path, Source::Path)
+                } else {
+                    behind.iter().find_map(|path| self.consider(path, Source::Path))
+                }
             })
         })
     }

@@ -101,9 +101,9 @@ impl FromStr for NodeRequest {
     fn from_str(text: &str) -> Result<Self, ProvisionError> {
         let unreadable = || ProvisionError::UnreadableRequest { language: "node", text: text.to_owned(), example: "24 or 24.21.0" };
         let plain = text.strip_prefix('v').unwrap_or(text);
-        let (major, exact) = match numbers(plain).ok_or_else(unreadable)?.as_slice() {
-            &[major] => (major, None),
-            &[major, minor, patch] => (major, Some(Version { major, minor, patch })),
+        let (major, exact) = match *numbers(plain).ok_or_else(unreadable)?.as_slice() {
+            [major] => (major, None),
+            [major, minor, patch] => (major, Some(Version { major, minor, patch })),
             _ => return Err(unreadable()),
         };
         if !pins::is_supported(major) {
@@ -123,7 +123,7 @@ impl fmt::Display for NodeRequest {
     }
 }
 
-/// The oldest CPython 3 that the driver and the native library run on.
+/// The oldest `CPython` 3 that the driver and the native library run on.
 pub const OLDEST_PYTHON_MINOR: u32 = 10;
 
 /// Which `CPython` is wanted: any supported one (the default, also `3`), a minor (`3.11`) or an exact version (`3.11.7`).
@@ -153,10 +153,10 @@ impl FromStr for PythonRequest {
 
     fn from_str(text: &str) -> Result<Self, ProvisionError> {
         let unreadable = || ProvisionError::UnreadableRequest { language: "python", text: text.to_owned(), example: "3.11 or 3.11.7" };
-        let (major, minor, exact) = match numbers(text).ok_or_else(unreadable)?.as_slice() {
-            &[major] => (major, None, None),
-            &[major, minor] => (major, Some(minor), None),
-            &[major, minor, patch] => (major, Some(minor), Some(Version { major, minor, patch })),
+        let (major, minor, exact) = match *numbers(text).ok_or_else(unreadable)?.as_slice() {
+            [major] => (major, None, None),
+            [major, minor] => (major, Some(minor), None),
+            [major, minor, patch] => (major, Some(minor), Some(Version { major, minor, patch })),
             _ => return Err(unreadable()),
         };
         if major != 3 || minor.is_some_and(|minor| minor < OLDEST_PYTHON_MINOR) {
@@ -195,7 +195,9 @@ mod tests {
 
     #[test]
     fn a_request_that_is_not_a_version_is_refused() {
-        for text in ["", "latest", "lts", "24.21", "24.", ".24", "24.21.0.1", "+24", " 24", "024", "24.21.0-rc1", "99999999999", "24.21.00", "vv24"] {
+        for text in
+            ["", "latest", "lts", "24.21", "24.", ".24", "24.21.0.1", "+24", " 24", "024", "24.21.0-rc1", "99999999999", "24.21.00", "vv24"]
+        {
             assert!(matches!(text.parse::<NodeRequest>(), Err(ProvisionError::UnreadableRequest { .. })), "{text:?}");
         }
         for text in ["", "python", "3.", "3.x", "3.11.7.1", "3.11rc1", "-3", "3.011"] {

@@ -59,16 +59,18 @@ fn is_file(kind: EntryType) -> bool {
 
 /// Refuses what no real package holds. The wanted files are safe without it; but who put such an entry there meant harm.
 fn check(path: &Path, kind: EntryType, origin: Origin) -> Result<(), String> {
+    // Quoted, as it may hold anything.
+    let shown = path.to_string_lossy();
     let escapes = path.components().any(|component| !matches!(component, Component::Normal(_) | Component::CurDir));
     if escapes {
-        return Err(format!("the path {path:?} leads out of it"));
+        return Err(format!("the path {shown:?} leads out of it"));
     }
     let is_harmless = match kind {
         EntryType::Symlink | EntryType::Link => origin == Origin::Distribution,
         EntryType::Directory | EntryType::XGlobalHeader => true,
         other => is_file(other),
     };
-    if is_harmless { Ok(()) } else { Err(format!("{path:?} is a link or a device")) }
+    if is_harmless { Ok(()) } else { Err(format!("{shown:?} is a link or a device")) }
 }
 
 fn write(source: &mut impl Read, path: &Path, mode: u32) -> io::Result<()> {

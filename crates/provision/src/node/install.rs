@@ -120,7 +120,8 @@ impl Provisioner {
     fn fetch_node(&self, version: Version, arch: Arch, into: &Path, progress: &mut dyn Progress) -> Result<Archive, ProvisionError> {
         let client = Client::new(&self.config)?;
         if let Some(mirror) = &self.config.node_mirror {
-            let fetched = mirror_archive(&client, mirror, version, arch).and_then(|archive| download(&client, archive, None, version, into, progress));
+            let fetched = mirror_archive(&client, mirror, version, arch)
+                .and_then(|archive| download(&client, archive, None, version, into, progress));
             match fetched {
                 Err(error) if error.is_unavailable() => progress.step(Step::FallingBack { why: &error.to_string() }),
                 other => return other,
@@ -154,7 +155,8 @@ impl Provisioner {
         let accept = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8";
         let text = client.text(&url, accept, registry.credential_for(&url))?;
         let mut package: Package = serde_json::from_str(&text).map_err(|error| refuse(format!("it is not npm's: {error}")))?;
-        let published = package.versions.remove(&version.to_string()).ok_or_else(|| refuse(format!("it does not list version {version}")))?;
+        let published =
+            package.versions.remove(&version.to_string()).ok_or_else(|| refuse(format!("it does not list version {version}")))?;
         let Published { dist } = serde_json::from_value(published).map_err(|error| refuse(format!("version {version}: {error}")))?;
         let integrity = pins::integrity(version, arch)
             .or_else(|| Integrity::parse(&dist.integrity?))

@@ -1,7 +1,6 @@
 # Prints what this interpreter is. Run with -I -S: no site, no user folder, no environment. Must parse on every Python 3, to refuse old ones well.
 import json, os, sys
 
-implementation = sys.implementation.name
 # Extension modules load libraries of their own (OpenSSL, SQLite, libffi ...), which a jail has to show too.
 for name in "_ssl _hashlib _ctypes _sqlite3 _lzma _bz2 zlib _uuid pyexpat _decimal _curses readline _gdbm _dbm _tkinter".split():
     try:
@@ -14,13 +13,25 @@ with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps
         fields = line.rstrip("\n").split(None, 5)
         if len(fields) == 6 and fields[5].startswith("/") and ".so" in os.path.basename(fields[5]):
             libraries.add(fields[5])
+# A virtual environment made of copies has an interpreter of its own; its configuration says where the real one is. Without site,
+# sys.prefix does not tell the two apart.
+real = sys.executable
+folder = os.path.dirname(sys.executable)
+for place in (folder, os.path.dirname(folder)):
+    try:
+        with open(os.path.join(place, "pyvenv.cfg"), encoding="utf-8") as lines:
+            settings = dict([part.strip() for part in line.split("=", 1)] for line in lines if "=" in line)
+    except OSError:
+        continue
+    names = (os.path.basename(sys.executable), "python%d.%d" % tuple(sys.version_info[:2]), "python3")
+    candidates = [os.path.join(settings.get("home", folder), name) for name in names]
+    real = ([path for path in candidates if os.path.exists(path)] or [real])[0]
+    break
 json.dump({
-    "implementation": implementation,
+    "implementation": sys.implementation.name,
     "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
-    "executable": sys.executable,
-    "base_executable": getattr(sys, "_base_executable", sys.executable),
-    "prefix": os.path.realpath(sys.prefix),
-    "base_prefix": os.path.realpath(sys.base_prefix),
+    "executable": real,
+    "prefix": os.path.realpath(sys.base_prefix),
     "stdlib": os.path.dirname(os.path.realpath(os.__file__)),
     "extensions": [os.path.realpath(entry) for entry in sys.path if os.path.basename(entry) == "lib-dynload"],
     "libraries": sorted(libraries),

@@ -57,7 +57,8 @@ fn folder_of(versions: &Path, name: &str) -> Option<PathBuf> {
 
 /// The interpreters in these folders of installations that answer a request by their name, newest first.
 pub(super) fn installed(installations: &[PathBuf], request: &PythonRequest) -> Vec<PathBuf> {
-    let mut found: Vec<_> = installations.iter().flat_map(|folder| folders(folder)).filter(|(version, _)| request.accepts(*version)).collect();
+    let mut found: Vec<_> =
+        installations.iter().flat_map(|folder| folders(folder)).filter(|(version, _)| request.accepts(*version)).collect();
     found.sort_by(|a, b| b.cmp(a));
     found.into_iter().map(|(_, folder)| folder.join("bin/python3")).filter(|path| interpreter::is_executable(path)).collect()
 }
@@ -98,7 +99,10 @@ mod tests {
 
     fn behind(root: &Path, setup: &PythonVersions) -> Vec<String> {
         let found = behind_shim(&root.join("shims/python3"), setup);
-        found.iter().map(|path| path.strip_prefix(root.join("versions")).unwrap().iter().next().unwrap().to_str().unwrap().to_owned()).collect()
+        found
+            .iter()
+            .map(|path| path.strip_prefix(root.join("versions")).unwrap().iter().next().unwrap().to_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]

@@ -1,0 +1,138 @@
+//! Processes that are killed at the worst moment, and caches that were changed behind our back.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use belljar_provision::{ProvisionError, Provisioner, Source, Step};
+
+use crate::archives::Archive;
+use crate::fetch::{example, files, node};
+use crate::registry::{Reply, VERSION, registry, registry_that_stalls_once};
+
+/// A package whose archive is large enough that its first half reaches the disk.
+fn large_package() -> Vec<u8> {
+    // Bytes that do not compress: a simple generator is enough.
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..1 << 20)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    Archive::package(VERSION).file("package/noise", &noise).bytes()
+}
+
+#[test]
+fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let (server, half_sent) = registry_that_stalls_once(large_package());
+    let mut child = example(folder.path(), &cache).arg(VERSION).env("npm_config_registry", &server.url).spawn().unwrap();
+    half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    // Sent is not yet written: wait for the first bytes on the disk.
+    let archive =
+        cache.join(format!("staging/node-{VERSION}-{}/archive.tar.gz", if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" }));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs::metadata(&archive).map_or(0, |metadata| metadata.len()) == 0 {
+        assert!(Instant::now() < deadline, "nothing was downloaded");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!cache.join("node").exists(), "{:?}", files(&cache));
+    assert!(archive.exists(), "the kill came too late to prove anything");
+
+    // Its lock is gone with it, and so is what it left, as soon as the next one comes.
+    assert_eq!(node(&server.config(&cache)).unwrap().source, Source::Fetched);
+    assert_eq!(fs::read_dir(cache.join("staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn one_that_waits_takes_over_from_one_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let (server, half_sent) = registry_that_stalls_once(large_package());
+    let mut child = example(folder.path(), &cache).arg(VERSION).env("npm_config_registry", &server.url).spawn().unwrap();
+    half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    let provisioner = Provisioner::new(server.config(&cache)).unwrap();
+    let mut has_waited = false;
+    let node = provisioner
+        .node(&VERSION.parse().unwrap(), &mut |step: Step<'_>| {
+            if let Step::Waiting = step {
+                has_waited = true;
+                child.kill().unwrap();
+            }
+        })
+        .unwrap();
+    child.wait().unwrap();
+    assert!(has_waited);
+    assert_eq!(node.source, Source::Fetched);
+}
+
+/// Changes a file as slyly as its owner can: the same size, the same time of modification.
+fn tamper(program: &Path) {
+    let modified = fs::metadata(program).unwrap().modified().unwrap();
+    let mut content = fs::read(program).unwrap();
+    let last = content.len() - 1;
+    content[last] ^= 1;
+    fs::write(program, content).unwrap();
+    fs::File::options().write(true).open(program).unwrap().set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_tampered_program_is_fetched_anew_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
+    let mut config = server.config(folder.path());
+    let original = node(&config).unwrap();
+    tamper(&original.executable);
+
+    config.offline = true;
+    let error = node(&config).unwrap_err();
+    assert!(matches!(error, ProvisionError::Tampered { .. }), "{error}");
+
+    config.offline = false;
+    let mut discarded = 0;
+    let again = Provisioner::new(config.clone())
+        .unwrap()
+        .node(&VERSION.parse().unwrap(), &mut |step: Step<'_>| discarded += usize::from(matches!(step, Step::Discarding { .. })))
+        .unwrap();
+    assert_eq!((again.source, discarded), (Source::Fetched, 1));
+    assert_eq!(again.identity, original.identity);
+    assert_eq!(node(&config).unwrap().source, Source::Cache);
+}
+
+#[test]
+fn an_installation_that_lost_a_part_is_fetched_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
+    let config = server.config(folder.path());
+    for part in ["bin/node", "manifest.json", "bin"] {
+        let prefix = node(&config).unwrap().prefix;
+        let path = prefix.join(part);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(node(&config).unwrap().source, Source::Fetched, "{part}");
+    }
+}
+
+#[test]
+fn a_copied_cache_is_still_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
+    let mut config = server.config(&folder.path().join("one"));
+    let original = node(&config).unwrap();
+    let copied = std::process::Command::new("cp").arg("-r").arg(&config.cache).arg(folder.path().join("two")).status().unwrap();
+    assert!(copied.success());
+    config.cache = folder.path().join("two");
+    fs::set_permissions(&config.cache, fs::Permissions::from_mode(0o700)).unwrap();
+    config.offline = true;
+    let copy = node(&config).unwrap();
+    assert_eq!((copy.source, &copy.identity), (Source::Cache, &original.identity));
+    assert!(copy.executable.starts_with(fs::canonicalize(&config.cache).unwrap()));
+}
