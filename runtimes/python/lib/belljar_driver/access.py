@@ -3,7 +3,7 @@
 
 from belljar_driver import originals as __builtins__
 
-from types import MappingProxyType
+_MappingProxy = type(type.__dict__)
 
 
 class Run:
@@ -73,8 +73,8 @@ class Record:
 
 
 parameters = {}
-env = MappingProxyType({})
-secrets = MappingProxyType({})
+env = _MappingProxy({})
+secrets = _MappingProxy({})
 run = Run()
 storage = NotGranted("storage", 'storage: {"read": ["PREFIX"], "write": ["PREFIX"]}')
 _display = None
@@ -87,13 +87,13 @@ def display(value, type=None):
     """
     if _display is None:
         raise RuntimeError("display() works in the process of the run, not in one that it started")
-    _display.display(value, type)
+    _display().display(value, type)
 
 
 def show_figures():
     """`plt.show()`. In a forked process of the program there is nobody to show them to."""
     if _display is not None:
-        _display.put_open_figures()
+        _display().put_open_figures()
 
 
 def activate(activation, displays):
@@ -101,7 +101,7 @@ def activate(activation, displays):
     global parameters, env, run, _display
     given = activation["run"]
     parameters = activation["parameters"] if activation["parameters"] is not None else {}
-    env = MappingProxyType(dict(activation["env"] or {}))
+    env = _MappingProxy(dict(activation["env"] or {}))
     run = Run(given["id"], given["deadline"], given["timeout_ms"])
     _display = displays
 

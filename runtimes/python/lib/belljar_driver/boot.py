@@ -20,7 +20,7 @@ def main(native=None, configuration=None):
     if configuration["start"] == "fork":
         warm_up()
     native.start()
-    sandbox.live(native)
+    sandbox.live(native, configuration["start"] == "fork")
 
 
 def warm_up():

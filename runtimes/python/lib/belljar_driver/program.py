@@ -9,8 +9,7 @@ from belljar_driver import originals as __builtins__
 import builtins as public_builtins
 
 from belljar_driver import source as source_code
-from belljar_driver.call import call_main
-from belljar_driver.untouched import standard_module
+from belljar_driver.untouched import driver_module, standard_module
 
 _COROUTINE_CODE = 0x80  # inspect.CO_COROUTINE
 
@@ -30,7 +29,8 @@ class Program:
         self.path = path
         self.namespace = module.__dict__
         self.parameters = parameters
-        self.source = b""
+        with open(path, "rb") as file:
+            self.source = file.read()
         self.main_began = False
         self.main_returned = None
         #: Whether the value is that of the last expression, which nobody chose to return.
@@ -38,8 +38,6 @@ class Program:
 
     def run(self):
         """The value of the program. Whatever it raises comes out as it is."""
-        with open(self.path, "rb") as file:
-            self.source = file.read()
         code = source_code.compile_program(self.source, self.path)
         if b"main" in self.source:
             setattr(public_builtins, source_code.MAIN_BEGAN, self._main_begins)
@@ -74,7 +72,7 @@ class Program:
         main = self._pending_main()
         if returned is not None or not getattr(getattr(main, "__code__", None), "co_flags", 0) & _COROUTINE_CODE:
             return False, returned
-        return True, await call_main(main, self.parameters)
+        return True, await driver_module("call").call_main(main, self.parameters)
 
     def _pending_main(self):
         main = self.namespace.get("main")
@@ -86,7 +84,7 @@ class Program:
             return returned
         main = self._pending_main()
         if main is not None:
-            return call_main(main, self.parameters)
+            return driver_module("call").call_main(main, self.parameters)
         if last is not None:
             self.is_last_expression = True
             return last

@@ -4,22 +4,26 @@ from belljar_driver import originals as __builtins__
 
 import sys
 from posix import _exit, getpid
+from sys import modules
 
-from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, identity, report, signals, streams
+from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, signals, streams
+from belljar_driver.native import FINISHED
 from belljar_driver.program import Program
-from belljar_driver.text import decode_json, utf8
+from belljar_driver.text import decode_json
+from belljar_driver.untouched import driver_module
 
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    from belljar_driver import hints, rich  # noqa: F401
+    for name in ("call", "errors", "hints", "identity", "rich"):
+        driver_module(name)
+    driver_module("errors").load()
 
-    errors.load()
 
-
-def live(native, home=HOME):
+def live(native, is_forked, home=HOME):
     """Waits for the activation, runs the program, reports and leaves the process."""
-    identity.renew(native.random_bytes)
+    if is_forked:
+        driver_module("identity").renew(native.random_bytes)
     activation = decode_json(native.receive())
     Sandbox(native, activation, home).live()
 
@@ -60,20 +64,17 @@ class Sandbox:
         streams.install(self._annotate)
         entry, module = environment.enter(activation, self.home)
         if activation["seed"] is not None:
-            identity.repeat(activation["seed"])
-        self._open_access(entry, module)
+            driver_module("identity").repeat(activation["seed"])
+        program = Program(entry, module, activation["parameters"])
+        self._open_access(program.source, module)
         signals.emulate_default_actions(self._end_by_signal)
         after_import.call("matplotlib.pyplot", _take_over_matplotlib)
         denials.watch(activation["policy"], self.send_json)
-        return Program(entry, module, activation["parameters"])
+        return program
 
-    def _open_access(self, entry, module):
-        from belljar_driver.rich import Display
-
-        access.activate(self.activation, Display(self.send, self.limit))
+    def _open_access(self, source, module):
+        access.activate(self.activation, lambda: driver_module("rich").Display(self.send, self.limit))
         # Only for a program that says those names: the globals of any other stay as Python leaves them.
-        with open(entry, "rb") as file:
-            source = file.read()
         if b"belljar" in source:
             module.belljar = access.belljar()
         if b"yepcode" in source:
@@ -85,15 +86,15 @@ class Sandbox:
         if getpid() != self.process:
             return b"null"
         value = self._without_displayed(value, program)
-        access.show_figures()
+        if "matplotlib.pyplot" in modules:
+            access.show_figures()
         return b"null" if value is None else convert.to_json(value, self.limit)
 
     def _without_displayed(self, value, program):
         """A value that is there to be looked at is displayed instead of returned."""
         if value is None or type(value).__module__ == "builtins" and not isinstance(value, (list, tuple)):
             return value
-        from belljar_driver import rich
-
+        rich = driver_module("rich")
         if rich.figure_of(value) is not None and not isinstance(value, (list, tuple)):
             access.display(value)
             return None
@@ -102,10 +103,9 @@ class Sandbox:
         return value
 
     def _describe(self, error, program):
-        told = errors.describe(error, program.source, program.path)
+        told = driver_module("errors").describe(error, program.source, program.path)
         try:
-            from belljar_driver import hints
-
+            hints = driver_module("hints")
             denial = hints.explain(error, denials.current())
             if denial is not None:
                 hints.add_to(told, denial)
@@ -117,11 +117,11 @@ class Sandbox:
 
     def _call_excepthook(self, error):
         """Only one that the program has set: Python's own would print what the outcome tells."""
-        if sys.excepthook is not sys.__excepthook__:
-            try:
+        try:
+            if sys.excepthook is not sys.__excepthook__:
                 sys.excepthook(type(error), error, error.__traceback__)
-            except BaseException:
-                pass
+        except BaseException:
+            pass
 
     def _leave_child(self, error, exit_code):
         """A process that the program forked and that came to the program's end: it ends as any Python would."""
@@ -132,7 +132,9 @@ class Sandbox:
         _exit(exit_code or 0)
 
     def _finish(self, value, error, exit_code):
-        report.finished(self._send, value, error, exit_code)
+        told = b"null" if error is None else json_of(error)
+        asked = b"null" if exit_code is None else str(exit_code).encode()
+        self._send(FINISHED, b'{"value": ' + value + b', "error": ' + told + b', "exit_code": ' + asked + b"}")
         self._exit(exit_code if exit_code is not None else 0 if error is None else 1)
 
     def _end_by_signal(self, exit_code):
@@ -144,9 +146,12 @@ class Sandbox:
             self._send(kind, data)
 
     def send_json(self, kind, value):
-        encoder = convert._Encoder(1 << 20)
-        encoder.encode(value)
-        self.send(kind, utf8("".join(encoder.pieces)))
+        self.send(kind, json_of(value))
+
+
+def json_of(value):
+    """The driver's own values as JSON: they are plain, and bounded where they are made."""
+    return convert.to_json(value, 1 << 40)
 
 
 def exit_code_of(exit):

@@ -3,21 +3,27 @@ own, which then is what that name means in its folder and in `sys.modules`."""
 
 from belljar_driver import originals as __builtins__
 
+import builtins
 import sys
 from sys import modules as _modules
 from sys import stdlib_module_names
 
+from belljar_driver import originals
+
+_builtins = vars(builtins)
 _PATH = [folder for folder in sys.path if folder and not folder.endswith(("/site-packages", "/dist-packages"))]
 _FOLDERS = tuple(folder + "/" for folder in _PATH)
 _META_PATH = [*sys.meta_path]
 _PATH_HOOKS = [*sys.path_hooks]
-_BASE = {name: sys.modules[name] for name in ("sys", "builtins", "_thread", "_imp", "_weakref", "_warnings")}
+_BASE = {name: sys.modules[name] for name in ("sys", "builtins", "_thread", "_imp", "_weakref", "_warnings", "belljar_driver")}
 
 
 class StandardLibrary:
-    """While entered, imports find the standard library and nothing else."""
+    """While entered, imports find the standard library and nothing else, and run on the builtins as they were."""
 
     def __enter__(self):
+        self.builtins = dict(_builtins)
+        _builtins.update(originals)
         self.modules, self.path, self.meta_path, self.path_hooks = dict(_modules), sys.path, sys.meta_path, sys.path_hooks
         for name, module in self.modules.items():
             if type(name) is str and name.partition(".")[0] in stdlib_module_names and _is_elsewhere(module):
@@ -29,6 +35,7 @@ class StandardLibrary:
     def __exit__(self, *_):
         _modules.update(self.modules)
         sys.path, sys.meta_path, sys.path_hooks = self.path, self.meta_path, self.path_hooks
+        _builtins.update(self.builtins)
 
 
 def _is_elsewhere(module):
@@ -40,3 +47,15 @@ def standard_module(name):
     """A module of the standard library, whatever the program calls by that name."""
     with StandardLibrary():
         return __import__(name)
+
+
+def driver_module(name):
+    """A module of the driver that a run may do without, so that a one-shot run need not load it."""
+    module = _driver_modules.get(name)
+    if module is None:
+        with StandardLibrary():
+            module = _driver_modules[name] = getattr(__import__("belljar_driver", None, None, [name]), name)
+    return module
+
+
+_driver_modules = {}
