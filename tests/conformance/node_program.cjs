@@ -6,10 +6,6 @@ const { runMain } = require('node:module');
 
 const { test, directory } = globalThis.belljar.parameters;
 
-// Tests fail over globals that plain Node does not have.
-delete globalThis.belljar;
-delete globalThis.yepcode;
-
 process.chdir(directory);
 process.argv.splice(1, process.argv.length, test);
 runMain(test);
