@@ -86,7 +86,7 @@ function describeFailure(name, message) {
 
 function withHint(message, hint) {
   if (hint === '') return message;
-  return message === '' ? hint : `${message} (${hint})`;
+  return message === '' ? hint : `${message}: ${hint}`;
 }
 
 function stackWithHint(stack, message, hint) {
@@ -94,7 +94,7 @@ function stackWithHint(stack, message, hint) {
   const at = message === '' ? -1 : StringPrototypeIndexOf(stack, message);
   if (at < 0) return stack;
   const end = at + message.length;
-  return `${StringPrototypeSlice(stack, 0, end)} (${hint})${StringPrototypeSlice(stack, end)}`;
+  return `${StringPrototypeSlice(stack, 0, end)}: ${hint}${StringPrototypeSlice(stack, end)}`;
 }
 
 /** A stack without the frames of the driver and of Node's own start-up, its module loader and its queues. */

@@ -78,10 +78,11 @@ function attempt(specifier, context, next) {
 function loadTypeScript(native, url) {
   const file = fileURLToPath(url);
   const source = fs.readFileSync(file, 'utf8');
-  const prepared = native.prepare(source, file, 'typescript', 'imported');
+  const prepared = native.prepare(source, file, 'typescript');
   const format = moduleType(file) ?? prepared.kind;
-  let code = prepared.code;
-  if (StringPrototypeIncludes(code, '__belljar_value')) code = `const __belljar_value = (value) => value; ${code}`;
+  let { code } = prepared;
+  // An imported file has no result. Declared at its end, which moves nothing and leaves a 'use strict' at its start.
+  if (StringPrototypeIncludes(code, '__belljar_value')) code = `${code}\nfunction __belljar_value(value) { return value; }`;
   if (prepared.map) code = `${code}\n${inlineMap(prepared.map)}`;
   return { __proto__: null, format, source: code, shortCircuit: true };
 }

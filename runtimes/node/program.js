@@ -8,10 +8,11 @@
 //     not called.
 //     When the program itself calls its `main` at the top level (`main()`, `await main()`, `main().catch(...)`, a call inside
 //     `if (require.main === module)`), it is not called again: agents often write that line, and a program must not run twice.
-//     Its value is then that of the last expression, or, where that is undefined, what `main` returned.
-//  2. module.exports, if it was assigned and is not empty, or the default export of an ES module. An exports object of nothing but
+//     The result is then the value of the last expression, which in all of these is that call.
+//  2. What a top-level `return` returned.
+//  3. module.exports, if it was assigned and is not empty, or the default export of an ES module. An exports object of nothing but
 //     functions is an interface and not a result: it counts as empty.
-//  3. What a top-level `return` returned, else the value of the last expression.
+//  4. The value of the last expression.
 // A promise (or thenable) in any of these places is awaited.
 
 const fs = require('node:fs');
@@ -20,8 +21,8 @@ const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const {
-  FunctionPrototypeToString, ObjectDefineProperty, ObjectGetPrototypeOf, ObjectKeys, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec,
-  StringPrototypeIncludes, StringPrototypeLastIndexOf, StringPrototypeSlice, StringPrototypeStartsWith, isPromise,
+  FunctionPrototypeToString, Number, ObjectDefineProperty, ObjectGetPrototypeOf, ObjectKeys, ObjectSetPrototypeOf, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec,
+  StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
 } = require('./intrinsics.js');
 const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
 const { placeSyntaxError } = require('./syntax.js');
@@ -43,7 +44,7 @@ function runProgram(native, activation, home, ending) {
   process.argv = [process.execPath, file, ...activation.arguments];
   try {
     const source = fs.readFileSync(file, 'utf8');
-    const prepared = native.prepare(source, file, language, 'main');
+    const prepared = native.prepare(source, file, language);
     if (prepared.error && language === 'typescript') throw reportedSyntaxError(prepared.error, file, source);
     const isModule = (moduleType(file) ?? prepared.kind) === 'module';
     if (isModule) return runModule(native, file, source, prepared, parameters, ending);
@@ -65,10 +66,16 @@ function runCommonJS(file, prepared, parameters, ending) {
 
   const conclude = (returnedValue) => {
     main.loaded = true;
+    endCycleWarnings(main.exports, initialExports);
     finish(commonJSResult(main.exports, initialExports, value, returnedValue, prepared, parameters), ending);
   };
   if (prepared.isAsync) whenSettled(returned, conclude, ending);
   else conclude(returned);
+}
+
+// Where a file that the program required has required it back, Node has made unfinished exports warn of missing properties.
+function endCycleWarnings(exports, initialExports) {
+  if (exports === initialExports && isProxy(ObjectGetPrototypeOf(exports))) ObjectSetPrototypeOf(exports, ObjectPrototype);
 }
 
 // The same module record that Node makes for its own main module, so that require.main === module, process.mainModule,
@@ -109,23 +116,18 @@ function compile(file, { code, isAsync }) {
 }
 
 /**
- * The `__belljar_value` of a program: notes the value of its last expression, its `main`, and the value of its own call of `main`
- * where the source was prepared to tell (`__belljar_value.called(main())`).
+ * The `__belljar_value` of a program: notes the value of its last expression, and its `main`. A call without arguments takes an
+ * earlier value back.
  */
 function valueRecorder() {
-  const record = { __proto__: null, value: undefined, called: false, calledValue: undefined };
-  const note = (value) => {
+  const record = { __proto__: null, value: undefined, isSet: false };
+  const note = function (value) {
     record.value = value;
-    return value;
-  };
-  const called = (value) => {
-    record.called = true;
-    record.calledValue = value;
+    record.isSet = arguments.length > 0;
     return value;
   };
   // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
   ObjectDefineProperty(note, 'main', { __proto__: null, value: undefined, writable: true });
-  ObjectDefineProperty(note, 'called', { __proto__: null, value: called });
   ObjectDefineProperty(note, 'record', { __proto__: null, value: record });
   return note;
 }
@@ -135,11 +137,11 @@ function commonJSResult(exports, initialExports, value, returned, prepared, para
   const main = functionIn(exports, 'main') ?? asCallable(exports) ?? (exports?.__esModule ? functionIn(exports, 'default') : undefined)
     ?? asCallable(value.main);
   if (main !== undefined) {
-    if (calledMain(record, prepared)) return ownCallResult(record, returned);
+    if (callsMain(record, prepared.code)) return returned !== undefined ? returned : record.value;
     return ReflectApply(main, exports === main ? undefined : exports, [parameters]);
   }
-  if (isResult(exports, initialExports)) return exports.__esModule && exports.default !== undefined ? exports.default : exports;
   if (returned !== undefined) return returned;
+  if (isResult(exports, initialExports)) return exports.__esModule && exports.default !== undefined ? exports.default : exports;
   return record.value === exports ? undefined : record.value;
 }
 
@@ -161,7 +163,8 @@ function runModule(native, file, source, prepared, parameters, ending) {
   const url = pathToFileURL(file).href;
   let code = StringPrototypeStartsWith(prepared.code, '#!') ? `//${prepared.code}` : prepared.code;
   // Node sets import.meta.main for the file it was started with, which is the driver.
-  if (StringPrototypeIncludes(code, 'import.meta.main')) code = `import.meta.main = true; ${code}`;
+  const asksForMain = StringPrototypeIncludes(code, 'import.meta') && StringPrototypeIncludes(code, 'main');
+  if (asksForMain) code = `import.meta.main = true; ${code}`;
   if (prepared.map) code = `${code}\n${inlineMap(prepared.map)}`;
   installHooks(native, { __proto__: null, url, source: code });
   // Modules have no parameters: the name is a global for as long as the program is evaluated.
@@ -182,50 +185,23 @@ function moduleResult(namespace, value, prepared, parameters) {
   const { record } = value;
   const main = functionIn(namespace, 'main') ?? functionIn(namespace, 'default') ?? asCallable(value.main);
   if (main !== undefined) {
-    return calledMain(record, prepared) ? ownCallResult(record, undefined) : ReflectApply(main, undefined, [parameters]);
+    return callsMain(record, prepared.code) ? record.value : ReflectApply(main, undefined, [parameters]);
   }
   if (namespace.default !== undefined) return namespace.default;
   return record.value;
 }
 
-// --- whether the program has called its own main ---
-
-const ownCall = /^[\s(]*(?:await\s+|void\s+)?main\s*\(/;
-const ownCallInside = /^[\s(!+]*(?:async\s*)?(?:\([^)]*\)\s*=>|function\b)[^]*\bmain\s*\(/;
+// Where a call at the top level is written: in the expression that gives the program's value, there also as an immediately invoked
+// function, or as a statement at the start of a line.
+const valueCall = /__belljar_value\([\s(]*(?:await\s+|void\s+)?main\s*\(/;
+const valueCallInside = /__belljar_value\([\s(!+]*(?:async\s*)?(?:\([^)]*\)\s*=>|function\b)[^]*\bmain\s*\(/;
 const statementCall = /^(?:(?:const|let|var)\s+[\w$\s{},:[\]]+=\s*)?(?:await\s+|void\s+|return\s+)*main\s*\(/m;
-const guardedCall = /^if\s*\([^\n]*(?:require\.main|import\.meta|process\.argv\[1\])[^\n]*\)[^]*\bmain\s*\(/m;
 
-// The prepared source tells where it can. Otherwise the text does, at the places where a call at the top level is written: the last
-// expression, the start of a line, the body of a "run directly" guard.
-function calledMain(record, { code, callsMain }) {
-  if (record.called) return true;
-  if (callsMain !== undefined) return callsMain;
-  if (!StringPrototypeIncludes(code, 'main')) return false;
-  const at = StringPrototypeLastIndexOf(code, '__belljar_value(');
-  if (at >= 0) {
-    const last = StringPrototypeSlice(code, at + '__belljar_value('.length);
-    if (RegExpPrototypeExec(ownCall, last) !== null || RegExpPrototypeExec(ownCallInside, last) !== null) return true;
-  }
-  return RegExpPrototypeExec(statementCall, code) !== null || RegExpPrototypeExec(guardedCall, code) !== null;
+// A call in a branch that was not taken (`if (require.main === module) main()`) has left no value.
+function callsMain(record, code) {
+  if (RegExpPrototypeExec(statementCall, code) !== null) return true;
+  return record.isSet && (RegExpPrototypeExec(valueCall, code) !== null || RegExpPrototypeExec(valueCallInside, code) !== null);
 }
-
-// A returned or last value that turns out to be undefined gives way to what main itself returned.
-function ownCallResult(record, returned) {
-  const last = returned !== undefined ? returned : record.value;
-  if (!record.called || last === record.calledValue) return last;
-  if (last === undefined) return record.calledValue;
-  if (!isThenable(last)) return last;
-  const { calledValue } = record;
-  return new Promise((resolve, reject) => {
-    whenSettled(last, (value) => {
-      if (value !== undefined) return resolve(value);
-      // Where main was rejected the program has handled it, or the rejection would have ended the run.
-      return whenSettled(calledValue, resolve, { __proto__: null, fail: () => resolve(undefined), reject: () => resolve(undefined) });
-    }, { __proto__: null, fail: reject, reject });
-  });
-}
-
-// --- values ---
 
 function functionIn(container, name) {
   if (container === null || (typeof container !== 'object' && typeof container !== 'function')) return undefined;
@@ -260,9 +236,14 @@ function whenSettled(value, onValue, { fail, reject }) {
   else PromisePrototypeThen(new Promise((resolve) => resolve(value)), settled, reject);
 }
 
-function reportedSyntaxError(error, file, source) {
-  const { message, line, column } = typeof error === 'string' ? { message: error } : error;
-  return placeSyntaxError(new SyntaxError(message), file, source, line === undefined ? undefined : { line, column });
+// What the parser says of TypeScript: V8 would complain of the first type. It ends in the place, "... (line 3, column 7)".
+const placeAtEnd = / \(line (\d+), column (\d+)\)$/;
+
+function reportedSyntaxError(message, file, source) {
+  const place = RegExpPrototypeExec(placeAtEnd, message);
+  if (place === null) return new SyntaxError(message);
+  const error = new SyntaxError(StringPrototypeSlice(message, 0, place.index));
+  return placeSyntaxError(error, file, source, { __proto__: null, line: Number(place[1]), column: Number(place[2]) });
 }
 
 module.exports = { runProgram };

@@ -12,9 +12,9 @@ const FINISHED = 5;
 
 /**
  * @param {string | Record<string, string>} program the source of main.js, or the files of the run by name (the first is the entry)
- * @param {object} [changes] of the activation; `nodeFlags`, `tellsCalls` and `prelude` are for the double
+ * @param {object} [changes] of the activation; `nodeFlags`, `prelude` and `stdin` are for the double
  */
-async function run(program, { nodeFlags = [], tellsCalls = false, prelude, stdin = '', ...changes } = {}) {
+async function run(program, { nodeFlags = [], prelude, stdin = '', ...changes } = {}) {
   const files = typeof program === 'string' ? { [`main.${changes.language === 'typescript' ? 'ts' : 'js'}`]: program } : program;
   const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'driver-test-')));
   try {
@@ -32,17 +32,17 @@ async function run(program, { nodeFlags = [], tellsCalls = false, prelude, stdin
       limits: { result_bytes: 10485760, output_bytes: 1048576, memory_bytes: 268435456, ...changes.limits },
     };
     fs.writeFileSync(path.join(folder, 'activation.json'), JSON.stringify(activation));
-    return { home, ...await collect(home, path.join(folder, 'activation.json'), { nodeFlags, tellsCalls, prelude, stdin }) };
+    return { home, ...await collect(home, path.join(folder, 'activation.json'), { nodeFlags, prelude, stdin }) };
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function collect(home, activationFile, { nodeFlags, tellsCalls, prelude, stdin }) {
+function collect(home, activationFile, { nodeFlags, prelude, stdin }) {
   const child = spawn(process.execPath, ['--single-threaded', '--v8-pool-size=1', '--expose-internals', ...nodeFlags,
     path.join(__dirname, 'double', 'run.js'), home, activationFile], {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'], cwd: home, timeout: 20000,
-    env: { PATH: process.env.PATH, ...(tellsCalls && { DOUBLE_TELLS_CALLS: '1' }), ...(prelude && { DOUBLE_PRELUDE: prelude }) },
+    env: { PATH: process.env.PATH, ...(prelude && { DOUBLE_PRELUDE: prelude }) },
   });
   child.stdin.on('error', () => {}).end(stdin);
   const texts = [child.stdout, child.stderr, child.stdio[3]].map(async (stream) => {

@@ -4,7 +4,7 @@
 const { parse } = require('internal/deps/acorn/acorn/dist/acorn');
 const { stripTypeScriptTypes } = require('node:module');
 
-function prepare(source, file, language, role) {
+function prepare(source, file, language) {
   let code = source;
   let map;
   if (language === 'typescript') {
@@ -16,7 +16,7 @@ function prepare(source, file, language, role) {
       process.emitWarning = warn;
     } catch (error) {
       const at = /\d+/.exec(String(error.line ?? '1'));
-      return { kind: 'commonjs', code: source, error: { message: error.message.split('\n')[0], line: Number(at[0]), column: 1 } };
+      return { kind: 'commonjs', code: source, error: `${error.message.split('\n')[0]} (line ${at[0]}, column 1)` };
     }
     if (source.includes('@shift')) ({ code, map } = shifted(source, code, file));
   }
@@ -25,7 +25,6 @@ function prepare(source, file, language, role) {
   const program = isModule ? tryParse(code, 'module', true) : script;
   if (program === null) return { kind: file.endsWith('.mjs') ? 'module' : 'commonjs', code: source };
   const prepared = { kind: isModule ? 'module' : 'commonjs', code, map, isAsync: !isModule && tryParse(code, 'script', false) === null };
-  if (role !== 'main') return prepared;
   return { ...prepared, code: withValue(code, program) };
 }
 
@@ -39,15 +38,7 @@ function tryParse(code, sourceType, allowAwaitOutsideFunction) {
 
 function withValue(code, program) {
   const edits = [];
-  const last = program.body.at(-1);
-  if (last?.type === 'ExpressionStatement' && last.directive === undefined) {
-    edits.push([last.expression.start, '__belljar_value('], [last.expression.end, ')']);
-  }
-  if (process.env.DOUBLE_TELLS_CALLS) {
-    for (const call of ownCalls(program)) edits.push([call.start, '__belljar_value.called('], [call.end, ')']);
-  }
-  // Openings at one place nest in the order given, closings the other way round.
-  edits.sort((a, b) => a[0] - b[0] || (a[1] === ')' ? -1 : 0) - (b[1] === ')' ? -1 : 0));
+  takeValue(program.body.at(-1), edits);
   let out = '';
   let from = 0;
   for (const [at, text] of edits) {
@@ -60,15 +51,15 @@ function withValue(code, program) {
   return named ? `${out}\n;__belljar_value.main = main;` : out;
 }
 
-function ownCalls(node, found = []) {
-  if (node === null || typeof node !== 'object') return found;
-  if (/Function/.test(node.type)) return found;
-  if (node.type === 'CallExpression') {
-    if (node.callee.name === 'main') found.push(node);
-    if (/Function/.test(node.callee.type)) ownCalls(node.callee.body, found);
+// The last expression statement, also at the end of a block or of the branch of an `if`.
+function takeValue(node, edits) {
+  if (node?.type === 'ExpressionStatement' && node.directive === undefined) {
+    edits.push([node.expression.start, '__belljar_value('], [node.expression.end, ')']);
+  } else if (node?.type === 'BlockStatement') {
+    takeValue(node.body.at(-1), edits);
+  } else if (node?.type === 'IfStatement') {
+    takeValue(node.consequent, edits);
   }
-  for (const key of Object.keys(node)) ownCalls(node[key], found);
-  return found;
 }
 
 // The code two lines further down, with a source map that says so.
