@@ -6,7 +6,7 @@ import sys
 from posix import _exit, getpid
 from sys import modules
 
-from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, signals, streams
+from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, signals, streams
 from belljar_driver.native import FINISHED
 from belljar_driver.program import Program
 from belljar_driver.text import decode_json
@@ -15,9 +15,9 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "errors", "hints", "identity", "rich"):
+    for name in ("call", "hints", "identity", "rich"):
         driver_module(name)
-    driver_module("errors").load()
+    errors.load()
 
 
 def live(native, is_forked, home=HOME):
@@ -103,7 +103,7 @@ class Sandbox:
         return value
 
     def _describe(self, error, program):
-        told = driver_module("errors").describe(error, program.source, program.path)
+        told = errors.describe(error, program.source, program.path)
         try:
             hints = driver_module("hints")
             denial = hints.explain(error, denials.current())
