@@ -161,7 +161,7 @@ fn named_command(command: &[String]) -> Result<GuestCommand> {
     if arguments[0].contains('/') {
         let program = std::path::absolute(&arguments[0])?;
         program.metadata().with_context(|| format!("cannot run {}", program.display()))?;
-        arguments[0] = program.to_str().context("the program's path is not UTF-8")?.to_owned();
+        program.to_str().context("the program's path is not UTF-8")?.clone_into(&mut arguments[0]);
         includes.push(program);
     }
     Ok(GuestCommand { arguments, directory: String::new(), environment: Vec::new(), includes })

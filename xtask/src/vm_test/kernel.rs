@@ -78,7 +78,8 @@ impl Kernel {
 }
 
 fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}\n  hint: run again with --refresh", directory.display()))?;
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot read {}\n  hint: run again with --refresh", directory.display()))?;
     let mut matching = entries.filter_map(Result::ok).filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     Ok(matching.next().with_context(|| format!("{} holds no kernel\n  hint: run again with --refresh", directory.display()))?.path())
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{PidfdFlags, Pid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::cache::{Cache, Scratch};
 use super::initramfs::Initramfs;
@@ -174,7 +174,10 @@ impl Port {
     }
 
     /// Reads, on a thread, until QEMU has ended.
-    fn read<T: Send + 'static>(self, read: impl FnOnce(&mut io::PipeReader) -> io::Result<T> + Send + 'static) -> JoinHandle<io::Result<T>> {
+    fn read<T: Send + 'static>(
+        self,
+        read: impl FnOnce(&mut io::PipeReader) -> io::Result<T> + Send + 'static,
+    ) -> JoinHandle<io::Result<T>> {
         drop(self.writer);
         let mut reader = self.reader;
         thread::spawn(move || read(&mut reader))

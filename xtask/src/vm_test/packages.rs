@@ -81,7 +81,8 @@ impl Suite {
 
 /// The mirror of Debian that the system's own sources name.
 pub fn system_mirror() -> Result<String> {
-    let targets = command_output(Command::new("apt-get").args(["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]))?;
+    let targets =
+        command_output(Command::new("apt-get").args(["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]))?;
     let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian ")).map(str::to_owned);
     mirror.context("the sources of apt name no mirror of Debian\n  hint: name one with --mirror URI, or run apt-get update")
 }

@@ -21,19 +21,54 @@ pub const PROGRAM: (&str, &str) = ("sqfstar", "squashfs-tools");
 
 /// The packages that a guest has, where the host has them, with their dependencies.
 const PACKAGES: [&str; 28] = [
-    "base-files", "bash", "ca-certificates", "coreutils", "dash", "diffutils", "e2fsprogs", "findutils", "gawk", "grep", "gzip",
-    "hostname", "iproute2", "libatomic1", "libc-bin", "libgcc-s1", "libstdc++6", "media-types", "mount", "openssl", "procps", "python3",
-    "sed", "strace", "tar", "tzdata", "uidmap", "util-linux",
+    "base-files",
+    "bash",
+    "ca-certificates",
+    "coreutils",
+    "dash",
+    "diffutils",
+    "e2fsprogs",
+    "findutils",
+    "gawk",
+    "grep",
+    "gzip",
+    "hostname",
+    "iproute2",
+    "libatomic1",
+    "libc-bin",
+    "libgcc-s1",
+    "libstdc++6",
+    "media-types",
+    "mount",
+    "openssl",
+    "procps",
+    "python3",
+    "sed",
+    "strace",
+    "tar",
+    "tzdata",
+    "uidmap",
+    "util-linux",
 ];
 
 /// What belongs to no package: made at installation.
 const GENERATED: [&str; 11] = [
-    "/bin", "/sbin", "/lib", "/lib64", "/usr/bin/sh", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
-    "/etc/localtime", "/etc/ssl/certs",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/usr/bin/sh",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/ssl/certs",
 ];
 
 /// What no test reads.
-const LEFT_OUT: [&str; 6] = ["/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/lintian/", "/usr/share/bug/"];
+const LEFT_OUT: [&str; 6] =
+    ["/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/lintian/", "/usr/share/bug/"];
 
 /// Where the guest mounts something of its own.
 const MOUNTED_OVER: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
@@ -85,10 +120,11 @@ fn package_files() -> Result<BTreeSet<PathBuf>> {
 }
 
 fn installed_closure() -> Result<Vec<String>> {
-    let records = command_output(Command::new("dpkg-query").args([
-        "--show",
-        "--showformat=${db:Status-Abbrev}\t${Package}\t${binary:Package}\t${Provides}\t${Pre-Depends}, ${Depends}\n",
-    ]))?;
+    let records =
+        command_output(Command::new("dpkg-query").args([
+            "--show",
+            "--showformat=${db:Status-Abbrev}\t${Package}\t${binary:Package}\t${Provides}\t${Pre-Depends}, ${Depends}\n",
+        ]))?;
     let installed = parse_installed(&records);
     ensure!(installed.contains_key("libc-bin"), "dpkg knows of no package: the guest is made of an installed Debian or Ubuntu");
     Ok(closure(&PACKAGES, &installed))
@@ -189,27 +225,28 @@ fn is_elf(path: &Path) -> bool {
 
 fn pack(image: &Path, files: &BTreeSet<PathBuf>) -> Result<()> {
     // Uncompressed: the guest would decompress on an emulated processor.
-    let mut packer = Command::new(PROGRAM.0)
+    let mut sqfstar = Command::new(PROGRAM.0)
         .args(["-quiet", "-no-progress", "-exit-on-error", "-no-xattrs", "-noI", "-noD", "-noF", "-noX"])
         .arg(image)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .context("cannot run sqfstar")?;
-    let packed = write_archive(packer.stdin.take().expect("its stdin is piped"), files);
-    let status = packer.wait()?;
+    let packed = write_archive(sqfstar.stdin.take().expect("its stdin is piped"), files);
+    let status = sqfstar.wait()?;
     ensure!(status.success(), "sqfstar failed: {status}");
     packed
 }
 
 fn write_archive(output: impl Write, files: &BTreeSet<PathBuf>) -> Result<()> {
     let mut archive = Builder::new(std::io::BufWriter::with_capacity(1 << 20, output));
-    let parents: BTreeSet<PathBuf> = files.iter().flat_map(|path| path.ancestors().skip(1)).filter(|path| path.parent().is_some()).map(Path::to_owned).collect();
+    let parents: BTreeSet<PathBuf> =
+        files.iter().flat_map(|path| path.ancestors().skip(1)).filter(|path| path.parent().is_some()).map(Path::to_owned).collect();
     // Parents are open to all: what the command needs must not be out of an ordinary user's reach in the guest because it lies in a
     // home on the host.
     for directory in &parents {
         if directory.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            append(&mut archive, directory, EntryType::Directory, 0o755, 0, std::io::empty())?;
+            append(&mut archive, directory, header(EntryType::Directory, 0o755, 0, 0), std::io::empty())?;
         }
     }
     for path in files.difference(&parents) {
@@ -221,19 +258,18 @@ fn write_archive(output: impl Write, files: &BTreeSet<PathBuf>) -> Result<()> {
 fn append_file<W: Write>(archive: &mut Builder<W>, path: &Path) -> Result<()> {
     // Packages list files that an administrator may have removed, and some that an ordinary user may not read: neither is missed.
     let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
-    let mode = metadata.mode() & 0o7777;
+    let header = |kind, length| header(kind, metadata.mode() & 0o7777, metadata.mtime().try_into().unwrap_or(0), length);
     if metadata.is_symlink() {
-        let mut header = header(EntryType::Symlink, 0o777, 0);
-        archive.append_link(&mut header, inside(path), fs::read_link(path)?)?;
+        archive.append_link(&mut header(EntryType::Symlink, 0), inside(path), fs::read_link(path)?)?;
     } else if metadata.is_dir() {
-        append(archive, path, EntryType::Directory, mode, 0, std::io::empty())?;
+        append(archive, path, header(EntryType::Directory, 0), std::io::empty())?;
     } else if metadata.is_file() {
         let file = match File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
             file => file?,
         };
         // The length that the header promises, even if the file grows.
-        append(archive, path, EntryType::Regular, mode, metadata.len(), file.take(metadata.len()))?;
+        append(archive, path, header(EntryType::Regular, metadata.len()), file.take(metadata.len()))?;
     } else {
         let kind = metadata.file_type();
         ensure!(kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device(), "it is of an unknown kind");
@@ -241,16 +277,17 @@ fn append_file<W: Write>(archive: &mut Builder<W>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn append<W: Write>(archive: &mut Builder<W>, path: &Path, kind: EntryType, mode: u32, length: u64, content: impl Read) -> Result<()> {
-    archive.append_data(&mut header(kind, mode, length), inside(path), content)?;
+fn append<W: Write>(archive: &mut Builder<W>, path: &Path, mut header: Header, content: impl Read) -> Result<()> {
+    archive.append_data(&mut header, inside(path), content)?;
     Ok(())
 }
 
-/// Everything is root's, whoever owns it on the host.
-fn header(kind: EntryType, mode: u32, length: u64) -> Header {
+/// Everything is root's, whoever owns it on the host. The time of modification is kept: without it Python would compile everything anew.
+fn header(kind: EntryType, mode: u32, modified: u64, length: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
+    header.set_mtime(modified);
     header.set_size(length);
     header.set_uid(0);
     header.set_gid(0);

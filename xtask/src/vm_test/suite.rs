@@ -89,8 +89,14 @@ fn parse_artifact(message: &Value) -> Option<Artifact> {
 
 /// The files of the repository that a test may read: what git knows, with what is new and not ignored.
 fn source_files(repository: &Path) -> Result<Vec<PathBuf>> {
-    let list = command_output(Command::new("git").current_dir(repository).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
-    Ok(list.split('\0').filter(|name| !name.is_empty()).map(|name| repository.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect())
+    let list =
+        command_output(Command::new("git").current_dir(repository).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
+    Ok(list
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(|name| repository.join(name))
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect())
 }
 
 fn text(path: &Path) -> Result<String> {
