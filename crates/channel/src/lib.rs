@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod boot;
 mod frame;
 mod packet;
 mod sandbox;
 mod zygote;
 
+pub use boot::BootFacts;
 pub use frame::{Frame, FrameError, FrameReader, HEADER_BYTES, encode_header};
 pub use packet::{receive_packet, send_packet};
 pub use sandbox::{Annotation, SandboxMessage, kind};

@@ -9,7 +9,7 @@ use crate::error::{At, SetupError, Step};
 use crate::sys::duplicate_onto;
 
 /// The control channel's number inside a sandbox, and the zygote channel's inside a zygote.
-pub(crate) const CHANNEL: RawFd = 3;
+pub const CHANNEL: RawFd = 3;
 
 /// What the supervisor sent for a new sandbox.
 #[derive(Debug)]

@@ -75,6 +75,8 @@ steps! {
     Init = 88, "starting the sandbox's init";
     /// `fork` in the supervisor.
     Fork = 89, "forking";
+    /// `cgroup.procs`.
+    Cgroup = 91, "putting it into its control group";
     /// The pipe on which it is reported.
     Report = 90, "reporting to the supervisor";
 }

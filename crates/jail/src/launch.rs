@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::cgroup::SandboxCgroup;
 use crate::confine::{Confinement, confine};
 use crate::descriptors::CHANNEL;
 use crate::error::{At, SetupError, Step};
@@ -46,6 +47,8 @@ pub struct Launch<'a> {
     pub channel: BorrowedFd<'a>,
     /// What it is to be.
     pub purpose: Purpose,
+    /// The control group that it is put in before it does anything.
+    pub cgroup: Option<&'a SandboxCgroup>,
 }
 
 /// A launched process.
@@ -125,7 +128,6 @@ impl Launch<'_> {
                 | libc::CLONE_NEWNET
                 | libc::CLONE_NEWIPC
                 | libc::CLONE_NEWUTS
-                | libc::CLONE_NEWCGROUP
                 | libc::CLONE_PARENT;
             let (mut go_read, go_write) = self::pipe().at(Step::Report)?;
             if self.ids == IdMap::Own {
@@ -145,6 +147,9 @@ impl Launch<'_> {
             }
             report(pipe, TAG_PID, pid);
             self.ids.write(pid).at(Step::IdMaps)?;
+            if let Some(cgroup) = self.cgroup {
+                cgroup.attach(pid).map_err(|error| SetupError { step: Step::Cgroup, errno: error.errno() })?;
+            }
             if self.ids == IdMap::Own {
                 let owner_map = self.root.binds.iter().any(|bind| bind.as_owner).then(|| owner_namespace(self.ids.host_uid(pid)).ok()).flatten();
                 let sources = root::open_sources(self.root, owner_map.as_ref().map(OwnedFd::as_fd))?;
@@ -161,7 +166,8 @@ impl Launch<'_> {
     fn become_runtime(&self) -> Result<std::convert::Infallible, SetupError> {
         // Its parent is the thread that launched it.
         die_with_parent()?;
-        sys::unshare(libc::CLONE_NEWNS).at(Step::PrivateMounts)?;
+        // The cgroup namespace only now, so that it is rooted in the group that this process has been put in.
+        sys::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).at(Step::PrivateMounts)?;
         if let IdMap::Single { .. } = self.ids {
             make_private()?;
             let sources = root::open_sources(self.root, None)?;

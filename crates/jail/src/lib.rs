@@ -21,7 +21,7 @@ mod writable;
 
 pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, sweep_stale};
 pub use confine::{Confinement, confine, confine_exec_grant_init, seal};
-pub use descriptors::{InheritedDescriptors, Stdio};
+pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};
 pub use identity::{FIRST_UID, IdMap, LEASABLE_UIDS, ZYGOTE_UID};
 pub use landlock::{Abi, abi};
@@ -29,5 +29,5 @@ pub use launch::{Launch, LaunchError, Launched, Purpose};
 pub use limits::ResourceLimits;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};
-pub use sys::{PidFd, kill_pidfd, pid_of_pidfd, random_u32};
+pub use sys::{PidFd, Reaped, kill_pidfd, pid_of_pidfd, reap};
 pub use writable::{HOME, WritableSpace};

@@ -127,14 +127,6 @@ pub fn pid_of_pidfd(pidfd: BorrowedFd<'_>) -> Option<libc::pid_t> {
     (pid > 0).then_some(pid)
 }
 
-/// Four bytes from the kernel's generator.
-pub fn random_u32() -> io::Result<u32> {
-    let mut bytes = [0_u8; 4];
-    // SAFETY: the buffer is writable for its length.
-    check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as i64)?;
-    Ok(u32::from_ne_bytes(bytes))
-}
-
 pub(crate) fn duplicate_onto(from: libc::c_int, onto: libc::c_int, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: descriptors are numbers to the kernel; callers replace only descriptors that they own.
     check(i64::from(unsafe { libc::dup3(from, onto, flags) })).map(drop)
@@ -143,4 +135,40 @@ pub(crate) fn duplicate_onto(from: libc::c_int, onto: libc::c_int, flags: libc::
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process without running any handler, which is what a half-confined child must do.
     unsafe { libc::_exit(code) }
+}
+
+/// How a child ended, and what it used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// The status as `wait4` gives it.
+    pub wait_status: i32,
+    /// CPU time in user space, microseconds.
+    pub user_us: u64,
+    /// CPU time in the kernel, microseconds.
+    pub system_us: u64,
+    /// Largest resident set, bytes.
+    pub peak_resident_bytes: u64,
+}
+
+/// Waits for a child of this process; `None` if it is none, or has been waited for.
+pub fn reap(pid: libc::pid_t) -> Option<Reaped> {
+    let mut wait_status = 0;
+    // SAFETY: all-zero is a valid `rusage`; both results are writable.
+    let (waited, usage) = unsafe {
+        let mut usage: libc::rusage = mem::zeroed();
+        let waited = loop {
+            let waited = libc::wait4(pid, &raw mut wait_status, 0, &raw mut usage);
+            if waited >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                break waited;
+            }
+        };
+        (waited, usage)
+    };
+    let us = |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000).saturating_add(time.tv_usec as u64);
+    (waited == pid).then(|| Reaped {
+        wait_status,
+        user_us: us(usage.ru_utime),
+        system_us: us(usage.ru_stime),
+        peak_resident_bytes: (usage.ru_maxrss as u64).saturating_mul(1024),
+    })
 }

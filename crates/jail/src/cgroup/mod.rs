@@ -51,6 +51,16 @@ pub enum CgroupError {
     },
 }
 
+impl CgroupError {
+    /// The errno behind it.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NotMounted => libc::ENODEV,
+            Self::NotDelegated { source, .. } | Self::Operation { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}
+
 fn operation(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
     let path = path.to_owned();
     move |source| CgroupError::Operation { what, path, source }

@@ -1,0 +1,13 @@
+//! The library that is loaded inside node and python: it forks sandboxes, jails and parks them, and carries their reports.
+//!
+//! One shared library for both. It links against neither: what it calls in them it looks up at run time, so that the same file loads in either.
+//! The contract with the drivers is `docs/concepts/drivers.md`.
+
+mod init;
+mod node;
+mod node_platform;
+mod python;
+mod randomness;
+mod sandbox;
+mod symbols;
+mod zygote;

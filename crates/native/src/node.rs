@@ -1,0 +1,395 @@
+//! The face towards Node: a Node-API module, and how a Node forks.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::io;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use belljar_jail::{SetupError, Step};
+
+use crate::node_platform::{Uv, keep_heap_across_fork, report_no_workers};
+use crate::symbols::table;
+use crate::zygote::Runtime;
+use crate::{randomness, sandbox, zygote};
+
+type Env = *mut c_void;
+type Value = *mut c_void;
+type CallbackInfo = *mut c_void;
+type Callback = unsafe extern "C" fn(Env, CallbackInfo) -> Value;
+
+table! {
+    /// The parts of Node-API that are used (nodejs.org, "Node-API"; all of version 8 or older).
+    struct NodeApi {
+        napi_create_function: fn(Env, *const c_char, usize, Callback, *mut c_void, *mut Value) -> i32,
+        napi_set_named_property: fn(Env, Value, *const c_char, Value) -> i32,
+        napi_get_cb_info: fn(Env, CallbackInfo, *mut usize, *mut Value, *mut Value, *mut *mut c_void) -> i32,
+        napi_get_value_string_utf8: fn(Env, Value, *mut c_char, usize, *mut usize) -> i32,
+        napi_get_value_uint32: fn(Env, Value, *mut u32) -> i32,
+        napi_get_value_bool: fn(Env, Value, *mut bool) -> i32,
+        napi_create_string_utf8: fn(Env, *const c_char, usize, *mut Value) -> i32,
+        napi_create_object: fn(Env, *mut Value) -> i32,
+        napi_get_boolean: fn(Env, bool, *mut Value) -> i32,
+        napi_get_undefined: fn(Env, *mut Value) -> i32,
+        napi_create_buffer_copy: fn(Env, usize, *const c_void, *mut *mut c_void, *mut Value) -> i32,
+        napi_get_typedarray_info: fn(Env, Value, *mut i32, *mut usize, *mut *mut c_void, *mut Value, *mut usize) -> i32,
+        napi_throw_error: fn(Env, *const c_char, *const c_char) -> i32,
+        napi_get_uv_event_loop: fn(Env, *mut *mut c_void) -> i32,
+        napi_create_reference: fn(Env, Value, u32, *mut *mut c_void) -> i32,
+        napi_get_reference_value: fn(Env, *mut c_void, *mut Value) -> i32,
+        napi_open_handle_scope: fn(Env, *mut *mut c_void) -> i32,
+        napi_close_handle_scope: fn(Env, *mut c_void) -> i32,
+        napi_get_global: fn(Env, *mut Value) -> i32,
+        napi_async_init: fn(Env, Value, Value, *mut *mut c_void) -> i32,
+        napi_make_callback: fn(Env, *mut c_void, Value, Value, usize, *const Value, *mut Value) -> i32,
+    }
+}
+
+struct Bound {
+    api: NodeApi,
+    uv: Uv,
+}
+
+static BOUND: OnceLock<Option<Bound>> = OnceLock::new();
+
+fn bound() -> Option<&'static Bound> {
+    BOUND.get_or_init(|| Some(Bound { api: NodeApi::load()?, uv: Uv::load()? })).as_ref()
+}
+
+/// A call from JavaScript: its environment and arguments.
+struct Call {
+    node: &'static Bound,
+    env: Env,
+    arguments: [Value; 4],
+}
+
+impl Call {
+    fn text(&self, index: usize) -> Option<String> {
+        let mut length = 0;
+        // SAFETY: with a null buffer only the length is asked for.
+        let status = unsafe { (self.node.api.napi_get_value_string_utf8)(self.env, self.arguments[index], ptr::null_mut(), 0, &raw mut length) };
+        if status != 0 {
+            return None;
+        }
+        let mut buffer = vec![0_u8; length + 1];
+        // SAFETY: the buffer has room for the text and its final NUL.
+        unsafe { (self.node.api.napi_get_value_string_utf8)(self.env, self.arguments[index], buffer.as_mut_ptr().cast(), buffer.len(), &raw mut length) };
+        buffer.truncate(length);
+        String::from_utf8(buffer).ok()
+    }
+
+    /// A string's UTF-8, or the bytes of a typed array.
+    fn bytes(&self, index: usize) -> Option<Vec<u8>> {
+        if let Some(text) = self.text(index) {
+            return Some(text.into_bytes());
+        }
+        let (mut kind, mut length, mut data) = (0, 0, ptr::null_mut());
+        let (mut buffer, mut offset) = (ptr::null_mut(), 0);
+        // SAFETY: all results are writable.
+        let status = unsafe {
+            (self.node.api.napi_get_typedarray_info)(
+                self.env,
+                self.arguments[index],
+                &raw mut kind,
+                &raw mut length,
+                &raw mut data,
+                &raw mut buffer,
+                &raw mut offset,
+            )
+        };
+        // Kinds 0 to 2 are the arrays of single bytes.
+        if status != 0 || !(0..=2).contains(&kind) || data.is_null() {
+            return (status == 0 && length == 0).then(Vec::new);
+        }
+        // SAFETY: Node says that so many bytes are there; JavaScript does not run while they are copied.
+        Some(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) }.to_vec())
+    }
+
+    fn number(&self, index: usize) -> u32 {
+        let mut number = 0;
+        // SAFETY: the result is writable; anything but a number leaves it.
+        unsafe { (self.node.api.napi_get_value_uint32)(self.env, self.arguments[index], &raw mut number) };
+        number
+    }
+
+    fn truth(&self, index: usize) -> bool {
+        let mut truth = false;
+        // SAFETY: the result is writable; anything but a boolean leaves it.
+        unsafe { (self.node.api.napi_get_value_bool)(self.env, self.arguments[index], &raw mut truth) };
+        truth
+    }
+
+    fn string(&self, text: &[u8]) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: the text is readable for its length.
+        unsafe { (self.node.api.napi_create_string_utf8)(self.env, text.as_ptr().cast(), text.len(), &raw mut value) };
+        value
+    }
+
+    fn boolean(&self, truth: bool) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_get_boolean)(self.env, truth, &raw mut value) };
+        value
+    }
+
+    fn undefined(&self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_get_undefined)(self.env, &raw mut value) };
+        value
+    }
+
+    fn set(&self, object: Value, name: &CStr, value: Value) {
+        // SAFETY: handles of this call and a NUL-terminated name.
+        unsafe { (self.node.api.napi_set_named_property)(self.env, object, name.as_ptr(), value) };
+    }
+
+    fn throw(&self, message: &str) -> Value {
+        let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+        // SAFETY: a NUL-terminated message; no code.
+        unsafe { (self.node.api.napi_throw_error)(self.env, ptr::null(), message.as_ptr()) };
+        ptr::null_mut()
+    }
+
+    fn result(&self, result: io::Result<()>) -> Value {
+        match result {
+            Ok(()) => self.undefined(),
+            Err(error) => self.throw(&error.to_string()),
+        }
+    }
+}
+
+/// Gives a callback its arguments. JavaScript may pass fewer or more.
+unsafe fn call(env: Env, info: CallbackInfo, body: impl FnOnce(&Call) -> Value) -> Value {
+    let Some(node) = bound() else { return ptr::null_mut() };
+    let mut arguments = [ptr::null_mut(); 4];
+    let mut count = arguments.len();
+    // SAFETY: room for four arguments; missing ones become `undefined`.
+    unsafe { (node.api.napi_get_cb_info)(env, info, &raw mut count, arguments.as_mut_ptr(), ptr::null_mut(), ptr::null_mut()) };
+    body(&Call { node, env, arguments })
+}
+
+/// The main loop, once a main thread has asked for the start.
+static LOOP: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+struct Node {
+    uv: Uv,
+    event_loop: *mut c_void,
+}
+
+impl Runtime for Node {
+    fn prepare(&mut self) -> Result<(), SetupError> {
+        report_no_workers()?;
+        keep_heap_across_fork()
+    }
+
+    fn after_fork_in_child(&mut self) -> Result<(), SetupError> {
+        // SAFETY: the loop is the main thread's, which this is; its descriptors are replaced by ones that can be closed.
+        let status = unsafe { (self.uv.uv_loop_fork)(self.event_loop) };
+        if status == 0 { Ok(()) } else { Err(SetupError { step: Step::RuntimeFork, errno: -status }) }
+    }
+}
+
+unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            let mut event_loop = ptr::null_mut();
+            // SAFETY: the result is writable.
+            let status = unsafe { (call.node.api.napi_get_uv_event_loop)(call.env, &raw mut event_loop) };
+            if status != 0 || !LOOP.swap(event_loop, Ordering::Relaxed).is_null() {
+                return call.throw("start() works once, in the main thread");
+            }
+            zygote::start(&mut Node { uv: call.node.uv, event_loop });
+            call.undefined()
+        })
+    }
+}
+
+unsafe extern "C" fn receive(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| match sandbox::receive() {
+            Ok(activation) => call.string(&activation),
+            Err(error) => sandbox::fault_text(&error.to_string()),
+        })
+    }
+}
+
+unsafe extern "C" fn send(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| match call.bytes(1) {
+            Some(payload) => call.result(sandbox::send(call.number(0) as u8, &payload)),
+            None => call.throw("send() takes a string or bytes"),
+        })
+    }
+}
+
+unsafe extern "C" fn annotate(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| call.result(sandbox::annotate(call.number(0) as u8, call.number(1) as u8, call.number(2), call.truth(3))))
+    }
+}
+
+unsafe extern "C" fn random_bytes(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| match randomness::bytes(call.number(0) as usize) {
+            Ok(bytes) => {
+                let mut value = ptr::null_mut();
+                // SAFETY: the bytes are readable for their length and copied.
+                unsafe { (call.node.api.napi_create_buffer_copy)(call.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &raw mut value) };
+                value
+            }
+            Err(error) => call.throw(&error.to_string()),
+        })
+    }
+}
+
+unsafe extern "C" fn exit(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call; `_exit` takes any number.
+    unsafe { call(env, info, |call| libc::_exit(call.number(0) as i32)) }
+}
+
+unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            let (Some(source), Some(name), Some(language)) = (call.text(0), call.text(1), call.text(2)) else {
+                return call.throw("prepare() takes source, file name and language");
+            };
+            let language = if language == "typescript" { belljar_syntax::Language::TypeScript } else { belljar_syntax::Language::JavaScript };
+            let prepared = belljar_syntax::prepare(&source, &name, language);
+            let mut object = ptr::null_mut();
+            // SAFETY: the result is writable.
+            unsafe { (call.node.api.napi_create_object)(call.env, &raw mut object) };
+            let kind = if prepared.kind == belljar_syntax::ModuleKind::Module { "module" } else { "commonjs" };
+            call.set(object, c"kind", call.string(kind.as_bytes()));
+            call.set(object, c"code", call.string(prepared.code.as_bytes()));
+            if let Some(map) = &prepared.map {
+                call.set(object, c"map", call.string(map.as_bytes()));
+            }
+            call.set(object, c"isAsync", call.boolean(prepared.is_async));
+            call.set(object, c"hasMain", call.boolean(prepared.has_main));
+            if let Some(error) = &prepared.error {
+                call.set(object, c"error", call.string(error.to_string().as_bytes()));
+            }
+            object
+        })
+    }
+}
+
+/// What keeps the loop turning, and looks at it before each turn. They live for ever.
+struct Idle {
+    env: Env,
+    timer: *mut c_void,
+    callback: *mut c_void,
+    context: *mut c_void,
+}
+
+static IDLE: AtomicPtr<Idle> = AtomicPtr::new(ptr::null_mut());
+
+/// Kinds of handles in `uv.h`, unchanged since libuv 1.0.
+const UV_PREPARE: i32 = 9;
+const UV_TIMER: i32 = 13;
+
+fn anything_else_alive(node: &Bound) -> bool {
+    let (event_loop, idle) = (LOOP.load(Ordering::Relaxed), IDLE.load(Ordering::Relaxed));
+    if event_loop.is_null() || idle.is_null() {
+        return true;
+    }
+    // SAFETY: loop and timer live for ever, and this is their thread.
+    unsafe {
+        (node.uv.uv_unref)((*idle).timer);
+        let alive = (node.uv.uv_loop_alive)(event_loop);
+        (node.uv.uv_ref)((*idle).timer);
+        alive != 0
+    }
+}
+
+unsafe extern "C" fn never(_timer: *mut c_void) {}
+
+unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
+    let Some(node) = bound() else { return };
+    let idle = IDLE.load(Ordering::Relaxed);
+    if idle.is_null() || anything_else_alive(node) {
+        return;
+    }
+    let api = &node.api;
+    // SAFETY: the reference and the context live for ever, this is the loop's thread, and a handle scope surrounds the call.
+    unsafe {
+        let (env, mut scope) = ((*idle).env, ptr::null_mut());
+        (api.napi_open_handle_scope)(env, &raw mut scope);
+        let (mut callback, mut global) = (ptr::null_mut(), ptr::null_mut());
+        (api.napi_get_reference_value)(env, (*idle).callback, &raw mut callback);
+        (api.napi_get_global)(env, &raw mut global);
+        (api.napi_make_callback)(env, (*idle).context, global, callback, 0, ptr::null(), ptr::null_mut());
+        (api.napi_close_handle_scope)(env, scope);
+    }
+}
+
+/// Node's own teardown at the end of the loop joins threads that a forked child does not have. So an endless timer keeps the loop turning, and before
+/// each turn it is asked whether anything else would.
+unsafe extern "C" fn on_idle(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            let (api, uv, event_loop) = (&call.node.api, &call.node.uv, LOOP.load(Ordering::Relaxed));
+            if event_loop.is_null() || !IDLE.load(Ordering::Relaxed).is_null() {
+                return call.throw("onIdle() works once, in the main thread, after start()");
+            }
+            // SAFETY: the handles get zeroed memory of the size that libuv asks for, which is never freed; results are writable.
+            unsafe {
+                let timer = libc::calloc(1, (uv.uv_handle_size)(UV_TIMER));
+                let prepare = libc::calloc(1, (uv.uv_handle_size)(UV_PREPARE));
+                let (mut callback, mut context) = (ptr::null_mut(), ptr::null_mut());
+                (api.napi_create_reference)(call.env, call.arguments[0], 1, &raw mut callback);
+                (api.napi_async_init)(call.env, ptr::null_mut(), call.string(b"belljar"), &raw mut context);
+                IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback, context })), Ordering::Relaxed);
+                (uv.uv_timer_init)(event_loop, timer);
+                (uv.uv_timer_start)(timer, never, 1 << 40, 1 << 40);
+                (uv.uv_prepare_init)(event_loop, prepare);
+                (uv.uv_prepare_start)(prepare, look_at_loop);
+                (uv.uv_unref)(prepare);
+            }
+            call.undefined()
+        })
+    }
+}
+
+unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe { call(env, info, |call| call.boolean(anything_else_alive(call.node))) }
+}
+
+/// Node's entry: fills the module's exports.
+///
+/// # Safety
+/// Called by Node with a live environment and exports object.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
+    let Some(node) = bound() else { return exports };
+    let functions: [(&CStr, Callback); 9] = [
+        (c"start", start),
+        (c"receive", receive),
+        (c"send", send),
+        (c"annotate", annotate),
+        (c"randomBytes", random_bytes),
+        (c"exit", exit),
+        (c"prepare", prepare),
+        (c"onIdle", on_idle),
+        (c"alive", alive),
+    ];
+    for (name, callback) in functions {
+        let mut function = ptr::null_mut();
+        // SAFETY: a live environment, NUL-terminated names, writable results.
+        unsafe {
+            (node.api.napi_create_function)(env, name.as_ptr(), name.to_bytes().len(), callback, ptr::null_mut(), &raw mut function);
+            (node.api.napi_set_named_property)(env, exports, name.as_ptr(), function);
+        }
+    }
+    exports
+}

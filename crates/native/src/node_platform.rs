@@ -1,0 +1,77 @@
+//! What a booted Node needs so that a fork of it works: a heap that survives the fork, and a platform that promises no worker threads.
+
+use std::ffi::c_void;
+use std::fs;
+use std::io;
+
+use belljar_jail::{SetupError, Step};
+
+use crate::symbols::{find, table};
+
+table! {
+    /// The parts of libuv that are used.
+    pub struct Uv {
+        uv_loop_fork: fn(*mut c_void) -> i32,
+        uv_loop_alive: fn(*const c_void) -> i32,
+        uv_handle_size: fn(i32) -> usize,
+        uv_timer_init: fn(*mut c_void, *mut c_void) -> i32,
+        uv_timer_start: fn(*mut c_void, unsafe extern "C" fn(*mut c_void), u64, u64) -> i32,
+        uv_prepare_init: fn(*mut c_void, *mut c_void) -> i32,
+        uv_prepare_start: fn(*mut c_void, unsafe extern "C" fn(*mut c_void)) -> i32,
+        uv_ref: fn(*mut c_void),
+        uv_unref: fn(*mut c_void),
+    }
+}
+
+fn failed(errno: i32) -> SetupError {
+    SetupError { step: Step::RuntimeFork, errno }
+}
+
+unsafe extern "C" fn no_workers(_platform: *mut c_void) -> i32 {
+    0
+}
+
+/// Even under `--single-threaded` V8 posts background jobs (parallel weak clearing, Wasm tier-up) to worker threads, which do not exist in a forked
+/// child; a natural end then waits for them for ever. A platform that reports no worker threads gets no jobs: V8 does the work where it joins it.
+///
+/// The method is replaced in the class's table, found by value, because its place differs between versions (8 on Node 22, 7 on 24 and 26); so no code
+/// page is ever writable.
+pub fn report_no_workers() -> Result<(), SetupError> {
+    const SLOTS: usize = 64;
+    let missing = || failed(libc::ENOSYS);
+    let table = find(c"_ZTVN4node12NodePlatformE").ok_or_else(missing)?.cast::<usize>();
+    let method = find(c"_ZN4node12NodePlatform21NumberOfWorkerThreadsEv").ok_or_else(missing)? as usize;
+    // SAFETY: the table has the class's twenty-odd virtual methods, and behind it lie other constants of the same section: reading 64 words stays in it.
+    let slot = (0..SLOTS).map(|index| unsafe { table.add(index) }).find(|slot| unsafe { slot.read() } == method).ok_or_else(missing)?;
+    // SAFETY: asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    let start = (slot as usize & !(page - 1)) as *mut c_void;
+    let protect = |protection: i32| {
+        // SAFETY: the page holds the table, constant data that was writable during relocation; it goes back to read-only below.
+        if unsafe { libc::mprotect(start, page, protection) } == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error().raw_os_error().unwrap_or(0))) }
+    };
+    protect(libc::PROT_READ | libc::PROT_WRITE)?;
+    // SAFETY: the slot is aligned, writable for now, and the new method has the old one's signature.
+    unsafe { slot.write(no_workers as *const () as usize) };
+    protect(libc::PROT_READ)
+}
+
+/// V8 marks its heap `MADV_DONTFORK`, so that a plain fork gives a child without one. Undone for every private anonymous mapping; files and shared
+/// mappings keep what they have.
+pub fn keep_heap_across_fork() -> Result<(), SetupError> {
+    let maps = fs::read_to_string("/proc/self/maps").map_err(|error| failed(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    for line in maps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(access)) = (fields.next(), fields.next()) else { continue };
+        let inode = fields.nth(2);
+        let named = fields.next().is_some_and(|name| name.starts_with('/') || name.starts_with("[v"));
+        if !access.ends_with('p') || inode != Some("0") || named {
+            continue;
+        }
+        let Some((start, end)) = range.split_once('-') else { continue };
+        let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
+        // SAFETY: changes only what a fork does with the range.
+        unsafe { libc::madvise(start as *mut c_void, end - start, libc::MADV_DOFORK) };
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The sandbox's side of its control channel: parked, activated, reporting.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use belljar_channel::{Annotation, HEADER_BYTES, encode_header, kind, send_packet};
+use belljar_jail::{CHANNEL, HOME, SetupError};
+
+/// After the last frame nothing more is said.
+static FINISHED: AtomicBool = AtomicBool::new(false);
+/// Bytes written to descriptors 1 and 2.
+static WRITTEN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// Frames of threads must not mix.
+static WRITER: Mutex<()> = Mutex::new(());
+
+fn channel() -> BorrowedFd<'static> {
+    // SAFETY: the control channel is open for the life of the sandbox; if user code closes it, calls fail with EBADF.
+    unsafe { BorrowedFd::borrow_raw(CHANNEL) }
+}
+
+struct Channel;
+
+impl Read for Channel {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(channel(), buffer, rustix::net::RecvFlags::empty())?.0)
+    }
+}
+
+fn write_all(mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::net::send(channel(), bytes, rustix::net::SendFlags::NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// One frame to the supervisor.
+pub fn send(frame_kind: u8, payload: &[u8]) -> io::Result<()> {
+    let _one_at_a_time = WRITER.lock();
+    if FINISHED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if frame_kind == kind::FINISHED {
+        FINISHED.store(true, Ordering::Relaxed);
+    }
+    if payload.len() <= 4096 {
+        // One call, one wake-up of the supervisor.
+        let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
+        frame.extend_from_slice(&encode_header(frame_kind, payload.len()));
+        frame.extend_from_slice(payload);
+        return write_all(&frame);
+    }
+    write_all(&encode_header(frame_kind, payload.len()))?;
+    write_all(payload)
+}
+
+/// Counts what is about to be written to stream 1 or 2 and, for an entry, tells the supervisor.
+pub fn annotate(stream: u8, level: u8, length: u32, entry: bool) -> io::Result<()> {
+    let Some(written) = WRITTEN.get(usize::from(stream).wrapping_sub(1)) else { return Ok(()) };
+    let offset = written.fetch_add(u64::from(length), Ordering::Relaxed);
+    if !entry {
+        return Ok(());
+    }
+    send(kind::ANNOTATE, &Annotation { stream, level: level.min(3), offset, length }.encode())
+}
+
+/// Tells the supervisor that a step of the set-up failed, on the channel `fd`, and ends.
+pub fn fault(fd: RawFd, error: SetupError) -> ! {
+    let text = error.to_string();
+    let frame = [&encode_header(kind::FAULT, text.len())[..], text.as_bytes()].concat();
+    // SAFETY: the frame is readable for its length. The process ends right after, whatever comes of it.
+    unsafe {
+        libc::write(fd, frame.as_ptr().cast(), frame.len());
+        libc::_exit(error.step as i32)
+    }
+}
+
+/// Parks: says so, with the working folder's descriptor for the supervisor to collect files by, and blocks until the sandbox is activated. Writes the
+/// run's files on the way. Returns the activation, JSON.
+pub fn receive() -> io::Result<Vec<u8>> {
+    let home = rustix::fs::open(HOME, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    send_packet(channel(), &encode_header(kind::READY, 0), &[home.as_fd()])?;
+    drop(home);
+    loop {
+        let mut header = [0; HEADER_BYTES];
+        Channel.read_exact(&mut header)?;
+        let [a, b, c, d, frame_kind] = header;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        let mut payload = vec![0; length];
+        Channel.read_exact(&mut payload)?;
+        match frame_kind {
+            kind::FILE => write_file(&payload)?,
+            kind::ACTIVATE => return Ok(payload),
+            other => return Err(io::Error::other(format!("an unexpected frame of kind {other}"))),
+        }
+    }
+}
+
+/// Writes one file, whose bytes follow on the channel. They go through a small buffer: a large file must not count twice against the memory limit.
+fn write_file(payload: &[u8]) -> io::Result<()> {
+    let malformed = || io::Error::other("a malformed file frame");
+    let (path_length, rest) = payload.split_first_chunk::<2>().ok_or_else(malformed)?;
+    let (path, size) = rest.split_at_checked(usize::from(u16::from_le_bytes(*path_length))).ok_or_else(malformed)?;
+    let mut left = u64::from_le_bytes(size.try_into().map_err(|_| malformed())?);
+    let name = std::str::from_utf8(path).map_err(|_| malformed())?;
+    let target = Path::new(HOME).join(name);
+    let context = |error: io::Error| io::Error::new(error.kind(), format!("writing {name}: {error}"));
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(context)?;
+    }
+    let mut file = File::create(&target).map_err(context)?;
+    let mut buffer = vec![0; 64 << 10];
+    while left > 0 {
+        let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        Channel.read_exact(&mut buffer[..want])?;
+        file.write_all(&buffer[..want]).map_err(context)?;
+        left -= want as u64;
+    }
+    Ok(())
+}
+
+/// Tells the supervisor in words that the set-up failed, and ends.
+pub fn fault_text(text: &str) -> ! {
+    let _ = send(kind::FAULT, text.as_bytes());
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(belljar_jail::Step::Report as i32) }
+}

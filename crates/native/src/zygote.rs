@@ -1,0 +1,251 @@
+//! The zygote: blocks in native code for ever, forks a sandbox whenever the supervisor asks, and reports how each ended. No user code ever runs in it.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
+use belljar_jail::{CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, SetupError, Stdio, Step, WritableSpace, confine, confine_exec_grant_init, seal};
+
+use crate::randomness;
+use crate::sandbox::fault;
+
+/// What a runtime needs done around a fork.
+pub trait Runtime {
+    /// In the zygote, once, before the first fork: makes all of its memory survive one.
+    fn prepare(&mut self) -> Result<(), SetupError>;
+    /// In the zygote, before each fork.
+    fn before_fork(&mut self) {}
+    /// In the zygote, after each fork.
+    fn after_fork_in_zygote(&mut self) {}
+    /// In the child, once its descriptors are in place and before it is confined.
+    fn after_fork_in_child(&mut self) -> Result<(), SetupError>;
+}
+
+/// What this process was told at boot.
+pub fn facts() -> Result<BootFacts, SetupError> {
+    fs::read_to_string(BootFacts::PATH)
+        .ok()
+        .and_then(|text| BootFacts::decode(&text))
+        .ok_or(SetupError { step: Step::Report, errno: libc::ENOENT })
+}
+
+/// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed. With `exec` start: seals this process.
+pub fn start(runtime: &mut impl Runtime) {
+    let result = facts().and_then(|facts| if facts.forks { serve(runtime, &facts) } else { seal(facts.exec, facts.loopback) });
+    if let Err(error) = result {
+        fault(CHANNEL, error);
+    }
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn at(step: Step) -> impl Fn(io::Error) -> SetupError {
+    move |error| SetupError { step, errno: errno(&error) }
+}
+
+fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError> {
+    // SAFETY: the zygote channel is open for the life of the zygote.
+    let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
+    let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
+    let children_ended = block_child_signals().map_err(at(Step::Descriptors))?;
+    let generators = randomness::generators();
+    runtime.prepare()?;
+    let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
+    let staged = facts
+        .staged
+        .iter()
+        .filter_map(|(stage, target, is_folder)| Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder)))
+        .collect::<Vec<_>>();
+
+    let report = |report: ZygoteReport, descriptors: &[BorrowedFd<'_>]| {
+        // A supervisor that is gone takes this process with it.
+        let _ = send_packet(channel, &report.encode(), descriptors);
+    };
+    report(ZygoteReport::Booted, &[]);
+    let mut sandboxes: HashMap<libc::pid_t, u64> = HashMap::new();
+    loop {
+        let mut waiting = [poll_in(channel), poll_in(children_ended.as_fd())];
+        // SAFETY: two valid entries.
+        unsafe { libc::poll(waiting.as_mut_ptr(), 2, -1) };
+        if waiting[1].revents != 0 {
+            drain(&children_ended);
+            reap(&mut sandboxes, |exit| report(ZygoteReport::Exited(exit), &[]));
+        }
+        if waiting[0].revents == 0 {
+            continue;
+        }
+        let mut packet = [0; ForkOrder::MOST_BYTES];
+        let Ok((length, descriptors)) = receive_packet(channel, &mut packet) else { leave() };
+        if length == 0 {
+            leave();
+        }
+        let Some((order, stdio)) = ForkOrder::decode(&packet[..length]).zip(as_stdio(descriptors)) else { leave() };
+        let failed = |step: FailedStep, error: &io::Error| {
+            report(ZygoteReport::ForkFailed { sandbox: order.sandbox, step: step as u8, errno: errno(error) }, &[]);
+        };
+        runtime.before_fork();
+        let forked = fork_into_new_pid_namespace(own_pid_namespace.as_fd());
+        match forked {
+            Err((step, error)) => {
+                runtime.after_fork_in_zygote();
+                failed(step, &error);
+            }
+            Ok(0) => {
+                let control = stdio.control.as_raw_fd();
+                let confinement = Confinement {
+                    uid: order.uid,
+                    may_set_groups: facts.may_set_groups,
+                    space: WritableSpace { disk_bytes: order.disk_bytes, files: order.files, exec: order.exec, staged },
+                    write: facts.write.clone(),
+                    limits: ResourceLimits { open_files: order.open_files, cpu_seconds: order.cpu_seconds, file_bytes: order.disk_bytes },
+                    exec: order.exec,
+                    loopback: order.loopback,
+                };
+                inherited.replace(stdio).unwrap_or_else(|error| fault(control, error));
+                unblock_signals();
+                let result = runtime
+                    .after_fork_in_child()
+                    .and_then(|()| confine(&confinement, true))
+                    .and_then(|()| randomness::reseed(&generators))
+                    .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
+                    .and_then(|()| seal(order.exec, order.loopback));
+                if let Err(error) = result {
+                    fault(CHANNEL, error);
+                }
+                // The numbers behind these are /dev/null by now, or something of the sandbox's own.
+                std::mem::forget((own_pid_namespace, children_ended, inherited));
+                return Ok(());
+            }
+            Ok(pid) => {
+                runtime.after_fork_in_zygote();
+                drop(stdio);
+                match open_pidfd(pid) {
+                    Ok(pidfd) => {
+                        sandboxes.insert(pid, order.sandbox);
+                        report(ZygoteReport::Forked { sandbox: order.sandbox }, &[pidfd.as_fd()]);
+                    }
+                    Err(error) => {
+                        // SAFETY: our own child, not yet waited for.
+                        unsafe { libc::kill(pid, libc::SIGKILL) };
+                        failed(FailedStep::PidFd, &error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn leave() -> ! {
+    // SAFETY: ends the process, and as it is PID 1 of its namespace, every sandbox of it.
+    unsafe { libc::_exit(0) }
+}
+
+fn poll_in(fd: BorrowedFd<'_>) -> libc::pollfd {
+    libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+}
+
+fn as_stdio(descriptors: Vec<OwnedFd>) -> Option<Stdio> {
+    let [control, input, output, error]: [OwnedFd; 4] = descriptors.try_into().ok()?;
+    Some(Stdio { control, streams: [input, output, error] })
+}
+
+/// A second unshare of the PID namespace fails until the caller has gone back to its own.
+fn fork_into_new_pid_namespace(own: BorrowedFd<'_>) -> Result<libc::pid_t, (FailedStep, io::Error)> {
+    // SAFETY: changes where children are born and nothing else.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+        return Err((FailedStep::PidNamespace, io::Error::last_os_error()));
+    }
+    // glibc's fork, so that its and OpenSSL's handlers run.
+    // SAFETY: the process has one thread.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        return Ok(0);
+    }
+    let fork_error = io::Error::last_os_error();
+    // SAFETY: a descriptor of our own PID namespace.
+    let back = unsafe { libc::setns(own.as_raw_fd(), libc::CLONE_NEWPID) };
+    if pid < 0 {
+        return Err((FailedStep::Fork, fork_error));
+    }
+    if back != 0 {
+        // No further fork is possible; the supervisor gets a new zygote.
+        leave();
+    }
+    Ok(pid)
+}
+
+fn open_pidfd(pid: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn child_signal_set() -> libc::sigset_t {
+    // SAFETY: all-zero is a valid set to initialise; SIGCHLD is a valid signal.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        set
+    }
+}
+
+/// A descriptor that is readable when a child has ended.
+fn block_child_signals() -> io::Result<OwnedFd> {
+    let set = child_signal_set();
+    // SAFETY: a valid set; no old one is asked for.
+    let fd = unsafe {
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn unblock_signals() {
+    let set = child_signal_set();
+    // SAFETY: a valid set; no old one is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+fn drain(signals: &OwnedFd) {
+    let mut buffer = [0_u8; 1024];
+    // SAFETY: the buffer is writable for its length; the descriptor does not block.
+    unsafe { while libc::read(signals.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) > 0 {} }
+}
+
+fn reap(sandboxes: &mut HashMap<libc::pid_t, u64>, mut report: impl FnMut(ExitReport)) {
+    loop {
+        let mut wait_status = 0;
+        // SAFETY: all-zero is a valid `rusage`; both are writable.
+        let (pid, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            (libc::wait4(-1, &raw mut wait_status, libc::WNOHANG, &raw mut usage), usage)
+        };
+        if pid <= 0 {
+            return;
+        }
+        let us = |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000).saturating_add(time.tv_usec as u64);
+        if let Some(sandbox) = sandboxes.remove(&pid) {
+            report(ExitReport {
+                sandbox,
+                wait_status,
+                user_us: us(usage.ru_utime),
+                system_us: us(usage.ru_stime),
+                peak_resident_bytes: (usage.ru_maxrss as u64).saturating_mul(1024),
+            });
+        }
+    }
+}
