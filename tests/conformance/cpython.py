@@ -16,8 +16,8 @@ from typing import Callable
 
 import report
 from cpython_suite import NoTestPackage, PythonBinary, python_binary, run_plain
-from sandbox import BelljarUnusable, Sandbox, SandboxRun, require_same_runtime
-from verdicts import FAILED, PASSED, SKIPPED, Verdict, VerdictFile, cache_directory
+from sandbox import BelljarUnusable, Sandbox, SandboxRun, build_of, require_same_runtime
+from verdicts import FAILED, PASSED, SKIPPED, Verdict, VerdictFile, cache_directory, not_passed
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE / "cpython_program.py"
@@ -53,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--belljar", type=Path, default=HERE.parents[1] / "target/release/belljar")
     parser.add_argument("--start", choices=["fork", "exec"], default="fork", help="how sandboxes start (default: fork)")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="only modules whose name matches")
+    parser.add_argument("--failed-in", type=Path, metavar="FILE", help="only modules that did not pass in this file of verdicts, of an earlier build")
     parser.add_argument("--again", action="store_true", help="run modules again in which something failed")
     return parser.parse_args()
 
@@ -70,10 +71,10 @@ def _belljar(arguments: argparse.Namespace, python: PythonBinary) -> int:
     plain = _verdict_file(python, "plain")
     if not plain.verdicts:
         raise BelljarUnusable("there are no tests that plain Python passed; run `cpython.py plain` first")
+    verdicts = _belljar_verdicts(arguments, python)
     minor_version = ".".join(python.version_text.split(".")[:2])
     sandbox = Sandbox(belljar=arguments.belljar.resolve(), runtime=f"python@{minor_version}", start=arguments.start)
     _check_controls(sandbox, python)
-    verdicts = _verdict_file(python, f"belljar-{arguments.start}")
     for module in _to_do(arguments, python, verdicts):
         expected = [name for name in plain.verdicts if name.startswith(f"{module}: ") and plain.verdicts[name].status == PASSED]
 
@@ -135,7 +136,7 @@ def _attempt(run: SandboxRun) -> Attempt:
 def _check_controls(sandbox: Sandbox, python: PythonBinary) -> None:
     """A harness that could not see a failure would find none: a program that must fail is run first."""
     control = sandbox.run(PROGRAM, {"module": "test_that_does_not_exist"}, MODULE_SECONDS)
-    require_same_runtime(control, python.version_text)
+    require_same_runtime(sandbox, control, python.version_text)
     if control.outcome["value"]["exit_code"] == 0:
         raise BelljarUnusable(f"a module that does not exist must fail, but its outcome is: {control.why()}")
 
@@ -148,7 +149,7 @@ def _report(arguments: argparse.Namespace, python: PythonBinary) -> int:
         differing=None,
         command=f"tests/conformance/cpython.py belljar --python PYTHON --start {arguments.start}",
         plain=plain,
-        belljar=_verdict_file(python, f"belljar-{arguments.start}"),
+        belljar=_belljar_verdicts(arguments, python),
         groups={
             group: [name for name in plain.verdicts if name.partition(": ")[0] in modules]
             for group, modules in python.modules.items()
@@ -159,11 +160,12 @@ def _report(arguments: argparse.Namespace, python: PythonBinary) -> int:
 
 
 def _to_do(arguments: argparse.Namespace, python: PythonBinary, verdicts: VerdictFile) -> list[str]:
+    failed = {name.partition(": ")[0] for name in not_passed(arguments.failed_in)} if arguments.failed_in else None
     todo = []
     for module in (m for modules in python.modules.values() for m in modules):
         known = [v.status for name, v in verdicts.verdicts.items() if name.startswith(f"{module}: ")]
         wanted = not known or (arguments.again and FAILED in known)
-        if wanted and fnmatch.fnmatch(module, arguments.only):
+        if wanted and fnmatch.fnmatch(module, arguments.only) and (failed is None or module in failed):
             todo.append(module)
     return todo
 
@@ -174,6 +176,10 @@ def _record(module: str, found: dict[str, Verdict], verdicts: VerdictFile) -> No
     verdicts.save()
     failed = [name for name, verdict in found.items() if verdict.status not in (PASSED, SKIPPED)]
     print(f"{module}: {len(found)} tests, {len(failed)} did not pass", flush=True)
+
+
+def _belljar_verdicts(arguments: argparse.Namespace, python: PythonBinary) -> VerdictFile:
+    return _verdict_file(python, f"belljar-{arguments.start}-{build_of(arguments.belljar)}")
 
 
 def _verdict_file(python: PythonBinary, name: str) -> VerdictFile:

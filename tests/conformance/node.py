@@ -19,8 +19,8 @@ from typing import Callable
 import report
 from debian_source import SourceTree, SourceUnavailable, fetch_source
 from node_suite import NodeBinary, NodeTest, find_tests, node_binary, run_plain, skip_reason, test_environment
-from sandbox import BelljarUnusable, Sandbox, SandboxRun, require_same_runtime
-from verdicts import FAILED, PASSED, SKIPPED, TIMED_OUT, Verdict, VerdictFile, cache_directory
+from sandbox import BelljarUnusable, Sandbox, SandboxRun, build_of, require_same_runtime
+from verdicts import FAILED, PASSED, SKIPPED, TIMED_OUT, Verdict, VerdictFile, cache_directory, not_passed
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE / "node_program.cjs"
@@ -35,6 +35,9 @@ def main() -> int:
     try:
         tree = fetch_source("nodejs", node.version, cache_directory() / "sources")
         tests = [t for t in find_tests(tree.path) if fnmatch.fnmatch(t.name, arguments.only)]
+        if arguments.failed_in:
+            failed = not_passed(arguments.failed_in)
+            tests = [t for t in tests if t.name in failed]
         match arguments.command:
             case "plain":
                 return _plain(arguments, node, tree, tests)
@@ -55,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", choices=["fork", "exec"], default="fork", help="how sandboxes start (default: fork)")
     parser.add_argument("--jobs", type=int, default=2, help="tests at a time (default: 2)")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="only tests whose file name matches")
+    parser.add_argument("--failed-in", type=Path, metavar="FILE", help="only tests that did not pass in this file of verdicts, of an earlier build")
     parser.add_argument("--again", action="store_true", help="run tests again that failed, or that were never run")
     return parser.parse_args()
 
@@ -75,12 +79,12 @@ def _belljar(arguments: argparse.Namespace, node: NodeBinary, tree: SourceTree, 
     passed_plain = [t for t in tests if t.name in plain.verdicts and plain.verdicts[t.name].status == PASSED]
     if not passed_plain:
         raise BelljarUnusable("there are no tests that plain node passed; run `node.py plain` first")
+    verdicts = _belljar_verdicts(arguments, node, tree)
     sandbox = Sandbox(
         belljar=arguments.belljar.resolve(), runtime=f"node@{node.version[0]}", start=arguments.start,
         reads=[tree.path, HERE / "controls"], env=test_environment("/tmp", thread=0),
     )
     _check_controls(sandbox, node)
-    verdicts = _belljar_verdicts(node, tree, arguments.start)
 
     def judge(test: NodeTest, thread: int) -> Verdict:
         for _ in range(ATTEMPTS):
@@ -107,7 +111,7 @@ def _report(arguments: argparse.Namespace, node: NodeBinary, tree: SourceTree, t
         f"The tests are those of {tree.version.partition('+')[0]}, the nearest that Debian has to {node.version_text}. Both sides ran the same binary.",
         command=f"tests/conformance/node.py belljar --node NODE --start {arguments.start}",
         plain=_plain_verdicts(node, tree),
-        belljar=_belljar_verdicts(node, tree, arguments.start),
+        belljar=_belljar_verdicts(arguments, node, tree),
         groups={
             "in the sandbox's first process": [t.name for t in tests if not t.flags],
             "in a child with command-line flags, which the test starts itself": [t.name for t in tests if t.flags],
@@ -131,7 +135,7 @@ def _verdict(run: SandboxRun) -> Verdict:
 def _check_controls(sandbox: Sandbox, node: NodeBinary) -> None:
     """A harness that could not see a failure would find none: programs that must fail are run first."""
     controls = HERE / "controls"
-    require_same_runtime(_run(sandbox, controls / "passes.js", controls), node.version_text)
+    require_same_runtime(sandbox, _run(sandbox, controls / "passes.js", controls), node.version_text)
     for control in sorted(controls.iterdir()):
         if control.name != "passes.js":
             run = _run(sandbox, control, controls)
@@ -176,8 +180,8 @@ def _plain_verdicts(node: NodeBinary, tree: SourceTree) -> VerdictFile:
     return _verdict_file(node, tree, "plain")
 
 
-def _belljar_verdicts(node: NodeBinary, tree: SourceTree, start: str) -> VerdictFile:
-    return _verdict_file(node, tree, f"belljar-{start}")
+def _belljar_verdicts(arguments: argparse.Namespace, node: NodeBinary, tree: SourceTree) -> VerdictFile:
+    return _verdict_file(node, tree, f"belljar-{arguments.start}-{build_of(arguments.belljar)}")
 
 
 def _verdict_file(node: NodeBinary, tree: SourceTree, name: str) -> VerdictFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,10 +82,21 @@ def _outcome(ended: Ended) -> dict | None:
     return outcome if isinstance(outcome, dict) and "status" in outcome else None
 
 
-def require_same_runtime(run: SandboxRun, version: str) -> None:
-    """A comparison means something only where both sides ran the same version."""
+def build_of(belljar: Path) -> str:
+    """What tells one build of Belljar from another. Verdicts hold for the build that they were found with."""
+    if not belljar.exists():
+        raise BelljarUnusable(f"{belljar} does not exist; build it with `cargo build --release`, or name it with --belljar")
+    with belljar.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def require_same_runtime(sandbox: Sandbox, run: SandboxRun, version: str) -> None:
+    """A comparison means something only where both sides ran the same version, and sandboxes started as asked."""
     if not run.outcome or run.status != "succeeded":
         raise BelljarUnusable(f"the control program that does nothing did not succeed: {run.why()}")
+    started = run.outcome["sandbox"]["start"]
+    if started != sandbox.start:
+        raise BelljarUnusable(f"`{sandbox.start}` start was asked for, but belljar used `{started}`; `belljar doctor` says why")
     used = run.outcome["sandbox"]["runtime"]
     if used.partition("@")[2] != version:
         raise BelljarUnusable(f"belljar used {used}, but plain is {version}; name a plain runtime of the same version")

@@ -51,6 +51,11 @@ class VerdictFile:
         return sum(v.status == status for v in self.verdicts.values())
 
 
+def not_passed(path: Path) -> set[str]:
+    """The tests that neither passed nor skipped themselves according to a file of verdicts, whatever it is about."""
+    return {name for name, v in json.loads(path.read_text())["verdicts"].items() if v["status"] not in (PASSED, SKIPPED)}
+
+
 def cache_directory() -> Path:
     """Where fetched sources and verdicts are kept: `$XDG_CACHE_HOME/belljar/conformance`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
