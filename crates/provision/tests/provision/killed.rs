@@ -29,7 +29,12 @@ fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let (server, half_sent) = registry_that_stalls_once(large_package());
-    let mut child = example(folder.path(), &cache).arg(VERSION).env("npm_config_registry", &server.url).spawn().unwrap();
+    let mut child = example(folder.path(), &cache)
+        .arg(VERSION)
+        .env("npm_config_registry", &server.url)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
     // Sent is not yet written: wait for the first bytes on the disk.
     let archive =
@@ -54,7 +59,12 @@ fn one_that_waits_takes_over_from_one_that_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let (server, half_sent) = registry_that_stalls_once(large_package());
-    let mut child = example(folder.path(), &cache).arg(VERSION).env("npm_config_registry", &server.url).spawn().unwrap();
+    let mut child = example(folder.path(), &cache)
+        .arg(VERSION)
+        .env("npm_config_registry", &server.url)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
     let provisioner = Provisioner::new(server.config(&cache)).unwrap();
     let mut has_waited = false;
