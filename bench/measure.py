@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 from contenders import Client, Contender, NoAnswer
 from programs import ADD

@@ -12,7 +12,6 @@ import argparse
 import fnmatch
 import sys
 from pathlib import Path
-from typing import Callable
 
 import report
 from cpython_suite import NoTestPackage, PythonBinary, python_binary, run_plain
@@ -77,11 +76,7 @@ def _belljar(arguments: argparse.Namespace, python: PythonBinary) -> int:
     _check_controls(sandbox, python)
     for module in _to_do(arguments, python, verdicts):
         expected = [name for name in plain.verdicts if name.startswith(f"{module}: ") and plain.verdicts[name].status == PASSED]
-
-        def in_sandbox() -> Attempt:
-            return _attempt(sandbox.run(PROGRAM, {"module": module}, MODULE_SECONDS))
-
-        found = _best_of(module, expected, in_sandbox)
+        found = _best_in_sandbox(sandbox, module, expected)
         failed = [name for name in expected if found[name].status == FAILED]
         if failed:
             # Only a test that plain Python still passes, now and as often, says anything about the sandbox.
@@ -95,12 +90,11 @@ def _belljar(arguments: argparse.Namespace, python: PythonBinary) -> int:
     return 0
 
 
-def _best_of(module: str, expected: list[str], attempt: Callable[[], Attempt]) -> dict[str, Verdict]:
+def _best_in_sandbox(sandbox: Sandbox, module: str, expected: list[str]) -> dict[str, Verdict]:
     """The verdicts on the tests that plain passes, each the best of the attempts that it took."""
     best: dict[str, Verdict] = {}
     for _ in range(ATTEMPTS):
-        said = attempt()
-        verdicts = _verdicts(module, said)
+        verdicts = _verdicts(module, _attempt(sandbox.run(PROGRAM, {"module": module}, MODULE_SECONDS)))
         for name in expected:
             verdict = verdicts.get(name) or Verdict(FAILED, 0, _missing(module, verdicts))
             if name not in best or best[name].status == FAILED:

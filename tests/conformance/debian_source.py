@@ -99,8 +99,8 @@ class _PrivateApt:
         shown = subprocess.run(["apt-cache", *self.options, "showsrc", package], capture_output=True, text=True).stdout
         found = []
         for record in shown.split("\n\n"):
-            version = re.search(r"^Version: (\S+)", record, re.M)
-            sums = re.search(r"^Checksums-Sha256:\s*\n((?: .*\n?)+)", record, re.M)
+            version = re.search(r"^Version: (\S+)", record, re.MULTILINE)
+            sums = re.search(r"^Checksums-Sha256:\s*\n((?: .*\n?)+)", record, re.MULTILINE)
             if not version or not sums:
                 continue
             for line in sums.group(1).splitlines():

@@ -13,8 +13,8 @@ import fnmatch
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import report
 from debian_source import SourceTree, SourceUnavailable, fetch_source

@@ -15,7 +15,7 @@ from verdicts import FAILED, PASSED, SKIPPED, TIMED_OUT, Verdict
 _TEST_NAME = re.compile(r"^test-.*\.m?js$")
 _FLAGS_LINE = re.compile(r"//\s+Flags:(.*)")
 # What test/common prints when a test finds that it cannot say anything here.
-_SKIPPED = re.compile(r"^1\.\.0 # Skipped: ?(.*)$", re.M)
+_SKIPPED = re.compile(r"^1\.\.0 # Skipped: ?(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

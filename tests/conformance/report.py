@@ -145,7 +145,7 @@ def _page(comparison: Comparison, splits: dict[str, _Split], total: _Split, unex
         )
     lines += [
         "",
-        f"In a plain process, {plain.count(PASSED)} of {len(plain.verdicts)} pass, {plain.count(SKIPPED)} skip themselves and the others fail: "
+        f"In a plain process, {plain.count(PASSED)} of {len(plain.verdicts)} pass, {plain.count(SKIPPED)} skip themselves and the others fail:",
         "they ask for what this machine lacks or for another build. Only those that pass are compared.",
         "*Unstable*: after a failure in a sandbox, plain did not pass it three times in a row either.",
         "",
@@ -180,7 +180,7 @@ def _details(comparison: Comparison, names: list[str]) -> list[str]:
 
 
 def _today() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _kernel() -> str:

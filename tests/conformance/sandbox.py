@@ -29,7 +29,7 @@ class Sandbox:
     reads: list[Path] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
-    def run(self, program: Path, parameters: dict[str, str], seconds: int) -> "SandboxRun":
+    def run(self, program: Path, parameters: dict[str, str], seconds: int) -> SandboxRun:
         command = [
             str(self.belljar), "run", str(program), "--json", "--runtime", self.runtime, "--start", self.start,
             "--loopback", "--exec", *LIMITS, "--timeout", f"{seconds}s", "--cpu", f"{seconds * 4}s",
