@@ -17,7 +17,7 @@ class Output(unittest.TestCase):
 
     def test_one_print_is_one_entry(self):
         outcome = run("print('a\\nb')\nprint('c')\nprint('d', 'e\\nf')")
-        self.assertEqual(outcome.stdout, "a\nb\nc\nd\ne\nf\n")
+        self.assertEqual(outcome.stdout, "a\nb\nc\nd e\nf\n")
         self.assertEqual(outcome.annotations, [(1, INFO, 4), (1, INFO, 6)])
 
     def test_bytes_are_lines(self):
@@ -193,6 +193,10 @@ class Surroundings(unittest.TestCase):
             ],
         )  # fmt: skip
 
+    def test_a_value_that_is_a_picture_is_displayed(self):
+        outcome = run("class P:\n  def _repr_png_(self): return b'png'\nP()")
+        self.assertEqual((outcome.value, outcome.error, [r["type"] for r in outcome.results]), (None, None, ["image/png"]))
+
 
 class Denials(unittest.TestCase):
     def denied(self, code, **options):
@@ -201,9 +205,11 @@ class Denials(unittest.TestCase):
 
     def test_network(self):
         denied, outcome = self.denied("import urllib.request\nurllib.request.urlopen('http://api.example.invalid/x')")
-        self.assertEqual(denied, [("net.resolve", "api.example.invalid:80", 'net: ["api.example.invalid"]')])
-        self.assertIn('network access to api.example.invalid:80 is not granted; grant it with net: ["api.example.invalid"]', outcome.error["message"])
+        self.assertEqual(denied, [("net.connect", "api.example.invalid:80", 'net: ["api.example.invalid:80"]')])
+        self.assertIn('network access to api.example.invalid:80 is not granted; grant it with net: ["api.example.invalid:80"]', outcome.error["message"])
         self.assertIn("\nhint: network access", outcome.error["stack"])
+        denied, _ = self.denied("import socket\nfor port in (None, 443):\n  try: socket.getaddrinfo('example.invalid', port)\n  except OSError: pass")
+        self.assertEqual(denied, [("net.resolve", "example.invalid", 'net: ["example.invalid"]')])
         denied, _ = self.denied("import socket\ntry:\n  socket.create_connection(('192.0.2.1', 81), timeout=0.05)\nexcept OSError: pass")
         self.assertEqual(denied, [("net.connect", "192.0.2.1:81", 'net: ["192.0.2.1:81"]')])
         denied, _ = self.denied("import socket\nsocket.getaddrinfo('localhost', 1)\nsocket.socket()", policy={"loopback": True})

@@ -139,7 +139,7 @@ CONVERSIONS = [
     ("__import__('collections').ChainMap({'a': 1}, {'b': 2})", {"a": 1, "b": 2}),
     ("__import__('collections').namedtuple('P', 'x y')(1, 2)", {"x": 1, "y": 2}),
     ("__import__('array').array('d', [1.0])", [1.0]),
-    ("ValueError('no')", {"name": "ValueError", "message": "no"}),
+    ("ValueError('no')", {"name": "ValueError", "message": "no", "stack": "ValueError: no"}),
     ("__import__('enum').Enum('E', 'A B').B", 2),
     ("__import__('enum').IntEnum('E', 'A B').B", 2),
     ("__import__('dataclasses').make_dataclass('D', ['a', 'b'])(1, [2])", {"a": 1, "b": [2]}),

@@ -9,6 +9,7 @@ from belljar_driver import originals as __builtins__
 
 from _json import make_encoder
 
+from belljar_driver import errors
 from belljar_driver.text import quote, utf8
 from belljar_driver.untouched import standard_module
 
@@ -110,7 +111,7 @@ class _Encoder:
             return self.nested(value, lambda it: self.put_object({key: it[key] for key in it.keys()}))
         if hasattr(kind, "__next__"):
             return self.nested(value, self.put_list)
-        self.refuse(f"a value of type {kind.__name__} has no JSON form; convert it to a dict, list, str or number: found")
+        self.refuse(f"a value of type {kind.__name__} has no JSON form (convert it to a dict, list, str or number)")
 
     def nested(self, value, put):
         """Puts a value that holds others, knowing a cycle and a nesting that is too deep."""
@@ -262,7 +263,7 @@ def _refuse_complex(encoder, value):
 
 
 def _exception(encoder, value):
-    encoder.nested(value, lambda it: encoder.put_object({"name": type(it).__name__, "message": str(it)}))
+    encoder.nested(value, lambda it: encoder.put_object(errors.brief(it)))
 
 
 #: By the first part of the module and the name of a class, the first found along a value's `__mro__`.

@@ -1,7 +1,7 @@
 """What the program tried that its policy does not grant: told to the supervisor, and in the message of an error that leaves it.
 
 The kernel refuses; this only watches, through Python's audit events, and never changes what a call does. It is bounded, and each
-attempt is told once.
+missing grant is told once.
 """
 
 from belljar_driver import originals as __builtins__
@@ -99,7 +99,7 @@ class Watch:
         if not host or self.grants.may_connect(host, port):
             return
         self.looked_up = (host, port)
-        self.tell(network_denial("net.connect" if is_address(host) else "net.resolve", host, port))
+        self.tell(network_denial("net.resolve" if port is None else "net.connect", host, port))
 
     def socket(self, family):
         """Refused before it is known where it was to go; a name looked up just before tells it."""
@@ -127,10 +127,9 @@ class Watch:
     def tell(self, denial):
         self.recent.insert(0, denial)
         del self.recent[_REMEMBERED:]
-        key = (denial.action, denial.target)
-        if key in self.told or len(self.told) >= MAX_DENIALS or getpid() != self.process:
+        if denial.grant in self.told or len(self.told) >= MAX_DENIALS or getpid() != self.process:
             return
-        self.told.add(key)
+        self.told.add(denial.grant)
         self.send_json(DENIED, {"action": denial.action, "target": denial.target, "grant": denial.grant})
 
 
@@ -143,7 +142,8 @@ def network_denial(action, host, port):
     if host == _GENERIC_NETWORK:
         hint = 'network access is not granted; grant it with net: ["HOST"], or the sandbox\'s own loopback with loopback: true'
         return Denial(action, target, 'net: ["HOST"]', hint)
-    wanted = target if is_address(host) else host
+    # 443 is what a grant without a port means.
+    wanted = host if port in (None, 443, "443", "https") else target
     return Denial(action, target, f'net: ["{wanted}"]', f'network access to {target} is not granted; grant it with net: ["{wanted}"]')
 
 
@@ -163,10 +163,6 @@ def read_denial(path):
 
 def is_loopback(host):
     return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def is_address(host):
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def text_of(value):

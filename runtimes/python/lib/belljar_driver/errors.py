@@ -40,6 +40,12 @@ def _describe(error, causes, seen):
     return report
 
 
+def brief(error):
+    """An error that is part of a result."""
+    with StandardLibrary():
+        return {"name": name_of(error), "message": message_of(error), "stack": stack_of(error)}
+
+
 def name_of(error):
     return _type_name(type(error))
 

@@ -39,6 +39,8 @@ class Display:
         `type` is the MIME type of a str or bytes that does not tell by itself what it is.
         """
         if type is not None:
+            if not isinstance(type, str) or "/" not in type:
+                raise TypeError(f'display: type must be a media type such as "image/png", got {type!r}')
             return self.put(type, value if isinstance(value, (str, bytes, bytearray, memoryview)) else self.json(value))
         figure = figure_of(value)
         if figure is not None:
@@ -116,6 +118,11 @@ def is_by_product(value):
     return all(type(item).__module__.partition(".")[0] == "matplotlib" for item in values)
 
 
+def has_picture(value):
+    """Whether the value is made to be looked at."""
+    return any(hasattr(type(value), name) for name in ("_repr_png_", "_repr_svg_", "_repr_html_", "_repr_mimebundle_", "_repr_markdown_"))
+
+
 def representations_of(value):
     """What the value says of itself for people, by MIME type: IPython's protocol."""
     kind = type(value)
@@ -126,7 +133,8 @@ def representations_of(value):
         bundle = _call(value, "_repr_mimebundle_")
         found.update(bundle[0] if isinstance(bundle, tuple) else bundle or {})
     for method, mime in _METHODS:
-        if mime not in found and hasattr(kind, method):
+        has_picture = any(mime.startswith("image/") for mime in found)
+        if mime not in found and hasattr(kind, method) and not (has_picture and mime.startswith("image/")):
             data = _call(value, method)
             if data is not None:
                 found[mime] = data[0] if isinstance(data, tuple) else data

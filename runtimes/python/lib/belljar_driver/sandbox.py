@@ -88,7 +88,15 @@ class Sandbox:
         value = self._without_displayed(value, program)
         if "matplotlib.pyplot" in modules:
             access.show_figures()
-        return b"null" if value is None else convert.to_json(value, self.limit)
+        if value is None:
+            return b"null"
+        try:
+            return convert.to_json(value, self.limit)
+        except convert.ResultNotSerializable as failure:
+            if failure.path != "$" or not driver_module("rich").has_picture(value):
+                raise
+        access.display(value)
+        return b"null"
 
     def _without_displayed(self, value, program):
         """A value that is there to be looked at is displayed instead of returned."""
