@@ -15,6 +15,7 @@ from pathlib import Path
 
 import report
 from cpython_suite import NoTestPackage, PythonBinary, python_binary, run_plain
+from processes import answer_to_signals
 from sandbox import BelljarUnusable, Sandbox, SandboxRun, build_of, require_same_runtime
 from verdicts import FAILED, PASSED, SKIPPED, Verdict, VerdictFile, cache_directory, not_passed
 
@@ -30,6 +31,7 @@ Attempt = dict | str
 
 
 def main() -> int:
+    answer_to_signals()
     arguments = _arguments()
     try:
         python = python_binary(arguments.python)

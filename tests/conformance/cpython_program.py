@@ -9,12 +9,15 @@ import sys
 import tempfile
 import xml.etree.ElementTree
 
+# In a virtual machine these tests of test_socket call the hypervisor, and wait for ever where it does not answer.
+HYPERVISOR = "*VSOCK*"
+
 
 def main(parameters):
     with tempfile.TemporaryDirectory() as scratch:
         report = os.path.join(scratch, "report.xml")
         # No resource (`-u`) is granted, so no test reaches for the network, a display or gigabytes of disk.
-        sys.argv = ["test", "--junit-xml", report, parameters["module"]]
+        sys.argv = ["test", "--junit-xml", report, "--ignore", HYPERVISOR, parameters["module"]]
         try:
             runpy.run_module("test", run_name="__main__", alter_sys=True)
             exit_code = 0

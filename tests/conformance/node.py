@@ -19,6 +19,7 @@ from pathlib import Path
 import report
 from debian_source import SourceTree, SourceUnavailable, fetch_source
 from node_suite import NodeBinary, NodeTest, find_tests, node_binary, run_plain, skip_reason, test_environment
+from processes import answer_to_signals
 from sandbox import BelljarUnusable, Sandbox, SandboxRun, build_of, require_same_runtime
 from verdicts import FAILED, PASSED, SKIPPED, TIMED_OUT, Verdict, VerdictFile, cache_directory, not_passed
 
@@ -30,6 +31,7 @@ ATTEMPTS = 3
 
 
 def main() -> int:
+    answer_to_signals()
     arguments = _arguments()
     node = node_binary(arguments.node)
     try:

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# A test that floods its output must not fill the disk of the one who tests.
-KEPT_OUTPUT_BYTES = 1 << 20
+# What is read of a stream: an outcome with its logs and its result fits, a flood does not.
+KEPT_OUTPUT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ class Ended:
     def tail(self) -> str:
         """The last lines of both streams: what a person needs to see why it failed."""
         return (self.stdout[-1500:] + "\n" + self.stderr[-2500:]).strip()
+
+
+def answer_to_signals() -> None:
+    """Undoes what a shell does to a job in the background: it ignores SIGINT and SIGQUIT, which every test would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def run_to_end(command: list[str], *, cwd: Path, env: dict[str, str] | None, seconds: float) -> Ended:
