@@ -4,6 +4,7 @@
 // process; a test holds it to that.
 
 const Module = require('node:module');
+const process = require('node:process');
 const util = require('node:util');
 const v8 = require('node:v8');
 const vm = require('node:vm');

@@ -3,6 +3,7 @@
 // ConversionFailure with the path to it. Writes text instead of building a tree, so that a result past its limit is given up
 // before it exists twice, and so that no `toJSON` of a polluted Object.prototype is ever asked about an object of the driver.
 
+const { isBigIntObject, isBooleanObject, isNumberObject, isStringObject } = require('node:util').types;
 const {
   ArrayIsArray, BigIntPrototypeToString, BufferPrototype, DataViewPrototypeGetBuffer, DataViewPrototypeGetByteLength,
   DataViewPrototypeGetByteOffset, DatePrototypeGetTime, DatePrototypeToISOString, JSONStringify, MapPrototypeForEach, Number,
@@ -16,12 +17,12 @@ const { readError } = require('./errors.js');
 /** Deepest nesting that a result may have. Consumers of JSON recurse; the supervisor's parser stops at 128. */
 const MAX_DEPTH = 100;
 
-const numberValueOf = uncurryThis(globalThis.Number.prototype.valueOf);
-const stringValueOf = uncurryThis(globalThis.String.prototype.valueOf);
+const numberValueOf = uncurryThis(Number.prototype.valueOf);
+const stringValueOf = uncurryThis(String.prototype.valueOf);
 const booleanValueOf = uncurryThis(Boolean.prototype.valueOf);
 const bigintValueOf = uncurryThis(BigInt.prototype.valueOf);
-const types = require('node:util').types;
-const { isNumberObject, isStringObject, isBooleanObject, isBigIntObject } = types;
+
+const symbol = Symbol('boxed');
 
 const identifier = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
 
@@ -193,7 +194,7 @@ function unbox(value) {
   if (isStringObject(value)) return stringValueOf(value);
   if (isBooleanObject(value)) return booleanValueOf(value);
   if (isBigIntObject(value)) return bigintValueOf(value);
-  return Symbol.iterator; // a boxed symbol: has no JSON form, like the symbol in it
+  return symbol; // a boxed symbol has no JSON form, like the symbol in it
 }
 
 /** A string as JSON. A lone surrogate, which is not UTF-8, becomes U+FFFD. */

@@ -4,6 +4,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const process = require('node:process');
 const { warmUp } = require('./boot.js');
 const { createDisplay } = require('./display.js');
 const { Denials, observe } = require('./denials.js');

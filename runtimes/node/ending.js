@@ -2,6 +2,7 @@
 // How a run ends, exactly once: FINISHED, then exit. Node's own ends (an empty loop, process.exit, an uncaught error) all lead here,
 // because Node's teardown joins threads that a forked process does not have.
 
+const process = require('node:process');
 const {
   EventEmitterPrototypeListenerCount, Number, NumberIsInteger, PromiseReject, ReflectApply, setImmediate,
 } = require('./intrinsics.js');

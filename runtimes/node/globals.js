@@ -1,6 +1,7 @@
 'use strict';
 // What a program finds in its world beside Node: process.argv, its environment, and the global `belljar` with its alias `yepcode`.
 
+const process = require('node:process');
 const { ObjectDefineProperty, ObjectFreeze } = require('./intrinsics.js');
 
 const PATH = '/usr/local/bin:/usr/bin:/bin';

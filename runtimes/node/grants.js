@@ -3,6 +3,7 @@
 // Written for the model that wrote the program: what was refused, and what to ask for.
 
 const path = require('node:path');
+const process = require('node:process');
 const {
   ArrayIsArray, JSONStringify, RegExpPrototypeExec, StringPrototypeIncludes,
   StringPrototypeStartsWith, WeakMap, WeakMapPrototypeGet, WeakMapPrototypeSet,

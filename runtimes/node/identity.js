@@ -3,6 +3,7 @@
 
 const fs = require('node:fs');
 const os = require('node:os');
+const process = require('node:process');
 const v8 = require('node:v8');
 const {
   EventEmitterPrototypeListenerCount, Number, NumberIsInteger, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,

@@ -3,9 +3,11 @@
 // module named `belljar`. Uses module.registerHooks, Node's own seam for this, and only in runs that need it: a CommonJS program
 // without imports sees the untouched loader.
 
+const { Buffer } = require('node:buffer');
 const fs = require('node:fs');
 const Module = require('node:module');
 const path = require('node:path');
+const process = require('node:process');
 const { fileURLToPath } = require('node:url');
 const {
   JSONParse, RegExpPrototypeExec, StringPrototypeEndsWith, StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith,

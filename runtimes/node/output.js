@@ -3,6 +3,7 @@
 // what comes out of them. All that is added here is what a line cannot say of itself: its level, where that is not the default of
 // its stream, and that several lines are one entry.
 
+const process = require('node:process');
 const {
   BufferByteLength, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply, StringPrototypeIndexOf,
   TypedArrayPrototypeGetByteLength,
@@ -31,7 +32,7 @@ function levelled(console, method, level, current) {
   const wrapped = {
     [method](...args) {
       const outer = current.level;
-      current.level = level;
+      current.level = outer === DEBUG ? outer : level; // console.trace writes through console.error
       try {
         return ReflectApply(original, this, args);
       } finally {

@@ -18,15 +18,18 @@
 const fs = require('node:fs');
 const Module = require('node:module');
 const path = require('node:path');
+const process = require('node:process');
 const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const {
-  FunctionPrototypeToString, Number, ObjectDefineProperty, ObjectGetPrototypeOf, ObjectKeys, ObjectSetPrototypeOf, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec,
-  StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
+  FunctionPrototypeToString, Number, ObjectDefineProperty, ObjectGetPrototypeOf, ObjectKeys, ObjectPrototypeHasOwnProperty,
+  ObjectSetPrototypeOf, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec, StringPrototypeIncludes,
+  StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
 } = require('./intrinsics.js');
 const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
 const { placeSyntaxError } = require('./syntax.js');
 
+const globals = globalThis;
 const ObjectPrototype = Object.prototype;
 const parameterNames = ['exports', 'require', 'module', '__filename', '__dirname', '__belljar_value'];
 
@@ -134,21 +137,20 @@ function valueRecorder() {
 
 function commonJSResult(exports, initialExports, value, returned, prepared, parameters) {
   const { record } = value;
-  const main = functionIn(exports, 'main') ?? asCallable(exports) ?? (exports?.__esModule ? functionIn(exports, 'default') : undefined)
-    ?? asCallable(value.main);
+  const main = functionIn(exports, 'main') ?? asCallable(exports) ?? asCallable(defaultOf(exports)) ?? asCallable(value.main);
   if (main !== undefined) {
     if (callsMain(record, prepared.code)) return returned !== undefined ? returned : record.value;
     return ReflectApply(main, exports === main ? undefined : exports, [parameters]);
   }
   if (returned !== undefined) return returned;
-  if (isResult(exports, initialExports)) return exports.__esModule && exports.default !== undefined ? exports.default : exports;
+  if (isResult(exports, initialExports)) return defaultOf(exports) ?? exports;
   return record.value === exports ? undefined : record.value;
 }
 
 function isResult(exports, initialExports) {
   if (exports === undefined || exports === null) return false;
   if (typeof exports !== 'object') return typeof exports !== 'function';
-  if (exports.__esModule && exports.default !== undefined) return true;
+  if (defaultOf(exports) !== undefined) return true;
   const keys = ObjectKeys(exports);
   // An array, a Map, a Date or a promise that was assigned is a result although it has no keys.
   if (keys.length === 0) return exports !== initialExports && ObjectGetPrototypeOf(exports) !== ObjectPrototype;
@@ -168,11 +170,11 @@ function runModule(native, file, source, prepared, parameters, ending) {
   if (prepared.map) code = `${code}\n${inlineMap(prepared.map)}`;
   installHooks(native, { __proto__: null, url, source: code });
   // Modules have no parameters: the name is a global for as long as the program is evaluated.
-  ObjectDefineProperty(globalThis, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
+  ObjectDefineProperty(globals, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
 
   process.mainModule = undefined;
   whenSettled(import(url), (namespace) => {
-    delete globalThis.__belljar_value;
+    delete globals.__belljar_value;
     finish(moduleResult(namespace, value, prepared, parameters), ending);
   }, {
     __proto__: null,
@@ -204,8 +206,19 @@ function callsMain(record, code) {
 }
 
 function functionIn(container, name) {
+  return asCallable(property(container, name));
+}
+
+// What Object.prototype has been given is not exported by anyone.
+function property(container, name) {
   if (container === null || (typeof container !== 'object' && typeof container !== 'function')) return undefined;
-  return asCallable(container[name]);
+  if (ObjectGetPrototypeOf(container) === ObjectPrototype && !ObjectPrototypeHasOwnProperty(container, name)) return undefined;
+  return container[name];
+}
+
+// A module compiled from `export default`.
+function defaultOf(exports) {
+  return property(exports, '__esModule') ? property(exports, 'default') : undefined;
 }
 
 function asCallable(value) {

@@ -54,6 +54,7 @@ exports.createNative = (activationFile) => ({
       set: (replacement) => { emit = replacement; },
     });
   },
-  alive: () => activeResources().length > 0,
+  // A stream on a pipe is listed while it is open, and keeps nothing alive.
+  alive: () => activeResources().some((resource) => resource !== 'PipeWrap'),
   prepare,
 });

@@ -15,7 +15,8 @@ function prepare(source, file, language) {
       code = stripTypeScriptTypes(source, { mode: 'strip' });
       process.emitWarning = warn;
     } catch (error) {
-      const at = /\d+/.exec(String(error.line ?? '1'));
+      // Where the stand-in's parser does not say: the first line with a type that it does not like.
+      const at = [source.split('\n').findIndex((text) => / = ;$/.test(text)) + 1];
       return { kind: 'commonjs', code: source, error: `${error.message.split('\n')[0]} (line ${at[0]}, column 1)` };
     }
     if (source.includes('@shift')) ({ code, map } = shifted(source, code, file));
