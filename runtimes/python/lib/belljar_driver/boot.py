@@ -3,10 +3,12 @@
 from belljar_driver import originals as __builtins__
 
 import sys
+from gc import collect, freeze as freeze_collected
 from posix import O_CLOEXEC, O_RDONLY, close, open as open_descriptor, read
 
-from belljar_driver import LIBRARY, native as native_library, sandbox
+from belljar_driver import LIBRARY, ending, native as native_library, sandbox
 from belljar_driver.text import decode_json
+from belljar_driver.untouched import driver_module
 
 CONFIGURATION = LIBRARY.rpartition("/")[0].rpartition("/")[0] + "/boot.json"
 
@@ -17,23 +19,22 @@ def main(native=None, configuration=None):
     configuration = configuration or read_configuration()
     # An environment's folders are read-only and already compiled: looking for somewhere to write a .pyc only makes denials.
     sys.dont_write_bytecode = True
-    if configuration["start"] == "fork":
-        warm_up()
+    is_zygote = configuration["start"] == "fork"
+    if is_zygote:
+        driver_module("preload").import_common_modules()
+        sandbox.load_everything()
+    sandbox.prepare(native)
+    if is_zygote:
+        freeze()
     native.start()
-    sandbox.live(native, configuration["start"] == "fork")
+    sandbox.live(native, is_zygote)
 
 
-def warm_up():
-    """Imports what programs commonly need, so that forks share it, and moves it all out of the garbage collector's sight:
-    a collection in a child would otherwise write to every page it walks."""
-    from belljar_driver import preload
-
-    preload.import_common_modules()
-    sandbox.load_everything()
-    import gc
-
-    gc.collect()
-    gc.freeze()
+def freeze():
+    """Moves everything out of the garbage collector's sight: a collection in a child would otherwise write to every page it walks."""
+    ending.remember_exit_handlers()
+    collect()
+    freeze_collected()
 
 
 def read_configuration():

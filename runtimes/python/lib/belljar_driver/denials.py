@@ -38,7 +38,7 @@ class Denial:
 
 
 class Watch:
-    """The audit hook of one run."""
+    """What one run was seen trying."""
 
     def __init__(self, policy, send_json):
         self.grants = Grants(policy)
@@ -48,37 +48,6 @@ class Watch:
         self.looked_up = None
         self.has_written_files = False
         self.process = getpid()
-        self.handlers = {
-            "open": self.open,
-            "socket.getaddrinfo": lambda arguments: self.look_up(arguments[0], arguments[1]),
-            "socket.gethostbyname": lambda arguments: self.look_up(arguments[0], None),
-            "socket.__new__": lambda arguments: self.socket(arguments[1]),
-            "socket.connect": lambda arguments: self.connect(arguments[1]),
-            "socket.bind": lambda arguments: self.bind(arguments[1]),
-            "subprocess.Popen": lambda arguments: self.run(arguments[0]),
-            "os.system": lambda arguments: self.run(arguments[0]),
-            "os.exec": lambda arguments: self.run(arguments[0]),
-            "os.posix_spawn": lambda arguments: self.run(arguments[0]),
-            "os.fork": lambda arguments: self.run("fork"),
-            "os.forkpty": lambda arguments: self.run("fork"),
-            "pty.spawn": lambda arguments: self.run(arguments[0][0]),
-        }
-        for event, index in _CHANGES.items():
-            self.handlers[event] = lambda arguments, index=index: self.change(arguments[index])
-
-    def start(self):
-        handlers = self.handlers
-
-        def hook(event, arguments):
-            handler = handlers.get(event)
-            if handler is not None:
-                try:
-                    handler(arguments)
-                except Exception:
-                    # An exception here would leave the call that is being watched.
-                    pass
-
-        sys.addaudithook(hook)
 
     # Attempts
 
@@ -185,14 +154,46 @@ def absolute(path):
     return "/" + "/".join(parts)
 
 
+_HANDLERS = {
+    "open": Watch.open,
+    "socket.getaddrinfo": lambda watch, arguments: watch.look_up(arguments[0], arguments[1]),
+    "socket.gethostbyname": lambda watch, arguments: watch.look_up(arguments[0], None),
+    "socket.__new__": lambda watch, arguments: watch.socket(arguments[1]),
+    "socket.connect": lambda watch, arguments: watch.connect(arguments[1]),
+    "socket.bind": lambda watch, arguments: watch.bind(arguments[1]),
+    "subprocess.Popen": lambda watch, arguments: watch.run(arguments[0]),
+    "os.system": lambda watch, arguments: watch.run(arguments[0]),
+    "os.exec": lambda watch, arguments: watch.run(arguments[0]),
+    "os.posix_spawn": lambda watch, arguments: watch.run(arguments[0]),
+    "os.fork": lambda watch, arguments: watch.run("fork"),
+    "os.forkpty": lambda watch, arguments: watch.run("fork"),
+    "pty.spawn": lambda watch, arguments: watch.run(arguments[0]),
+    **{event: lambda watch, arguments, index=index: watch.change(arguments[index]) for event, index in _CHANGES.items()},
+}
+_handler_of = _HANDLERS.get
+
 _watch = None
 
 
+def install():
+    """Puts the audit hook in place, at boot. It cannot be taken off again, and does nothing until a run is watched."""
+    sys.addaudithook(_hook)
+
+
+def _hook(event, arguments):
+    handler = _handler_of(event)
+    if handler is not None and _watch is not None:
+        try:
+            handler(_watch, arguments)
+        except Exception:
+            # An exception here would leave the call that is being watched.
+            pass
+
+
 def watch(policy, send_json):
-    """Watches from here on: an audit hook cannot be taken off again, and needs not be."""
+    """Watches one run from here on."""
     global _watch
     _watch = Watch(policy, send_json)
-    _watch.start()
 
 
 def current():

@@ -7,6 +7,8 @@ though, is done: threads joined, `atexit` run, `__main__` emptied so that object
 from belljar_driver import originals as __builtins__
 
 import sys
+from _thread import _count as _count_threads
+from atexit import _ncallbacks as _count_exit_handlers
 from atexit import _run_exitfuncs
 from gc import get_objects
 from io import BufferedRandom, BufferedWriter, TextIOWrapper
@@ -27,6 +29,8 @@ def settle(finish):
 
 
 def _join_threads():
+    if _count_threads() == 0:
+        return
     threading = modules.get("threading")
     try:
         if threading is not None:
@@ -38,10 +42,37 @@ def _join_threads():
 
 def _run_exit_handlers():
     """Also joins processes of `multiprocessing` and stops executors: they register themselves here."""
+    if _exit_handlers == _work_of_exit_handlers():
+        return
     try:
         _run_exitfuncs()
     except BaseException:
         _print_exception()
+
+
+#: What the exit handlers of a zygote's modules had to do when the zygote was done, which is nothing; None outside one.
+_exit_handlers = None
+
+
+def remember_exit_handlers():
+    """In a zygote: their calling alone costs a sandbox thirty pages, and most programs give them nothing to do."""
+    global _exit_handlers
+    _exit_handlers = _work_of_exit_handlers()
+
+
+def _work_of_exit_handlers():
+    """How many handlers there are, and how much the standard library's own have on their lists."""
+    try:
+        return (
+            _count_exit_handlers(),
+            len(modules["logging"]._handlerList),
+            len(modules["multiprocessing.util"]._finalizer_registry),
+            len(modules["multiprocessing.process"]._children),
+            len(modules["weakref"].finalize._registry),
+        )
+    except Exception:
+        # The program replaced one of them: let the handlers find out for themselves.
+        return False
 
 
 def _empty_main():

@@ -22,11 +22,19 @@ DEFAULTS = {
 _Module = type(sys)
 
 
+def prepare():
+    """What is the same for every program, at boot."""
+    os.environ.clear()
+    os.environ.update(DEFAULTS)
+    if "site" not in sys.modules:
+        _add_site_builtins()
+
+
 def enter(activation, home):
     """Prepares the process for the program and returns its entry's path and its `__main__` module."""
     granted = activation["env"] or {}
-    os.environ.clear()
-    os.environ.update({**DEFAULTS, **granted})
+    for name, value in granted.items():
+        os.environ[name] = value
     os.chdir(home)
     entry = home + "/" + activation["entry"]
     sys.argv = [entry, *activation["arguments"]]
@@ -34,8 +42,6 @@ def enter(activation, home):
     # program's may take their name.
     search = [folder for folder in granted.get("PYTHONPATH", "").split(":") if folder]
     sys.path[:] = [entry.rpartition("/")[0], *search, *sys.path, LIBRARY]
-    if "site" not in sys.modules:
-        _add_site_builtins()
     return entry, _main_module(entry)
 
 

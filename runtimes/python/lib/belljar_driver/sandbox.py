@@ -15,15 +15,24 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "hints", "identity", "rich"):
+    for name in ("call", "hints", "identity", "rehearsal", "rich"):
         driver_module(name)
     errors.load()
+
+
+def prepare(native):
+    """What needs no activation: done at boot, and in a zygote once for all its sandboxes."""
+    streams.install(native.annotate)
+    environment.prepare()
+    after_import.call("matplotlib.pyplot", _take_over_matplotlib)
+    denials.install()
 
 
 def live(native, is_forked, home=HOME):
     """Waits for the activation, runs the program, reports and leaves the process."""
     if is_forked:
         driver_module("identity").renew(native.random_bytes)
+        driver_module("rehearsal").rehearse()
     activation = decode_json(native.receive())
     Sandbox(native, activation, home).live()
 
@@ -38,7 +47,6 @@ class Sandbox:
         self.process = getpid()
         self._send = native.send
         self._exit = native.exit
-        self._annotate = native.annotate
 
     def live(self):
         program = self._prepare()
@@ -61,14 +69,13 @@ class Sandbox:
 
     def _prepare(self):
         activation = self.activation
-        streams.install(self._annotate)
+        streams.begin()
         entry, module = environment.enter(activation, self.home)
         if activation["seed"] is not None:
             driver_module("identity").repeat(activation["seed"])
         program = Program(entry, module, activation["parameters"])
         self._open_access(program.source, module)
         signals.emulate_default_actions(self._end_by_signal)
-        after_import.call("matplotlib.pyplot", _take_over_matplotlib)
         denials.watch(activation["policy"], self.send_json)
         return program
 

@@ -9,7 +9,7 @@ from belljar_driver import originals as __builtins__
 
 import sys
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
-from posix import getpid, write as write_descriptor
+from posix import getpid, lseek as seek, write as write_descriptor
 from sys import _getframe
 from time import sleep
 
@@ -25,6 +25,17 @@ _text_write = TextIOWrapper.write
 _text_flush = TextIOWrapper.flush
 
 
+#: The sandbox's own process: the entries of its children are lines.
+_process = 0
+
+
+class Input(FileIO):
+    """Descriptor 0."""
+
+    def seekable(self):
+        return _is_seekable(self.fileno())
+
+
 class Output(FileIO):
     """Descriptor 1 or 2, announcing entries that are not one line of the stream's own level."""
 
@@ -33,12 +44,14 @@ class Output(FileIO):
         self.name = name
         self._level = level
         self._annotate = annotate
-        self._process = getpid()
+
+    def seekable(self):
+        return _is_seekable(self.fileno())
 
     def write(self, data):
         content = bytes(data)
         writer = _getframe(1)
-        if writer.f_code is _WRITE_TEXT and getpid() == self._process:
+        if writer.f_code is _WRITE_TEXT and getpid() == _process:
             level = level_of(writer.f_back, self._level)
             if level != self._level or content.find(b"\n", 0, len(content) - 1) >= 0:
                 self._annotate(self.fileno(), level, len(content))
@@ -80,13 +93,22 @@ def level_of(frame, default):
 
 
 def install(annotate):
-    """Gives the program fresh standard streams: those of a zygote were made for descriptors that are gone."""
-    reader = TextIOWrapper(BufferedReader(_named(FileIO(0, "rb", closefd=False), "<stdin>")), "utf-8", "surrogateescape")
+    """Makes the program's standard streams, at boot: each page that a sandbox need not write to is a page it does not copy.
+    Nothing about the descriptors themselves is remembered, for a forked sandbox has others under the same numbers."""
+    raw = Input(0, "rb", closefd=False)
+    raw.name = "<stdin>"
+    reader = TextIOWrapper(BufferedReader(raw), "utf-8", "surrogateescape")
     reader.mode = "r"
     sys.stdin = sys.__stdin__ = reader
     sys.stdout = sys.__stdout__ = _output(1, "<stdout>", INFO, "surrogateescape", annotate)
     sys.stderr = sys.__stderr__ = _output(2, "<stderr>", ERROR, "backslashreplace", annotate)
     _installed[:] = [sys.stdout, sys.stderr]
+
+
+def begin():
+    """In the sandbox's own process, before the program."""
+    global _process
+    _process = getpid()
 
 
 def flush():
@@ -107,9 +129,12 @@ def _output(descriptor, name, level, errors, annotate):
     return stream
 
 
-def _named(raw, name):
-    raw.name = name
-    return raw
+def _is_seekable(descriptor):
+    try:
+        seek(descriptor, 0, 1)
+    except OSError:
+        return False
+    return True
 
 
 _installed = []
