@@ -1,0 +1,65 @@
+//! What a program declares at its top level.
+
+use oxc_ast::ast::{BindingPattern, Declaration, Program, Statement, VariableDeclarationKind};
+use oxc_span::GetSpan;
+
+/// Where the last statement ends, if there is a top-level `main` for which nobody else looks: what a module exports under that
+/// name is found in its namespace.
+pub(crate) fn end_if_main_is_defined(program: &Program<'_>) -> Option<u32> {
+    let is_main = |name: &str| name == "main";
+    let defined = program.body.iter().filter_map(Statement::as_declaration).any(|declaration| declares(declaration, &is_main));
+    defined.then(|| program.body.last().map_or(0, |statement| statement.span().end))
+}
+
+/// Whether a top-level `let`, `const`, `using` or class has one of these names.
+pub(crate) fn declares_lexically(program: &Program<'_>, names: &[&str]) -> bool {
+    let is_wanted = |name: &str| names.contains(&name);
+    program.body.iter().filter_map(Statement::as_declaration).any(|declaration| match declaration {
+        Declaration::VariableDeclaration(variables) => variables.kind != VariableDeclarationKind::Var && declares(declaration, &is_wanted),
+        Declaration::ClassDeclaration(_) => declares(declaration, &is_wanted),
+        _ => false,
+    })
+}
+
+/// Whether nothing of a declaration is left at run time.
+pub(crate) fn is_type_only(declaration: &Declaration<'_>) -> bool {
+    match declaration {
+        Declaration::TSTypeAliasDeclaration(_)
+        | Declaration::TSInterfaceDeclaration(_)
+        | Declaration::TSExternalModuleDeclaration(_)
+        | Declaration::TSGlobalDeclaration(_) => true,
+        Declaration::VariableDeclaration(it) => it.declare,
+        Declaration::FunctionDeclaration(it) => it.declare || it.body.is_none(),
+        Declaration::ClassDeclaration(it) => it.declare,
+        Declaration::TSEnumDeclaration(it) => it.declare,
+        Declaration::TSNamespaceDeclaration(it) => it.declare,
+        Declaration::TSImportEqualsDeclaration(it) => it.import_kind.is_type(),
+    }
+}
+
+fn declares(declaration: &Declaration<'_>, is_wanted: &impl Fn(&str) -> bool) -> bool {
+    if is_type_only(declaration) {
+        return false;
+    }
+    match declaration {
+        Declaration::FunctionDeclaration(function) => function.id.as_ref().is_some_and(|id| is_wanted(&id.name)),
+        Declaration::ClassDeclaration(class) => class.id.as_ref().is_some_and(|id| is_wanted(&id.name)),
+        Declaration::VariableDeclaration(variables) => variables.declarations.iter().any(|declarator| binds(&declarator.id, is_wanted)),
+        _ => false,
+    }
+}
+
+fn binds(pattern: &BindingPattern<'_>, is_wanted: &impl Fn(&str) -> bool) -> bool {
+    match pattern {
+        BindingPattern::BindingIdentifier(id) => is_wanted(&id.name),
+        BindingPattern::AssignmentPattern(it) => binds(&it.left, is_wanted),
+        BindingPattern::ObjectPattern(it) => {
+            it.properties.iter().any(|property| binds(&property.value, is_wanted))
+                || it.rest.as_ref().is_some_and(|rest| binds(&rest.argument, is_wanted))
+        }
+        BindingPattern::ArrayPattern(it) => {
+            it.elements.iter().flatten().any(|element| binds(element, is_wanted))
+                || it.rest.as_ref().is_some_and(|rest| binds(&rest.argument, is_wanted))
+        }
+    }
+}

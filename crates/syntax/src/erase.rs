@@ -1,0 +1,379 @@
+//! Takes the types out of TypeScript by blanking them, so that every line and column stays where it was.
+//!
+//! That works for what TypeScript calls erasable syntax. Where code is needed in place of syntax (enums, namespaces, parameter
+//! properties, decorators, `import x = require()`, JSX), or where a blank would change the meaning of what is left, the program
+//! is printed anew instead.
+
+use oxc_ast::ast::{
+    AccessorProperty, AccessorPropertyType, ArrowFunctionExpression, Class, ClassElement, Declaration, Decorator,
+    ExportDefaultDeclarationKind, Expression, FormalParameter, Function, ImportDeclaration, JSXElement, JSXFragment, MethodDefinition,
+    MethodDefinitionType, PropertyDefinition, PropertyDefinitionType, Statement, TSAsExpression, TSEnumDeclaration,
+    TSImportEqualsDeclaration, TSNamespaceDeclaration, TSNonNullExpression, TSSatisfiesExpression, TSTypeAnnotation, TSTypeAssertion,
+    TSTypeParameterDeclaration, TSTypeParameterInstantiation, VariableDeclarator,
+};
+use oxc_ast_visit::{Visit, walk};
+use oxc_semantic::ScopeFlags;
+use oxc_span::{GetSpan, Span};
+
+use crate::Language;
+use crate::bindings::is_type_only;
+use crate::completion;
+use crate::depth::MAX_TREE_DEPTH;
+use crate::edits::Edits;
+use crate::imports;
+use crate::program::{Parsed, Syntax, line_and_column};
+
+/// What became of a program's types.
+pub(crate) enum Erasure {
+    /// These edits blank them, and take the program's value.
+    Erased(Edits),
+    /// There is more than types to it.
+    NeedsCode,
+    /// The tree is too deep to be walked.
+    TooDeep { line: u32 },
+}
+
+/// Blanks the types of a program and takes its value, if nothing more is needed to make it JavaScript.
+pub(crate) fn erase(parsed: &Parsed<'_>, syntax: Syntax) -> Erasure {
+    let program = &parsed.program;
+    let source = program.source_text;
+    let mut edits = Edits::default();
+    // The value first: a statement that is ended for it needs no other end.
+    completion::take_value(program, &mut edits);
+    let mut eraser = Eraser { source, edits, needs_code: false, depth: 0, too_deep_at: None };
+    eraser.visit_program(program);
+    if let Some(at) = eraser.too_deep_at {
+        return Erasure::TooDeep { line: line_and_column(source, at as usize).0 };
+    }
+    if eraser.needs_code {
+        return Erasure::NeedsCode;
+    }
+    let mut edits = eraser.edits;
+    if syntax.language == Language::TypeScript {
+        imports::elide(program, &mut edits);
+    }
+    Erasure::Erased(edits)
+}
+
+struct Eraser<'s> {
+    source: &'s str,
+    edits: Edits,
+    needs_code: bool,
+    depth: usize,
+    too_deep_at: Option<u32>,
+}
+
+impl Eraser<'_> {
+    fn text(&self, start: u32, end: u32) -> &str {
+        &self.source[start as usize..end as usize]
+    }
+
+    fn has_line_break(&self, span: Span) -> bool {
+        self.text(span.start, span.end).contains(['\n', '\r', '\u{2028}', '\u{2029}'])
+    }
+
+    /// Blanks a single punctuator that is known to come next, but for white space and comments.
+    fn blank_next(&mut self, from: u32, punctuator: u8) {
+        match find_punctuator(self.source, from, punctuator) {
+            Some(at) => self.edits.blank(at, at + 1),
+            None => self.needs_code = true,
+        }
+    }
+
+    /// Blanks words such as `private` and `readonly` before the name of a class member.
+    fn blank_modifiers(&mut self, member: Span, key: Span) {
+        let mut at = member.start;
+        while at < key.start {
+            at = skip_trivia(self.source, at);
+            let rest = self.text(at, key.start.max(at));
+            let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count() as u32;
+            if length == 0 {
+                break;
+            }
+            if matches!(&rest[..length as usize], "public" | "private" | "protected" | "readonly" | "override") {
+                // The member before may lack a semicolon, and this one's name may be `[computed]`.
+                match at == member.start {
+                    true => self.edits.blank_to_semicolon(at, at + length),
+                    false => self.edits.blank(at, at + length),
+                }
+            }
+            at += length;
+        }
+    }
+
+    /// The place after a member's name, and after the bracket of a computed one.
+    fn after_key(&self, key: Span, computed: bool) -> u32 {
+        match computed {
+            true => find_punctuator(self.source, key.end, b']').map_or(key.end, |at| at + 1),
+            false => key.end,
+        }
+    }
+
+    fn method(&mut self, it: &MethodDefinition<'_>) {
+        if it.accessibility.is_some() || it.r#override {
+            self.blank_modifiers(it.span, it.key.span());
+        }
+        if it.optional {
+            self.blank_next(self.after_key(it.key.span(), it.computed), b'?');
+        }
+    }
+
+    fn property(&mut self, it: &PropertyDefinition<'_>) {
+        if it.accessibility.is_some() || it.r#override || it.readonly {
+            self.blank_modifiers(it.span, it.key.span());
+        }
+        let mark = if it.optional { b'?' } else { b'!' };
+        if it.optional || it.definite {
+            self.blank_next(self.after_key(it.key.span(), it.computed), mark);
+        }
+    }
+
+    fn accessor(&mut self, it: &AccessorProperty<'_>) {
+        if it.accessibility.is_some() || it.r#override {
+            self.blank_modifiers(it.span, it.key.span());
+        }
+        if it.definite {
+            self.blank_next(self.after_key(it.key.span(), it.computed), b'!');
+        }
+    }
+}
+
+/// Whether nothing of a statement is left at run time.
+fn is_erased(statement: &Statement<'_>) -> bool {
+    match statement {
+        Statement::ExportDeclaration(it) => is_type_only(&it.declaration),
+        Statement::ExportNamedDeclaration(it) => it.export_kind.is_type(),
+        Statement::ExportFromDeclaration(it) => it.export_kind.is_type(),
+        Statement::ExportAllDeclaration(it) => it.export_kind.is_type(),
+        Statement::ExportDefaultDeclaration(it) => match &it.declaration {
+            ExportDefaultDeclarationKind::TSInterfaceDeclaration(_) => true,
+            ExportDefaultDeclarationKind::FunctionDeclaration(function) => function.body.is_none(),
+            _ => false,
+        },
+        Statement::TSNamespaceExportDeclaration(_) => true,
+        _ => statement.as_declaration().is_some_and(is_type_only),
+    }
+}
+
+impl<'a> Visit<'a> for Eraser<'_> {
+    fn visit_statement(&mut self, it: &Statement<'a>) {
+        let span = it.span();
+        if is_erased(it) {
+            self.edits.blank_to_semicolon(span.start, span.end);
+            return;
+        }
+        match it {
+            // What a name stands for, a type or a value, is for the transformer to find out.
+            Statement::ExportNamedDeclaration(export) if !export.specifiers.is_empty() => self.needs_code = true,
+            Statement::ExportFromDeclaration(export) if export.specifiers.iter().any(|specifier| specifier.export_kind.is_type()) => {
+                self.needs_code = true;
+            }
+            Statement::ExportDefaultDeclaration(export) if matches!(export.declaration, ExportDefaultDeclarationKind::Identifier(_)) => {
+                self.needs_code = true;
+            }
+            Statement::TSExportAssignment(_) => self.needs_code = true,
+            _ => walk::walk_statement(self, it),
+        }
+        self.edits.end_statement(span.end);
+    }
+
+    fn visit_declaration(&mut self, it: &Declaration<'a>) {
+        walk::walk_declaration(self, it);
+    }
+
+    fn visit_expression(&mut self, it: &Expression<'a>) {
+        if self.needs_code && self.too_deep_at.is_some() {
+            return;
+        }
+        self.depth += 1;
+        match self.depth > MAX_TREE_DEPTH {
+            true => self.too_deep_at = Some(it.span().start),
+            false => walk::walk_expression(self, it),
+        }
+        self.depth -= 1;
+    }
+
+    // Syntax that only says types.
+
+    fn visit_ts_type_annotation(&mut self, it: &TSTypeAnnotation<'a>) {
+        // The span begins at the type, or at the colon.
+        let start = match self.source.as_bytes()[it.span.start as usize] {
+            b':' => it.span.start,
+            _ => self.source[..it.span.start as usize].rfind(':').map_or(it.span.start, |colon| colon as u32),
+        };
+        self.edits.blank(start, it.span.end);
+    }
+
+    fn visit_ts_type_parameter_declaration(&mut self, it: &TSTypeParameterDeclaration<'a>) {
+        self.edits.blank(it.span.start, it.span.end);
+    }
+
+    fn visit_ts_type_parameter_instantiation(&mut self, it: &TSTypeParameterInstantiation<'a>) {
+        self.edits.blank(it.span.start, it.span.end);
+    }
+
+    fn visit_ts_as_expression(&mut self, it: &TSAsExpression<'a>) {
+        self.visit_expression(&it.expression);
+        self.edits.blank(it.expression.span().end, it.span.end);
+    }
+
+    fn visit_ts_satisfies_expression(&mut self, it: &TSSatisfiesExpression<'a>) {
+        self.visit_expression(&it.expression);
+        self.edits.blank(it.expression.span().end, it.span.end);
+    }
+
+    fn visit_ts_non_null_expression(&mut self, it: &TSNonNullExpression<'a>) {
+        self.visit_expression(&it.expression);
+        self.edits.blank(it.expression.span().end, it.span.end);
+    }
+
+    fn visit_import_declaration(&mut self, _: &ImportDeclaration<'a>) {
+        // See `imports`.
+    }
+
+    fn visit_variable_declarator(&mut self, it: &VariableDeclarator<'a>) {
+        if it.definite {
+            self.blank_next(it.id.span().end, b'!');
+        }
+        walk::walk_variable_declarator(self, it);
+    }
+
+    fn visit_function(&mut self, it: &Function<'a>, flags: ScopeFlags) {
+        if let Some(this) = &it.this_param {
+            // `this: T` and the comma after it.
+            let next = it.params.items.first().map(|item| item.span.start);
+            let next = next.or_else(|| it.params.rest.as_ref().map(|rest| rest.span.start));
+            let end = next.or_else(|| find_punctuator(self.source, this.span.end, b',').map(|comma| comma + 1)).unwrap_or(this.span.end);
+            self.edits.blank(this.span.start, end);
+        }
+        walk::walk_function(self, it, flags);
+    }
+
+    fn visit_ts_this_parameter(&mut self, _: &oxc_ast::ast::TSThisParameter<'a>) {}
+
+    fn visit_arrow_function_expression(&mut self, it: &ArrowFunctionExpression<'a>) {
+        // `return <\nT>() => 1` and `(a):\nnumber => a`: a line break may not be where the blank would leave one.
+        let types = it.type_parameters.as_ref().map(|it| it.span).into_iter().chain(it.return_type.as_ref().map(|it| it.span));
+        for span in types {
+            self.needs_code |= self.has_line_break(span);
+        }
+        walk::walk_arrow_function_expression(self, it);
+    }
+
+    fn visit_formal_parameter(&mut self, it: &FormalParameter<'a>) {
+        // A parameter property makes a field.
+        self.needs_code |= it.accessibility.is_some() || it.readonly || it.r#override;
+        if it.optional {
+            self.blank_next(it.pattern.span().end, b'?');
+        }
+        walk::walk_formal_parameter(self, it);
+    }
+
+    fn visit_class(&mut self, it: &Class<'a>) {
+        if it.r#abstract {
+            match self.text(it.span.start, it.span.end).starts_with("abstract") {
+                true => self.edits.blank(it.span.start, it.span.start + "abstract".len() as u32),
+                false => self.needs_code = true,
+            }
+        }
+        if !it.implements.is_empty() {
+            let heritage = it
+                .heritage
+                .as_ref()
+                .map(|heritage| heritage.type_arguments.as_ref().map_or(heritage.expression.span().end, |arguments| arguments.span.end));
+            let before = heritage
+                .or_else(|| it.type_parameters.as_ref().map(|parameters| parameters.span.end))
+                .or_else(|| it.id.as_ref().map(|id| id.span.end));
+            match before {
+                Some(before) => self.edits.blank(before, it.body.span.start),
+                None => self.needs_code = true,
+            }
+        }
+        walk::walk_class(self, it);
+    }
+
+    fn visit_ts_class_implements(&mut self, _: &oxc_ast::ast::TSClassImplements<'a>) {}
+
+    fn visit_class_element(&mut self, it: &ClassElement<'a>) {
+        let span = it.span();
+        let is_erased = match it {
+            ClassElement::MethodDefinition(it) => {
+                self.method(it);
+                it.r#type == MethodDefinitionType::TSAbstractMethodDefinition || it.value.body.is_none()
+            }
+            ClassElement::PropertyDefinition(it) => {
+                self.property(it);
+                it.r#type == PropertyDefinitionType::TSAbstractPropertyDefinition || it.declare
+            }
+            ClassElement::AccessorProperty(it) => {
+                self.accessor(it);
+                it.r#type == AccessorPropertyType::TSAbstractAccessorProperty
+            }
+            ClassElement::TSIndexSignature(_) => true,
+            ClassElement::StaticBlock(_) => false,
+        };
+        if is_erased {
+            self.edits.blank_to_semicolon(span.start, span.end);
+            return;
+        }
+        walk::walk_class_element(self, it);
+        if matches!(it, ClassElement::PropertyDefinition(_) | ClassElement::AccessorProperty(_)) {
+            self.edits.end_statement(span.end);
+        }
+    }
+
+    // Syntax that needs code in its place.
+
+    fn visit_ts_type_assertion(&mut self, _: &TSTypeAssertion<'a>) {
+        // `<any>{ a: 1 }` without its type would be a block where a statement or an arrow's body begins.
+        self.needs_code = true;
+    }
+
+    fn visit_ts_enum_declaration(&mut self, _: &TSEnumDeclaration<'a>) {
+        self.needs_code = true;
+    }
+
+    fn visit_ts_namespace_declaration(&mut self, _: &TSNamespaceDeclaration<'a>) {
+        self.needs_code = true;
+    }
+
+    fn visit_ts_import_equals_declaration(&mut self, _: &TSImportEqualsDeclaration<'a>) {
+        self.needs_code = true;
+    }
+
+    fn visit_decorator(&mut self, _: &Decorator<'a>) {
+        self.needs_code = true;
+    }
+
+    fn visit_jsx_element(&mut self, it: &JSXElement<'a>) {
+        self.needs_code = true;
+        walk::walk_jsx_element(self, it);
+    }
+
+    fn visit_jsx_fragment(&mut self, it: &JSXFragment<'a>) {
+        self.needs_code = true;
+        walk::walk_jsx_fragment(self, it);
+    }
+}
+
+/// Where `punctuator` is, if nothing but white space and comments is before it.
+pub(crate) fn find_punctuator(source: &str, from: u32, punctuator: u8) -> Option<u32> {
+    let at = skip_trivia(source, from);
+    (source.as_bytes().get(at as usize) == Some(&punctuator)).then_some(at)
+}
+
+fn skip_trivia(source: &str, from: u32) -> u32 {
+    let mut rest = &source[from as usize..];
+    loop {
+        rest = rest.trim_start();
+        let comment = match () {
+            () if rest.starts_with("//") => rest.find(['\n', '\r', '\u{2028}', '\u{2029}']),
+            () if rest.starts_with("/*") => rest.find("*/").map(|end| end + 2),
+            () => None,
+        };
+        match comment {
+            Some(end) => rest = &rest[end..],
+            None => return (source.len() - rest.len()) as u32,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Imports that exist for types alone, which TypeScript drops.
+
+use oxc_ast::ast::{BindingIdentifier, ImportDeclaration, ImportDeclarationSpecifier, Program, Statement};
+use oxc_semantic::{Reference, Scoping, SemanticBuilder};
+use oxc_span::{GetSpan, Span};
+
+use crate::edits::Edits;
+
+/// Blanks every import whose names no value refers to. The tree has been found shallow enough to be walked.
+pub(crate) fn elide(program: &Program<'_>, edits: &mut Edits) {
+    let imports: Vec<&ImportDeclaration<'_>> = program
+        .body
+        .iter()
+        .filter_map(|statement| match statement {
+            Statement::ImportDeclaration(import) if import.specifiers.as_ref().is_some_and(|specifiers| !specifiers.is_empty()) => {
+                Some(&**import)
+            }
+            _ => None,
+        })
+        .collect();
+    if imports.is_empty() {
+        return;
+    }
+    let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
+    for import in imports {
+        elide_unused(import, &scoping, program.source_text, edits);
+    }
+}
+
+fn elide_unused(import: &ImportDeclaration<'_>, scoping: &Scoping, source: &str, edits: &mut Edits) {
+    let specifiers = import.specifiers.as_ref().map_or(&[][..], |specifiers| &specifiers[..]);
+    let kept: Vec<bool> = specifiers.iter().map(|specifier| is_kept(specifier, scoping)).collect();
+    if import.import_kind.is_type() || !kept.contains(&true) {
+        edits.blank_to_semicolon(import.span.start, import.span.end);
+        return;
+    }
+    for (index, specifier) in specifiers.iter().enumerate() {
+        if kept[index] {
+            continue;
+        }
+        let span = specifier.span();
+        let Span { start, end, .. } = match specifier {
+            // `import T, { a }` and `import T, * as n`
+            ImportDeclarationSpecifier::ImportDefaultSpecifier(_) => Span::new(span.start, comma_after(source, span.end)),
+            // `import a, * as T`: the comma is before it
+            ImportDeclarationSpecifier::ImportNamespaceSpecifier(_) => Span::new(specifiers[index - 1].span().end, span.end),
+            ImportDeclarationSpecifier::ImportSpecifier(_) => {
+                Span::new(span.start, specifiers.get(index + 1).map_or(span.end, |next| next.span().start))
+            }
+        };
+        edits.blank(start, end);
+    }
+}
+
+fn is_kept(specifier: &ImportDeclarationSpecifier<'_>, scoping: &Scoping) -> bool {
+    let local: &BindingIdentifier<'_> = match specifier {
+        ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_type() => return false,
+        ImportDeclarationSpecifier::ImportSpecifier(it) => &it.local,
+        ImportDeclarationSpecifier::ImportDefaultSpecifier(it) => &it.local,
+        ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => &it.local,
+    };
+    let Some(symbol) = local.symbol_id.get() else { return true };
+    !scoping.get_resolved_references(symbol).all(Reference::is_type)
+}
+
+/// Where the comma after `end` ends: nothing else but white space and comments can be there.
+fn comma_after(source: &str, end: u32) -> u32 {
+    crate::erase::find_punctuator(source, end, b',').map_or(end, |comma| comma + 1)
+}

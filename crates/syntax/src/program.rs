@@ -1,0 +1,273 @@
+//! Parsing a program, and deciding as Node does whether it is CommonJS or a module.
+
+use oxc_allocator::Allocator;
+use oxc_ast::ast::{
+    ArrowFunctionExpression, AwaitExpression, Expression, ForOfStatement, Function, ImportMeta, ImportOrExportKind, Program,
+    ReturnStatement, Statement, TSModuleReference, VariableDeclaration, VariableDeclarationKind,
+};
+use oxc_ast_visit::{Visit, walk};
+use oxc_diagnostics::Diagnostics;
+use oxc_parser::{ParseOptions, Parser};
+use oxc_semantic::{ScopeFlags, SemanticBuilder};
+use oxc_span::SourceType;
+
+use crate::bindings;
+use crate::depth::MAX_TREE_DEPTH;
+use crate::{Language, ModuleKind, PrepareError};
+
+/// What Node declares around a CommonJS program.
+const COMMONJS_NAMES: [&str; 5] = ["require", "module", "exports", "__filename", "__dirname"];
+
+/// What the language and the file's name say before the program is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Syntax {
+    pub(crate) language: Language,
+    pub(crate) jsx: bool,
+    declared: Option<ModuleKind>,
+}
+
+impl Syntax {
+    pub(crate) fn new(file_name: &str, language: Language) -> Self {
+        let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let declared = match extension {
+            "mjs" | "mts" => Some(ModuleKind::Module),
+            "cjs" | "cts" => Some(ModuleKind::CommonJs),
+            _ => None,
+        };
+        Self { language, jsx: matches!(extension, "jsx" | "tsx"), declared }
+    }
+
+    /// Output of our own: plain JavaScript whose kind is known.
+    pub(crate) fn printed(kind: ModuleKind) -> Self {
+        Self { language: Language::JavaScript, jsx: false, declared: Some(kind) }
+    }
+
+    /// JavaScript that V8 can read as it stands.
+    pub(crate) fn is_plain(self) -> bool {
+        self.language == Language::JavaScript && !self.jsx
+    }
+
+    /// For a program that cannot be parsed: V8 reports the mistake, so that only its message depends on this.
+    pub(crate) fn guessed_kind(self, source: &str) -> ModuleKind {
+        match self.declared {
+            Some(kind) => kind,
+            None if source.lines().any(is_module_line) => ModuleKind::Module,
+            None => ModuleKind::CommonJs,
+        }
+    }
+
+    fn source_type(self, kind: ModuleKind) -> SourceType {
+        let base = match self.language {
+            Language::JavaScript => SourceType::cjs(),
+            Language::TypeScript => SourceType::ts(),
+        };
+        let base = base.with_jsx(self.jsx);
+        match kind {
+            ModuleKind::CommonJs => base.with_commonjs(true),
+            ModuleKind::Module => base.with_module(true),
+        }
+    }
+}
+
+/// A program that parsed.
+pub(crate) struct Parsed<'a> {
+    pub(crate) program: Program<'a>,
+    pub(crate) kind: ModuleKind,
+    /// CommonJS with a top-level `await`.
+    pub(crate) is_async: bool,
+}
+
+/// Parses a program as what it turns out to be.
+pub(crate) fn parse<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<Parsed<'a>, PrepareError> {
+    // `await (x)` is a call in CommonJS, so that whatever may be a module or await is tried as a module first.
+    let module_first = syntax.declared == Some(ModuleKind::Module) || source.contains("await") || may_be_module(source);
+    let order = match module_first {
+        true => [ModuleKind::Module, ModuleKind::CommonJs],
+        false => [ModuleKind::CommonJs, ModuleKind::Module],
+    };
+    let mut failures = Vec::new();
+    for kind in order {
+        let attempt = match kind {
+            ModuleKind::Module => parse_as_module(allocator, source, syntax),
+            ModuleKind::CommonJs => parse_as_commonjs(allocator, source, syntax),
+        };
+        match attempt {
+            Ok(Some(parsed)) => return Ok(parsed),
+            Ok(None) => {}
+            Err(error) => failures.push((kind, error)),
+        }
+    }
+    let guessed = syntax.guessed_kind(source);
+    failures.sort_by_key(|(kind, _)| *kind != guessed);
+    let told = failures.into_iter().next().map(|(_, error)| error);
+    Err(told.unwrap_or_else(|| PrepareError::Syntax { message: "neither CommonJS nor a module".to_owned(), line: 1, column: 1 }))
+}
+
+/// The program as a module, or as CommonJS that awaits. `None` where it parses as a module and has no need to be one.
+fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<Option<Parsed<'a>>, PrepareError> {
+    let program = parse_as(allocator, source, syntax, ModuleKind::Module)?;
+    let module = |program| Some(Parsed { program, kind: ModuleKind::Module, is_async: false });
+    if syntax.declared == Some(ModuleKind::Module) {
+        return Ok(module(program));
+    }
+    let mut top_level = TopLevel::default();
+    top_level.visit_program(&program);
+    let has_module_syntax = top_level.import_meta || program.body.iter().any(is_module_statement);
+    if has_module_syntax {
+        return Ok(if syntax.declared.is_none() { module(program) } else { None });
+    }
+    if !top_level.awaits {
+        return Ok(None);
+    }
+    let is_commonjs = syntax.declared.is_some()
+        || top_level.returns
+        || program.body.iter().any(is_commonjs_statement)
+        || (!top_level.too_deep && uses_commonjs_names(&program));
+    Ok(if is_commonjs { Some(Parsed { program, kind: ModuleKind::CommonJs, is_async: true }) } else { module(program) })
+}
+
+/// The program as CommonJS, or `None` where it cannot be that.
+fn parse_as_commonjs<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<Option<Parsed<'a>>, PrepareError> {
+    if syntax.declared == Some(ModuleKind::Module) {
+        return Ok(None);
+    }
+    let program = parse_as(allocator, source, syntax, ModuleKind::CommonJs)?;
+    if syntax.declared.is_none() && program.body.iter().any(is_module_statement) {
+        // The parser lets them pass. In a file that says it is CommonJS, V8 does not.
+        return Ok(None);
+    }
+    Ok(Some(with_redeclarations(allocator, source, syntax, program)))
+}
+
+/// A program that parses as CommonJS, but declares anew what Node declares around it, is a module to Node.
+fn with_redeclarations<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax, program: Program<'a>) -> Parsed<'a> {
+    if syntax.declared.is_none()
+        && bindings::declares_lexically(&program, &COMMONJS_NAMES)
+        && let Ok(program) = parse_as(allocator, source, syntax, ModuleKind::Module)
+    {
+        return Parsed { program, kind: ModuleKind::Module, is_async: false };
+    }
+    Parsed { program, kind: ModuleKind::CommonJs, is_async: false }
+}
+
+fn parse_as<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax, kind: ModuleKind) -> Result<Program<'a>, PrepareError> {
+    let options = ParseOptions { allow_return_outside_function: true, ..ParseOptions::default() };
+    let parsed = Parser::new(allocator, source, syntax.source_type(kind)).with_options(options).parse();
+    match first_error(&parsed.diagnostics, source) {
+        Some(error) => Err(error),
+        None => Ok(parsed.program),
+    }
+}
+
+/// The first error among diagnostics, with its place.
+pub(crate) fn first_error(diagnostics: &Diagnostics, source: &str) -> Option<PrepareError> {
+    let diagnostic = diagnostics.errors().next()?;
+    let offset = diagnostic.labels.first().map_or(0, |label| label.offset() as usize);
+    let (line, column) = line_and_column(source, offset);
+    Some(PrepareError::Syntax { message: diagnostic.message.to_string(), line, column })
+}
+
+/// The line and UTF-16 column of an offset, both from 1.
+pub(crate) fn line_and_column(source: &str, offset: usize) -> (u32, u32) {
+    let before = source.get(..offset).unwrap_or(source);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    (line as u32, before[line_start..].encode_utf16().count() as u32 + 1)
+}
+
+/// Cheap and never wrong the dangerous way: what it misses is found when CommonJS does not parse.
+fn may_be_module(source: &str) -> bool {
+    source.contains("import.meta") || source.lines().any(is_module_line)
+}
+
+fn is_module_line(line: &str) -> bool {
+    let line = line.trim_start();
+    let after = line.strip_prefix("import").or_else(|| line.strip_prefix("export"));
+    after.is_some_and(|after| after.starts_with([' ', '\t', '{', '*', '"', '\'']))
+}
+
+/// Whether a statement makes a program a module. Those that exist for types alone do not, as they are gone at run time.
+fn is_module_statement(statement: &Statement<'_>) -> bool {
+    match statement {
+        Statement::ImportDeclaration(import) => import.import_kind == ImportOrExportKind::Value,
+        Statement::ExportAllDeclaration(export) => export.export_kind == ImportOrExportKind::Value,
+        Statement::ExportNamedDeclaration(export) => export.export_kind == ImportOrExportKind::Value,
+        Statement::ExportFromDeclaration(export) => export.export_kind == ImportOrExportKind::Value,
+        Statement::ExportDeclaration(export) => !bindings::is_type_only(&export.declaration),
+        Statement::ExportDefaultDeclaration(export) => !export.is_typescript_syntax(),
+        _ => false,
+    }
+}
+
+/// `export =` and `import x = require()`: TypeScript's words for CommonJS.
+fn is_commonjs_statement(statement: &Statement<'_>) -> bool {
+    match statement {
+        Statement::TSExportAssignment(_) => true,
+        Statement::TSImportEqualsDeclaration(import) => matches!(import.module_reference, TSModuleReference::ExternalModuleReference(_)),
+        _ => false,
+    }
+}
+
+/// Whether `require` and the like are used without being declared.
+fn uses_commonjs_names(program: &Program<'_>) -> bool {
+    let semantic = SemanticBuilder::new().build(program).semantic;
+    semantic.scoping().root_unresolved_references().keys().any(|name| COMMONJS_NAMES.contains(&name.as_str()))
+}
+
+/// What happens outside of any function.
+#[derive(Default)]
+struct TopLevel {
+    awaits: bool,
+    returns: bool,
+    import_meta: bool,
+    too_deep: bool,
+    functions: usize,
+    depth: usize,
+}
+
+impl<'a> Visit<'a> for TopLevel {
+    fn visit_expression(&mut self, it: &Expression<'a>) {
+        self.depth += 1;
+        match self.depth > MAX_TREE_DEPTH {
+            true => self.too_deep = true,
+            false => walk::walk_expression(self, it),
+        }
+        self.depth -= 1;
+    }
+
+    fn visit_function(&mut self, it: &Function<'a>, flags: ScopeFlags) {
+        self.functions += 1;
+        walk::walk_function(self, it, flags);
+        self.functions -= 1;
+    }
+
+    fn visit_arrow_function_expression(&mut self, it: &ArrowFunctionExpression<'a>) {
+        self.functions += 1;
+        walk::walk_arrow_function_expression(self, it);
+        self.functions -= 1;
+    }
+
+    fn visit_await_expression(&mut self, it: &AwaitExpression<'a>) {
+        self.awaits |= self.functions == 0;
+        walk::walk_await_expression(self, it);
+    }
+
+    fn visit_for_of_statement(&mut self, it: &ForOfStatement<'a>) {
+        self.awaits |= self.functions == 0 && it.r#await;
+        walk::walk_for_of_statement(self, it);
+    }
+
+    fn visit_variable_declaration(&mut self, it: &VariableDeclaration<'a>) {
+        self.awaits |= self.functions == 0 && it.kind == VariableDeclarationKind::AwaitUsing;
+        walk::walk_variable_declaration(self, it);
+    }
+
+    fn visit_return_statement(&mut self, it: &ReturnStatement<'a>) {
+        self.returns |= self.functions == 0;
+        walk::walk_return_statement(self, it);
+    }
+
+    fn visit_import_meta(&mut self, _: &ImportMeta) {
+        self.import_meta = true;
+    }
+}

@@ -1,0 +1,166 @@
+//! What a program is taken for, and that what is left of it runs: kinds, `main`, places of errors, TypeScript.
+
+mod node;
+
+use belljar_syntax::ModuleKind::{CommonJs, Module};
+use belljar_syntax::{Language, PrepareError, prepare};
+use node::{prepare_named, run};
+
+#[test]
+fn commonjs_and_modules_are_told_apart_as_node_does() {
+    for (name, source, kind, is_async) in [
+        ("a.js", "1", CommonJs, false),
+        ("a.js", "", CommonJs, false),
+        ("a.mjs", "1", Module, false),
+        ("a.cjs", "1", CommonJs, false),
+        ("a.js", "import fs from 'fs'", Module, false),
+        ("a.js", "/**/ import{a}from'b'", Module, false),
+        ("a.js", "export const a = 1", Module, false),
+        ("a.js", "console.log(import.meta.url)", Module, false),
+        ("a.js", "import('fs')", CommonJs, false),
+        ("a.js", "const s = 'import a from b'", CommonJs, false),
+        ("a.js", "`\nimport a from 'b'\n`", CommonJs, false),
+        ("a.js", "await 1", Module, false),
+        ("a.js", "await (1)", Module, false),
+        ("a.js", "await [1]", Module, false),
+        ("a.js", "for await (const a of []) {}", Module, false),
+        ("a.js", "async function f() { await 1 }", CommonJs, false),
+        ("a.js", "async () => { await 1 }", CommonJs, false),
+        ("a.js", "var await = 1; await (1)", CommonJs, false),
+        ("a.js", "const fs = require('fs'); await 1", CommonJs, true),
+        ("a.js", "module.exports = await 1", CommonJs, true),
+        ("a.js", "await __dirname", CommonJs, true),
+        ("a.js", "await ((require) => require)(1)", Module, false),
+        ("a.js", "return 1", CommonJs, false),
+        ("a.js", "if (a) return await 1", CommonJs, true),
+        ("a.cjs", "await 1", CommonJs, true),
+        ("a.js", "const require = 1", Module, false),
+        ("a.js", "var require = 1", CommonJs, false),
+        ("a.js", "function f() { const require = 1 }", CommonJs, false),
+        ("a.ts", "import type { A } from 'b'; require('fs')", CommonJs, false),
+        ("a.ts", "export type A = 1; require('fs')", CommonJs, false),
+        ("a.ts", "import { A } from 'b'", Module, false),
+        ("a.ts", "import fs = require('fs')", CommonJs, false),
+        ("a.ts", "export = 1", CommonJs, false),
+        ("a.ts", "import type { A } from 'b'; enum B { C }", CommonJs, false),
+        ("a.ts", "enum B { C }; await 1", Module, false),
+        ("a.cts", "1", CommonJs, false),
+        ("a.mts", "1", Module, false),
+    ] {
+        let prepared = prepare_named(name, source);
+        assert_eq!((prepared.kind, prepared.is_async, &prepared.error), (kind, is_async, &None), "{name}: {source}");
+    }
+}
+
+#[test]
+fn what_does_not_parse_is_left_to_v8() {
+    for (name, source, kind) in
+        [("a.js", "1 +", CommonJs), ("a.js", "import a from 'b'\n1 +", Module), ("a.mjs", "1 +", Module), ("a.ts", "let a: = 1", CommonJs)]
+    {
+        let prepared = prepare_named(name, source);
+        assert!(matches!(prepared.error, Some(PrepareError::Syntax { .. })), "{source}");
+        assert_eq!((prepared.kind, &*prepared.code), (kind, source));
+    }
+    let Some(PrepareError::Syntax { line, column, .. }) = prepare_named("a.ts", "const é = 1;\nlet b: = 2").error else { panic!() };
+    assert_eq!((line, column), (2, 8));
+}
+
+#[test]
+fn programs_run_and_give_their_value() {
+    let programs = [
+        ("main.js", "await Promise.resolve(4)", "4"),
+        ("main.js", "import { basename } from 'node:path'\nbasename('/a/b')", "'b'"),
+        ("main.js", "const path = require('node:path');\nconst a = await 2;\npath.basename('/a/b') + a", "'b2'"),
+        ("main.js", "const a = 3; if (a) return a * 2; 5", "6"),
+        ("main.js", "return await 7", "7"),
+        ("main.js", "#!/usr/bin/env node\n'x' + 1", "'x1'"),
+        ("main.mjs", "#!/usr/bin/env node\n'x' + 1", "'x1'"),
+        ("main.js", "const require = 5; require", "5"),
+        ("main.js", "module.exports = { a: 1 }", "{ a: 1 }"),
+        ("main.ts", "const a: number = 1\nconst b = <T,>(x: T): T => x\nb<number>(a)! as number", "1"),
+        ("main.ts", "let a = 1 as any\n(2 as any)", "2"),
+        ("main.ts", "let f: any = 1 as number\n[3].length", "1"),
+        ("main.ts", "enum Color { Red, Green = 'g' }\n[Color.Red, Color.Green, Color[0]]", "[ 0, 'g', 'Red' ]"),
+        ("main.ts", "const enum E { A = 1 << 3 }\nE.A", "8"),
+        ("main.ts", "namespace N { export const a = 1; export namespace M { export const b = 2 } }\nN.a + N.M.b", "3"),
+        ("main.ts", "class P { constructor(private readonly a: number) {} get v() { return this.a } }\nnew P(4).v", "4"),
+        ("main.ts", "import path = require('node:path')\npath.basename('/a/b')", "'b'"),
+        ("main.ts", "import { basename, type ParsedPath } from 'node:path'\nconst p = {} as ParsedPath\nbasename('/a/b')", "'b'"),
+        ("main.ts", "import { Nothing } from 'no-such-package'\nlet a: Nothing\n1", "1"),
+        ("main.ts", "import D, { basename } from 'node:path'\nlet a: typeof D\nbasename('/q')", "'q'"),
+        ("main.ts", "import type { A } from 'no-such'; enum B { C = 3 }\nconst os = require('node:os'); B.C", "3"),
+        ("main.ts", "import { B } from 'no-such'; enum C { D = 3 }\nlet x: B = C.D; x", "3"),
+        ("main.ts", "function d(t: any, k: string) { t.seen = k }\nclass A { @d m() {} }\n(new A() as any).seen", "'m'"),
+        ("main.ts", "function d(t: any) { t.seen = 1 }\n@d class A { }\n(A as any).seen", "1"),
+        (
+            "main.ts",
+            "abstract class A { abstract f(): void; private x? = 1; declare y: number; static readonly z: number = 2\npublic ['a']() { return 5 } }\nclass B extends A implements Object { f() {} }\n(new B() as any).a() + A.z",
+            "7",
+        ),
+        ("main.ts", "function f(this: any, a?: number, b: string = 'q'): a is 1 { return (a + b) as any }\nf(1)", "'1q'"),
+        ("main.ts", "function o(a: string): void\nfunction o(a: any) { return a }\no(3 as any)", "3"),
+        ("main.ts", "const o = { a: 1 } satisfies object\no.a", "1"),
+        ("main.ts", "const s = <any>{ a: 1 }\ns.a", "1"),
+        ("main.ts", "let t!: string\nt ??= 'é' as string; t", "'é'"),
+        ("main.ts", "const e = await 3; enum A { B = 4 }\nexport {}\ne + A.B", "7"),
+        ("main.ts", "async function f<T>(x: T): Promise<T> { return x }\nawait f<number>(6)", "6"),
+        ("main.jsx", "const React = { createElement: (...a) => a };\n<a b='c'>{1}</a>", "[ 'a', { b: 'c' }, 1 ]"),
+        ("main.tsx", "const React = { createElement: (...a: any[]) => a, Fragment: 0 };\nlet x: number = 1;\n<>{x}</>", "[ 0, null, 1 ]"),
+    ];
+    let answers = run(&programs.map(|(name, source, _)| (name, source)));
+    for ((name, source, value), answer) in programs.iter().zip(answers) {
+        assert_eq!(answer.prepared["value"], *value, "{name}: {source}\n{}\n{}", prepare_named(name, source).code, answer.prepared);
+    }
+}
+
+#[test]
+fn a_main_is_handed_over() {
+    let programs = [
+        ("main.js", "function main() { return 1 }", Some("1")),
+        ("main.js", "const main = () => 2 // the end", Some("2")),
+        ("main.js", "async function main() { return 3 }\n/* the end */", Some("3")),
+        ("main.js", "const { main } = { main: () => 4 }", Some("4")),
+        ("main.mjs", "function main() { return 5 }", Some("5")),
+        ("main.ts", "async function main(a?: number): Promise<number> { return 6 }", Some("6")),
+        ("main.ts", "enum E { A = 7 }\nfunction main(): E { return E.A }", Some("7")),
+        // The driver finds what is exported.
+        ("main.mjs", "export function main() { return 8 }", None),
+        ("main.js", "{ function main2() {} } var x = { main() {} }", None),
+        ("main.ts", "declare function main(): void;\n1", None),
+    ];
+    let answers = run(&programs.map(|(name, source, _)| (name, source)));
+    for ((name, source, value), answer) in programs.iter().zip(answers) {
+        assert_eq!(answer.prepared["main"].as_str(), *value, "{name}: {source}\n{}", answer.prepared);
+        assert_eq!(prepare_named(name, source).has_main, value.is_some());
+    }
+}
+
+#[test]
+fn errors_keep_the_place_where_they_were_thrown() {
+    let programs = [
+        ("main.js", "\n\n  throw new Error('x')", (3, 9)),
+        ("main.js", "const a = 1\nnull.f\na", (2, 6)),
+        ("main.mjs", "\nif (1) {\n  undefined.f\n}\n", (3, 29)),
+        ("main.ts", "interface A {\n a: 1\n}\nlet é: A = null as any as A;  throw new Error('x')", (4, 37)),
+        ("main.ts", "enum A {\n B,\n}\n\n\nfunction f(a: A): void {\n  throw new Error('x')\n}\nf(A.B)", (7, 9)),
+        ("main.ts", "/* a\n*/ import x = require('node:os')\n\n\nx.nothing.f", (5, 11)),
+        ("main.ts", "function d(t: any) {}\n@d class A {}\n\nnull!.f", (4, 7)),
+    ];
+    let answers = run(&programs.map(|(name, source, _)| (name, source)));
+    for ((name, source, (line, column)), answer) in programs.iter().zip(answers) {
+        let place = &answer.prepared["place"];
+        assert_eq!(place["line"], *line, "{name}: {source}\n{}\n{}", prepare_named(name, source).code, answer.prepared);
+        // On the line of the value, columns move by what was put around it.
+        assert!(prepare_named(name, source).map.is_some() || place["column"] == *column, "{name}: {source}\n{place}");
+    }
+}
+
+#[test]
+fn types_alone_leave_every_position_as_it_was() {
+    let source = "interface A { é: 1 }\nlet a: A | undefined, b = a as A\n\tfunction f<T>(x?: T): x is T { return !x! }";
+    let prepared = prepare(source, "main.ts", Language::TypeScript);
+    assert_eq!(prepared.map, None);
+    assert_eq!(prepared.code.encode_utf16().count(), source.encode_utf16().count());
+    let blanked = source.chars().zip(prepared.code.chars()).all(|(was, is)| was == is || matches!(is, ' ' | ';'));
+    assert!(blanked, "{}", prepared.code);
+}
