@@ -39,7 +39,7 @@ MODULES = {
     """,
     "concurrency, child processes and loopback": """
         test_threading test_thread test_threading_local test_threadsignals test_queue test_sched test_asyncio test_selectors test_select
-        test_poll test_epoll test_subprocess test_popen test_fork1 test_wait3 test_wait4 test_socket test_socketserver test_ssl test_httplib
+        test_poll test_epoll test_subprocess test_popen test_fork1 test_wait3 test_wait4 test_socket test_ssl test_httplib
         test_httpservers test_urllib test_urllib2_localnet test_concurrent_futures test_multiprocessing_fork test_multiprocessing_spawn
         test_multiprocessing_forkserver test_multiprocessing_main_handling
     """,
