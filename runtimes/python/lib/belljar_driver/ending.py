@@ -42,7 +42,7 @@ def _join_threads():
 
 def _run_exit_handlers():
     """Also joins processes of `multiprocessing` and stops executors: they register themselves here."""
-    if _exit_handlers == _work_of_exit_handlers():
+    if not has_work_for_exit_handlers():
         return
     try:
         _run_exitfuncs()
@@ -58,6 +58,10 @@ def remember_exit_handlers():
     """In a zygote: their calling alone costs a sandbox thirty pages, and most programs give them nothing to do."""
     global _exit_handlers
     _exit_handlers = _work_of_exit_handlers()
+
+
+def has_work_for_exit_handlers():
+    return _exit_handlers is None or _exit_handlers != _work_of_exit_handlers()
 
 
 def _work_of_exit_handlers():

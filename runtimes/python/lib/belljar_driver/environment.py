@@ -42,10 +42,10 @@ def enter(activation, home):
     # program's may take their name.
     search = [folder for folder in granted.get("PYTHONPATH", "").split(":") if folder]
     sys.path[:] = [entry.rpartition("/")[0], *search, *sys.path, LIBRARY]
-    return entry, _main_module(entry)
+    return entry, main_module(entry)
 
 
-def _main_module(entry):
+def main_module(entry):
     module = _Module("__main__")
     module.__file__ = entry
     module.__cached__ = None

@@ -7,10 +7,12 @@ them copied while nobody waits. It leaves nothing behind.
 
 from belljar_driver import originals as __builtins__
 
-from belljar_driver import HOME, convert, denials, source
+import sys
+
+from belljar_driver import ending
 from belljar_driver.text import decode_json
 
-_ACTIVATION = """{"run": {"id": "run_0", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 1}, "language": "python", "entry": "main.py",
+_ACTIVATION = """{"run": {"id": "run_0", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 1}, "language": "python", "entry": "null",
  "arguments": [], "parameters": {"a": [1, 2.5, null, "b"]}, "env": {}, "seed": null, "finish": "idle",
  "policy": {"fs": {"read": [], "write": []}, "net": [], "loopback": false, "env": {}, "exec": false}, "limits": {"result_bytes": 1000}}"""
 _PROGRAM = b"""
@@ -27,10 +29,13 @@ x
 """
 
 
-def rehearse():
-    activation = decode_json(_ACTIVATION)
-    denials.Watch(activation["policy"], None)
-    code = source.compile_program(_PROGRAM, HOME + "/rehearsal.py")
-    namespace = {"__name__": "rehearsal"}
-    exec(code, namespace)
-    convert.to_json([namespace[source.VALUE], activation["parameters"]], 10_000)
+def rehearse(make_sandbox):
+    """Prepares and runs a program in a sandbox of its own over /dev/null, and takes back what that set."""
+    path, main = sys.path[:], sys.modules["__main__"]
+    sandbox = make_sandbox(decode_json(_ACTIVATION), "/dev")
+    program = sandbox.prepare()
+    program.source = _PROGRAM
+    sandbox.value_of(program)
+    ending.has_work_for_exit_handlers()
+    ending.settle("settled")
+    sys.path[:], sys.modules["__main__"] = path, main

@@ -32,7 +32,7 @@ def live(native, is_forked, home=HOME):
     """Waits for the activation, runs the program, reports and leaves the process."""
     if is_forked:
         driver_module("identity").renew(native.random_bytes)
-        driver_module("rehearsal").rehearse()
+        driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(native, activation, folder))
     activation = decode_json(native.receive())
     Sandbox(native, activation, home).live()
 
@@ -49,10 +49,10 @@ class Sandbox:
         self._exit = native.exit
 
     def live(self):
-        program = self._prepare()
+        program = self.prepare()
         value, error, exit_code = b"null", None, None
         try:
-            value = self._value_of(program)
+            value = self.value_of(program)
         except SystemExit as exit:
             exit_code = exit_code_of(exit)
         except BaseException as failure:
@@ -67,7 +67,7 @@ class Sandbox:
             # Whatever the program did to this process, its outcome is told.
             self._finish(value, told, exit_code)
 
-    def _prepare(self):
+    def prepare(self):
         activation = self.activation
         streams.begin()
         entry, module = environment.enter(activation, self.home)
@@ -87,7 +87,7 @@ class Sandbox:
         if b"yepcode" in source:
             module.yepcode = access.yepcode()
 
-    def _value_of(self, program):
+    def value_of(self, program):
         """Runs the program and converts its value, as soon as it is settled."""
         value = program.run()
         if getpid() != self.process:
