@@ -38,8 +38,8 @@ class Program:
 
     def run(self):
         """The value of the program. Whatever it raises comes out as it is."""
-        code = source_code.compile_program(self.source, self.path)
-        if b"main" in self.source:
+        code, notes_main = source_code.compile_program(self.source, self.path)
+        if notes_main:
             setattr(public_builtins, source_code.MAIN_BEGAN, self._main_begins)
             setattr(public_builtins, source_code.MAIN_RETURNED, self._main_returns)
         returned, waits = self._execute(code)

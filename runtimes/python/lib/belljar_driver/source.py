@@ -26,13 +26,14 @@ _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
 
 
 def compile_program(source, path):
-    """The code of a program. Raises SyntaxError for whatever keeps it from being one, as the compiler itself words it."""
+    """The code of a program, and whether it notes what becomes of its `main`. Raises SyntaxError for whatever keeps it from being
+    one, as the compiler itself words it."""
     try:
         tree = compile(source, path, "exec", _ONLY_AST | _FLAGS, True)
-        _rewrite(tree, b"main" in source)
-        return compile(tree, path, "exec", _FLAGS, True)
+        notes_main = _rewrite(tree, b"main" in source)
+        return compile(tree, path, "exec", _FLAGS, True), notes_main
     except (RecursionError, MemoryError):
-        return _compile_plainly(source, path)
+        return _compile_plainly(source, path), False
     except ValueError as error:
         # "source code string cannot contain null bytes", which newer versions call a SyntaxError themselves.
         raise SyntaxError(str(error), (path, 1, 1, None)) from None
@@ -47,15 +48,18 @@ def _compile_plainly(source, path):
 
 
 def _rewrite(tree, mentions_main):
+    notes_main = False
     if mentions_main:
         for statement in statements(tree.body):
             if isinstance(statement, _FUNCTIONS) and statement.name == "main":
                 _note_beginning(statement)
+                notes_main = True
             elif not isinstance(statement, _SCOPES):
-                _note_calls(statement)
+                notes_main |= _note_calls(statement)
     _store_last_value(tree.body)
     if any(isinstance(statement, ast.Return) for statement in statements(tree.body)):
         _make_function(tree)
+    return notes_main
 
 
 def statements(body):
@@ -111,28 +115,33 @@ def _note_beginning(function):
 
 
 def _note_calls(statement):
-    """Wraps every `main(...)` among the expressions of one statement. Statements inside it get their own turn."""
-    stack = [statement]
+    """Wraps every `main(...)` among the expressions of one statement; whether there is any. Statements inside it get their own turn."""
+    found, stack = False, [statement]
     while stack:
         node = stack.pop()
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, ast.AST) and not isinstance(value, (ast.stmt, *_SCOPES)):
-                setattr(node, name, _noted(value))
+                if _is_main_call(value):
+                    found = True
+                    setattr(node, name, _noted(value))
                 stack.append(value)
             elif isinstance(value, list):
                 for index, item in enumerate(value):
-                    if isinstance(item, ast.AST) and not isinstance(item, (ast.stmt, *_SCOPES, ast.ExceptHandler)):
-                        if type(item).__name__ == "match_case":
-                            continue
-                        value[index] = _noted(item)
+                    if isinstance(item, ast.AST) and not isinstance(item, (ast.stmt, *_SCOPES, ast.ExceptHandler, ast.match_case)):
+                        if _is_main_call(item):
+                            found = True
+                            value[index] = _noted(item)
                         stack.append(item)
+    return found
 
 
-def _noted(node):
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "main":
-        return _at(ast.Call(_load(MAIN_RETURNED), [node], []), node)
-    return node
+def _is_main_call(node):
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "main"
+
+
+def _noted(call):
+    return _at(ast.Call(_load(MAIN_RETURNED), [call], []), call)
 
 
 # The last value

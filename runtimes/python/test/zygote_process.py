@@ -1,0 +1,31 @@
+"""Run as a process of its own by test_forks: boots the driver as a zygote whose double of the native library forks several sandboxes."""
+
+import json
+import os
+import sys
+
+test_folder = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, test_folder)
+from native_double import NativeDouble  # noqa: E402
+
+sys.path[0] = os.path.join(os.path.dirname(test_folder), "lib")
+from belljar_driver import boot, sandbox  # noqa: E402
+
+del sys.path[0]
+
+
+class ForkingDouble(NativeDouble):
+    def start(self):
+        for number in range(case["sandboxes"]):
+            pid = os.fork()
+            if pid == 0:
+                self.record = os.open(f"{case['record']}.{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+                return
+            os.waitpid(pid, 0)
+        os._exit(0)
+
+
+with open(sys.argv[1]) as file:
+    case = json.load(file)
+sandbox.live.__defaults__ = (case["home"],)
+boot.main(ForkingDouble(json.dumps(case["activation"]), case["record"]), {"start": "fork", "cpus": []})
