@@ -58,6 +58,7 @@ def run_plain(test: NodeTest, node: NodeBinary, tree: Path, *, seconds: float, t
         env = {
             "PATH": f"{node.path.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": scratch,
+            "TMPDIR": scratch,
             "LANG": "C.UTF-8",
             **test_environment(scratch, thread),
         }
