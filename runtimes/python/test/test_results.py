@@ -113,6 +113,8 @@ CONVERSIONS = [
     ("None", None),
     ("[True, 1, 1.5, 'a', (1, 2), {}, []]", [True, 1, 1.5, "a", [1, 2], {}, []]),
     ("2 ** 80", 2**80),
+    ("[1.5] * 9000 + [float('nan'), 'x']", [1.5] * 9000 + [None, "x"]),
+    ("__import__('types').SimpleNamespace(a=1)", {"a": 1}),
     ("[float('nan'), float('inf'), -float('inf')]", [None, None, None]),
     ("{'a': float('nan')}", {"a": None}),
     ("'a\\ud800b'", "a\ufffdb"),
@@ -172,6 +174,7 @@ class Conversions(unittest.TestCase):
             error = self.refused(code)
             self.assertEqual(error["name"], "ResultNotSerializable")
             self.assertTrue(error["message"].endswith(f" at {path}"), error["message"])
+            self.assertTrue(error["stack"].startswith("ResultNotSerializable: "), error["stack"])
 
     def test_cycles_and_depth_are_refused(self):
         self.assertIn("contains itself", self.refused("a = {'b': []}\na['b'].append(a)\na")["message"])
@@ -179,7 +182,7 @@ class Conversions(unittest.TestCase):
         self.assertEqual(value("a = []\nb = [a, a]\n[b, b]"), [[[], []], [[], []]])
 
     def test_a_result_over_its_limit_is_refused_before_it_is_built(self):
-        for code in ("'x' * 500_000_000", "['x' * 1000] * 1_000_000", "iter(int, 1)", "[[1] * 100] * 10**7", "bytes(500_000_000)"):
+        for code in ("'x' * 500_000_000", "['x' * 1000] * 1_000_000", "iter(int, 1)", "[[1] * 100] * 10**7", "bytes(500_000_000)", "['x' * 100_000] * 10_000", "[{'a': 'x' * 9_000_000, 'b': 'x' * 9_000_000}] * 50"):
             error = self.refused("import resource\nresource.setrlimit(resource.RLIMIT_AS, (1500_000_000, 1500_000_000))\n" + code)
             self.assertEqual(error["name"], "ResultTooLarge", code)
             self.assertIn("result_bytes (10485760 bytes)", error["message"])

@@ -19,12 +19,16 @@ _INFINITY = float("inf")
 _SCALARS = {str, int, float, bool, type(None)}
 # Encodes an object whose values are all of those kinds, in C. Refuses NaN, which is not JSON.
 _encode_flat = make_encoder(None, None, quote, None, ": ", ", ", False, False, False)
-# A list of numbers is written this many at a time.
+# Lists longer than the one are looked at as a whole, and written so many at a time as the other says.
+_SHORT = 16
 _SLICE = 4096
 
 
 class ResultNotSerializable(Exception):
     """A value with no JSON form. `path` leads to it from the result, `$`."""
+
+    # Told without the module, as errors of the language are.
+    __module__ = "builtins"
 
     def __init__(self, message, path):
         super().__init__(f"{message} at {path}")
@@ -33,6 +37,8 @@ class ResultNotSerializable(Exception):
 
 class ResultTooLarge(Exception):
     """The result's JSON is over `limits.result_bytes`."""
+
+    __module__ = "builtins"
 
     def __init__(self, limit):
         super().__init__(
@@ -131,6 +137,7 @@ class _Encoder:
 
     def put_object(self, value):
         if len(value) < _SLICE and _SCALARS.issuperset(map(type, value.values())) and set(map(type, value)) <= {str}:
+            self.expect(_text_length(value.values()))
             try:
                 return self.put("".join(_encode_flat(value, 0)))
             except ValueError:
@@ -163,8 +170,8 @@ class _Encoder:
         self.refuse(f"a key of type {type(key).__name__} cannot be an object's key; use str")
 
     def put_list(self, values):
-        if type(values) is list and len(values) > 64 and set(map(type, values)) == {int}:
-            return self.put_ints(values)
+        if type(values) is list and len(values) > _SHORT and _SCALARS.issuperset(map(type, values)):
+            return self.put_scalars(values)
         separator, index = "[", 0
         for item in values:
             self.path.append(index)
@@ -174,15 +181,23 @@ class _Encoder:
             separator, index = ", ", index + 1
         self.put("[]" if separator == "[" else "]")
 
-    def put_ints(self, values):
-        """A list of integers looks the same in Python and in JSON."""
+    def put_scalars(self, values):
+        """A long list of plain scalars, a slice at a time in C."""
         separator = "["
-        try:
-            for start in range(0, len(values), _SLICE):
-                self.put(separator + repr(values[start : start + _SLICE])[1:-1])
-                separator = ", "
-        except ValueError:
-            self.refuse("an integer has too many digits to be written out (sys.set_int_max_str_digits), in the list")
+        for start in range(0, len(values), _SLICE):
+            part = values[start : start + _SLICE]
+            self.expect(_text_length(part))
+            try:
+                self.put(separator + "".join(_encode_flat(part, 0))[1:-1])
+            except ValueError:
+                # A NaN, or an integer with too many digits, which is said with its path.
+                for index, item in enumerate(part, start):
+                    self.path.append(index)
+                    self.put(separator)
+                    self.encode(item)
+                    self.path.pop()
+                    separator = ", "
+            separator = ", "
         self.put("]")
 
     def put_sorted(self, values):
@@ -231,6 +246,11 @@ class _Encoder:
     def put_frame(self, value):
         self.expect(value.size * 2)
         self.encode(value.to_dict("records"))
+
+
+def _text_length(values):
+    """Characters in the strings among some scalars: what their JSON has at least."""
+    return sum([len(value) for value in values if type(value) is str])
 
 
 def float_text(value):
@@ -285,6 +305,9 @@ CONVERSIONS = {
     ("builtins", "dict_values"): lambda encoder, value: encoder.nested(value, encoder.put_list),
     ("builtins", "dict_items"): lambda encoder, value: encoder.nested(value, encoder.put_list),
     ("builtins", "BaseException"): _exception,
+    ("types", "SimpleNamespace"): lambda encoder, value: encoder.nested(value, lambda it: encoder.put_object(vars(it))),
+    ("argparse", "Namespace"): lambda encoder, value: encoder.nested(value, lambda it: encoder.put_object(vars(it))),
+    ("subprocess", "CompletedProcess"): lambda encoder, value: encoder.nested(value, lambda it: encoder.put_object(vars(it))),
     ("collections", "deque"): lambda encoder, value: encoder.nested(value, encoder.put_list),
     ("array", "array"): lambda encoder, value: encoder.nested(value, encoder.put_list),
     ("datetime", "datetime"): _put_date,
