@@ -9,7 +9,7 @@ const { warmUp } = require('./boot.js');
 const { createDisplay } = require('./display.js');
 const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
-const { baseEnvironment, defineGlobals, replaceEnvironment } = require('./globals.js');
+const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
 const { describeProcessors, dieOfOwnSignals, redefinePid, seedFromKernel, seedFromRequest, seedMathRandom } = require('./identity.js');
 const { addGlobalPackages } = require('./loader.js');
 const { annotateOutput } = require('./output.js');
@@ -34,28 +34,44 @@ function drive(native, { home, boot }) {
   const denials = new Denials(native);
   const ending = new Ending(native, denials);
   const display = createDisplay(native);
-  replaceEnvironment(baseEnvironment(home));
   addGlobalPackages();
   annotateOutput(native);
   describeProcessors(boot.cpus);
-  dieOfOwnSignals((code) => ending.die(code));
   observe(denials);
-  warmUp(native);
+  warmUp(native, rehearse);
+  replaceEnvironment(baseEnvironment(home));
+  dieOfOwnSignals((code) => ending.die(code));
+  ending.takeOver();
 
   native.start();
 
   redefinePid();
   seedMathRandom(seedFromKernel(native));
-  const activation = JSON.parse(native.receive());
-  if (activation.seed !== null && activation.seed !== undefined) seedMathRandom(seedFromRequest(activation.seed));
+  activate(native, native.receive(), home, { denials, ending, display });
+}
 
+function activate(native, text, home, { denials, ending, display }) {
+  const activation = JSON.parse(text);
+  if (activation.seed !== null && activation.seed !== undefined) seedMathRandom(seedFromRequest(activation.seed));
   process.chdir(home);
-  replaceEnvironment({ ...baseEnvironment(home), ...activation.env });
+  extendEnvironment(activation.env);
   if (activation.env.NODE_PATH !== undefined) addGlobalPackages();
   defineGlobals(activation, display);
   denials.judgeBy(activation.policy);
   ending.begin(activation);
   runProgram(native, activation, home, ending);
+}
+
+// A run of `program`, with everything that a run does, whose end goes nowhere.
+function rehearse(native, text, home) {
+  let onIdle;
+  const silent = {
+    __proto__: null, prepare: native.prepare, send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; },
+  };
+  const denials = new Denials(silent);
+  activate(silent, text, home, { denials, ending: new Ending(silent, denials), display: createDisplay(silent) });
+  process._tickCallback();
+  onIdle();
 }
 
 if (require.main === module) {

@@ -12,7 +12,7 @@ const { denialWithin } = require('./grants.js');
 
 const FINISHED = 5;
 
-/** The end of one run. Created at boot; `begin` when the run is known. */
+/** The end of one run. Created at boot; `begin` when the run is known. Each of its ways ends in `native.exit`. */
 class Ending {
   #native;
   #denials;
@@ -32,6 +32,10 @@ class Ending {
     this.settle = this.settle.bind(this);
     this.fail = this.fail.bind(this);
     this.reject = this.reject.bind(this);
+  }
+
+  /** Makes this the end that all of Node's own ends lead to. */
+  takeOver() {
     takeOverExit((code) => this.#exit(code));
     takeOverFatalException(this);
   }

@@ -11,7 +11,13 @@ function baseEnvironment(home) {
   return { __proto__: null, PATH, HOME: home, USER: 'user', LANG: 'C.UTF-8', TMPDIR: '/tmp' };
 }
 
-/** Makes process.env be `wanted`, touching only what differs: every assignment is a setenv. */
+/** Adds the run's own variables to the base environment, which process.env is since boot. */
+function extendEnvironment(variables) {
+  const env = process.env;
+  for (const name of Object.keys(variables)) env[name] = variables[name];
+}
+
+/** Makes process.env be `wanted`. Listing it is what costs: done at boot. */
 function replaceEnvironment(wanted) {
   const env = process.env;
   for (const name of Object.keys(env)) {
@@ -40,6 +46,22 @@ function defineGlobals(activation, display) {
   refuse(belljar, 'storage', 'belljar.storage is not granted; grant it with storage: {"read": ["..."], "write": ["..."]}');
   expose('belljar', ObjectFreeze(belljar));
 
+  // Rarely used, so made when it is first asked for.
+  ObjectDefineProperty(globalThis, 'yepcode', {
+    __proto__: null,
+    get() {
+      const yepcode = createYepcode(activation, environment);
+      expose('yepcode', yepcode);
+      return yepcode;
+    },
+    set(value) { expose('yepcode', value); },
+    enumerable: false,
+    configurable: true,
+  });
+}
+
+// The names that code written for that system expects.
+function createYepcode({ run, parameters }, environment) {
   const yepcode = {
     context: ObjectFreeze({ parameters, request: ObjectFreeze({ headers: ObjectFreeze({}) }) }),
     env: environment,
@@ -48,7 +70,7 @@ function defineGlobals(activation, display) {
   refuse(yepcode, 'storage', 'yepcode.storage is not granted; grant it with storage: {"read": ["..."], "write": ["..."]}');
   refuse(yepcode, 'datastore', 'yepcode.datastore is not available here; write files to outputs/ instead');
   refuse(yepcode, 'processes', 'yepcode.processes is not available here; a program cannot start another one');
-  expose('yepcode', ObjectFreeze(yepcode));
+  return ObjectFreeze(yepcode);
 }
 
 // Not enumerable: to copy or print the object must not throw.
@@ -60,4 +82,4 @@ function expose(name, value) {
   ObjectDefineProperty(globalThis, name, { __proto__: null, value, writable: true, enumerable: false, configurable: true });
 }
 
-module.exports = { baseEnvironment, defineGlobals, replaceEnvironment };
+module.exports = { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment };

@@ -29,7 +29,7 @@ function needsHooks(source, isModule, language) {
  * @param {{url: string, source: string} | null} main the main ES module, with the source to use for it
  */
 function installHooks(native, main) {
-  Module.registerHooks({
+  hooks = Module.registerHooks({
     __proto__: null,
     resolve(specifier, context, next) {
       if (specifier === 'belljar' && isImport(context)) {
@@ -51,6 +51,14 @@ function installHooks(native, main) {
     },
   });
 }
+
+/** Takes the hooks away again: those of a rehearsal. */
+function removeHooks() {
+  hooks?.deregister();
+  hooks = undefined;
+}
+
+let hooks;
 
 // `import`, and not `require`, which finds the package of that name in this folder.
 function isImport(context) {
@@ -110,16 +118,17 @@ const carriers = [];
 
 /**
  * How Node tells what kind of module a file is, before it looks at the source.
+ * @param {string} top the last folder whose package.json counts
  * @returns {'module' | 'commonjs' | null} null where the source decides
  */
-function moduleType(file) {
+function moduleType(file, top = '/') {
   const extension = path.extname(file);
   if (extension === '.mjs' || extension === '.mts') return 'module';
   if (extension === '.cjs' || extension === '.cts') return 'commonjs';
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
     const type = packageType(`${folder}/package.json`);
     if (type !== undefined) return type;
-    if (folder === '/' || StringPrototypeEndsWith(folder, '/node_modules')) return null;
+    if (folder === top || folder === '/' || StringPrototypeEndsWith(folder, '/node_modules')) return null;
   }
 }
 
@@ -151,4 +160,4 @@ function addGlobalPackages() {
   else process.env.NODE_PATH = before;
 }
 
-module.exports = { addGlobalPackages, inlineMap, installHooks, mapPositions, moduleType, needsHooks };
+module.exports = { addGlobalPackages, inlineMap, installHooks, mapPositions, moduleType, needsHooks, removeHooks };

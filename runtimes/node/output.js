@@ -67,13 +67,15 @@ function annotated(stream, descriptor, defaultLevel, current, native) {
   if (handle && typeof handle.setBlocking === 'function') handle.setBlocking(true);
   const write = stream._write;
   const annotatedWrite = function _write(chunk, encoding, callback) {
-    const level = current.level;
-    if (level !== RAW && (level !== defaultLevel || hasSeveralLines(chunk))) {
-      native.annotate(descriptor, level, typeof chunk === 'string' ? BufferByteLength(chunk, encoding) : TypedArrayPrototypeGetByteLength(chunk));
-    }
+    const { level } = current;
+    const entry = level !== RAW && (level !== defaultLevel || hasSeveralLines(chunk));
+    const length = typeof chunk === 'string' ? BufferByteLength(chunk, encoding) : TypedArrayPrototypeGetByteLength(chunk);
+    native.annotate(descriptor, entry ? level : defaultLevel, length, entry);
     return ReflectApply(write, stream, [chunk, encoding, callback]);
   };
   ObjectDefineProperty(stream, '_write', { __proto__: null, value: annotatedWrite, writable: true, configurable: true });
+  // What was corked comes out chunk by chunk, so that every byte is counted in one place.
+  ObjectDefineProperty(stream, '_writev', { __proto__: null, value: null, writable: true, configurable: true });
 }
 
 function hasSeveralLines(chunk) {

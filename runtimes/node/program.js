@@ -49,7 +49,7 @@ function runProgram(native, activation, home, ending) {
     const source = fs.readFileSync(file, 'utf8');
     const prepared = native.prepare(source, file, language);
     if (prepared.error && language === 'typescript') throw reportedSyntaxError(prepared.error, file, source);
-    const isModule = (moduleType(file) ?? prepared.kind) === 'module';
+    const isModule = (moduleType(file, home) ?? prepared.kind) === 'module';
     if (isModule) return runModule(native, file, source, prepared, parameters, ending);
     if (needsHooks(source, false, language)) installHooks(native, null);
     return runCommonJS(file, prepared, parameters, ending);

@@ -22,6 +22,8 @@ const outputs = [
   ['raw writes, whose lines are entries', 'process.stdout.write("a\\nb\\n"); process.stderr.write("c\\nd\\n")', 'a\nb\n', 'c\nd\n', []],
   ['a format', 'console.log("%s=%d", "a", 1, { b: 2 })', 'a=1 { b: 2 }\n', '', []],
   ['a group', 'console.group("a"); console.log("b"); console.groupEnd(); console.warn("c")', 'a\n  b\n', 'c\n', [[2, WARN, 2]]],
+  ['corked writes', 'process.stdout.cork(); console.log("a\\nb"); console.log("c"); process.stdout.uncork()', 'a\nb\nc\n', '', []],
+  ['a Buffer', 'process.stdout.write(Buffer.from("a\\n")); process.stdout.write("YQo=", "base64")', 'a\na\n', '', []],
   ['a console of the program\'s own', 'new console.Console(process.stdout).warn("a\\nb")', 'a\nb\n', '', []],
 ];
 for (const [name, program, stdout, stderr, annotations] of outputs) {
@@ -32,6 +34,7 @@ for (const [name, program, stdout, stderr, annotations] of outputs) {
     assert.equal(outcome.stderr, stderr);
     const known = annotations.map(([stream, level, length]) => [stream, level, length ?? Buffer.byteLength(outcome.stdout)]);
     assert.deepEqual(outcome.annotations, known);
+    assert.deepEqual(outcome.counted, [Buffer.byteLength(outcome.stdout), Buffer.byteLength(outcome.stderr)], 'every byte is counted');
   });
 }
 

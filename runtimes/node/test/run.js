@@ -42,7 +42,7 @@ function collect(home, activationFile, { nodeFlags, prelude, stdin }) {
   const child = spawn(process.execPath, ['--single-threaded', '--v8-pool-size=1', '--expose-internals', ...nodeFlags,
     path.join(__dirname, 'double', 'run.js'), home, activationFile], {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'], cwd: home, timeout: 20000,
-    env: { PATH: process.env.PATH, ...(prelude && { DOUBLE_PRELUDE: prelude }) },
+    env: { PATH: process.env.PATH, ...(process.env.BELLJAR_LIBRARY && { BELLJAR_LIBRARY: process.env.BELLJAR_LIBRARY }), ...(prelude && { DOUBLE_PRELUDE: prelude }) },
   });
   child.stdin.on('error', () => {}).end(stdin);
   const texts = [child.stdout, child.stderr, child.stdio[3]].map(async (stream) => {
@@ -55,9 +55,12 @@ function collect(home, activationFile, { nodeFlags, prelude, stdin }) {
     const frames = frameText.split('\n').filter(Boolean).map((line) => JSON.parse(line));
     const ofKind = (kind) => frames.filter((frame) => frame.kind === kind).map((frame) => frame.data);
     const finished = ofKind(FINISHED);
+    const annotated = frames.filter((frame) => frame.annotate).map((frame) => frame.annotate);
+    const counted = [1, 2].map((wanted) => annotated.reduce((sum, [stream, , length]) => sum + (stream === wanted ? length : 0), 0));
     resolve({
       code, signal, stdout, stderr, frames, finished, ...finished[0],
-      results: ofKind(RESULT), denied: ofKind(DENIED), annotations: frames.filter((frame) => frame.annotate).map((frame) => frame.annotate),
+      results: ofKind(RESULT), denied: ofKind(DENIED), counted,
+      annotations: annotated.filter(([, , , entry]) => entry).map(([stream, level, length]) => [stream, level, length]),
     });
   }));
 }

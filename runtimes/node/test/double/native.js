@@ -3,7 +3,6 @@
 // activation comes from a file, frames go to descriptor 3 as lines of JSON, and the end of the loop is Node's own 'beforeExit'.
 
 const fs = require('node:fs');
-const { prepare } = require('./prepare.js');
 
 const { stringify } = JSON;
 const { writeSync, readFileSync } = fs;
@@ -11,6 +10,15 @@ const { reallyExit } = process;
 const { apply } = Reflect;
 const randomFill = require('node:crypto').randomFillSync;
 const activeResources = process.getActiveResourcesInfo.bind(process);
+
+// The real one where BELLJAR_LIBRARY names the built library, else the stand-in.
+function loadPrepare() {
+  const file = process.env.BELLJAR_LIBRARY;
+  if (file === undefined) return require('./prepare.js').prepare;
+  const library = { exports: {} };
+  process.dlopen(library, file);
+  return library.exports.prepare;
+}
 
 function line(value) {
   writeSync(3, `${stringify(value)}\n`);
@@ -29,7 +37,7 @@ exports.createNative = (activationFile) => ({
     globalThis.__sent?.(kind);
     writeSync(3, `{"kind":${kind},"data":${data}}\n`);
   },
-  annotate(stream, level, length) { line({ annotate: [stream, level, length] }); },
+  annotate(stream, level, length, entry) { line({ annotate: [stream, level, length, entry] }); },
   exit(code) {
     globalThis.__exiting?.();
     apply(reallyExit, process, [code]);
@@ -56,5 +64,5 @@ exports.createNative = (activationFile) => ({
   },
   // A stream on a pipe is listed while it is open, and keeps nothing alive.
   alive: () => activeResources().some((resource) => resource !== 'PipeWrap'),
-  prepare,
+  prepare: loadPrepare(),
 });

@@ -1,0 +1,3 @@
+import 'node:fs';
+
+export default 1 + 1;
