@@ -1,1 +1,49 @@
+//! Zygotes, parked sandboxes, and the life of a sandbox.
+//!
+//! An [`Engine`] boots real runtimes inside kernel jails and runs one program per sandbox. It knows mounts and keys, not packages; it decides every
+//! outcome by what the kernel counted, and believes nothing that a sandbox says about anything but its own logs and result.
+//!
+//! ```no_run
+//! use belljar_engine::{Engine, EngineConfig, RunEvent};
+//! use belljar_protocol::{Language, RunRequest, Status};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new(EngineConfig::from_env()?)?;
+//! let mut run = engine.run(RunRequest::new(Language::Python, "print('hello')\n6 * 7"));
+//! while let Some(event) = run.next_event().await {
+//!     if let RunEvent::Output { bytes, .. } = event {
+//!         print!("{}", String::from_utf8_lossy(&bytes));
+//!     }
+//! }
+//! let finished = run.finished().await;
+//! assert_eq!(finished.outcome.status, Status::Succeeded);
+//! assert_eq!(finished.outcome.value.unwrap().get(), "42");
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
 
+mod artifacts;
+mod carried;
+mod config;
+mod decision;
+mod engine;
+mod error;
+mod logs;
+mod pool;
+mod report;
+mod root;
+mod run;
+mod runtime;
+mod sandbox;
+mod spawner;
+mod watch;
+mod zygote;
+
+pub use artifacts::ArtifactFile;
+pub use config::EngineConfig;
+pub use engine::{Engine, Isolation};
+pub use error::EngineError;
+pub use run::{Finished, Run, RunCanceller, RunEvent};
+pub use runtime::{Runtime, RuntimeKind};
+pub use sandbox::{Sandbox, SandboxSpec};

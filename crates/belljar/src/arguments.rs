@@ -1,0 +1,218 @@
+//! Every command and flag, defined once: help, completions, manual and reference come from here.
+
+use std::path::PathBuf;
+
+use belljar_protocol::{Bytes, Language, Millis, RuntimeName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Run the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox
+#[derive(Debug, Parser)]
+#[command(name = "belljar", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Belljar {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one program: JavaScript, TypeScript or Python
+    #[command(after_help = RUN_HELP, visible_alias = "r")]
+    Run(Box<RunArguments>),
+    /// Look at every layer of isolation, every runtime and start mode, and say how to mend what is missing
+    #[command(after_help = "Exit status: 0 when runs work with every layer, 1 when something is degraded, 2 when nothing can run.")]
+    Doctor(DoctorArguments),
+    /// Fork sandboxes as production does and prove that they share nothing: randomness, descriptors, memory
+    SelfTest(SelfTestArguments),
+    /// Measure this machine: time to a fresh sandbox, throughput, memory
+    Bench(BenchArguments),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: belljar completions bash > /etc/bash_completion.d/belljar")]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page, in roff
+    #[command(hide = true)]
+    Man,
+    /// Print the reference of all commands, in Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+const RUN_HELP: &str = "\
+Results:
+  The value of the run is the first of these that there is: what an exported or defined `main` returns
+  (it is called with the parameters), what `module.exports` was set to, the value of the last expression.
+  Standard output and error pass through as they come; the value is printed at the end, as JSON.
+
+Everything is denied unless granted: host files (--read, --write), environment (--env), other programs
+(--exec), a loopback network (--loopback). What was refused is told, with the grant to ask for.
+
+Exit codes:
+  0 succeeded          124 timed out            137 out of memory
+  1 failed, or what    125 refused: policy or   152 CPU time used up
+    the program        limits cannot be had     153 too much output
+    exited with        130 cancelled            128+N died of signal N
+  2 wrong usage         70 interrupted: belljar itself failed
+
+Examples:
+  belljar run -e '[1, 2, 3].map(n => n * n)' --language js
+  belljar run summary.py --file data.csv=sales.csv --param city=Oslo --artifacts out
+  cat program.ts | belljar run - --language typescript --memory 128M --timeout 5s --json";
+
+/// A choice of start.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum StartChoice {
+    /// A process of its own: for a single run the quickest
+    #[default]
+    Auto,
+    /// A fork of a zygote
+    Fork,
+    /// A runtime process of its own, with an address layout of its own
+    Exec,
+}
+
+/// `belljar run`.
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// The program: a file, or `-` for standard input
+    #[arg(required_unless_present = "code", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The program itself
+    #[arg(short = 'e', long = "eval", value_name = "CODE", conflicts_with = "file")]
+    pub code: Option<String>,
+    /// Its language; the file's extension tells it otherwise
+    #[arg(short, long, value_name = "LANGUAGE")]
+    pub language: Option<Language>,
+    /// The runtime: node, node@22, node@24.21.0, python@3.11
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub runtime: Option<RuntimeName>,
+    /// What follows the program in process.argv or sys.argv
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+
+    /// A parameter: VALUE is JSON if it can be, else text. May be repeated
+    #[arg(short, long = "param", value_name = "NAME=VALUE", help_heading = "Input")]
+    pub params: Vec<String>,
+    /// All parameters, JSON, from a file or `-`
+    #[arg(long = "params", value_name = "FILE", help_heading = "Input")]
+    pub params_file: Option<PathBuf>,
+    /// A file that the run starts with: a copy of PATH as NAME in its working folder. May be repeated
+    #[arg(long = "file", value_name = "NAME=PATH", help_heading = "Input")]
+    pub files: Vec<String>,
+    /// What the program is called in its working folder
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub entry: Option<String>,
+    /// What its standard input gives: a file, or `-` for belljar's own
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub stdin: Option<PathBuf>,
+
+    /// Let it read a host file or folder, at the same path. May be repeated
+    #[arg(long, value_name = "PATH", help_heading = "Policy")]
+    pub read: Vec<PathBuf>,
+    /// Let it read and write a host file or folder, at the same path. May be repeated
+    #[arg(long, value_name = "PATH", help_heading = "Policy")]
+    pub write: Vec<PathBuf>,
+    /// An environment variable of the program. May be repeated
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Policy")]
+    pub env: Vec<String>,
+    /// Let it start other programs and processes
+    #[arg(long, help_heading = "Policy")]
+    pub exec: bool,
+    /// Give it a network of its own with nothing but loopback
+    #[arg(long, help_heading = "Policy")]
+    pub loopback: bool,
+    /// Policy and limits from a JSON file: {"policy": {...}, "limits": {...}}. Flags add to the one and replace the other
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub policy: Option<PathBuf>,
+
+    /// Memory of all its processes [default: 256M]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub memory: Option<Bytes>,
+    /// CPU time of all its processes [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub cpu: Option<Millis>,
+    /// Wall-clock time [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub timeout: Option<Millis>,
+    /// Processes and threads at one time [default: 64]
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub processes: Option<u32>,
+    /// What it can write to /tmp and its home [default: 64M]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub disk: Option<Bytes>,
+    /// Files that it can make there [default: 10000]
+    #[arg(long = "max-files", value_name = "NUMBER", help_heading = "Limits")]
+    pub max_files: Option<u32>,
+    /// Standard output, standard error and displayed results together [default: 1M]
+    #[arg(long = "output-limit", value_name = "SIZE", help_heading = "Limits")]
+    pub output_limit: Option<Bytes>,
+    /// Open files of each process [default: 256]
+    #[arg(long = "open-files", value_name = "NUMBER", help_heading = "Limits")]
+    pub open_files: Option<u32>,
+    /// The result, as JSON [default: 10M]
+    #[arg(long = "result-limit", value_name = "SIZE", help_heading = "Limits")]
+    pub result_limit: Option<Bytes>,
+
+    /// A file to hand back besides those in outputs/. May be repeated
+    #[arg(long = "output", value_name = "NAME", help_heading = "Output")]
+    pub outputs: Vec<String>,
+    /// Save the files that it leaves behind in this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    pub artifacts: Option<PathBuf>,
+    /// Print the whole outcome as JSON, and nothing else
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Print each event as it comes, a JSON object a line, and nothing else
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub events: bool,
+
+    /// Be done as soon as the result is settled, whatever is still pending
+    #[arg(long, help_heading = "Behaviour")]
+    pub settled: bool,
+    /// Make its randomness repeatable
+    #[arg(long, value_name = "NUMBER", help_heading = "Behaviour")]
+    pub seed: Option<u32>,
+    /// How its sandbox comes to be
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Behaviour")]
+    pub start: StartChoice,
+    /// Run even where this machine lacks a layer of isolation; the outcome says which
+    #[arg(long, help_heading = "Behaviour")]
+    pub allow_degraded: bool,
+}
+
+/// `belljar doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArguments {
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `belljar self-test`.
+#[derive(Args, Debug)]
+pub struct SelfTestArguments {
+    /// Test only this runtime. May be repeated [default: node and python]
+    #[arg(long = "runtime", value_name = "NAME@VERSION")]
+    pub runtimes: Vec<RuntimeName>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `belljar bench`.
+#[derive(Args, Debug)]
+pub struct BenchArguments {
+    /// Measure only this runtime. May be repeated [default: node and python]
+    #[arg(long = "runtime", value_name = "NAME@VERSION")]
+    pub runtimes: Vec<RuntimeName>,
+    /// Runs of each measurement
+    #[arg(long, default_value_t = 500, value_name = "NUMBER")]
+    pub runs: u32,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}

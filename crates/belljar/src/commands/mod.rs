@@ -1,0 +1,7 @@
+//! One module a command.
+
+pub mod bench;
+pub mod doctor;
+pub mod generate;
+pub mod run;
+pub mod self_test;

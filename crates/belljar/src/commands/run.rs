@@ -1,0 +1,319 @@
+//! `belljar run`: from flags to a request, from events to the terminal.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use belljar_engine::{ArtifactFile, Engine, EngineConfig, RunEvent};
+use belljar_protocol::{
+    EventKind, Finish, Language, Limits, Outcome, Policy, ProgramFile, ProgramName, RunRequest, StartMode, Status, Stream,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::arguments::{RunArguments, StartChoice};
+use crate::{exit, show};
+
+/// Largest program or input file: what is given on a command line is read into memory.
+const MOST_INPUT_BYTES: u64 = 1 << 30;
+/// Largest program. V8 and CPython take more, but nothing that a person or a model wrote has it.
+const MOST_PROGRAM_BYTES: u64 = 64 << 20;
+
+/// Runs one program.
+pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
+    let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
+    config.allow_degraded = arguments.allow_degraded;
+    let request = request(&arguments)?;
+    // One run needs no pool of threads, and starts sooner without.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
+    let code = runtime.block_on(async {
+        let engine = Engine::new(config)?;
+        let code = supervise(&engine, request, &arguments).await;
+        engine.shutdown().await;
+        code
+    });
+    code.map(ExitCode::from)
+}
+
+async fn supervise(engine: &Engine, request: RunRequest, arguments: &RunArguments) -> anyhow::Result<u8> {
+    let mut run = engine.run(request);
+    let canceller = run.canceller();
+    tokio::spawn(async move {
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+        let mut hung_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+        let by = |signal: &mut Option<tokio::signal::unix::Signal>| {
+            let signal = signal.take();
+            async move {
+                match signal {
+                    Some(mut signal) => drop(signal.recv().await),
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = by(&mut terminated) => {}
+            () = by(&mut hung_up) => {}
+        }
+        canceller.cancel();
+    });
+    let mut progress = show::Progress::new();
+    while let Some(event) = run.next_event().await {
+        let shown = match event {
+            RunEvent::Output { stream, bytes } if !arguments.json && !arguments.events => pass_through(stream, &bytes),
+            RunEvent::Event(event) if arguments.events => print_line(&serde_json::to_string(&event)?),
+            RunEvent::Event(event) => {
+                match event.kind {
+                    EventKind::Progress { message } => progress.show(&message),
+                    _ => progress.clear(),
+                }
+                Ok(())
+            }
+            RunEvent::Output { .. } => Ok(()),
+        };
+        if let Err(error) = shown {
+            // Nobody reads any more: the run is of no use.
+            run.canceller().cancel();
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                return Err(error).context("writing the program's output");
+            }
+        }
+    }
+    progress.clear();
+    let finished = run.finished().await;
+    let saved = arguments.artifacts.as_deref().map(|folder| save(finished.artifacts, folder)).transpose()?;
+    conclude(&finished.outcome, arguments, saved.is_some())?;
+    Ok(exit::of(&finished.outcome))
+}
+
+fn pass_through(stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    match stream {
+        Stream::Stdout => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes)?;
+            stdout.flush()
+        }
+        Stream::Stderr => io::stderr().lock().write_all(bytes),
+    }
+}
+
+fn print_line(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// What is said at the end: the value on standard output, the rest on standard error.
+fn conclude(outcome: &Outcome, arguments: &RunArguments, saved: bool) -> anyhow::Result<()> {
+    if arguments.events {
+        return Ok(());
+    }
+    if arguments.json {
+        return ignore_closed(print_line(&serde_json::to_string(outcome)?));
+    }
+    for degraded in &outcome.sandbox.degraded {
+        show::note(&format!("degraded: {degraded}"));
+    }
+    if let Some(error) = &outcome.error {
+        let mut text = if error.stack.is_empty() { format!("{}: {}", error.name, error.message) } else { error.stack.clone() };
+        // A grant to ask for may have been added to the message after the stack was made.
+        if !text.contains(&error.message) {
+            text = format!("{text}\n{}: {}", error.name, error.message);
+        }
+        if matches!(outcome.status, Status::Failed) {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        } else {
+            show::error(&anyhow::anyhow!("{}", error.message));
+        }
+    }
+    for denial in &outcome.denied {
+        show::note(&format!("refused: {} {}; grant it with {}", denial.action, denial.target, denial.grant));
+    }
+    if !saved {
+        for artifact in &outcome.artifacts {
+            show::note(&format!("artifact: {} ({}); keep it with --artifacts FOLDER", artifact.name, belljar_protocol::Bytes(artifact.size_bytes)));
+        }
+    }
+    match &outcome.value {
+        Some(value) if value.get() != "null" => ignore_closed(print_line(value.get())),
+        _ => Ok(()),
+    }
+}
+
+fn ignore_closed(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the artifacts beneath `folder`. Their names are plain relative paths: the engine lists them so.
+fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
+    for mut found in artifacts {
+        let path = folder.join(&found.artifact.name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        }
+        let mut file = fs::File::create(&path).with_context(|| format!("cannot save the artifact {}", path.display()))?;
+        io::copy(&mut found.file, &mut file).with_context(|| format!("cannot save the artifact {}", path.display()))?;
+        show::note(&format!("saved {}", path.display()));
+    }
+    Ok(())
+}
+
+/// A policy file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PolicyFile {
+    policy: Policy,
+    limits: Limits,
+}
+
+fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
+    let stdin_uses = [arguments.file.as_deref(), arguments.params_file.as_deref(), arguments.stdin.as_deref()];
+    if stdin_uses.iter().flatten().filter(|path| **path == Path::new("-")).count() > 1 {
+        bail!("standard input was given twice; use `-` for one thing only");
+    }
+    let code = program(arguments)?;
+    let language = language(arguments)?;
+    let entry = ProgramName::try_from(entry_name(arguments, language))?;
+    let mut request = RunRequest::new(language, code);
+    request.files[0].path = entry.clone();
+    request.entry = entry;
+    for file in &arguments.files {
+        let (name, path) = file.split_once('=').with_context(|| format!("`{file}` is not NAME=PATH; write --file data.csv=/path/to/data.csv"))?;
+        request.files.push(ProgramFile { path: ProgramName::try_from(name)?, content: read(Path::new(path), "the file", MOST_INPUT_BYTES)? });
+    }
+    request.parameters = parameters(arguments)?;
+    request.arguments.clone_from(&arguments.arguments);
+    request.runtime.clone_from(&arguments.runtime);
+    request.outputs = arguments.outputs.iter().map(|name| ProgramName::try_from(name.as_str())).collect::<Result<_, _>>()?;
+    if let Some(stdin) = &arguments.stdin {
+        request.stdin = read(stdin, "standard input", MOST_INPUT_BYTES)?;
+    }
+    (request.policy, request.limits) = policy_and_limits(arguments)?;
+    request.finish = if arguments.settled { Finish::Settled } else { Finish::Idle };
+    request.seed = arguments.seed;
+    request.start = match arguments.start {
+        // There is nothing for a single run to share a zygote with.
+        StartChoice::Auto | StartChoice::Exec => StartMode::Exec,
+        StartChoice::Fork => StartMode::Fork,
+    };
+    Ok(request)
+}
+
+fn read(path: &Path, what: &str, most: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(most + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+    } else {
+        let file = fs::File::open(path).with_context(|| format!("cannot open {what} {}", path.display()))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            bail!("{} is a folder; name a file", path.display());
+        }
+        file.take(most + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {what} {}", path.display()))?;
+    }
+    if bytes.len() as u64 > most {
+        bail!("{} is larger than {}; use --read to let the program read a large file in place", path.display(), belljar_protocol::Bytes(most));
+    }
+    Ok(bytes)
+}
+
+fn program(arguments: &RunArguments) -> anyhow::Result<Vec<u8>> {
+    let Some(path) = &arguments.file else { return Ok(arguments.code.clone().unwrap_or_default().into_bytes()) };
+    let code = read(path, "the program", MOST_PROGRAM_BYTES)?;
+    if let Err(error) = std::str::from_utf8(&code) {
+        // Python declares other encodings in its first two lines (PEP 263), and reads them itself.
+        let declares = code.split(|byte| *byte == b'\n').take(2).any(|line| line.windows(6).any(|part| part == b"coding"));
+        if !declares {
+            bail!("{} is not UTF-8 (byte {}); save it as UTF-8", path.display(), error.valid_up_to());
+        }
+    }
+    Ok(code)
+}
+
+fn language(arguments: &RunArguments) -> anyhow::Result<Language> {
+    if let Some(language) = arguments.language {
+        return Ok(language);
+    }
+    let by_extension = arguments.file.as_deref().or(arguments.entry.as_deref().map(Path::new)).and_then(Language::of_path);
+    by_extension.context("the language is not known; name it with --language javascript, typescript or python")
+}
+
+fn entry_name(arguments: &RunArguments, language: Language) -> String {
+    if let Some(entry) = &arguments.entry {
+        return entry.clone();
+    }
+    let named = arguments.file.as_deref().filter(|path| Language::of_path(path) == Some(language)).and_then(Path::file_name).and_then(|name| name.to_str());
+    named.unwrap_or(language.default_entry()).to_owned()
+}
+
+fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
+    let mut whole: Option<Box<RawValue>> = None;
+    if let Some(path) = &arguments.params_file {
+        let text = read(path, "the parameters", MOST_INPUT_BYTES)?;
+        whole = Some(serde_json::from_slice(&text).with_context(|| format!("the parameters in {} are not JSON", path.display()))?);
+    }
+    if arguments.params.is_empty() {
+        return Ok(match whole {
+            Some(whole) => whole,
+            None => RawValue::from_string("{}".into())?,
+        });
+    }
+    let mut named: BTreeMap<String, Box<RawValue>> = match &whole {
+        Some(whole) => serde_json::from_str(whole.get()).context("--param adds to an object; the parameters in the file are something else")?,
+        None => BTreeMap::new(),
+    };
+    for param in &arguments.params {
+        let (name, value) = param.split_once('=').with_context(|| format!("`{param}` is not NAME=VALUE; write --param city=Oslo"))?;
+        let value = match serde_json::from_str::<Box<RawValue>>(value) {
+            Ok(json) => json,
+            Err(_) => RawValue::from_string(serde_json::to_string(value)?)?,
+        };
+        named.insert(name.to_owned(), value);
+    }
+    Ok(serde_json::value::to_raw_value(&named)?)
+}
+
+fn policy_and_limits(arguments: &RunArguments) -> anyhow::Result<(Policy, Limits)> {
+    let PolicyFile { mut policy, mut limits } = match &arguments.policy {
+        Some(path) => {
+            let text = read(path, "the policy", MOST_INPUT_BYTES)?;
+            serde_json::from_slice(&text).with_context(|| format!("the policy in {} cannot be used", path.display()))?
+        }
+        None => PolicyFile::default(),
+    };
+    let absolute = |path: &PathBuf| -> anyhow::Result<String> {
+        // Made absolute by the words alone: links in it are the engine's to follow.
+        let path = std::path::absolute(path).with_context(|| format!("cannot grant {}", path.display()))?;
+        let text = path.to_str().with_context(|| format!("cannot grant {}: it is not UTF-8", path.display()))?;
+        Ok(if text.len() > 1 { text.trim_end_matches('/').to_owned() } else { text.to_owned() })
+    };
+    for path in &arguments.read {
+        policy.fs.read.push(absolute(path)?);
+    }
+    for path in &arguments.write {
+        policy.fs.write.push(absolute(path)?);
+    }
+    for variable in &arguments.env {
+        let (name, value) = variable.split_once('=').with_context(|| format!("`{variable}` is not NAME=VALUE; write --env CITY=Oslo"))?;
+        policy.env.insert(name.to_owned(), value.to_owned());
+    }
+    policy.exec |= arguments.exec;
+    policy.loopback |= arguments.loopback;
+    let set = |target: &mut u64, value: Option<u64>| *target = value.unwrap_or(*target);
+    set(&mut limits.memory_bytes.0, arguments.memory.map(|n| n.0));
+    set(&mut limits.cpu_ms.0, arguments.cpu.map(|n| n.0));
+    set(&mut limits.timeout_ms.0, arguments.timeout.map(|n| n.0));
+    set(&mut limits.disk_bytes.0, arguments.disk.map(|n| n.0));
+    set(&mut limits.output_bytes.0, arguments.output_limit.map(|n| n.0));
+    set(&mut limits.result_bytes.0, arguments.result_limit.map(|n| n.0));
+    limits.processes = arguments.processes.unwrap_or(limits.processes);
+    limits.files = arguments.max_files.unwrap_or(limits.files);
+    limits.open_files = arguments.open_files.unwrap_or(limits.open_files);
+    Ok((policy, limits))
+}
+

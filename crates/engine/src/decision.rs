@@ -1,0 +1,186 @@
+//! How a run ended. Decided once, from what the kernel counted and what the supervisor did; the program's own report comes last.
+
+use belljar_protocol::{Limits, RunError, Status};
+
+use crate::report::Ending;
+
+/// Why the supervisor ended a sandbox. Recorded before it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Cancelled,
+    TimedOut,
+    CpuExceeded,
+    MemoryExceeded,
+    OutputExceeded,
+}
+
+/// How the sandbox's first process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Together with its zygote.
+    ZygoteDied,
+    /// Not yet, and it need not be waited for: the program has reported its end.
+    Unknown,
+}
+
+impl Exit {
+    /// Reads a wait status.
+    pub(crate) fn of_wait_status(status: i32) -> Self {
+        let signal = status & 0x7f;
+        if signal == 0 { Self::Code((status >> 8) & 0xff) } else { Self::Signal(signal) }
+    }
+}
+
+/// All that the decision rests on.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) stop: Option<Stop>,
+    /// Processes that the kernel killed for want of memory.
+    pub(crate) oom_kills: u64,
+    pub(crate) ending: Option<Ending>,
+    pub(crate) exit: Exit,
+    /// Whether PID 1 was an init, which reports a signal of the program as 128 and the signal.
+    pub(crate) has_init: bool,
+}
+
+/// The verdict.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) status: Status,
+    pub(crate) ending: Ending,
+    pub(crate) signal: Option<i32>,
+}
+
+fn error(name: &str, message: String) -> Ending {
+    Ending { value: None, error: Some(RunError { name: name.into(), message, stack: String::new(), cause: None }), exit_code: None }
+}
+
+const SIGXCPU: i32 = 24;
+const SIGXFSZ: i32 = 25;
+const SIGKILL: i32 = 9;
+const SIGSYS: i32 = 31;
+
+/// Cancellation first, then limits, then the program's own report, then how the process ended.
+pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
+    let plain = |status, ending| Decision { status, ending, signal: None };
+    match facts.stop {
+        Some(Stop::Cancelled) => return plain(Status::Cancelled, error("Cancelled", "the run was cancelled".into())),
+        Some(Stop::TimedOut) => {
+            let message = format!("the program ran longer than {}; raise limits.timeout_ms (--timeout) if it needs more", limits.timeout_ms);
+            return plain(Status::TimedOut, error("TimedOut", message));
+        }
+        Some(Stop::CpuExceeded) => return plain(Status::CpuExceeded, cpu_exceeded(limits)),
+        Some(Stop::OutputExceeded) => {
+            let message = format!("the program wrote more than {}; raise limits.output_bytes (--output-limit) or write to a file", limits.output_bytes);
+            return plain(Status::OutputExceeded, error("OutputExceeded", message));
+        }
+        Some(Stop::MemoryExceeded) | None => {}
+    }
+    if facts.stop == Some(Stop::MemoryExceeded) || facts.oom_kills > 0 {
+        let message = format!("the program needed more than {} of memory; raise limits.memory_bytes (--memory)", limits.memory_bytes);
+        return plain(Status::MemoryExceeded, error("MemoryExceeded", message));
+    }
+    if let Some(ending) = facts.ending {
+        return by_report(ending);
+    }
+    let exit = match facts.exit {
+        Exit::Code(code) if facts.has_init && code > 128 && code < 160 => Exit::Signal(code - 128),
+        other => other,
+    };
+    match exit {
+        Exit::ZygoteDied => plain(Status::Interrupted, error("Interrupted", "the runtime's zygote died under the run; run it again".into())),
+        Exit::Signal(signal @ (SIGXCPU | SIGXFSZ)) if signal == SIGXCPU => {
+            Decision { signal: Some(signal), ..plain(Status::CpuExceeded, cpu_exceeded(limits)) }
+        }
+        Exit::Signal(signal) => {
+            let message = match signal {
+                SIGSYS => "the program made a system call that no sandbox may make".into(),
+                SIGXFSZ => format!("the program wrote a file larger than {}; raise limits.disk_bytes (--disk)", limits.disk_bytes),
+                SIGKILL => "the program's process was killed from inside".into(),
+                other => format!("the program's process died of signal {other}"),
+            };
+            Decision { signal: Some(signal), ..plain(Status::Crashed, error("Crashed", message)) }
+        }
+        Exit::Code(code) => {
+            // `_exit` from native code, or from a process that has replaced the runtime.
+            let ending = Ending { exit_code: Some(code), ..error("ProcessExit", format!("the program's process ended with code {code} without a report")) };
+            if code == 0 { plain(Status::Succeeded, Ending { error: None, ..ending }) } else { plain(Status::Failed, ending) }
+        }
+        Exit::Unknown => plain(Status::Interrupted, error("Interrupted", "the sandbox was lost; run it again".into())),
+    }
+}
+
+fn cpu_exceeded(limits: &Limits) -> Ending {
+    error("CpuExceeded", format!("the program used more than {} of CPU time; raise limits.cpu_ms (--cpu)", limits.cpu_ms))
+}
+
+fn by_report(ending: Ending) -> Decision {
+    let exit_code = ending.exit_code.filter(|code| *code != 0);
+    let status = if ending.error.is_none() && exit_code.is_none() { Status::Succeeded } else { Status::Failed };
+    let ending = match (ending.error, exit_code) {
+        (None, Some(code)) => Ending { exit_code: Some(code), ..error("ProcessExit", format!("the program exited with code {code}")) },
+        (error, _) => {
+            let value = if error.is_none() { ending.value } else { None };
+            Ending { value, error, exit_code: ending.exit_code }
+        }
+    };
+    Decision { status, ending, signal: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts { stop: None, oom_kills: 0, ending: None, exit: Exit::Code(0), has_init: false }
+    }
+
+    fn succeeded() -> Option<Ending> {
+        Some(Ending { value: None, error: None, exit_code: None })
+    }
+
+    fn status(facts: Facts) -> Status {
+        decide(facts, &Limits::default()).status
+    }
+
+    #[test]
+    fn what_the_supervisor_did_comes_before_what_the_program_says() {
+        for (stop, expected) in [
+            (Stop::Cancelled, Status::Cancelled),
+            (Stop::TimedOut, Status::TimedOut),
+            (Stop::CpuExceeded, Status::CpuExceeded),
+            (Stop::MemoryExceeded, Status::MemoryExceeded),
+            (Stop::OutputExceeded, Status::OutputExceeded),
+        ] {
+            assert_eq!(status(Facts { stop: Some(stop), ending: succeeded(), ..facts() }), expected);
+        }
+    }
+
+    #[test]
+    fn a_kernel_counter_comes_before_a_forged_success() {
+        assert_eq!(status(Facts { oom_kills: 1, ending: succeeded(), ..facts() }), Status::MemoryExceeded);
+    }
+
+    #[test]
+    fn signals_without_a_limit_behind_them_are_crashes() {
+        for signal in [6, 9, 11, 31] {
+            assert_eq!(status(Facts { exit: Exit::Signal(signal), ..facts() }), Status::Crashed);
+        }
+        assert_eq!(status(Facts { exit: Exit::Signal(SIGXCPU), ..facts() }), Status::CpuExceeded);
+        assert_eq!(status(Facts { exit: Exit::Code(128 + 11), has_init: true, ..facts() }), Status::Crashed);
+        assert_eq!(status(Facts { exit: Exit::ZygoteDied, ..facts() }), Status::Interrupted);
+    }
+
+    #[test]
+    fn an_exit_code_other_than_nought_is_a_failure() {
+        let ending = Some(Ending { value: None, error: None, exit_code: Some(3) });
+        let decision = decide(Facts { ending, ..facts() }, &Limits::default());
+        assert_eq!((decision.status, decision.ending.exit_code), (Status::Failed, Some(3)));
+        assert_eq!(status(Facts { exit: Exit::Code(3), ..facts() }), Status::Failed);
+        assert_eq!(status(Facts { exit: Exit::Code(0), ..facts() }), Status::Succeeded);
+    }
+}

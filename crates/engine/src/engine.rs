@@ -1,0 +1,333 @@
+//! The engine: takes requests, finds each a sandbox, and keeps house.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
+use belljar_protocol::{EventKind, Limits, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
+use belljar_provision::{Provisioner, Step};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::config::EngineConfig;
+use crate::error::{EngineError, system};
+use crate::pool::{Pool, Renewal};
+use crate::run::{self, Emitter, Finished, Run};
+use crate::runtime::Runtime;
+use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
+use crate::spawner::Spawner;
+use crate::zygote::{Ended, Zygote};
+
+/// Boots runtimes and runs programs in sandboxes. Cheap to clone; when the last clone is gone, everything it started goes with it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: EngineConfig,
+    provisioner: Provisioner,
+    pub(crate) spawner: Spawner,
+    cgroups: Result<Cgroups, String>,
+    pool: Pool,
+    runtimes: Mutex<HashMap<RuntimeName, Arc<Runtime>>>,
+    sandboxes: AtomicU64,
+    /// Sandboxes that are being taken down.
+    leaving: AtomicUsize,
+    all_gone: Notify,
+    weak: Weak<Inner>,
+}
+
+/// What an engine found to confine and count with.
+#[derive(Clone, Debug)]
+pub struct Isolation {
+    /// The version of control groups in use, or why there are none.
+    pub cgroups: Result<CgroupVersion, String>,
+    /// Layers that are missing.
+    pub degraded: Vec<String>,
+}
+
+impl Engine {
+    /// Opens the control groups and the cache. Boots nothing yet. Must be called inside a tokio runtime.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let provisioner = Provisioner::new(config.provision.clone())?;
+        let spawner = Spawner::start().map_err(system("starting a thread"))?;
+        let cgroups = Cgroups::open().map_err(|error| error.to_string());
+        let inner = Arc::new_cyclic(|weak| Inner {
+            config,
+            provisioner,
+            spawner,
+            cgroups,
+            pool: Pool::default(),
+            runtimes: Mutex::default(),
+            sandboxes: AtomicU64::new(0),
+            leaving: AtomicUsize::new(0),
+            all_gone: Notify::new(),
+            weak: weak.clone(),
+        });
+        Ok(Self { inner })
+    }
+
+    /// What it found to confine and count with.
+    pub fn isolation(&self) -> Isolation {
+        Isolation { cgroups: self.inner.cgroups.as_ref().map(Cgroups::version).map_err(Clone::clone), degraded: self.inner.degraded() }
+    }
+
+    /// Runs one program. Whatever is wrong with the request, the runtime or the machine becomes an outcome `refused` that says so.
+    pub fn run(&self, request: RunRequest) -> Run {
+        let id = RunId::new();
+        let (sender, events) = mpsc::unbounded_channel();
+        let (cancel, cancelled) = watch::channel(false);
+        let inner = Arc::clone(&self.inner);
+        let finished = tokio::spawn({
+            let id = id.clone();
+            async move { inner.run(id, &request, Emitter::new(sender), cancelled).await }
+        });
+        Run { id, events, finished, cancel }
+    }
+
+    /// Finds or fetches a runtime.
+    pub async fn runtime(&self, name: &RuntimeName) -> Result<Arc<Runtime>, EngineError> {
+        self.inner.runtime(name, |_| {}).await
+    }
+
+    /// A sandbox of its own, parked. What runs in it is up to [`Engine::execute`].
+    pub async fn sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
+        self.inner.sandbox(spec, start).await
+    }
+
+    /// Runs a program in a sandbox. The request's policy and limits must be those that the sandbox was made for.
+    pub async fn execute(&self, sandbox: Sandbox, request: &RunRequest) -> Finished {
+        let (sender, _events) = mpsc::unbounded_channel();
+        let (_cancel, cancelled) = watch::channel(false);
+        run::execute(&self.inner, sandbox, RunId::new(), request, Emitter::new(sender), cancelled).await
+    }
+
+    /// Parks `count` sandboxes of a spec ahead of time.
+    pub async fn park(&self, spec: &SandboxSpec, count: usize) -> Result<(), EngineError> {
+        while self.inner.pool.parked(&spec.key()) < count {
+            let sandbox = self.inner.fresh(spec.clone(), StartMode::Auto).await?;
+            self.inner.pool.park(spec.key(), sandbox);
+        }
+        Ok(())
+    }
+
+    /// Ends everything and waits until it is gone, at most ten seconds.
+    pub async fn shutdown(self) {
+        for sandbox in self.inner.pool.clear() {
+            self.inner.take_down(sandbox.body, Some(sandbox.ended));
+        }
+        let gone = async {
+            loop {
+                let notified = self.inner.all_gone.notified();
+                if self.inner.leaving.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let _ = tokio::time::timeout(TAKE_DOWN_TIME, gone).await;
+    }
+}
+
+impl Inner {
+    async fn run(self: Arc<Self>, id: RunId, request: &RunRequest, mut emitter: Emitter, mut cancelled: watch::Receiver<bool>) -> Finished {
+        emitter.emit(EventKind::Queued { id: id.clone() });
+        let name = request.runtime.clone().unwrap_or_else(|| request.language.default_runtime());
+        let mut info = run::unknown_sandbox(name.to_string());
+        let prepared = tokio::select! {
+            biased;
+            () = until_cancelled(&mut cancelled) => {
+                let error = RunError { name: "Cancelled".into(), message: "the run was cancelled before it started".into(), ..RunError::default() };
+                return run::not_started(id, info, &mut emitter, Status::Cancelled, error);
+            }
+            prepared = self.prepare(&name, request, &mut emitter, &mut info) => prepared,
+        };
+        match prepared {
+            Ok(sandbox) => run::execute(&self, sandbox, id, request, emitter, cancelled).await,
+            Err(error) => run::refused(id, info, emitter, &error),
+        }
+    }
+
+    async fn prepare(&self, name: &RuntimeName, request: &RunRequest, emitter: &mut Emitter, info: &mut SandboxInfo) -> Result<Sandbox, EngineError> {
+        check(name, request)?;
+        request.policy.validate()?;
+        request.limits.validate()?;
+        let (progress, mut messages) = mpsc::unbounded_channel::<String>();
+        let provisioning = self.runtime(name, move |message| drop(progress.send(message)));
+        let mut provisioning = std::pin::pin!(provisioning);
+        let runtime = loop {
+            tokio::select! {
+                runtime = &mut provisioning => break runtime?,
+                Some(message) = messages.recv() => { emitter.emit(EventKind::Progress { message }); }
+            }
+        };
+        *info = self.sandbox_info(&runtime, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
+        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?;
+        self.sandbox(spec, request.start).await
+    }
+
+    async fn runtime(&self, name: &RuntimeName, progress: impl Fn(String) + Send + 'static) -> Result<Arc<Runtime>, EngineError> {
+        if let Some(runtime) = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(Arc::clone(runtime));
+        }
+        let engine = self.strong()?;
+        let wanted = name.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let mut last = String::new();
+            let mut tell = |step: Step<'_>| {
+                let message = describe(step);
+                if message != last {
+                    progress(message.clone());
+                    last = message;
+                }
+            };
+            Runtime::provision(&engine.provisioner, &wanted, &mut tell)
+        });
+        let runtime = Arc::new(found.await.map_err(|_| EngineError::NotReady("finding the runtime panicked".into()))??);
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&runtime));
+        Ok(runtime)
+    }
+
+    fn strong(&self) -> Result<Arc<Self>, EngineError> {
+        self.weak.upgrade().ok_or_else(|| EngineError::NotReady("the engine is shutting down".into()))
+    }
+
+    /// A parked sandbox if there is one, else a fresh one; and then another one parked in its place.
+    async fn sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
+        if start == StartMode::Exec || self.config.parked == 0 {
+            return self.fresh(spec, start).await;
+        }
+        let key = spec.key();
+        let parked = self.pool.take(&key);
+        if let Some(engine) = self.weak.upgrade() {
+            let spec = spec.clone();
+            tokio::spawn(async move { engine.refill(spec).await });
+        }
+        match parked {
+            Some(sandbox) => Ok(sandbox),
+            None => self.fresh(spec, start).await,
+        }
+    }
+
+    async fn refill(&self, spec: SandboxSpec) {
+        let key = spec.key();
+        if self.pool.parked(&key) < self.config.parked
+            && let Ok(sandbox) = self.fresh(spec, StartMode::Auto).await
+        {
+            self.pool.park(key, sandbox);
+        }
+    }
+
+    async fn fresh(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
+        if start == StartMode::Exec {
+            return Sandbox::exec(self, spec).await;
+        }
+        let zygote = self.zygote(&spec).await?;
+        Sandbox::fork(self, &zygote, spec).await
+    }
+
+    async fn zygote(&self, spec: &SandboxSpec) -> Result<Arc<Zygote>, EngineError> {
+        let key = spec.zygote_key();
+        let cell = self.pool.zygote_cell(&key, Renewal { forks: self.config.zygote_forks, age_s: self.config.zygote_age_s });
+        let is_new = cell.get().is_none();
+        let zygote = cell.get_or_try_init(|| Zygote::boot(&self.spawner, Arc::clone(&spec.runtime), &spec.grants)).await.cloned()?;
+        if is_new {
+            self.pool.evict(self.config.zygote_memory_bytes, &key);
+        }
+        Ok(zygote)
+    }
+
+    pub(crate) fn next_sandbox(&self) -> u64 {
+        self.sandboxes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The control group of a new sandbox; none only where the caller has accepted that.
+    pub(crate) fn make_cgroup(&self, sandbox: u64, limits: &Limits) -> Result<Option<SandboxCgroup>, EngineError> {
+        match &self.cgroups {
+            Ok(cgroups) => {
+                let cgroup = cgroups.create(&format!("s{sandbox}"))?;
+                cgroup.limit(limits.memory_bytes.0, u64::from(limits.processes))?;
+                Ok(Some(cgroup))
+            }
+            Err(_) if self.config.allow_degraded => Ok(None),
+            Err(why) => Err(EngineError::NoLimits(why.clone())),
+        }
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        match &self.cgroups {
+            Ok(_) => Vec::new(),
+            Err(why) => vec![format!("no control groups ({why}): memory and CPU time are sampled, processes are not limited")],
+        }
+    }
+
+    pub(crate) fn sandbox_info(&self, runtime: &Runtime, start: Start) -> SandboxInfo {
+        SandboxInfo { runtime: runtime.name.clone(), start, environment: None, degraded: self.degraded() }
+    }
+
+    /// Ends a sandbox and removes what it had, in the background.
+    pub(crate) fn take_down(&self, body: Body, ended: Option<oneshot::Receiver<Ended>>) {
+        body.kill();
+        let Some(engine) = self.weak.upgrade() else { return };
+        engine.leaving.fetch_add(1, Ordering::AcqRel);
+        tokio::spawn(async move {
+            if let Some(ended) = ended {
+                let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
+            }
+            remove_cgroup(&body).await;
+            // The uid goes back only now.
+            drop(body);
+            if engine.leaving.fetch_sub(1, Ordering::AcqRel) == 1 {
+                engine.all_gone.notify_waiters();
+            }
+        });
+    }
+}
+
+/// Removes a sandbox's control group. Its first process is reaped, and with it every other; the kernel may take a moment to notice.
+async fn remove_cgroup(body: &Body) {
+    let Some(cgroup) = &body.cgroup else { return };
+    for attempt in 0..200_u32 {
+        if cgroup.remove().is_ok() {
+            return;
+        }
+        if attempt == 20 {
+            cgroup.kill();
+        }
+        tokio::time::sleep(Duration::from_millis(1 + u64::from(attempt / 4))).await;
+    }
+}
+
+async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
+    // An error means that the handle was dropped, which cancels as well.
+    let _ = cancelled.wait_for(|cancelled| *cancelled).await;
+}
+
+fn check(name: &RuntimeName, request: &RunRequest) -> Result<(), EngineError> {
+    if !name.runs(request.language) {
+        return Err(EngineError::Request(format!("{name} does not run {}", request.language)));
+    }
+    if !request.files.iter().any(|file| file.path == request.entry) {
+        return Err(EngineError::Request(format!("the program {} is not among the files of the run", request.entry.as_str())));
+    }
+    Ok(())
+}
+
+fn describe(step: Step<'_>) -> String {
+    match step {
+        Step::Asking { path } => format!("looking at {}", path.display()),
+        Step::Waiting => "waiting for another process that installs the same runtime".into(),
+        Step::Discarding { path, why } => format!("discarding {}: {why}", path.display()),
+        Step::FallingBack { why } => format!("trying the next source: {why}"),
+        Step::Downloading { version, bytes, total } => match total {
+            Some(total) => format!("downloading node {version}: {} of {} MB", bytes >> 20, total >> 20),
+            None => format!("downloading node {version}: {} MB", bytes >> 20),
+        },
+        Step::Verifying => "verifying".into(),
+        Step::Unpacking => "unpacking".into(),
+        _ => "working".into(),
+    }
+}

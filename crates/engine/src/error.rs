@@ -1,0 +1,67 @@
+//! Why an engine could not do what it was asked. Each says what, why and the mend.
+
+use std::io;
+
+use belljar_jail::{CgroupError, LaunchError};
+use belljar_protocol::{InvalidLimit, InvalidPolicy};
+use belljar_provision::ProvisionError;
+
+/// Why a run was refused, or a sandbox could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The policy cannot be meant.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    /// A limit cannot be meant.
+    #[error(transparent)]
+    Limit(#[from] InvalidLimit),
+    /// The request is contradictory.
+    #[error("{0}")]
+    Request(String),
+    /// The runtime could not be had.
+    #[error("{}; {}", .0, .0.hint())]
+    Provision(#[from] ProvisionError),
+    /// A granted path is not there or cannot be granted.
+    #[error("cannot grant {path}: {why}")]
+    Grant {
+        /// As it was given.
+        path: String,
+        /// What is wrong with it, and the mend.
+        why: String,
+    },
+    /// This kernel or this place cannot confine a process.
+    #[error("the sandbox could not be made: {0}; `belljar doctor` tells what is missing and how to mend it")]
+    Launch(#[from] LaunchError),
+    /// No control groups, so no memory limit.
+    #[error(
+        "memory and processes cannot be limited here: {0}; run belljar under `systemd-run --user --scope -p Delegate=yes`, or accept weaker limits with --allow-degraded"
+    )]
+    NoLimits(String),
+    /// A control group could not be made or read.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// `fork` start was asked for, and this runtime cannot be forked safely here.
+    #[error("{runtime} cannot be forked here: {why}; use --start exec, or leave out --start")]
+    CannotFork {
+        /// The runtime.
+        runtime: String,
+        /// What the self-test found.
+        why: String,
+    },
+    /// A zygote or sandbox failed before the program started.
+    #[error("the sandbox failed before it was ready: {0}")]
+    NotReady(String),
+    /// A call of the supervisor failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Names what was tried.
+pub(crate) fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> EngineError {
+    move |source| EngineError::System { what, source: source.into() }
+}

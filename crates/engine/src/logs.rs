@@ -1,0 +1,235 @@
+//! Turns the bytes of two streams into log entries: lines, or ranges that the sandbox annotated; bounded in length and number.
+
+use std::collections::VecDeque;
+
+use belljar_channel::Annotation;
+use belljar_protocol::{LogLevel, Stream};
+
+/// A longer line is cut into entries of this many bytes.
+const MOST_ENTRY_BYTES: usize = 64 << 10;
+/// Further entries are counted, not kept.
+const MOST_ENTRIES: usize = 10_000;
+/// Further annotations are ignored: they are hints.
+const MOST_ANNOTATIONS: usize = 10_000;
+
+/// One entry, without its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) level: LogLevel,
+    pub(crate) message: String,
+}
+
+/// The log of one run, as it grows.
+#[derive(Debug)]
+pub(crate) struct LogAssembler {
+    streams: [StreamState; 2],
+    entries: usize,
+    dropped_entries: u64,
+    dropped_bytes: u64,
+}
+
+#[derive(Debug)]
+struct StreamState {
+    default: LogLevel,
+    pending: Vec<u8>,
+    /// The level of the entry that `pending` belongs to, and how many of its bytes are still to come, inside an annotated range.
+    range: Option<(LogLevel, u64)>,
+    consumed: u64,
+    annotations: VecDeque<Annotation>,
+}
+
+fn level(code: u8) -> LogLevel {
+    match code {
+        0 => LogLevel::Debug,
+        1 => LogLevel::Info,
+        2 => LogLevel::Warn,
+        _ => LogLevel::Error,
+    }
+}
+
+fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
+impl LogAssembler {
+    pub(crate) fn new() -> Self {
+        let state = |default| StreamState { default, pending: Vec::new(), range: None, consumed: 0, annotations: VecDeque::new() };
+        Self { streams: [state(LogLevel::Info), state(LogLevel::Error)], entries: 0, dropped_entries: 0, dropped_bytes: 0 }
+    }
+
+    /// Takes a hint about bytes that are still to come.
+    pub(crate) fn annotate(&mut self, annotation: Annotation) {
+        let Some(state) = self.streams.get_mut(usize::from(annotation.stream).wrapping_sub(1)) else { return };
+        let in_order = annotation.offset >= state.annotations.back().map_or(state.consumed, |last| last.offset + u64::from(last.length));
+        if in_order && annotation.length > 0 && state.annotations.len() < MOST_ANNOTATIONS {
+            state.annotations.push_back(annotation);
+        }
+    }
+
+    /// Takes bytes; gives the entries that they complete.
+    pub(crate) fn push(&mut self, stream: Stream, mut bytes: &[u8]) -> Vec<Entry> {
+        let mut done = Vec::new();
+        let state = &mut self.streams[index(stream)];
+        while !bytes.is_empty() {
+            let taken = state.take(bytes, &mut done);
+            state.consumed += taken as u64;
+            bytes = &bytes[taken..];
+        }
+        self.bounded(done)
+    }
+
+    /// Counts bytes that were thrown away unread.
+    pub(crate) fn drop_bytes(&mut self, count: u64) {
+        self.dropped_bytes += count;
+    }
+
+    /// What is left at the end: unfinished lines, and a word on what was dropped.
+    pub(crate) fn finish(&mut self) -> Vec<Entry> {
+        let mut done = Vec::new();
+        for state in &mut self.streams {
+            if !state.pending.is_empty() {
+                let level = state.range.take().map_or(state.default, |(level, _)| level);
+                done.push(entry(level, &std::mem::take(&mut state.pending)));
+            }
+        }
+        let mut done = self.bounded(done);
+        if self.dropped_entries > 0 || self.dropped_bytes > 0 {
+            let message = match (self.dropped_entries, self.dropped_bytes) {
+                (0, bytes) => format!("{bytes} bytes of output were dropped"),
+                (entries, 0) => format!("{entries} further log entries were dropped"),
+                (entries, bytes) => format!("{entries} further log entries and {bytes} bytes of output were dropped"),
+            };
+            done.push(Entry { level: LogLevel::Warn, message });
+        }
+        done
+    }
+
+    fn bounded(&mut self, mut done: Vec<Entry>) -> Vec<Entry> {
+        let room = MOST_ENTRIES.saturating_sub(self.entries);
+        self.dropped_entries += done.len().saturating_sub(room) as u64;
+        done.truncate(room);
+        self.entries += done.len();
+        done
+    }
+}
+
+impl StreamState {
+    /// Consumes some bytes, at least one; gives how many.
+    fn take(&mut self, bytes: &[u8], done: &mut Vec<Entry>) -> usize {
+        if let Some((level, left)) = self.range {
+            let count = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len())).min(MOST_ENTRY_BYTES - self.pending.len());
+            self.pending.extend_from_slice(&bytes[..count]);
+            let left = left - count as u64;
+            if left == 0 || self.pending.len() >= MOST_ENTRY_BYTES {
+                done.push(entry(level, &std::mem::take(&mut self.pending)));
+            }
+            self.range = (left > 0).then_some((level, left));
+            return count;
+        }
+        // Hints about what has passed already are of no use.
+        while self.annotations.front().is_some_and(|next| next.offset < self.consumed) {
+            self.annotations.pop_front();
+        }
+        let until_range = match self.annotations.front() {
+            Some(next) if next.offset == self.consumed => {
+                // A line that was begun ends here.
+                if !self.pending.is_empty() {
+                    done.push(entry(self.default, &std::mem::take(&mut self.pending)));
+                }
+                self.range = Some((level(next.level), u64::from(next.length)));
+                self.annotations.pop_front();
+                return self.take(bytes, done);
+            }
+            Some(next) => usize::try_from(next.offset - self.consumed).unwrap_or(usize::MAX),
+            None => usize::MAX,
+        };
+        let plain = &bytes[..bytes.len().min(until_range).min(MOST_ENTRY_BYTES - self.pending.len())];
+        if let Some(end) = plain.iter().position(|&byte| byte == b'\n') {
+            self.pending.extend_from_slice(&plain[..=end]);
+            done.push(entry(self.default, &std::mem::take(&mut self.pending)));
+            return end + 1;
+        }
+        self.pending.extend_from_slice(plain);
+        if self.pending.len() >= MOST_ENTRY_BYTES {
+            done.push(entry(self.default, &std::mem::take(&mut self.pending)));
+        }
+        plain.len()
+    }
+}
+
+fn entry(level: LogLevel, bytes: &[u8]) -> Entry {
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    Entry { level, message: String::from_utf8_lossy(text).into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn messages(entries: &[Entry]) -> Vec<(&str, LogLevel)> {
+        entries.iter().map(|entry| (entry.message.as_str(), entry.level)).collect()
+    }
+
+    #[test]
+    fn lines_are_entries_of_their_streams_level() {
+        let mut log = LogAssembler::new();
+        let mut entries = log.push(Stream::Stdout, b"one\ntw");
+        entries.extend(log.push(Stream::Stdout, b"o\r\n"));
+        entries.extend(log.push(Stream::Stderr, b"bad"));
+        entries.extend(log.finish());
+        assert_eq!(messages(&entries), [("one", LogLevel::Info), ("two", LogLevel::Info), ("bad", LogLevel::Error)]);
+    }
+
+    #[test]
+    fn an_annotated_range_is_one_entry_of_its_level() {
+        let mut log = LogAssembler::new();
+        log.annotate(Annotation { stream: 2, level: 2, offset: 4, length: 8 });
+        let mut entries = log.push(Stream::Stderr, b"raw\nwar");
+        entries.extend(log.push(Stream::Stderr, b"n\nme\nrest\n"));
+        assert_eq!(messages(&entries), [("raw", LogLevel::Error), ("warn\nme", LogLevel::Warn), ("rest", LogLevel::Error)]);
+    }
+
+    #[test]
+    fn invalid_utf8_is_replaced_and_long_lines_are_cut() {
+        let mut log = LogAssembler::new();
+        assert_eq!(log.push(Stream::Stdout, b"\xff\n")[0].message, "\u{fffd}");
+        let entries = log.push(Stream::Stdout, &vec![b'x'; 3 * MOST_ENTRY_BYTES]);
+        assert_eq!(entries.len(), 3);
+        assert!(entries.iter().all(|entry| entry.message.len() == MOST_ENTRY_BYTES));
+    }
+
+    #[test]
+    fn a_flood_is_cut_with_a_word_on_what_is_missing() {
+        let mut log = LogAssembler::new();
+        let entries = log.push(Stream::Stdout, &vec![b'\n'; MOST_ENTRIES + 5]);
+        assert_eq!(entries.len(), MOST_ENTRIES);
+        log.drop_bytes(7);
+        assert_eq!(log.finish().last().unwrap().message, "5 further log entries and 7 bytes of output were dropped");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_sandbox_says_loses_bytes_or_panics(
+            chunks in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..50)), 0..20),
+            hints in proptest::collection::vec((1_u8..3, 0_u8..4, 0_u64..200, 0_u32..60), 0..10),
+        ) {
+            let mut log = LogAssembler::new();
+            for (stream, level, offset, length) in hints {
+                log.annotate(Annotation { stream, level, offset, length });
+            }
+            let (mut given, mut got) = (0, 0);
+            for (is_stdout, chunk) in chunks {
+                given += String::from_utf8_lossy(&chunk).chars().filter(|c| c.is_ascii_alphanumeric()).count();
+                let entries = log.push(if is_stdout { Stream::Stdout } else { Stream::Stderr }, &chunk);
+                got += entries.iter().map(|entry| entry.message.chars().filter(|c| c.is_ascii_alphanumeric()).count()).sum::<usize>();
+            }
+            got += log.finish().iter().map(|entry| entry.message.chars().filter(|c| c.is_ascii_alphanumeric()).count()).sum::<usize>();
+            prop_assert_eq!(given, got);
+        }
+    }
+}

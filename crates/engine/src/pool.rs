@@ -1,0 +1,109 @@
+//! Zygotes by key and parked sandboxes by spec: who is kept, who is renewed, who goes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::OnceCell;
+
+use crate::sandbox::{Sandbox, SpecKey, ZygoteKey};
+use crate::zygote::Zygote;
+
+/// A zygote that is booting or booted; those who come meanwhile wait for the same one.
+pub(crate) type ZygoteCell = Arc<OnceCell<Arc<Zygote>>>;
+
+#[derive(Debug)]
+struct Slot {
+    cell: ZygoteCell,
+    used: Instant,
+}
+
+/// All zygotes and parked sandboxes of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    zygotes: Mutex<HashMap<ZygoteKey, Slot>>,
+    parked: Mutex<HashMap<SpecKey, VecDeque<Sandbox>>>,
+}
+
+/// When a zygote has to make room for a new one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewal {
+    pub(crate) forks: u64,
+    pub(crate) age_s: u64,
+}
+
+impl Pool {
+    /// The cell of a key: the one in use, unless its zygote is dead or due, in which case a new one takes its place. The old one goes with its last
+    /// sandbox.
+    pub(crate) fn zygote_cell(&self, key: &ZygoteKey, renewal: Renewal) -> ZygoteCell {
+        let mut zygotes = self.zygotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = zygotes.entry(key.clone()).or_insert_with(|| Slot { cell: ZygoteCell::default(), used: Instant::now() });
+        let is_due = slot.cell.get().is_some_and(|zygote| {
+            !zygote.is_alive() || zygote.forks() >= renewal.forks || zygote.age().as_secs() >= renewal.age_s
+        });
+        if is_due {
+            slot.cell = ZygoteCell::default();
+        }
+        slot.used = Instant::now();
+        Arc::clone(&slot.cell)
+    }
+
+    /// Lets the least recently used zygotes go until the rest holds at most `most_bytes`, the one just used excepted.
+    pub(crate) fn evict(&self, most_bytes: u64, keep: &ZygoteKey) {
+        let mut zygotes = self.zygotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut booted: Vec<(ZygoteKey, Instant, u64)> = zygotes
+            .iter()
+            .filter_map(|(key, slot)| Some((key.clone(), slot.used, proportional_bytes(slot.cell.get()?.pid())?)))
+            .collect();
+        let mut total: u64 = booted.iter().map(|(_, _, bytes)| bytes).sum();
+        booted.sort_by_key(|(_, used, _)| *used);
+        let mut gone = Vec::new();
+        for (key, _, bytes) in booted {
+            if total <= most_bytes {
+                break;
+            }
+            if key != *keep {
+                total -= bytes;
+                gone.push(key);
+            }
+        }
+        for key in &gone {
+            zygotes.remove(key);
+        }
+        drop(zygotes);
+        if !gone.is_empty() {
+            self.parked.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !gone.iter().any(|zygote| key.is_of(zygote)));
+        }
+    }
+
+    /// Takes a parked sandbox that is still alive.
+    pub(crate) fn take(&self, key: &SpecKey) -> Option<Sandbox> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = parked.get_mut(key)?;
+        std::iter::from_fn(|| queue.pop_front()).find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox))
+    }
+
+    /// How many are parked for a spec.
+    pub(crate) fn parked(&self, key: &SpecKey) -> usize {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(0, VecDeque::len)
+    }
+
+    /// Parks one.
+    pub(crate) fn park(&self, key: SpecKey, sandbox: Sandbox) {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push_back(sandbox);
+    }
+
+    /// Lets everything go; gives the parked sandboxes to be taken down.
+    pub(crate) fn clear(&self) -> Vec<Sandbox> {
+        let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
+        self.zygotes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        parked.into_values().flatten().collect()
+    }
+}
+
+/// Memory that a process holds, shared pages by their share, bytes.
+pub(crate) fn proportional_bytes(pid: i32) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}

@@ -1,0 +1,178 @@
+//! What a sandbox reports, read as hostile data: bounded, checked, and never believed about anything but the program's own result.
+
+use belljar_protocol::{Denial, RichResult, RunError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// How deep a result may nest. Common JSON parsers stop at 128, and an outcome wraps the value a few levels deep.
+const MOST_DEPTH: usize = 120;
+/// Of each text in an error.
+const MOST_TEXT_BYTES: usize = 64 << 10;
+const MOST_CAUSES: usize = 5;
+/// Of each text in a denial.
+const MOST_DENIAL_BYTES: usize = 4096;
+
+/// How the program ended, in its own words.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    pub(crate) value: Option<Box<RawValue>>,
+    pub(crate) error: Option<RunError>,
+    pub(crate) exit_code: Option<i32>,
+}
+
+#[derive(Deserialize)]
+struct FinishedPayload<'a> {
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    error: Option<RunError>,
+    exit_code: Option<i32>,
+}
+
+fn own_error(name: &str, message: String) -> RunError {
+    RunError { name: name.to_owned(), message, stack: String::new(), cause: None }
+}
+
+/// Reads the last report. What cannot be read becomes an error of the program.
+pub(crate) fn ending(payload: &[u8], result_bytes: u64) -> Ending {
+    let failed = |error| Ending { value: None, error: Some(error), exit_code: None };
+    let Ok(payload) = serde_json::from_slice::<FinishedPayload<'_>>(payload) else {
+        return failed(own_error("ProtocolError", "the program's last report could not be read: something in its process wrote it".into()));
+    };
+    let error = payload.error.map(|error| bounded(error, MOST_CAUSES));
+    let Some(value) = payload.value else { return Ending { value: None, error, exit_code: payload.exit_code } };
+    if value.get().len() as u64 > result_bytes {
+        let message = format!("the result has {} bytes; limits.result_bytes is {result_bytes}", value.get().len());
+        return failed(own_error("ResultTooLarge", message));
+    }
+    match compact(value.get()) {
+        Some(text) => Ending { value: RawValue::from_string(text).ok(), error, exit_code: payload.exit_code },
+        None => failed(own_error("ResultNotSerializable", format!("the result nests deeper than {MOST_DEPTH} levels"))),
+    }
+}
+
+/// Valid JSON without white space between its tokens (a line end would break NDJSON), `None` if it nests too deep.
+fn compact(json: &str) -> Option<String> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut text = Vec::with_capacity(json.len());
+    for byte in json.bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else {
+            match byte {
+                b'"' => in_string = true,
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b' ' | b'\t' | b'\n' | b'\r' => continue,
+                _ => {}
+            }
+            if depth > MOST_DEPTH {
+                return None;
+            }
+        }
+        text.push(byte);
+    }
+    String::from_utf8(text).ok()
+}
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let mut end = most;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+fn bounded(mut error: RunError, causes: usize) -> RunError {
+    cut(&mut error.name, 1024);
+    cut(&mut error.message, MOST_TEXT_BYTES);
+    cut(&mut error.stack, MOST_TEXT_BYTES);
+    error.cause = error.cause.filter(|_| causes > 0).map(|cause| Box::new(bounded(*cause, causes - 1)));
+    error
+}
+
+/// Reads a rich result: its media type and data.
+pub(crate) fn rich_result(payload: &[u8]) -> Option<RichResult> {
+    #[derive(Deserialize)]
+    struct Payload {
+        #[serde(rename = "type")]
+        media_type: String,
+        data: String,
+    }
+    let Payload { media_type, data } = serde_json::from_slice(payload).ok()?;
+    let well_formed = media_type.len() <= 100
+        && media_type.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty())
+        && media_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-.;= ".contains(&byte));
+    well_formed.then_some(RichResult { media_type, data })
+}
+
+/// Reads a denial.
+pub(crate) fn denial(payload: &[u8]) -> Option<Denial> {
+    let mut denial: Denial = serde_json::from_slice(payload).ok()?;
+    for text in [&mut denial.action, &mut denial.target, &mut denial.grant] {
+        cut(text, MOST_DENIAL_BYTES);
+    }
+    Some(denial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn finished(value: &str) -> Ending {
+        ending(format!(r#"{{"value": {value}, "error": null, "exit_code": null}}"#).as_bytes(), 1000)
+    }
+
+    #[test]
+    fn a_value_comes_back_on_one_line() {
+        assert_eq!(finished("{\"a\":\n [1, \"x \\\" y\"]}").value.unwrap().get(), r#"{"a":[1,"x \" y"]}"#);
+    }
+
+    #[test]
+    fn integers_of_any_size_stay_as_they_are() {
+        assert_eq!(finished("123456789012345678901234567890").value.unwrap().get(), "123456789012345678901234567890");
+    }
+
+    #[test]
+    fn a_value_that_is_too_deep_or_too_large_is_an_error_of_the_program() {
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(finished(&deep).error.unwrap().name, "ResultNotSerializable");
+        assert_eq!(finished(&format!("\"{}\"", "x".repeat(1000))).error.unwrap().name, "ResultTooLarge");
+    }
+
+    #[test]
+    fn a_forged_report_is_an_error_of_the_program() {
+        for forged in ["", "nonsense", "[1]", r#"{"value": 1"#, r#"{"error": 7}"#] {
+            assert_eq!(ending(forged.as_bytes(), 10).error.unwrap().name, "ProtocolError", "{forged}");
+        }
+    }
+
+    #[test]
+    fn media_types_are_checked() {
+        assert!(rich_result(br#"{"type": "image/png", "data": "AA=="}"#).is_some());
+        for bad in [r#"{"type": "image", "data": ""}"#, r#"{"type": "a/b\r\nX: y", "data": ""}"#, r#"{"type": "a/b"}"#] {
+            assert!(rich_result(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_report_panics(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = ending(&payload, 100);
+            let _ = rich_result(&payload);
+            let _ = denial(&payload);
+        }
+
+        #[test]
+        fn compacting_keeps_the_meaning(value in "[a-z \\\\\"\n{}\\[\\]]{0,30}") {
+            let json = serde_json::to_string_pretty(&serde_json::json!({"key": [value, 1.5, null]})).unwrap();
+            let compacted = compact(&json).unwrap();
+            prop_assert!(!compacted.contains('\n'));
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&compacted).unwrap(), serde_json::from_str::<serde_json::Value>(&json).unwrap());
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What a root is made of, for a runtime and the host paths that a policy grants.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
+
+use belljar_channel::BootFacts;
+use belljar_jail::{Bind, BindAccess, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan};
+use belljar_protocol::{FsPolicy, Start};
+
+use crate::carried::{FOLDER, NATIVE, NODE_DRIVER, PYTHON_DRIVER};
+use crate::error::EngineError;
+use crate::runtime::{Runtime, RuntimeKind};
+
+/// What every program may see of the system: its libraries and programs (which run only where `exec` is granted). Links are copied as links.
+const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"];
+/// Parts of `/etc` that programs need: where libraries and alternatives are, certificates, time zones, media types.
+const CONFIGURATION: [&str; 9] = [
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates/extracted",
+    "/etc/mime.types",
+    "/etc/localtime",
+];
+/// Hidden although `/usr` is shown: what this machine's operator has put there is nobody's business.
+const HIDDEN: [&str; 2] = ["/usr/local", "/usr/src"];
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// Where a grant makes no sense: it is there already, or it would take the sandbox's own place.
+const RESERVED: [&str; 9] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/proc", "/dev", "/sys"];
+
+/// The granted host paths, found and checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Grants {
+    /// Where it is inside, where it really is outside, whether it can be written.
+    paths: Vec<(PathBuf, PathBuf, bool)>,
+}
+
+impl Grants {
+    /// Looks each path up. Links in it are followed now, in the caller's own view: what is granted is what it led to.
+    pub(crate) fn resolve(policy: &FsPolicy) -> Result<Self, EngineError> {
+        let refuse = |path: &str, why: String| EngineError::Grant { path: path.to_owned(), why };
+        let mut paths = Vec::new();
+        for (path, write) in policy.read.iter().map(|path| (path, false)).chain(policy.write.iter().map(|path| (path, true))) {
+            let inside = Path::new(path);
+            if inside.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir)) || path.chars().any(char::is_control) {
+                return Err(refuse(path, "it is not a plain absolute path".into()));
+            }
+            if let Some(reserved) = RESERVED.iter().chain(&[FOLDER]).find(|reserved| inside.starts_with(reserved)) {
+                return Err(refuse(path, format!("{reserved} belongs to the sandbox itself; what a program needs of it is readable already")));
+            }
+            if ["/tmp", HOME, "/home", "/dev/shm"].contains(&path.as_str()) {
+                return Err(refuse(path, "the sandbox has its own; grant a folder in it, or copy files in with --file".into()));
+            }
+            let outside = fs::canonicalize(inside).map_err(|error| refuse(path, format!("{error}; check the path, or leave the grant out")))?;
+            let kind = fs::metadata(&outside).map_err(|error| refuse(path, error.to_string()))?.file_type();
+            if !kind.is_dir() && !kind.is_file() {
+                return Err(refuse(path, "it is neither a file nor a folder".into()));
+            }
+            paths.push((inside.to_owned(), outside, write));
+        }
+        // The outer before the inner, so that neither hides the other; of two grants of one path the one that allows more.
+        paths.sort_by(|a, b| (&a.0, !a.2).cmp(&(&b.0, !b.2)));
+        paths.dedup_by(|later, first| later.0 == first.0);
+        Ok(Self { paths })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The paths that can be written, as they are inside.
+    pub(crate) fn writable(&self) -> Vec<String> {
+        self.paths.iter().filter(|(_, _, write)| *write).map(|(inside, ..)| inside.display().to_string()).collect()
+    }
+}
+
+/// What a root's processes are started as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boot {
+    pub(crate) start: Start,
+    pub(crate) ids: IdMap,
+    /// For `exec` start only.
+    pub(crate) exec: bool,
+    /// For `exec` start only.
+    pub(crate) loopback: bool,
+}
+
+/// The plan, and the facts that go with it.
+pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
+    let mut plan = RootPlan::default();
+    let bind = |source: &Path, access| Bind { source: source.to_owned(), target: source.to_owned(), access, as_owner: false };
+
+    for path in SYSTEM.map(Path::new) {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                if let Ok(to) = fs::read_link(path) {
+                    plan.links.push((path.to_owned(), to));
+                }
+            }
+            Ok(metadata) if metadata.is_dir() => plan.binds.push(bind(path, BindAccess::Read)),
+            _ => {}
+        }
+    }
+    for path in CONFIGURATION.map(Path::new) {
+        // Followed: a link into a part of /etc that is not shown would lead nowhere.
+        if let Ok(source) = fs::canonicalize(path) {
+            plan.binds.push(Bind { source, target: path.to_owned(), access: BindAccess::Read, as_owner: false });
+        }
+    }
+    for device in DEVICES {
+        plan.binds.push(bind(&Path::new("/dev").join(device), BindAccess::Device));
+    }
+    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")] {
+        plan.links.push((Path::new("/dev").join(link), to.into()));
+    }
+    for mount in &runtime.mounts {
+        // Only what no other bind shows. /usr/local is hidden unless the runtime is in it.
+        if !SYSTEM.iter().any(|shown| mount.starts_with(shown)) || HIDDEN.iter().any(|hidden| mount.starts_with(hidden)) {
+            plan.binds.push(bind(mount, BindAccess::Read));
+        }
+    }
+    plan.masks.extend(HIDDEN.map(PathBuf::from).into_iter().filter(|hidden| hidden.is_dir() && !runtime.is_beneath(hidden)));
+
+    for (inside, outside, write) in &grants.paths {
+        plan.binds.push(Bind {
+            source: outside.clone(),
+            target: inside.clone(),
+            access: if *write { BindAccess::Write } else { BindAccess::Read },
+            as_owner: true,
+        });
+    }
+    generated(&mut plan, runtime, grants, boot);
+    plan
+}
+
+fn generated(plan: &mut RootPlan, runtime: &Runtime, grants: &Grants, boot: Boot) {
+    // Every sandbox of a zygote has a uid of its own, and each is "user".
+    let (mut users, mut groups) = (String::new(), String::new());
+    for uid in FIRST_UID..=FIRST_UID + LEASABLE_UIDS {
+        users.push_str(&format!("user:x:{uid}:{uid}::{HOME}:/bin/sh\n"));
+        groups.push_str(&format!("user:x:{uid}:\n"));
+    }
+    users.push_str("nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n");
+    groups.push_str("nogroup:x:65534:\n");
+    let staged = plan
+        .staged()
+        .into_iter()
+        .map(|(stage, target, is_folder)| (stage.to_string_lossy().into_owned(), target.to_string_lossy().into_owned(), is_folder))
+        .collect();
+    let facts = BootFacts {
+        forks: boot.start == Start::Fork,
+        may_set_groups: boot.ids == IdMap::Own,
+        exec: boot.exec,
+        loopback: boot.loopback,
+        write: grants.writable(),
+        staged,
+    };
+    let start = if boot.start == Start::Fork { "fork" } else { "exec" };
+    let mut files: Vec<(String, Vec<u8>)> = vec![
+        ("/etc/passwd".into(), users.into_bytes()),
+        ("/etc/group".into(), groups.into_bytes()),
+        ("/etc/hosts".into(), b"127.0.0.1 localhost sandbox\n::1 localhost\n".to_vec()),
+        ("/etc/hostname".into(), b"sandbox\n".to_vec()),
+        ("/etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files dns\n".to_vec()),
+        ("/etc/resolv.conf".into(), Vec::new()),
+        (BootFacts::PATH.into(), facts.encode().into_bytes()),
+        (format!("{FOLDER}/boot.json"), serde_json::json!({"start": start, "cpus": processors()}).to_string().into_bytes()),
+        (format!("{FOLDER}/libbelljar.so"), NATIVE.to_vec()),
+    ];
+    let driver = match runtime.kind {
+        RuntimeKind::Node => NODE_DRIVER,
+        RuntimeKind::Python => PYTHON_DRIVER,
+    };
+    for (name, content) in driver {
+        files.push((format!("{FOLDER}/{}/{name}", runtime.driver_folder()), content.to_vec()));
+    }
+    plan.files.extend(files.into_iter().map(|(path, content)| GeneratedFile { path: path.into(), content }));
+}
+
+/// The machine's processors, as `os.cpus()` names them. A sandbox's `/proc` shows none of it.
+fn processors() -> &'static [serde_json::Value] {
+    static PROCESSORS: OnceLock<Vec<serde_json::Value>> = OnceLock::new();
+    PROCESSORS.get_or_init(|| {
+        let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let values = |key: &str| -> Vec<String> {
+            let matching = text.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == key);
+            matching.map(|(_, value)| value.trim().to_owned()).collect()
+        };
+        let (models, speeds) = (values("model name"), values("cpu MHz"));
+        let count = values("processor").len().max(1);
+        let model = |index: usize| models.get(index).map_or("unknown", String::as_str);
+        let speed = |index: usize| speeds.get(index).and_then(|mhz: &String| mhz.parse::<f64>().ok()).unwrap_or(0.0) as u64;
+        (0..count).map(|index| serde_json::json!({"model": model(index), "speed": speed(index)})).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(paths: &[&str]) -> Result<Grants, EngineError> {
+        Grants::resolve(&FsPolicy { read: paths.iter().map(|&path| path.to_owned()).collect(), write: vec![] })
+    }
+
+    #[test]
+    fn the_sandboxs_own_places_cannot_be_granted() {
+        for path in ["/proc/1", "/dev/sda", "/usr/bin", "/tmp", "/home/user", "/opt/belljar/x", "/sys"] {
+            assert!(matches!(reading(&[path]), Err(EngineError::Grant { .. })), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_named() {
+        let error = reading(&["/no/such/path"]).unwrap_err().to_string();
+        assert!(error.contains("/no/such/path"), "{error}");
+    }
+
+    #[test]
+    fn links_are_followed_when_the_grant_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap().join("real");
+        fs::write(&real, "x").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let grants = reading(&[link.to_str().unwrap()]).unwrap();
+        assert_eq!(grants.paths, [(link, real, false)]);
+    }
+
+    #[test]
+    fn of_two_grants_of_one_path_the_wider_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap().to_owned();
+        let grants = Grants::resolve(&FsPolicy { read: vec![path.clone()], write: vec![path.clone()] }).unwrap();
+        assert_eq!(grants.paths.len(), 1);
+        assert_eq!(grants.writable(), [path]);
+    }
+}

@@ -1,0 +1,618 @@
+//! One execution of one program in one sandbox: activation, events, outcome.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use belljar_channel::{FrameReader, SandboxMessage, encode_header, kind};
+use belljar_protocol::{
+    Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Start, Status, Stream, Timestamp, Usage,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+
+use crate::artifacts::{self, ArtifactFile};
+use crate::decision::{Decision, Exit, Facts, Stop, decide};
+use crate::engine::Inner;
+use crate::error::EngineError;
+use crate::logs::{Entry, LogAssembler};
+use crate::report::{self, Ending};
+use crate::sandbox::Sandbox;
+use crate::watch::{sample, until_cpu_limit};
+use crate::zygote::Ended;
+
+/// Rich results and denials beyond these numbers are counted against the output and otherwise ignored.
+const MOST_RESULTS: usize = 1000;
+const MOST_DENIALS: usize = 100;
+
+/// Something that happened in a run.
+#[derive(Debug)]
+pub enum RunEvent {
+    /// Bytes that the program wrote, as they came.
+    Output {
+        /// To which stream.
+        stream: Stream,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// An event of the protocol.
+    Event(Event),
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Run {
+    pub(crate) id: RunId,
+    pub(crate) events: mpsc::UnboundedReceiver<RunEvent>,
+    pub(crate) finished: tokio::task::JoinHandle<Finished>,
+    pub(crate) cancel: watch::Sender<bool>,
+}
+
+/// Cancels a run from elsewhere.
+#[derive(Clone, Debug)]
+pub struct RunCanceller(watch::Sender<bool>);
+
+impl RunCanceller {
+    /// Ends the run, at once and completely. Its outcome is `cancelled`, unless it has ended already.
+    pub fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub outcome: Outcome,
+    /// The files that it left, open.
+    pub artifacts: Vec<ArtifactFile>,
+}
+
+impl Run {
+    /// Its id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// The next event, `None` after the last. Events that are not taken wait; what they can hold together is bounded by the run's output limit.
+    pub async fn next_event(&mut self) -> Option<RunEvent> {
+        self.events.recv().await
+    }
+
+    /// A handle to cancel it.
+    pub fn canceller(&self) -> RunCanceller {
+        RunCanceller(self.cancel.clone())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If the task that supervises it has panicked, which is a defect of the engine.
+    pub async fn finished(self) -> Finished {
+        // `cancel` lives until here: a run whose handle is dropped is cancelled.
+        self.finished.await.expect("the supervising task does not panic")
+    }
+}
+
+/// Numbers events and passes them on.
+pub(crate) struct Emitter {
+    sender: mpsc::UnboundedSender<RunEvent>,
+    seq: u64,
+}
+
+impl Emitter {
+    pub(crate) fn new(sender: mpsc::UnboundedSender<RunEvent>) -> Self {
+        Self { sender, seq: 0 }
+    }
+
+    pub(crate) fn emit(&mut self, kind: EventKind) -> Timestamp {
+        let timestamp = Timestamp::now();
+        // Nobody has to listen.
+        let _ = self.sender.send(RunEvent::Event(Event { seq: self.seq, timestamp, kind }));
+        self.seq += 1;
+        timestamp
+    }
+
+    fn output(&self, stream: Stream, bytes: &[u8]) {
+        let _ = self.sender.send(RunEvent::Output { stream, bytes: bytes.to_vec() });
+    }
+}
+
+/// What the sandbox is told when it is activated. `docs/concepts/drivers.md` shows it.
+#[derive(Serialize)]
+struct Activation<'a> {
+    run: ActivatedRun<'a>,
+    language: belljar_protocol::Language,
+    entry: &'a str,
+    arguments: &'a [String],
+    parameters: &'a RawValue,
+    env: &'a std::collections::BTreeMap<String, String>,
+    seed: Option<u32>,
+    finish: belljar_protocol::Finish,
+    policy: &'a belljar_protocol::Policy,
+    limits: &'a belljar_protocol::Limits,
+}
+
+#[derive(Serialize)]
+struct ActivatedRun<'a> {
+    id: &'a str,
+    deadline: Timestamp,
+    timeout_ms: u64,
+}
+
+/// The frames that activate a sandbox: its files, then the activation.
+fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, EngineError> {
+    let mut bytes = Vec::new();
+    for file in &request.files {
+        let path = file.path.as_str().as_bytes();
+        let length = u16::try_from(path.len()).map_err(|_| EngineError::Request("a file name is too long".into()))?;
+        bytes.extend_from_slice(&encode_header(kind::FILE, 2 + path.len() + 8));
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(path);
+        bytes.extend_from_slice(&(file.content.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&file.content);
+    }
+    let timeout_ms = request.limits.timeout_ms.0;
+    let activation = Activation {
+        run: ActivatedRun { id: id.as_str(), deadline: Timestamp::now().plus_ms(timeout_ms), timeout_ms },
+        language: request.language,
+        entry: request.entry.as_str(),
+        arguments: &request.arguments,
+        parameters: &request.parameters,
+        env: &request.policy.env,
+        seed: request.seed,
+        finish: request.finish,
+        policy: &request.policy,
+        limits: &request.limits,
+    };
+    let json = serde_json::to_vec(&activation).map_err(|error| EngineError::Request(error.to_string()))?;
+    bytes.extend_from_slice(&encode_header(kind::ACTIVATE, json.len()));
+    bytes.extend_from_slice(&json);
+    Ok(bytes)
+}
+
+/// Runs a program in a parked sandbox. The sandbox is gone afterwards.
+pub(crate) async fn execute(
+    engine: &Arc<Inner>,
+    sandbox: Sandbox,
+    id: RunId,
+    request: &RunRequest,
+    emitter: Emitter,
+    cancelled: watch::Receiver<bool>,
+) -> Finished {
+    let info = engine.sandbox_info(&sandbox.spec.runtime, sandbox.start);
+    let execution = Execution {
+        engine,
+        request,
+        id,
+        emitter,
+        info,
+        log: LogAssembler::new(),
+        logs: Vec::new(),
+        results: Vec::new(),
+        denied: Vec::new(),
+        output_bytes: 0,
+        frames: FrameReader::new({
+            let (result_bytes, output_bytes) = (request.limits.result_bytes.0, request.limits.output_bytes.0);
+            move |kind| SandboxMessage::bound(kind, result_bytes, output_bytes)
+        }),
+        ending: None,
+        fault: None,
+        control_open: true,
+        stdout_open: true,
+        stderr_open: true,
+    };
+    execution.run(sandbox, cancelled).await
+}
+
+struct Execution<'a, F> {
+    engine: &'a Arc<Inner>,
+    request: &'a RunRequest,
+    id: RunId,
+    emitter: Emitter,
+    info: SandboxInfo,
+    log: LogAssembler,
+    logs: Vec<LogEntry>,
+    results: Vec<RichResult>,
+    denied: Vec<Denial>,
+    output_bytes: u64,
+    frames: FrameReader<F>,
+    ending: Option<Ending>,
+    fault: Option<String>,
+    control_open: bool,
+    stdout_open: bool,
+    stderr_open: bool,
+}
+
+/// Why the supervising loop ended.
+enum Over {
+    Stopped(Stop),
+    Reported,
+    Ended(Ended),
+}
+
+impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
+    async fn run(mut self, mut sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
+        let limits = self.request.limits;
+        let activation = match activation(&self.id, self.request) {
+            Ok(activation) => activation,
+            Err(error) => {
+                self.engine.take_down(sandbox.body, Some(sandbox.ended));
+                return refused(self.id, self.info, self.emitter, &error);
+            }
+        };
+        self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
+        let started = Instant::now();
+        let over = self.supervise(&mut sandbox, &activation, started, &mut cancelled).await;
+
+        // The reason is recorded in `over`; now the sandbox may go.
+        sandbox.body.kill();
+        let (mut stop, mut ended) = match over {
+            Over::Stopped(stop) => (Some(stop), None),
+            Over::Reported => (None, None),
+            Over::Ended(ended) => (None, Some(ended)),
+        };
+        let wall = started.elapsed();
+        let outputs_wanted = artifacts::any(sandbox.home.as_fd(), &self.request.outputs);
+        // Where nothing depends on it, nobody waits for the process to be gone: the program has said its last.
+        if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec) {
+            ended = tokio::time::timeout(crate::sandbox::TAKE_DOWN_TIME, &mut sandbox.ended).await.ok().and_then(Result::ok);
+        }
+        self.drain(&sandbox);
+        if stop.is_none() && self.output_bytes > limits.output_bytes.0 {
+            stop = Some(Stop::OutputExceeded);
+        }
+
+        let (usage, oom_kills) = self.usage(&sandbox, ended, wall);
+        let found = if outputs_wanted {
+            artifacts::collect(sandbox.home.as_fd(), &self.request.outputs, limits.disk_bytes.0)
+        } else {
+            Vec::new()
+        };
+        let exit = ended.map_or(Exit::Unknown, |ended| ended.exit);
+        let ending = match self.fault.take() {
+            Some(why) if self.ending.is_none() => Some(Ending {
+                value: None,
+                error: Some(RunError { name: "SandboxError".into(), message: why, ..RunError::default() }),
+                exit_code: None,
+            }),
+            _ => self.ending.take(),
+        };
+        let decision = decide(Facts { stop, oom_kills, ending, exit, has_init: sandbox.spec.exec }, &limits);
+        let waits = if ended.is_none() { Some(sandbox.ended) } else { None };
+        self.engine.take_down(sandbox.body, waits);
+        self.finish(decision, usage, found)
+    }
+
+    async fn supervise(&mut self, sandbox: &mut Sandbox, activation: &[u8], started: Instant, cancelled: &mut watch::Receiver<bool>) -> Over {
+        let limits = self.request.limits;
+        let mut deadline = pin!(tokio::time::sleep_until((started + Duration::from_millis(limits.timeout_ms.0)).into()));
+        let mut check = pin!(tokio::time::sleep(until_cpu_limit(limits.cpu_ms.0 * 1000, processors())));
+        let mut to_send = activation;
+        // An empty input ends at once: dropping the descriptor is its end.
+        let null = || std::fs::File::open("/dev/null").map(OwnedFd::from);
+        let stdin = (!self.request.stdin.is_empty()).then(|| sandbox.stdin.try_clone().and_then(AsyncFd::register).ok()).flatten();
+        if let Ok(null) = null() {
+            sandbox.stdin = null;
+        }
+        let mut stdin = stdin;
+        let mut input = &self.request.stdin.clone()[..];
+        if *cancelled.borrow() {
+            return Over::Stopped(Stop::Cancelled);
+        }
+        // Usually all of it goes at once.
+        advance(&sandbox.control, &mut to_send);
+        loop {
+            tokio::select! {
+                biased;
+                changed = cancelled.changed() => {
+                    // A dropped handle cancels as well.
+                    if changed.is_err() || *cancelled.borrow() {
+                        return Over::Stopped(Stop::Cancelled);
+                    }
+                }
+                guard = sandbox.control.ready(control_interest(to_send)), if self.control_open => {
+                    match guard {
+                        Ok(mut guard) => guard.retain_ready(),
+                        Err(_) => self.control_open = false,
+                    }
+                    advance(&sandbox.control, &mut to_send);
+                    self.drain(sandbox);
+                }
+                guard = sandbox.stdout.readable(), if self.stdout_open => {
+                    if let Ok(mut guard) = guard { guard.retain_ready(); }
+                    self.drain(sandbox);
+                }
+                guard = sandbox.stderr.readable(), if self.stderr_open => {
+                    if let Ok(mut guard) = guard { guard.retain_ready(); }
+                    self.drain(sandbox);
+                }
+                closed = feed(stdin.as_ref(), &mut input), if stdin.is_some() => {
+                    if closed { stdin = None; }
+                }
+                ended = &mut sandbox.ended => return Over::Ended(ended.unwrap_or(Ended::ZYGOTE_DIED)),
+                () = &mut deadline => return Over::Stopped(Stop::TimedOut),
+                () = &mut check => {
+                    match self.check(sandbox) {
+                        Ok(next) => check.as_mut().reset(tokio::time::Instant::now() + next),
+                        Err(stop) => return Over::Stopped(stop),
+                    }
+                }
+            }
+            if self.output_bytes > limits.output_bytes.0 {
+                return Over::Stopped(Stop::OutputExceeded);
+            }
+            if self.ending.is_some() || self.fault.is_some() {
+                return Over::Reported;
+            }
+        }
+    }
+
+    /// Looks at what has been used: how long until the next look, or the limit that is exceeded.
+    fn check(&self, sandbox: &Sandbox) -> Result<Duration, Stop> {
+        let limits = &self.request.limits;
+        let (user, system) = match &sandbox.body.cgroup {
+            Some(cgroup) => {
+                if cgroup.memory().oom_kills > 0 {
+                    return Err(Stop::MemoryExceeded);
+                }
+                cgroup.cpu_us()
+            }
+            None => {
+                let Some((cpu, memory)) = sample(sandbox.body.pid) else { return Ok(Duration::from_millis(5)) };
+                if memory > limits.memory_bytes.0 {
+                    return Err(Stop::MemoryExceeded);
+                }
+                cpu
+            }
+        };
+        let used = (user + system).saturating_sub(sandbox.cpu_before.0 + sandbox.cpu_before.1);
+        let left = (limits.cpu_ms.0 * 1000).checked_sub(used).ok_or(Stop::CpuExceeded)?;
+        let next = until_cpu_limit(left, processors());
+        // Without control groups memory has to be sampled.
+        Ok(if sandbox.body.cgroup.is_none() { next.min(Duration::from_millis(5)) } else { next })
+    }
+
+    /// Takes all that can be had without waiting. The pipes are read before the control channel and judged after it: an annotation is sent before the bytes
+    /// that it is about are written, so it is never missed.
+    fn drain(&mut self, sandbox: &Sandbox) {
+        loop {
+            let stdout = take(&sandbox.stdout, &mut self.stdout_open);
+            let stderr = take(&sandbox.stderr, &mut self.stderr_open);
+            self.drain_control(sandbox);
+            if stdout.is_empty() && stderr.is_empty() {
+                return;
+            }
+            self.output(Stream::Stdout, &stdout);
+            self.output(Stream::Stderr, &stderr);
+            if self.output_bytes > self.request.limits.output_bytes.0.saturating_mul(2).saturating_add(16 << 20) {
+                // A flood that does not end before its writer does.
+                return;
+            }
+        }
+    }
+
+    fn drain_control(&mut self, sandbox: &Sandbox) {
+        while self.ending.is_none() && self.fault.is_none() {
+            let bytes = take(&sandbox.control, &mut self.control_open);
+            if bytes.is_empty() {
+                return;
+            }
+            self.frames.extend(&bytes);
+            loop {
+                match self.frames.next_frame().and_then(|frame| frame.map(SandboxMessage::parse).transpose()) {
+                    Ok(Some(message)) => self.hear(message),
+                    Ok(None) => break,
+                    Err(error) => {
+                        // Something in the program's process wrote to its control channel. Nothing after it can be understood.
+                        self.ending = Some(Ending {
+                            value: None,
+                            error: Some(RunError { name: "ProtocolError".into(), message: error.to_string(), ..RunError::default() }),
+                            exit_code: None,
+                        });
+                        return;
+                    }
+                }
+                if self.ending.is_some() || self.fault.is_some() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: SandboxMessage) {
+        match message {
+            SandboxMessage::Ready => {}
+            SandboxMessage::Annotate(annotation) => self.log.annotate(annotation),
+            SandboxMessage::Result(payload) => {
+                self.output_bytes += payload.len() as u64;
+                let fits = self.output_bytes <= self.request.limits.output_bytes.0 && self.results.len() < MOST_RESULTS;
+                if let Some(result) = report::rich_result(&payload).filter(|_| fits) {
+                    self.emitter.emit(EventKind::Result { result: result.clone() });
+                    self.results.push(result);
+                }
+            }
+            SandboxMessage::Denied(payload) => {
+                if let Some(denial) = report::denial(&payload).filter(|denial| self.denied.len() < MOST_DENIALS && !self.denied.contains(denial)) {
+                    self.emitter.emit(EventKind::Denied { denial: denial.clone() });
+                    self.denied.push(denial);
+                }
+            }
+            SandboxMessage::Finished(payload) => self.ending = Some(report::ending(&payload, self.request.limits.result_bytes.0)),
+            SandboxMessage::Fault(why) => self.fault = Some(why),
+        }
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        let room = self.request.limits.output_bytes.0.saturating_sub(self.output_bytes);
+        self.output_bytes += bytes.len() as u64;
+        let kept = &bytes[..usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()))];
+        self.log.drop_bytes((bytes.len() - kept.len()) as u64);
+        if kept.is_empty() {
+            return;
+        }
+        self.emitter.output(stream, kept);
+        let entries = self.log.push(stream, kept);
+        self.record(entries);
+    }
+
+    fn record(&mut self, entries: Vec<Entry>) {
+        for Entry { level, message } in entries {
+            let timestamp = self.emitter.emit(EventKind::Log { level, message: message.clone() });
+            self.logs.push(LogEntry { timestamp, level, message });
+        }
+    }
+
+    fn usage(&self, sandbox: &Sandbox, ended: Option<Ended>, wall: Duration) -> (Usage, u64) {
+        let by_exit = ended.map(|ended| (ended.user_us, ended.system_us));
+        let (user_us, system_us, memory, processes, oom_kills) = match &sandbox.body.cgroup {
+            Some(cgroup) => {
+                let (user, system) = cgroup.cpu_us();
+                let memory = cgroup.memory();
+                let since = |now: u64, before: u64| now.saturating_sub(before);
+                let processes = cgroup.peak_processes().unwrap_or(1);
+                (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), memory.peak_bytes, processes, memory.oom_kills)
+            }
+            None => {
+                let (user, system) = by_exit.or_else(|| sample(sandbox.body.pid).map(|(cpu, _)| cpu)).unwrap_or((0, 0));
+                (user, system, ended.map_or(0, |ended| ended.peak_resident_bytes), 1, 0)
+            }
+        };
+        let usage = Usage {
+            wall_ms: round(wall.as_secs_f64() * 1000.0),
+            cpu_user_ms: round(user_us as f64 / 1000.0),
+            cpu_system_ms: round(system_us as f64 / 1000.0),
+            peak_memory_bytes: memory,
+            output_bytes: self.output_bytes,
+            processes,
+        };
+        (usage, oom_kills)
+    }
+
+    fn finish(mut self, decision: Decision, usage: Usage, found: Vec<ArtifactFile>) -> Finished {
+        let entries = self.log.finish();
+        self.record(entries);
+        for file in &found {
+            self.emitter.emit(EventKind::Artifact { artifact: file.artifact.clone() });
+        }
+        let outcome = Outcome {
+            id: self.id,
+            status: decision.status,
+            value: decision.ending.value,
+            error: decision.ending.error,
+            exit_code: decision.ending.exit_code,
+            signal: decision.signal,
+            logs: self.logs,
+            results: self.results,
+            artifacts: found.iter().map(|file| file.artifact.clone()).collect(),
+            denied: self.denied,
+            usage,
+            sandbox: self.info,
+        };
+        self.emitter.emit(EventKind::Finished { outcome: Box::new(outcome.clone()) });
+        Finished { outcome, artifacts: found }
+    }
+}
+
+/// The outcome of a run that was not started.
+pub(crate) fn refused(id: RunId, sandbox: SandboxInfo, mut emitter: Emitter, error: &EngineError) -> Finished {
+    not_started(id, sandbox, &mut emitter, Status::Refused, RunError { name: "Refused".into(), message: error.to_string(), ..RunError::default() })
+}
+
+/// The outcome of a run that never reached a sandbox.
+pub(crate) fn not_started(id: RunId, sandbox: SandboxInfo, emitter: &mut Emitter, status: Status, error: RunError) -> Finished {
+    let outcome = Outcome {
+        id,
+        status,
+        value: None,
+        error: Some(error),
+        exit_code: None,
+        signal: None,
+        logs: Vec::new(),
+        results: Vec::new(),
+        artifacts: Vec::new(),
+        denied: Vec::new(),
+        usage: Usage::default(),
+        sandbox,
+    };
+    emitter.emit(EventKind::Finished { outcome: Box::new(outcome.clone()) });
+    Finished { outcome, artifacts: Vec::new() }
+}
+
+/// What the start of a run that has none yet is called.
+pub(crate) fn unknown_sandbox(runtime: String) -> SandboxInfo {
+    SandboxInfo { runtime, start: Start::Fork, environment: None, degraded: Vec::new() }
+}
+
+fn round(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
+}
+
+fn processors() -> u64 {
+    static COUNT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u64))
+}
+
+fn control_interest(to_send: &[u8]) -> Interest {
+    if to_send.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE }
+}
+
+/// Sends what can be sent without waiting. A sandbox that is gone takes nothing; its end is seen elsewhere.
+fn advance(control: &AsyncFd<OwnedFd>, to_send: &mut &[u8]) {
+    while !to_send.is_empty() {
+        let send = |fd: &OwnedFd| rustix::net::send(fd, to_send, rustix::net::SendFlags::NOSIGNAL).map_err(io::Error::from);
+        match control.try_io(Interest::WRITABLE, send) {
+            Ok(sent) => *to_send = &to_send[sent..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => *to_send = &[],
+        }
+    }
+}
+
+/// What can be read without waiting, a bounded piece. Nothing at the end, which it marks.
+fn take(fd: &AsyncFd<OwnedFd>, open: &mut bool) -> Vec<u8> {
+    if !*open {
+        return Vec::new();
+    }
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        // `read` on the socket too: descriptors that a sandbox sends along are closed by the kernel, unseen.
+        match fd.try_io(Interest::READABLE, |fd| rustix::io::read(fd, &mut buffer).map_err(io::Error::from)) {
+            Ok(0) => {
+                *open = false;
+                return Vec::new();
+            }
+            Ok(length) => {
+                buffer.truncate(length);
+                return buffer;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Vec::new(),
+            Err(_) => {
+                *open = false;
+                return Vec::new();
+            }
+        }
+    }
+}
+
+/// Feeds standard input. True when it is to be closed: all of it is written, or nobody reads.
+async fn feed(stdin: Option<&AsyncFd<OwnedFd>>, input: &mut &[u8]) -> bool {
+    let Some(stdin) = stdin else { return std::future::pending().await };
+    let Ok(mut guard) = stdin.writable().await else { return true };
+    match guard.try_io(|fd| rustix::io::write(fd, input).map_err(io::Error::from)) {
+        Ok(Ok(written)) => {
+            *input = &input[written..];
+            input.is_empty()
+        }
+        Ok(Err(error)) => error.kind() != io::ErrorKind::Interrupted,
+        Err(_would_block) => false,
+    }
+}
+

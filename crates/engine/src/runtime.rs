@@ -1,0 +1,121 @@
+//! A provisioned runtime, as the engine starts it.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use belljar_protocol::{RuntimeName, Start};
+use belljar_provision::{NodeRequest, NodeRuntime, Progress, ProvisionError, Provisioner, PythonRequest, PythonRuntime};
+
+use crate::carried::FOLDER;
+use crate::error::EngineError;
+
+/// Which engine of a language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RuntimeKind {
+    /// Node.js.
+    Node,
+    /// `CPython`.
+    Python,
+}
+
+/// A runtime that can be started.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Which.
+    pub kind: RuntimeKind,
+    /// `node@24.21.0`.
+    pub name: String,
+    /// The program.
+    pub executable: PathBuf,
+    /// Host paths that it needs to see.
+    pub mounts: Vec<PathBuf>,
+    /// The hash of its program.
+    pub identity: String,
+    /// Where it was found, for people.
+    pub source: String,
+}
+
+impl Runtime {
+    /// Finds or fetches it. Blocks.
+    pub fn provision(provisioner: &Provisioner, name: &RuntimeName, progress: &mut dyn Progress) -> Result<Self, EngineError> {
+        match name {
+            RuntimeName::Node(version) => {
+                let request = version.as_deref().map_or(Ok(NodeRequest::default()), str::parse)?;
+                Ok(Self::from_node(&provisioner.node(&request, progress)?))
+            }
+            RuntimeName::Python(version) => {
+                let request = version.as_deref().map_or(Ok::<_, ProvisionError>(PythonRequest::default()), str::parse)?;
+                Ok(Self::from_python(&provisioner.python(&request, progress)?))
+            }
+        }
+    }
+
+    fn from_node(node: &NodeRuntime) -> Self {
+        Self {
+            kind: RuntimeKind::Node,
+            name: format!("node@{}", node.version),
+            executable: node.executable.clone(),
+            mounts: node.mounts(),
+            identity: node.identity.as_str().to_owned(),
+            source: format!("{:?}", node.source).to_lowercase(),
+        }
+    }
+
+    fn from_python(python: &PythonRuntime) -> Self {
+        Self {
+            kind: RuntimeKind::Python,
+            name: format!("python@{}", python.version),
+            executable: python.executable.clone(),
+            mounts: python.mounts(),
+            identity: python.identity.as_str().to_owned(),
+            source: format!("{:?}", python.source).to_lowercase(),
+        }
+    }
+
+    /// The command line inside.
+    pub(crate) fn arguments(&self, start: Start) -> Vec<CString> {
+        let mut arguments = vec![self.executable.as_os_str().as_bytes().to_vec()];
+        match self.kind {
+            RuntimeKind::Node => {
+                // A fork has only the thread that forked: V8 must not count on others.
+                if start == Start::Fork {
+                    arguments.extend([b"--single-threaded".to_vec(), b"--v8-pool-size=1".to_vec()]);
+                }
+                arguments.push(format!("{FOLDER}/node/driver.js").into_bytes());
+            }
+            RuntimeKind::Python => {
+                // Isolated: neither the environment nor the working folder change what the driver itself imports.
+                arguments.extend([b"-I".to_vec(), b"-X".to_vec(), b"utf8".to_vec(), format!("{FOLDER}/python/driver.py").into_bytes()]);
+            }
+        }
+        arguments.into_iter().filter_map(|argument| CString::new(argument).ok()).collect()
+    }
+
+    /// The whole environment at boot. A program's own comes with its activation.
+    pub(crate) fn environment(&self, init: bool) -> Vec<CString> {
+        let mut environment = vec![
+            "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
+            format!("HOME={}", belljar_jail::HOME),
+            "LANG=C.UTF-8".to_owned(),
+            "TMPDIR=/tmp".to_owned(),
+        ];
+        if init {
+            environment.extend([format!("LD_PRELOAD={FOLDER}/libbelljar.so"), "BELLJAR_INIT=1".to_owned()]);
+        }
+        environment.into_iter().filter_map(|variable| CString::new(variable).ok()).collect()
+    }
+
+    /// The folder under [`FOLDER`] that holds its driver.
+    pub(crate) fn driver_folder(&self) -> &'static str {
+        match self.kind {
+            RuntimeKind::Node => "node",
+            RuntimeKind::Python => "python",
+        }
+    }
+
+    /// The runtime's own folder, where it is not beneath a folder that every root shows.
+    pub(crate) fn is_beneath(&self, folder: &Path) -> bool {
+        self.mounts.iter().any(|mount| mount.starts_with(folder))
+    }
+}

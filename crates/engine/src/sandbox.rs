@@ -1,0 +1,310 @@
+//! One sandbox: how it is made, forked or with a runtime process of its own, up to the moment when it is parked.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use belljar_channel::{ForkOrder, FrameReader, SandboxMessage, receive_packet};
+use belljar_jail::{Confinement, FIRST_UID, IdMap, Launch, PidFd, Purpose, ResourceLimits, SandboxCgroup, WritableSpace, kill_pidfd, pid_of_pidfd, reap};
+use belljar_protocol::{Limits, Policy, Start};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::decision::Exit;
+use crate::engine::Inner;
+use crate::error::{EngineError, system};
+use crate::root::{self, Boot, Grants};
+use crate::runtime::Runtime;
+use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
+
+/// What is fixed when a sandbox is made, and so what parked ones are told apart by.
+#[derive(Clone, Debug)]
+pub struct SandboxSpec {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) grants: Grants,
+    pub(crate) exec: bool,
+    pub(crate) loopback: bool,
+    pub(crate) limits: Limits,
+}
+
+/// What makes two sandboxes interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SpecKey {
+    runtime: String,
+    grants: Grants,
+    exec: bool,
+    loopback: bool,
+    limits: Limits,
+}
+
+impl SpecKey {
+    /// Whether such sandboxes are children of that zygote.
+    pub(crate) fn is_of(&self, zygote: &ZygoteKey) -> bool {
+        self.runtime == zygote.runtime && self.grants == zygote.grants
+    }
+}
+
+/// What makes two sandboxes children of the same zygote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ZygoteKey {
+    runtime: String,
+    grants: Grants,
+}
+
+impl SandboxSpec {
+    /// What a policy and limits ask of a sandbox. Looks granted paths up.
+    pub fn new(runtime: Arc<Runtime>, policy: &Policy, limits: &Limits) -> Result<Self, EngineError> {
+        policy.validate()?;
+        limits.validate()?;
+        Ok(Self { runtime, grants: Grants::resolve(&policy.fs)?, exec: policy.exec, loopback: policy.loopback, limits: *limits })
+    }
+
+    pub(crate) fn key(&self) -> SpecKey {
+        let Self { grants, exec, loopback, limits, .. } = self;
+        // What the supervisor alone enforces does not matter to what is parked.
+        let limits = Limits { timeout_ms: Limits::default().timeout_ms, ..*limits };
+        SpecKey { runtime: self.runtime.identity.clone(), grants: grants.clone(), exec: *exec, loopback: *loopback, limits }
+    }
+
+    pub(crate) fn zygote_key(&self) -> ZygoteKey {
+        ZygoteKey { runtime: self.runtime.identity.clone(), grants: self.grants.clone() }
+    }
+
+    /// The back-stop: the supervisor counts in microseconds, the kernel in whole seconds of one process.
+    fn cpu_seconds(&self) -> u64 {
+        self.limits.cpu_ms.0.div_ceil(1000) + 1
+    }
+}
+
+/// A parked sandbox. Runs one program, then it is gone. Dropping it ends it.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub(crate) control: AsyncFd<OwnedFd>,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: AsyncFd<OwnedFd>,
+    pub(crate) stderr: AsyncFd<OwnedFd>,
+    pub(crate) home: OwnedFd,
+    pub(crate) ended: oneshot::Receiver<Ended>,
+    pub(crate) body: Body,
+    pub(crate) start: Start,
+    pub(crate) spec: SandboxSpec,
+    /// CPU time that its set-up has used.
+    pub(crate) cpu_before: (u64, u64),
+}
+
+/// What has to be taken down in the end.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) pidfd: PidFd,
+    pub(crate) pid: i32,
+    pub(crate) cgroup: Option<SandboxCgroup>,
+    pub(crate) uid: Option<UidLease>,
+    // Its zygote lives at least as long as it.
+    pub(crate) zygote: Option<Arc<Zygote>>,
+}
+
+impl Body {
+    /// Ends all its processes: its first is PID 1 of their namespace.
+    pub(crate) fn kill(&self) {
+        let _ = kill_pidfd(self.pidfd.as_fd());
+    }
+}
+
+/// The supervisor's descriptors of one sandbox.
+struct Ends {
+    control: OwnedFd,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Ends {
+    /// Ours, and theirs: control, standard input, output, error. Theirs must be gone here before the sandbox is waited for, so that their closing is
+    /// seen.
+    fn new() -> Result<(Self, [OwnedFd; 4]), EngineError> {
+        let (control, their_control) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(system("making a control channel"))?;
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(system("making a pipe"));
+        let (their_stdin, stdin) = pipe()?;
+        let (stdout, their_stdout) = pipe()?;
+        let (stderr, their_stderr) = pipe()?;
+        // Only this side: a program expects its own to block.
+        for ours in [&control, &stdin, &stdout, &stderr] {
+            rustix::io::ioctl_fionbio(ours, true).map_err(system("making a pipe"))?;
+        }
+        Ok((Self { control, stdin, stdout, stderr }, [their_control, their_stdin, their_stdout, their_stderr]))
+    }
+}
+
+impl Sandbox {
+    /// Forks one from a zygote, and waits until it is parked.
+    pub(crate) async fn fork(engine: &Inner, zygote: &Arc<Zygote>, spec: SandboxSpec) -> Result<Self, EngineError> {
+        let id = engine.next_sandbox();
+        let cgroup = engine.make_cgroup(id, &spec.limits)?;
+        let (ends, theirs) = Ends::new()?;
+        let uid = zygote.lease_uid()?;
+        let order = ForkOrder {
+            sandbox: id,
+            uid: uid.uid,
+            disk_bytes: spec.limits.disk_bytes.0,
+            files: u64::from(spec.limits.files),
+            open_files: u64::from(spec.limits.open_files),
+            cpu_seconds: spec.cpu_seconds(),
+            exec: spec.exec,
+            loopback: spec.loopback,
+        };
+        let forked = zygote.fork(order, theirs.each_ref().map(OwnedFd::as_fd)).await?;
+        drop(theirs);
+        let pid = pid_of_pidfd(forked.pidfd.as_fd()).ok_or_else(|| EngineError::NotReady("the sandbox died at once".into()))?;
+        if let Some(cgroup) = &cgroup {
+            cgroup.attach(pid)?;
+        }
+        let body = Body { pidfd: forked.pidfd, pid, cgroup, uid: Some(uid), zygote: Some(Arc::clone(zygote)) };
+        Self::park(engine, ends, body, forked.ended, Start::Fork, spec).await
+    }
+
+    /// Starts one with a runtime process of its own, and waits until it is parked.
+    pub(crate) async fn exec(engine: &Inner, spec: SandboxSpec) -> Result<Self, EngineError> {
+        let id = engine.next_sandbox();
+        let cgroup = engine.make_cgroup(id, &spec.limits)?;
+        let (ends, theirs) = Ends::new()?;
+        let ids = IdMap::available();
+        let plan = root::plan(&spec.runtime, &spec.grants, Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback });
+        let confinement = Confinement {
+            uid: FIRST_UID,
+            may_set_groups: ids == IdMap::Own,
+            space: WritableSpace {
+                disk_bytes: spec.limits.disk_bytes.0,
+                files: u64::from(spec.limits.files),
+                exec: spec.exec,
+                staged: plan.staged(),
+            },
+            write: spec.grants.writable(),
+            limits: ResourceLimits {
+                open_files: u64::from(spec.limits.open_files),
+                cpu_seconds: spec.cpu_seconds(),
+                file_bytes: spec.limits.disk_bytes.0,
+            },
+            exec: spec.exec,
+            loopback: spec.loopback,
+        };
+        let runtime = Arc::clone(&spec.runtime);
+        let has_init = spec.exec;
+        let (launched, cgroup) = engine
+            .spawner
+            .run(move || {
+                let [control, stdin, stdout, stderr] = &theirs;
+                let launch = Launch {
+                    root: &plan,
+                    ids,
+                    executable: std::ffi::CString::new(runtime.executable.as_os_str().as_encoded_bytes()).unwrap_or_default(),
+                    arguments: runtime.arguments(Start::Exec),
+                    environment: runtime.environment(has_init),
+                    streams: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+                    channel: control.as_fd(),
+                    purpose: Purpose::Sandbox(confinement),
+                    cgroup: cgroup.as_ref(),
+                };
+                (launch.launch(), cgroup)
+            })
+            .await
+            .ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))?;
+        let launched = match launched {
+            Ok(launched) => launched,
+            Err(error) => {
+                if let Some(cgroup) = cgroup {
+                    let _ = cgroup.remove();
+                }
+                return Err(error.into());
+            }
+        };
+        let (sender, ended) = oneshot::channel();
+        let watched = AsyncFd::register_with_interest(launched.pidfd.try_clone().map_err(system("copying a descriptor"))?, Interest::READABLE)
+            .map_err(system("watching a process"))?;
+        let pid = launched.pid;
+        tokio::spawn(async move {
+            // A pidfd is readable once the process has ended.
+            let _ = watched.readable().await;
+            let ended = reap(pid).map_or(Ended::ZYGOTE_DIED, |reaped| Ended {
+                exit: Exit::of_wait_status(reaped.wait_status),
+                user_us: reaped.user_us,
+                system_us: reaped.system_us,
+                peak_resident_bytes: reaped.peak_resident_bytes,
+            });
+            let _ = sender.send(ended);
+        });
+        let body = Body { pidfd: launched.pidfd, pid, cgroup, uid: None, zygote: None };
+        Self::park(engine, ends, body, ended, Start::Exec, spec).await
+    }
+
+    async fn park(
+        engine: &Inner,
+        ends: Ends,
+        body: Body,
+        mut ended: oneshot::Receiver<Ended>,
+        start: Start,
+        spec: SandboxSpec,
+    ) -> Result<Self, EngineError> {
+        let Ends { control, stdin, stdout, stderr } = ends;
+        let watch = |fd| AsyncFd::register(fd).map_err(system("watching a sandbox"));
+        let (control, stdout, stderr) = (watch(control)?, watch(stdout)?, watch(stderr)?);
+        let ready = tokio::select! {
+            ready = ready(&control) => ready,
+            _ = &mut ended => Err(EngineError::NotReady(match ready(&control).await {
+                Err(EngineError::NotReady(why)) if why != CLOSED => why,
+                _ => crate::zygote::last_words(stderr.get_ref()),
+            })),
+            () = tokio::time::sleep(BOOT_TIME) => Err(EngineError::NotReady("it did not answer in time".into())),
+        };
+        match ready {
+            Ok(home) => {
+                let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
+                Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, cpu_before })
+            }
+            Err(error) => {
+                engine.take_down(body, Some(ended));
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a parked sandbox still lives.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.ended.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+}
+
+const CLOSED: &str = "its channel closed";
+
+/// Waits for the frame that says that a sandbox is parked, with its working folder's descriptor. No user code has run yet.
+async fn ready(control: &AsyncFd<OwnedFd>) -> Result<OwnedFd, EngineError> {
+    let mut reader = FrameReader::new(|kind| SandboxMessage::bound(kind, 0, 0));
+    let mut home = None;
+    loop {
+        let mut buffer = [0; 4096];
+        let receive = |channel: &OwnedFd| receive_packet(channel.as_fd(), &mut buffer).map_err(std::io::Error::from);
+        let (length, descriptors) = control.async_io(Interest::READABLE, receive).await.map_err(system("hearing from a sandbox"))?;
+        if length == 0 {
+            return Err(EngineError::NotReady(CLOSED.into()));
+        }
+        home = home.or(descriptors.into_iter().next());
+        reader.extend(&buffer[..length]);
+        let frame = reader.next_frame().map_err(|error| EngineError::NotReady(error.to_string()))?;
+        match frame.map(SandboxMessage::parse).transpose().map_err(|error| EngineError::NotReady(error.to_string()))? {
+            None => {}
+            Some(SandboxMessage::Ready) => return home.ok_or_else(|| EngineError::NotReady("it sent no folder".into())),
+            Some(SandboxMessage::Fault(why)) => return Err(EngineError::NotReady(why)),
+            Some(_) => return Err(EngineError::NotReady("it spoke out of turn".into())),
+        }
+    }
+}
+
+/// How long a killed sandbox may take to be gone before it is reported as left over.
+pub(crate) const TAKE_DOWN_TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,256 @@
+//! The supervisor's side of a zygote: booting it, ordering forks, hearing how they ended.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use belljar_channel::{ExitReport, ForkOrder, ZygoteReport, receive_packet, send_packet};
+use belljar_jail::{FIRST_UID, IdMap, Launch, Launched, PidFd, Purpose, kill_pidfd, reap};
+use belljar_protocol::Start;
+use rustix::fd::BorrowedFd;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::decision::Exit;
+use crate::error::{EngineError, system};
+use crate::root::{self, Boot, Grants};
+use crate::runtime::Runtime;
+use crate::spawner::Spawner;
+
+/// How long a runtime may take to boot. Emulated machines need most of it.
+pub(crate) const BOOT_TIME: Duration = Duration::from_secs(60);
+
+/// How a sandbox's first process ended, and what it and its waited-for children used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) user_us: u64,
+    pub(crate) system_us: u64,
+    pub(crate) peak_resident_bytes: u64,
+}
+
+impl Ended {
+    pub(crate) const ZYGOTE_DIED: Self = Self { exit: Exit::ZygoteDied, user_us: 0, system_us: 0, peak_resident_bytes: 0 };
+}
+
+/// A sandbox that was forked but is not parked yet.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    pub(crate) pidfd: PidFd,
+    pub(crate) ended: oneshot::Receiver<Ended>,
+}
+
+/// A booted, jailed runtime that forks sandboxes. Killed, with all of them, when the last handle is gone.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    shared: Arc<Shared>,
+    pub(crate) runtime: Arc<Runtime>,
+    ids: IdMap,
+    single_uid: bool,
+    free_uids: Mutex<Vec<u32>>,
+    booted: Instant,
+    forks: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    process: PidFd,
+    pid: i32,
+    channel: AsyncFd<OwnedFd>,
+    waiting: Mutex<Option<HashMap<u64, Waiting>>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    forked: Option<oneshot::Sender<Result<PidFd, String>>>,
+    ended: oneshot::Sender<Ended>,
+}
+
+/// A uid of a zygote's, until the sandbox that has it is gone.
+#[derive(Debug)]
+pub(crate) struct UidLease {
+    pub(crate) uid: u32,
+    owner: Option<Arc<Zygote>>,
+}
+
+impl Drop for UidLease {
+    fn drop(&mut self) {
+        if let Some(zygote) = &self.owner {
+            zygote.free_uids.lock().unwrap_or_else(PoisonError::into_inner).push(self.uid);
+        }
+    }
+}
+
+impl Zygote {
+    /// Boots one. Some tens of milliseconds.
+    pub(crate) async fn boot(spawner: &Spawner, runtime: Arc<Runtime>, grants: &Grants) -> Result<Arc<Self>, EngineError> {
+        let ids = IdMap::available();
+        let plan = root::plan(&runtime, grants, Boot { start: Start::Fork, ids, exec: false, loopback: false });
+        let (ours, theirs) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(system("making a zygote's channel"))?;
+        rustix::io::ioctl_fionbio(&ours, true).map_err(system("making a zygote's channel"))?;
+        let (diagnostics_read, diagnostics_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("making a pipe"))?;
+
+        let launched = {
+            let runtime = Arc::clone(&runtime);
+            spawner
+                .run(move || {
+                    let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(system("opening /dev/null"))?;
+                    let launch = Launch {
+                        root: &plan,
+                        ids,
+                        executable: std::ffi::CString::new(runtime.executable.as_os_str().as_encoded_bytes()).unwrap_or_default(),
+                        arguments: runtime.arguments(Start::Fork),
+                        environment: runtime.environment(false),
+                        streams: [null.as_fd(), null.as_fd(), diagnostics_write.as_fd()],
+                        channel: theirs.as_fd(),
+                        purpose: Purpose::Zygote,
+                        cgroup: None,
+                    };
+                    launch.launch().map_err(EngineError::Launch)
+                })
+                .await
+                .ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))??
+        };
+        let Launched { pidfd, pid } = launched;
+        let shared = Arc::new(Shared {
+            process: pidfd,
+            pid,
+            channel: AsyncFd::register(ours).map_err(system("watching a zygote's channel"))?,
+            waiting: Mutex::new(Some(HashMap::new())),
+        });
+        let zygote = Self {
+            shared,
+            runtime,
+            ids,
+            single_uid: ids.leasable() == 1 || !grants.is_empty(),
+            free_uids: Mutex::new((0..ids.leasable()).rev().map(|n| FIRST_UID + n).collect()),
+            booted: Instant::now(),
+            forks: AtomicU64::new(0),
+        };
+        let booted = tokio::time::timeout(BOOT_TIME, zygote.shared.next_report()).await;
+        match booted {
+            Ok(Some((ZygoteReport::Booted, _))) => {}
+            _ => {
+                drop(zygote);
+                return Err(EngineError::NotReady(last_words(&diagnostics_read)));
+            }
+        }
+        tokio::spawn(Arc::clone(&zygote.shared).listen());
+        Ok(Arc::new(zygote))
+    }
+
+    /// Forks a sandbox.
+    pub(crate) async fn fork(&self, order: ForkOrder, descriptors: [BorrowedFd<'_>; 4]) -> Result<Forked, EngineError> {
+        self.forks.fetch_add(1, Ordering::Relaxed);
+        let (forked_sender, forked) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        {
+            let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let table = waiting.as_mut().ok_or_else(|| EngineError::NotReady("the zygote is gone".into()))?;
+            table.insert(order.sandbox, Waiting { forked: Some(forked_sender), ended: ended_sender });
+        }
+        let packet = order.encode();
+        let send = |channel: &OwnedFd| send_packet(channel.as_fd(), &packet, &descriptors).map_err(std::io::Error::from);
+        self.shared.channel.async_io(Interest::WRITABLE, send).await.map_err(system("ordering a fork"))?;
+        match forked.await {
+            Ok(Ok(pidfd)) => Ok(Forked { pidfd, ended }),
+            Ok(Err(why)) => Err(EngineError::NotReady(why)),
+            Err(_) => Err(EngineError::NotReady("the zygote died".into())),
+        }
+    }
+
+    /// A uid for one sandbox: its own, while there are any left, unless grants tie every sandbox to the first.
+    pub(crate) fn lease_uid(self: &Arc<Self>) -> Result<UidLease, EngineError> {
+        if self.single_uid {
+            return Ok(UidLease { uid: FIRST_UID, owner: None });
+        }
+        let uid = self.free_uids.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        uid.map(|uid| UidLease { uid, owner: Some(Arc::clone(self)) })
+            .ok_or_else(|| EngineError::NotReady(format!("one zygote has at most {} sandboxes at a time", self.ids.leasable())))
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(crate) fn forks(&self) -> u64 {
+        self.forks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.booted.elapsed()
+    }
+
+    /// Its own number outside.
+    pub(crate) fn pid(&self) -> i32 {
+        self.shared.pid
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        let _ = kill_pidfd(self.shared.process.as_fd());
+        // It ends once its sandboxes have; the wait must not hold up an async task.
+        let pid = self.shared.pid;
+        std::thread::spawn(move || reap(pid));
+    }
+}
+
+impl Shared {
+    async fn next_report(&self) -> Option<(ZygoteReport, Vec<OwnedFd>)> {
+        let mut packet = [0; ZygoteReport::MOST_BYTES];
+        let receive = |channel: &OwnedFd| receive_packet(channel.as_fd(), &mut packet).map_err(std::io::Error::from);
+        let (length, descriptors) = self.channel.async_io(Interest::READABLE, receive).await.ok()?;
+        ZygoteReport::decode(&packet[..length]).map(|report| (report, descriptors))
+    }
+
+    /// Passes reports on until the zygote is gone; then nobody waits any longer.
+    async fn listen(self: Arc<Self>) {
+        while let Some((report, mut descriptors)) = self.next_report().await {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(table) = waiting.as_mut() else { break };
+            match report {
+                ZygoteReport::Booted => {}
+                ZygoteReport::Forked { sandbox } => {
+                    let answer = descriptors.pop().ok_or_else(|| "the zygote sent no descriptor".to_owned());
+                    if let Some(forked) = table.get_mut(&sandbox).and_then(|entry| entry.forked.take()) {
+                        let _ = forked.send(answer);
+                    }
+                }
+                ZygoteReport::ForkFailed { sandbox, step, errno } => {
+                    if let Some(forked) = table.remove(&sandbox).and_then(|entry| entry.forked) {
+                        let _ = forked.send(Err(format!("forking failed at step {step}: {}", std::io::Error::from_raw_os_error(errno))));
+                    }
+                }
+                ZygoteReport::Exited(ExitReport { sandbox, wait_status, user_us, system_us, peak_resident_bytes }) => {
+                    if let Some(entry) = table.remove(&sandbox) {
+                        let exit = Exit::of_wait_status(wait_status);
+                        let _ = entry.ended.send(Ended { exit, user_us, system_us, peak_resident_bytes });
+                    }
+                }
+            }
+        }
+        let abandoned = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for (_, entry) in abandoned.into_iter().flatten() {
+            let _ = entry.ended.send(Ended::ZYGOTE_DIED);
+        }
+    }
+}
+
+/// What a runtime that did not boot wrote to its standard error.
+pub(crate) fn last_words(pipe: &OwnedFd) -> String {
+    let _ = rustix::io::ioctl_fionbio(pipe, true);
+    let mut buffer = vec![0; 4096];
+    let length = rustix::io::read(pipe, &mut buffer).unwrap_or(0);
+    let text = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
+    if text.is_empty() { "the runtime did not boot".to_owned() } else { format!("the runtime did not boot: {text}") }
+}
