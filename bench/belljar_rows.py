@@ -57,8 +57,11 @@ class BelljarRows:
         done = subprocess.run([self.belljar, "bench", "--json"], capture_output=True, text=True)
         if done.returncode != 0:
             raise UnreadableRows(f"`belljar bench --json` ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-        for row in json.loads(done.stdout)["rows"]:
-            self._add(row)
+        try:
+            for row in json.loads(done.stdout)["rows"]:
+                self._add(row)
+        except (ValueError, KeyError, TypeError) as why:
+            raise UnreadableRows(f"`belljar bench --json` is not of the shape that bench/belljar_rows.py documents: {why!r}") from why
 
     def _add(self, row: dict) -> None:
         name = row["name"]
