@@ -2,14 +2,14 @@
 // Runs the program and finds its result.
 //
 // What is the result? The first that applies:
-//  1. An exported `main`, called with the parameters. CommonJS: module.exports.main; module.exports itself if it is a function
+//  1. What a top-level `return` returned.
+//  2. An exported `main`, called with the parameters. CommonJS: module.exports.main; module.exports itself if it is a function
 //     (`module.exports = async (parameters) => ...`), or its `default`, as compiled TypeScript has it. ES modules: the export named
 //     `main`, else a default export that is a function. Then a `main` that is defined at the top level and not exported. Classes are
 //     not called.
-//     When the program itself calls its `main` at the top level (`main()`, `await main()`, `main().catch(...)`, a call inside
-//     `if (require.main === module)`), it is not called again: agents often write that line, and a program must not run twice.
-//     The result is then the value of the last expression, which in all of these is that call.
-//  2. What a top-level `return` returned.
+//     When the program has called its `main` itself (`main()`, `await main()`, `main().catch(...)`, inside `if (require.main ===
+//     module)`), it is not called again: agents often write that line, and a program must not run twice. The result is then the value
+//     of the last expression, which mostly is that call.
 //  3. module.exports, if it was assigned and is not empty, or the default export of an ES module. An exports object of nothing but
 //     functions is an interface and not a result: it counts as empty.
 //  4. The value of the last expression.
@@ -27,6 +27,7 @@ const {
   StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
 } = require('./intrinsics.js');
 const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
+const { hasRun } = require('./calls.js');
 const { placeSyntaxError } = require('./syntax.js');
 
 const globals = globalThis;
@@ -123,10 +124,9 @@ function compile(file, { code, isAsync }) {
  * earlier value back.
  */
 function valueRecorder() {
-  const record = { __proto__: null, value: undefined, isSet: false };
-  const note = function (value) {
+  const record = { __proto__: null, value: undefined };
+  const note = (value) => {
     record.value = value;
-    record.isSet = arguments.length > 0;
     return value;
   };
   // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
@@ -137,12 +137,12 @@ function valueRecorder() {
 
 function commonJSResult(exports, initialExports, value, returned, prepared, parameters) {
   const { record } = value;
+  if (returned !== undefined) return returned;
   const main = functionIn(exports, 'main') ?? asCallable(exports) ?? asCallable(defaultOf(exports)) ?? asCallable(value.main);
   if (main !== undefined) {
-    if (callsMain(record, prepared.code)) return returned !== undefined ? returned : record.value;
+    if (callsMain(main, prepared.code)) return record.value;
     return ReflectApply(main, exports === main ? undefined : exports, [parameters]);
   }
-  if (returned !== undefined) return returned;
   if (isResult(exports, initialExports)) return defaultOf(exports) ?? exports;
   return record.value === exports ? undefined : record.value;
 }
@@ -187,23 +187,25 @@ function moduleResult(namespace, value, prepared, parameters) {
   const { record } = value;
   const main = functionIn(namespace, 'main') ?? functionIn(namespace, 'default') ?? asCallable(value.main);
   if (main !== undefined) {
-    return callsMain(record, prepared.code) ? record.value : ReflectApply(main, undefined, [parameters]);
+    return callsMain(main, prepared.code) ? record.value : ReflectApply(main, undefined, [parameters]);
   }
   if (namespace.default !== undefined) return namespace.default;
   return record.value;
 }
 
-// Where a call at the top level is written: in the expression that gives the program's value, there also as an immediately invoked
-// function, or as a statement at the start of a line.
-const valueCall = /__belljar_value\([\s(]*(?:await\s+|void\s+)?main\s*\(/;
-const valueCallInside = /__belljar_value\([\s(!+]*(?:async\s*)?(?:\([^)]*\)\s*=>|function\b)[^]*\bmain\s*\(/;
-const statementCall = /^(?:(?:const|let|var)\s+[\w$\s{},:[\]]+=\s*)?(?:await\s+|void\s+|return\s+)*main\s*\(/m;
-
-// A call in a branch that was not taken (`if (require.main === module) main()`) has left no value.
-function callsMain(record, code) {
-  if (RegExpPrototypeExec(statementCall, code) !== null) return true;
-  return record.isSet && (RegExpPrototypeExec(valueCall, code) !== null || RegExpPrototypeExec(valueCallInside, code) !== null);
+// Whether the program has called its own main, in whatever way. A function that was never called has never been compiled, which is
+// proof that it was not. One that has been compiled was called, if this program is the only place where its code is; a main that some
+// wrapper returned may share its code, and there the text decides.
+function callsMain(main, code) {
+  if (!hasRun(main)) return false;
+  const text = FunctionPrototypeToString(main);
+  if (RegExpPrototypeExec(namedMain, text) !== null || StringPrototypeIncludes(code, `main = ${text}`)) return true;
+  return RegExpPrototypeExec(callOfMain, code) !== null;
 }
+
+const namedMain = /^(?:async\s+)?function\s*\*?\s*main\b/;
+// At the start of a line, or in an expression that may give the program's value.
+const callOfMain = /^(?:(?:const|let|var)\s+[\w$\s{},:[\]]+=\s*)?(?:await\s+|void\s+|return\s+)*main\s*\(|__belljar_value\([\s(]*(?:await\s+|void\s+)?main\s*\(/m;
 
 function functionIn(container, name) {
   return asCallable(property(container, name));

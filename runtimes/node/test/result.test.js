@@ -77,6 +77,23 @@ for (const [name, program] of ownCalls) {
   });
 }
 
+test('a program that calls its own main in a roundabout way is not run twice', async () => {
+  for (const call of ['Promise.all([main])[0]; const run = (f) => f();\nrun(main)', 'const all = [main]; all[0]()', '[main].map((f) => f())[0]']) {
+    const { value, stdout } = await run(`${count}const main = async () => ${body};\n${call}`);
+    assert.deepEqual([value, stdout], ['value', 'main 1\n']);
+  }
+});
+
+test('the text of a call is not taken for a call', async () => {
+  const { value, stdout } = await run(`${count}async function main() ${body}\nconst script = \`def main():\n  pass\n\nmain()\n\`;\n// main()\nscript`);
+  assert.deepEqual([value, stdout], ['value', 'main 1\n']);
+});
+
+test('a main that a wrapper made is called', async () => {
+  const { value } = await run('const wrap = (f) => (...a) => f(...a);\nconst other = wrap(() => 1); other();\nconst main = wrap(() => "value");');
+  assert.equal(value, 'value');
+});
+
 test('a main that a module calls itself is not run twice', async () => {
   const program = `${count}export async function main() ${body}\nconst result = await main();\nconsole.log(result)`;
   const { error, stdout } = await run({ 'main.mjs': program });
