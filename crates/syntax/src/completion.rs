@@ -3,7 +3,8 @@
 //! The rules are those of ECMAScript's completion values as V8 implements them in its parser's rewriter: statements are walked from
 //! the last to the first, and an expression statement counts while no later statement is sure to set the value. Where V8 would set
 //! `undefined` before a statement, a call without arguments does; it is left out where no earlier value can have been set.
-//! One thing is left undone: a value set in a `finally` block just before a `break` out of it.
+//! Two things are not as in V8: a value set in a `finally` block just before a `break` out of it is not taken, and a function
+//! declared in a block is no value, though in sloppy code V8 lets its hoisting pass for one.
 
 use oxc_ast::ast::{Expression, ExpressionStatement, IfStatement, Program, Statement, TryStatement};
 use oxc_span::{GetSpan, Span};

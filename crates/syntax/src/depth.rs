@@ -4,15 +4,67 @@
 //! makes a recursive descent go deeper: brackets, and chains without brackets such as `!!!a`, `a => a => a` or `if (a) if (a)`. It is
 //! a fence around the stack, not a verdict on the program: it may be off by a little, and the limits leave room for that.
 
-use crate::Language;
-use crate::program::Syntax;
+use oxc_ast::ast::{Expression, JSXMemberExpression, Program, TSImportTypeQualifier, TSType, TSTypeName};
+use oxc_ast_visit::{Visit, walk};
+use oxc_span::{GetSpan, Span};
 
-/// How deep the parser may go, in units of one bracket or one link of a chain. Optimised for size, oxc 0.146 needs 2.5 KiB of
-/// stack for one nested bracket and up to 5 for a level of types; the main thread has 8 MiB, of which V8 leaves 7.
-const MAX_NESTING: u32 = 700;
+use crate::Language;
+use crate::program::{Syntax, line_and_column};
+
+/// How deep the parser may go, in units of one bracket or one link of a chain. Measured with oxc 0.146, optimised for size, on a
+/// stack of 8 MiB: the costliest unit, a template in a template, overflows at 3,700, most others far later. V8 leaves 7 MiB of them.
+const MAX_NESTING: u32 = 1_000;
 
 /// How deep a tree may be that is walked. Chains such as `a + a + a` are parsed in a loop, but make trees as deep as they are long.
 pub(crate) const MAX_TREE_DEPTH: usize = 2_000;
+
+/// The line where a tree is too deep to be walked, if it is.
+pub(crate) fn tree_too_deep(program: &Program<'_>) -> Option<u32> {
+    let mut gauge = Gauge::default();
+    gauge.visit_program(program);
+    gauge.too_deep_at.map(|at| line_and_column(program.source_text, at as usize).0)
+}
+
+/// Walks a tree, but no deeper than is safe. What brackets nest has been bounded before; this is for what the parser does in loops.
+#[derive(Default)]
+struct Gauge {
+    depth: usize,
+    too_deep_at: Option<u32>,
+}
+
+impl Gauge {
+    fn enter(&mut self, span: Span, walk: impl FnOnce(&mut Self)) {
+        if self.depth == MAX_TREE_DEPTH || self.too_deep_at.is_some() {
+            self.too_deep_at.get_or_insert(span.start);
+            return;
+        }
+        self.depth += 1;
+        walk(self);
+        self.depth -= 1;
+    }
+}
+
+impl<'a> Visit<'a> for Gauge {
+    fn visit_expression(&mut self, it: &Expression<'a>) {
+        self.enter(it.span(), |gauge| walk::walk_expression(gauge, it));
+    }
+
+    fn visit_ts_type(&mut self, it: &TSType<'a>) {
+        self.enter(it.span(), |gauge| walk::walk_ts_type(gauge, it));
+    }
+
+    fn visit_ts_type_name(&mut self, it: &TSTypeName<'a>) {
+        self.enter(it.span(), |gauge| walk::walk_ts_type_name(gauge, it));
+    }
+
+    fn visit_ts_import_type_qualifier(&mut self, it: &TSImportTypeQualifier<'a>) {
+        self.enter(it.span(), |gauge| walk::walk_ts_import_type_qualifier(gauge, it));
+    }
+
+    fn visit_jsx_member_expression(&mut self, it: &JSXMemberExpression<'a>) {
+        self.enter(it.span, |gauge| walk::walk_jsx_member_expression(gauge, it));
+    }
+}
 
 /// The line where `source` nests too deep, if it does.
 pub(crate) fn too_deep(source: &str, syntax: Syntax) -> Option<u32> {
@@ -62,6 +114,8 @@ struct Scanner<'s> {
     ended: u32,
     previous: Previous,
     newline: bool,
+    /// In the name of a `namespace a.b.c`, which the parser reads as one in another.
+    namespace: bool,
 }
 
 impl Scanner<'_> {
@@ -95,6 +149,7 @@ impl Scanner<'_> {
             _ => {}
         }
         let newline = std::mem::take(&mut self.newline);
+        self.namespace &= byte == b'.' || !byte.is_ascii_punctuation();
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'\\' | 0x80.. => self.word(newline),
             b'0'..=b'9' => {
@@ -194,6 +249,11 @@ impl Scanner<'_> {
                 self.chain += 1;
                 self.previous = Previous::Operator;
             }
+            b"namespace" | b"module" => {
+                self.new_statement_if(newline);
+                self.namespace = true;
+                self.previous = Previous::Operand;
+            }
             b"return" | b"throw" | b"case" => {
                 self.new_statement_if(newline);
                 self.previous = Previous::Operator;
@@ -226,6 +286,7 @@ impl Scanner<'_> {
             b'?' => next != b'.',
             b'!' => next != b'=' && !self.after_operand() || newline,
             b':' | b'~' => true,
+            b'.' => self.namespace,
             b'*' => next == b'*',
             b'+' | b'-' => !self.after_operand(),
             b'<' => self.angle_brackets && !closes_tag && next != b'=',

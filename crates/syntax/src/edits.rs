@@ -1,6 +1,7 @@
 //! Changes to a text by position: insertions, and spans blanked with spaces so that nothing after them moves.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// One change. Insertions have `start == end`.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ enum What {
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
     edits: Vec<Edit>,
+    /// Where text was put after something.
+    ended: HashSet<u32>,
 }
 
 impl Edits {
@@ -34,6 +37,7 @@ impl Edits {
     }
 
     pub(crate) fn insert_after(&mut self, at: u32, text: impl Into<Cow<'static, str>>) {
+        self.ended.insert(at);
         self.edits.push(Edit { start: at, end: at, what: What::After(text.into()) });
     }
 
@@ -54,9 +58,10 @@ impl Edits {
 
     /// Ends with a semicolon the statement that ends where a blank does, unless text was added there, which ends it already.
     pub(crate) fn end_statement(&mut self, end: u32) {
-        if self.edits.iter().any(|edit| edit.start == end && matches!(edit.what, What::After(_))) {
+        if self.ended.contains(&end) {
             return;
         }
+        // A few further back: a `!` before a type, say.
         for edit in self.edits.iter_mut().rev().take(4) {
             if let What::Blank { semicolon } = &mut edit.what
                 && edit.end == end
@@ -73,7 +78,9 @@ impl Edits {
     }
 
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.edits.truncate(len);
+        for edit in self.edits.drain(len..) {
+            self.ended.remove(&edit.start);
+        }
     }
 
     /// The text with all changes made. An unchanged text is not copied.

@@ -5,11 +5,11 @@
 //! is printed anew instead.
 
 use oxc_ast::ast::{
-    AccessorProperty, AccessorPropertyType, ArrowFunctionExpression, Class, ClassElement, Declaration, Decorator,
-    ExportDefaultDeclarationKind, Expression, FormalParameter, Function, ImportDeclaration, JSXElement, JSXFragment, MethodDefinition,
-    MethodDefinitionType, PropertyDefinition, PropertyDefinitionType, Statement, TSAsExpression, TSEnumDeclaration,
-    TSImportEqualsDeclaration, TSNamespaceDeclaration, TSNonNullExpression, TSSatisfiesExpression, TSTypeAnnotation, TSTypeAssertion,
-    TSTypeParameterDeclaration, TSTypeParameterInstantiation, VariableDeclarator,
+    AccessorProperty, AccessorPropertyType, ArrowFunctionExpression, Class, ClassElement, Decorator, ExportDefaultDeclarationKind,
+    FormalParameter, Function, ImportDeclaration, JSXElement, JSXFragment, MethodDefinition, MethodDefinitionType, PropertyDefinition,
+    PropertyDefinitionType, Statement, TSAsExpression, TSEnumDeclaration, TSImportEqualsDeclaration, TSNamespaceDeclaration,
+    TSNonNullExpression, TSSatisfiesExpression, TSTypeAnnotation, TSTypeAssertion, TSTypeParameterDeclaration,
+    TSTypeParameterInstantiation, VariableDeclarator,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::ScopeFlags;
@@ -18,10 +18,9 @@ use oxc_span::{GetSpan, Span};
 use crate::Language;
 use crate::bindings::is_type_only;
 use crate::completion;
-use crate::depth::MAX_TREE_DEPTH;
 use crate::edits::Edits;
 use crate::imports;
-use crate::program::{Parsed, Syntax, line_and_column};
+use crate::program::{Parsed, Syntax};
 
 /// What became of a program's types.
 pub(crate) enum Erasure {
@@ -29,22 +28,18 @@ pub(crate) enum Erasure {
     Erased(Edits),
     /// There is more than types to it.
     NeedsCode,
-    /// The tree is too deep to be walked.
-    TooDeep { line: u32 },
 }
 
-/// Blanks the types of a program and takes its value, if nothing more is needed to make it JavaScript.
+/// Blanks the types of a program and takes its value, if nothing more is needed to make it JavaScript. The tree has been found
+/// shallow enough to be walked.
 pub(crate) fn erase(parsed: &Parsed<'_>, syntax: Syntax) -> Erasure {
     let program = &parsed.program;
     let source = program.source_text;
     let mut edits = Edits::default();
     // The value first: a statement that is ended for it needs no other end.
     completion::take_value(program, &mut edits);
-    let mut eraser = Eraser { source, edits, needs_code: false, depth: 0, too_deep_at: None };
+    let mut eraser = Eraser { source, edits, needs_code: false };
     eraser.visit_program(program);
-    if let Some(at) = eraser.too_deep_at {
-        return Erasure::TooDeep { line: line_and_column(source, at as usize).0 };
-    }
     if eraser.needs_code {
         return Erasure::NeedsCode;
     }
@@ -59,8 +54,6 @@ struct Eraser<'s> {
     source: &'s str,
     edits: Edits,
     needs_code: bool,
-    depth: usize,
-    too_deep_at: Option<u32>,
 }
 
 impl Eraser<'_> {
@@ -177,31 +170,11 @@ impl<'a> Visit<'a> for Eraser<'_> {
         self.edits.end_statement(span.end);
     }
 
-    fn visit_declaration(&mut self, it: &Declaration<'a>) {
-        walk::walk_declaration(self, it);
-    }
-
-    fn visit_expression(&mut self, it: &Expression<'a>) {
-        if self.needs_code && self.too_deep_at.is_some() {
-            return;
-        }
-        self.depth += 1;
-        match self.depth > MAX_TREE_DEPTH {
-            true => self.too_deep_at = Some(it.span().start),
-            false => walk::walk_expression(self, it),
-        }
-        self.depth -= 1;
-    }
-
     // Syntax that only says types.
 
     fn visit_ts_type_annotation(&mut self, it: &TSTypeAnnotation<'a>) {
-        // The span begins at the type, or at the colon.
-        let start = match self.source.as_bytes()[it.span.start as usize] {
-            b':' => it.span.start,
-            _ => self.source[..it.span.start as usize].rfind(':').map_or(it.span.start, |colon| colon as u32),
-        };
-        self.edits.blank(start, it.span.end);
+        self.needs_code |= !self.text(it.span.start, it.span.end).starts_with(':');
+        self.edits.blank(it.span.start, it.span.end);
     }
 
     fn visit_ts_type_parameter_declaration(&mut self, it: &TSTypeParameterDeclaration<'a>) {

@@ -109,13 +109,15 @@ pub fn prepare<'s>(source: &'s str, file_name: &str, language: Language) -> Prep
     if syntax.is_plain() {
         return plain(source, &parsed);
     }
+    if let Some(line) = depth::tree_too_deep(&parsed.program) {
+        return unchanged(parsed.kind, Some(PrepareError::TooDeep { line }));
+    }
     match erase::erase(&parsed, syntax) {
         erase::Erasure::Erased(edits) => edited(source, &parsed, edits),
         erase::Erasure::NeedsCode => match transform::transform(&allocator, parsed, file_name) {
             Ok(prepared) => prepared,
             Err((kind, error)) => unchanged(kind, Some(error)),
         },
-        erase::Erasure::TooDeep { line } => unchanged(parsed.kind, Some(PrepareError::TooDeep { line })),
     }
 }
 

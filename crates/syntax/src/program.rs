@@ -3,7 +3,7 @@
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
     ArrowFunctionExpression, AwaitExpression, Expression, ForOfStatement, Function, ImportMeta, ImportOrExportKind, Program,
-    ReturnStatement, Statement, TSModuleReference, VariableDeclaration, VariableDeclarationKind,
+    ReturnStatement, Statement, TSModuleReference, TSType, VariableDeclaration, VariableDeclarationKind,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_diagnostics::Diagnostics;
@@ -12,7 +12,7 @@ use oxc_semantic::{ScopeFlags, SemanticBuilder};
 use oxc_span::SourceType;
 
 use crate::bindings;
-use crate::depth::MAX_TREE_DEPTH;
+use crate::depth::{self, MAX_TREE_DEPTH};
 use crate::{Language, ModuleKind, PrepareError};
 
 /// What Node declares around a CommonJS program.
@@ -119,10 +119,8 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
     if !top_level.awaits {
         return Ok(None);
     }
-    let is_commonjs = syntax.declared.is_some()
-        || top_level.returns
-        || program.body.iter().any(is_commonjs_statement)
-        || (!top_level.too_deep && uses_commonjs_names(&program));
+    let is_commonjs =
+        syntax.declared.is_some() || top_level.returns || program.body.iter().any(is_commonjs_statement) || uses_commonjs_names(&program);
     Ok(if is_commonjs { Some(Parsed { program, kind: ModuleKind::CommonJs, is_async: true }) } else { module(program) })
 }
 
@@ -208,32 +206,35 @@ fn is_commonjs_statement(statement: &Statement<'_>) -> bool {
     }
 }
 
-/// Whether `require` and the like are used without being declared.
+/// Whether `require` and the like are used without being declared. In a tree too deep to be walked, they are taken not to be.
 fn uses_commonjs_names(program: &Program<'_>) -> bool {
+    if depth::tree_too_deep(program).is_some() {
+        return false;
+    }
     let semantic = SemanticBuilder::new().build(program).semantic;
     semantic.scoping().root_unresolved_references().keys().any(|name| COMMONJS_NAMES.contains(&name.as_str()))
 }
 
-/// What happens outside of any function.
+/// What happens outside of any function, as far down as a tree is safe to walk.
 #[derive(Default)]
 struct TopLevel {
     awaits: bool,
     returns: bool,
     import_meta: bool,
-    too_deep: bool,
     functions: usize,
     depth: usize,
 }
 
 impl<'a> Visit<'a> for TopLevel {
     fn visit_expression(&mut self, it: &Expression<'a>) {
-        self.depth += 1;
-        match self.depth > MAX_TREE_DEPTH {
-            true => self.too_deep = true,
-            false => walk::walk_expression(self, it),
+        if self.depth < MAX_TREE_DEPTH {
+            self.depth += 1;
+            walk::walk_expression(self, it);
+            self.depth -= 1;
         }
-        self.depth -= 1;
     }
+
+    fn visit_ts_type(&mut self, _: &TSType<'a>) {}
 
     fn visit_function(&mut self, it: &Function<'a>, flags: ScopeFlags) {
         self.functions += 1;
