@@ -296,7 +296,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         let mut to_send = activation;
         // An empty input ends at once: dropping the descriptor is its end.
         let null = || std::fs::File::open("/dev/null").map(OwnedFd::from);
-        let stdin = (!self.request.stdin.is_empty()).then(|| sandbox.stdin.try_clone().and_then(AsyncFd::register).ok()).flatten();
+        let stdin = (!self.request.stdin.is_empty()).then(|| sandbox.stdin.try_clone().and_then(AsyncFd::new).ok()).flatten();
         if let Ok(null) = null() {
             sandbox.stdin = null;
         }

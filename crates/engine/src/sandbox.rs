@@ -226,7 +226,7 @@ impl Sandbox {
             }
         };
         let (sender, ended) = oneshot::channel();
-        let watched = AsyncFd::register_with_interest(launched.pidfd.try_clone().map_err(system("copying a descriptor"))?, Interest::READABLE)
+        let watched = AsyncFd::with_interest(launched.pidfd.try_clone().map_err(system("copying a descriptor"))?, Interest::READABLE)
             .map_err(system("watching a process"))?;
         let pid = launched.pid;
         tokio::spawn(async move {
@@ -253,7 +253,7 @@ impl Sandbox {
         spec: SandboxSpec,
     ) -> Result<Self, EngineError> {
         let Ends { control, stdin, stdout, stderr } = ends;
-        let watch = |fd| AsyncFd::register(fd).map_err(system("watching a sandbox"));
+        let watch = |fd| AsyncFd::new(fd).map_err(system("watching a sandbox"));
         let (control, stdout, stderr) = (watch(control)?, watch(stdout)?, watch(stderr)?);
         let ready = tokio::select! {
             ready = ready(&control) => ready,

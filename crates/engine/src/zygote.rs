@@ -124,7 +124,7 @@ impl Zygote {
         let shared = Arc::new(Shared {
             process: pidfd,
             pid,
-            channel: AsyncFd::register(ours).map_err(system("watching a zygote's channel"))?,
+            channel: AsyncFd::new(ours).map_err(system("watching a zygote's channel"))?,
             waiting: Mutex::new(Some(HashMap::new())),
         });
         let zygote = Self {

@@ -24,13 +24,11 @@ pub struct Stdio {
 #[derive(Debug)]
 pub struct InheritedDescriptors {
     numbers: Vec<RawFd>,
-    null: OwnedFd,
 }
 
 impl InheritedDescriptors {
     /// Lists the calling process's descriptors.
     pub fn list() -> io::Result<Self> {
-        let null: OwnedFd = fs::File::options().read(true).write(true).open("/dev/null")?.into();
         let mut numbers = Vec::new();
         for entry in fs::read_dir("/proc/self/fd")? {
             if let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) {
@@ -38,14 +36,16 @@ impl InheritedDescriptors {
             }
         }
         // The last was the listing's own, which is closed by now.
-        numbers.retain(|number| is_open(*number) && *number > 2 && *number != null.as_raw_fd());
-        Ok(Self { numbers, null })
+        numbers.retain(|number| is_open(*number) && *number > 2);
+        Ok(Self { numbers })
     }
 
     /// Replaces them all, in a child: `/dev/null` on each, what was sent in its place.
     pub fn replace(&self, received: Stdio) -> Result<(), SetupError> {
+        // Opened here: an inherited one would be shared with every sibling.
+        let null: OwnedFd = fs::File::options().read(true).write(true).open("/dev/null").at(Step::Descriptors)?.into();
         for &number in &self.numbers {
-            duplicate_onto(self.null.as_raw_fd(), number, libc::O_CLOEXEC).at(Step::Descriptors)?;
+            duplicate_onto(null.as_raw_fd(), number, libc::O_CLOEXEC).at(Step::Descriptors)?;
         }
         for (stream, number) in received.streams.iter().zip(0..) {
             duplicate_onto(stream.as_raw_fd(), number, 0).at(Step::Descriptors)?;

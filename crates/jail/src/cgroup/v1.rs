@@ -81,8 +81,15 @@ impl Group {
     }
 
     pub(super) fn cpu_us(&self) -> (u64, u64) {
-        let us = |file: &str| read_number(&self.cpuacct.join(file)).unwrap_or(0) / 1000;
-        (us("cpuacct.usage_user"), us("cpuacct.usage_sys"))
+        let ns = |file: &str| read_number(&self.cpuacct.join(file)).unwrap_or(0);
+        let total = ns("cpuacct.usage");
+        // The sum is exact; how it divides is sampled at the clock's ticks, so only their ratio says something (as version 2 does by itself).
+        let (user, system) = (ns("cpuacct.usage_user"), ns("cpuacct.usage_sys"));
+        let user = match user + system {
+            0 => total,
+            ticks => (u128::from(total) * u128::from(user) / u128::from(ticks)) as u64,
+        };
+        (user / 1000, (total - user) / 1000)
     }
 
     pub(super) fn memory(&self) -> MemoryEvents {
