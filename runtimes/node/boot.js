@@ -67,7 +67,7 @@ function collectGarbage() {
 function activationOf(entry) {
   return JSON.stringify({
     run: { id: 'run_rehearsal', deadline: '2026-01-02T03:04:35.678Z', timeout_ms: 30000 },
-    language: 'javascript', entry, arguments: ['a'], parameters: { list: [1, 'two'] }, env: { NAME: 'value' }, seed: null, finish: 'idle',
+    language: 'javascript', entry, arguments: ['a'], parameters: { list: [1, 'two'] }, env: {}, seed: null, finish: 'idle',
     policy: { fs: { read: [], write: [] }, net: [], loopback: false, env: {}, exec: false, secrets: [], storage: { read: [], write: [] } },
     limits: { result_bytes: 10485760, output_bytes: 1048576, memory_bytes: 268435456 },
   });

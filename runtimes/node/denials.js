@@ -2,9 +2,8 @@
 // Tells the supervisor of refusals that the program catches or ignores. Listens where Node itself announces sockets, requests and
 // child processes; patches nothing, and adds only `errorMonitor` listeners, which do not count as handling an error.
 
-const { errorMonitor } = require('node:events');
 const diagnostics = require('node:diagnostics_channel');
-const { EventEmitter } = require('node:events');
+const { EventEmitter, errorMonitor } = require('node:events');
 const {
   JSONStringify, Number, RegExpPrototypeExec, SafeSet, SetPrototypeAdd, SetPrototypeHas, uncurryThis,
 } = require('./intrinsics.js');

@@ -4,13 +4,22 @@
 
 const process = require('node:process');
 const {
-  EventEmitterPrototypeListenerCount, Number, NumberIsInteger, PromiseReject, ReflectApply, setImmediate,
+  EventEmitterPrototypeListenerCount, Number, NumberIsInteger, PromiseReject, ReflectApply, setImmediate, uncurryThis,
 } = require('./intrinsics.js');
 const { toJSONText } = require('./convert.js');
 const { describeError, describeFailure } = require('./errors.js');
 const { denialWithin } = require('./grants.js');
 
 const FINISHED = 5;
+
+/** How often the loop has been found empty in a row. */
+const FIRST = 0;
+const SECOND = 1;
+const LAST = 2;
+
+const immediate = setImmediate(nothing);
+const unref = uncurryThis(Object.getPrototypeOf(immediate).unref);
+clearImmediate(immediate);
 
 /** The end of one run. Created at boot; `begin` when the run is known. Each of its ways ends in `native.exit`. */
 class Ending {
@@ -23,7 +32,7 @@ class Ending {
   #rejection = null;
   /** The error that is ending the run while its `exit` listeners run. */
   #fatal = null;
-  #idleTurns = 0;
+  #looks = FIRST;
   #reporting = false;
 
   constructor(native, denials) {
@@ -84,28 +93,30 @@ class Ending {
 
   // The loop is empty. As in Node: 'beforeExit', and if that started nothing, 'exit'.
   #idle() {
-    if (!this.#settled) return this.#idleUnsettled();
-    if (EventEmitterPrototypeListenerCount(process, 'beforeExit') === 0) return this.#end();
-    if (this.#idleTurns > 0) {
-      this.#idleTurns = 0;
-      return this.#end();
+    if (this.#looks === LAST) return this.#settled ? this.#end() : this.#neverSettled();
+    if (this.#settled && EventEmitterPrototypeListenerCount(process, 'beforeExit') === 0) return this.#end();
+    if (!this.#settled && this.#looks === FIRST) {
+      // Before a result is given up, V8's own pending tasks get a turn of the loop.
+      this.#looks = SECOND;
+      return setImmediate(nothing);
     }
     this.#beforeExit();
   }
 
-  // Before a result is given up, V8's own pending tasks and what 'beforeExit' may have resolved get a turn of the loop each.
-  #idleUnsettled() {
-    this.#idleTurns++;
-    if (this.#idleTurns === 1) return setImmediate(nothing);
-    if (this.#idleTurns === 2) return this.#beforeExit();
-    this.#finish('null', describeFailure('NeverSettled',
-      'the program has ended, but its result is a promise that was never resolved; nothing was left that could resolve it'), this.#exitCode());
-  }
-
+  // What 'beforeExit' starts may start in a promise job, which runs after this callback. So the loop is looked at once more, a turn
+  // later: empty at once, it is over; otherwise the check phase of that turn comes first, and this is a new life of the loop.
+  // (native.alive() cannot tell: within an immediate the loop counts as alive.)
   #beforeExit() {
     process.emit('beforeExit', process.exitCode ?? 0);
-    // Its microtasks have not run yet. Look again after them: with something alive this is a new life of the loop.
-    setImmediate(() => { this.#idleTurns = this.#native.alive() ? 0 : this.#idleTurns + 1; });
+    setImmediate(() => {
+      this.#looks = LAST;
+      unref(setImmediate(() => { this.#looks = FIRST; }));
+    });
+  }
+
+  #neverSettled() {
+    this.#finish('null', describeFailure('NeverSettled',
+      'the result is a promise that was never resolved, and nothing is left that could resolve it'), this.#exitCode());
   }
 
   #end() {

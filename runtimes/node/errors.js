@@ -58,7 +58,8 @@ function describeError(error, hint = '') {
 
 function describe(error, hint, depth) {
   const { name, message, stack } = readError(error);
-  let described = `{"name":${quote(name)},"message":${quote(withHint(message, hint))},"stack":${quote(stackWithHint(stack, message, hint))}`;
+  let described = `{"name":${quote(name)},"message":${quote(withHint(message, hint))}`;
+  described += `,"stack":${quote(stackWithHint(stack, message, hint))}`;
   const cause = safely(() => error.cause);
   if (cause !== undefined && cause !== null && depth < MAX_CAUSES) described += `,"cause":${describe(cause, '', depth + 1)}`;
   const errors = safely(() => error.errors);

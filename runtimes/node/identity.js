@@ -82,7 +82,8 @@ function dieOfOwnSignals(die) {
   process.kill = {
     kill(pid, signal) {
       if (isSelf(pid)) {
-        const number = signal === undefined || signal === null ? numbers.SIGTERM : numbers[signal] ?? (NumberIsInteger(signal) ? signal : 0);
+        const asked = signal ?? 'SIGTERM';
+        const number = numbers[asked] ?? (NumberIsInteger(asked) ? asked : 0);
         const name = names[number];
         const handled = name !== undefined && number !== numbers.SIGKILL && EventEmitterPrototypeListenerCount(process, name) > 0;
         if (name !== undefined && !handled) die(128 + number);

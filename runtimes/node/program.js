@@ -229,7 +229,8 @@ function asCallable(value) {
 }
 
 function isThenable(value) {
-  return value !== null && (typeof value === 'object' || typeof value === 'function') && (isPromise(value) || typeof value.then === 'function');
+  if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return false;
+  return isPromise(value) || typeof value.then === 'function';
 }
 
 function finish(value, ending) {

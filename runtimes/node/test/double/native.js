@@ -9,7 +9,6 @@ const { writeSync, readFileSync } = fs;
 const { reallyExit } = process;
 const { apply } = Reflect;
 const randomFill = require('node:crypto').randomFillSync;
-const activeResources = process.getActiveResourcesInfo.bind(process);
 
 // The real one where BELLJAR_LIBRARY names the built library, else the stand-in.
 function loadPrepare() {
@@ -62,7 +61,5 @@ exports.createNative = (activationFile) => ({
       set: (replacement) => { emit = replacement; },
     });
   },
-  // A stream on a pipe is listed while it is open, and keeps nothing alive.
-  alive: () => activeResources().some((resource) => resource !== 'PipeWrap'),
   prepare: loadPrepare(),
 });
