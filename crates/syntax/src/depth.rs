@@ -70,7 +70,7 @@ impl<'a> Visit<'a> for Gauge {
 pub(crate) fn too_deep(source: &str, syntax: Syntax) -> Option<u32> {
     let angle_brackets = syntax.language == Language::TypeScript || syntax.jsx;
     let mut scanner = Scanner { bytes: source.as_bytes(), at: 0, angle_brackets, ..Scanner::default() };
-    scanner.exceeds().then(|| source.as_bytes()[..scanner.at.min(source.len())].iter().filter(|byte| **byte == b'\n').count() as u32 + 1)
+    scanner.exceeds().then(|| line_and_column(source, scanner.at).0)
 }
 
 /// What the last token was, as far as it decides what the next one means.
@@ -268,9 +268,8 @@ impl Scanner<'_> {
     fn operator(&mut self, byte: u8, newline: bool) {
         let next = self.peek(1);
         let length = match (byte, next) {
-            (b'=', b'=') | (b'!', b'=') if self.peek(2) == b'=' => 3,
-            (b'=', b'=') | (b'=', b'>') | (b'*', b'*') | (b'?', b'.') | (b'?', b'?') | (b'<', b'=') | (b'>', b'=') | (b'<', b'/') => 2,
-            (b'!', b'=') => 2,
+            (b'=' | b'!', b'=') if self.peek(2) == b'=' => 3,
+            (b'=', b'=' | b'>') | (b'!' | b'<' | b'>', b'=') | (b'*', b'*') | (b'?', b'.' | b'?') | (b'<', b'/') => 2,
             (b'+', b'+') | (b'-', b'-') => {
                 // After an operand it is a postfix, and the operand stays one.
                 let postfix = self.after_operand() && !newline;

@@ -85,9 +85,10 @@ impl Eraser<'_> {
             }
             if matches!(&rest[..length as usize], "public" | "private" | "protected" | "readonly" | "override") {
                 // The member before may lack a semicolon, and this one's name may be `[computed]`.
-                match at == member.start {
-                    true => self.edits.blank_to_semicolon(at, at + length),
-                    false => self.edits.blank(at, at + length),
+                if at == member.start {
+                    self.edits.blank_to_semicolon(at, at + length);
+                } else {
+                    self.edits.blank(at, at + length);
                 }
             }
             at += length;
@@ -96,10 +97,7 @@ impl Eraser<'_> {
 
     /// The place after a member's name, and after the bracket of a computed one.
     fn after_key(&self, key: Span, computed: bool) -> u32 {
-        match computed {
-            true => find_punctuator(self.source, key.end, b']').map_or(key.end, |at| at + 1),
-            false => key.end,
-        }
+        if computed { find_punctuator(self.source, key.end, b']').map_or(key.end, |at| at + 1) } else { key.end }
     }
 
     fn method(&mut self, it: &MethodDefinition<'_>) {
@@ -244,9 +242,10 @@ impl<'a> Visit<'a> for Eraser<'_> {
 
     fn visit_class(&mut self, it: &Class<'a>) {
         if it.r#abstract {
-            match self.text(it.span.start, it.span.end).starts_with("abstract") {
-                true => self.edits.blank(it.span.start, it.span.start + "abstract".len() as u32),
-                false => self.needs_code = true,
+            if self.text(it.span.start, it.span.end).starts_with("abstract") {
+                self.edits.blank(it.span.start, it.span.start + "abstract".len() as u32);
+            } else {
+                self.needs_code = true;
             }
         }
         if !it.implements.is_empty() {

@@ -81,10 +81,10 @@ pub(crate) struct Parsed<'a> {
 pub(crate) fn parse<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<Parsed<'a>, PrepareError> {
     // `await (x)` is a call in CommonJS, so that whatever may be a module or await is tried as a module first.
     let module_first = syntax.declared == Some(ModuleKind::Module) || source.contains("await") || may_be_module(source);
-    let order = match module_first {
-        true => [ModuleKind::Module, ModuleKind::CommonJs],
-        false => [ModuleKind::CommonJs, ModuleKind::Module],
-    };
+    let mut order = [ModuleKind::CommonJs, ModuleKind::Module];
+    if module_first {
+        order.reverse();
+    }
     let mut failures = Vec::new();
     for kind in order {
         let attempt = match kind {
