@@ -250,8 +250,14 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
         rules.push(by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
     }
 
-    let set_up_only = [libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT].map(|option| (vec![equal(0, option as u32)], EPERM));
-    rules.push(by_argument(libc::SYS_prctl, set_up_only.to_vec(), Action::Allow));
+    let mut set_up_only = vec![libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT];
+    if !exec {
+        // The program is PID 1 itself: without its death signal it would outlive a supervisor that is killed. Where exec is granted, an init that no
+        // program can change stands above it.
+        set_up_only.push(libc::PR_SET_PDEATHSIG);
+    }
+    let set_up_only = set_up_only.into_iter().map(|option| (vec![equal(0, option as u32)], EPERM)).collect();
+    rules.push(by_argument(libc::SYS_prctl, set_up_only, Action::Allow));
     rules.push(by_argument(libc::SYS_ioctl, vec![(vec![equal(1, libc::SIOCSIFFLAGS as u32)], EPERM)], Action::Allow));
     Filter { rules, default: Action::Allow }
 }
@@ -324,6 +330,14 @@ mod tests {
         assert_eq!(answer(&base(), libc::SYS_fchmod, &[3, 0o1777]), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_mknodat, &[3, 0, u64::from(libc::S_IFIFO) | 0o644]), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_mknodat, &[3, 0, u64::from(libc::S_IFBLK) | 0o644]), errno(libc::EPERM));
+    }
+
+    #[test]
+    fn sealed_programs_that_are_pid_1_cannot_outlive_their_supervisor() {
+        let none = [libc::PR_SET_PDEATHSIG as u64, 0];
+        assert_eq!(answer(&sealed(false, false), libc::SYS_prctl, &none), errno(libc::EPERM));
+        assert_eq!(answer(&sealed(true, false), libc::SYS_prctl, &none), ALLOW);
+        assert_eq!(answer(&base(), libc::SYS_prctl, &none), ALLOW);
     }
 
     #[test]
