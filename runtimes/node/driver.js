@@ -66,7 +66,7 @@ function activate(native, text, home, { denials, ending, display }) {
 function rehearse(native, text, home) {
   let onIdle;
   const silent = {
-    __proto__: null, prepare: native.prepare, send() {}, exit() {}, onIdle(callback) { onIdle = callback; },
+    __proto__: null, prepare: native.prepare, send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; },
   };
   const denials = new Denials(silent);
   activate(silent, text, home, { denials, ending: new Ending(silent, denials), display: createDisplay(silent) });

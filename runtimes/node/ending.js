@@ -4,7 +4,7 @@
 
 const process = require('node:process');
 const {
-  EventEmitterPrototypeListenerCount, Number, NumberIsInteger, PromiseReject, ReflectApply, setImmediate, uncurryThis,
+  EventEmitterPrototypeListenerCount, Number, NumberIsInteger, PromiseReject, ReflectApply, setImmediate,
 } = require('./intrinsics.js');
 const { toJSONText } = require('./convert.js');
 const { describeError, describeFailure } = require('./errors.js');
@@ -12,14 +12,8 @@ const { denialWithin } = require('./grants.js');
 
 const FINISHED = 5;
 
-/** How often the loop has been found empty in a row. */
-const FIRST = 0;
-const SECOND = 1;
-const LAST = 2;
-
-const immediate = setImmediate(nothing);
-const unref = uncurryThis(Object.getPrototypeOf(immediate).unref);
-clearImmediate(immediate);
+// Runs what process.nextTick and promises have queued, as Node does when a callback of its own returns.
+const runTicks = process._tickCallback;
 
 /** The end of one run. Created at boot; `begin` when the run is known. Each of its ways ends in `native.exit`. */
 class Ending {
@@ -32,7 +26,7 @@ class Ending {
   #rejection = null;
   /** The error that is ending the run while its `exit` listeners run. */
   #fatal = null;
-  #looks = FIRST;
+  #isLastLook = false;
   #reporting = false;
 
   constructor(native, denials) {
@@ -91,27 +85,23 @@ class Ending {
     this.#finish(this.#settledText(), 'null', code);
   }
 
-  // The loop is empty. As in Node: 'beforeExit', and if that started nothing, 'exit'.
+  // The loop is empty. As in Node: 'beforeExit', the ticks and promise jobs that it made, and if nothing is alive then, 'exit'.
   #idle() {
-    if (this.#looks === LAST) return this.#settled ? this.#end() : this.#neverSettled();
-    if (this.#settled && EventEmitterPrototypeListenerCount(process, 'beforeExit') === 0) return this.#end();
-    if (!this.#settled && this.#looks === FIRST) {
+    if (!this.#settled && !this.#isLastLook) {
       // Before a result is given up, V8's own pending tasks get a turn of the loop.
-      this.#looks = SECOND;
+      this.#isLastLook = true;
       return setImmediate(nothing);
     }
-    this.#beforeExit();
-  }
-
-  // What 'beforeExit' starts may start in a promise job, which runs after this callback. So the loop is looked at once more, a turn
-  // later: empty at once, it is over; otherwise the check phase of that turn comes first, and this is a new life of the loop.
-  // (native.alive() cannot tell: within an immediate the loop counts as alive.)
-  #beforeExit() {
-    process.emit('beforeExit', process.exitCode ?? 0);
-    setImmediate(() => {
-      this.#looks = LAST;
-      unref(setImmediate(() => { this.#looks = FIRST; }));
-    });
+    if (EventEmitterPrototypeListenerCount(process, 'beforeExit') > 0) {
+      process.emit('beforeExit', process.exitCode ?? 0);
+      runTicks();
+      if (this.#native.alive()) {
+        this.#isLastLook = false;
+        return;
+      }
+    }
+    if (this.#settled) this.#end();
+    else this.#neverSettled();
   }
 
   #neverSettled() {

@@ -8,6 +8,7 @@ const { stringify } = JSON;
 const { writeSync, readFileSync } = fs;
 const { reallyExit } = process;
 const { apply } = Reflect;
+const activeResources = process.getActiveResourcesInfo.bind(process);
 const randomFill = require('node:crypto').randomFillSync;
 
 // The real one where BELLJAR_LIBRARY names the built library, else the stand-in.
@@ -61,5 +62,7 @@ exports.createNative = (activationFile) => ({
       set: (replacement) => { emit = replacement; },
     });
   },
+  // A stream on a pipe is listed while it is open, and keeps nothing alive.
+  alive: () => activeResources().some((resource) => resource !== 'PipeWrap'),
   prepare: loadPrepare(),
 });
