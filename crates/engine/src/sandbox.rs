@@ -100,6 +100,7 @@ pub(crate) struct Body {
     pub(crate) pidfd: PidFd,
     pub(crate) pid: i32,
     pub(crate) cgroup: Option<SandboxCgroup>,
+    #[expect(dead_code, reason = "given back when dropped")]
     pub(crate) uid: Option<UidLease>,
     // Its zygote lives at least as long as it.
     pub(crate) zygote: Option<Arc<Zygote>>,
@@ -165,6 +166,10 @@ impl Sandbox {
         let pid = pid_of_pidfd(forked.pidfd.as_fd()).ok_or_else(|| EngineError::NotReady("the sandbox died at once".into()))?;
         if let Some(cgroup) = &cgroup {
             cgroup.attach(pid)?;
+        }
+        if spec.exec {
+            // Only now may it fork its init: what it forked earlier would not be in the control group.
+            rustix::io::write(&ends.control, &[PLACED]).map_err(system("waking a sandbox"))?;
         }
         let body = Body { pidfd: forked.pidfd, pid, cgroup, uid: Some(uid), zygote: Some(Arc::clone(zygote)) };
         Self::park(engine, ends, body, forked.ended, Start::Fork, spec).await
@@ -281,6 +286,8 @@ impl Sandbox {
     }
 }
 
+/// Tells a forked sandbox with an `exec` grant that it is in its control group. Any byte does.
+const PLACED: u8 = 1;
 const CLOSED: &str = "its channel closed";
 
 /// Waits for the frame that says that a sandbox is parked, with its working folder's descriptor. No user code has run yet.

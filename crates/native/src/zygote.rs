@@ -112,7 +112,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
                     .after_fork_in_child()
                     .and_then(|()| confine(&confinement, true))
                     .and_then(|()| randomness::reseed(&generators))
-                    .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
+                    .and_then(|()| if order.exec { wait_until_placed().and_then(|()| confine_exec_grant_init()) } else { Ok(()) })
                     .and_then(|()| seal(order.exec, order.loopback));
                 if let Err(error) = result {
                     fault(CHANNEL, error);
@@ -136,6 +136,22 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
                     }
                 }
             }
+        }
+    }
+}
+
+/// Waits for the byte with which the supervisor says that this process is in its control group. Before the fork of an init: a control group is joined by
+/// one process at a time, and the init's child would stay outside of it, without any limit.
+fn wait_until_placed() -> Result<(), SetupError> {
+    let mut placed = 0_u8;
+    loop {
+        // SAFETY: one writable byte.
+        match unsafe { libc::read(CHANNEL, (&raw mut placed).cast(), 1) } {
+            1 => return Ok(()),
+            // The supervisor has given up on this sandbox.
+            0 => leave(),
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return Err(at(Step::Cgroup)(io::Error::last_os_error())),
         }
     }
 }
