@@ -29,6 +29,8 @@ use crate::zygote::Ended;
 /// Rich results and denials beyond these numbers are counted against the output and otherwise ignored.
 const MOST_RESULTS: usize = 1000;
 const MOST_DENIALS: usize = 100;
+/// Reads of the control channel, 64 KB each, before timers are looked at again: a sandbox can write faster than its frames are read.
+const MOST_READS_AT_A_TIME: usize = 8;
 
 /// Something that happened in a run.
 #[derive(Debug)]
@@ -316,6 +318,14 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                         return Over::Stopped(Stop::Cancelled);
                     }
                 }
+                // Before whatever the sandbox can keep ready for ever.
+                () = &mut deadline => return Over::Stopped(Stop::TimedOut),
+                () = &mut check => {
+                    match self.check(sandbox) {
+                        Ok(next) => check.as_mut().reset(tokio::time::Instant::now() + next),
+                        Err(stop) => return Over::Stopped(stop),
+                    }
+                }
                 guard = sandbox.control.ready(control_interest(to_send)), if self.control_open => {
                     match guard {
                         Ok(mut guard) => guard.retain_ready(),
@@ -336,13 +346,6 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                     if closed { stdin = None; }
                 }
                 ended = &mut sandbox.ended => return Over::Ended(ended.unwrap_or(Ended::ZYGOTE_DIED)),
-                () = &mut deadline => return Over::Stopped(Stop::TimedOut),
-                () = &mut check => {
-                    match self.check(sandbox) {
-                        Ok(next) => check.as_mut().reset(tokio::time::Instant::now() + next),
-                        Err(stop) => return Over::Stopped(stop),
-                    }
-                }
             }
             if self.output_bytes > limits.output_bytes.0 {
                 return Over::Stopped(Stop::OutputExceeded);
@@ -398,7 +401,10 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
     }
 
     fn drain_control(&mut self, sandbox: &Sandbox) {
-        while self.ending.is_none() && self.fault.is_none() {
+        for _ in 0..MOST_READS_AT_A_TIME {
+            if self.ending.is_some() || self.fault.is_some() {
+                return;
+            }
             let bytes = take(&sandbox.control, &mut self.control_open);
             if bytes.is_empty() {
                 return;
