@@ -81,8 +81,8 @@ fn cut(text: &mut String, most: usize) {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        text.truncate(end);
-        text.push('…');
+        // A copy: a cut text would keep the memory of the whole.
+        *text = format!("{}…", &text[..end]);
     }
 }
 
