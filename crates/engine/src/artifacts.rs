@@ -2,11 +2,12 @@
 //! or followed.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use belljar_protocol::{Artifact, ProgramName};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 /// Where a program puts what it wants to hand back.
@@ -22,6 +23,38 @@ pub struct ArtifactFile {
     pub artifact: Artifact,
     /// Open for reading, at its start.
     pub file: File,
+}
+
+impl ArtifactFile {
+    /// Saves it beneath `folder` under its own name, in place of what has that name. Whatever a program may have put there, no link is followed and
+    /// nothing is written through: neither a link, nor another name of a file elsewhere, nor a FIFO.
+    pub fn save(&mut self, folder: BorrowedFd<'_>) -> io::Result<()> {
+        let mut within = open_within(folder, ".")?;
+        let mut parts = self.artifact.name.split('/').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                match rustix::fs::unlinkat(&within, part, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mut file = File::from(rustix::fs::openat(&within, part, flags, Mode::from_raw_mode(0o666))?);
+                io::copy(&mut self.file, &mut file)?;
+                break;
+            }
+            match rustix::fs::mkdirat(&within, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            within = open_within(within.as_fd(), part)?;
+        }
+        Ok(())
+    }
+}
+
+fn open_within(folder: BorrowedFd<'_>, part: &str) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(folder, part, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 /// Collects `outputs/` and the files named besides. `most_bytes` bounds them together (sparse files would otherwise be as long as they say).
@@ -154,6 +187,36 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         symlink("/etc", home.path().join("outputs")).unwrap();
         assert!(names(home.path(), &["outputs/passwd"]).is_empty());
+    }
+
+    #[test]
+    fn saving_follows_no_link_and_writes_through_no_other_name() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("outputs/deep")).unwrap();
+        for name in ["soft", "hard", "fifo", "deep/file"] {
+            std::fs::write(home.path().join("outputs").join(name), "from the program").unwrap();
+        }
+        let host = tempfile::tempdir().unwrap();
+        let (victim, folder) = (host.path().join("victim"), host.path().join("saved"));
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        symlink(&victim, folder.join("soft")).unwrap();
+        std::fs::hard_link(&victim, folder.join("hard")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, folder.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        let elsewhere = host.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, folder.join("deep")).unwrap();
+
+        let home: OwnedFd = File::open(home.path()).unwrap().into();
+        let into = File::open(&folder).unwrap();
+        for mut found in collect(home.as_fd(), &[], 1000) {
+            assert_eq!(found.save(into.as_fd()).is_ok(), found.artifact.name != "deep/file", "{}", found.artifact.name);
+        }
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        for name in ["soft", "hard", "fifo"] {
+            assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), "from the program");
+        }
     }
 
     #[test]

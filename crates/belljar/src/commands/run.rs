@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -150,15 +151,16 @@ fn ignore_closed(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Writes the artifacts beneath `folder`. Their names are plain relative paths: the engine lists them so.
+/// Writes the artifacts beneath `folder`. The program may have been granted that folder: no link in it is followed.
 fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
+    if artifacts.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let into = fs::File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
     for mut found in artifacts {
         let path = folder.join(&found.artifact.name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-        }
-        let mut file = fs::File::create(&path).with_context(|| format!("cannot save the artifact {}", path.display()))?;
-        io::copy(&mut found.file, &mut file).with_context(|| format!("cannot save the artifact {}", path.display()))?;
+        found.save(into.as_fd()).with_context(|| format!("cannot save the artifact {}", path.display()))?;
         show::note(&format!("saved {}", path.display()));
     }
     Ok(())
