@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,8 +11,18 @@ fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let workspace = manifest.join("../..");
-    let library = build_native(&workspace.join("crates/native"), &out);
+    let library = if env::var_os("CARGO_FEATURE_FUZZING").is_some() {
+        // Fuzz targets read reports and run nothing.
+        let nothing = out.join("nothing");
+        fs::write(&nothing, "").expect("OUT_DIR is writable");
+        nothing
+    } else {
+        build_native(&workspace.join("crates/native"), &out)
+    };
     let mut code = format!("pub(crate) const NATIVE: &[u8] = include_bytes!({:?});\n", library.display().to_string());
+    // Names what is carried, so that another build's copy is never taken for it. SipHash with fixed keys.
+    let mut id = DefaultHasher::new();
+    id.write(&fs::read(&library).expect("it has just been built"));
     for (name, folder) in [("NODE_DRIVER", "runtimes/node"), ("PYTHON_DRIVER", "runtimes/python")] {
         let root = workspace.join(folder).canonicalize().expect("the driver is part of the repository");
         println!("cargo::rerun-if-changed={}", root.display());
@@ -20,11 +31,14 @@ fn main() {
         files.sort();
         let _ = writeln!(code, "pub(crate) const {name}: &[(&str, &[u8])] = &[");
         for file in files {
+            id.write(&fs::read(&file).expect("readable"));
+            id.write(file.as_os_str().as_encoded_bytes());
             let inside = file.strip_prefix(&root).expect("beneath it").display().to_string();
             let _ = writeln!(code, "    ({inside:?}, include_bytes!({:?})),", file.display().to_string());
         }
         code.push_str("];\n");
     }
+    let _ = writeln!(code, "pub(crate) const ID: &str = \"{:016x}\";", id.finish());
     fs::write(out.join("carried.rs"), code).expect("OUT_DIR is writable");
 }
 
@@ -36,7 +50,8 @@ fn build_native(source: &Path, out: &Path) -> PathBuf {
     }
     println!("cargo::rerun-if-changed={}", source.join("Cargo.lock").display());
     let target = env::var("TARGET").expect("cargo sets it");
-    let folder = out.join("native");
+    // Beside the profiles (`target/PROFILE/build/PACKAGE/out`), so that the dev and the release build share it: it is the same library in both.
+    let folder = out.ancestors().nth(4).unwrap_or(out).join("native");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--release", "--locked", "--target", &target, "--target-dir"]).arg(&folder);
     cargo.arg("--manifest-path").arg(source.join("Cargo.toml"));

@@ -1,6 +1,93 @@
-//! What the binary carries for its sandboxes: the native library and the drivers. Listed by `build.rs`.
+//! What the binary carries for its sandboxes: the native library and the drivers. Listed by `build.rs`; put into the user's cache once, so that every
+//! root can bind it, and so that all zygotes share its pages.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 include!(concat!(env!("OUT_DIR"), "/carried.rs"));
 
 /// Where all of it is inside a sandbox, read-only.
 pub(crate) const FOLDER: &str = "/opt/belljar";
+
+/// Where it is outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) library: PathBuf,
+    pub(crate) driver: PathBuf,
+}
+
+/// The library and Node's driver. Blocks; a look at one folder, once it is there.
+pub(crate) fn for_node(cache: &Path) -> io::Result<Carried> {
+    let driver = once(cache, "node", |stage| write_all(stage, NODE_DRIVER))?;
+    Ok(Carried { library: library(cache)?, driver })
+}
+
+/// The library and Python's driver, compiled by that very Python: otherwise each start would compile it again, since nothing can be written inside.
+pub(crate) fn for_python(cache: &Path, python: &Path, identity: &str) -> io::Result<Carried> {
+    let driver = once(cache, &format!("python-{}", &identity[..identity.len().min(16)]), |stage| {
+        write_all(stage, PYTHON_DRIVER)?;
+        // The names that tracebacks show are those inside. A Python that cannot compile still runs what is there.
+        let _ = Command::new(python)
+            .args(["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s"])
+            .arg(stage)
+            .args(["-p", &format!("{FOLDER}/python")])
+            .arg(stage)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        make_readable(stage)
+    })?;
+    Ok(Carried { library: library(cache)?, driver })
+}
+
+fn library(cache: &Path) -> io::Result<PathBuf> {
+    once(cache, "native", |stage| write_all(stage, &[("libbelljar.so", NATIVE)])).map(|folder| folder.join("libbelljar.so"))
+}
+
+/// The folder of `name`, filled by `fill` if it is not there yet. Whole or not at all: it is filled beside its place and renamed.
+fn once(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+    let parent = cache.join("carried").join(ID);
+    let place = parent.join(name);
+    if !place.is_dir() {
+        fs::create_dir_all(&parent)?;
+        let stage = parent.join(format!(".{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&stage);
+        fs::create_dir(&stage)?;
+        let filled = fill(&stage).and_then(|()| make_readable(&stage)).and_then(|()| fs::rename(&stage, &place));
+        if let Err(error) = filled {
+            let _ = fs::remove_dir_all(&stage);
+            // Another process may have been quicker.
+            if !place.is_dir() {
+                return Err(error);
+            }
+        }
+    }
+    // Links are not followed when it is bound.
+    place.canonicalize()
+}
+
+fn write_all(folder: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
+    for (name, content) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(&path, content)?;
+    }
+    Ok(())
+}
+
+/// For the sandbox's user, whatever the umask says. The cache itself is closed to other users.
+fn make_readable(path: &Path) -> io::Result<()> {
+    let is_folder = path.is_dir();
+    fs::set_permissions(path, fs::Permissions::from_mode(if is_folder { 0o755 } else { 0o644 }))?;
+    if is_folder {
+        for entry in fs::read_dir(path)? {
+            make_readable(&entry?.path())?;
+        }
+    }
+    Ok(())
+}

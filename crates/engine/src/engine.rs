@@ -8,7 +8,7 @@ use std::time::Duration;
 use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
 use belljar_protocol::{EventKind, Limits, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
 use belljar_provision::{Provisioner, Step};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OnceCell, mpsc, oneshot, watch};
 
 use crate::config::EngineConfig;
 use crate::error::{EngineError, system};
@@ -16,6 +16,7 @@ use crate::pool::{Pool, Renewal};
 use crate::run::{self, Emitter, Finished, Run};
 use crate::runtime::Runtime;
 use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
+use crate::self_test::{self, SelfTest};
 use crate::spawner::Spawner;
 use crate::zygote::{Ended, Zygote};
 
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     cgroups: Result<Cgroups, String>,
     pool: Pool,
     runtimes: Mutex<HashMap<RuntimeName, Arc<Runtime>>>,
+    /// What the self-test says of each runtime, by its identity.
+    tested: Mutex<HashMap<String, Arc<OnceCell<SelfTest>>>>,
     sandboxes: AtomicU64,
     /// Sandboxes that are being taken down.
     leaving: AtomicUsize,
@@ -62,6 +65,7 @@ impl Engine {
             cgroups,
             pool: Pool::default(),
             runtimes: Mutex::default(),
+            tested: Mutex::default(),
             sandboxes: AtomicU64::new(0),
             leaving: AtomicUsize::new(0),
             all_gone: Notify::new(),
@@ -105,6 +109,13 @@ impl Engine {
         run::execute(&self.inner, sandbox, RunId::new(), request, Emitter::new(sender), cancelled).await
     }
 
+    /// Forks sandboxes of a runtime exactly as production does and proves that they share nothing. Always runs, and remembers what it finds.
+    pub async fn self_test(&self, runtime: &Arc<Runtime>) -> Result<SelfTest, EngineError> {
+        let result = self_test::run(&self.inner, runtime).await?;
+        self_test::remember(&self.inner.config.provision.cache, runtime, &result);
+        Ok(result)
+    }
+
     /// Parks `count` sandboxes of a spec ahead of time.
     pub async fn park(&self, spec: &SandboxSpec, count: usize) -> Result<(), EngineError> {
         while self.inner.pool.parked(&spec.key()) < count {
@@ -114,11 +125,21 @@ impl Engine {
         Ok(())
     }
 
+    /// Lets all zygotes and parked sandboxes go. The next run boots a zygote of its own.
+    pub fn forget_zygotes(&self) {
+        for sandbox in self.inner.pool.clear() {
+            self.discard(sandbox);
+        }
+    }
+
+    /// Ends a sandbox that nothing was run in.
+    pub fn discard(&self, sandbox: Sandbox) {
+        self.inner.take_down(sandbox.body, Some(sandbox.ended));
+    }
+
     /// Ends everything and waits until it is gone, at most ten seconds.
     pub async fn shutdown(self) {
-        for sandbox in self.inner.pool.clear() {
-            self.inner.take_down(sandbox.body, Some(sandbox.ended));
-        }
+        self.forget_zygotes();
         let gone = async {
             loop {
                 let notified = self.inner.all_gone.notified();
@@ -184,7 +205,7 @@ impl Inner {
                     last = message;
                 }
             };
-            Runtime::provision(&engine.provisioner, &wanted, &mut tell)
+            Runtime::provision(&engine.provisioner, &engine.config.provision.cache, &wanted, &mut tell)
         });
         let runtime = Arc::new(found.await.map_err(|_| EngineError::NotReady("finding the runtime panicked".into()))??);
         self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&runtime));
@@ -225,17 +246,41 @@ impl Inner {
         if start == StartMode::Exec {
             return Sandbox::exec(self, spec).await;
         }
+        let tested = self.tested(&spec.runtime).await?;
+        if !tested.passed() {
+            return match start {
+                StartMode::Fork => Err(EngineError::CannotFork { runtime: tested.runtime.clone(), why: tested.failures() }),
+                _ => Sandbox::exec(self, spec).await,
+            };
+        }
         let zygote = self.zygote(&spec).await?;
         Sandbox::fork(self, &zygote, spec).await
     }
 
-    async fn zygote(&self, spec: &SandboxSpec) -> Result<Arc<Zygote>, EngineError> {
+    /// What the self-test says of a runtime: remembered, or found out now.
+    async fn tested(&self, runtime: &Arc<Runtime>) -> Result<SelfTest, EngineError> {
+        let cell = Arc::clone(self.tested.lock().unwrap_or_else(PoisonError::into_inner).entry(runtime.identity.clone()).or_default());
+        let test = || async {
+            let cache = &self.config.provision.cache;
+            if let Some(known) = self_test::recall(cache, runtime) {
+                return Ok(known);
+            }
+            let result = self_test::run(&self.strong()?, runtime).await?;
+            self_test::remember(cache, runtime, &result);
+            Ok(result)
+        };
+        cell.get_or_try_init(test).await.cloned()
+    }
+
+    pub(crate) async fn zygote(&self, spec: &SandboxSpec) -> Result<Arc<Zygote>, EngineError> {
         let key = spec.zygote_key();
         let cell = self.pool.zygote_cell(&key, Renewal { forks: self.config.zygote_forks, age_s: self.config.zygote_age_s });
         let is_new = cell.get().is_none();
         let zygote = cell.get_or_try_init(|| Zygote::boot(&self.spawner, Arc::clone(&spec.runtime), &spec.grants)).await.cloned()?;
         if is_new {
-            self.pool.evict(self.config.zygote_memory_bytes, &key);
+            for sandbox in self.pool.evict(self.config.zygote_memory_bytes, &key) {
+                self.take_down(sandbox.body, Some(sandbox.ended));
+            }
         }
         Ok(zygote)
     }

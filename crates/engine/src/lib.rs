@@ -31,13 +31,18 @@ mod config;
 mod decision;
 mod engine;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod logs;
+mod measure;
 mod pool;
 mod report;
 mod root;
 mod run;
 mod runtime;
 mod sandbox;
+mod self_test;
 mod spawner;
 mod watch;
 mod zygote;
@@ -46,6 +51,8 @@ pub use artifacts::ArtifactFile;
 pub use config::EngineConfig;
 pub use engine::{Engine, Isolation};
 pub use error::EngineError;
+pub use measure::{Measurement, Times, measure};
 pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};
 pub use sandbox::{Sandbox, SandboxSpec};
+pub use self_test::SelfTest;

@@ -48,8 +48,9 @@ impl Pool {
         Arc::clone(&slot.cell)
     }
 
-    /// Lets the least recently used zygotes go until the rest holds at most `most_bytes`, the one just used excepted.
-    pub(crate) fn evict(&self, most_bytes: u64, keep: &ZygoteKey) {
+    /// Lets the least recently used zygotes go until the rest holds at most `most_bytes`, the one just used excepted. Gives their parked sandboxes to be
+    /// taken down.
+    pub(crate) fn evict(&self, most_bytes: u64, keep: &ZygoteKey) -> Vec<Sandbox> {
         let mut zygotes = self.zygotes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut booted: Vec<(ZygoteKey, Instant, u64)> = zygotes
             .iter()
@@ -71,9 +72,8 @@ impl Pool {
             zygotes.remove(key);
         }
         drop(zygotes);
-        if !gone.is_empty() {
-            self.parked.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !gone.iter().any(|zygote| key.is_of(zygote)));
-        }
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.extract_if(|key, _| gone.iter().any(|zygote| key.is_of(zygote))).flat_map(|(_, sandboxes)| sandboxes).collect()
     }
 
     /// Takes a parked sandbox that is still alive.

@@ -8,9 +8,9 @@ use belljar_channel::BootFacts;
 use belljar_jail::{Bind, BindAccess, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan};
 use belljar_protocol::{FsPolicy, Start};
 
-use crate::carried::{FOLDER, NATIVE, NODE_DRIVER, PYTHON_DRIVER};
+use crate::carried::FOLDER;
 use crate::error::EngineError;
-use crate::runtime::{Runtime, RuntimeKind};
+use crate::runtime::Runtime;
 
 /// What every program may see of the system: its libraries and programs (which run only where `exec` is granted). Links are copied as links.
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"];
@@ -123,6 +123,9 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
             plan.binds.push(bind(mount, BindAccess::Read));
         }
     }
+    for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
+        plan.binds.push(Bind { source: source.clone(), target: Path::new(FOLDER).join(name), access: BindAccess::Read, as_owner: false });
+    }
     plan.masks.extend(HIDDEN.map(PathBuf::from).into_iter().filter(|hidden| hidden.is_dir() && !runtime.is_beneath(hidden)));
 
     for (inside, outside, write) in &grants.paths {
@@ -133,11 +136,11 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
             as_owner: true,
         });
     }
-    generated(&mut plan, runtime, grants, boot);
+    generated(&mut plan, grants, boot);
     plan
 }
 
-fn generated(plan: &mut RootPlan, runtime: &Runtime, grants: &Grants, boot: Boot) {
+fn generated(plan: &mut RootPlan, grants: &Grants, boot: Boot) {
     // Every sandbox of a zygote has a uid of its own, and each is "user".
     let (mut users, mut groups) = (String::new(), String::new());
     for uid in FIRST_UID..=FIRST_UID + LEASABLE_UIDS {
@@ -160,7 +163,7 @@ fn generated(plan: &mut RootPlan, runtime: &Runtime, grants: &Grants, boot: Boot
         staged,
     };
     let start = if boot.start == Start::Fork { "fork" } else { "exec" };
-    let mut files: Vec<(String, Vec<u8>)> = vec![
+    let files: Vec<(String, Vec<u8>)> = vec![
         ("/etc/passwd".into(), users.into_bytes()),
         ("/etc/group".into(), groups.into_bytes()),
         ("/etc/hosts".into(), b"127.0.0.1 localhost sandbox\n::1 localhost\n".to_vec()),
@@ -169,15 +172,7 @@ fn generated(plan: &mut RootPlan, runtime: &Runtime, grants: &Grants, boot: Boot
         ("/etc/resolv.conf".into(), Vec::new()),
         (BootFacts::PATH.into(), facts.encode().into_bytes()),
         (format!("{FOLDER}/boot.json"), serde_json::json!({"start": start, "cpus": processors()}).to_string().into_bytes()),
-        (format!("{FOLDER}/libbelljar.so"), NATIVE.to_vec()),
     ];
-    let driver = match runtime.kind {
-        RuntimeKind::Node => NODE_DRIVER,
-        RuntimeKind::Python => PYTHON_DRIVER,
-    };
-    for (name, content) in driver {
-        files.push((format!("{FOLDER}/{}/{name}", runtime.driver_folder()), content.to_vec()));
-    }
     plan.files.extend(files.into_iter().map(|(path, content)| GeneratedFile { path: path.into(), content }));
 }
 

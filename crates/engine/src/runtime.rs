@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use belljar_protocol::{RuntimeName, Start};
 use belljar_provision::{NodeRequest, NodeRuntime, Progress, ProvisionError, Provisioner, PythonRequest, PythonRuntime};
 
-use crate::carried::FOLDER;
-use crate::error::EngineError;
+use crate::carried::{self, Carried, FOLDER};
+use crate::error::{EngineError, system};
 
 /// Which engine of a language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,43 +34,47 @@ pub struct Runtime {
     pub identity: String,
     /// Where it was found, for people.
     pub source: String,
+    pub(crate) carried: Carried,
 }
 
 impl Runtime {
-    /// Finds or fetches it. Blocks.
-    pub fn provision(provisioner: &Provisioner, name: &RuntimeName, progress: &mut dyn Progress) -> Result<Self, EngineError> {
+    /// Finds or fetches it, and puts its driver into `cache`. Blocks.
+    pub(crate) fn provision(provisioner: &Provisioner, cache: &Path, name: &RuntimeName, progress: &mut dyn Progress) -> Result<Self, EngineError> {
         match name {
             RuntimeName::Node(version) => {
                 let request = version.as_deref().map_or(Ok(NodeRequest::default()), str::parse)?;
-                Ok(Self::from_node(&provisioner.node(&request, progress)?))
+                Self::from_node(&provisioner.node(&request, progress)?, cache)
             }
             RuntimeName::Python(version) => {
                 let request = version.as_deref().map_or(Ok::<_, ProvisionError>(PythonRequest::default()), str::parse)?;
-                Ok(Self::from_python(&provisioner.python(&request, progress)?))
+                Self::from_python(&provisioner.python(&request, progress)?, cache)
             }
         }
     }
 
-    fn from_node(node: &NodeRuntime) -> Self {
-        Self {
+    fn from_node(node: &NodeRuntime, cache: &Path) -> Result<Self, EngineError> {
+        Ok(Self {
+            carried: carried::for_node(cache).map_err(system("putting the driver into the cache"))?,
             kind: RuntimeKind::Node,
             name: format!("node@{}", node.version),
             executable: node.executable.clone(),
             mounts: node.mounts(),
             identity: node.identity.as_str().to_owned(),
             source: format!("{:?}", node.source).to_lowercase(),
-        }
+        })
     }
 
-    fn from_python(python: &PythonRuntime) -> Self {
-        Self {
+    fn from_python(python: &PythonRuntime, cache: &Path) -> Result<Self, EngineError> {
+        let identity = python.identity.as_str();
+        Ok(Self {
+            carried: carried::for_python(cache, &python.executable, identity).map_err(system("putting the driver into the cache"))?,
             kind: RuntimeKind::Python,
             name: format!("python@{}", python.version),
             executable: python.executable.clone(),
             mounts: python.mounts(),
-            identity: python.identity.as_str().to_owned(),
+            identity: identity.to_owned(),
             source: format!("{:?}", python.source).to_lowercase(),
-        }
+        })
     }
 
     /// The command line inside.
@@ -86,7 +90,8 @@ impl Runtime {
             }
             RuntimeKind::Python => {
                 // Isolated: neither the environment nor the working folder change what the driver itself imports.
-                arguments.extend([b"-I".to_vec(), b"-X".to_vec(), b"utf8".to_vec(), format!("{FOLDER}/python/driver.py").into_bytes()]);
+                // And without what the host has installed beside it: packages come with an environment.
+                arguments.extend([b"-I".to_vec(), b"-S".to_vec(), b"-X".to_vec(), b"utf8".to_vec(), format!("{FOLDER}/python/driver.py").into_bytes()]);
             }
         }
         arguments.into_iter().filter_map(|argument| CString::new(argument).ok()).collect()

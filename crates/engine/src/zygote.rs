@@ -47,7 +47,6 @@ pub(crate) struct Forked {
 #[derive(Debug)]
 pub(crate) struct Zygote {
     shared: Arc<Shared>,
-    pub(crate) runtime: Arc<Runtime>,
     ids: IdMap,
     single_uid: bool,
     free_uids: Mutex<Vec<u32>>,
@@ -129,7 +128,6 @@ impl Zygote {
         });
         let zygote = Self {
             shared,
-            runtime,
             ids,
             single_uid: ids.leasable() == 1 || !grants.is_empty(),
             free_uids: Mutex::new((0..ids.leasable()).rev().map(|n| FIRST_UID + n).collect()),

@@ -172,3 +172,27 @@ pub fn reap(pid: libc::pid_t) -> Option<Reaped> {
         peak_resident_bytes: (usage.ru_maxrss as u64).saturating_mul(1024),
     })
 }
+
+/// Pairs of descriptors, of one process and of another, that refer to the same open file description. Needs the right to trace both.
+pub fn shared_descriptions(one: libc::pid_t, other: libc::pid_t) -> io::Result<Vec<(i32, i32)>> {
+    const KCMP_FILE: libc::c_int = 0;
+    let numbers = |pid: libc::pid_t| -> io::Result<Vec<i32>> {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    };
+    let (ours, theirs) = (numbers(one)?, numbers(other)?);
+    let mut shared = Vec::new();
+    for &a in &ours {
+        for &b in &theirs {
+            // SAFETY: integers only.
+            match check(unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILE, a, b) }) {
+                Ok(0) => shared.push((a, b)),
+                Ok(_) => {}
+                // Closed meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(shared)
+}

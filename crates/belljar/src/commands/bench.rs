@@ -1,5 +1,53 @@
+//! `belljar bench`: the numbers of this machine.
+
 use std::process::ExitCode;
+
+use anyhow::Context;
+use belljar_engine::{Engine, EngineConfig, Measurement, Times, measure};
+use belljar_protocol::RuntimeName;
+
 use crate::arguments::BenchArguments;
-pub fn run(_arguments: BenchArguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("being written")
+use crate::show;
+
+/// Measures and prints.
+pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
+    let config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
+    let names = if arguments.runtimes.is_empty() { vec![RuntimeName::Node(None), RuntimeName::Python(None)] } else { arguments.runtimes };
+    runtime.block_on(async {
+        let engine = Engine::new(config)?;
+        let mut measurements = Vec::new();
+        for name in &names {
+            let mut progress = show::Progress::new();
+            let shown = std::cell::RefCell::new(&mut progress);
+            measurements.push(measure(&engine, name, arguments.runs.max(10) as usize, |what| shown.borrow_mut().show(&format!("{name}: {what}"))).await?);
+            progress.clear();
+        }
+        engine.shutdown().await;
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&measurements)?);
+        } else {
+            measurements.iter().for_each(print);
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn print(measurement: &Measurement) {
+    println!("{}: `1 + 1` in a fresh sandbox, request to outcome, all limits in place", measurement.runtime);
+    println!("  {:<34} {:>9} {:>9} {:>9}", "milliseconds", "p50", "p95", "p99");
+    let rows: [(&str, &Times); 5] = [
+        ("parked", &measurement.parked),
+        ("forked", &measurement.forked),
+        ("forked, at half of the throughput", &measurement.half_load),
+        ("a runtime process of its own", &measurement.exec),
+        ("cold: booting the zygote too", &measurement.cold),
+    ];
+    for (name, times) in rows {
+        println!("  {name:<34} {:>9.3} {:>9.3} {:>9.3}", times.p50_ms, times.p95_ms, times.p99_ms);
+    }
+    println!("  {:<34} {:>9}", "runs a second", measurement.runs_per_second);
+    println!("  {:<34} {:>9}", "one more parked sandbox, PSS", belljar_protocol::Bytes(measurement.parked_bytes).to_string());
+    println!("  {:<34} {:>9}", "the zygote, PSS", belljar_protocol::Bytes(measurement.zygote_bytes).to_string());
+    println!();
 }
