@@ -4,8 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+mod dist;
+mod docs;
+mod programs;
+mod test;
 mod vm_test;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -19,15 +24,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Test(test::Arguments),
+    Docs(docs::Arguments),
+    Dist(dist::Arguments),
     VmTest(vm_test::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Test(arguments) => Ok(test::run(&arguments)),
+        Task::Docs(arguments) => docs::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::VmTest(arguments) => vm_test::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The repository that this program was built from.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }

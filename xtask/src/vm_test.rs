@@ -13,7 +13,7 @@ mod suite;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,8 @@ use initramfs::Initramfs;
 use kernel::{Kernel, Release};
 use machine::{Acceleration, End, Machine};
 use packages::Suite;
+
+use crate::programs::install_missing;
 
 /// What a shell reports for a command that ran out of time (timeout(1)).
 const TIMED_OUT: u8 = 124;
@@ -117,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut programs = machine::PROGRAMS.to_vec();
     programs.push(root_image::PROGRAM);
-    packages::install_missing(&programs)?;
+    install_missing(&programs)?;
 
     let cache = Cache::open(ProvisionConfig::from_env()?.cache.join("vm"))?;
     let scratch = cache.scratch()?;
@@ -274,16 +276,6 @@ fn outcome(end: &End) -> (u8, Option<String>) {
         End::Died => (1, Some("the guest stopped before the command had ended".to_owned())),
         End::TimedOut => (TIMED_OUT, Some("the time is up, the guest was killed".to_owned())),
     }
-}
-
-/// Runs `command`; its standard output, or an error with what it said.
-fn command_output(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        bail!("{program} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("{program} printed something that is not UTF-8"))
 }
 
 #[cfg(test)]

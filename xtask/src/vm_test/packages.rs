@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::command_output;
+use crate::programs::command_output;
 
 /// What signs the packages; from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -85,23 +85,4 @@ pub fn system_mirror() -> Result<String> {
         command_output(Command::new("apt-get").args(["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]))?;
     let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian ")).map(str::to_owned);
     mirror.context("the sources of apt name no mirror of Debian\n  hint: name one with --mirror URI, or run apt-get update")
-}
-
-/// Installs the host programs that are missing, each given with its package: only as root, else says what to install.
-pub fn install_missing(programs: &[(&str, &'static str)]) -> Result<()> {
-    let packages: Vec<&str> = programs.iter().filter(|(program, _)| !is_on_path(program)).map(|(_, package)| *package).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("not installed: {0}\n  hint: apt-get install --no-install-recommends {0}", packages.join(" "));
-    }
-    eprintln!("vm-test: installing {}", packages.join(" "));
-    let mut install = Command::new("apt-get");
-    install.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
-    command_output(&mut install).map(drop)
-}
-
-fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
 }

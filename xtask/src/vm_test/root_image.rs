@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use tar::{Builder, EntryType, Header};
 
-use super::command_output;
+use crate::programs::command_output;
 
 /// The host program that packs the image, with its package.
 pub const PROGRAM: (&str, &str) = ("sqfstar", "squashfs-tools");

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use belljar_provision::{NodeRequest, ProvisionConfig, Provisioner, PythonRequest, Silent};
 use serde_json::Value;
 
-use super::{GuestCommand, command_output};
+use super::GuestCommand;
+use crate::programs::command_output;
 
 /// The package and the test target that hold the suite.
 const PACKAGE: &str = "belljar";
