@@ -63,7 +63,7 @@ impl LogAssembler {
     /// Takes a hint about bytes that are still to come.
     pub(crate) fn annotate(&mut self, annotation: Annotation) {
         let Some(state) = self.streams.get_mut(usize::from(annotation.stream).wrapping_sub(1)) else { return };
-        let in_order = annotation.offset >= state.annotations.back().map_or(state.consumed, |last| last.offset + u64::from(last.length));
+        let in_order = annotation.offset >= state.annotations.back().map_or(state.consumed, |last| last.offset.saturating_add(last.length.into()));
         if in_order && annotation.length > 0 && state.annotations.len() < MOST_ANNOTATIONS {
             state.annotations.push_back(annotation);
         }
@@ -192,6 +192,15 @@ mod tests {
         let mut entries = log.push(Stream::Stderr, b"raw\nwar");
         entries.extend(log.push(Stream::Stderr, b"n\nme\nrest\n"));
         assert_eq!(messages(&entries), [("raw", LogLevel::Error), ("warn\nme", LogLevel::Warn), ("rest", LogLevel::Error)]);
+    }
+
+    #[test]
+    fn a_range_past_the_end_of_all_numbers_does_no_harm() {
+        let mut log = LogAssembler::new();
+        for _ in 0..2 {
+            log.annotate(Annotation { stream: 1, level: 3, offset: u64::MAX, length: 5 });
+        }
+        assert_eq!(messages(&log.push(Stream::Stdout, b"abc\n")), [("abc", LogLevel::Info)]);
     }
 
     #[test]
