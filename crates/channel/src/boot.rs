@@ -43,7 +43,8 @@ impl BootFacts {
     /// Reads the file's text; `None` if a line is not of its shape.
     pub fn decode(text: &str) -> Option<Self> {
         let mut facts = Self::default();
-        for line in text.lines() {
+        // Not `lines`, which would take a carriage return from the end of a path.
+        for line in text.split_terminator('\n') {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["forks"] => facts.forks = true,
                 ["may_set_groups"] => facts.may_set_groups = true,
