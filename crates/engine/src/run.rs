@@ -589,7 +589,13 @@ fn take(fd: &AsyncFd<OwnedFd>, open: &mut bool) -> Vec<u8> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         // `read` on the socket too: descriptors that a sandbox sends along are closed by the kernel, unseen.
-        match fd.try_io(Interest::READABLE, |fd| rustix::io::read(fd, &mut buffer).map_err(io::Error::from)) {
+        let mut read = |fd: &OwnedFd| rustix::io::read(fd, &mut buffer).map_err(io::Error::from);
+        let result = match fd.try_io(Interest::READABLE, &mut read) {
+            // That may only mean that tokio has not heard of what is there: it asks the kernel when every task waits.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => read(fd.get_ref()),
+            result => result,
+        };
+        match result {
             Ok(0) => {
                 *open = false;
                 return Vec::new();
@@ -622,3 +628,22 @@ async fn feed(stdin: Option<&AsyncFd<OwnedFd>>, input: &mut &[u8]) -> bool {
     }
 }
 
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_program_wrote_last_is_taken_before_tokio_hears_of_it() {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let (reader, mut open) = (AsyncFd::new(reader).unwrap(), true);
+        rustix::io::write(&writer, b"hello").unwrap();
+        // No await between: tokio has not asked the kernel yet.
+        assert_eq!(take(&reader, &mut open), b"hello");
+        assert_eq!(take(&reader, &mut open), b"");
+        assert!(open);
+        drop(writer);
+        assert_eq!(take(&reader, &mut open), b"");
+        assert!(!open);
+    }
+}
