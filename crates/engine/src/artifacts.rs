@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use belljar_protocol::{Artifact, ProgramName};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +15,8 @@ pub(crate) const FOLDER: &str = "outputs";
 /// Further files are not handed back. The sandbox's own limit on files bounds what has to be looked at.
 const MOST_ARTIFACTS: usize = 1000;
 const MOST_DEPTH: usize = 16;
+/// What a file is called while it is being saved.
+const PARTIAL: &str = ".belljar-partial";
 
 /// A file that a run left behind, with its content. It lives in the memory of the sandbox's file system until the last of its files is dropped.
 #[derive(Debug)]
@@ -33,14 +35,7 @@ impl ArtifactFile {
         let mut parts = self.artifact.name.split('/').peekable();
         while let Some(part) = parts.next() {
             if parts.peek().is_none() {
-                match rustix::fs::unlinkat(&within, part, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut file = File::from(rustix::fs::openat(&within, part, flags, Mode::from_raw_mode(0o666))?);
-                io::copy(&mut self.file, &mut file)?;
-                break;
+                return save_as(&mut self.file, within.as_fd(), part);
             }
             match rustix::fs::mkdirat(&within, part, Mode::from_raw_mode(0o777)) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -50,6 +45,22 @@ impl ArtifactFile {
         }
         Ok(())
     }
+}
+
+/// What had the name keeps it until the new content is complete: a full disk loses nothing and leaves nothing.
+fn save_as(content: &mut File, folder: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(folder, PARTIAL, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(folder, PARTIAL, flags, Mode::from_raw_mode(0o666))?);
+    // A rename replaces a link, and does not follow it.
+    let saved = io::copy(content, &mut file).and_then(|_| Ok(rustix::fs::renameat(folder, PARTIAL, folder, name)?));
+    if saved.is_err() {
+        let _ = rustix::fs::unlinkat(folder, PARTIAL, AtFlags::empty());
+    }
+    saved
 }
 
 fn open_within(folder: BorrowedFd<'_>, part: &str) -> rustix::io::Result<OwnedFd> {
@@ -73,7 +84,9 @@ pub(crate) fn collect(home: BorrowedFd<'_>, named: &[ProgramName], most_bytes: u
 
 /// Whether there is anything to collect.
 pub(crate) fn any(home: BorrowedFd<'_>, named: &[ProgramName]) -> bool {
-    !named.is_empty() || open_beneath(home, FOLDER, OFlags::PATH).is_ok()
+    let is_entry = |entry: rustix::io::Result<DirEntry>| entry.is_ok_and(|entry| ![c".", c".."].contains(&entry.file_name()));
+    let has_entries = |folder: OwnedFd| Dir::new(folder).is_ok_and(|listing| listing.into_iter().any(is_entry));
+    !named.is_empty() || open_beneath(home, FOLDER, OFlags::RDONLY | OFlags::DIRECTORY).is_ok_and(has_entries)
 }
 
 fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {

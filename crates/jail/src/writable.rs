@@ -29,7 +29,9 @@ const PLACES: [(&CStr, &CStr, u32); 3] =
     [(c"/tmp/home", c"/home/user", 0o755), (c"/tmp/shm", c"/dev/shm", 0o1777), (c"/tmp/tmp", c"/tmp", 0o1777)];
 
 /// Root, the three folders and `outputs/`, which count as files too.
-const OWN_FILES: u64 = 4;
+const OWN_FILES: u64 = 5;
+/// What a program leaves here is handed back. There from the start, so that it can simply write.
+const OUTPUTS: &CStr = c"/home/user/outputs";
 
 impl WritableSpace {
     /// Mounts it, in the caller's own mount namespace. The caller's user owns it.
@@ -46,6 +48,7 @@ impl WritableSpace {
             make_folder(folder, mode).at(Step::WritableSpace)?;
             mount(Some(folder), place, None, libc::MS_BIND, None).at(Step::WritableSpace)?;
         }
+        make_folder(OUTPUTS, 0o755).at(Step::WritableSpace)?;
         for (stage, target, is_folder) in &self.staged {
             self.attach_staged(stage, target, *is_folder).at(Step::BindTarget)?;
         }
