@@ -61,6 +61,9 @@ pub enum InvalidPolicy {
     /// A path that is not absolute or not canonical.
     #[error("policy.fs: `{0}` is not an absolute path without `.` and `..`; write it from the root, such as /data/in.csv")]
     Path(String),
+    /// The root folder.
+    #[error("policy.fs: all of / cannot be granted; name the folders that are needed")]
+    Root,
     /// A name no environment variable can have.
     #[error("policy.env: `{0}` cannot be the name of an environment variable")]
     EnvName(String),
@@ -82,6 +85,9 @@ impl Policy {
             }
         }
         for path in self.fs.read.iter().chain(&self.fs.write) {
+            if path == "/" {
+                return Err(InvalidPolicy::Root);
+            }
             let canonical = path.starts_with('/')
                 && !path.contains('\0')
                 && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
@@ -122,7 +128,8 @@ mod tests {
     #[test]
     fn paths_must_be_absolute_and_plain() {
         assert_eq!(reading("/data/in.csv").validate(), Ok(()));
-        for bad in ["data", "", "/", "/data/../etc", "/data//x", "/data/", "/a\0b", "/./x"] {
+        assert_eq!(reading("/").validate(), Err(InvalidPolicy::Root));
+        for bad in ["data", "", "/data/../etc", "/data//x", "/data/", "/a\0b", "/./x"] {
             assert!(matches!(reading(bad).validate(), Err(InvalidPolicy::Path(_))), "{bad:?}");
         }
     }

@@ -45,11 +45,14 @@ const MILLIS_EXAMPLE: &str = "a time such as 250ms, 5s, 1.5m or 2h";
 
 fn parse_with_units(text: &str, default_scale: u64, units: &[(&str, u64)], example: &'static str) -> Result<u64, InvalidUnit> {
     let trimmed = text.trim();
-    if trimmed.starts_with('-') {
+    if trimmed.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.')) {
         return Err(InvalidUnit::Negative(text.to_owned(), example));
     }
     let unit_start = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(unit_start);
+    if number.is_empty() {
+        return Err(InvalidUnit::NotANumber(text.to_owned(), example));
+    }
     let unit = unit.trim();
     let scale = if unit.is_empty() {
         default_scale
@@ -64,7 +67,7 @@ fn parse_with_units(text: &str, default_scale: u64, units: &[(&str, u64)], examp
     if let Ok(whole) = number.parse::<u64>() {
         return whole.checked_mul(scale).ok_or_else(|| InvalidUnit::TooLarge(text.to_owned()));
     }
-    if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() {
+    if number.bytes().all(|b| b.is_ascii_digit()) {
         return Err(InvalidUnit::TooLarge(text.to_owned()));
     }
     let fraction: f64 = number.parse().map_err(|_| InvalidUnit::NotANumber(text.to_owned(), example))?;
@@ -149,6 +152,7 @@ mod tests {
         assert!(matches!("-5M".parse::<Bytes>(), Err(InvalidUnit::Negative(..))));
         assert!(matches!("".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
         assert!(matches!("M".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
+        assert!(matches!("--json".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
         assert!(matches!("1.2.3M".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
         assert!(matches!("99999999999999999999".parse::<Bytes>(), Err(InvalidUnit::TooLarge(..))));
         assert!(matches!("99999999999999999G".parse::<Bytes>(), Err(InvalidUnit::TooLarge(..))));
