@@ -56,7 +56,8 @@ Exit codes:
   1 failed, or what    125 refused: policy or   152 CPU time used up
     the program        limits cannot be had     153 too much output
     exited with        130 cancelled            128+N died of signal N
-  2 wrong usage         70 interrupted: belljar itself failed
+  2 wrong usage        141 nobody reads its output any more
+ 70 interrupted: belljar itself failed
 
 Examples:
   belljar run -e '[1, 2, 3].map(n => n * n)' --language js
@@ -84,7 +85,7 @@ pub struct RunArguments {
     /// The program itself
     #[arg(short = 'e', long = "eval", value_name = "CODE", conflicts_with = "file")]
     pub code: Option<String>,
-    /// Its language; the file's extension tells it otherwise
+    /// Its language; otherwise the file's extension or its first line (`#!`) tells it
     #[arg(short, long, value_name = "LANGUAGE")]
     pub language: Option<Language>,
     /// The runtime: node, node@22, node@24.21.0, python@3.11
@@ -100,8 +101,8 @@ pub struct RunArguments {
     /// All parameters, JSON, from a file or `-`
     #[arg(long = "params", value_name = "FILE", help_heading = "Input")]
     pub params_file: Option<PathBuf>,
-    /// A file that the run starts with: a copy of PATH as NAME in its working folder. May be repeated
-    #[arg(long = "file", value_name = "NAME=PATH", help_heading = "Input")]
+    /// A file that the run starts with: a copy of PATH as NAME in its working folder; a relative PATH alone is its own NAME. May be repeated
+    #[arg(long = "file", value_name = "[NAME=]PATH", help_heading = "Input")]
     pub files: Vec<String>,
     /// What the program is called in its working folder
     #[arg(long, value_name = "NAME", help_heading = "Input")]
@@ -130,31 +131,31 @@ pub struct RunArguments {
     pub policy: Option<PathBuf>,
 
     /// Memory of all its processes [default: 256M]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub memory: Option<Bytes>,
     /// CPU time of all its processes [default: 10s]
-    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Limits")]
     pub cpu: Option<Millis>,
     /// Wall-clock time [default: 30s]
-    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Limits")]
     pub timeout: Option<Millis>,
     /// Processes and threads at one time [default: 64]
-    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub processes: Option<u32>,
     /// What it can write to /tmp and its home [default: 64M]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub disk: Option<Bytes>,
     /// Files that it can make there [default: 10000]
-    #[arg(long = "max-files", value_name = "NUMBER", help_heading = "Limits")]
+    #[arg(long = "max-files", value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub max_files: Option<u32>,
     /// Standard output, standard error and displayed results together [default: 1M]
-    #[arg(long = "output-limit", value_name = "SIZE", help_heading = "Limits")]
+    #[arg(long = "output-limit", value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub output_limit: Option<Bytes>,
     /// Open files of each process [default: 256]
-    #[arg(long = "open-files", value_name = "NUMBER", help_heading = "Limits")]
+    #[arg(long = "open-files", value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub open_files: Option<u32>,
     /// The result, as JSON [default: 10M]
-    #[arg(long = "result-limit", value_name = "SIZE", help_heading = "Limits")]
+    #[arg(long = "result-limit", value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub result_limit: Option<Bytes>,
 
     /// A file to hand back besides those in outputs/. May be repeated
@@ -174,7 +175,7 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Behaviour")]
     pub settled: bool,
     /// Make its randomness repeatable
-    #[arg(long, value_name = "NUMBER", help_heading = "Behaviour")]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Behaviour")]
     pub seed: Option<u32>,
     /// How its sandbox comes to be
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Behaviour")]

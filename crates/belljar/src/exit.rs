@@ -4,6 +4,10 @@ use belljar_protocol::{Outcome, Status};
 
 /// What was asked for cannot be meant: an unknown flag, a file that is not there.
 pub const USAGE: u8 = 2;
+/// Belljar itself failed, after the program had run.
+pub const INTERNAL: u8 = 70;
+/// Nobody reads the program's output any more: what a shell shows for a program that died of SIGPIPE.
+pub const UNREAD: u8 = 141;
 
 /// The code for an outcome.
 pub fn of(outcome: &Outcome) -> u8 {
@@ -13,7 +17,7 @@ pub fn of(outcome: &Outcome) -> u8 {
         Status::Failed => outcome.exit_code.and_then(|code| u8::try_from(code & 0xff).ok()).filter(|code| *code != 0).unwrap_or(1),
         Status::TimedOut => 124,
         Status::Refused => 125,
-        Status::Interrupted => 70,
+        Status::Interrupted => INTERNAL,
         Status::Cancelled => 130,
         Status::MemoryExceeded => 137,
         Status::CpuExceeded => 152,

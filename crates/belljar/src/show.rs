@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use belljar_protocol::{Denial, Outcome, RunError, Status};
+
 /// Whether standard error takes colours.
 pub fn is_coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
@@ -11,32 +13,118 @@ fn paint(code: &str, text: &str) -> String {
     if is_coloured() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// An error of belljar itself.
-pub fn error(error: &anyhow::Error) {
-    let text = format!("{error:#}");
-    let (what, hint) = text.split_once("; ").map_or((text.as_str(), None), |(what, hint)| (what, Some(hint)));
-    let mut stderr = std::io::stderr().lock();
+fn line(text: &str) {
     // Nothing can be done about a standard error that is closed.
-    let _ = writeln!(stderr, "{} {what}", paint("1;31", "error:"));
-    if let Some(hint) = hint {
-        let _ = writeln!(stderr, "{} {hint}", paint("1;36", "hint:"));
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// An error of belljar itself. What follows its first `; ` is what to do about it.
+pub fn error(error: &anyhow::Error) {
+    failure(&format!("{error:#}"));
+}
+
+fn failure(text: &str) {
+    let (what, mend) = text.split_once("; ").map_or((text, None), |(what, mend)| (what, Some(mend)));
+    line(&format!("{} {what}", paint("1;31", "error:")));
+    if let Some(mend) = mend {
+        hint(mend);
     }
+}
+
+/// What to do next.
+fn hint(text: &str) {
+    line(&format!("{} {text}", paint("1;36", "hint:")));
 }
 
 /// A line about the run, beside the program's own output.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{} {text}", paint("2", "belljar:"));
+    line(&format!("{} {text}", paint("2", "belljar:")));
 }
 
-/// Progress, on a terminal over itself, else not at all: logs do not want it.
+/// What is to be said about how a run ended: what was missing, the error, what was refused.
+pub fn outcome(outcome: &Outcome) {
+    for degraded in &outcome.sandbox.degraded {
+        note(&format!("degraded: {degraded}"));
+    }
+    if let Some(error) = &outcome.error {
+        if outcome.status == Status::Failed {
+            program_error(error, &outcome.denied);
+        } else {
+            failure(&error.message);
+        }
+    }
+    for denial in &outcome.denied {
+        hint(&denied(denial));
+    }
+}
+
+/// An error of the program: its stack, and what the stack does not say.
+fn program_error(error: &RunError, denied: &[Denial]) {
+    let head = format!("{}: {}", error.name, error.message);
+    let mut text = if error.stack.is_empty() { head.clone() } else { error.stack.clone() };
+    // The grant to ask for may have come into the message after the stack was made.
+    let is_told = text.contains(&error.message) || denied.iter().any(|denial| text.contains(&denial.grant));
+    if !is_told {
+        text = format!("{text}\n{head}");
+    }
+    let mut causes = error.cause.as_deref();
+    while let Some(cause) = causes {
+        // Python prints the chain by itself.
+        let head = format!("{}: {}", cause.name, cause.message);
+        if !text.contains(&head) {
+            text = format!("{text}\ncaused by {}", if cause.stack.is_empty() { &head } else { &cause.stack });
+        }
+        causes = cause.cause.as_deref();
+    }
+    line(&text);
+    if let Some(mend) = limit_to_raise(&text) {
+        hint(mend);
+    }
+}
+
+/// The limit behind an errno that a program met.
+fn limit_to_raise(text: &str) -> Option<&'static str> {
+    let has = |words: [&str; 2]| words.iter().any(|word| text.contains(word));
+    if has(["ENOSPC", "[Errno 28]"]) {
+        Some("raise --disk or --max-files if it needs more")
+    } else if has(["EMFILE", "[Errno 24]"]) {
+        Some("raise --open-files if it needs more")
+    } else if has(["EAGAIN", "can't start new thread"]) {
+        Some("raise --processes if it needs more")
+    } else {
+        None
+    }
+}
+
+/// What was refused, with the flag that would allow it. The target is the program's word, so nothing in it may reach the terminal as a command.
+fn denied(denial: &Denial) -> String {
+    let target: String = denial.target.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let quoted = if target.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c)) {
+        target.clone()
+    } else {
+        format!("'{}'", target.replace('\'', r"'\''"))
+    };
+    let flag = match denial.grant.split(':').next().unwrap_or_default() {
+        "fs.read" => format!("--read {quoted}"),
+        "fs.write" => format!("--write {quoted}"),
+        "exec" => "--exec".to_owned(),
+        "loopback" => "--loopback".to_owned(),
+        _ => return format!("{} {target} was refused; this version of belljar gives no network but --loopback", denial.action),
+    };
+    format!("{} {target} was refused; {flag} allows it", denial.action)
+}
+
+/// Progress: on a terminal over itself; elsewhere one line when something long begins, so that a log shows why nothing happens.
+#[derive(Default)]
 pub struct Progress {
     shown: bool,
+    told: Option<String>,
 }
 
 impl Progress {
     /// Nothing shown yet.
     pub fn new() -> Self {
-        Self { shown: false }
+        Self::default()
     }
 
     /// Shows a message in place of the last.
@@ -44,6 +132,12 @@ impl Progress {
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K{message}");
             self.shown = true;
+            return;
+        }
+        let subject = message.split(':').next().unwrap_or_default();
+        if subject.starts_with("downloading") && self.told.as_deref() != Some(subject) {
+            note(subject);
+            self.told = Some(subject.to_owned());
         }
     }
 
@@ -52,5 +146,27 @@ impl Progress {
         if std::mem::take(&mut self.shown) {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint_for(target: &str, grant: &str) -> String {
+        denied(&Denial { action: "fs.read".into(), target: target.into(), grant: grant.into() })
+    }
+
+    #[test]
+    fn a_denial_names_the_flag() {
+        assert_eq!(hint_for("/data/in.csv", "fs.read: [\"/data/in.csv\"]"), "fs.read /data/in.csv was refused; --read /data/in.csv allows it");
+        assert!(hint_for("x", "loopback: true").ends_with("--loopback allows it"));
+    }
+
+    #[test]
+    fn a_target_cannot_command_the_terminal_or_the_shell() {
+        let text = hint_for("/a'; rm -rf ~ \x1b[2J", "fs.read: [...]");
+        assert!(!text.contains('\x1b'));
+        assert!(text.contains(r"--read '/a'\''; rm -rf ~ "), "{text}");
     }
 }

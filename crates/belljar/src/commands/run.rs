@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use belljar_engine::{ArtifactFile, Engine, EngineConfig, RunEvent};
 use belljar_protocol::{
-    EventKind, Finish, Language, Limits, Outcome, Policy, ProgramFile, ProgramName, RunRequest, StartMode, Status, Stream,
+    Bytes, EventKind, Finish, InvalidLimit, Language, Limits, Millis, Outcome, Policy, ProgramFile, ProgramName, RunRequest, StartMode, Stream,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,13 +28,21 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     config.allow_degraded = arguments.allow_degraded;
     let request = request(&arguments)?;
+    if let Some(folder) = &arguments.artifacts {
+        // Before the run, so that what it makes is not lost to a folder that cannot be.
+        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder for artifacts {}", folder.display()))?;
+    }
     // One run needs no pool of threads, and starts sooner without.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
     let code = runtime.block_on(async {
         let engine = Engine::new(config)?;
         let code = supervise(&engine, request, &arguments).await;
         engine.shutdown().await;
-        code
+        // The program has run: what went wrong since is not the caller's doing.
+        Ok(code.unwrap_or_else(|error| {
+            show::error(&error);
+            exit::INTERNAL
+        }))
     });
     code.map(ExitCode::from)
 }
@@ -62,6 +70,7 @@ async fn supervise(engine: &Engine, request: RunRequest, arguments: &RunArgument
         canceller.cancel();
     });
     let mut progress = show::Progress::new();
+    let mut unread = false;
     while let Some(event) = run.next_event().await {
         let shown = match event {
             RunEvent::Output { stream, bytes } if !arguments.json && !arguments.events => pass_through(stream, &bytes),
@@ -76,17 +85,23 @@ async fn supervise(engine: &Engine, request: RunRequest, arguments: &RunArgument
             RunEvent::Output { .. } => Ok(()),
         };
         if let Err(error) = shown {
-            // Nobody reads any more: the run is of no use.
             run.canceller().cancel();
             if error.kind() != io::ErrorKind::BrokenPipe {
-                return Err(error).context("writing the program's output");
+                return Err(error).context("cannot write the program's output");
             }
+            // Nobody reads any more: the run is of no use.
+            unread = true;
         }
     }
     progress.clear();
     let finished = run.finished().await;
-    let saved = arguments.artifacts.as_deref().map(|folder| save(finished.artifacts, folder)).transpose()?;
-    conclude(&finished.outcome, arguments, saved.is_some())?;
+    if unread {
+        return Ok(exit::UNREAD);
+    }
+    // The outcome is told even where its files cannot be saved.
+    let saved = arguments.artifacts.as_deref().map_or(Ok(()), |folder| save(finished.artifacts, folder));
+    conclude(&finished.outcome, arguments)?;
+    saved?;
     Ok(exit::of(&finished.outcome))
 }
 
@@ -108,34 +123,20 @@ fn print_line(line: &str) -> io::Result<()> {
 }
 
 /// What is said at the end: the value on standard output, the rest on standard error.
-fn conclude(outcome: &Outcome, arguments: &RunArguments, saved: bool) -> anyhow::Result<()> {
+fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::Result<()> {
     if arguments.events {
         return Ok(());
     }
     if arguments.json {
         return ignore_closed(print_line(&serde_json::to_string(outcome)?));
     }
-    for degraded in &outcome.sandbox.degraded {
-        show::note(&format!("degraded: {degraded}"));
+    show::outcome(outcome);
+    for name in arguments.outputs.iter().filter(|name| !outcome.artifacts.iter().any(|artifact| artifact.name == **name)) {
+        show::note(&format!("the program left no file {name} to hand back"));
     }
-    if let Some(error) = &outcome.error {
-        let mut text = if error.stack.is_empty() { format!("{}: {}", error.name, error.message) } else { error.stack.clone() };
-        // A grant to ask for may have been added to the message after the stack was made.
-        if !text.contains(&error.message) {
-            text = format!("{text}\n{}: {}", error.name, error.message);
-        }
-        if matches!(outcome.status, Status::Failed) {
-            let _ = writeln!(io::stderr().lock(), "{text}");
-        } else {
-            show::error(&anyhow::anyhow!("{}", error.message));
-        }
-    }
-    for denial in &outcome.denied {
-        show::note(&format!("refused: {} {}; grant it with {}", denial.action, denial.target, denial.grant));
-    }
-    if !saved {
+    if arguments.artifacts.is_none() {
         for artifact in &outcome.artifacts {
-            show::note(&format!("artifact: {} ({}); keep it with --artifacts FOLDER", artifact.name, belljar_protocol::Bytes(artifact.size_bytes)));
+            show::note(&format!("artifact: {} ({}); keep it with --artifacts FOLDER", artifact.name, Bytes(artifact.size_bytes)));
         }
     }
     match &outcome.value {
@@ -146,21 +147,19 @@ fn conclude(outcome: &Outcome, arguments: &RunArguments, saved: bool) -> anyhow:
 
 fn ignore_closed(result: io::Result<()>) -> anyhow::Result<()> {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),
         _ => Ok(()),
     }
 }
 
 /// Writes the artifacts beneath `folder`. The program may have been granted that folder: no link in it is followed.
 fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
-    if artifacts.is_empty() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let into = fs::File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
     for mut found in artifacts {
         let path = folder.join(&found.artifact.name);
-        found.save(into.as_fd()).with_context(|| format!("cannot save the artifact {}", path.display()))?;
+        found
+            .save(into.as_fd())
+            .map_err(|error| anyhow::anyhow!("cannot save the artifact {}: {error}; make room there, or name another folder with --artifacts", path.display()))?;
         show::note(&format!("saved {}", path.display()));
     }
     Ok(())
@@ -180,13 +179,14 @@ fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
         bail!("standard input was given twice; use `-` for one thing only");
     }
     let code = program(arguments)?;
-    let language = language(arguments)?;
+    let language = language(arguments, &code)?;
     let entry = ProgramName::try_from(entry_name(arguments, language))?;
     let mut request = RunRequest::new(language, code);
     request.files[0].path = entry.clone();
     request.entry = entry;
     for file in &arguments.files {
-        let (name, path) = file.split_once('=').with_context(|| format!("`{file}` is not NAME=PATH; write --file data.csv=/path/to/data.csv"))?;
+        // A relative path is its own name.
+        let (name, path) = file.split_once('=').unwrap_or((file.strip_prefix("./").unwrap_or(file), file));
         request.files.push(ProgramFile { path: ProgramName::try_from(name)?, content: read(Path::new(path), "the file", MOST_INPUT_BYTES)? });
     }
     request.parameters = parameters(arguments)?;
@@ -212,14 +212,20 @@ fn read(path: &Path, what: &str, most: u64) -> anyhow::Result<Vec<u8>> {
     if path == Path::new("-") {
         io::stdin().lock().take(most + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
     } else {
-        let file = fs::File::open(path).with_context(|| format!("cannot open {what} {}", path.display()))?;
+        let file = fs::File::open(path).map_err(|error| {
+            let mend = match error.kind() {
+                io::ErrorKind::PermissionDenied => "; make it readable for this user",
+                _ => "; check the path",
+            };
+            anyhow::anyhow!("cannot open {what} {}: {error}{mend}", path.display())
+        })?;
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
             bail!("{} is a folder; name a file", path.display());
         }
         file.take(most + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {what} {}", path.display()))?;
     }
     if bytes.len() as u64 > most {
-        bail!("{} is larger than {}; use --read to let the program read a large file in place", path.display(), belljar_protocol::Bytes(most));
+        bail!("{what} {} is larger than {}; let it read large data in place, with --read", path.display(), Bytes(most));
     }
     Ok(bytes)
 }
@@ -237,12 +243,25 @@ fn program(arguments: &RunArguments) -> anyhow::Result<Vec<u8>> {
     Ok(code)
 }
 
-fn language(arguments: &RunArguments) -> anyhow::Result<Language> {
+fn language(arguments: &RunArguments, code: &[u8]) -> anyhow::Result<Language> {
     if let Some(language) = arguments.language {
         return Ok(language);
     }
     let by_extension = arguments.file.as_deref().or(arguments.entry.as_deref().map(Path::new)).and_then(Language::of_path);
-    by_extension.context("the language is not known; name it with --language javascript, typescript or python")
+    by_extension.or_else(|| of_shebang(code)).context("the language is not known; name it with --language javascript, typescript or python")
+}
+
+/// The language that the first line tells, as in `#!/usr/bin/env python3`.
+fn of_shebang(code: &[u8]) -> Option<Language> {
+    let line = code.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace().filter_map(|word| word.rsplit('/').next());
+    let program = words.find(|word| *word != "env" && !word.starts_with('-'))?;
+    match program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.') {
+        "node" | "nodejs" => Some(Language::JavaScript),
+        "python" => Some(Language::Python),
+        "ts-node" | "tsx" => Some(Language::TypeScript),
+        _ => None,
+    }
 }
 
 fn entry_name(arguments: &RunArguments, language: Language) -> String {
@@ -257,7 +276,7 @@ fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
     let mut whole: Option<Box<RawValue>> = None;
     if let Some(path) = &arguments.params_file {
         let text = read(path, "the parameters", MOST_INPUT_BYTES)?;
-        whole = Some(serde_json::from_slice(&text).with_context(|| format!("the parameters in {} are not JSON", path.display()))?);
+        whole = Some(serde_json::from_slice(&text).map_err(|error| anyhow::anyhow!("the parameters in {} are not JSON: {error}; give one JSON value", path.display()))?);
     }
     if arguments.params.is_empty() {
         return Ok(match whole {
@@ -266,7 +285,7 @@ fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
         });
     }
     let mut named: BTreeMap<String, Box<RawValue>> = match &whole {
-        Some(whole) => serde_json::from_str(whole.get()).context("--param adds to an object; the parameters in the file are something else")?,
+        Some(whole) => serde_json::from_str(whole.get()).ok().context("--param adds to an object, and --params is none; put the values into an object, or leave --param out")?,
         None => BTreeMap::new(),
     };
     for param in &arguments.params {
@@ -316,6 +335,28 @@ fn policy_and_limits(arguments: &RunArguments) -> anyhow::Result<(Policy, Limits
     limits.processes = arguments.processes.unwrap_or(limits.processes);
     limits.files = arguments.max_files.unwrap_or(limits.files);
     limits.open_files = arguments.open_files.unwrap_or(limits.open_files);
+    limits.validate().map_err(|error| anyhow::anyhow!("{}", out_of_bounds(&error)))?;
     Ok((policy, limits))
+}
+
+/// The same words with the flag, and numbers as people write them.
+fn out_of_bounds(error: &InvalidLimit) -> String {
+    let flag = match error.field {
+        "timeout_ms" => "--timeout",
+        "cpu_ms" => "--cpu",
+        "memory_bytes" => "--memory",
+        "processes" => "--processes",
+        "disk_bytes" => "--disk",
+        "files" => "--max-files",
+        "output_bytes" => "--output-limit",
+        "open_files" => "--open-files",
+        _ => "--result-limit",
+    };
+    let shown = |value: u64| match error.field {
+        field if field.ends_with("_ms") => Millis(value).to_string(),
+        field if field.ends_with("_bytes") => Bytes(value).to_string(),
+        _ => value.to_string(),
+    };
+    format!("{flag} (limits.{}) cannot be {}; it must be between {} and {}", error.field, shown(error.value), shown(error.least), shown(error.most))
 }
 
