@@ -128,6 +128,9 @@ const ENOTTY: Action = Action::Errno(libc::ENOTTY as u16);
 const EINVAL: Action = Action::Errno(libc::EINVAL as u16);
 const EAFNOSUPPORT: Action = Action::Errno(libc::EAFNOSUPPORT as u16);
 
+/// The libc crate names it on x86-64 only. Since Linux 5.1 a new call has one number on all architectures.
+const FCHMODAT2: libc::c_long = 452;
+
 /// Set-user-id and set-group-id. A granted folder lies on the host: a program marked so there would run as the granting user.
 const SET_ID_BITS: u32 = 0o6000;
 const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
@@ -180,7 +183,7 @@ pub fn base() -> Filter {
     // Modes that would leave a set-id file behind.
     rules.push(without_set_id(libc::SYS_fchmod, 1));
     rules.push(without_set_id(libc::SYS_fchmodat, 2));
-    rules.extend(plain(&[libc::SYS_fchmodat2], ENOSYS));
+    rules.extend(plain(&[FCHMODAT2], ENOSYS));
     rules.push(without_set_id(libc::SYS_openat, 3));
     rules.push(without_set_id(libc::SYS_mkdirat, 2));
     #[cfg(target_arch = "x86_64")]
