@@ -39,7 +39,8 @@ function drive(native, { home, boot }) {
   annotateOutput(native);
   describeProcessors(boot.cpus);
   observe(denials);
-  warmUp(native, rehearse);
+  // A process of its own runs one program: what it does not use is not worth loading.
+  if (boot.start !== 'exec') warmUp(native, rehearse);
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 

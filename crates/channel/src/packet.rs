@@ -7,8 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg};
 
-/// Most descriptors in one packet: control, standard input, output and error.
-const MOST_DESCRIPTORS: usize = 4;
+/// Most descriptors in one packet: control, standard input, output and error, and the control groups to enter.
+const MOST_DESCRIPTORS: usize = 8;
 
 /// Sends `bytes` and copies of `descriptors`.
 pub fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {

@@ -3,7 +3,8 @@
 /// Most bytes of a packet on the zygote channel.
 const PACKET_BYTES: usize = 64;
 
-/// "Fork a sandbox." Comes with four descriptors: its control channel, standard input, output and error.
+/// "Fork a sandbox." Comes with its descriptors: control channel, standard input, output and error, then those of the control groups that it enters by
+/// writing `0` to each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkOrder {
     /// The supervisor's number for the sandbox, for the reports about it.

@@ -29,6 +29,7 @@ mod artifacts;
 mod carried;
 mod config;
 mod decision;
+mod doctor;
 mod engine;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -49,6 +50,7 @@ mod zygote;
 
 pub use artifacts::ArtifactFile;
 pub use config::EngineConfig;
+pub use doctor::{Finding, Health, diagnose};
 pub use engine::{Engine, Isolation};
 pub use error::EngineError;
 pub use measure::{Measurement, Times, measure};

@@ -1,6 +1,6 @@
 //! One sandbox: how it is made, forked or with a runtime process of its own, up to the moment when it is parked.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +113,10 @@ impl Body {
     }
 }
 
+fn entrances(cgroup: Option<&SandboxCgroup>) -> Result<Vec<OwnedFd>, EngineError> {
+    Ok(cgroup.map(SandboxCgroup::entrances).transpose()?.unwrap_or_default())
+}
+
 /// The supervisor's descriptors of one sandbox.
 struct Ends {
     control: OwnedFd,
@@ -161,16 +165,11 @@ impl Sandbox {
             exec: spec.exec,
             loopback: spec.loopback,
         };
-        let forked = zygote.fork(order, theirs.each_ref().map(OwnedFd::as_fd)).await?;
-        drop(theirs);
+        let entrances = entrances(cgroup.as_ref())?;
+        let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().chain(&entrances).map(OwnedFd::as_fd).collect();
+        let forked = zygote.fork(order, &descriptors).await?;
+        drop((theirs, entrances));
         let pid = pid_of_pidfd(forked.pidfd.as_fd()).ok_or_else(|| EngineError::NotReady("the sandbox died at once".into()))?;
-        if let Some(cgroup) = &cgroup {
-            cgroup.attach(pid)?;
-        }
-        if spec.exec {
-            // Only now may it fork its init: what it forked earlier would not be in the control group.
-            rustix::io::write(&ends.control, &[PLACED]).map_err(system("waking a sandbox"))?;
-        }
         let body = Body { pidfd: forked.pidfd, pid, cgroup, uid: Some(uid), zygote: Some(Arc::clone(zygote)) };
         Self::park(engine, ends, body, forked.ended, Start::Fork, spec).await
     }
@@ -202,7 +201,8 @@ impl Sandbox {
         };
         let runtime = Arc::clone(&spec.runtime);
         let has_init = spec.exec;
-        let (launched, cgroup) = engine
+        let entrances = entrances(cgroup.as_ref())?;
+        let launched = engine
             .spawner
             .run(move || {
                 let [control, stdin, stdout, stderr] = &theirs;
@@ -215,9 +215,9 @@ impl Sandbox {
                     streams: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
                     channel: control.as_fd(),
                     purpose: Purpose::Sandbox(confinement),
-                    cgroup: cgroup.as_ref(),
+                    cgroup: &entrances,
                 };
-                (launch.launch(), cgroup)
+                launch.launch()
             })
             .await
             .ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))?;
@@ -286,8 +286,6 @@ impl Sandbox {
     }
 }
 
-/// Tells a forked sandbox with an `exec` grant that it is in its control group. Any byte does.
-const PLACED: u8 = 1;
 const CLOSED: &str = "its channel closed";
 
 /// Waits for the frame that says that a sandbox is parked, with its working folder's descriptor. No user code has run yet.

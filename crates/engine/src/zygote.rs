@@ -112,7 +112,7 @@ impl Zygote {
                         streams: [null.as_fd(), null.as_fd(), diagnostics_write.as_fd()],
                         channel: theirs.as_fd(),
                         purpose: Purpose::Zygote,
-                        cgroup: None,
+                        cgroup: &[],
                     };
                     launch.launch().map_err(EngineError::Launch)
                 })
@@ -147,7 +147,7 @@ impl Zygote {
     }
 
     /// Forks a sandbox.
-    pub(crate) async fn fork(&self, order: ForkOrder, descriptors: [BorrowedFd<'_>; 4]) -> Result<Forked, EngineError> {
+    pub(crate) async fn fork(&self, order: ForkOrder, descriptors: &[BorrowedFd<'_>]) -> Result<Forked, EngineError> {
         self.forks.fetch_add(1, Ordering::Relaxed);
         let (forked_sender, forked) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
@@ -157,7 +157,7 @@ impl Zygote {
             table.insert(order.sandbox, Waiting { forked: Some(forked_sender), ended: ended_sender });
         }
         let packet = order.encode();
-        let send = |channel: &OwnedFd| send_packet(channel.as_fd(), &packet, &descriptors).map_err(std::io::Error::from);
+        let send = |channel: &OwnedFd| send_packet(channel.as_fd(), &packet, descriptors).map_err(std::io::Error::from);
         self.shared.channel.async_io(Interest::WRITABLE, send).await.map_err(system("ordering a fork"))?;
         match forked.await {
             Ok(Ok(pidfd)) => Ok(Forked { pidfd, ended }),

@@ -7,7 +7,7 @@ use crate::landlock::{self, Paths};
 use crate::limits::ResourceLimits;
 use crate::loopback;
 use crate::seccomp;
-use crate::sys::{self, unshare};
+use crate::sys::{self, prctl, unshare};
 use crate::writable::{WritableSpace, mount_proc};
 
 /// What makes one sandbox differ from another of its zygote.
@@ -60,6 +60,8 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
 
 /// The last step: takes away the system calls that only the set-up needed. Every thread of the process is sealed.
 pub fn seal(exec: bool, loopback: bool) -> Result<(), SetupError> {
+    // Again: `execve` of the runtime has undone it where a sandbox has a runtime process of its own (prctl(2)).
+    prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
     seccomp::install(&seccomp::sealed(exec, loopback)).at(Step::Seccomp)
 }
 

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use crate::cgroup::SandboxCgroup;
+use crate::cgroup;
 use crate::confine::{Confinement, confine};
 use crate::descriptors::CHANNEL;
 use crate::error::{At, SetupError, Step};
@@ -47,8 +47,8 @@ pub struct Launch<'a> {
     pub channel: BorrowedFd<'a>,
     /// What it is to be.
     pub purpose: Purpose,
-    /// The control group that it is put in before it does anything.
-    pub cgroup: Option<&'a SandboxCgroup>,
+    /// The entrances of the control group that it enters before it does anything.
+    pub cgroup: &'a [OwnedFd],
 }
 
 /// A launched process.
@@ -147,9 +147,6 @@ impl Launch<'_> {
             }
             report(pipe, TAG_PID, pid);
             self.ids.write(pid).at(Step::IdMaps)?;
-            if let Some(cgroup) = self.cgroup {
-                cgroup.attach(pid).map_err(|error| SetupError { step: Step::Cgroup, errno: error.errno() })?;
-            }
             if self.ids == IdMap::Own {
                 let owner_map = self.root.binds.iter().any(|bind| bind.as_owner).then(|| owner_namespace(self.ids.host_uid(pid)).ok()).flatten();
                 let sources = root::open_sources(self.root, owner_map.as_ref().map(OwnedFd::as_fd))?;
@@ -166,6 +163,7 @@ impl Launch<'_> {
     fn become_runtime(&self) -> Result<std::convert::Infallible, SetupError> {
         // Its parent is the thread that launched it.
         die_with_parent()?;
+        cgroup::enter(self.cgroup)?;
         // The cgroup namespace only now, so that it is rooted in the group that this process has been put in.
         sys::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).at(Step::PrivateMounts)?;
         if let IdMap::Single { .. } = self.ids {

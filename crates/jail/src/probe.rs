@@ -29,7 +29,7 @@ pub fn probe_namespaces() -> NamespaceProbe {
             streams: [null.as_fd(), null.as_fd(), null.as_fd()],
             channel: null.as_fd(),
             purpose: crate::Purpose::Zygote,
-            cgroup: None,
+            cgroup: &[],
         };
         match launch.launch() {
             Ok(launched) => {

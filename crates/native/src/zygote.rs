@@ -5,9 +5,10 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
-use belljar_jail::{CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, SetupError, Stdio, Step, WritableSpace, confine, confine_exec_grant_init, seal};
+use belljar_jail::{CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, SetupError, Stdio, Step, WritableSpace, confine, confine_exec_grant_init, enter_cgroup, seal};
 
 use crate::randomness;
 use crate::sandbox::fault;
@@ -52,7 +53,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     // SAFETY: the zygote channel is open for the life of the zygote.
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
     let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
-    let children_ended = block_child_signals().map_err(at(Step::Descriptors))?;
+    let children_ended = watch_children().map_err(at(Step::Descriptors))?;
     let generators = randomness::generators();
     runtime.prepare()?;
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
@@ -84,7 +85,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
         if length == 0 {
             leave();
         }
-        let Some((order, stdio)) = ForkOrder::decode(&packet[..length]).zip(as_stdio(descriptors)) else { leave() };
+        let Some((order, (stdio, cgroup))) = ForkOrder::decode(&packet[..length]).zip(sort_descriptors(descriptors)) else { leave() };
         let failed = |step: FailedStep, error: &io::Error| {
             report(ZygoteReport::ForkFailed { sandbox: order.sandbox, step: step as u8, errno: errno(error) }, &[]);
         };
@@ -97,6 +98,9 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
             }
             Ok(0) => {
                 let control = stdio.control.as_raw_fd();
+                // First of all, so that everything counts, and before an init is forked: what is forked later is in the group from the start.
+                enter_cgroup(&cgroup).unwrap_or_else(|error| fault(control, error));
+                drop(cgroup);
                 let confinement = Confinement {
                     uid: order.uid,
                     may_set_groups: facts.may_set_groups,
@@ -107,12 +111,12 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
                     loopback: order.loopback,
                 };
                 inherited.replace(stdio).unwrap_or_else(|error| fault(control, error));
-                unblock_signals();
+                forget_children();
                 let result = runtime
                     .after_fork_in_child()
                     .and_then(|()| confine(&confinement, true))
                     .and_then(|()| randomness::reseed(&generators))
-                    .and_then(|()| if order.exec { wait_until_placed().and_then(|()| confine_exec_grant_init()) } else { Ok(()) })
+                    .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
                     .and_then(|()| seal(order.exec, order.loopback));
                 if let Err(error) = result {
                     fault(CHANNEL, error);
@@ -123,7 +127,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
             }
             Ok(pid) => {
                 runtime.after_fork_in_zygote();
-                drop(stdio);
+                drop((stdio, cgroup));
                 match open_pidfd(pid) {
                     Ok(pidfd) => {
                         sandboxes.insert(pid, order.sandbox);
@@ -140,22 +144,6 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     }
 }
 
-/// Waits for the byte with which the supervisor says that this process is in its control group. Before the fork of an init: a control group is joined by
-/// one process at a time, and the init's child would stay outside of it, without any limit.
-fn wait_until_placed() -> Result<(), SetupError> {
-    let mut placed = 0_u8;
-    loop {
-        // SAFETY: one writable byte.
-        match unsafe { libc::read(CHANNEL, (&raw mut placed).cast(), 1) } {
-            1 => return Ok(()),
-            // The supervisor has given up on this sandbox.
-            0 => leave(),
-            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            _ => return Err(at(Step::Cgroup)(io::Error::last_os_error())),
-        }
-    }
-}
-
 fn leave() -> ! {
     // SAFETY: ends the process, and as it is PID 1 of its namespace, every sandbox of it.
     unsafe { libc::_exit(0) }
@@ -165,9 +153,11 @@ fn poll_in(fd: BorrowedFd<'_>) -> libc::pollfd {
     libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
-fn as_stdio(descriptors: Vec<OwnedFd>) -> Option<Stdio> {
+/// The sandbox's own descriptors, and the entrances of its control group.
+fn sort_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<(Stdio, Vec<OwnedFd>)> {
+    let cgroup = descriptors.split_off(descriptors.len().min(4));
     let [control, input, output, error]: [OwnedFd; 4] = descriptors.try_into().ok()?;
-    Some(Stdio { control, streams: [input, output, error] })
+    Some((Stdio { control, streams: [input, output, error] }, cgroup))
 }
 
 /// A second unshare of the PID namespace fails until the caller has gone back to its own.
@@ -205,41 +195,54 @@ fn open_pidfd(pid: libc::pid_t) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-fn child_signal_set() -> libc::sigset_t {
-    // SAFETY: all-zero is a valid set to initialise; SIGCHLD is a valid signal.
+/// Written to when a child has ended.
+static CHILDREN_ENDED: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn note_ended_child(_signal: libc::c_int) {
+    let one = 1_u64;
+    // SAFETY: `write` may be called in a signal handler; errno is put back, as the interrupted code may be about to read it.
     unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        set
+        let errno = *libc::__errno_location();
+        libc::write(CHILDREN_ENDED.load(Ordering::Relaxed), (&raw const one).cast(), size_of::<u64>());
+        *libc::__errno_location() = errno;
     }
 }
 
-/// A descriptor that is readable when a child has ended.
-fn block_child_signals() -> io::Result<OwnedFd> {
-    let set = child_signal_set();
-    // SAFETY: a valid set; no old one is asked for.
-    let fd = unsafe {
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-    };
+/// A descriptor that is readable when a child has ended. By a handler and not by a signalfd: Node's threads were started before and do not block the
+/// signal, so that the kernel may choose one of them, and a signal without a handler is then lost.
+fn watch_children() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
+    CHILDREN_ENDED.store(fd, Ordering::Relaxed);
+    set_child_handler(note_ended_child as extern "C" fn(libc::c_int) as libc::sighandler_t)?;
     // SAFETY: the kernel has just returned this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn unblock_signals() {
-    let set = child_signal_set();
-    // SAFETY: a valid set; no old one is asked for.
-    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+/// A sandbox starts with the signal as every program expects it.
+fn forget_children() {
+    let _ = set_child_handler(libc::SIG_DFL);
+    CHILDREN_ENDED.store(-1, Ordering::Relaxed);
 }
 
-fn drain(signals: &OwnedFd) {
-    let mut buffer = [0_u8; 1024];
-    // SAFETY: the buffer is writable for its length; the descriptor does not block.
-    unsafe { while libc::read(signals.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) > 0 {} }
+fn set_child_handler(handler: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: all-zero is a valid action to fill in; the handler is a function of the right type, or the default.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = libc::SA_RESTART | libc::SA_NOCLDSTOP;
+        libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn drain(ended: &OwnedFd) {
+    let mut count = 0_u64;
+    // SAFETY: the counter is writable; the descriptor does not block.
+    unsafe { libc::read(ended.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
 }
 
 fn reap(sandboxes: &mut HashMap<libc::pid_t, u64>, mut report: impl FnMut(ExitReport)) {

@@ -72,12 +72,8 @@ impl Group {
         write(&self.pids.join("pids.max"), &processes.to_string())
     }
 
-    pub(super) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
-        let pid = pid.to_string();
-        for path in [&self.memory, &self.pids, &self.cpuacct] {
-            write(&path.join("cgroup.procs"), &pid)?;
-        }
-        Ok(())
+    pub(super) fn entrances(&self) -> Vec<PathBuf> {
+        [&self.memory, &self.pids, &self.cpuacct].map(|path| path.join("tasks")).into()
     }
 
     pub(super) fn cpu_us(&self) -> (u64, u64) {

@@ -103,8 +103,8 @@ impl Group {
         write(&self.path.join("pids.max"), &processes.to_string())
     }
 
-    pub(super) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
-        write(&self.path.join("cgroup.procs"), &pid.to_string())
+    pub(super) fn entrances(&self) -> Vec<PathBuf> {
+        vec![self.path.join("cgroup.procs")]
     }
 
     pub(super) fn cpu_us(&self) -> (u64, u64) {
