@@ -1,0 +1,200 @@
+//! A table of programs: what each is given, and how it must end. Every case is run in both start modes.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::belljar::{STARTS, run, said_with_input};
+
+/// Cases of one table that run at the same time.
+const TOGETHER: usize = 3;
+
+/// How a program must end.
+enum Ending {
+    Value(Value),
+    Fails { name: &'static str, says: Vec<&'static str> },
+    Exits(i32),
+    Status { status: &'static str, code: i32 },
+}
+
+/// One program.
+pub struct Case {
+    name: &'static str,
+    code: &'static str,
+    flags: Vec<&'static str>,
+    files: Vec<(&'static str, &'static str)>,
+    stdin: Option<&'static str>,
+    ending: Ending,
+    logs: Option<Vec<(&'static str, &'static str)>>,
+    results: Option<Value>,
+    artifacts: Vec<(&'static str, &'static str)>,
+}
+
+/// A case whose value is null.
+pub fn case(name: &'static str, code: &'static str) -> Case {
+    Case {
+        name,
+        code,
+        flags: Vec::new(),
+        files: Vec::new(),
+        stdin: None,
+        ending: Ending::Value(Value::Null),
+        logs: None,
+        results: None,
+        artifacts: Vec::new(),
+    }
+}
+
+impl Case {
+    pub fn flags(mut self, flags: &[&'static str]) -> Self {
+        self.flags.extend(flags);
+        self
+    }
+
+    /// A file beside the program.
+    pub fn file(mut self, name: &'static str, content: &'static str) -> Self {
+        self.files.push((name, content));
+        self
+    }
+
+    pub fn stdin(mut self, text: &'static str) -> Self {
+        self.stdin = Some(text);
+        self
+    }
+
+    pub fn gives(mut self, value: Value) -> Self {
+        self.ending = Ending::Value(value);
+        self
+    }
+
+    /// Fails with an error of this name, whose message and stack have each of these in them.
+    pub fn fails(mut self, name: &'static str, says: &[&'static str]) -> Self {
+        self.ending = Ending::Fails { name, says: says.to_vec() };
+        self
+    }
+
+    pub fn exits(mut self, code: i32) -> Self {
+        self.ending = Ending::Exits(code);
+        self
+    }
+
+    pub fn ends(mut self, status: &'static str, code: i32) -> Self {
+        self.ending = Ending::Status { status, code };
+        self
+    }
+
+    /// Exactly these entries: level and message.
+    pub fn logs(mut self, logs: &[(&'static str, &'static str)]) -> Self {
+        self.logs = Some(logs.to_vec());
+        self
+    }
+
+    /// Exactly these rich results.
+    pub fn displays(mut self, results: Value) -> Self {
+        self.results = Some(results);
+        self
+    }
+
+    /// Leaves this file.
+    pub fn leaves(mut self, name: &'static str, content: &'static str) -> Self {
+        self.artifacts.push((name, content));
+        self
+    }
+
+    /// Runs it; gives what is wrong.
+    fn check(&self, language: &str, start: &str) -> Result<(), String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let saved = folder.path().join("saved");
+        let mut command = run(["--language", language, "--eval", self.code, "--json", "--start", start]);
+        command.args(&self.flags).arg("--artifacts").arg(&saved);
+        for (index, (name, content)) in self.files.iter().enumerate() {
+            let path = folder.path().join(index.to_string());
+            std::fs::write(&path, content).map_err(|error| error.to_string())?;
+            command.arg("--file").arg(format!("{name}={}", path.display()));
+        }
+        if self.stdin.is_some() {
+            command.args(["--stdin", "-"]);
+        }
+        let said = said_with_input(&mut command, self.stdin.unwrap_or_default().as_bytes());
+        let outcome: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
+        let wrong = |what: &str| Err(format!("{what}: {outcome:#}\n{}", said.stderr));
+        let (status, exit) = match &self.ending {
+            Ending::Value(_) => ("succeeded", 0),
+            Ending::Fails { .. } => ("failed", 1),
+            Ending::Exits(0) => ("succeeded", 0),
+            Ending::Exits(code) => ("failed", *code),
+            Ending::Status { status, code } => (*status, *code),
+        };
+        if outcome["status"] != status || said.code != Some(exit) {
+            return wrong(&format!("not {status} with exit code {exit} but {:?}", said.code));
+        }
+        if outcome["sandbox"]["start"] != start {
+            return wrong("another start mode");
+        }
+        match &self.ending {
+            Ending::Value(value) if outcome["value"] != *value => return wrong(&format!("not the value {value}")),
+            Ending::Fails { name, says } => {
+                let error = &outcome["error"];
+                if error["name"] != *name {
+                    return wrong(&format!("not a {name}"));
+                }
+                let text = format!("{}\n{}\n{}", text(&error["message"]), text(&error["stack"]), error["cause"]);
+                if let Some(missing) = says.iter().find(|words| !text.contains(**words)) {
+                    return wrong(&format!("`{missing}` is not told"));
+                }
+                if text.contains("/opt/belljar") || text.contains("belljar_driver") {
+                    return wrong("frames of the driver are shown");
+                }
+            }
+            _ => {}
+        }
+        if let Some(expected) = &self.logs {
+            let entries = outcome["logs"].as_array().cloned().unwrap_or_default();
+            let logs: Vec<Value> = entries.iter().map(|entry| json!([entry["level"], entry["message"]])).collect();
+            if json!(logs) != json!(expected) {
+                return wrong(&format!("not the logs {expected:?}"));
+            }
+        }
+        if self.results.as_ref().is_some_and(|expected| outcome["results"] != *expected) {
+            return wrong("not those results");
+        }
+        for (name, content) in &self.artifacts {
+            if read(&saved, name).as_deref() != Some(*content) || !outcome["artifacts"].to_string().contains(name) {
+                return wrong(&format!("no artifact {name} with that content"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn read(folder: &Path, name: &str) -> Option<String> {
+    std::fs::read_to_string(folder.join(name)).ok()
+}
+
+/// Runs a table, a few cases at a time, and fails with every case that is wrong.
+#[track_caller]
+pub fn check_all(language: &str, cases: &[Case]) {
+    let wrong = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    for start in STARTS {
+                        if let Err(why) = case.check(language, start) {
+                            wrong.lock().unwrap().push(format!("{language}, {start}: {}: {why}", case.name));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{} wrong:\n\n{}", wrong.len(), wrong.join("\n\n"));
+}

@@ -1,0 +1,167 @@
+//! Each limit, its outcome and its exit code; and the numbers that come with an outcome.
+
+use std::io::{BufRead, BufReader, Read};
+
+use serde_json::Value;
+
+use crate::belljar::{STARTS, control_groups_of, is_root, outcome, run, said, spawn};
+
+/// Holds the status and exit code of a program under a limit, in both start modes.
+#[track_caller]
+fn ends(language: &str, code: &str, flags: &[&str], status: &str, exit: i32) -> Vec<Value> {
+    let ended = STARTS.map(|start| {
+        let said = said(run(["-l", language, "-e", code, "--json", "--start", start]).args(flags));
+        let outcome = said.outcome();
+        assert_eq!((outcome["status"].as_str(), said.code), (Some(status), Some(exit)), "{outcome:#}");
+        outcome
+    });
+    ended.into()
+}
+
+#[track_caller]
+fn names_the_flag(outcomes: &[Value], flag: &str) {
+    for outcome in outcomes {
+        assert!(outcome["error"]["message"].as_str().is_some_and(|message| message.contains(flag)), "{outcome:#}");
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn too_long() {
+    let ended = ends("javascript", "setInterval(() => {}, 1000)", &["--timeout", "300ms"], "timed_out", 124);
+    names_the_flag(&ended, "--timeout");
+    for outcome in &ended {
+        assert!(number(&outcome["usage"]["wall_ms"]) >= 300.0, "{outcome:#}");
+    }
+    ends("python", "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", &["--timeout", "300ms"], "timed_out", 124);
+}
+
+#[test]
+fn too_much_cpu_time() {
+    for (language, code) in [("javascript", "for (;;);"), ("python", "while True: pass")] {
+        let ended = ends(language, code, &["--cpu", "300ms"], "cpu_exceeded", 152);
+        names_the_flag(&ended, "--cpu");
+        for outcome in &ended {
+            let used = number(&outcome["usage"]["cpu_user_ms"]) + number(&outcome["usage"]["cpu_system_ms"]);
+            assert!((300.0..1500.0).contains(&used), "{outcome:#}");
+        }
+    }
+    // Of all its processes together.
+    ends("python", "import os\nfor _ in range(3):\n    if os.fork() == 0: break\nwhile True: pass", &["--cpu", "400ms", "--exec"], "cpu_exceeded", 152);
+}
+
+#[test]
+fn too_much_memory() {
+    for (language, code) in [
+        ("javascript", "const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1))"),
+        ("javascript", "const all = []; for (;;) all.push('x' + all.length + Math.random())"),
+        ("python", "x = bytearray(200 << 20)"),
+    ] {
+        names_the_flag(&ends(language, code, &["--memory", "64M"], "memory_exceeded", 137), "--memory");
+    }
+    // With an init above it, and in a grandchild.
+    ends("javascript", "Buffer.alloc(200 << 20, 1).length", &["--memory", "64M", "--exec"], "memory_exceeded", 137);
+    ends("python", "import os\nif os.fork() == 0:\n    x = bytearray(200 << 20)\nos.wait()", &["--memory", "64M", "--exec"], "memory_exceeded", 137);
+}
+
+#[test]
+fn too_much_output() {
+    for (language, code) in [("javascript", "for (;;) console.log('x'.repeat(100))"), ("python", "import os\nwhile True: os.write(2, b'x' * 100)")] {
+        let ended = ends(language, code, &["--output-limit", "1K"], "output_exceeded", 153);
+        names_the_flag(&ended, "--output-limit");
+        for outcome in &ended {
+            let kept: usize = outcome["logs"].as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().len()).sum();
+            assert!(kept <= 1100, "{kept} bytes were kept");
+        }
+    }
+}
+
+#[test]
+fn too_many_processes() {
+    if !is_root() {
+        eprintln!("not root: nothing counts processes here");
+        return;
+    }
+    let code = "const cp = require('child_process'); let refused = 0, started = 0;\n\
+                await Promise.all(Array.from({ length: 40 }, () => new Promise(done => cp.spawn('sleep', ['0.2']).on('error', e => { refused += e.code === 'EAGAIN'; done() }).on('exit', () => { started++; done() }))));\n\
+                [refused > 0, started > 0, refused + started]";
+    for start in STARTS {
+        let ended = outcome("javascript", code, &["--exec", "--processes", "20", "--start", start]);
+        assert_eq!(ended["value"], serde_json::json!([true, true, 40]), "{ended:#}");
+        assert!(number(&ended["usage"]["processes"]) <= 20.0, "{ended:#}");
+    }
+}
+
+#[test]
+fn too_much_disk_files_and_open_files() {
+    for (language, code, flags, words, flag) in [
+        ("javascript", "require('fs').writeFileSync('x', Buffer.alloc(2 << 20))", ["--disk", "1M"], "ENOSPC", "--disk"),
+        ("python", "open('/tmp/x', 'wb').write(bytes(2 << 20))", ["--disk", "1M"], "No space left", "--disk"),
+        ("python", "for n in range(100): open(f'f{n}', 'w')", ["--max-files", "50"], "No space left", "--max-files"),
+        ("python", "all = [open('/dev/null') for _ in range(100)]", ["--open-files", "64"], "Too many open files", "--open-files"),
+        ("javascript", "for (let n = 0; n < 100; n++) require('fs').openSync('/dev/null')", ["--open-files", "64"], "EMFILE", "--open-files"),
+    ] {
+        for start in STARTS {
+            said(run(["-l", language, "-e", code, "--start", start]).args(flags)).fails(1, &[words, "hint:", flag]);
+        }
+    }
+    // Just what was asked for fits.
+    assert_eq!(outcome("python", "for n in range(40): open(f'f{n}', 'w')", &["--max-files", "50"])["status"], "succeeded");
+}
+
+#[test]
+fn a_program_that_dies_of_a_signal_has_crashed() {
+    for start in STARTS {
+        let said = said(&mut run(["-l", "py", "-e", "import ctypes\nctypes.string_at(0)", "--start", start, "--json"]));
+        let outcome = said.outcome();
+        assert_eq!((outcome["status"].as_str(), outcome["signal"].as_i64(), said.code), (Some("crashed"), Some(11), Some(139)), "{outcome:#}");
+    }
+}
+
+#[test]
+fn usage_is_what_the_program_used() {
+    let busy = "const end = Date.now() + 300; let n = 0; while (Date.now() < end) n++; 1";
+    for start in STARTS {
+        let ended = outcome("javascript", busy, &["--start", start]);
+        let usage = &ended["usage"];
+        let cpu = number(&usage["cpu_user_ms"]) + number(&usage["cpu_system_ms"]);
+        // On a busy machine it gets less than a processor; more it cannot use but for the runtime's own threads.
+        assert!(number(&usage["wall_ms"]) >= 300.0 && cpu <= number(&usage["wall_ms"]) * 2.0 && cpu >= 30.0, "{usage}");
+
+        let ended = outcome("python", "x = bytearray(100 << 20)\nprint('four')", &["--start", start]);
+        let usage = &ended["usage"];
+        let peak = number(&usage["peak_memory_bytes"]);
+        assert!((100.0 * 1048576.0..200.0 * 1048576.0).contains(&peak), "{usage}");
+        assert_eq!(usage["output_bytes"], 5, "{usage}");
+
+        let idle = outcome("python", "import time\ntime.sleep(0.3)", &["--start", start]);
+        let usage = &idle["usage"];
+        assert!(number(&usage["cpu_user_ms"]) + number(&usage["cpu_system_ms"]) < 150.0 && number(&usage["wall_ms"]) >= 300.0, "{usage}");
+    }
+}
+
+#[test]
+fn ctrl_c_cancels_at_once_and_leaves_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for (start, signal) in [("exec", Signal::INT), ("fork", Signal::INT), ("fork", Signal::TERM)] {
+        let code = "import subprocess, time\nsubprocess.Popen(['sleep', '600'])\nprint('ready', flush=True)\ntime.sleep(600)";
+        let mut child = spawn(&mut run(["-l", "py", "-e", code, "--exec", "--start", start, "--timeout", "10m"]));
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        // The pipe ends only when every holder is gone: the program, and what it started.
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        let ended = child.wait().unwrap();
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!((ended.code(), rest.as_str()), (Some(130), ""), "{stderr}");
+        assert!(stderr.contains("cancelled"), "{stderr}");
+        assert_eq!(control_groups_of(child.id()), Vec::<String>::new());
+    }
+}
