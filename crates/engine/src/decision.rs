@@ -139,8 +139,8 @@ mod tests {
         Facts { stop: None, oom_kills: 0, ending: None, exit: Exit::Code(0), has_init: false }
     }
 
-    fn succeeded() -> Option<Ending> {
-        Some(Ending { value: None, error: None, exit_code: None })
+    fn succeeded() -> Ending {
+        Ending { value: None, error: None, exit_code: None }
     }
 
     fn status(facts: Facts) -> Status {
@@ -156,13 +156,13 @@ mod tests {
             (Stop::MemoryExceeded, Status::MemoryExceeded),
             (Stop::OutputExceeded, Status::OutputExceeded),
         ] {
-            assert_eq!(status(Facts { stop: Some(stop), ending: succeeded(), ..facts() }), expected);
+            assert_eq!(status(Facts { stop: Some(stop), ending: Some(succeeded()), ..facts() }), expected);
         }
     }
 
     #[test]
     fn a_kernel_counter_comes_before_a_forged_success() {
-        assert_eq!(status(Facts { oom_kills: 1, ending: succeeded(), ..facts() }), Status::MemoryExceeded);
+        assert_eq!(status(Facts { oom_kills: 1, ending: Some(succeeded()), ..facts() }), Status::MemoryExceeded);
     }
 
     #[test]

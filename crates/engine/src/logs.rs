@@ -233,11 +233,11 @@ mod tests {
             }
             let (mut given, mut got) = (0, 0);
             for (is_stdout, chunk) in chunks {
-                given += String::from_utf8_lossy(&chunk).chars().filter(|c| c.is_ascii_alphanumeric()).count();
+                given += String::from_utf8_lossy(&chunk).chars().filter(char::is_ascii_alphanumeric).count();
                 let entries = log.push(if is_stdout { Stream::Stdout } else { Stream::Stderr }, &chunk);
-                got += entries.iter().map(|entry| entry.message.chars().filter(|c| c.is_ascii_alphanumeric()).count()).sum::<usize>();
+                got += entries.iter().map(|entry| entry.message.chars().filter(char::is_ascii_alphanumeric).count()).sum::<usize>();
             }
-            got += log.finish().iter().map(|entry| entry.message.chars().filter(|c| c.is_ascii_alphanumeric()).count()).sum::<usize>();
+            got += log.finish().iter().map(|entry| entry.message.chars().filter(char::is_ascii_alphanumeric).count()).sum::<usize>();
             prop_assert_eq!(given, got);
         }
     }

@@ -98,7 +98,7 @@ impl Runtime {
     }
 
     /// The whole environment at boot. A program's own comes with its activation.
-    pub(crate) fn environment(&self, init: bool) -> Vec<CString> {
+    pub(crate) fn environment(init: bool) -> Vec<CString> {
         let mut environment = vec![
             "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
             format!("HOME={}", belljar_jail::HOME),

@@ -211,7 +211,7 @@ impl Sandbox {
                     ids,
                     executable: std::ffi::CString::new(runtime.executable.as_os_str().as_encoded_bytes()).unwrap_or_default(),
                     arguments: runtime.arguments(Start::Exec),
-                    environment: runtime.environment(has_init),
+                    environment: Runtime::environment(has_init),
                     streams: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
                     channel: control.as_fd(),
                     purpose: Purpose::Sandbox(confinement),

@@ -21,7 +21,7 @@ use crate::runtime::Runtime;
 use crate::spawner::Spawner;
 
 /// How long a runtime may take to boot. Emulated machines need most of it.
-pub(crate) const BOOT_TIME: Duration = Duration::from_secs(60);
+pub(crate) const BOOT_TIME: Duration = Duration::from_mins(1);
 
 /// How a sandbox's first process ended, and what it and its waited-for children used.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +108,7 @@ impl Zygote {
                         ids,
                         executable: std::ffi::CString::new(runtime.executable.as_os_str().as_encoded_bytes()).unwrap_or_default(),
                         arguments: runtime.arguments(Start::Fork),
-                        environment: runtime.environment(false),
+                        environment: Runtime::environment(false),
                         streams: [null.as_fd(), null.as_fd(), diagnostics_write.as_fd()],
                         channel: theirs.as_fd(),
                         purpose: Purpose::Zygote,

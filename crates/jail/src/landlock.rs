@@ -36,7 +36,7 @@ pub(crate) fn restrict(paths: &Paths<'_>) -> Result<(), SetupError> {
     if abi() == 0 {
         return Ok(());
     }
-    build(paths).and_then(|ruleset| ruleset.restrict_self()).map(drop).map_err(|error| SetupError {
+    build(paths).and_then(RulesetCreated::restrict_self).map(drop).map_err(|error| SetupError {
         step: Step::Landlock,
         errno: match error {
             RulesetError::RestrictSelf(landlock::RestrictSelfError::RestrictSelfCall { source, .. })

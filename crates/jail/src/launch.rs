@@ -244,7 +244,7 @@ fn abandon(inmate: Option<Launched>, error: LaunchError) -> LaunchError {
 }
 
 /// A user namespace in which the caller's own user and group outside stand for `host_id`: with it a bind shows the caller's files as those of the
-/// sandbox's user (mount_setattr(2), "ID-mapped mounts").
+/// sandbox's user (`mount_setattr(2)`, "ID-mapped mounts").
 fn owner_namespace(host_id: u32) -> io::Result<OwnedFd> {
     // SAFETY: these calls cannot fail and touch no memory.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };

@@ -127,6 +127,9 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
             fs::File::create(&target).at(Step::BindTarget)?;
         }
         attach_tree(source.tree.as_fd(), &c_path(&target).at(Step::BindTarget)?).at(Step::BindTarget)?;
+        if source.stage.is_some() {
+            show_at_its_place(&target, &beneath(stage, &source.bind.target), source.is_folder).at(Step::BindTarget)?;
+        }
     }
     for mask in &plan.masks {
         let target = beneath(stage, mask);
@@ -147,6 +150,18 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
         symlink(to, &target).at(Step::RootTree)?;
     }
     Ok(())
+}
+
+/// Binds what is staged for the sandbox's own tmpfs also where it belongs. A zygote has no such tmpfs, and its runtime may be installed beneath one of
+/// those places: in the home of a user who is called `user`, or in /tmp.
+fn show_at_its_place(staged: &Path, place: &Path, is_folder: bool) -> io::Result<()> {
+    if is_folder {
+        make_folders(place)?;
+    } else if !place.exists() {
+        make_folders(place.parent().unwrap_or(Path::new("/")))?;
+        fs::File::create(place)?;
+    }
+    mount(Some(&c_path(staged)?), &c_path(place)?, None, libc::MS_BIND | libc::MS_REC, None)
 }
 
 /// Makes the staged tree the root, read-only, with a fresh `/proc` that the caller's PID namespace fills.

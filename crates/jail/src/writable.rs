@@ -50,29 +50,29 @@ impl WritableSpace {
         }
         make_folder(OUTPUTS, 0o755).at(Step::WritableSpace)?;
         for (stage, target, is_folder) in &self.staged {
-            self.attach_staged(stage, target, *is_folder).at(Step::BindTarget)?;
+            attach_staged(stage, target, *is_folder).at(Step::BindTarget)?;
         }
         Ok(())
     }
+}
 
-    fn attach_staged(&self, stage: &CStr, target: &CStr, is_folder: bool) -> io::Result<()> {
-        let path = Path::new(std::str::from_utf8(target.to_bytes()).map_err(io::Error::other)?);
-        let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
-        above.reverse();
-        for folder in above {
-            if !folder.exists() {
-                make_folder(&c_path(folder)?, 0o755)?;
-            }
+fn attach_staged(stage: &CStr, target: &CStr, is_folder: bool) -> io::Result<()> {
+    let path = Path::new(std::str::from_utf8(target.to_bytes()).map_err(io::Error::other)?);
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    for folder in above {
+        if !folder.exists() {
+            make_folder(&c_path(folder)?, 0o755)?;
         }
-        if is_folder {
-            if !path.exists() {
-                make_folder(target, 0o755)?;
-            }
-        } else if !path.exists() {
-            std::fs::File::create(path)?;
-        }
-        mount(Some(stage), target, None, libc::MS_BIND | libc::MS_REC, None)
     }
+    if is_folder {
+        if !path.exists() {
+            make_folder(target, 0o755)?;
+        }
+    } else if !path.exists() {
+        std::fs::File::create(path)?;
+    }
+    mount(Some(stage), target, None, libc::MS_BIND | libc::MS_REC, None)
 }
 
 fn make_folder(path: &CStr, mode: u32) -> io::Result<()> {

@@ -20,7 +20,7 @@ use crate::{exit, show};
 
 /// Largest program or input file: what is given on a command line is read into memory.
 const MOST_INPUT_BYTES: u64 = 1 << 30;
-/// Largest program. V8 and CPython take more, but nothing that a person or a model wrote has it.
+/// Largest program. V8 and `CPython` take more, but nothing that a person or a model wrote has it.
 const MOST_PROGRAM_BYTES: u64 = 64 << 20;
 
 /// Runs one program.

@@ -3,6 +3,7 @@
 use super::compile::{Action, Condition, Filter, Rule};
 
 /// System calls that are allowed whatever their arguments, with the reason for each group.
+#[rustfmt::skip] // A table: one call a line would be pages of it.
 const ALLOWED: &[&[libc::c_long]] = &[
     // Files: names, content, metadata. Which ones, the mounts and Landlock decide.
     &[
@@ -92,6 +93,7 @@ const ALLOWED: &[&[libc::c_long]] = &[
 ];
 
 /// Needed between the start of the runtime and the moment when a sandbox is sealed; afterwards they fail as for any user without privileges.
+#[rustfmt::skip] // A table: one call a line would be pages of it.
 const SETUP: &[libc::c_long] = &[
     libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_unshare, libc::SYS_setns, libc::SYS_open_tree,
     libc::SYS_move_mount, libc::SYS_mount_setattr, libc::SYS_sethostname, libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setresuid,
@@ -100,6 +102,7 @@ const SETUP: &[libc::c_long] = &[
 ];
 
 /// No program that an agent writes has a use for these, and each has been a way out of a sandbox: the process dies.
+#[rustfmt::skip] // A table: one call a line would be pages of it.
 const HOSTILE: &[libc::c_long] = &[
     libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module,
     libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_ptrace, libc::SYS_process_vm_readv,
@@ -111,7 +114,7 @@ const HOSTILE: &[libc::c_long] = &[
     libc::SYS_ioperm,
 ];
 
-/// libuv and others look for io_uring and go on without it. Its rings would be shared between forks and go around this filter.
+/// libuv and others look for `io_uring` and go on without it. Its rings would be shared between forks and go around this filter.
 const ABSENT: &[libc::c_long] =
     &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_clone3, libc::SYS_openat2];
 
