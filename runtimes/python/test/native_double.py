@@ -27,8 +27,9 @@ class NativeDouble:
             self.finished = kind == 5
             self._note("send", getpid(), kind, hexlify(data.encode() if isinstance(data, str) else data).decode())
 
-    def annotate(self, stream, level, length):
-        self._note("annotate", getpid(), stream, level, length)
+    def annotate(self, stream, level, length, entry):
+        if entry:
+            self._note("annotate", getpid(), stream, level, length)
 
     def exit(self, code):
         self._note("exit", getpid(), code)

@@ -50,11 +50,13 @@ class Output(FileIO):
 
     def write(self, data):
         content = bytes(data)
-        writer = _getframe(1)
-        if writer.f_code is _WRITE_TEXT and getpid() == _process:
-            level = level_of(writer.f_back, self._level)
-            if level != self._level or content.find(b"\n", 0, len(content) - 1) >= 0:
-                self._annotate(self.fileno(), level, len(content))
+        # The library counts every byte that this process writes, or no range would be where it says.
+        if getpid() == _process:
+            writer = _getframe(1)
+            is_text = writer.f_code is _WRITE_TEXT
+            level = level_of(writer.f_back, self._level) if is_text else self._level
+            is_entry = is_text and (level != self._level or content.find(b"\n", 0, len(content) - 1) >= 0)
+            self._annotate(self.fileno(), level, len(content), is_entry)
         # All of it, here: the rest of a partial write would otherwise come back as another entry.
         written = 0
         while written < len(content):
