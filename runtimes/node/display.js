@@ -55,7 +55,7 @@ function createDisplay(native) {
 }
 
 const mimeType = /^[A-Za-z0-9!#$&^_.+-]{1,64}\/[A-Za-z0-9!#$&^_.+-]{1,64}(?:; ?[A-Za-z0-9=._"-]{1,64})?$/;
-const svg = /^(?:<\?xml[^>]*>\s*)?(?:<!--[^]*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]/i;
+const svg = /^(?:<\?xml[^>]*>\s*)?(?:<!--[^]*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s/>]/i;
 
 function textOf(value, asked) {
   if (typeof value === 'string') {
