@@ -1,24 +1,25 @@
 //! The engine: takes requests, finds each a sandbox, and keeps house.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
 use belljar_protocol::{EventKind, Limits, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
 use belljar_provision::{Provisioner, Step};
-use tokio::sync::{Notify, OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 use crate::config::EngineConfig;
 use crate::error::{EngineError, system};
+use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
 use crate::run::{self, Emitter, Finished, Run};
 use crate::runtime::Runtime;
 use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
 use crate::self_test::{self, SelfTest};
 use crate::spawner::Spawner;
-use crate::zygote::{Ended, Zygote};
+use crate::zygote::{Ended, UidLease, Zygote};
 
 /// Boots runtimes and runs programs in sandboxes. Cheap to clone; when the last clone is gone, everything it started goes with it.
 #[derive(Clone, Debug)]
@@ -37,9 +38,11 @@ pub(crate) struct Inner {
     /// What the self-test says of each runtime, by its identity.
     tested: Mutex<HashMap<String, Arc<OnceCell<SelfTest>>>>,
     sandboxes: AtomicU64,
-    /// Sandboxes that are being taken down.
-    leaving: AtomicUsize,
-    all_gone: Notify,
+    /// What is being taken down, or will be as soon as it is there.
+    leaving: Leaving,
+    is_closing: AtomicBool,
+    /// Things are also dropped outside of it.
+    tokio: tokio::runtime::Handle,
     weak: Weak<Inner>,
 }
 
@@ -67,8 +70,9 @@ impl Engine {
             runtimes: Mutex::default(),
             tested: Mutex::default(),
             sandboxes: AtomicU64::new(0),
-            leaving: AtomicUsize::new(0),
-            all_gone: Notify::new(),
+            leaving: Leaving::default(),
+            is_closing: AtomicBool::new(false),
+            tokio: tokio::runtime::Handle::current(),
             weak: weak.clone(),
         });
         Ok(Self { inner })
@@ -139,14 +143,12 @@ impl Engine {
 
     /// Ends everything and waits until it is gone, at most ten seconds.
     pub async fn shutdown(self) {
-        self.forget_zygotes();
+        self.inner.is_closing.store(true, Ordering::Release);
         let gone = async {
-            loop {
-                let notified = self.inner.all_gone.notified();
-                if self.inner.leaving.load(Ordering::Acquire) == 0 {
-                    return;
-                }
-                notified.await;
+            // Twice: what was on its way to be parked may have got there in the meantime.
+            for _ in 0..2 {
+                self.forget_zygotes();
+                self.inner.leaving.none_left().await;
             }
         };
         let _ = tokio::time::timeout(TAKE_DOWN_TIME, gone).await;
@@ -225,7 +227,11 @@ impl Inner {
         let parked = self.pool.take(&key);
         if let Some(engine) = self.weak.upgrade() {
             let spec = spec.clone();
-            tokio::spawn(async move { engine.refill(spec).await });
+            let leaver = self.leaving.one_more();
+            tokio::spawn(async move {
+                engine.refill(spec).await;
+                drop((engine, leaver));
+            });
         }
         match parked {
             Some(sandbox) => Ok(sandbox),
@@ -237,24 +243,40 @@ impl Inner {
         let key = spec.key();
         if self.pool.parked(&key) < self.config.parked
             && let Ok(sandbox) = self.fresh(spec, StartMode::Auto).await
+            && !self.is_closing.load(Ordering::Acquire)
         {
             self.pool.park(key, sandbox);
         }
     }
 
     async fn fresh(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
+        if self.is_closing.load(Ordering::Acquire) {
+            return Err(EngineError::NotReady("the engine is shutting down".into()));
+        }
         if start == StartMode::Exec {
-            return Sandbox::exec(self, spec).await;
+            return self.exec(spec).await;
         }
         let tested = self.tested(&spec.runtime).await?;
         if !tested.passed() {
             return match start {
                 StartMode::Fork => Err(EngineError::CannotFork { runtime: tested.runtime.clone(), why: tested.failures() }),
-                _ => Sandbox::exec(self, spec).await,
+                _ => self.exec(spec).await,
             };
         }
         let zygote = self.zygote(&spec).await?;
         Sandbox::fork(self, &zygote, spec).await
+    }
+
+    /// In a task of its own, which goes on when nobody waits any longer: its sandbox is then dropped.
+    async fn exec(&self, spec: SandboxSpec) -> Result<Sandbox, EngineError> {
+        let (engine, leaver) = (self.strong()?, self.leaving.one_more());
+        let made = tokio::spawn(async move {
+            let made = Sandbox::exec(&engine, spec).await;
+            drop(engine);
+            // Together: where nobody takes them, the sandbox goes first.
+            (made, leaver)
+        });
+        made.await.map_err(|_| EngineError::NotReady("launching it panicked".into()))?.0
     }
 
     /// What the self-test says of a runtime: remembered, or found out now.
@@ -276,7 +298,14 @@ impl Inner {
         let key = spec.zygote_key();
         let cell = self.pool.zygote_cell(&key, Renewal { forks: self.config.zygote_forks, age_s: self.config.zygote_age_s });
         let is_new = cell.get().is_none();
-        let zygote = cell.get_or_try_init(|| Zygote::boot(&self.spawner, Arc::clone(&spec.runtime), &spec.grants)).await.cloned()?;
+        let boot = || async {
+            let boot = Zygote::boot(self.spawner.clone(), Arc::clone(&spec.runtime), spec.grants.clone(), self.leaving.clone());
+            let leaver = self.leaving.one_more();
+            // In a task of its own, which goes on when nobody waits any longer: its zygote is then dropped.
+            let booted = tokio::spawn(async move { (boot.await, leaver) });
+            booted.await.map_err(|_| EngineError::NotReady("booting panicked".into()))?.0
+        };
+        let zygote = cell.get_or_try_init(boot).await.cloned()?;
         if is_new {
             for sandbox in self.pool.evict(self.config.zygote_memory_bytes, &key) {
                 self.take_down(sandbox.body, Some(sandbox.ended));
@@ -314,27 +343,35 @@ impl Inner {
     }
 
     /// Ends a sandbox and removes what it had, in the background.
-    pub(crate) fn take_down(&self, body: Body, ended: Option<oneshot::Receiver<Ended>>) {
+    pub(crate) fn take_down(&self, mut body: Body, ended: Option<oneshot::Receiver<Ended>>) {
         body.kill();
+        self.clear_away(body.cgroup.take(), ended, (body.uid.take(), body.zygote.take()));
+    }
+
+    /// Removes what a killed sandbox had, in the background; `rest` is dropped at the very end.
+    pub(crate) fn clear_away(&self, cgroup: Option<SandboxCgroup>, ended: Option<oneshot::Receiver<Ended>>, rest: (Option<UidLease>, Option<Arc<Zygote>>)) {
+        // The control groups must not go before those in them.
         let Some(engine) = self.weak.upgrade() else { return };
-        engine.leaving.fetch_add(1, Ordering::AcqRel);
-        tokio::spawn(async move {
+        let leaver = self.leaving.one_more();
+        self.tokio.spawn(async move {
             if let Some(ended) = ended {
                 let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
             }
-            remove_cgroup(&body).await;
-            // The uid goes back only now.
-            drop(body);
-            if engine.leaving.fetch_sub(1, Ordering::AcqRel) == 1 {
-                engine.all_gone.notify_waiters();
+            if let Some(cgroup) = cgroup {
+                remove_cgroup(&cgroup).await;
             }
+            // The uid goes back only now.
+            drop((rest, engine, leaver));
         });
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.weak)
     }
 }
 
 /// Removes a sandbox's control group. Its first process is reaped, and with it every other; the kernel may take a moment to notice.
-async fn remove_cgroup(body: &Body) {
-    let Some(cgroup) = &body.cgroup else { return };
+async fn remove_cgroup(cgroup: &SandboxCgroup) {
     for attempt in 0..200_u32 {
         if cgroup.remove().is_ok() {
             return;

@@ -35,6 +35,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod leaving;
 mod logs;
 mod measure;
 mod pool;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use belljar_jail::kill_pidfd;
 use belljar_protocol::{Language, Limits, Policy, RunRequest, RuntimeName, StartMode, Status};
 use serde::Serialize;
 
@@ -193,7 +192,7 @@ async fn memory(engine: &Engine, spec: &SandboxSpec) -> Result<(u64, u64), Engin
     }
     let many = held(&parked);
     for sandbox in &parked {
-        let _ = kill_pidfd(std::os::fd::AsFd::as_fd(&sandbox.body.pidfd));
+        sandbox.body.kill();
     }
     for sandbox in parked {
         engine.discard(sandbox);

@@ -1,7 +1,7 @@
 //! One sandbox: how it is made, forked or with a runtime process of its own, up to the moment when it is parked.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use belljar_channel::{ForkOrder, FrameReader, SandboxMessage, receive_packet};
@@ -94,22 +94,45 @@ pub struct Sandbox {
     pub(crate) cpu_before: (u64, u64),
 }
 
-/// What has to be taken down in the end.
+/// What has to be taken down in the end. It is from before there is a process, so that nothing stays behind whenever whoever wanted the sandbox gives up.
 #[derive(Debug)]
 pub(crate) struct Body {
-    pub(crate) pidfd: PidFd,
+    pub(crate) process: Option<PidFd>,
     pub(crate) pid: i32,
     pub(crate) cgroup: Option<SandboxCgroup>,
-    #[expect(dead_code, reason = "given back when dropped")]
     pub(crate) uid: Option<UidLease>,
     // Its zygote lives at least as long as it.
     pub(crate) zygote: Option<Arc<Zygote>>,
+    engine: Weak<Inner>,
 }
 
 impl Body {
+    fn new(engine: &Inner, cgroup: Option<SandboxCgroup>) -> Self {
+        Self { process: None, pid: 0, cgroup, uid: None, zygote: None, engine: engine.weak() }
+    }
+
+    /// Whether its first process has not been reaped.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| pid_of_pidfd(process.as_fd()).is_some())
+    }
+
     /// Ends all its processes: its first is PID 1 of their namespace.
     pub(crate) fn kill(&self) {
-        let _ = kill_pidfd(self.pidfd.as_fd());
+        if let Some(process) = &self.process {
+            let _ = kill_pidfd(process.as_fd());
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.kill();
+        if self.cgroup.is_none() && self.uid.is_none() && self.zygote.is_none() {
+            return;
+        }
+        if let Some(engine) = self.engine.upgrade() {
+            engine.clear_away(self.cgroup.take(), None, (self.uid.take(), self.zygote.take()));
+        }
     }
 }
 
@@ -152,12 +175,15 @@ impl Sandbox {
     /// Forks one from a zygote, and waits until it is parked.
     pub(crate) async fn fork(engine: &Inner, zygote: &Arc<Zygote>, spec: SandboxSpec) -> Result<Self, EngineError> {
         let id = engine.next_sandbox();
-        let cgroup = engine.make_cgroup(id, &spec.limits)?;
+        let mut body = Body::new(engine, engine.make_cgroup(id, &spec.limits)?);
+        body.zygote = Some(Arc::clone(zygote));
         let (ends, theirs) = Ends::new()?;
-        let uid = zygote.lease_uid()?;
+        let lease = zygote.lease_uid()?;
+        let uid = lease.uid;
+        body.uid = Some(lease);
         let order = ForkOrder {
             sandbox: id,
-            uid: uid.uid,
+            uid,
             disk_bytes: spec.limits.disk_bytes.0,
             files: u64::from(spec.limits.files),
             open_files: u64::from(spec.limits.open_files),
@@ -165,19 +191,20 @@ impl Sandbox {
             exec: spec.exec,
             loopback: spec.loopback,
         };
-        let entrances = entrances(cgroup.as_ref())?;
+        let entrances = entrances(body.cgroup.as_ref())?;
         let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().chain(&entrances).map(OwnedFd::as_fd).collect();
         let forked = zygote.fork(order, &descriptors).await?;
         drop((theirs, entrances));
-        let pid = pid_of_pidfd(forked.pidfd.as_fd()).ok_or_else(|| EngineError::NotReady("the sandbox died at once".into()))?;
-        let body = Body { pidfd: forked.pidfd, pid, cgroup, uid: Some(uid), zygote: Some(Arc::clone(zygote)) };
+        let pidfd = body.process.insert(forked.pidfd);
+        body.pid = pid_of_pidfd(pidfd.as_fd()).ok_or_else(|| EngineError::NotReady("the sandbox died at once".into()))?;
         Self::park(engine, ends, body, forked.ended, Start::Fork, spec).await
     }
 
-    /// Starts one with a runtime process of its own, and waits until it is parked.
+    /// Starts one with a runtime process of its own, and waits until it is parked. Not to be dropped half way: the launch would go on without anyone to
+    /// reap what it makes.
     pub(crate) async fn exec(engine: &Inner, spec: SandboxSpec) -> Result<Self, EngineError> {
         let id = engine.next_sandbox();
-        let cgroup = engine.make_cgroup(id, &spec.limits)?;
+        let mut body = Body::new(engine, engine.make_cgroup(id, &spec.limits)?);
         let (ends, theirs) = Ends::new()?;
         let ids = IdMap::available();
         let plan = root::plan(&spec.runtime, &spec.grants, Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback });
@@ -201,7 +228,7 @@ impl Sandbox {
         };
         let runtime = Arc::clone(&spec.runtime);
         let has_init = spec.exec;
-        let entrances = entrances(cgroup.as_ref())?;
+        let entrances = entrances(body.cgroup.as_ref())?;
         let launched = engine
             .spawner
             .run(move || {
@@ -220,16 +247,7 @@ impl Sandbox {
                 launch.launch()
             })
             .await
-            .ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))?;
-        let launched = match launched {
-            Ok(launched) => launched,
-            Err(error) => {
-                if let Some(cgroup) = cgroup {
-                    let _ = cgroup.remove();
-                }
-                return Err(error.into());
-            }
-        };
+            .ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))??;
         let (sender, ended) = oneshot::channel();
         let watched = AsyncFd::with_interest(launched.pidfd.try_clone().map_err(system("copying a descriptor"))?, Interest::READABLE)
             .map_err(system("watching a process"))?;
@@ -245,7 +263,8 @@ impl Sandbox {
             });
             let _ = sender.send(ended);
         });
-        let body = Body { pidfd: launched.pidfd, pid, cgroup, uid: None, zygote: None };
+        body.process = Some(launched.pidfd);
+        body.pid = pid;
         Self::park(engine, ends, body, ended, Start::Exec, spec).await
     }
 

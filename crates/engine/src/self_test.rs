@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -119,7 +118,7 @@ fn compare(probes: &[Probe], checks: &mut BTreeMap<String, Option<String>>) {
 /// Compares open file descriptions, which only the kernel can: a zygote's with each sandbox's, and the sandboxes' with each other's.
 fn descriptors(zygote: i32, sandboxes: &[Sandbox]) -> Option<String> {
     let mut pids = vec![zygote];
-    pids.extend(sandboxes.iter().filter(|sandbox| belljar_jail::pid_of_pidfd(sandbox.body.pidfd.as_fd()).is_some()).map(|sandbox| sandbox.body.pid));
+    pids.extend(sandboxes.iter().filter(|sandbox| sandbox.body.is_running()).map(|sandbox| sandbox.body.pid));
     for (index, &one) in pids.iter().enumerate() {
         for &other in &pids[..index] {
             match shared_descriptions(one, other) {

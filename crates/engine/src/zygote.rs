@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::decision::Exit;
 use crate::error::{EngineError, system};
+use crate::leaving::Leaving;
 use crate::root::{self, Boot, Grants};
 use crate::runtime::Runtime;
 use crate::spawner::Spawner;
@@ -52,6 +53,7 @@ pub(crate) struct Zygote {
     free_uids: Mutex<Vec<u32>>,
     booted: Instant,
     forks: AtomicU64,
+    leaving: Leaving,
 }
 
 #[derive(Debug)]
@@ -84,10 +86,10 @@ impl Drop for UidLease {
 }
 
 impl Zygote {
-    /// Boots one. Some tens of milliseconds.
-    pub(crate) async fn boot(spawner: &Spawner, runtime: Arc<Runtime>, grants: &Grants) -> Result<Arc<Self>, EngineError> {
+    /// Boots one. Some tens of milliseconds. Not to be dropped half way: the launch would go on without anyone to reap what it makes.
+    pub(crate) async fn boot(spawner: Spawner, runtime: Arc<Runtime>, grants: Grants, leaving: Leaving) -> Result<Arc<Self>, EngineError> {
         let ids = IdMap::available();
-        let plan = root::plan(&runtime, grants, Boot { start: Start::Fork, ids, exec: false, loopback: false });
+        let plan = root::plan(&runtime, &grants, Boot { start: Start::Fork, ids, exec: false, loopback: false });
         let (ours, theirs) = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,
             rustix::net::SocketType::SEQPACKET,
@@ -133,6 +135,7 @@ impl Zygote {
             free_uids: Mutex::new((0..ids.leasable()).rev().map(|n| FIRST_UID + n).collect()),
             booted: Instant::now(),
             forks: AtomicU64::new(0),
+            leaving,
         };
         let booted = tokio::time::timeout(BOOT_TIME, zygote.shared.next_report()).await;
         match booted {
@@ -198,8 +201,11 @@ impl Drop for Zygote {
     fn drop(&mut self) {
         let _ = kill_pidfd(self.shared.process.as_fd());
         // It ends once its sandboxes have; the wait must not hold up an async task.
-        let pid = self.shared.pid;
-        std::thread::spawn(move || reap(pid));
+        let (pid, leaver) = (self.shared.pid, self.leaving.one_more());
+        std::thread::spawn(move || {
+            reap(pid);
+            drop(leaver);
+        });
     }
 }
 
