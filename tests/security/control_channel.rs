@@ -1,0 +1,296 @@
+//! The program shares its process with the driver, so it can write whatever it likes on the control channel. It may only ever lie about itself.
+
+use std::time::Duration;
+
+use crate::run::{Attack, limits_available};
+
+/// What writes frames, in Python: four bytes of length, one of kind, the payload.
+const FRAMES: &str = r#"
+import json, socket, time
+def frame(kind, payload=b""):
+    return struct.pack("<IB", len(payload), kind) + payload
+def send(data):
+    while data:
+        data = data[os.write(3, data):]
+def finished(value, **more):
+    return frame(5, json.dumps({"value": value, "error": None, "exit_code": None, **more}).encode())
+print("attacking", flush=True)
+"#;
+
+fn frames(body: &str) -> Attack {
+    Attack::python(&format!("{FRAMES}{body}"))
+}
+
+#[test]
+fn frames_that_break_the_bounds_end_the_run_as_the_programs_own_failure() {
+    let cases = [
+        "send(os.urandom(4096)); time.sleep(20)",
+        "send(b'\\xff' * 5); time.sleep(20)",
+        "send(struct.pack('<IB', 0xffffffff, 5)); time.sleep(20)",
+        "send(struct.pack('<IB', 0x7fffffff, 3) + b'x' * 100); time.sleep(20)",
+        "send(frame(99, b'unknown')); time.sleep(20)",
+        "send(frame(16, b'a file')); time.sleep(20)",
+        "send(frame(17, b'{}')); time.sleep(20)",
+        "send(frame(1, b'ready')); time.sleep(20)",
+        "send(frame(2, b'short')); time.sleep(20)",
+        "send(frame(5, b'not JSON')); time.sleep(20)",
+        "send(frame(5, b'[' * 100000)); time.sleep(20)",
+        "send(frame(5, b'{\"value\":' + b'[' * 5000 + b']' * 5000 + b',\"error\":null,\"exit_code\":null}')); time.sleep(20)",
+        "send(frame(6, b'a fault of the set-up')); time.sleep(20)",
+    ];
+    for case in cases {
+        let outcome = frames(case).start("exec").run();
+        outcome.must_be("failed");
+        assert_eq!(outcome.logged(), ["attacking"], "{case}");
+        assert!(outcome.took < Duration::from_secs(60), "{case} held belljar up");
+    }
+    frames(cases[0]).start("fork").run().must_be("failed");
+}
+
+#[test]
+fn a_forged_report_changes_nothing_but_the_programs_own_result() {
+    let body = "send(finished('forged', status='cancelled', usage={'cpu_user_ms': -1}, id='run_x', sandbox={'runtime': 'forged'}, denied=[1], logs=[1]))
+send(finished('second'))
+send(frame(6, b'fault'))
+time.sleep(20)";
+    frames(body).in_both_starts(|outcome| {
+        outcome.must_be("succeeded");
+        assert_eq!(outcome.json["value"], "forged");
+        assert!(outcome.json["id"].as_str().is_some_and(|id| id.starts_with("run_") && id.len() > 10));
+        assert!(outcome.json["usage"]["cpu_user_ms"].as_f64().is_some_and(|ms| ms >= 0.0));
+        assert!(outcome.json["sandbox"]["runtime"].as_str().is_some_and(|name| name.starts_with("python@")));
+        assert_eq!(outcome.json["denied"].as_array().map_or(0, Vec::len), 0);
+        assert_eq!(outcome.logged(), ["attacking"]);
+    });
+}
+
+#[test]
+fn a_forged_success_does_not_hide_a_limit_that_was_met() {
+    // More output than allowed, in the pipe before the report.
+    let output = "os.write(1, b'x' * 60000); os.write(2, b'y' * 60000)\nsend(finished('all is well'))\ntime.sleep(20)";
+    frames(output).with(["--output-limit", "16K"]).in_both_starts(|outcome| {
+        outcome.must_be("output_exceeded");
+        assert!(outcome.json["value"].is_null());
+    });
+    if !limits_available() {
+        return;
+    }
+    // A child dies for want of memory; its parent says that all is well.
+    let memory = "
+child = os.fork()
+if child == 0:
+    held = [bytearray(8 << 20) for _ in range(64)]
+os.waitpid(child, 0)
+send(finished('all is well'))
+time.sleep(20)";
+    frames(memory).with(["--exec", "--memory", "64M"]).in_both_starts(|outcome| {
+        outcome.must_be("memory_exceeded");
+        assert!(outcome.json["value"].is_null());
+    });
+}
+
+#[test]
+fn descriptors_sent_along_are_refused() {
+    let body = "
+channel = socket.socket(fileno=os.dup(3))
+sent = 0
+for _ in range(300):
+    try:
+        socket.send_fds(channel, [frame(1)], [0, 1, 2] * 20)
+        sent += 60
+    except OSError:
+        # So many at once are not let under way.
+        time.sleep(0.01)
+channel.detach()
+attempt('sent', lambda: sent > 1000)
+print('sent', flush=True)
+time.sleep(float(sys.argv[1]))";
+    for start in crate::run::STARTS {
+        let attack = frames(body).start(start).with(["--", "1.5"]);
+        let mut running = attack.spawn_kept();
+        let mut most = 0;
+        while !running.has_ended() {
+            most = most.max(running.descriptors());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let outcome = running.outcome();
+        outcome.attempts(&[("sent", "done: True")]);
+        assert!((1..100).contains(&most), "belljar held {most} descriptors");
+        crate::leftovers::assert_no_process(outcome.belljar, Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn a_program_without_its_channel_still_ends() {
+    frames("os.close(3)\nprint('closed', flush=True)").in_both_starts(|outcome| {
+        assert!(["failed", "succeeded", "crashed", "interrupted"].contains(&outcome.status()), "{}", outcome.json);
+        assert_eq!(outcome.logged()[..2], ["attacking", "closed"]);
+        assert!(outcome.json["value"].is_null());
+    });
+    frames("os.close(3); os.close(1); os.close(2)\ntime.sleep(60)").with(["--timeout", "1s"]).in_both_starts(|outcome| {
+        assert!(["timed_out", "failed", "crashed"].contains(&outcome.status()), "{}", outcome.json);
+        assert_eq!(outcome.logged(), ["attacking"]);
+    });
+    frames("os.dup2(os.open('/dev/null', os.O_RDWR), 3)\nprint('replaced', flush=True)").in_both_starts(|outcome| {
+        assert!(outcome.json["value"].is_null());
+        assert_eq!(outcome.logged()[..2], ["attacking", "replaced"]);
+    });
+    Attack::javascript("console.log('attacking'); fs.closeSync(3);").in_both_starts(|outcome| {
+        assert!(outcome.json["value"].is_null());
+        assert_eq!(outcome.logged()[0], "attacking");
+    });
+}
+
+/// jail-facts, rule 8: no timer depends on what a sandbox writes, and the supervisor's memory is bounded.
+#[test]
+fn a_flood_of_frames_neither_stops_the_clock_nor_fills_memory() {
+    let floods = [
+        "blob = frame(1) * 12000",
+        "blob = frame(2, struct.pack('<BBQI', 1, 1, 0, 0)) * 3000",
+        "blob = frame(3, json.dumps({'type': 'text/plain', 'data': ''}).encode()) * 1000",
+        "blob = frame(3, b'not JSON') * 4000",
+        "blob = frame(4, json.dumps({'action': 'x' * 4000000, 'target': 't', 'grant': 'g'}).encode())",
+        "blob = struct.pack('<IB', 4 << 20, 4) + b'x' * (4 << 20)",
+    ];
+    for (number, flood) in floods.iter().enumerate() {
+        // From several threads, so that the channel is never empty.
+        let body = format!("{flood}\nimport threading\ndef pour():\n    while True:\n        os.write(3, blob)\nfor _ in range(3):\n    threading.Thread(target=pour, daemon=True).start()\npour()");
+        let attack = frames(&body).start(["exec", "fork"][number % 2]).with(["--timeout", "1s", "--cpu", "100s", "--output-limit", "1M"]);
+        let mut running = attack.spawn_kept();
+        let mut most = 0;
+        while !running.has_ended() {
+            most = most.max(running.peak_memory());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let outcome = running.outcome();
+        // Interleaved writes of threads may break a frame: then the run has failed instead.
+        assert!(["timed_out", "output_exceeded", "failed"].contains(&outcome.status()), "{flood}: {}", outcome.json);
+        assert_eq!(outcome.logged().first(), Some(&"attacking"), "{flood}");
+        assert!(most > 0 && most < 160 << 20, "{flood}: belljar held {} MB", most >> 20);
+        crate::leftovers::assert_no_process(outcome.belljar, Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn denials_without_end_are_cut() {
+    let body = "
+for n in range(150):
+    send(frame(4, json.dumps({'action': 'x' * 300000, 'target': str(n), 'grant': 'g'}).encode()))
+attempt('told', lambda: 150)";
+    let mut running = frames(body).start("exec").with(["--timeout", "200s", "--cpu", "100s"]).spawn_kept();
+    let mut most = 0;
+    while !running.has_ended() {
+        most = most.max(running.peak_memory());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let outcome = running.outcome();
+    outcome.attempts(&[("told", "done: 150")]);
+    let denied = outcome.json["denied"].as_array().unwrap();
+    assert_eq!(denied.len(), 100);
+    assert!(denied.iter().all(|denial| denial["action"].as_str().is_some_and(|action| action.len() < 5000)));
+    assert!(most < 64 << 20, "belljar held {} MB", most >> 20);
+}
+
+#[test]
+fn reaching_the_native_module_gives_no_more_than_the_channel() {
+    Attack::python(
+        r#"
+import gc, json
+natives = [thing for thing in gc.get_objects() if type(thing).__name__ == "module" and "belljar" in getattr(thing, "__name__", "")]
+frame_ = sys._getframe()
+depth = 0
+while frame_.f_back:
+    frame_, depth = frame_.f_back, depth + 1
+senders = [thing for module in natives for thing in [getattr(module, "send", None)] if callable(thing)]
+if not senders:
+    # Loaded again, as anyone can.
+    from importlib.machinery import ExtensionFileLoader, ModuleSpec
+    from importlib.util import module_from_spec
+    loader = ExtensionFileLoader("belljar_native", "/opt/belljar/libbelljar.so")
+    try:
+        senders = [module_from_spec(ModuleSpec("belljar_native", loader, origin="/opt/belljar/libbelljar.so")).send]
+    except BaseException as error:
+        print(type(error).__name__)
+print("frames walked:", depth >= 0, "senders:", len(senders) > 0, flush=True)
+for send in senders:
+    send(5, json.dumps({"value": "forged", "error": None, "exit_code": None, "usage": {"cpu_user_ms": -5}}))
+    send(5, json.dumps({"value": "twice", "error": None, "exit_code": None}))
+"#,
+    )
+    .in_both_starts(|outcome| {
+        outcome.must_be("succeeded");
+        assert!(outcome.logged()[0].starts_with("frames walked: True"));
+        assert_ne!(outcome.json["value"], "twice");
+        assert!(outcome.json["usage"]["cpu_user_ms"].as_f64().is_some_and(|ms| ms >= 0.0));
+    });
+}
+
+/// Prototype pollution and replaced builtins: the program's own result may suffer, nothing else.
+#[test]
+fn polluted_builtins_cannot_forge_what_the_supervisor_knows() {
+    Attack::javascript(
+        r"
+        console.log('polluting');
+        Object.prototype.usage = { wall_ms: -1 };
+        Object.prototype.status = 'cancelled';
+        Object.prototype.exit_code = 77;
+        Object.prototype.error = { name: 'Forged' };
+        Object.defineProperty(Object.prototype, 'toJSON', { value() { return 'forged'; }, configurable: true });
+        JSON.stringify = () => '{\x22value\x22:\x22by stringify\x22,\x22error\x22:null,\x22exit_code\x22:null}';
+        Array.prototype[Symbol.iterator] = function* () { yield 'forged'; };
+        Promise.prototype.then = function (resolve) { resolve('forged'); return this; };
+        Function.prototype.call = Function.prototype.apply = () => 'forged';
+        Buffer.from = Buffer.alloc = () => { throw new Error('no buffers'); };
+        process.exit = process.reallyExit = process.kill = () => {};
+        Error.prepareStackTrace = () => 'forged';
+        globalThis.setTimeout = globalThis.queueMicrotask = () => {};
+        ",
+    )
+    .with(["--timeout", "5s"])
+    .in_both_starts(|outcome| {
+        assert!(["succeeded", "failed", "timed_out"].contains(&outcome.status()), "{}", outcome.json);
+        assert_eq!(outcome.logged()[0], "polluting");
+        assert!(outcome.json["usage"]["wall_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+        assert_ne!(outcome.json["exit_code"], 77);
+        assert!(outcome.json["sandbox"]["runtime"].as_str().is_some_and(|name| name.starts_with("node@")));
+    });
+    Attack::python(
+        r#"
+print("polluting", flush=True)
+import builtins, json
+json.dumps = lambda *a, **k: '{"value": "forged", "error": null, "exit_code": 0, "usage": {}}'
+builtins.len = lambda *a: -1
+builtins.isinstance = lambda *a: True
+builtins.print = builtins.repr = builtins.str = builtins.type = builtins.getattr = None
+os._exit = lambda *a: None
+os.write = lambda *a: 1 << 40
+sys.exit = sys.stdout = sys.stderr = sys.excepthook = None
+sys.settrace(lambda *a: None)
+"#,
+    )
+    .with(["--timeout", "5s"])
+    .in_both_starts(|outcome| {
+        assert!(["succeeded", "failed", "timed_out", "crashed"].contains(&outcome.status()), "{}", outcome.json);
+        assert_eq!(outcome.logged()[0], "polluting");
+        assert!(outcome.json["usage"]["wall_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+        assert!(outcome.json["sandbox"]["runtime"].as_str().is_some_and(|name| name.starts_with("python@")));
+    });
+    // The control channel written from JavaScript.
+    Attack::javascript(
+        r"
+        console.log('forging');
+        const payload = Buffer.from(JSON.stringify({ value: 'forged', error: null, exit_code: null, usage: { wall_ms: -1 } }));
+        const header = Buffer.alloc(5);
+        header.writeUInt32LE(payload.length);
+        header[4] = 5;
+        fs.writeSync(3, Buffer.concat([header, payload]));
+        fs.writeSync(3, Buffer.concat([header, payload]));
+        for (;;);
+        ",
+    )
+    .in_both_starts(|outcome| {
+        outcome.must_be("succeeded");
+        assert_eq!((outcome.json["value"].as_str(), outcome.logged()[0]), (Some("forged"), "forging"));
+        assert!(outcome.json["usage"]["wall_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+    });
+}
