@@ -197,7 +197,7 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
         call(env, info, |call| {
             let mut event_loop = ptr::null_mut();
             // SAFETY: the result is writable.
-            let status = unsafe { (call.node.api.napi_get_uv_event_loop)(call.env, &raw mut event_loop) };
+            let status = (call.node.api.napi_get_uv_event_loop)(call.env, &raw mut event_loop);
             if status != 0 || !LOOP.swap(event_loop, Ordering::Relaxed).is_null() {
                 return call.throw("start() works once, in the main thread");
             }
@@ -241,7 +241,7 @@ unsafe extern "C" fn random_bytes(env: Env, info: CallbackInfo) -> Value {
             Ok(bytes) => {
                 let mut value = ptr::null_mut();
                 // SAFETY: the bytes are readable for their length and copied.
-                unsafe { (call.node.api.napi_create_buffer_copy)(call.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &raw mut value) };
+                (call.node.api.napi_create_buffer_copy)(call.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &raw mut value);
                 value
             }
             Err(error) => call.throw(&error.to_string()),
@@ -265,7 +265,7 @@ unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
             let prepared = belljar_syntax::prepare(&source, &name, language);
             let mut object = ptr::null_mut();
             // SAFETY: the result is writable.
-            unsafe { (call.node.api.napi_create_object)(call.env, &raw mut object) };
+            (call.node.api.napi_create_object)(call.env, &raw mut object);
             let kind = if prepared.kind == belljar_syntax::ModuleKind::Module { "module" } else { "commonjs" };
             call.set(object, c"kind", call.string(kind.as_bytes()));
             call.set(object, c"code", call.string(prepared.code.as_bytes()));
@@ -342,19 +342,17 @@ unsafe extern "C" fn on_idle(env: Env, info: CallbackInfo) -> Value {
                 return call.throw("onIdle() works once, in the main thread, after start()");
             }
             // SAFETY: the handles get zeroed memory of the size that libuv asks for, which is never freed; results are writable.
-            unsafe {
-                let timer = libc::calloc(1, (uv.uv_handle_size)(UV_TIMER));
-                let prepare = libc::calloc(1, (uv.uv_handle_size)(UV_PREPARE));
-                let (mut callback, mut context) = (ptr::null_mut(), ptr::null_mut());
-                (api.napi_create_reference)(call.env, call.arguments[0], 1, &raw mut callback);
-                (api.napi_async_init)(call.env, ptr::null_mut(), call.string(b"belljar"), &raw mut context);
-                IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback, context })), Ordering::Relaxed);
-                (uv.uv_timer_init)(event_loop, timer);
-                (uv.uv_timer_start)(timer, never, 1 << 40, 1 << 40);
-                (uv.uv_prepare_init)(event_loop, prepare);
-                (uv.uv_prepare_start)(prepare, look_at_loop);
-                (uv.uv_unref)(prepare);
-            }
+            let timer = libc::calloc(1, (uv.uv_handle_size)(UV_TIMER));
+            let prepare = libc::calloc(1, (uv.uv_handle_size)(UV_PREPARE));
+            let (mut callback, mut context) = (ptr::null_mut(), ptr::null_mut());
+            (api.napi_create_reference)(call.env, call.arguments[0], 1, &raw mut callback);
+            (api.napi_async_init)(call.env, ptr::null_mut(), call.string(b"belljar"), &raw mut context);
+            IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback, context })), Ordering::Relaxed);
+            (uv.uv_timer_init)(event_loop, timer);
+            (uv.uv_timer_start)(timer, never, 1 << 40, 1 << 40);
+            (uv.uv_prepare_init)(event_loop, prepare);
+            (uv.uv_prepare_start)(prepare, look_at_loop);
+            (uv.uv_unref)(prepare);
             call.undefined()
         })
     }

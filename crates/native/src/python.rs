@@ -1,4 +1,4 @@
-//! The face towards CPython: an extension module, and how a CPython forks.
+//! The face towards `CPython`: an extension module, and how a `CPython` forks.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
@@ -15,7 +15,7 @@ type Object = *mut c_void;
 type Method = unsafe extern "C" fn(Object, Object) -> Object;
 
 table! {
-    /// The parts of CPython's stable interface that are used.
+    /// The parts of `CPython`'s stable interface that are used.
     struct PythonApi {
         PyModule_Create2: fn(*mut ModuleDefinition, c_int) -> Object,
         PyTuple_GetItem: fn(Object, isize) -> Object,
@@ -233,10 +233,10 @@ const VARIADIC: c_int = 1;
 /// `PYTHON_ABI_VERSION` of the stable interface.
 const ABI_VERSION: c_int = 3;
 
-/// CPython's entry: makes the module.
+/// `CPython`'s entry: makes the module.
 ///
 /// # Safety
-/// Called by CPython, once, under the interpreter's lock.
+/// Called by `CPython`, once, under the interpreter's lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
     let Some(python) = bound() else { return ptr::null_mut() };

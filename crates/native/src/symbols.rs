@@ -14,10 +14,12 @@ macro_rules! table {
     ($(#[$doc:meta])* $visibility:vis struct $table:ident { $($name:ident: fn($($argument:ty),* $(,)?) $(-> $result:ty)?,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
+        #[allow(non_snake_case, clippy::struct_field_names)] // the fields are named as the symbols are
         $visibility struct $table { $(pub $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)* }
 
         impl $table {
             /// Looks all of them up.
+            #[allow(non_snake_case)] // as above
             $visibility fn load() -> Option<Self> {
                 $(
                     let name = const {
