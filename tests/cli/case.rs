@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::belljar::{STARTS, run, said_with_input};
 
@@ -85,7 +85,7 @@ impl Case {
         self
     }
 
-    /// Exactly these entries: level and message.
+    /// Exactly these entries of each stream: level and message.
     pub fn logs(mut self, logs: &[(&'static str, &'static str)]) -> Self {
         self.logs = Some(logs.to_vec());
         self
@@ -108,7 +108,7 @@ impl Case {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let saved = folder.path().join("saved");
         let mut command = run(["--language", language, "--eval", self.code, "--json", "--start", start]);
-        command.args(&self.flags).arg("--artifacts").arg(&saved);
+        command.arg("--artifacts").arg(&saved);
         for (index, (name, content)) in self.files.iter().enumerate() {
             let path = folder.path().join(index.to_string());
             std::fs::write(&path, content).map_err(|error| error.to_string())?;
@@ -117,6 +117,8 @@ impl Case {
         if self.stdin.is_some() {
             command.args(["--stdin", "-"]);
         }
+        // Last: they may end in arguments for the program.
+        command.args(&self.flags);
         let said = said_with_input(&mut command, self.stdin.unwrap_or_default().as_bytes());
         let outcome: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
         let wrong = |what: &str| Err(format!("{what}: {outcome:#}\n{}", said.stderr));
@@ -152,8 +154,8 @@ impl Case {
         }
         if let Some(expected) = &self.logs {
             let entries = outcome["logs"].as_array().cloned().unwrap_or_default();
-            let logs: Vec<Value> = entries.iter().map(|entry| json!([entry["level"], entry["message"]])).collect();
-            if json!(logs) != json!(expected) {
+            let logs: Vec<(&str, &str)> = entries.iter().map(|entry| (text(&entry["level"]), text(&entry["message"]))).collect();
+            if by_stream(&logs) != by_stream(expected) {
                 return wrong(&format!("not the logs {expected:?}"));
             }
         }
@@ -167,6 +169,12 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// Two pipes have no order between them: entries of the one, then of the other.
+fn by_stream<'a>(logs: &[(&'a str, &'a str)]) -> [Vec<(&'a str, &'a str)>; 2] {
+    let (errors, output) = logs.iter().partition(|(level, _)| ["warn", "error"].contains(level));
+    [output, errors]
 }
 
 fn text(value: &Value) -> &str {

@@ -22,7 +22,8 @@ fn refused(outcome: &Value, action: &str, target: &str, grant: &str) {
 
 #[test]
 fn a_host_file_is_read_only_where_granted() {
-    let folder = tempfile::tempdir().unwrap();
+    // Not in /tmp, where a file that is missing is missing from the sandbox's own.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let file = folder.path().join("in.csv");
     fs::write(&file, "a,b\n").unwrap();
     // The owner's alone: the grant gives the caller's access, not that of others.
@@ -167,7 +168,7 @@ fn there_is_no_network_but_a_granted_loopback() {
         ] {
             let without = outcome(language, listen, &["--start", start]);
             assert_eq!(without["status"], "failed", "{without:#}");
-            assert!(without["denied"][0]["grant"].as_str().is_some_and(|grant| grant.contains("loopback: true")), "{without:#}");
+            assert!(without["error"]["message"].as_str().is_some_and(|message| message.contains("loopback: true")), "{without:#}");
             assert_eq!(outcome(language, listen, &["--start", start, "--loopback"])["value"], "up");
             let outward = outcome(language, connect, &["--start", start]);
             refused(&outward, "net.connect", "192.0.2.1:80", "net: [\"192.0.2.1:80\"]");

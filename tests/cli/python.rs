@@ -79,14 +79,15 @@ fn python_logs_and_displays() {
     check_all("python", &[
         case(
             "levels",
-            "import logging, sys, warnings\nlogging.basicConfig(level=logging.DEBUG, format='%(message)s')\nlogging.debug('d')\nlogging.info('i')\nlogging.warning('w')\nlogging.error('e')\n\
-             print('p')\nprint('err', file=sys.stderr)\nNone",
+            "import logging, sys, warnings\nlogging.basicConfig(level=logging.DEBUG, format='%(message)s')\nlogging.debug('d')\nlogging.info('i')\nlogging.warning('w')\nlogging.error('e')\nwarnings.warn('two\\nlines')\nNone",
         )
-        .logs(&[("debug", "d"), ("info", "i"), ("warn", "w"), ("error", "e"), ("info", "p"), ("error", "err")]),
+        .logs(&[("debug", "d"), ("info", "i"), ("warn", "w"), ("error", "e"), ("warn", "/home/user/main.py:7: UserWarning: two\nlines\n  warnings.warn('two\\nlines')")]),
+        case("both streams", "import os, sys\nprint('a\\nb')\nsys.stdout.write('c\\n')\nos.write(1, b'raw\\n')\nprint('d')\nprint('err', file=sys.stderr)\nNone")
+            .logs(&[("info", "a\nb"), ("info", "c"), ("info", "raw"), ("info", "d"), ("error", "err")]),
         case("invalid UTF-8", "import sys\nsys.stdout.buffer.write(b'a\\xff\\n')\nsys.stdout.buffer.flush()\n0").gives(json!(0)).logs(&[("info", "a\u{fffd}")]),
-        case("rich results", "from belljar import display\nclass H:\n    def _repr_html_(self):\n        return '<b>h</b>'\ndisplay(H())\ndisplay({'a': 1})\n0")
+        case("rich results", "from belljar import display\nclass H:\n    def _repr_html_(self):\n        return '<b>h</b>'\n    def __repr__(self):\n        return 'H'\ndisplay(H())\ndisplay({'a': 1})\n0")
             .gives(json!(0))
-            .displays(json!([{"type": "text/html", "data": "<b>h</b>"}, {"type": "application/json", "data": "{\"a\": 1}"}])),
+            .displays(json!([{"type": "text/html", "data": "<b>h</b>"}, {"type": "text/plain", "data": "H"}, {"type": "application/json", "data": "{\"a\": 1}"}])),
         case("a picture as the last value", "class P:\n    def _repr_png_(self):\n        return b'\\x89PNG\\r\\n\\x1a\\n'\nP()").displays(json!([{"type": "image/png", "data": "iVBORw0KGgo="}])),
     ]);
 }

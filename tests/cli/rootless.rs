@@ -16,6 +16,8 @@ const UID: u32 = 12_345;
 /// A user with a home, a cache and a Node of its own.
 struct User {
     home: TempDir,
+    // In /tmp, which a sandbox has its own of.
+    _runtimes: TempDir,
     node: PathBuf,
 }
 
@@ -25,15 +27,18 @@ impl User {
             eprintln!("not root: the whole suite is run as an ordinary user already");
             return None;
         }
-        let home = tempfile::tempdir().unwrap();
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let home = tempfile::tempdir_in("/var/tmp").unwrap();
+        let runtimes = tempfile::tempdir().unwrap();
+        for folder in [&home, &runtimes] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         // The one that root has may lie where nobody else can read.
         let installed = outcome("javascript", "process.execPath", &[]);
-        let node = home.path().join("node/bin/node");
+        let node = runtimes.path().join("node/bin/node");
         fs::create_dir_all(node.parent().unwrap()).unwrap();
         fs::copy(installed["value"].as_str().unwrap(), &node).unwrap();
         chown(home.path(), Some(UID), Some(UID)).unwrap();
-        Some(Self { home, node })
+        Some(Self { home, _runtimes: runtimes, node })
     }
 
     fn run(&self, language: &str, code: &str, flags: &[&str]) -> Command {
@@ -63,6 +68,16 @@ fn an_ordinary_user_without_control_groups_is_refused_until_it_accepts_that() {
     assert!(accepted.stderr.contains("degraded: no control groups"), "{accepted:?}");
     let ended = user.outcome("javascript", "1", &[]);
     assert_eq!(ended["sandbox"]["degraded"].as_array().map(Vec::len), Some(1), "{ended:#}");
+}
+
+#[test]
+fn an_ordinary_user_without_a_home_is_told_where_a_cache_can_be() {
+    let Some(user) = User::new() else { return };
+    said(user.run("javascript", "1", &["--allow-degraded"]).env_remove("HOME")).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
+    let blocked = user.home.path().join("not-a-folder");
+    fs::write(&blocked, "").unwrap();
+    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", "/proc/belljar")).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
+    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", blocked)).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
 }
 
 #[test]
@@ -115,7 +130,7 @@ fn grants_give_an_ordinary_user_its_own_files() {
     for start in STARTS {
         let code = format!("open({0:?} + '/out.txt', 'w').write(open({0:?} + '/in.txt').read())", text(&data));
         let denied = user.outcome("python", &code, &["--start", start]);
-        assert_eq!((&denied["status"], &denied["denied"][0]["action"]), (&json!("failed"), &json!("fs.read")), "{denied:#}");
+        assert_eq!((&denied["status"], &denied["denied"][0]["action"]), (&json!("failed"), &json!("fs.write")), "{denied:#}");
         let ended = user.outcome("python", &code, &["--start", start, "--write", &text(&data)]);
         assert_eq!(ended["status"], "succeeded", "{ended:#}");
         let out = data.join("out.txt");
