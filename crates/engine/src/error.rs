@@ -21,6 +21,14 @@ pub enum EngineError {
     /// The runtime could not be had.
     #[error("{}; {}", .0, .0.hint())]
     Provision(#[from] ProvisionError),
+    /// What goes with a runtime cannot be kept in the cache.
+    #[error("cannot keep the driver in the cache {}: {source}; check its permissions and the free space, or name another with BELLJAR_CACHE", folder.display())]
+    Cache {
+        /// The cache folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A granted path is not there or cannot be granted.
     #[error("cannot grant {path}: {why}")]
     Grant {

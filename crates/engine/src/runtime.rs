@@ -8,7 +8,7 @@ use belljar_protocol::{RuntimeName, Start};
 use belljar_provision::{NodeRequest, NodeRuntime, Progress, ProvisionError, Provisioner, PythonRequest, PythonRuntime};
 
 use crate::carried::{self, Carried, FOLDER};
-use crate::error::{EngineError, system};
+use crate::error::EngineError;
 
 /// Which engine of a language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl Runtime {
 
     fn from_node(node: &NodeRuntime, cache: &Path) -> Result<Self, EngineError> {
         Ok(Self {
-            carried: carried::for_node(cache).map_err(system("putting the driver into the cache"))?,
+            carried: carried::for_node(cache).map_err(|source| EngineError::Cache { folder: cache.to_owned(), source })?,
             kind: RuntimeKind::Node,
             name: format!("node@{}", node.version),
             executable: node.executable.clone(),
@@ -67,7 +67,7 @@ impl Runtime {
     fn from_python(python: &PythonRuntime, cache: &Path) -> Result<Self, EngineError> {
         let identity = python.identity.as_str();
         Ok(Self {
-            carried: carried::for_python(cache, &python.executable, identity).map_err(system("putting the driver into the cache"))?,
+            carried: carried::for_python(cache, &python.executable, identity).map_err(|source| EngineError::Cache { folder: cache.to_owned(), source })?,
             kind: RuntimeKind::Python,
             name: format!("python@{}", python.version),
             executable: python.executable.clone(),
