@@ -76,7 +76,7 @@ fn an_ordinary_user_without_a_home_is_told_where_a_cache_can_be() {
     said(user.run("javascript", "1", &["--allow-degraded"]).env_remove("HOME")).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
     let blocked = user.home.path().join("not-a-folder");
     fs::write(&blocked, "").unwrap();
-    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", "/proc/belljar")).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
+    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", "/proc/belljar")).fails(125, &["error:", "hint:", "BELLJAR_CACHE"]);
     said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", blocked)).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
 }
 
