@@ -59,3 +59,8 @@ pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};
 pub use sandbox::{Sandbox, SandboxSpec};
 pub use self_test::SelfTest;
+
+/// Compiles the program of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/library.md")]
+pub struct LibraryGuide;

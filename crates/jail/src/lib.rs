@@ -1,7 +1,7 @@
 //! Linux confinement of a process: namespaces, mounts, identity, capabilities, Landlock, seccomp, cgroups, resource limits.
 //!
 //! Plain synchronous code that knows nothing of languages. Two parties use it: the supervisor, which launches a zygote or a sandbox
-//! ([`launch`]), and the native library inside a zygote, whose forked children confine themselves ([`confine`]). The order of the steps is
+//! ([`Launch`]), and the native library inside a zygote, whose forked children confine themselves ([`confine`]). The order of the steps is
 //! argued in `docs/concepts/jail.md`.
 
 mod cgroup;

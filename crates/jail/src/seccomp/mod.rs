@@ -1,4 +1,4 @@
-//! The system call filters. The rules are data ([`rules`]), compiled to a balanced decision tree ([`compile`]).
+//! The system call filters. The rules are data (`rules`), compiled to a balanced decision tree (`compile`).
 //!
 //! Two filters stand on top of each other. [`base`] is in place before the runtime is started: an allow-list of all that a zygote or a sandbox ever
 //! needs. [`sealed`] is small and comes last: it takes away what only the set-up needed.
