@@ -58,11 +58,23 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     std::env::set_current_dir(crate::HOME).at(Step::WritableSpace)
 }
 
-/// The last step: takes away the system calls that only the set-up needed. Every thread of the process is sealed.
-pub fn seal(exec: bool, loopback: bool) -> Result<(), SetupError> {
-    // Again: `execve` of the runtime has undone it where a sandbox has a runtime process of its own (prctl(2)).
-    prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
-    seccomp::install(&seccomp::sealed(exec, loopback)).at(Step::Seccomp)
+/// The filters of the last step, compiled ahead: a zygote does it once for all its children.
+#[derive(Debug)]
+pub struct Seals([Vec<seccomp::Instruction>; 4]);
+
+impl Seals {
+    /// Compiles them.
+    pub fn compile() -> Self {
+        let filters = [(false, false), (false, true), (true, false), (true, true)];
+        Self(filters.map(|(exec, loopback)| seccomp::sealed(exec, loopback).compile()))
+    }
+
+    /// The last step: takes away the system calls that only the set-up needed. Every thread of the process is sealed.
+    pub fn apply(&self, exec: bool, loopback: bool) -> Result<(), SetupError> {
+        // Again: `execve` of the runtime has undone it where a sandbox has a runtime process of its own (prctl(2)).
+        prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
+        seccomp::install(&self.0[usize::from(exec) * 2 + usize::from(loopback)]).at(Step::Seccomp)
+    }
 }
 
 /// Forks where `exec` is granted: the parent stays behind as the sandbox's PID 1, reaps what is orphaned and ends as the child ends; the child

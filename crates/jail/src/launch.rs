@@ -148,7 +148,8 @@ impl Launch<'_> {
             report(pipe, TAG_PID, pid);
             self.ids.write(pid).at(Step::IdMaps)?;
             if self.ids == IdMap::Own {
-                let owner_map = self.root.binds.iter().any(|bind| bind.as_owner).then(|| owner_namespace(self.ids.host_uid(pid)).ok()).flatten();
+                let owner_map =
+                    self.root.binds.iter().any(|bind| bind.as_owner).then(|| owner_namespace(self.ids.host_uid(pid)).ok()).flatten();
                 let sources = root::open_sources(self.root, owner_map.as_ref().map(OwnedFd::as_fd))?;
                 root::build(self.root, &sources)?;
             }
@@ -183,7 +184,7 @@ impl Launch<'_> {
             }
             Purpose::Sandbox(confinement) => confine(confinement, false)?,
         }
-        seccomp::install(&seccomp::base()).at(Step::Seccomp)?;
+        seccomp::install(&seccomp::base().compile()).at(Step::Seccomp)?;
         let error = execute(&self.executable, &self.arguments, &self.environment);
         Err(error).at(Step::Exec)
     }
@@ -307,9 +308,8 @@ fn set_host_name() -> io::Result<()> {
 }
 
 fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
-    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
-    };
+    let pointers =
+        |list: &[CString]| -> Vec<*const libc::c_char> { list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect() };
     let arguments = pointers(arguments);
     let environment = pointers(environment);
     // SAFETY: null-terminated arrays of NUL-terminated strings that outlive the call.

@@ -20,7 +20,7 @@ mod sys;
 mod writable;
 
 pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
-pub use confine::{Confinement, confine, confine_exec_grant_init, seal};
+pub use confine::{Confinement, Seals, confine, confine_exec_grant_init};
 pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};
 pub use identity::{FIRST_UID, IdMap, LEASABLE_UIDS, ZYGOTE_UID};

@@ -49,4 +49,3 @@ pub fn probe_namespaces() -> NamespaceProbe {
         Err(error) => NamespaceProbe::Fails(error),
     }
 }
-

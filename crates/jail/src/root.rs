@@ -135,7 +135,8 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
         let target = beneath(stage, mask);
         if target.is_dir() {
             let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
-            mount(Some(c"hidden"), &c_path(&target).at(Step::RootTree)?, Some(c"tmpfs"), flags, Some(c"mode=755,size=4k")).at(Step::RootTree)?;
+            mount(Some(c"hidden"), &c_path(&target).at(Step::RootTree)?, Some(c"tmpfs"), flags, Some(c"mode=755,size=4k"))
+                .at(Step::RootTree)?;
         }
     }
     for file in &plan.files {

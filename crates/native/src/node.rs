@@ -67,13 +67,22 @@ impl Call {
     fn text(&self, index: usize) -> Option<String> {
         let mut length = 0;
         // SAFETY: with a null buffer only the length is asked for.
-        let status = unsafe { (self.node.api.napi_get_value_string_utf8)(self.env, self.arguments[index], ptr::null_mut(), 0, &raw mut length) };
+        let status =
+            unsafe { (self.node.api.napi_get_value_string_utf8)(self.env, self.arguments[index], ptr::null_mut(), 0, &raw mut length) };
         if status != 0 {
             return None;
         }
         let mut buffer = vec![0_u8; length + 1];
         // SAFETY: the buffer has room for the text and its final NUL.
-        unsafe { (self.node.api.napi_get_value_string_utf8)(self.env, self.arguments[index], buffer.as_mut_ptr().cast(), buffer.len(), &raw mut length) };
+        unsafe {
+            (self.node.api.napi_get_value_string_utf8)(
+                self.env,
+                self.arguments[index],
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &raw mut length,
+            )
+        };
         buffer.truncate(length);
         String::from_utf8(buffer).ok()
     }
@@ -261,7 +270,8 @@ unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
             let (Some(source), Some(name), Some(language)) = (call.text(0), call.text(1), call.text(2)) else {
                 return call.throw("prepare() takes source, file name and language");
             };
-            let language = if language == "typescript" { belljar_syntax::Language::TypeScript } else { belljar_syntax::Language::JavaScript };
+            let language =
+                if language == "typescript" { belljar_syntax::Language::TypeScript } else { belljar_syntax::Language::JavaScript };
             let prepared = belljar_syntax::prepare(&source, &name, language);
             let mut object = ptr::null_mut();
             // SAFETY: the result is writable.

@@ -48,7 +48,11 @@ pub fn report_no_workers() -> Result<(), SetupError> {
     let start = (slot as usize & !(page - 1)) as *mut c_void;
     let protect = |protection: i32| {
         // SAFETY: the page holds the table, constant data that was writable during relocation; it goes back to read-only below.
-        if unsafe { libc::mprotect(start, page, protection) } == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error().raw_os_error().unwrap_or(0))) }
+        if unsafe { libc::mprotect(start, page, protection) } == 0 {
+            Ok(())
+        } else {
+            Err(failed(io::Error::last_os_error().raw_os_error().unwrap_or(0)))
+        }
     };
     protect(libc::PROT_READ | libc::PROT_WRITE)?;
     // SAFETY: the slot is aligned, writable for now, and the new method has the old one's signature.

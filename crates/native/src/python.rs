@@ -91,7 +91,11 @@ impl Call {
     fn argument(&self, index: isize) -> Object {
         // SAFETY: a tuple; the index is checked against its size.
         unsafe {
-            if index < (self.python.api.PyTuple_Size)(self.arguments) { (self.python.api.PyTuple_GetItem)(self.arguments, index) } else { ptr::null_mut() }
+            if index < (self.python.api.PyTuple_Size)(self.arguments) {
+                (self.python.api.PyTuple_GetItem)(self.arguments, index)
+            } else {
+                ptr::null_mut()
+            }
         }
     }
 
@@ -240,7 +244,12 @@ const ABI_VERSION: c_int = 3;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
     let Some(python) = bound() else { return ptr::null_mut() };
-    let method = |name: &'static CStr, method: Method| MethodDefinition { name: name.as_ptr(), method: Some(method), flags: VARIADIC, doc: ptr::null() };
+    let method = |name: &'static CStr, method: Method| MethodDefinition {
+        name: name.as_ptr(),
+        method: Some(method),
+        flags: VARIADIC,
+        doc: ptr::null(),
+    };
     // CPython keeps both for ever.
     let methods = Box::leak(Box::new([
         method(c"start", start),

@@ -85,7 +85,11 @@ pub fn fault(fd: RawFd, error: SetupError) -> ! {
 /// Parks: says so, with the working folder's descriptor for the supervisor to collect files by, and blocks until the sandbox is activated. Writes the
 /// run's files on the way. Returns the activation, JSON.
 pub fn receive() -> io::Result<Vec<u8>> {
-    let home = rustix::fs::open(HOME, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    let home = rustix::fs::open(
+        HOME,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
     send_packet(channel(), &encode_header(kind::READY, 0), &[home.as_fd()])?;
     drop(home);
     loop {

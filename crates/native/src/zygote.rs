@@ -8,7 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
-use belljar_jail::{CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, SetupError, Stdio, Step, WritableSpace, confine, confine_exec_grant_init, enter_cgroup, seal};
+use belljar_jail::{
+    CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
+    confine_exec_grant_init, enter_cgroup,
+};
 
 use crate::randomness;
 use crate::sandbox::fault;
@@ -35,7 +38,8 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed. With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime) {
-    let result = facts().and_then(|facts| if facts.forks { serve(runtime, &facts) } else { seal(facts.exec, facts.loopback) });
+    let result =
+        facts().and_then(|facts| if facts.forks { serve(runtime, &facts) } else { Seals::compile().apply(facts.exec, facts.loopback) });
     if let Err(error) = result {
         fault(CHANNEL, error);
     }
@@ -55,12 +59,17 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
     let children_ended = watch_children().map_err(at(Step::Descriptors))?;
     let generators = randomness::generators();
+    // Set up here, once: what a generator does when it is first used would cost each child a millisecond. The children seed it anew.
+    randomness::reseed(&generators)?;
+    let seals = Seals::compile();
     runtime.prepare()?;
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
     let staged = facts
         .staged
         .iter()
-        .filter_map(|(stage, target, is_folder)| Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder)))
+        .filter_map(|(stage, target, is_folder)| {
+            Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder))
+        })
         .collect::<Vec<_>>();
 
     let report = |report: ZygoteReport, descriptors: &[BorrowedFd<'_>]| {
@@ -117,7 +126,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
                     .and_then(|()| confine(&confinement, true))
                     .and_then(|()| randomness::reseed(&generators))
                     .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
-                    .and_then(|()| seal(order.exec, order.loopback));
+                    .and_then(|()| seals.apply(order.exec, order.loopback));
                 if let Err(error) = result {
                     fault(CHANNEL, error);
                 }

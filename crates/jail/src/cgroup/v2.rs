@@ -33,7 +33,8 @@ impl V2 {
             return Err(CgroupError::NotMounted);
         }
         // A second belljar in the same delegated group finds the first one's leaf around itself: then the group is one up.
-        let own = if own.file_name().is_some_and(|name| name == SUPERVISOR_LEAF) { own.parent().unwrap_or(own).to_owned() } else { own.clone() };
+        let own =
+            if own.file_name().is_some_and(|name| name == SUPERVISOR_LEAF) { own.parent().unwrap_or(own).to_owned() } else { own.clone() };
         // Root may work at the top, where the rule about processes does not hold; a user only in what was delegated.
         let at_top = Self::make(root);
         match at_top {
@@ -116,9 +117,7 @@ impl Group {
         MemoryEvents {
             oom_kills: read_key(&self.path.join("memory.events"), "oom_kill").unwrap_or(0),
             // Linux 5.19 and up; before, what it holds now is the best there is.
-            peak_bytes: read_number(&self.path.join("memory.peak"))
-                .or_else(|| read_number(&self.path.join("memory.current")))
-                .unwrap_or(0),
+            peak_bytes: read_number(&self.path.join("memory.peak")).or_else(|| read_number(&self.path.join("memory.current"))).unwrap_or(0),
         }
     }
 

@@ -14,8 +14,7 @@ use std::io;
 use crate::sys::check;
 
 /// Installs a filter in every thread of the calling process.
-pub(crate) fn install(filter: &Filter) -> io::Result<()> {
-    let program = filter.compile();
+pub(crate) fn install(program: &[Instruction]) -> io::Result<()> {
     let header = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
         filter: program.as_ptr().cast_mut().cast(),

@@ -119,9 +119,8 @@ const ABSENT: &[libc::c_long] =
     &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_clone3, libc::SYS_openat2];
 
 /// Extended attributes cannot be written: `cp` and `shutil` take this answer for "not here".
-const ATTRIBUTE_WRITES: &[libc::c_long] = &[
-    libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
-];
+const ATTRIBUTE_WRITES: &[libc::c_long] =
+    &[libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr];
 
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 const EACCES: Action = Action::Errno(libc::EACCES as u16);
@@ -200,7 +199,16 @@ pub fn base() -> Filter {
     rules.push(fifo_or_file(libc::SYS_mknodat, 2));
 
     // Terminal ioctls could push input to a terminal (TIOCSTI); none is needed but the question whether there is one.
-    let ioctls = [libc::TCGETS, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX, libc::FIONREAD, libc::SIOCSIFFLAGS, libc::SIOCGIFINDEX, libc::SIOCGIFNAME];
+    let ioctls = [
+        libc::TCGETS,
+        libc::FIONBIO,
+        libc::FIOCLEX,
+        libc::FIONCLEX,
+        libc::FIONREAD,
+        libc::SIOCSIFFLAGS,
+        libc::SIOCGIFINDEX,
+        libc::SIOCGIFNAME,
+    ];
     rules.push(one_of(libc::SYS_ioctl, 1, &ioctls.map(|request| request as u32), ENOTTY));
 
     let mut sockets = Vec::new();
@@ -215,10 +223,27 @@ pub fn base() -> Filter {
     rules.push(one_of(libc::SYS_socketpair, 0, &[libc::AF_UNIX as u32], EAFNOSUPPORT));
 
     let own_process = [
-        libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_PDEATHSIG, libc::PR_GET_PDEATHSIG, libc::PR_GET_DUMPABLE, libc::PR_SET_DUMPABLE,
-        libc::PR_SET_NO_NEW_PRIVS, libc::PR_GET_NO_NEW_PRIVS, libc::PR_SET_TIMERSLACK, libc::PR_GET_TIMERSLACK, libc::PR_CAPBSET_READ,
-        libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT, libc::PR_GET_SECCOMP, libc::PR_GET_KEEPCAPS, libc::PR_GET_SECUREBITS,
-        libc::PR_SET_CHILD_SUBREAPER, libc::PR_GET_CHILD_SUBREAPER, libc::PR_SET_THP_DISABLE, libc::PR_GET_THP_DISABLE, PR_SET_VMA,
+        libc::PR_SET_NAME,
+        libc::PR_GET_NAME,
+        libc::PR_SET_PDEATHSIG,
+        libc::PR_GET_PDEATHSIG,
+        libc::PR_GET_DUMPABLE,
+        libc::PR_SET_DUMPABLE,
+        libc::PR_SET_NO_NEW_PRIVS,
+        libc::PR_GET_NO_NEW_PRIVS,
+        libc::PR_SET_TIMERSLACK,
+        libc::PR_GET_TIMERSLACK,
+        libc::PR_CAPBSET_READ,
+        libc::PR_CAPBSET_DROP,
+        libc::PR_CAP_AMBIENT,
+        libc::PR_GET_SECCOMP,
+        libc::PR_GET_KEEPCAPS,
+        libc::PR_GET_SECUREBITS,
+        libc::PR_SET_CHILD_SUBREAPER,
+        libc::PR_GET_CHILD_SUBREAPER,
+        libc::PR_SET_THP_DISABLE,
+        libc::PR_GET_THP_DISABLE,
+        PR_SET_VMA,
     ];
     rules.push(one_of(libc::SYS_prctl, 0, &own_process.map(|option| option as u32), EINVAL));
     rules.push(by_argument(libc::SYS_prlimit64, vec![(vec![equal(0, 0)], Action::Allow)], EPERM));
@@ -232,8 +257,8 @@ const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 
 /// A FIFO, a socket or a plain file, never a device.
 fn fifo_or_file(number: libc::c_long, mode: u8) -> Rule {
-    let cases = [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0]
-        .map(|kind| (vec![bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
+    let cases =
+        [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0].map(|kind| (vec![bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
     by_argument(number, cases.to_vec(), EPERM)
 }
 
