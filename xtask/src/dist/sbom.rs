@@ -24,11 +24,19 @@ pub fn sbom(parts: &[(&Value, &str)]) -> Result<String> {
     }
     let version = version_of(parts[0].0, "belljar")?;
     let root = format!("belljar@{version}");
-    // The engine carries the library; to cargo they are strangers.
-    let native: Vec<String> = components.keys().filter(|name| name.starts_with("belljar-native@")).cloned().collect();
+    // The trusted programs of the sandboxes, which the engine carries too.
+    for driver in ["belljar-driver-node", "belljar-driver-python"] {
+        let reference = format!("{driver}@{version}");
+        let license = json!([{"expression": "Apache-2.0"}]);
+        let component = json!({"type": "library", "bom-ref": reference, "name": driver, "version": version, "licenses": license});
+        components.insert(reference, component);
+    }
+    // To cargo the engine and what it carries are strangers.
+    let carried = |name: &&String| name.starts_with("belljar-native@") || name.starts_with("belljar-driver-");
+    let carried: Vec<String> = components.keys().filter(carried).cloned().collect();
     for (name, needs) in &mut dependencies {
         if name.starts_with("belljar-engine@") {
-            needs.extend(native.iter().cloned());
+            needs.extend(carried.iter().cloned());
         }
     }
     let main = components.remove(&root).with_context(|| format!("{root} is not among its own crates"))?;
@@ -159,10 +167,10 @@ mod tests {
         let lock = "version = 4\n\n[[package]]\nname = \"linked\"\nversion = \"1.0.0\"\nchecksum = \"abc\"\n";
         let document: Value = serde_json::from_str(&sbom(&[(&metadata, lock), (&native, "")]).unwrap()).unwrap();
         let names: Vec<_> = document["components"].as_array().unwrap().iter().map(|component| component["name"].clone()).collect();
-        assert_eq!(names, ["belljar-native", "inner", "linked"]);
+        assert_eq!(names, ["belljar-driver-node", "belljar-driver-python", "belljar-native", "inner", "linked"]);
         assert_eq!(document["metadata"]["component"]["name"], "belljar");
-        assert_eq!(document["components"][2]["hashes"][0]["content"], "abc");
-        assert_eq!(document["components"][2]["licenses"][0]["expression"], "MIT OR Apache-2.0");
+        assert_eq!(document["components"][4]["hashes"][0]["content"], "abc");
+        assert_eq!(document["components"][4]["licenses"][0]["expression"], "MIT OR Apache-2.0");
         assert_eq!(version_of(&metadata, "belljar").unwrap(), "1.0.0");
         assert!(version_of(&metadata, "other").is_err());
     }
