@@ -25,6 +25,8 @@ fn names_the_flag(outcomes: &[Value], flag: &str) {
     }
 }
 
+const MIB: f64 = 1_048_576.0;
+
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
@@ -134,7 +136,7 @@ fn usage_is_what_the_program_used() {
         let ended = outcome("python", "x = bytearray(100 << 20)\nprint('four')", &["--start", start]);
         let usage = &ended["usage"];
         let peak = number(&usage["peak_memory_bytes"]);
-        assert!((100.0 * 1048576.0..200.0 * 1048576.0).contains(&peak), "{usage}");
+        assert!((100.0 * MIB..200.0 * MIB).contains(&peak), "{usage}");
         assert_eq!(usage["output_bytes"], 5, "{usage}");
 
         let idle = outcome("python", "import time\ntime.sleep(0.3)", &["--start", start]);
