@@ -6,7 +6,9 @@
 
 mod dist;
 mod docs;
+mod fuzz;
 mod programs;
+mod soak;
 mod test;
 mod vm_test;
 
@@ -27,6 +29,8 @@ enum Task {
     Test(test::Arguments),
     Docs(docs::Arguments),
     Dist(dist::Arguments),
+    Fuzz(fuzz::Arguments),
+    Soak(soak::Arguments),
     VmTest(vm_test::Arguments),
 }
 
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
         Task::Test(arguments) => Ok(test::run(&arguments)),
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::VmTest(arguments) => vm_test::run(&arguments),
     };
     result.unwrap_or_else(|error| {
