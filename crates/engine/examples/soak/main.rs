@@ -20,10 +20,9 @@ use samples::{Sample, bytes_per_run};
 const PARKED: usize = 2;
 /// So that zygotes are renewed often enough to see what a renewal leaves behind.
 const ZYGOTE_FORKS: u64 = 700;
-/// Memory is flat if it would not grow by more than this over 100,000 runs at the pace of the second half. The line is a least-squares fit.
-const MOST_BYTES_PER_RUN: f64 = 80.0;
-/// Short soaks have too few samples for that pace to be told from noise: then what counts is that the fit grows by less than this altogether.
-const MOST_NOISE_BYTES: f64 = 3.0 * 1024.0 * 1024.0;
+/// Memory is flat if the least-squares line through the samples of the second half grows by no more than this over that half. For 100,000 runs that is 42
+/// bytes a run: less than the smallest thing that could be forgotten with each.
+const MOST_GROWTH_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -73,7 +72,7 @@ async fn soak(runs: u64, every: u64, seed: u64) -> Result<bool, Box<dyn std::err
     let half = &taken[taken.len() / 2..];
     let slope = bytes_per_run(half);
     let span = half.last().map_or(0, |last| last.runs) - half.first().map_or(0, |first| first.runs);
-    let is_flat = slope <= MOST_BYTES_PER_RUN || slope * span as f64 <= MOST_NOISE_BYTES;
+    let is_flat = slope * span as f64 <= MOST_GROWTH_BYTES;
     let passed = left.is_empty() && is_flat && tally.unexpected.is_empty();
     for line in left.iter().chain(&tally.unexpected) {
         eprintln!("FAILED: {line}");
