@@ -108,7 +108,10 @@ fn fuzz(folder: &Path, target: &str, arguments: &Arguments) -> Result<Reached> {
         bail!("{target} could not be run; what cargo fuzz said is above");
     }
     if arguments.keep && status.success() {
-        let merged = cargo_fuzz(target, &[&kept, &working]).arg("-merge=1").stderr(Stdio::null()).status().context("cannot run cargo fuzz")?;
+        // One input for each place in the code, not for each number of times that it is passed: this is kept in the repository.
+        let mut merge = cargo_fuzz(target, &[&kept, &working]);
+        merge.args(["-set_cover_merge=1", "-use_counters=0"]).stderr(Stdio::null());
+        let merged = merge.status().context("cannot run cargo fuzz")?;
         if !merged.success() {
             bail!("the corpus of {target} could not be merged");
         }
