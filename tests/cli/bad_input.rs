@@ -112,7 +112,8 @@ fn no_home_and_a_cache_that_cannot_be() {
     let blocked = tempfile::NamedTempFile::new().unwrap();
     // Not even root makes a folder in a file.
     said(run(program).env("BELLJAR_CACHE", blocked.path().join("cache"))).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
-    said(run(program).env_remove("HOME").env_remove("XDG_CACHE_HOME").env("BELLJAR_CACHE", tempfile::tempdir().unwrap().path())).prints("1\n");
+    said(run(program).env_remove("HOME").env_remove("XDG_CACHE_HOME").env("BELLJAR_CACHE", tempfile::tempdir().unwrap().path()))
+        .prints("1\n");
 }
 
 /// Runs `belljar run` with a file system of one megabyte at `folder`, which nobody else sees.

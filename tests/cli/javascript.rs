@@ -7,23 +7,31 @@ use crate::case::{case, check_all};
 
 #[test]
 fn the_result_of_javascript_is_the_first_that_applies() {
-    check_all("javascript", &[
-        case("the last expression", "const a = 20;\na * 2 + 2").gives(json!(42)),
-        case("the last expression of a branch", "let x = 1; if (x) { 'yes' } else { 'no' }").gives(json!("yes")),
-        case("an exported main", "exports.main = async ({ n }) => n + 1; 5").flags(&["--param", "n=41"]).gives(json!(42)),
-        case("a defined main", "async function main(p) { return p.list.length }").flags(&["--param", "list=[1,2,3]"]).gives(json!(3)),
-        case("a main that the program called itself", "let calls = 0; function main() { calls++; return 'x' }\nmain(); calls").gives(json!(1)),
-        case("module.exports", "module.exports = { total: 41 }; 7").gives(json!({"total": 41})),
-        case("a bare return", "if (true) return { early: true };\n9").gives(json!({"early": true})),
-        case("a promise", "new Promise(resolve => setTimeout(resolve, 5, 'later'))").gives(json!("later")),
-        case("nothing", "const x = 1;"),
-        case("an ES module's default export", "export default { a: 1 };").flags(&["--entry", "main.mjs"]).gives(json!({"a": 1})),
-        case("an ES module's default function", "export default async p => p.n * 2;").flags(&["--param", "n=4"]).gives(json!(8)),
-        case("an ES module's main", "import os from 'node:os';\nexport function main() { return os.EOL }").gives(json!("\n")),
-        case("an ES module's last expression", "import { basename } from 'node:path';\nbasename('/a/b.txt')").gives(json!("b.txt")),
-        case("top-level await in a script", "const fs = require('node:fs/promises'); const s = await fs.readFile(__filename, 'utf8'); s.length > 10").gives(json!(true)),
-        case("parameters as a global", "belljar.parameters.city").flags(&["--param", "city=Oslo"]).gives(json!("Oslo")),
-    ]);
+    check_all(
+        "javascript",
+        &[
+            case("the last expression", "const a = 20;\na * 2 + 2").gives(json!(42)),
+            case("the last expression of a branch", "let x = 1; if (x) { 'yes' } else { 'no' }").gives(json!("yes")),
+            case("an exported main", "exports.main = async ({ n }) => n + 1; 5").flags(&["--param", "n=41"]).gives(json!(42)),
+            case("a defined main", "async function main(p) { return p.list.length }").flags(&["--param", "list=[1,2,3]"]).gives(json!(3)),
+            case("a main that the program called itself", "let calls = 0; function main() { calls++; return 'x' }\nmain(); calls")
+                .gives(json!(1)),
+            case("module.exports", "module.exports = { total: 41 }; 7").gives(json!({"total": 41})),
+            case("a bare return", "if (true) return { early: true };\n9").gives(json!({"early": true})),
+            case("a promise", "new Promise(resolve => setTimeout(resolve, 5, 'later'))").gives(json!("later")),
+            case("nothing", "const x = 1;"),
+            case("an ES module's default export", "export default { a: 1 };").flags(&["--entry", "main.mjs"]).gives(json!({"a": 1})),
+            case("an ES module's default function", "export default async p => p.n * 2;").flags(&["--param", "n=4"]).gives(json!(8)),
+            case("an ES module's main", "import os from 'node:os';\nexport function main() { return os.EOL }").gives(json!("\n")),
+            case("an ES module's last expression", "import { basename } from 'node:path';\nbasename('/a/b.txt')").gives(json!("b.txt")),
+            case(
+                "top-level await in a script",
+                "const fs = require('node:fs/promises'); const s = await fs.readFile(__filename, 'utf8'); s.length > 10",
+            )
+            .gives(json!(true)),
+            case("parameters as a global", "belljar.parameters.city").flags(&["--param", "city=Oslo"]).gives(json!("Oslo")),
+        ],
+    );
 }
 
 #[test]
@@ -51,36 +59,54 @@ fn javascript_values_have_one_json_each() {
 
 #[test]
 fn javascript_errors_have_the_users_own_lines() {
-    check_all("javascript", &[
-        case("a thrown error", "function f() {\n  throw new TypeError('bad thing');\n}\nf();").fails("TypeError", &["bad thing", "main.js:2:9", "main.js:4:1"]),
-        case("in an ES module", "import 'node:fs';\n\nnull.x;").flags(&["--entry", "job.mjs"]).fails("TypeError", &["job.mjs:3"]),
-        case("its cause", "throw new Error('outer', { cause: new RangeError('inner') })").fails("Error", &["outer", "RangeError", "inner"]),
-        case("a syntax error", "const a = 1;\nconst b = ;\n").fails("SyntaxError", &["main.js:2"]),
-        case("something that is not an error", "throw 'a string'").fails("Error", &["a string"]),
-        case("an unhandled rejection", "Promise.reject(new RangeError('nobody')); 1").fails("RangeError", &["nobody", "main.js:1"]),
-        case("a rejected main", "async function main() {\n  await null;\n  throw new Error('late');\n}").fails("Error", &["late", "main.js:3"]),
-        case("an error in a timer", "setTimeout(() => {\n  throw new Error('timer');\n}, 1); 1").fails("Error", &["timer", "main.js:2"]),
-        case("a promise that nothing can settle", "await new Promise(() => {})").fails("NeverSettled", &["nothing is left"]),
-        case("the same in an ES module", "export default await new Promise(() => {})").flags(&["--entry", "m.mjs"]).fails("NeverSettled", &["nothing is left"]),
-        case("a missing module", "require('left-pad')").fails("Error", &["left-pad"]),
-    ]);
+    check_all(
+        "javascript",
+        &[
+            case("a thrown error", "function f() {\n  throw new TypeError('bad thing');\n}\nf();")
+                .fails("TypeError", &["bad thing", "main.js:2:9", "main.js:4:1"]),
+            case("in an ES module", "import 'node:fs';\n\nnull.x;").flags(&["--entry", "job.mjs"]).fails("TypeError", &["job.mjs:3"]),
+            case("its cause", "throw new Error('outer', { cause: new RangeError('inner') })")
+                .fails("Error", &["outer", "RangeError", "inner"]),
+            case("a syntax error", "const a = 1;\nconst b = ;\n").fails("SyntaxError", &["main.js:2"]),
+            case("something that is not an error", "throw 'a string'").fails("Error", &["a string"]),
+            case("an unhandled rejection", "Promise.reject(new RangeError('nobody')); 1").fails("RangeError", &["nobody", "main.js:1"]),
+            case("a rejected main", "async function main() {\n  await null;\n  throw new Error('late');\n}")
+                .fails("Error", &["late", "main.js:3"]),
+            case("an error in a timer", "setTimeout(() => {\n  throw new Error('timer');\n}, 1); 1")
+                .fails("Error", &["timer", "main.js:2"]),
+            case("a promise that nothing can settle", "await new Promise(() => {})").fails("NeverSettled", &["nothing is left"]),
+            case("the same in an ES module", "export default await new Promise(() => {})")
+                .flags(&["--entry", "m.mjs"])
+                .fails("NeverSettled", &["nothing is left"]),
+            case("a missing module", "require('left-pad')").fails("Error", &["left-pad"]),
+        ],
+    );
 }
 
 #[test]
 fn javascript_ends_as_node_does() {
-    check_all("javascript", &[
-        case("process.exit", "process.exit(7)").exits(7),
-        case("process.exit(0) before the end", "process.exit(0); throw 1").exits(0),
-        case("process.exitCode", "process.exitCode = 3; 'x'").exits(3),
-        case("timers are waited for", "let n = 0; const t = setInterval(() => { if (++n === 3) { clearInterval(t); console.log('done') } }, 1); 'ok'")
+    check_all(
+        "javascript",
+        &[
+            case("process.exit", "process.exit(7)").exits(7),
+            case("process.exit(0) before the end", "process.exit(0); throw 1").exits(0),
+            case("process.exitCode", "process.exitCode = 3; 'x'").exits(3),
+            case(
+                "timers are waited for",
+                "let n = 0; const t = setInterval(() => { if (++n === 3) { clearInterval(t); console.log('done') } }, 1); 'ok'",
+            )
             .gives(json!("ok"))
             .logs(&[("info", "done")]),
-        case("settled is at once", "setInterval(() => {}, 1000); 5").flags(&["--settled"]).gives(json!(5)),
-        case("an exit handler", "process.on('exit', code => console.log('bye', code)); 1").gives(json!(1)).logs(&[("info", "bye 0")]),
-        case("a handled uncaught exception", "process.on('uncaughtException', e => console.log('caught', e.message)); setTimeout(() => { throw new Error('x') }, 1); 1")
+            case("settled is at once", "setInterval(() => {}, 1000); 5").flags(&["--settled"]).gives(json!(5)),
+            case("an exit handler", "process.on('exit', code => console.log('bye', code)); 1").gives(json!(1)).logs(&[("info", "bye 0")]),
+            case(
+                "a handled uncaught exception",
+                "process.on('uncaughtException', e => console.log('caught', e.message)); setTimeout(() => { throw new Error('x') }, 1); 1",
+            )
             .gives(json!(1))
             .logs(&[("info", "caught x")]),
-    ]);
+        ],
+    );
 }
 
 #[test]

@@ -38,7 +38,13 @@ fn too_long() {
     for outcome in &ended {
         assert!(number(&outcome["usage"]["wall_ms"]) >= 300.0, "{outcome:#}");
     }
-    ends("python", "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", &["--timeout", "300ms"], "timed_out", 124);
+    ends(
+        "python",
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)",
+        &["--timeout", "300ms"],
+        "timed_out",
+        124,
+    );
 }
 
 #[test]
@@ -52,7 +58,13 @@ fn too_much_cpu_time() {
         }
     }
     // Of all its processes together.
-    ends("python", "import os\nfor _ in range(3):\n    if os.fork() == 0: break\nwhile True: pass", &["--cpu", "400ms", "--exec"], "cpu_exceeded", 152);
+    ends(
+        "python",
+        "import os\nfor _ in range(3):\n    if os.fork() == 0: break\nwhile True: pass",
+        &["--cpu", "400ms", "--exec"],
+        "cpu_exceeded",
+        152,
+    );
 }
 
 #[test]
@@ -66,12 +78,20 @@ fn too_much_memory() {
     }
     // With an init above it, and in a grandchild.
     ends("javascript", "Buffer.alloc(200 << 20, 1).length", &["--memory", "64M", "--exec"], "memory_exceeded", 137);
-    ends("python", "import os\nif os.fork() == 0:\n    x = bytearray(200 << 20)\nos.wait()", &["--memory", "64M", "--exec"], "memory_exceeded", 137);
+    ends(
+        "python",
+        "import os\nif os.fork() == 0:\n    x = bytearray(200 << 20)\nos.wait()",
+        &["--memory", "64M", "--exec"],
+        "memory_exceeded",
+        137,
+    );
 }
 
 #[test]
 fn too_much_output() {
-    for (language, code) in [("javascript", "for (;;) console.log('x'.repeat(100))"), ("python", "import os\nwhile True: os.write(2, b'x' * 100)")] {
+    for (language, code) in
+        [("javascript", "for (;;) console.log('x'.repeat(100))"), ("python", "import os\nwhile True: os.write(2, b'x' * 100)")]
+    {
         let ended = ends(language, code, &["--output-limit", "1K"], "output_exceeded", 153);
         names_the_flag(&ended, "--output-limit");
         for outcome in &ended {
@@ -104,7 +124,13 @@ fn too_much_disk_files_and_open_files() {
         ("python", "open('/tmp/x', 'wb').write(bytes(2 << 20))", ["--disk", "1M"], "No space left", "--disk"),
         ("python", "for n in range(100): open(f'f{n}', 'w')", ["--max-files", "50"], "No space left", "--max-files"),
         ("python", "all = [open('/dev/null') for _ in range(100)]", ["--open-files", "64"], "Too many open files", "--open-files"),
-        ("javascript", "for (let n = 0; n < 100; n++) require('fs').openSync('/dev/null')", ["--open-files", "64"], "EMFILE", "--open-files"),
+        (
+            "javascript",
+            "for (let n = 0; n < 100; n++) require('fs').openSync('/dev/null')",
+            ["--open-files", "64"],
+            "EMFILE",
+            "--open-files",
+        ),
     ] {
         for start in STARTS {
             said(run(["-l", language, "-e", code, "--start", start]).args(flags)).fails(1, &[words, "hint:", flag]);
@@ -119,7 +145,11 @@ fn a_program_that_dies_of_a_signal_has_crashed() {
     for start in STARTS {
         let said = said(&mut run(["-l", "py", "-e", "import ctypes\nctypes.string_at(0)", "--start", start, "--json"]));
         let outcome = said.outcome();
-        assert_eq!((outcome["status"].as_str(), outcome["signal"].as_i64(), said.code), (Some("crashed"), Some(11), Some(139)), "{outcome:#}");
+        assert_eq!(
+            (outcome["status"].as_str(), outcome["signal"].as_i64(), said.code),
+            (Some("crashed"), Some(11), Some(139)),
+            "{outcome:#}"
+        );
     }
 }
 

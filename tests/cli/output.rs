@@ -16,7 +16,12 @@ fn bytes_pass_through_as_they_are_and_in_order() {
             ("python", "import sys\nsys.stdout.buffer.write(bytes(i % 256 for i in range(70000)))\nNone"),
         ] {
             let output = run(["-l", language, "-e", code, "--start", start]).output().unwrap();
-            assert!(output.stdout == bytes, "{language}, {start}: {} bytes, {}", output.stdout.len(), String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.stdout == bytes,
+                "{language}, {start}: {} bytes, {}",
+                output.stdout.len(),
+                String::from_utf8_lossy(&output.stderr)
+            );
             assert!(output.stderr.is_empty());
         }
     }
@@ -66,13 +71,20 @@ fn events_are_numbered_from_started_to_finished() {
         assert_eq!(find("denied")["denial"]["action"], "fs.read");
         assert_eq!(find("artifact")["artifact"]["name"], "a");
         let finished = &find("finished")["outcome"];
-        assert_eq!((&finished["status"], &finished["denied"][0], &finished["id"]), (&json!("failed"), &find("denied")["denial"], &find("queued")["id"]));
+        assert_eq!(
+            (&finished["status"], &finished["denied"][0], &finished["id"]),
+            (&json!("failed"), &find("denied")["denial"], &find("queued")["id"])
+        );
     }
 }
 
 #[test]
 fn the_outcome_has_the_documented_shape() {
-    let ended = outcome("javascript", "console.log('read 2000 rows'); belljar.display('x'); require('fs').writeFileSync('outputs/summary.json', 'abc'); ({ total: 41 })", &[]);
+    let ended = outcome(
+        "javascript",
+        "console.log('read 2000 rows'); belljar.display('x'); require('fs').writeFileSync('outputs/summary.json', 'abc'); ({ total: 41 })",
+        &[],
+    );
     let keys: Vec<&str> = ended.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = vec!["id", "status", "value", "error", "logs", "results", "artifacts", "usage", "sandbox"];
     expected.sort_unstable();
@@ -97,7 +109,8 @@ fn the_outcome_has_the_documented_shape() {
 
 #[test]
 fn a_cause_is_told_to_people_too() {
-    said(&mut run(["-l", "js", "-e", "throw new Error('a', { cause: new TypeError('b') })"])).fails(1, &["Error: a", "caused by TypeError: b"]);
+    said(&mut run(["-l", "js", "-e", "throw new Error('a', { cause: new TypeError('b') })"]))
+        .fails(1, &["Error: a", "caused by TypeError: b"]);
 }
 
 #[test]

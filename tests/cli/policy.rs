@@ -16,7 +16,10 @@ fn text(path: &Path) -> &str {
 #[track_caller]
 fn refused(outcome: &Value, action: &str, target: &str, grant: &str) {
     assert_eq!(outcome["status"], "failed", "{outcome:#}");
-    assert!(outcome["denied"].as_array().is_some_and(|all| all.contains(&json!({"action": action, "target": target, "grant": grant}))), "{outcome:#}");
+    assert!(
+        outcome["denied"].as_array().is_some_and(|all| all.contains(&json!({"action": action, "target": target, "grant": grant}))),
+        "{outcome:#}"
+    );
     assert!(outcome["error"]["message"].as_str().is_some_and(|message| message.contains(grant)), "{outcome:#}");
 }
 
@@ -50,8 +53,14 @@ fn a_host_file_is_read_only_where_granted() {
 fn what_is_written_with_a_grant_arrives_on_the_host_as_the_callers_own() {
     for start in STARTS {
         for (language, code) in [
-            ("javascript", "const fs = require('fs'); fs.mkdirSync(FOLDER + '/sub'); fs.writeFileSync(FOLDER + '/sub/a', 'new'); fs.appendFileSync(FOLDER + '/old', '+'); fs.renameSync(FOLDER + '/gone', FOLDER + '/here')"),
-            ("python", "import os\nos.mkdir(FOLDER + '/sub')\nopen(FOLDER + '/sub/a', 'w').write('new')\nopen(FOLDER + '/old', 'a').write('+')\nos.rename(FOLDER + '/gone', FOLDER + '/here')"),
+            (
+                "javascript",
+                "const fs = require('fs'); fs.mkdirSync(FOLDER + '/sub'); fs.writeFileSync(FOLDER + '/sub/a', 'new'); fs.appendFileSync(FOLDER + '/old', '+'); fs.renameSync(FOLDER + '/gone', FOLDER + '/here')",
+            ),
+            (
+                "python",
+                "import os\nos.mkdir(FOLDER + '/sub')\nopen(FOLDER + '/sub/a', 'w').write('new')\nopen(FOLDER + '/old', 'a').write('+')\nos.rename(FOLDER + '/gone', FOLDER + '/here')",
+            ),
         ] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("old"), "old").unwrap();
@@ -100,7 +109,10 @@ fn a_grant_that_is_a_link_gives_what_it_led_to_and_no_more() {
     symlink(folder.path().join("secret"), folder.path().join("real/out")).unwrap();
     symlink(folder.path().join("real"), folder.path().join("link")).unwrap();
     let link = folder.path().join("link");
-    let code = format!("const fs = require('fs'); let e; try {{ fs.readFileSync({0:?} + '/out') }} catch (x) {{ e = x.code }} [fs.readFileSync({0:?} + '/a', 'utf8'), e]", text(&link));
+    let code = format!(
+        "const fs = require('fs'); let e; try {{ fs.readFileSync({0:?} + '/out') }} catch (x) {{ e = x.code }} [fs.readFileSync({0:?} + '/a', 'utf8'), e]",
+        text(&link)
+    );
     for start in STARTS {
         let ended = outcome("javascript", &code, &["--start", start, "--read", text(&link)]);
         assert_eq!(ended["value"], json!(["A", "ENOENT"]), "{ended:#}");
@@ -151,7 +163,10 @@ fn the_environment_is_empty_but_for_what_is_granted() {
 #[test]
 fn other_programs_start_only_where_granted() {
     for start in STARTS {
-        for (language, code) in [("javascript", "require('child_process').execFileSync('/bin/echo', ['hi']).toString()"), ("python", "import subprocess\nsubprocess.check_output(['/bin/echo', 'hi'], text=True)")] {
+        for (language, code) in [
+            ("javascript", "require('child_process').execFileSync('/bin/echo', ['hi']).toString()"),
+            ("python", "import subprocess\nsubprocess.check_output(['/bin/echo', 'hi'], text=True)"),
+        ] {
             let without = outcome(language, code, &["--start", start]);
             refused(&without, "exec", "/bin/echo", "exec: true");
             assert_eq!(outcome(language, code, &["--start", start, "--exec"])["value"], "hi\n");
@@ -163,8 +178,16 @@ fn other_programs_start_only_where_granted() {
 fn there_is_no_network_but_a_granted_loopback() {
     for start in STARTS {
         for (language, listen, connect) in [
-            ("javascript", "await new Promise((y, n) => require('net').createServer().listen(0, '127.0.0.1', function () { this.close(); y('up') }).on('error', n))", "await fetch('http://192.0.2.1:80/')"),
-            ("python", "import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 0))\ns.listen()\n'up'", "import socket\nsocket.create_connection(('192.0.2.1', 80))"),
+            (
+                "javascript",
+                "await new Promise((y, n) => require('net').createServer().listen(0, '127.0.0.1', function () { this.close(); y('up') }).on('error', n))",
+                "await fetch('http://192.0.2.1:80/')",
+            ),
+            (
+                "python",
+                "import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 0))\ns.listen()\n'up'",
+                "import socket\nsocket.create_connection(('192.0.2.1', 80))",
+            ),
         ] {
             let without = outcome(language, listen, &["--start", start]);
             assert_eq!(without["status"], "failed", "{without:#}");
@@ -178,7 +201,8 @@ fn there_is_no_network_but_a_granted_loopback() {
 
 #[test]
 fn a_refusal_names_the_flag_on_the_terminal() {
-    said(&mut run(["-l", "js", "-e", "require('fs').readFileSync('/no/such')"])).fails(1, &["main.js:1", "hint: fs.read /no/such was refused; --read /no/such allows it"]);
+    said(&mut run(["-l", "js", "-e", "require('fs').readFileSync('/no/such')"]))
+        .fails(1, &["main.js:1", "hint: fs.read /no/such was refused; --read /no/such allows it"]);
     said(&mut run(["-l", "py", "-e", "import subprocess\nsubprocess.run(['ls'])"])).fails(1, &["line 2", "--exec allows it"]);
 }
 
@@ -191,7 +215,10 @@ fn a_policy_file_and_flags_add_up() {
     let ended = outcome("javascript", code, &["--policy", text(&policy), "--env", "B=flag"]);
     assert_eq!(ended["value"], json!(["file", "flag", "x\n"]), "{ended:#}");
     assert_eq!(outcome("javascript", "console.log('x'.repeat(200))", &["--policy", text(&policy)])["status"], "output_exceeded");
-    assert_eq!(outcome("javascript", "console.log('x'.repeat(200))", &["--policy", text(&policy), "--output-limit", "1K"])["status"], "succeeded");
+    assert_eq!(
+        outcome("javascript", "console.log('x'.repeat(200))", &["--policy", text(&policy), "--output-limit", "1K"])["status"],
+        "succeeded"
+    );
     fs::write(&policy, r#"{"policy": {"network": []}}"#).unwrap();
     said(&mut run(["-l", "js", "-e", "1", "--policy", text(&policy)])).fails(2, &["unknown field `network`", "loopback"]);
     fs::write(&policy, r#"{"policy": {"net": ["example.com"]}}"#).unwrap();

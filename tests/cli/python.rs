@@ -7,18 +7,29 @@ use crate::case::{case, check_all};
 
 #[test]
 fn the_result_of_python_is_the_first_that_applies() {
-    check_all("python", &[
-        case("the last expression", "a = 20\na * 2 + 2").gives(json!(42)),
-        case("main", "def main(n):\n    return n + 1\n5").flags(&["--param", "n=41"]).gives(json!(42)),
-        case("async main", "import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    return 'x'").gives(json!("x")),
-        case("main with all parameters", "def main(parameters):\n    return parameters['list'][1]").flags(&["--param", "list=[1,2]"]).gives(json!(2)),
-        case("main that was called", "calls = []\ndef main():\n    calls.append(1)\n    return 'y'\nif __name__ == '__main__':\n    main()\nlen(calls)").gives(json!(1)),
-        case("a bare return", "if True:\n    return {'early': 1}\n9").gives(json!({"early": 1})),
-        case("a coroutine", "async def f():\n    return 3\nf()").gives(json!(3)),
-        case("top-level await", "import asyncio\nawait asyncio.sleep(0)\n'later'").gives(json!("later")),
-        case("nothing", "x = 1"),
-        case("parameters as a module's", "import belljar\nbelljar.parameters['city']").flags(&["--param", "city=Oslo"]).gives(json!("Oslo")),
-    ]);
+    check_all(
+        "python",
+        &[
+            case("the last expression", "a = 20\na * 2 + 2").gives(json!(42)),
+            case("main", "def main(n):\n    return n + 1\n5").flags(&["--param", "n=41"]).gives(json!(42)),
+            case("async main", "import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    return 'x'").gives(json!("x")),
+            case("main with all parameters", "def main(parameters):\n    return parameters['list'][1]")
+                .flags(&["--param", "list=[1,2]"])
+                .gives(json!(2)),
+            case(
+                "main that was called",
+                "calls = []\ndef main():\n    calls.append(1)\n    return 'y'\nif __name__ == '__main__':\n    main()\nlen(calls)",
+            )
+            .gives(json!(1)),
+            case("a bare return", "if True:\n    return {'early': 1}\n9").gives(json!({"early": 1})),
+            case("a coroutine", "async def f():\n    return 3\nf()").gives(json!(3)),
+            case("top-level await", "import asyncio\nawait asyncio.sleep(0)\n'later'").gives(json!("later")),
+            case("nothing", "x = 1"),
+            case("parameters as a module's", "import belljar\nbelljar.parameters['city']")
+                .flags(&["--param", "city=Oslo"])
+                .gives(json!("Oslo")),
+        ],
+    );
 }
 
 #[test]
@@ -49,29 +60,44 @@ fn python_values_have_one_json_each() {
 
 #[test]
 fn python_errors_have_the_users_own_lines() {
-    check_all("python", &[
-        case("a raised error", "def f():\n    raise ValueError('bad thing')\n\nf()").fails("ValueError", &["bad thing", "main.py\", line 2, in f", "main.py\", line 4"]),
-        case("its cause", "try:\n    {}['k']\nexcept KeyError as e:\n    raise RuntimeError('outer') from e").fails("RuntimeError", &["outer", "KeyError", "line 2", "line 4"]),
-        case("a syntax error", "a = 1\nb = = 2\n").fails("SyntaxError", &["line 2"]),
-        case("in async main", "async def main():\n    x = 1\n    raise RuntimeError('late')").fails("RuntimeError", &["line 3, in main"]),
-        case("in a module", "import lib\nlib.f()").file("lib.py", "def f():\n\n    raise RuntimeError('there')").fails("RuntimeError", &["lib.py\", line 3", "main.py\", line 2"]),
-        case("a missing module", "import not_there").fails("ModuleNotFoundError", &["not_there"]),
-        case("an assertion", "assert 1 == 2, 'no'").fails("AssertionError", &["no"]),
-    ]);
+    check_all(
+        "python",
+        &[
+            case("a raised error", "def f():\n    raise ValueError('bad thing')\n\nf()")
+                .fails("ValueError", &["bad thing", "main.py\", line 2, in f", "main.py\", line 4"]),
+            case("its cause", "try:\n    {}['k']\nexcept KeyError as e:\n    raise RuntimeError('outer') from e")
+                .fails("RuntimeError", &["outer", "KeyError", "line 2", "line 4"]),
+            case("a syntax error", "a = 1\nb = = 2\n").fails("SyntaxError", &["line 2"]),
+            case("in async main", "async def main():\n    x = 1\n    raise RuntimeError('late')")
+                .fails("RuntimeError", &["line 3, in main"]),
+            case("in a module", "import lib\nlib.f()")
+                .file("lib.py", "def f():\n\n    raise RuntimeError('there')")
+                .fails("RuntimeError", &["lib.py\", line 3", "main.py\", line 2"]),
+            case("a missing module", "import not_there").fails("ModuleNotFoundError", &["not_there"]),
+            case("an assertion", "assert 1 == 2, 'no'").fails("AssertionError", &["no"]),
+        ],
+    );
 }
 
 #[test]
 fn python_ends_as_python_does() {
-    check_all("python", &[
-        case("sys.exit", "import sys\nsys.exit(7)").exits(7),
-        case("sys.exit with nothing", "import sys\nsys.exit()").exits(0),
-        case("sys.exit with words", "import sys\nsys.exit('words')").exits(1).logs(&[("error", "words")]),
-        case("os._exit", "import os\nos._exit(5)").exits(5),
-        case("atexit", "import atexit\natexit.register(print, 'bye')\n1").gives(json!(1)).logs(&[("info", "bye")]),
-        case("threads are waited for", "import threading, time\nthreading.Timer(0.01, lambda: print('done')).start()\n1").gives(json!(1)).logs(&[("info", "done")]),
-        case("settled is at once", "import threading\nthreading.Thread(target=threading.Event().wait).start()\n5").flags(&["--settled"]).gives(json!(5)),
-        case("waiting for ever", "import threading\nthreading.Event().wait()").flags(&["--timeout", "500ms"]).ends("timed_out", 124),
-    ]);
+    check_all(
+        "python",
+        &[
+            case("sys.exit", "import sys\nsys.exit(7)").exits(7),
+            case("sys.exit with nothing", "import sys\nsys.exit()").exits(0),
+            case("sys.exit with words", "import sys\nsys.exit('words')").exits(1).logs(&[("error", "words")]),
+            case("os._exit", "import os\nos._exit(5)").exits(5),
+            case("atexit", "import atexit\natexit.register(print, 'bye')\n1").gives(json!(1)).logs(&[("info", "bye")]),
+            case("threads are waited for", "import threading, time\nthreading.Timer(0.01, lambda: print('done')).start()\n1")
+                .gives(json!(1))
+                .logs(&[("info", "done")]),
+            case("settled is at once", "import threading\nthreading.Thread(target=threading.Event().wait).start()\n5")
+                .flags(&["--settled"])
+                .gives(json!(5)),
+            case("waiting for ever", "import threading\nthreading.Event().wait()").flags(&["--timeout", "500ms"]).ends("timed_out", 124),
+        ],
+    );
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn an_ordinary_user_without_a_home_is_told_where_a_cache_can_be() {
     said(user.run("javascript", "1", &["--allow-degraded"]).env_remove("HOME")).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
     let blocked = user.home.path().join("not-a-folder");
     fs::write(&blocked, "").unwrap();
-    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", "/proc/belljar")).fails(125, &["error:", "hint:", "BELLJAR_CACHE"]);
+    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", "/proc/belljar"))
+        .fails(125, &["error:", "hint:", "BELLJAR_CACHE"]);
     said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", blocked)).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
 }
 
@@ -89,11 +90,32 @@ fn programs_run_for_an_ordinary_user() {
             assert_eq!(ended["status"], "succeeded", "{start}: {code}: {ended:#}");
             ended["value"].clone()
         };
-        assert_eq!(value("javascript", "const { Worker } = require('worker_threads'); await new Promise(r => new Worker('require(\"worker_threads\").parentPort.postMessage(42)', { eval: true }).on('message', r))", &[]), 42);
+        assert_eq!(
+            value(
+                "javascript",
+                "const { Worker } = require('worker_threads'); await new Promise(r => new Worker('require(\"worker_threads\").parentPort.postMessage(42)', { eval: true }).on('message', r))",
+                &[]
+            ),
+            42
+        );
         assert_eq!(value("typescript", "enum E { A = 41 }\nE.A + 1", &[]), 42);
-        assert_eq!(value("python", "import os, asyncio\nasync def main():\n    open('/tmp/x', 'w').write('x')\n    return [os.getuid() != 0, os.listdir('/tmp')]", &[]), json!([true, ["x"]]));
+        assert_eq!(
+            value(
+                "python",
+                "import os, asyncio\nasync def main():\n    open('/tmp/x', 'w').write('x')\n    return [os.getuid() != 0, os.listdir('/tmp')]",
+                &[]
+            ),
+            json!([true, ["x"]])
+        );
         assert_eq!(value("python", "import subprocess\nsubprocess.check_output(['echo', 'hi'], text=True)", &["--exec"]), "hi\n");
-        assert_eq!(value("javascript", "const s = require('net').createServer(c => c.end('x')).listen(0, '127.0.0.1'); await new Promise(r => s.on('listening', () => require('net').connect(s.address().port, '127.0.0.1').on('data', d => { s.close(); r(String(d)) })))", &["--loopback"]), "x");
+        assert_eq!(
+            value(
+                "javascript",
+                "const s = require('net').createServer(c => c.end('x')).listen(0, '127.0.0.1'); await new Promise(r => s.on('listening', () => require('net').connect(s.address().port, '127.0.0.1').on('data', d => { s.close(); r(String(d)) })))",
+                &["--loopback"]
+            ),
+            "x"
+        );
     }
 }
 
@@ -146,7 +168,11 @@ fn artifacts_come_back_to_an_ordinary_user() {
     for start in STARTS {
         let folder = user.home.path().join(start);
         let path = folder.to_str().unwrap();
-        let ended = user.outcome("javascript", "require('fs').writeFileSync('outputs/a.txt', 'A', { mode: 0o600 }); 1", &["--start", start, "--artifacts", path]);
+        let ended = user.outcome(
+            "javascript",
+            "require('fs').writeFileSync('outputs/a.txt', 'A', { mode: 0o600 }); 1",
+            &["--start", start, "--artifacts", path],
+        );
         assert_eq!(ended["artifacts"][0]["name"], "a.txt", "{ended:#}");
         assert_eq!(fs::read_to_string(folder.join("a.txt")).unwrap(), "A");
     }

@@ -159,7 +159,10 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_flag() {
-        assert_eq!(hint_for("/data/in.csv", "fs.read: [\"/data/in.csv\"]"), "fs.read /data/in.csv was refused; --read /data/in.csv allows it");
+        assert_eq!(
+            hint_for("/data/in.csv", "fs.read: [\"/data/in.csv\"]"),
+            "fs.read /data/in.csv was refused; --read /data/in.csv allows it"
+        );
         assert!(hint_for("x", "loopback: true").ends_with("--loopback allows it"));
     }
 

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use belljar_engine::{ArtifactFile, Engine, EngineConfig, RunEvent};
 use belljar_protocol::{
-    Bytes, EventKind, Finish, InvalidLimit, Language, Limits, Millis, Outcome, Policy, ProgramFile, ProgramName, RunRequest, StartMode, Stream,
+    Bytes, EventKind, Finish, InvalidLimit, Language, Limits, Millis, Outcome, Policy, ProgramFile, ProgramName, RunRequest, StartMode,
+    Stream,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -157,9 +158,12 @@ fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
     let into = fs::File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
     for mut found in artifacts {
         let path = folder.join(&found.artifact.name);
-        found
-            .save(into.as_fd())
-            .map_err(|error| anyhow::anyhow!("cannot save the artifact {}: {error}; make room there, or name another folder with --artifacts", path.display()))?;
+        found.save(into.as_fd()).map_err(|error| {
+            anyhow::anyhow!(
+                "cannot save the artifact {}: {error}; make room there, or name another folder with --artifacts",
+                path.display()
+            )
+        })?;
         show::note(&format!("saved {}", path.display()));
     }
     Ok(())
@@ -187,7 +191,9 @@ fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
     for file in &arguments.files {
         // A relative path is its own name.
         let (name, path) = file.split_once('=').unwrap_or((file.strip_prefix("./").unwrap_or(file), file));
-        request.files.push(ProgramFile { path: ProgramName::try_from(name)?, content: read(Path::new(path), "the file", MOST_INPUT_BYTES)? });
+        request
+            .files
+            .push(ProgramFile { path: ProgramName::try_from(name)?, content: read(Path::new(path), "the file", MOST_INPUT_BYTES)? });
     }
     request.parameters = parameters(arguments)?;
     request.arguments.clone_from(&arguments.arguments);
@@ -268,7 +274,12 @@ fn entry_name(arguments: &RunArguments, language: Language) -> String {
     if let Some(entry) = &arguments.entry {
         return entry.clone();
     }
-    let named = arguments.file.as_deref().filter(|path| Language::of_path(path) == Some(language)).and_then(Path::file_name).and_then(|name| name.to_str());
+    let named = arguments
+        .file
+        .as_deref()
+        .filter(|path| Language::of_path(path) == Some(language))
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str());
     named.unwrap_or(language.default_entry()).to_owned()
 }
 
@@ -276,7 +287,10 @@ fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
     let mut whole: Option<Box<RawValue>> = None;
     if let Some(path) = &arguments.params_file {
         let text = read(path, "the parameters", MOST_INPUT_BYTES)?;
-        whole = Some(serde_json::from_slice(&text).map_err(|error| anyhow::anyhow!("the parameters in {} are not JSON: {error}; give one JSON value", path.display()))?);
+        whole = Some(
+            serde_json::from_slice(&text)
+                .map_err(|error| anyhow::anyhow!("the parameters in {} are not JSON: {error}; give one JSON value", path.display()))?,
+        );
     }
     if arguments.params.is_empty() {
         return Ok(match whole {
@@ -285,7 +299,9 @@ fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
         });
     }
     let mut named: BTreeMap<String, Box<RawValue>> = match &whole {
-        Some(whole) => serde_json::from_str(whole.get()).ok().context("--param adds to an object, and --params is none; put the values into an object, or leave --param out")?,
+        Some(whole) => serde_json::from_str(whole.get())
+            .ok()
+            .context("--param adds to an object, and --params is none; put the values into an object, or leave --param out")?,
         None => BTreeMap::new(),
     };
     for param in &arguments.params {
@@ -357,6 +373,11 @@ fn out_of_bounds(error: &InvalidLimit) -> String {
         field if field.ends_with("_bytes") => Bytes(value).to_string(),
         _ => value.to_string(),
     };
-    format!("{flag} (limits.{}) cannot be {}; it must be between {} and {}", error.field, shown(error.value), shown(error.least), shown(error.most))
+    format!(
+        "{flag} (limits.{}) cannot be {}; it must be between {} and {}",
+        error.field,
+        shown(error.value),
+        shown(error.least),
+        shown(error.most)
+    )
 }
-
