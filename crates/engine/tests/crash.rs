@@ -46,7 +46,11 @@ async fn be_killed() {
     let programs = [
         (Language::JavaScript, "for (;;);", StartMode::Fork),
         (Language::Python, "import time\nwhile True: time.sleep(0.001)", StartMode::Fork),
-        (Language::JavaScript, "require('child_process').spawn('/bin/sleep', ['60'], {detached: true}); setInterval(() => {}, 1)", StartMode::Fork),
+        (
+            Language::JavaScript,
+            "require('child_process').spawn('/bin/sleep', ['60'], {detached: true}); setInterval(() => {}, 1)",
+            StartMode::Fork,
+        ),
         (Language::Python, "import os, time\nif os.fork() == 0: os.setsid()\ntime.sleep(60)", StartMode::Fork),
         (Language::Python, "import time\ntime.sleep(60)", StartMode::Exec),
         (Language::JavaScript, "1 + 1", StartMode::Fork),
@@ -76,8 +80,12 @@ struct Victim {
 
 impl Victim {
     fn start() -> Self {
-        let mut process =
-            Command::new(std::env::current_exe().unwrap()).arg(VICTIM).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the test starts itself");
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg(VICTIM)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the test starts itself");
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut victim = Self { process, lines };
         // Every kind of program has been seen: each fails to end by itself but one.
@@ -177,7 +185,7 @@ async fn the_next_engine_sweeps_the_control_groups_of_a_killed_one() {
 
 /// How many runs to wait before the kill: another number each time, and from the first to well into the life of a pool.
 fn moment() -> u32 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos() / 1000 % 60
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_micros() % 60
 }
 
 /// A process that a reused number is not mistaken for: its number, and when it started.

@@ -86,10 +86,7 @@ impl Program {
                 program.expected = &[Status::CpuExceeded];
                 program
             }
-            910..930 => Self {
-                expected: &[Status::Crashed],
-                ..Self::same("crash", is_python, "process.abort()", "import os\nos.abort()")
-            },
+            910..930 => Self { expected: &[Status::Crashed], ..Self::same("crash", is_python, "process.abort()", "import os\nos.abort()") },
             930..950 => Self::same(
                 "threads",
                 is_python,

@@ -57,7 +57,8 @@ impl Sample {
             ("cgroup folders", self.cgroups, before.cgroups),
             ("temporary files", self.files, before.files),
         ];
-        let mut left: Vec<String> = more.iter().filter(|(_, now, then)| now > then).map(|(what, now, then)| format!("{} {what} left over", now - then)).collect();
+        let mut left: Vec<String> =
+            more.iter().filter(|(_, now, then)| now > then).map(|(what, now, then)| format!("{} {what} left over", now - then)).collect();
         left.extend(mounts().difference(mounts_before).map(|mount| format!("a mount left over: {mount}")));
         left
     }
@@ -67,7 +68,10 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { runs, resident_bytes, descriptors, threads, processes, zombies, cgroups, mounts, files } = self;
         let kilobytes = resident_bytes / 1024;
-        write!(f, "{runs:>7} {kilobytes:>12} {descriptors:>12} {threads:>8} {processes:>10} {zombies:>8} {cgroups:>8} {mounts:>7} {files:>6}")
+        write!(
+            f,
+            "{runs:>7} {kilobytes:>12} {descriptors:>12} {threads:>8} {processes:>10} {zombies:>8} {cgroups:>8} {mounts:>7} {files:>6}"
+        )
     }
 }
 
@@ -124,7 +128,8 @@ fn descendants() -> (u64, u64) {
 /// Folders named for this process anywhere in the control groups, and what is in them.
 fn cgroups() -> u64 {
     fn walk(folder: &Path, prefix: &str, is_own: bool) -> u64 {
-        let folders = fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let folders =
+            fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         folders
             .map(|entry| {
                 let is_own = is_own || entry.file_name().to_string_lossy().starts_with(prefix);
