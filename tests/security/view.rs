@@ -103,9 +103,10 @@ def in_proc():
             if name in ("mem", "pagemap", "clear_refs", "kpagecount"):
                 continue
             try:
-                with open(os.path.join(folder, name), "rb") as file:
+                # Some are pipes, which would never end.
+                with open(os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
                     looked += 1
-                    if holds(file.read(1 << 20)):
+                    if holds(file.read(1 << 20) or b""):
                         return os.path.join(folder, name)
             except OSError:
                 pass
