@@ -72,7 +72,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         let kind = entry.file_type().expect("readable");
         if kind.is_dir() && name != "test" && name != "__pycache__" && name != "node_modules" {
             collect(&path, files);
-        } else if kind.is_file() && path.extension().is_some_and(|extension| ["js", "mjs", "cjs", "py", "json"].iter().any(|known| extension == *known)) {
+        } else if kind.is_file()
+            && path.extension().is_some_and(|extension| ["js", "mjs", "cjs", "py", "json"].iter().any(|known| extension == *known))
+        {
             files.push(path);
         }
     }

@@ -25,7 +25,8 @@ impl BootFacts {
     /// The file's text. Paths have no control characters: grants are checked for that.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        for (key, set) in [("forks", self.forks), ("may_set_groups", self.may_set_groups), ("exec", self.exec), ("loopback", self.loopback)] {
+        for (key, set) in [("forks", self.forks), ("may_set_groups", self.may_set_groups), ("exec", self.exec), ("loopback", self.loopback)]
+        {
             if set {
                 text.push_str(key);
                 text.push('\n');

@@ -70,12 +70,16 @@ pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
     match facts.stop {
         Some(Stop::Cancelled) => return plain(Status::Cancelled, error("Cancelled", "the run was cancelled".into())),
         Some(Stop::TimedOut) => {
-            let message = format!("the program ran longer than {}; raise limits.timeout_ms (--timeout) if it needs more", limits.timeout_ms);
+            let message =
+                format!("the program ran longer than {}; raise limits.timeout_ms (--timeout) if it needs more", limits.timeout_ms);
             return plain(Status::TimedOut, error("TimedOut", message));
         }
         Some(Stop::CpuExceeded) => return plain(Status::CpuExceeded, cpu_exceeded(limits)),
         Some(Stop::OutputExceeded) => {
-            let message = format!("the program wrote more than {}; raise limits.output_bytes (--output-limit) or write to a file", limits.output_bytes);
+            let message = format!(
+                "the program wrote more than {}; raise limits.output_bytes (--output-limit) or write to a file",
+                limits.output_bytes
+            );
             return plain(Status::OutputExceeded, error("OutputExceeded", message));
         }
         Some(Stop::MemoryExceeded) | None => {}
@@ -92,7 +96,9 @@ pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
         other => other,
     };
     match exit {
-        Exit::ZygoteDied => plain(Status::Interrupted, error("Interrupted", "the runtime's zygote died under the run; run it again".into())),
+        Exit::ZygoteDied => {
+            plain(Status::Interrupted, error("Interrupted", "the runtime's zygote died under the run; run it again".into()))
+        }
         Exit::Signal(signal @ (SIGXCPU | SIGXFSZ)) if signal == SIGXCPU => {
             Decision { signal: Some(signal), ..plain(Status::CpuExceeded, cpu_exceeded(limits)) }
         }
@@ -107,7 +113,10 @@ pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
         }
         Exit::Code(code) => {
             // `_exit` from native code, or from a process that has replaced the runtime.
-            let ending = Ending { exit_code: Some(code), ..error("ProcessExit", format!("the program's process ended with code {code} without a report")) };
+            let ending = Ending {
+                exit_code: Some(code),
+                ..error("ProcessExit", format!("the program's process ended with code {code} without a report"))
+            };
             if code == 0 { plain(Status::Succeeded, Ending { error: None, ..ending }) } else { plain(Status::Failed, ending) }
         }
         Exit::Unknown => plain(Status::Interrupted, error("Interrupted", "the sandbox was lost; run it again".into())),

@@ -123,8 +123,12 @@ fn kernel() -> Finding {
 fn namespaces(place: &Place) -> Finding {
     let user = if place.is_root { "as root" } else { "as an ordinary user" };
     match probe_namespaces() {
-        NamespaceProbe::Works => finding("namespaces", Health::Good, format!("user, PID, mount, network, IPC, UTS and cgroup namespaces work {user}")),
-        NamespaceProbe::Fails(error) => finding("namespaces", Health::Missing, format!("{user}: {error}")).mend(mend_namespaces(error, place)),
+        NamespaceProbe::Works => {
+            finding("namespaces", Health::Good, format!("user, PID, mount, network, IPC, UTS and cgroup namespaces work {user}"))
+        }
+        NamespaceProbe::Fails(error) => {
+            finding("namespaces", Health::Missing, format!("{user}: {error}")).mend(mend_namespaces(error, place))
+        }
     }
 }
 
@@ -148,9 +152,13 @@ fn mend_namespaces(error: SetupError, place: &Place) -> String {
         );
     }
     match error.step {
-        Step::Proc => "another mount covers a part of /proc, so the kernel gives no fresh one: `grep /proc /proc/self/mountinfo` shows which".into(),
+        Step::Proc => {
+            "another mount covers a part of /proc, so the kernel gives no fresh one: `grep /proc /proc/self/mountinfo` shows which".into()
+        }
         Step::IdMaps => "user ids could not be mapped: run belljar as root, or as a user whose id is not itself mapped away".into(),
-        _ if error.errno == 28 => "the limit on namespaces is reached: raise user.max_user_namespaces and its like in /proc/sys/user".into(),
+        _ if error.errno == 28 => {
+            "the limit on namespaces is reached: raise user.max_user_namespaces and its like in /proc/sys/user".into()
+        }
         _ => "a security module or a system call filter around belljar refuses it: look into `dmesg` and the unit's settings".into(),
     }
 }
@@ -192,7 +200,9 @@ fn landlock(abi: u32) -> Finding {
 
 fn control_groups(engine: &Engine, place: &Place) -> Finding {
     match engine.isolation().cgroups {
-        Ok(CgroupVersion::V1) => finding("control groups", Health::Good, "version 1: memory, processes and CPU time are limited by the kernel"),
+        Ok(CgroupVersion::V1) => {
+            finding("control groups", Health::Good, "version 1: memory, processes and CPU time are limited by the kernel")
+        }
         Ok(CgroupVersion::V2) => {
             let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             let favours = mounts.lines().any(|line| line.contains(" cgroup2 ") && line.contains("favordynmods"));
@@ -206,7 +216,8 @@ fn control_groups(engine: &Engine, place: &Place) -> Finding {
                 (None, true) => "mount a cgroup file system with the memory and pids controllers, or accept --allow-degraded".to_owned(),
                 (None, false) => "run belljar as `systemd-run --user --scope -p Delegate=yes belljar ...`, or as a unit with `Delegate=yes`, or accept --allow-degraded".to_owned(),
             };
-            finding("control groups", Health::Degraded, format!("none: {why}; runs are refused unless --allow-degraded is given")).mend(mend)
+            finding("control groups", Health::Degraded, format!("none: {why}; runs are refused unless --allow-degraded is given"))
+                .mend(mend)
         }
     }
 }
@@ -217,7 +228,11 @@ async fn runtime(engine: &Engine, name: &RuntimeName, can_run: bool, findings: &
         Ok(runtime) => runtime,
         Err(EngineError::Provision(error)) => {
             let health = Health::Degraded;
-            let mend = if matches!(name, RuntimeName::Node(_)) { "it is fetched and verified when it is first needed".to_owned() } else { error.hint() };
+            let mend = if matches!(name, RuntimeName::Node(_)) {
+                "it is fetched and verified when it is first needed".to_owned()
+            } else {
+                error.hint()
+            };
             findings.push(finding(&layer, health, format!("not here yet: {error}")).mend(mend));
             return;
         }

@@ -174,7 +174,13 @@ impl Inner {
         }
     }
 
-    async fn prepare(&self, name: &RuntimeName, request: &RunRequest, emitter: &mut Emitter, info: &mut SandboxInfo) -> Result<Sandbox, EngineError> {
+    async fn prepare(
+        &self,
+        name: &RuntimeName,
+        request: &RunRequest,
+        emitter: &mut Emitter,
+        info: &mut SandboxInfo,
+    ) -> Result<Sandbox, EngineError> {
         check(name, request)?;
         request.policy.validate()?;
         request.limits.validate()?;
@@ -349,7 +355,12 @@ impl Inner {
     }
 
     /// Removes what a killed sandbox had, in the background; `rest` is dropped at the very end.
-    pub(crate) fn clear_away(&self, cgroup: Option<SandboxCgroup>, ended: Option<oneshot::Receiver<Ended>>, rest: (Option<UidLease>, Option<Arc<Zygote>>)) {
+    pub(crate) fn clear_away(
+        &self,
+        cgroup: Option<SandboxCgroup>,
+        ended: Option<oneshot::Receiver<Ended>>,
+        rest: (Option<UidLease>, Option<Arc<Zygote>>),
+    ) {
         // The control groups must not go before those in them.
         let Some(engine) = self.weak.upgrade() else { return };
         let leaver = self.leaving.one_more();

@@ -63,7 +63,8 @@ impl LogAssembler {
     /// Takes a hint about bytes that are still to come.
     pub(crate) fn annotate(&mut self, annotation: Annotation) {
         let Some(state) = self.streams.get_mut(usize::from(annotation.stream).wrapping_sub(1)) else { return };
-        let in_order = annotation.offset >= state.annotations.back().map_or(state.consumed, |last| last.offset.saturating_add(last.length.into()));
+        let in_order =
+            annotation.offset >= state.annotations.back().map_or(state.consumed, |last| last.offset.saturating_add(last.length.into()));
         if in_order && annotation.length > 0 && state.annotations.len() < MOST_ANNOTATIONS {
             state.annotations.push_back(annotation);
         }

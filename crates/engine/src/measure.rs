@@ -27,7 +27,9 @@ pub struct Times {
 impl Times {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        let at = |share: f64| times.get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1))).map_or(0.0, Duration::as_secs_f64);
+        let at = |share: f64| {
+            times.get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1))).map_or(0.0, Duration::as_secs_f64)
+        };
         let ms = |share| (at(share) * 1e6).round() / 1000.0;
         Self { count: times.len(), p50_ms: ms(0.50), p95_ms: ms(0.95), p99_ms: ms(0.99) }
     }

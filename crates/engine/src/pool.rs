@@ -38,9 +38,10 @@ impl Pool {
     pub(crate) fn zygote_cell(&self, key: &ZygoteKey, renewal: Renewal) -> ZygoteCell {
         let mut zygotes = self.zygotes.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = zygotes.entry(key.clone()).or_insert_with(|| Slot { cell: ZygoteCell::default(), used: Instant::now() });
-        let is_due = slot.cell.get().is_some_and(|zygote| {
-            !zygote.is_alive() || zygote.forks() >= renewal.forks || zygote.age().as_secs() >= renewal.age_s
-        });
+        let is_due = slot
+            .cell
+            .get()
+            .is_some_and(|zygote| !zygote.is_alive() || zygote.forks() >= renewal.forks || zygote.age().as_secs() >= renewal.age_s);
         if is_due {
             slot.cell = ZygoteCell::default();
         }
@@ -52,10 +53,8 @@ impl Pool {
     /// taken down.
     pub(crate) fn evict(&self, most_bytes: u64, keep: &ZygoteKey) -> Vec<Sandbox> {
         let mut zygotes = self.zygotes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut booted: Vec<(ZygoteKey, Instant, u64)> = zygotes
-            .iter()
-            .filter_map(|(key, slot)| Some((key.clone(), slot.used, proportional_bytes(slot.cell.get()?.pid())?)))
-            .collect();
+        let mut booted: Vec<(ZygoteKey, Instant, u64)> =
+            zygotes.iter().filter_map(|(key, slot)| Some((key.clone(), slot.used, proportional_bytes(slot.cell.get()?.pid())?))).collect();
         let mut total: u64 = booted.iter().map(|(_, _, bytes)| bytes).sum();
         booted.sort_by_key(|(_, used, _)| *used);
         let mut gone = Vec::new();

@@ -46,16 +46,22 @@ impl Grants {
         let mut paths = Vec::new();
         for (path, write) in policy.read.iter().map(|path| (path, false)).chain(policy.write.iter().map(|path| (path, true))) {
             let inside = Path::new(path);
-            if inside.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir)) || path.chars().any(char::is_control) {
+            if inside.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir))
+                || path.chars().any(char::is_control)
+            {
                 return Err(refuse(path, "it is not a plain absolute path".into()));
             }
             if let Some(reserved) = RESERVED.iter().chain(&[FOLDER]).find(|reserved| inside.starts_with(reserved)) {
-                return Err(refuse(path, format!("{reserved} belongs to the sandbox itself; what a program needs of it is readable already")));
+                return Err(refuse(
+                    path,
+                    format!("{reserved} belongs to the sandbox itself; what a program needs of it is readable already"),
+                ));
             }
             if ["/tmp", HOME, "/home", "/dev/shm"].contains(&path.as_str()) {
                 return Err(refuse(path, "the sandbox has its own; grant a folder in it, or copy files in with --file".into()));
             }
-            let outside = fs::canonicalize(inside).map_err(|error| refuse(path, format!("{error}; check the path, or leave the grant out")))?;
+            let outside =
+                fs::canonicalize(inside).map_err(|error| refuse(path, format!("{error}; check the path, or leave the grant out")))?;
             let kind = fs::metadata(&outside).map_err(|error| refuse(path, error.to_string()))?.file_type();
             if !kind.is_dir() && !kind.is_file() {
                 return Err(refuse(path, "it is neither a file nor a folder".into()));
@@ -114,7 +120,8 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
     for device in DEVICES {
         plan.binds.push(bind(&Path::new("/dev").join(device), BindAccess::Device));
     }
-    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")] {
+    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
+    {
         plan.links.push((Path::new("/dev").join(link), to.into()));
     }
     for mount in &runtime.mounts {

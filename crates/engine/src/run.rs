@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use belljar_channel::{FrameReader, SandboxMessage, encode_header, kind};
 use belljar_protocol::{
-    Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Start, Status, Stream, Timestamp, Usage,
+    Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Start, Status, Stream, Timestamp,
+    Usage,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -271,11 +272,8 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         }
 
         let (usage, oom_kills) = self.usage(&sandbox, ended, wall);
-        let found = if outputs_wanted {
-            artifacts::collect(sandbox.home.as_fd(), &self.request.outputs, limits.disk_bytes.0)
-        } else {
-            Vec::new()
-        };
+        let found =
+            if outputs_wanted { artifacts::collect(sandbox.home.as_fd(), &self.request.outputs, limits.disk_bytes.0) } else { Vec::new() };
         let exit = ended.map_or(Exit::Unknown, |ended| ended.exit);
         let ending = match self.fault.take() {
             Some(why) if self.ending.is_none() => Some(Ending {
@@ -291,7 +289,13 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         self.finish(decision, usage, found)
     }
 
-    async fn supervise(&mut self, sandbox: &mut Sandbox, activation: &[u8], started: Instant, cancelled: &mut watch::Receiver<bool>) -> Over {
+    async fn supervise(
+        &mut self,
+        sandbox: &mut Sandbox,
+        activation: &[u8],
+        started: Instant,
+        cancelled: &mut watch::Receiver<bool>,
+    ) -> Over {
         let limits = self.request.limits;
         let mut deadline = pin!(tokio::time::sleep_until((started + Duration::from_millis(limits.timeout_ms.0)).into()));
         let mut check = pin!(tokio::time::sleep(until_cpu_limit(limits.cpu_ms.0 * 1000, processors())));
@@ -444,7 +448,9 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 }
             }
             SandboxMessage::Denied(payload) => {
-                if let Some(denial) = report::denial(&payload).filter(|denial| self.denied.len() < MOST_DENIALS && !self.denied.contains(denial)) {
+                if let Some(denial) =
+                    report::denial(&payload).filter(|denial| self.denied.len() < MOST_DENIALS && !self.denied.contains(denial))
+                {
                     self.emitter.emit(EventKind::Denied { denial: denial.clone() });
                     self.denied.push(denial);
                 }
@@ -527,7 +533,13 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
 
 /// The outcome of a run that was not started.
 pub(crate) fn refused(id: RunId, sandbox: SandboxInfo, mut emitter: Emitter, error: &EngineError) -> Finished {
-    not_started(id, sandbox, &mut emitter, Status::Refused, RunError { name: "Refused".into(), message: error.to_string(), ..RunError::default() })
+    not_started(
+        id,
+        sandbox,
+        &mut emitter,
+        Status::Refused,
+        RunError { name: "Refused".into(), message: error.to_string(), ..RunError::default() },
+    )
 }
 
 /// The outcome of a run that never reached a sandbox.
@@ -627,7 +639,6 @@ async fn feed(stdin: Option<&AsyncFd<OwnedFd>>, input: &mut &[u8]) -> bool {
         Err(_would_block) => false,
     }
 }
-
 
 #[cfg(test)]
 mod tests {

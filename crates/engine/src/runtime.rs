@@ -39,7 +39,12 @@ pub struct Runtime {
 
 impl Runtime {
     /// Finds or fetches it, and puts its driver into `cache`. Blocks.
-    pub(crate) fn provision(provisioner: &Provisioner, cache: &Path, name: &RuntimeName, progress: &mut dyn Progress) -> Result<Self, EngineError> {
+    pub(crate) fn provision(
+        provisioner: &Provisioner,
+        cache: &Path,
+        name: &RuntimeName,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, EngineError> {
         match name {
             RuntimeName::Node(version) => {
                 let request = version.as_deref().map_or(Ok(NodeRequest::default()), str::parse)?;
@@ -67,7 +72,8 @@ impl Runtime {
     fn from_python(python: &PythonRuntime, cache: &Path) -> Result<Self, EngineError> {
         let identity = python.identity.as_str();
         Ok(Self {
-            carried: carried::for_python(cache, &python.executable, identity).map_err(|source| EngineError::Cache { folder: cache.to_owned(), source })?,
+            carried: carried::for_python(cache, &python.executable, identity)
+                .map_err(|source| EngineError::Cache { folder: cache.to_owned(), source })?,
             kind: RuntimeKind::Python,
             name: format!("python@{}", python.version),
             executable: python.executable.clone(),
@@ -91,7 +97,13 @@ impl Runtime {
             RuntimeKind::Python => {
                 // Isolated: neither the environment nor the working folder change what the driver itself imports.
                 // And without what the host has installed beside it: packages come with an environment.
-                arguments.extend([b"-I".to_vec(), b"-S".to_vec(), b"-X".to_vec(), b"utf8".to_vec(), format!("{FOLDER}/python/driver.py").into_bytes()]);
+                arguments.extend([
+                    b"-I".to_vec(),
+                    b"-S".to_vec(),
+                    b"-X".to_vec(),
+                    b"utf8".to_vec(),
+                    format!("{FOLDER}/python/driver.py").into_bytes(),
+                ]);
             }
         }
         arguments.into_iter().filter_map(|argument| CString::new(argument).ok()).collect()

@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use belljar_channel::{ForkOrder, FrameReader, SandboxMessage, receive_packet};
-use belljar_jail::{Confinement, FIRST_UID, IdMap, Launch, PidFd, Purpose, ResourceLimits, SandboxCgroup, WritableSpace, kill_pidfd, pid_of_pidfd, reap};
+use belljar_jail::{
+    Confinement, FIRST_UID, IdMap, Launch, PidFd, Purpose, ResourceLimits, SandboxCgroup, WritableSpace, kill_pidfd, pid_of_pidfd, reap,
+};
 use belljar_protocol::{Limits, Policy, Start};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::Interest;

@@ -73,7 +73,8 @@ pub(crate) async fn run(engine: &Arc<Inner>, runtime: &Arc<Runtime>) -> Result<S
         let (_cancel, cancelled) = watch::channel(false);
         let finished = run::execute(engine, sandbox, RunId::new(), &request, Emitter::new(sender), cancelled).await;
         let outcome = finished.outcome;
-        let ended = (outcome.status != Status::Succeeded).then(|| format!("{}: {}", outcome.status.name(), outcome.error.map_or(String::new(), |error| error.message)));
+        let ended = (outcome.status != Status::Succeeded)
+            .then(|| format!("{}: {}", outcome.status.name(), outcome.error.map_or(String::new(), |error| error.message)));
         checks.entry("a natural end".to_owned()).or_insert(None).keep_first(ended);
         if let Some(probe) = outcome.value.and_then(|value| serde_json::from_str::<Probe>(value.get()).ok()) {
             probes.push(probe);
@@ -148,7 +149,8 @@ pub(crate) fn recall(cache: &std::path::Path, runtime: &Runtime) -> Option<SelfT
 pub(crate) fn remember(cache: &std::path::Path, runtime: &Runtime, result: &SelfTest) {
     let path = record(cache, runtime);
     let stage = path.with_extension(format!("{}", std::process::id()));
-    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&stage, serde_json::to_vec(result).unwrap_or_default()));
+    let written =
+        path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&stage, serde_json::to_vec(result).unwrap_or_default()));
     if written.and_then(|()| fs::rename(&stage, &path)).is_err() {
         let _ = fs::remove_file(&stage);
     }

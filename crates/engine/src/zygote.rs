@@ -98,7 +98,8 @@ impl Zygote {
         )
         .map_err(system("making a zygote's channel"))?;
         rustix::io::ioctl_fionbio(&ours, true).map_err(system("making a zygote's channel"))?;
-        let (diagnostics_read, diagnostics_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("making a pipe"))?;
+        let (diagnostics_read, diagnostics_write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("making a pipe"))?;
 
         let launched = {
             let runtime = Arc::clone(&runtime);

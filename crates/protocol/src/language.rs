@@ -97,10 +97,7 @@ pub struct UnknownRuntime(pub String);
 impl RuntimeName {
     /// Whether this runtime can run programs of `language`.
     pub fn runs(&self, language: Language) -> bool {
-        matches!(
-            (self, language),
-            (Self::Node(_), Language::JavaScript | Language::TypeScript) | (Self::Python(_), Language::Python)
-        )
+        matches!((self, language), (Self::Node(_), Language::JavaScript | Language::TypeScript) | (Self::Python(_), Language::Python))
     }
 }
 
@@ -112,7 +109,9 @@ impl FromStr for RuntimeName {
             Some((name, version)) => (name, Some(version)),
             None => (text, None),
         };
-        let well_formed = |v: &str| !v.is_empty() && v.len() <= 32 && v.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+        let well_formed = |v: &str| {
+            !v.is_empty() && v.len() <= 32 && v.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+        };
         if version.is_some_and(|v| !well_formed(v)) {
             return Err(UnknownRuntime(text.to_owned()));
         }

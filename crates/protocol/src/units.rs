@@ -134,7 +134,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
-        for (text, bytes) in [("0", 0), ("4096", 4096), ("64K", 65_536), ("64 kb", 65_536), ("128M", 134_217_728), ("1.5GiB", 1_610_612_736)] {
+        for (text, bytes) in
+            [("0", 0), ("4096", 4096), ("64K", 65_536), ("64 kb", 65_536), ("128M", 134_217_728), ("1.5GiB", 1_610_612_736)]
+        {
             assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes), "{text}");
         }
     }
@@ -148,7 +150,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert_eq!("12 parsecs".parse::<Millis>().unwrap_err().to_string(), "`parsecs` in `12 parsecs` is not a unit; write a time such as 250ms, 5s, 1.5m or 2h");
+        assert_eq!(
+            "12 parsecs".parse::<Millis>().unwrap_err().to_string(),
+            "`parsecs` in `12 parsecs` is not a unit; write a time such as 250ms, 5s, 1.5m or 2h"
+        );
         assert!(matches!("-5M".parse::<Bytes>(), Err(InvalidUnit::Negative(..))));
         assert!(matches!("".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));
         assert!(matches!("M".parse::<Bytes>(), Err(InvalidUnit::NotANumber(..))));

@@ -20,7 +20,9 @@ pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
         for name in &names {
             let mut progress = show::Progress::new();
             let shown = std::cell::RefCell::new(&mut progress);
-            measurements.push(measure(&engine, name, arguments.runs.max(10) as usize, |what| shown.borrow_mut().show(&format!("{name}: {what}"))).await?);
+            measurements.push(
+                measure(&engine, name, arguments.runs.max(10) as usize, |what| shown.borrow_mut().show(&format!("{name}: {what}"))).await?,
+            );
             progress.clear();
         }
         engine.shutdown().await;

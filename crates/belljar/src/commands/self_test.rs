@@ -40,5 +40,8 @@ fn print(result: &SelfTest) {
             Some(wrong) => println!("  FAIL  {check}: {wrong}"),
         }
     }
-    println!("  {}", if result.passed() { "forks are safe: `fork` start can be used" } else { "forks are not safe: `exec` start will be used" });
+    println!(
+        "  {}",
+        if result.passed() { "forks are safe: `fork` start can be used" } else { "forks are not safe: `exec` start will be used" }
+    );
 }
