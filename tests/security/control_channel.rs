@@ -127,7 +127,7 @@ fn a_program_without_its_channel_still_ends() {
         assert_eq!(outcome.logged()[..2], ["attacking", "closed"]);
         assert!(outcome.json["value"].is_null());
     });
-    frames("os.close(3); os.close(1); os.close(2)\ntime.sleep(60)").with(["--timeout", "1s"]).in_both_starts(|outcome| {
+    frames("os.close(3); os.close(1); os.close(2)\ntime.sleep(60)").within(1000).in_both_starts(|outcome| {
         assert!(["timed_out", "failed", "crashed"].contains(&outcome.status()), "{}", outcome.json);
         assert_eq!(outcome.logged(), ["attacking"]);
     });
@@ -155,7 +155,7 @@ fn a_flood_of_frames_neither_stops_the_clock_nor_fills_memory() {
     for (number, flood) in floods.iter().enumerate() {
         // From several threads, so that the channel is never empty.
         let body = format!("{flood}\nimport threading\ndef pour():\n    while True:\n        os.write(3, blob)\nfor _ in range(3):\n    threading.Thread(target=pour, daemon=True).start()\npour()");
-        let attack = frames(&body).start(["exec", "fork"][number % 2]).with(["--timeout", "1s", "--cpu", "100s", "--output-limit", "1M"]);
+        let attack = frames(&body).start(["exec", "fork"][number % 2]).with(["--cpu", "250s", "--output-limit", "1M"]).within(1000);
         let mut running = attack.spawn_kept();
         let mut most = 0;
         while !running.has_ended() {
@@ -246,7 +246,7 @@ fn polluted_builtins_cannot_forge_what_the_supervisor_knows() {
         globalThis.setTimeout = globalThis.queueMicrotask = () => {};
         ",
     )
-    .with(["--timeout", "5s"])
+    .within(5000)
     .in_both_starts(|outcome| {
         assert!(["succeeded", "failed", "timed_out"].contains(&outcome.status()), "{}", outcome.json);
         assert_eq!(outcome.logged()[0], "polluting");
@@ -268,7 +268,7 @@ sys.exit = sys.stdout = sys.stderr = sys.excepthook = None
 sys.settrace(lambda *a: None)
 "#,
     )
-    .with(["--timeout", "5s"])
+    .within(5000)
     .in_both_starts(|outcome| {
         assert!(["succeeded", "failed", "timed_out", "crashed"].contains(&outcome.status()), "{}", outcome.json);
         assert_eq!(outcome.logged()[0], "polluting");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use crate::leftovers::{assert_no_process, descendants, groups};
-use crate::run::{Attack, Running, STARTS, is_root};
+use crate::run::{Attack, Running, STARTS, is_root, slowness};
 
 /// Ignores whatever can be ignored, with children where it may have them, and says when it is ready by filling a granted file.
 const STUBBORN: &str = r#"
@@ -42,14 +42,12 @@ fn dug_in(start: &str, grants: &[&str]) -> Running {
     running
 }
 
-/// How long it may take until all is gone: 100 ms on a machine that is not emulated and not loaded.
+/// How long it may take until all is gone: 100 ms on a machine that is neither emulated nor loaded.
 fn allowance() -> Duration {
-    // As slow as this machine is right now, by what a plain process costs.
-    let started = Instant::now();
-    for _ in 0..5 {
-        let _ = std::process::Command::new("/bin/true").status();
-    }
-    Duration::from_millis(100) + started.elapsed() * 4
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|average| average.parse().ok()).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+    Duration::from_millis(100).mul_f64(slowness() * (1.0 + load / processors))
 }
 
 #[test]

@@ -57,6 +57,16 @@ impl Attack {
         self
     }
 
+    /// Limits its wall-clock time: so many milliseconds here, more on a slower machine, so that the program gets as far.
+    pub fn within(self, ms: u64) -> Self {
+        self.with(["--timeout".to_owned(), format!("{}ms", ms * u64::from(machine().slowness))])
+    }
+
+    /// Limits its CPU time, likewise.
+    pub fn with_cpu(self, ms: u64) -> Self {
+        self.with(["--cpu".to_owned(), format!("{}ms", ms * u64::from(machine().slowness))])
+    }
+
     /// Chooses how its sandbox comes to be.
     pub fn start(self, mode: &str) -> Self {
         self.with(["--start", mode])
@@ -89,6 +99,12 @@ impl Attack {
         command.arg("run").arg(folder.path().join(format!("program.{}", self.extension))).arg("--json");
         if !limits_available() {
             command.arg("--allow-degraded");
+        }
+        // What is not about time must not end by it, however slow the machine.
+        for (limit, ample) in [("--timeout", "250s"), ("--cpu", "200s")] {
+            if !self.arguments.iter().any(|argument| argument == limit) {
+                command.args([limit, ample]);
+            }
         }
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(folder.path().join("work")).env("TMPDIR", folder.path().join("tmp"));
@@ -245,24 +261,46 @@ impl Outcome {
     }
 }
 
+/// What was found out about this machine, by one harmless run.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    limits: bool,
+    /// How many times slower it is than a common one, 1 to 30.
+    slowness: u32,
+}
+
+fn machine() -> Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    *MACHINE.get_or_init(|| {
+        let harmless = |degraded: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_belljar"));
+            command.args(["run", "-e", "6 * 7", "--language", "python", "--json"]).args(degraded).current_dir(folder.path());
+            Running::start(command).outcome()
+        };
+        let refused = |outcome: &Outcome| {
+            let why = outcome.json["error"]["message"].as_str().unwrap_or_default();
+            outcome.status() == "refused" && (why.contains("control group") || why.contains("cgroup"))
+        };
+        let mut outcome = harmless(&[]);
+        let limits = !refused(&outcome);
+        if !limits {
+            outcome = harmless(&["--allow-degraded"]);
+        }
+        assert_eq!(outcome.json["value"], 42, "no run succeeds on this machine: {outcome:?}");
+        // A common machine takes some 200 ms, most of it to boot Python.
+        Machine { limits, slowness: u32::try_from(outcome.took.as_millis() / 500).unwrap_or(30).clamp(1, 30) }
+    })
+}
+
 /// Whether this machine and user can limit memory and processes. Without, runs are refused unless degraded ones are accepted.
 pub fn limits_available() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_belljar"));
-        command.args(["run", "-e", "6 * 7", "--language", "python", "--json"]).current_dir(folder.path());
-        let outcome = Running::start(command).outcome();
-        match (outcome.status(), outcome.json["value"].as_u64()) {
-            ("succeeded", Some(42)) => true,
-            ("refused", _) => {
-                let why = outcome.json["error"]["message"].as_str().unwrap_or_default();
-                assert!(why.contains("control group") || why.contains("cgroup"), "runs are refused for another reason: {why}");
-                false
-            }
-            _ => panic!("no run succeeds on this machine: {outcome:?}"),
-        }
-    })
+    machine().limits
+}
+
+/// How many times slower this machine is than a common one.
+pub fn slowness() -> f64 {
+    f64::from(machine().slowness)
 }
 
 /// Whether the tests run as root.
