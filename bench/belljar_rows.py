@@ -25,7 +25,7 @@ LATENCIES = {
     "bare_fork": "belljar: bare fork of the booted runtime, run, exit (no jail)",
     "parked": "belljar: parked sandbox",
     "forked": "belljar: sandbox forked on request",
-    "exec": "belljar: `exec` start, parked",
+    "exec": "belljar: `exec` start, a process for the run",
     "half_load": "belljar: parked, at half load",
     "cold_tenant": "belljar: cold tenant (boots its zygote first)",
 }

@@ -27,12 +27,39 @@ pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
         }
         engine.shutdown().await;
         if arguments.json {
-            println!("{}", serde_json::to_string_pretty(&measurements)?);
+            let rows: Vec<serde_json::Value> = measurements.iter().flat_map(rows).collect();
+            println!("{}", serde_json::to_string_pretty(&serde_json::json!({"rows": rows}))?);
         } else {
             measurements.iter().for_each(print);
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// One object a figure, as `bench/` reads them.
+fn rows(measurement: &Measurement) -> Vec<serde_json::Value> {
+    let language = if measurement.runtime.starts_with("node") { "JavaScript" } else { "Python" };
+    let times = [
+        ("parked", &measurement.parked),
+        ("forked", &measurement.forked),
+        ("exec", &measurement.exec),
+        ("half_load", &measurement.half_load),
+        ("cold_tenant", &measurement.cold),
+    ];
+    let mut rows: Vec<serde_json::Value> = times
+        .iter()
+        .map(|(name, times)| {
+            serde_json::json!({
+                "name": name, "language": language, "runtime": measurement.runtime, "unit": "ms",
+                "runs": times.count, "p50": times.p50_ms, "p95": times.p95_ms, "p99": times.p99_ms,
+            })
+        })
+        .collect();
+    let values = [("throughput", "runs/s", measurement.runs_per_second), ("parked_memory", "MB", measurement.parked_bytes as f64 / f64::from(1 << 20))];
+    rows.extend(values.iter().map(|(name, unit, value)| {
+        serde_json::json!({"name": name, "language": language, "runtime": measurement.runtime, "unit": unit, "value": value})
+    }));
+    rows
 }
 
 fn print(measurement: &Measurement) {
