@@ -69,7 +69,7 @@ def sh(command):
 attempt("works", sh, "echo $((6 * 7))")
 attempt("filter", sh, "grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status | tr -d '\\t' | tr '\\n' ' '")
 attempt("capabilities", sh, "grep -E '^Cap(Eff|Prm|Bnd|Amb):' /proc/self/status | grep -vc 0000000000000000 || true")
-attempt("ids", sh, "awk '/^[UG]id:/ { if ($2 < 1000 || $3 < 1000 || $4 < 1000) print }' /proc/self/status")
+attempt("ids", sh, "grep -cE '^[UG]id:.*[[:space:]](0|[1-9][0-9]{0,2})([[:space:]]|$)' /proc/self/status || true")
 attempt("su", sh, "echo | su -c id 2>/dev/null >/dev/null")
 attempt("mount", sh, "mount -t tmpfs none /tmp 2>/dev/null")
 attempt("unshare", sh, "unshare -r true 2>/dev/null")
@@ -79,7 +79,7 @@ attempt("hosts", sh, "cat /root/.ssh/id_rsa /etc/shadow 2>/dev/null")
 attempt("parent", sh, "kill -9 1 2>/dev/null; echo alive")
 attempt("all", lambda: sh("trap '' TERM; kill -TERM 999999 2>/dev/null; echo alive"))
 attempt("core", sh, "ulimit -c unlimited 2>/dev/null; ulimit -Hc")
-attempt("processes", sh, "ls /proc | grep -c '^[0-9]*$' | awk '{ print ($1 < 10) }'")
+attempt("processes", sh, "[ $(ls /proc | grep -c '^[0-9]*$') -lt 10 ]; echo $?")
 # A program that the program brought itself runs too, but is confined.
 open("/tmp/own", "w").write("#!/bin/sh\nmount -t proc none /proc 2>/dev/null || echo confined\n")
 os.chmod("/tmp/own", 0o755)
@@ -93,11 +93,11 @@ attempt("namespaces in a child", lambda: subprocess.run([sys.executable, "-c", "
             ("works", "done: 42"),
             ("filter", "done: NoNewPrivs:1 Seccomp:2"),
             ("capabilities", "done: 0"),
-            ("ids", "done: "),
+            ("ids", "done: 0"),
             ("parent", "done: alive"),
             ("all", "done: alive"),
             ("core", "done: 0"),
-            ("processes", "done: 1"),
+            ("processes", "done: 0"),
             ("own program", "done: confined"),
             ("own program's set-id bit", "EPERM"),
             ("ptrace a child", "done: -31"),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::run::{Attack, Outcome, host_file, is_root};
+use crate::run::{Attack, Outcome, host_file, is_root, open_to_all};
 
 fn artifacts(outcome: &Outcome) -> Vec<&str> {
     outcome.json["artifacts"].as_array().into_iter().flatten().filter_map(|artifact| artifact["name"].as_str()).collect()
@@ -107,6 +107,7 @@ fn saving_artifacts_into_a_granted_folder_follows_no_link() {
         let host = tempfile::tempdir().unwrap();
         let granted = host.path().join("granted");
         fs::create_dir(&granted).unwrap();
+        open_to_all(&granted);
         let victim = host_file(host.path(), "victim", "precious");
         let path = granted.to_str().unwrap();
         let body = format!(
@@ -130,6 +131,7 @@ fn no_program_leaves_a_set_id_file_or_a_device_on_the_host() {
     for start in crate::run::STARTS {
         let host = tempfile::tempdir().unwrap();
         let path = host.path().to_str().unwrap().to_owned();
+        open_to_all(host.path());
         let python = format!(
             r#"
 os.chdir("{path}")
@@ -187,6 +189,7 @@ fn a_grant_is_that_path_and_nothing_beside_it() {
         let (read, write) = (host.path().join("read"), host.path().join("write"));
         fs::create_dir(&read).unwrap();
         fs::create_dir(&write).unwrap();
+        open_to_all(&write);
         let beside = host_file(host.path(), "beside", "secret");
         host_file(&read, "in", "content");
         symlink(&beside, read.join("out")).unwrap();

@@ -314,3 +314,8 @@ pub fn host_file(folder: &Path, name: &str, content: &str) -> String {
     std::fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
 }
+
+/// Opens a folder to everybody: where the file system cannot map ids, a sandbox has the access of others.
+pub fn open_to_all(folder: &Path) {
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+}

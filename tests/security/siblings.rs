@@ -115,6 +115,7 @@ fn siblings_cannot_reach_each_other() {
     with_engine("siblings_cannot_reach_each_other", 0, |engine| async move {
         let host = tempfile::tempdir().unwrap();
         let meeting = host.path().to_str().unwrap().to_owned();
+        crate::run::open_to_all(host.path());
         let prelude = format!("{}\nmeeting = '{meeting}'\n", include_str!("prelude.py"));
         let listener = format!(
             "{prelude}{}",
