@@ -41,15 +41,25 @@ fn write_all(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// One frame to the supervisor.
+/// One frame to the supervisor. If it is the last and cannot be sent, because the program has closed the channel, the process ends: nothing more can come
+/// of it, and its end is seen by the kernel's word alone.
 pub fn send(frame_kind: u8, payload: &[u8]) -> io::Result<()> {
     let _one_at_a_time = WRITER.lock();
     if FINISHED.load(Ordering::Relaxed) {
         return Ok(());
     }
+    let sent = write_frame(frame_kind, payload);
     if frame_kind == kind::FINISHED {
         FINISHED.store(true, Ordering::Relaxed);
+        if sent.is_err() {
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(belljar_jail::Step::Report as i32) }
+        }
     }
+    sent
+}
+
+fn write_frame(frame_kind: u8, payload: &[u8]) -> io::Result<()> {
     if payload.len() <= 4096 {
         // One call, one wake-up of the supervisor.
         let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
