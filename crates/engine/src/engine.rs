@@ -246,12 +246,11 @@ impl Inner {
     }
 
     async fn refill(&self, spec: SandboxSpec) {
-        let key = spec.key();
-        if self.pool.parked(&key) < self.config.parked
+        if let Some(place) = self.pool.reserve(spec.key(), self.config.parked)
             && let Ok(sandbox) = self.fresh(spec, StartMode::Auto).await
             && !self.is_closing.load(Ordering::Acquire)
         {
-            self.pool.park(key, sandbox);
+            place.park(sandbox);
         }
     }
 

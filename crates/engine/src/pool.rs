@@ -23,6 +23,34 @@ struct Slot {
 pub(crate) struct Pool {
     zygotes: Mutex<HashMap<ZygoteKey, Slot>>,
     parked: Mutex<HashMap<SpecKey, VecDeque<Sandbox>>>,
+    /// How many are on their way to be parked.
+    coming: Mutex<HashMap<SpecKey, usize>>,
+}
+
+/// A place kept for a sandbox that is on its way.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pool: &'a Pool,
+    key: SpecKey,
+}
+
+impl Place<'_> {
+    /// Parks the sandbox.
+    pub(crate) fn park(self, sandbox: Sandbox) {
+        self.pool.park(self.key.clone(), sandbox);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut coming = self.pool.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = coming.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                coming.remove(&self.key);
+            }
+        }
+    }
 }
 
 /// When a zygote has to make room for a new one.
@@ -80,6 +108,18 @@ impl Pool {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = parked.get_mut(key)?;
         std::iter::from_fn(|| queue.pop_front()).find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox))
+    }
+
+    /// A place for one more, unless there are `most` with those on their way.
+    pub(crate) fn reserve(&self, key: SpecKey, most: usize) -> Option<Place<'_>> {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = coming.get(&key).copied().unwrap_or(0);
+        if self.parked(&key) + count >= most {
+            return None;
+        }
+        coming.insert(key.clone(), count + 1);
+        drop(coming);
+        Some(Place { pool: self, key })
     }
 
     /// How many are parked for a spec.
