@@ -42,7 +42,7 @@ fn frames_that_break_the_bounds_end_the_run_as_the_programs_own_failure() {
         let outcome = frames(case).start("exec").run();
         outcome.must_be("failed");
         assert_eq!(outcome.logged(), ["attacking"], "{case}");
-        assert!(outcome.took < Duration::from_secs(60), "{case} held belljar up");
+        assert!(outcome.took < Duration::from_mins(1), "{case} held belljar up");
     }
     frames(cases[0]).start("fork").run().must_be("failed");
 }
@@ -154,7 +154,9 @@ fn a_flood_of_frames_neither_stops_the_clock_nor_fills_memory() {
     ];
     for (number, flood) in floods.iter().enumerate() {
         // From several threads, so that the channel is never empty.
-        let body = format!("{flood}\nimport threading\ndef pour():\n    while True:\n        os.write(3, blob)\nfor _ in range(3):\n    threading.Thread(target=pour, daemon=True).start()\npour()");
+        let body = format!(
+            "{flood}\nimport threading\ndef pour():\n    while True:\n        os.write(3, blob)\nfor _ in range(3):\n    threading.Thread(target=pour, daemon=True).start()\npour()"
+        );
         let attack = frames(&body).start(["exec", "fork"][number % 2]).with(["--cpu", "250s", "--output-limit", "1M"]).within(1000);
         let mut running = attack.spawn_kept();
         let mut most = 0;

@@ -105,7 +105,10 @@ attempt("namespaces in a child", lambda: subprocess.run([sys.executable, "-c", "
         ]);
         for name in ["su", "mount", "unshare", "nsenter", "chroot", "hosts"] {
             let came_to = outcome.attempt(name);
-            assert!(came_to.starts_with("done: ") && came_to["done: ".len()..].parse::<u32>().is_ok_and(|code| code > 0), "{name}: {came_to}");
+            assert!(
+                came_to.starts_with("done: ") && came_to["done: ".len()..].parse::<u32>().is_ok_and(|code| code > 0),
+                "{name}: {came_to}"
+            );
         }
     });
 }
@@ -151,16 +154,19 @@ for _ in range(5):
 #[test]
 fn killing_everything_ends_only_the_run() {
     for start in crate::run::STARTS {
-        let outcome = Attack::python("print('armed', flush=True)\nlibc.kill(-1, 9)\nlibc.kill(1, 9)\nlibc.kill(1, 15)\nattempt('alive', lambda: True)")
-            .start(start)
-            .with(["--exec"])
-            .run();
+        let outcome = Attack::python(
+            "print('armed', flush=True)\nlibc.kill(-1, 9)\nlibc.kill(1, 9)\nlibc.kill(1, 15)\nattempt('alive', lambda: True)",
+        )
+        .start(start)
+        .with(["--exec"])
+        .run();
         assert_eq!(outcome.logged().first(), Some(&"armed"), "{}", outcome.json);
         assert!(["succeeded", "crashed"].contains(&outcome.status()), "{}", outcome.json);
-        let outcome = Attack::javascript("console.log('armed'); process.kill(-1, 'SIGKILL'); await new Promise(resolve => setTimeout(resolve, 50));")
-            .start(start)
-            .with(["--exec"])
-            .run();
+        let outcome =
+            Attack::javascript("console.log('armed'); process.kill(-1, 'SIGKILL'); await new Promise(resolve => setTimeout(resolve, 50));")
+                .start(start)
+                .with(["--exec"])
+                .run();
         assert_eq!(outcome.logged().first(), Some(&"armed"), "{}", outcome.json);
         assert!(["succeeded", "crashed", "failed"].contains(&outcome.status()), "{}", outcome.json);
     }

@@ -47,18 +47,31 @@ def deepen():
     os.close(os.open("bottom", os.O_CREAT, dir_fd=folder))
 attempt("deep", deepen)
 "#;
-    Attack::python(python).with(["--output", "named", "--output", "missing", "--disk", "8M", "--max-files", "400"]).in_both_starts(|outcome| {
-        for made in ["link to a file", "link to a folder", "link upwards", "link through proc", "fifo", "socket", "control characters", "not UTF-8", "named link", "deep"] {
-            outcome.attempts(&[(made, "done: None")]);
-        }
-        outcome.attempts(&[("hard link", "EXDEV|EPERM|EACCES|EROFS")]);
-        let found = artifacts(outcome);
-        assert!(found.contains(&"plain") && found.contains(&"deep/er/plain"), "{found:?}");
-        for name in found {
-            assert!(["plain", "deep/er/plain", "sparse", "unreadable", "..\\..\\etc"].contains(&name), "{name} has left");
-        }
-        assert!(!outcome.json.to_string().contains("root:"));
-    });
+    Attack::python(python).with(["--output", "named", "--output", "missing", "--disk", "8M", "--max-files", "400"]).in_both_starts(
+        |outcome| {
+            for made in [
+                "link to a file",
+                "link to a folder",
+                "link upwards",
+                "link through proc",
+                "fifo",
+                "socket",
+                "control characters",
+                "not UTF-8",
+                "named link",
+                "deep",
+            ] {
+                outcome.attempts(&[(made, "done: None")]);
+            }
+            outcome.attempts(&[("hard link", "EXDEV|EPERM|EACCES|EROFS")]);
+            let found = artifacts(outcome);
+            assert!(found.contains(&"plain") && found.contains(&"deep/er/plain"), "{found:?}");
+            for name in found {
+                assert!(["plain", "deep/er/plain", "sparse", "unreadable", "..\\..\\etc"].contains(&name), "{name} has left");
+            }
+            assert!(!outcome.json.to_string().contains("root:"));
+        },
+    );
     let javascript = r"
         fs.rmSync('outputs', { recursive: true, force: true });
         attempt('outputs itself a link', () => fs.symlinkSync('/etc', 'outputs'));
@@ -153,7 +166,13 @@ attempt("give away", os.chown, "plain", 0, 0)
 "#
         );
         let outcome = Attack::python(&python).start(start).with(["--write", &path]).run();
-        outcome.attempts(&[("plain", "done: 1"), ("block device", "EPERM"), ("capability", "ENOTSUP"), ("attribute", "ENOTSUP"), ("give away", "EINVAL|EPERM")]);
+        outcome.attempts(&[
+            ("plain", "done: 1"),
+            ("block device", "EPERM"),
+            ("capability", "ENOTSUP"),
+            ("attribute", "ENOTSUP"),
+            ("give away", "EINVAL|EPERM"),
+        ]);
         for mode in ["4755", "2755", "6755"] {
             for way in ["chmod", "fchmod", "fchmodat", "open", "openat", "temporary", "mkdir", "mknod"] {
                 outcome.attempts(&[(&format!("{way} {mode}"), "EPERM")]);
@@ -241,11 +260,13 @@ attempt("execute", lambda: os.execv("/bin/true", ["true"]))
 fn an_input_file_is_a_copy() {
     let host = tempfile::tempdir().unwrap();
     let original = host_file(host.path(), "original", "as it was");
-    Attack::javascript("attempt('overwrite', () => fs.writeFileSync('input', 'changed')); attempt('read', () => fs.readFileSync('input', 'utf8'));")
-        .with(["--file".to_owned(), format!("input={original}")])
-        .in_both_starts(|outcome| {
-            outcome.attempts(&[("overwrite", "done: undefined"), ("read", "done: changed")]);
-        });
+    Attack::javascript(
+        "attempt('overwrite', () => fs.writeFileSync('input', 'changed')); attempt('read', () => fs.readFileSync('input', 'utf8'));",
+    )
+    .with(["--file".to_owned(), format!("input={original}")])
+    .in_both_starts(|outcome| {
+        outcome.attempts(&[("overwrite", "done: undefined"), ("read", "done: changed")]);
+    });
     assert_eq!(fs::read_to_string(Path::new(&original)).unwrap(), "as it was");
 }
 

@@ -6,8 +6,24 @@ use crate::run::Attack;
 #[test]
 fn hostile_system_calls_kill_the_process_that_makes_them() {
     let hostile = [
-        "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "bpf", "perf_event_open", "userfaultfd", "ptrace",
-        "process_vm_readv", "process_vm_writev", "open_by_handle_at", "keyctl", "add_key", "request_key", "reboot", "swapon", "swapoff",
+        "kexec_load",
+        "kexec_file_load",
+        "init_module",
+        "finit_module",
+        "delete_module",
+        "bpf",
+        "perf_event_open",
+        "userfaultfd",
+        "ptrace",
+        "process_vm_readv",
+        "process_vm_writev",
+        "open_by_handle_at",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "reboot",
+        "swapon",
+        "swapoff",
     ];
     let body = format!(
         r"
@@ -68,7 +84,11 @@ attempt("int 0x80", dies, entry)
     .with(["--exec"])
     .in_both_starts(|outcome| {
         // SIGSYS, or SIGSEGV where the kernel has no 32-bit entry.
-        outcome.attempts(&[("x32 getpid", "done: signal 31"), ("x32 mount", "done: signal 31"), ("int 0x80", "done: signal 31|done: signal 11")]);
+        outcome.attempts(&[
+            ("x32 getpid", "done: signal 31"),
+            ("x32 mount", "done: signal 31"),
+            ("int 0x80", "done: signal 31|done: signal 11"),
+        ]);
     });
 }
 

@@ -81,7 +81,10 @@ fn orphans() -> Vec<String> {
 /// Processes in a belljar's control groups.
 fn members(belljar: u32) -> Vec<String> {
     let name = format!("/belljar-{belljar}-");
-    processes().filter(|(pid, _)| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(&name))).map(|(_, stat)| stat).collect()
+    processes()
+        .filter(|(pid, _)| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(&name)))
+        .map(|(_, stat)| stat)
+        .collect()
 }
 
 fn processes() -> impl Iterator<Item = (u32, String)> {

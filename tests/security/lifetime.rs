@@ -33,7 +33,8 @@ fn dug_in(start: &str, grants: &[&str]) -> Running {
     let host = tempfile::tempdir().unwrap();
     let path = host.path().to_str().unwrap();
     crate::run::open_to_all(host.path());
-    let attack = Attack::python(STUBBORN).start(start).with(grants.iter().copied()).with(["--timeout", "250s", "--write", path, "--", path]);
+    let attack =
+        Attack::python(STUBBORN).start(start).with(grants.iter().copied()).with(["--timeout", "250s", "--write", path, "--", path]);
     let mut running = attack.spawn_kept();
     let started = Instant::now();
     while !host.path().join("ready").exists() {

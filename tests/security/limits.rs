@@ -232,7 +232,11 @@ fn output_bombs_end_as_output_exceeded() {
         assert!(most < 128 << 20, "belljar held {} MB", most >> 20);
         crate::leftovers::assert_no_process(outcome.belljar, Duration::from_secs(10));
     }
-    for bomb in ["for (;;) console.log('x'.repeat(10000));", "for (;;) fs.writeSync(2, 'y'.repeat(10000));", "for (;;) belljar.display('x'.repeat(10000));"] {
+    for bomb in [
+        "for (;;) console.log('x'.repeat(10000));",
+        "for (;;) fs.writeSync(2, 'y'.repeat(10000));",
+        "for (;;) belljar.display('x'.repeat(10000));",
+    ] {
         Attack::javascript(&format!("console.log('armed');\n{bomb}")).with(["--output-limit", "256K"]).in_both_starts(|outcome| {
             outcome.must_be("output_exceeded");
             says(outcome, "armed");

@@ -21,7 +21,8 @@ mod view;
 fn the_table_of_layers_names_every_test_and_no_other() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
-    let named: std::collections::BTreeSet<String> = page.split('`').filter(|part| part.contains("::") && !part.contains([' ', '\n'])).map(str::to_owned).collect();
+    let named: std::collections::BTreeSet<String> =
+        page.split('`').filter(|part| part.contains("::") && !part.contains([' ', '\n'])).map(str::to_owned).collect();
     let mut tests = std::collections::BTreeSet::from(["module::test".to_owned()]);
     for file in std::fs::read_dir(root.join("tests/security")).unwrap().flatten() {
         let path = file.path();

@@ -29,7 +29,18 @@ for name, arguments in {"packet": (17, 3, 0), "raw": (2, 3, 1), "raw IPv6": (10,
 "#;
 
 const FAMILIES: [&str; 12] = [
-    "packet", "raw", "raw IPv6", "vsock", "bluetooth", "CAN", "alg", "xdp", "netlink generic", "netlink audit", "netlink netfilter", "netlink usersock",
+    "packet",
+    "raw",
+    "raw IPv6",
+    "vsock",
+    "bluetooth",
+    "CAN",
+    "alg",
+    "xdp",
+    "netlink generic",
+    "netlink audit",
+    "netlink netfilter",
+    "netlink usersock",
 ];
 
 /// A listener of the host's that must never hear anything.

@@ -171,7 +171,10 @@ attempts
         for way in ["stream", "datagram", "netlink"] {
             assert!(["EPERM", "ECONNREFUSED"].contains(&told[way].as_str().unwrap_or_default()), "{way}: {told}");
         }
-        assert_eq!((&told["signals"], &told["processes"], &told["shared memory"]), (&"done: []".into(), &"done: ['1']".into(), &"done: []".into()));
+        assert_eq!(
+            (&told["signals"], &told["processes"], &told["shared memory"]),
+            (&"done: []".into(), &"done: ['1']".into(), &"done: []".into())
+        );
     });
 }
 
@@ -250,8 +253,16 @@ async fn settled_descriptors() -> usize {
 fn a_parked_sandbox_serves_once() {
     with_engine("a_parked_sandbox_serves_once", 2, |engine| async move {
         let programs = [
-            (Language::JavaScript, "const fs = require('node:fs'); const before = [fs.existsSync('/tmp/left'), typeof globalThis.left, Array.prototype.left ?? null, process.env.LEFT ?? null]; fs.writeFileSync('/tmp/left', 'x'); globalThis.left = Array.prototype.left = process.env.LEFT = 'x'; before", r#"[false,"undefined",null,null]"#),
-            (Language::Python, "import builtins, os, sys\nbefore = [os.path.exists('/tmp/left'), hasattr(builtins, 'left'), 'left' in sys.modules, 'LEFT' in os.environ]\nopen('/tmp/left', 'w').close()\nbuiltins.left = sys.modules['left'] = os.environ['LEFT'] = 'x'\nbefore", "[false,false,false,false]"),
+            (
+                Language::JavaScript,
+                "const fs = require('node:fs'); const before = [fs.existsSync('/tmp/left'), typeof globalThis.left, Array.prototype.left ?? null, process.env.LEFT ?? null]; fs.writeFileSync('/tmp/left', 'x'); globalThis.left = Array.prototype.left = process.env.LEFT = 'x'; before",
+                r#"[false,"undefined",null,null]"#,
+            ),
+            (
+                Language::Python,
+                "import builtins, os, sys\nbefore = [os.path.exists('/tmp/left'), hasattr(builtins, 'left'), 'left' in sys.modules, 'LEFT' in os.environ]\nopen('/tmp/left', 'w').close()\nbuiltins.left = sys.modules['left'] = os.environ['LEFT'] = 'x'\nbefore",
+                "[false,false,false,false]",
+            ),
         ];
         for (language, code, expected) in programs {
             for _ in 0..6 {

@@ -13,16 +13,44 @@ for path in ("/sys", "/root", "/home/user/../..", "/boot", "/var/lib", "/run", "
 #[test]
 fn nothing_of_the_host_is_shown() {
     let secret_places = [
-        "/sys", "/root", "/boot", "/var/lib", "/run", "/mnt", "/etc/shadow", "/etc/ssh", "/etc/machine-id", "/proc/kcore", "/proc/kallsyms",
-        "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys", "/proc/keys", "/proc/modules", "/proc/cpuinfo", "/proc/cmdline",
-        "/proc/scsi", "/proc/bus", "/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/kvm", "/dev/fuse", "/dev/net/tun", "/dev/pts",
-        "/sys/fs/cgroup", "/tmp/belljar",
+        "/sys",
+        "/root",
+        "/boot",
+        "/var/lib",
+        "/run",
+        "/mnt",
+        "/etc/shadow",
+        "/etc/ssh",
+        "/etc/machine-id",
+        "/proc/kcore",
+        "/proc/kallsyms",
+        "/proc/sysrq-trigger",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys",
+        "/proc/keys",
+        "/proc/modules",
+        "/proc/cpuinfo",
+        "/proc/cmdline",
+        "/proc/scsi",
+        "/proc/bus",
+        "/dev/mem",
+        "/dev/kmsg",
+        "/dev/sda",
+        "/dev/vda",
+        "/dev/kvm",
+        "/dev/fuse",
+        "/dev/net/tun",
+        "/dev/pts",
+        "/sys/fs/cgroup",
+        "/tmp/belljar",
     ];
     Attack::python(PLACES).in_both_starts(|outcome| {
         for place in secret_places {
             // A runtime that is installed beneath one of them makes its folder appear, with nothing but the way to the runtime in it.
             let came_to = outcome.attempt(place);
-            let is_way = came_to.starts_with("done: ['.pyenv']") || came_to.starts_with("done: ['.cache']") || came_to.starts_with("done: ['belljar']");
+            let is_way = came_to.starts_with("done: ['.pyenv']")
+                || came_to.starts_with("done: ['.cache']")
+                || came_to.starts_with("done: ['belljar']");
             assert!(came_to == "ENOENT" || came_to == "EACCES" || is_way, "{place}: {came_to}");
         }
     });
@@ -273,7 +301,20 @@ attempt("shared mounts", lambda: [line for line in open("/proc/self/mountinfo") 
         // What belongs to root in an undumpable process's /proc cannot be written; what the kernel leaves open concerns this process alone.
         let proc = outcome.attempt("proc");
         for name in proc.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ").filter(|name| !name.is_empty()) {
-            assert!(["'attr/current'", "'clear_refs'", "'comm'", "'coredump_filter'", "'timerslack_ns'", "'oom_score_adj'", "'mem'", "'autogroup'"].contains(&name), "{proc}");
+            assert!(
+                [
+                    "'attr/current'",
+                    "'clear_refs'",
+                    "'comm'",
+                    "'coredump_filter'",
+                    "'timerslack_ns'",
+                    "'oom_score_adj'",
+                    "'mem'",
+                    "'autogroup'"
+                ]
+                .contains(&name),
+                "{proc}"
+            );
         }
     });
 }

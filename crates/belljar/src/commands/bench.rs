@@ -55,7 +55,10 @@ fn rows(measurement: &Measurement) -> Vec<serde_json::Value> {
             })
         })
         .collect();
-    let values = [("throughput", "runs/s", measurement.runs_per_second), ("parked_memory", "MB", measurement.parked_bytes as f64 / f64::from(1 << 20))];
+    let values = [
+        ("throughput", "runs/s", measurement.runs_per_second),
+        ("parked_memory", "MB", measurement.parked_bytes as f64 / f64::from(1 << 20)),
+    ];
     rows.extend(values.iter().map(|(name, unit, value)| {
         serde_json::json!({"name": name, "language": language, "runtime": measurement.runtime, "unit": unit, "value": value})
     }));
