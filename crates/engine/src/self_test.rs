@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use belljar_jail::shared_descriptions;
-use belljar_protocol::{Language, Limits, Policy, RunId, RunRequest, Status};
+use belljar_protocol::{Language, Limits, Millis, Policy, RunId, RunRequest, Status};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
@@ -59,7 +59,9 @@ pub(crate) async fn run(engine: &Arc<Inner>, runtime: &Arc<Runtime>) -> Result<S
     };
     let mut request = RunRequest::new(language, code);
     request.policy = Policy { loopback: true, ..Policy::default() };
-    let spec = SandboxSpec::new(Arc::clone(runtime), &request.policy, &Limits::default())?;
+    // An emulated machine takes thirty times as long, and a slow runtime is no reason not to fork it.
+    request.limits = Limits { cpu_ms: Millis(120_000), timeout_ms: Millis(240_000), ..Limits::default() };
+    let spec = SandboxSpec::new(Arc::clone(runtime), &request.policy, &request.limits)?;
     let zygote = engine.zygote(&spec).await?;
     let mut sandboxes = Vec::new();
     for _ in 0..FORKS {
