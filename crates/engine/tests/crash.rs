@@ -132,15 +132,7 @@ fn a_killed_supervisor_leaves_nothing_running() {
         // Two zygotes, and at least as many sandboxes at work.
         assert!(family.len() >= 4, "round {round}: there was next to nothing to kill: {family:?}");
         assert!(!folders.is_empty(), "round {round}: the supervisor {pid} had no control groups");
-        loop {
-            // What was forked after the family was listed is in the control groups.
-            let left: Vec<_> = family.iter().copied().chain(folders.iter().flat_map(|folder| members(folder))).filter(is_running).collect();
-            if left.is_empty() {
-                break;
-            }
-            assert!(killed.elapsed() < GONE_AT_LAST, "round {round}: still running after {GONE_AT_LAST:?}: {left:?}");
-            std::thread::yield_now();
-        }
+        await_end(&family, &folders, killed);
         times.push(killed.elapsed());
         plain.push(time_to_end_plain_processes(family.len()));
     }
@@ -149,6 +141,19 @@ fn a_killed_supervisor_leaves_nothing_running() {
     println!("crash: nothing was running after {times:?}; as many plain processes took {plain:?}");
     let most = GONE_WITHIN.max(plain[ROUNDS / 2] * MOST_TIMES_PLAIN);
     assert!(times[ROUNDS / 2] <= most, "most of {ROUNDS} killed supervisors left something running for longer than {most:?}: {times:?}");
+}
+
+/// Waits until nothing of a killed supervisor runs.
+fn await_end(family: &HashSet<Process>, folders: &[PathBuf], killed: Instant) {
+    loop {
+        // What was forked after the family was listed is in the control groups.
+        let left: Vec<_> = family.iter().copied().chain(folders.iter().flat_map(|folder| members(folder))).filter(is_running).collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(killed.elapsed() < GONE_AT_LAST, "still running after {GONE_AT_LAST:?}: {left:?}");
+        std::thread::yield_now();
+    }
 }
 
 /// How long it takes until so many busy processes have ended, from the first signal on.
@@ -171,10 +176,7 @@ async fn the_next_engine_sweeps_the_control_groups_of_a_killed_one() {
     let (family, folders) = victim.kill();
     assert!(!folders.is_empty(), "the supervisor had no control groups");
     let killed = Instant::now();
-    while family.iter().any(is_running) {
-        assert!(killed.elapsed() < GONE_AT_LAST);
-        std::thread::yield_now();
-    }
+    await_end(&family, &folders, killed);
     let engine = Engine::new(EngineConfig::from_env().unwrap()).unwrap();
     assert_eq!(cgroups_of(pid), Vec::<PathBuf>::new(), "stale control groups");
     let own = std::process::id();
