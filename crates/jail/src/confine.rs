@@ -29,7 +29,7 @@ pub struct Confinement {
     pub loopback: bool,
 }
 
-/// Confines the calling, single-threaded process: namespaces, mounts, limits, identity, capabilities, Landlock. What is left is [`seal`].
+/// Confines the calling, single-threaded process: namespaces, mounts, limits, identity, capabilities, Landlock. What is left is [`Seals::apply`].
 ///
 /// `forked` processes make namespaces of their own; a launched one has them already.
 pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError> {
