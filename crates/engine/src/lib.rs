@@ -25,6 +25,7 @@
 // tokio 1.54 deprecates `AsyncFd::new` for types that could close their descriptor early; its replacement is an unsafe function. An `OwnedFd` cannot.
 #![allow(deprecated)]
 
+mod activation;
 mod artifacts;
 mod carried;
 mod config;

@@ -6,17 +6,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belljar_channel::{FrameReader, SandboxMessage, encode_header, kind};
+use belljar_channel::{FrameReader, SandboxMessage};
 use belljar_protocol::{
     Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Start, Status, Stream, Timestamp,
     Usage,
 };
-use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
+use crate::activation::activation;
 use crate::artifacts::{self, ArtifactFile};
 use crate::decision::{Decision, Exit, Facts, Stop, decide};
 use crate::engine::Inner;
@@ -124,59 +123,6 @@ impl Emitter {
     fn output(&self, stream: Stream, bytes: &[u8]) {
         let _ = self.sender.send(RunEvent::Output { stream, bytes: bytes.to_vec() });
     }
-}
-
-/// What the sandbox is told when it is activated. `docs/concepts/drivers.md` shows it.
-#[derive(Serialize)]
-struct Activation<'a> {
-    run: ActivatedRun<'a>,
-    language: belljar_protocol::Language,
-    entry: &'a str,
-    arguments: &'a [String],
-    parameters: &'a RawValue,
-    env: &'a std::collections::BTreeMap<String, String>,
-    seed: Option<u32>,
-    finish: belljar_protocol::Finish,
-    policy: &'a belljar_protocol::Policy,
-    limits: &'a belljar_protocol::Limits,
-}
-
-#[derive(Serialize)]
-struct ActivatedRun<'a> {
-    id: &'a str,
-    deadline: Timestamp,
-    timeout_ms: u64,
-}
-
-/// The frames that activate a sandbox: its files, then the activation.
-fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, EngineError> {
-    let mut bytes = Vec::new();
-    for file in &request.files {
-        let path = file.path.as_str().as_bytes();
-        let length = u16::try_from(path.len()).map_err(|_| EngineError::Request("a file name is too long".into()))?;
-        bytes.extend_from_slice(&encode_header(kind::FILE, 2 + path.len() + 8));
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(path);
-        bytes.extend_from_slice(&(file.content.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&file.content);
-    }
-    let timeout_ms = request.limits.timeout_ms.0;
-    let activation = Activation {
-        run: ActivatedRun { id: id.as_str(), deadline: Timestamp::now().plus_ms(timeout_ms), timeout_ms },
-        language: request.language,
-        entry: request.entry.as_str(),
-        arguments: &request.arguments,
-        parameters: &request.parameters,
-        env: &request.policy.env,
-        seed: request.seed,
-        finish: request.finish,
-        policy: &request.policy,
-        limits: &request.limits,
-    };
-    let json = serde_json::to_vec(&activation).map_err(|error| EngineError::Request(error.to_string()))?;
-    bytes.extend_from_slice(&encode_header(kind::ACTIVATE, json.len()));
-    bytes.extend_from_slice(&json);
-    Ok(bytes)
 }
 
 /// Runs a program in a parked sandbox. The sandbox is gone afterwards.
