@@ -23,23 +23,47 @@ fn main() {
     // Names what is carried, so that another build's copy is never taken for it. SipHash with fixed keys.
     let mut id = DefaultHasher::new();
     id.write(&fs::read(&library).expect("it has just been built"));
-    for (name, folder) in [("NODE_DRIVER", "runtimes/node"), ("PYTHON_DRIVER", "runtimes/python")] {
+    for (name, folder, bundle) in [("NODE_DRIVER", "runtimes/node", true), ("PYTHON_DRIVER", "runtimes/python", false)] {
         let root = workspace.join(folder).canonicalize().expect("the driver is part of the repository");
         println!("cargo::rerun-if-changed={}", root.display());
         let mut files = Vec::new();
         collect(&root, &mut files);
         files.sort();
+        if bundle {
+            files = bundle_scripts(&root, files, &out);
+        }
         let _ = writeln!(code, "pub(crate) const {name}: &[(&str, &[u8])] = &[");
         for file in files {
             id.write(&fs::read(&file).expect("readable"));
             id.write(file.as_os_str().as_encoded_bytes());
-            let inside = file.strip_prefix(&root).expect("beneath it").display().to_string();
+            let inside = file.strip_prefix(&root).or_else(|_| file.strip_prefix(&out)).expect("beneath one of them").display().to_string();
             let _ = writeln!(code, "    ({inside:?}, include_bytes!({:?})),", file.display().to_string());
         }
         code.push_str("];\n");
     }
     let _ = writeln!(code, "pub(crate) const ID: &str = \"{:016x}\";", id.finish());
     fs::write(out.join("carried.rs"), code).expect("OUT_DIR is writable");
+}
+
+/// Puts the scripts of Node's driver into one, `driver.js`: to load each by itself took longer than all that they do. Other files stay as they are.
+fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> {
+    let (scripts, mut others): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.parent() == Some(root) && file.extension().is_some_and(|extension| extension == "js"));
+    let mut bundle = String::from("'use strict';\n// The files of runtimes/node, each as the function that Node's loader would make of it.\nconst files = {\n");
+    for script in &scripts {
+        let name = format!("./{}", script.file_name().expect("a file").display());
+        let source = fs::read_to_string(script).expect("UTF-8");
+        let _ = writeln!(bundle, "{name:?}: (function (module, require) {{{source}}}),");
+    }
+    bundle.push_str(
+        "};\nconst loaded = { __proto__: null };\nfunction load(name) {\n  if (!Object.hasOwn(files, name)) return require(name);\n  \
+         if (loaded[name] === undefined) {\n    const module = { exports: {} };\n    files[name](module, load);\n    \
+         loaded[name] = module.exports;\n  }\n  return loaded[name];\n}\nload('./driver.js').main();\n",
+    );
+    let bundled = out.join("driver.js");
+    fs::write(&bundled, bundle).expect("OUT_DIR is writable");
+    others.push(bundled);
+    others
 }
 
 /// A nested cargo with the crate's own profile: artifact dependencies are not stable.

@@ -44,7 +44,7 @@ function warmUp(native, rehearse) {
   const folder = process.cwd();
   for (let round = 0; round < ROUNDS; round++) {
     for (const entry of ['value.js', 'main.js', 'module.mjs']) {
-      rehearse(native, activationOf(entry), `${__dirname}/rehearsal`);
+      rehearse(native, activationOf(entry), rehearsals);
       forgetRun();
     }
     warmConversions();
@@ -64,6 +64,10 @@ function collectGarbage() {
   collect();
 }
 
+/** Programs to rehearse with: a last expression, a function `main`, a module. */
+const rehearsals = `${__dirname}/rehearsal`;
+
+/** An activation of one of the rehearsals. */
 function activationOf(entry) {
   return JSON.stringify({
     run: { id: 'run_rehearsal', deadline: '2026-01-02T03:04:35.678Z', timeout_ms: 30000 },
@@ -140,4 +144,4 @@ function forgetModules() {
   process.execArgv = [];
 }
 
-module.exports = { warmUp };
+module.exports = { activationOf, rehearsals, warmUp };

@@ -5,12 +5,11 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const process = require('node:process');
-const { warmUp } = require('./boot.js');
 const { createDisplay } = require('./display.js');
 const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
 const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
-const { describeProcessors, dieOfOwnSignals, redefinePid, seedFromKernel, seedFromRequest, seedMathRandom } = require('./identity.js');
+const { describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom } = require('./identity.js');
 const { addGlobalPackages } = require('./loader.js');
 const { annotateOutput } = require('./output.js');
 const { runProgram } = require('./program.js');
@@ -40,15 +39,21 @@ function drive(native, { home, boot }) {
   describeProcessors(boot.cpus);
   observe(denials);
   // A process of its own runs one program: what it does not use is not worth loading.
-  if (boot.start !== 'exec') warmUp(native, rehearse);
+  const zygote = boot.start === 'exec' ? null : require('./boot.js');
+  zygote?.warmUp(native, rehearse);
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
-  native.start();
+  native.start(() => rehearse(native, zygote.activationOf('value.js'), zygote.rehearsals));
 
-  redefinePid();
-  seedMathRandom(seedFromKernel(native));
+  takeIdentity(native);
   activate(native, native.receive(), home, { denials, ending, display });
+}
+
+// What of the zygote a fork still takes itself for.
+function takeIdentity(native) {
+  redefinePid(native);
+  seedMathRandom(native.randomSeed());
 }
 
 function activate(native, text, home, { denials, ending, display }) {
@@ -61,23 +66,24 @@ function activate(native, text, home, { denials, ending, display }) {
   denials.judgeBy(activation.policy);
   ending.begin(activation);
   runProgram(native, activation, home, ending);
+  ending.programReturned();
 }
 
 // A run of `program`, with everything that a run does, whose end goes nowhere.
 function rehearse(native, text, home) {
-  let onIdle;
   const silent = {
-    __proto__: null, prepare: native.prepare, send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; },
+    __proto__: null, pid: native.pid, parentPid: native.parentPid, randomSeed: native.randomSeed, prepare: native.prepare,
+    send() {}, exit() {}, alive: () => false, onIdle() {},
   };
   const denials = new Denials(silent);
+  takeIdentity(silent);
   activate(silent, text, home, { denials, ending: new Ending(silent, denials), display: createDisplay(silent) });
-  process._tickCallback();
-  onIdle();
 }
 
-if (require.main === module) {
+/** What a sandbox starts. */
+function main() {
   const boot = JSON.parse(fs.readFileSync(path.join(__dirname, '..', 'boot.json'), 'utf8'));
   drive(loadNative(), { home: HOME, boot });
 }
 
-module.exports = { drive };
+module.exports = { drive, main };

@@ -1,7 +1,6 @@
 'use strict';
 // What a fork leaves wrong about "this process": its pid, its random numbers, its processors, and signals to itself.
 
-const fs = require('node:fs');
 const os = require('node:os');
 const process = require('node:process');
 const v8 = require('node:v8');
@@ -10,12 +9,9 @@ const {
 } = require('./intrinsics.js');
 
 /** process.pid and process.ppid, which Node read when the zygote booted. */
-function redefinePid() {
-  // "pid (comm) state ppid ...": comm may hold spaces and parentheses.
-  const stat = fs.readFileSync('/proc/self/stat', 'latin1');
-  const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  redefine('pid', Number.parseInt(stat, 10));
-  redefine('ppid', Number.parseInt(afterName[1], 10));
+function redefinePid(native) {
+  redefine('pid', native.pid());
+  redefine('ppid', native.parentPid());
 }
 
 function redefine(name, value) {
@@ -32,11 +28,6 @@ function redefine(name, value) {
  */
 function seedMathRandom(seed) {
   v8.setFlagsFromString(`--random-seed=${seed}`);
-}
-
-function seedFromKernel(native) {
-  const bytes = native.randomBytes(4);
-  return ((bytes[0] << 23) ^ (bytes[1] << 15) ^ (bytes[2] << 7) ^ (bytes[3] >> 1)) & 0x7fffffff || 1;
 }
 
 /** Any integer as a seed that V8 takes, different for different seeds below 2^31 - 1. */
@@ -98,4 +89,4 @@ function isSelf(pid) {
   return pid === process.pid || pid === 0 || pid === -1 || pid === -process.pid || pid === `${process.pid}`;
 }
 
-module.exports = { describeProcessors, dieOfOwnSignals, redefinePid, seedFromKernel, seedFromRequest, seedMathRandom };
+module.exports = { describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom };

@@ -10,4 +10,5 @@ mod python;
 mod randomness;
 mod sandbox;
 mod symbols;
+mod touched;
 mod zygote;

@@ -27,11 +27,11 @@ table! {
         napi_get_value_string_utf8: fn(Env, Value, *mut c_char, usize, *mut usize) -> i32,
         napi_get_value_uint32: fn(Env, Value, *mut u32) -> i32,
         napi_get_value_bool: fn(Env, Value, *mut bool) -> i32,
+        napi_create_uint32: fn(Env, u32, *mut Value) -> i32,
         napi_create_string_utf8: fn(Env, *const c_char, usize, *mut Value) -> i32,
         napi_create_object: fn(Env, *mut Value) -> i32,
         napi_get_boolean: fn(Env, bool, *mut Value) -> i32,
         napi_get_undefined: fn(Env, *mut Value) -> i32,
-        napi_create_buffer_copy: fn(Env, usize, *const c_void, *mut *mut c_void, *mut Value) -> i32,
         napi_get_typedarray_info: fn(Env, Value, *mut i32, *mut usize, *mut *mut c_void, *mut Value, *mut usize) -> i32,
         napi_throw_error: fn(Env, *const c_char, *const c_char) -> i32,
         napi_get_uv_event_loop: fn(Env, *mut *mut c_void) -> i32,
@@ -40,6 +40,7 @@ table! {
         napi_open_handle_scope: fn(Env, *mut *mut c_void) -> i32,
         napi_close_handle_scope: fn(Env, *mut c_void) -> i32,
         napi_get_global: fn(Env, *mut Value) -> i32,
+        napi_call_function: fn(Env, Value, Value, usize, *const Value, *mut Value) -> i32,
         napi_async_init: fn(Env, Value, Value, *mut *mut c_void) -> i32,
         napi_make_callback: fn(Env, *mut c_void, Value, Value, usize, *const Value, *mut Value) -> i32,
     }
@@ -128,6 +129,13 @@ impl Call {
         truth
     }
 
+    fn unsigned(&self, number: u32) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_create_uint32)(self.env, number, &raw mut value) };
+        value
+    }
+
     fn string(&self, text: &[u8]) -> Value {
         let mut value = ptr::null_mut();
         // SAFETY: the text is readable for its length.
@@ -182,12 +190,12 @@ unsafe fn call(env: Env, info: CallbackInfo, body: impl FnOnce(&Call) -> Value) 
 /// The main loop, once a main thread has asked for the start.
 static LOOP: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-struct Node {
-    uv: Uv,
+struct Node<'a> {
+    call: &'a Call,
     event_loop: *mut c_void,
 }
 
-impl Runtime for Node {
+impl Runtime for Node<'_> {
     fn prepare(&mut self) -> Result<(), SetupError> {
         report_no_workers()?;
         keep_heap_across_fork()
@@ -195,8 +203,18 @@ impl Runtime for Node {
 
     fn after_fork_in_child(&mut self) -> Result<(), SetupError> {
         // SAFETY: the loop is the main thread's, which this is; its descriptors are replaced by ones that can be closed.
-        let status = unsafe { (self.uv.uv_loop_fork)(self.event_loop) };
+        let status = unsafe { (self.call.node.uv.uv_loop_fork)(self.event_loop) };
         if status == 0 { Ok(()) } else { Err(SetupError { step: Step::RuntimeFork, errno: -status }) }
+    }
+
+    fn rehearse(&mut self) -> bool {
+        let Call { node, env, arguments } = self.call;
+        let (mut global, mut result) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: handles of this call; anything but a function is refused.
+        unsafe {
+            (node.api.napi_get_global)(*env, &raw mut global) == 0
+                && (node.api.napi_call_function)(*env, global, arguments[0], 0, ptr::null(), &raw mut result) == 0
+        }
     }
 }
 
@@ -210,7 +228,7 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
             if status != 0 || !LOOP.swap(event_loop, Ordering::Relaxed).is_null() {
                 return call.throw("start() works once, in the main thread");
             }
-            zygote::start(&mut Node { uv: call.node.uv, event_loop });
+            zygote::start(&mut Node { call, event_loop });
             call.undefined()
         })
     }
@@ -243,16 +261,22 @@ unsafe extern "C" fn annotate(env: Env, info: CallbackInfo) -> Value {
     }
 }
 
-unsafe extern "C" fn random_bytes(env: Env, info: CallbackInfo) -> Value {
+unsafe extern "C" fn pid(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call; `getpid` cannot fail.
+    unsafe { call(env, info, |call| call.unsigned(libc::getpid() as u32)) }
+}
+
+unsafe extern "C" fn parent_pid(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call; `getppid` cannot fail.
+    unsafe { call(env, info, |call| call.unsigned(libc::getppid() as u32)) }
+}
+
+/// V8 takes a seed of 0 for "from the system", which in a fork is the zygote's generator.
+unsafe extern "C" fn random_seed(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
-        call(env, info, |call| match randomness::bytes(call.number(0) as usize) {
-            Ok(bytes) => {
-                let mut value = ptr::null_mut();
-                // SAFETY: the bytes are readable for their length and copied.
-                (call.node.api.napi_create_buffer_copy)(call.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &raw mut value);
-                value
-            }
+        call(env, info, |call| match randomness::number() {
+            Ok(number) => call.unsigned((number & 0x7fff_ffff).max(1)),
             Err(error) => call.throw(&error.to_string()),
         })
     }
@@ -308,11 +332,14 @@ const UV_TIMER: i32 = 13;
 
 fn anything_else_alive(node: &Bound) -> bool {
     let (event_loop, idle) = (LOOP.load(Ordering::Relaxed), IDLE.load(Ordering::Relaxed));
-    if event_loop.is_null() || idle.is_null() {
+    if event_loop.is_null() {
         return true;
     }
     // SAFETY: loop and timer live for ever, and this is their thread.
     unsafe {
+        if idle.is_null() {
+            return (node.uv.uv_loop_alive)(event_loop) != 0;
+        }
         (node.uv.uv_unref)((*idle).timer);
         let alive = (node.uv.uv_loop_alive)(event_loop);
         (node.uv.uv_ref)((*idle).timer);
@@ -380,12 +407,14 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 9] = [
+    let functions: [(&CStr, Callback); 11] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
         (c"annotate", annotate),
-        (c"randomBytes", random_bytes),
+        (c"pid", pid),
+        (c"parentPid", parent_pid),
+        (c"randomSeed", random_seed),
         (c"exit", exit),
         (c"prepare", prepare),
         (c"onIdle", on_idle),

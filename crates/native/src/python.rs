@@ -28,6 +28,7 @@ table! {
         PyBytes_FromStringAndSize: fn(*const c_char, isize) -> Object,
         PyErr_SetString: fn(Object, *const c_char),
         PyErr_Clear: fn(),
+        PyObject_CallObject: fn(Object, Object) -> Object,
         Py_IncRef: fn(Object),
         PyOS_BeforeFork: fn(),
         PyOS_AfterFork_Parent: fn(),
@@ -167,33 +168,41 @@ fn call(arguments: Object, body: impl FnOnce(&Call) -> Object) -> Object {
     body(&Call { python, arguments })
 }
 
-struct Python(PythonApi);
+struct Python<'a> {
+    api: &'a PythonApi,
+    rehearsal: Object,
+}
 
-impl Runtime for Python {
+impl Runtime for Python<'_> {
     fn prepare(&mut self) -> Result<(), SetupError> {
         Ok(())
     }
 
     fn before_fork(&mut self) {
         // SAFETY: the interpreter's lock is held.
-        unsafe { (self.0.PyOS_BeforeFork)() };
+        unsafe { (self.api.PyOS_BeforeFork)() };
     }
 
     fn after_fork_in_zygote(&mut self) {
         // SAFETY: follows `before_fork`, in the parent.
-        unsafe { (self.0.PyOS_AfterFork_Parent)() };
+        unsafe { (self.api.PyOS_AfterFork_Parent)() };
     }
 
     fn after_fork_in_child(&mut self) -> Result<(), SetupError> {
         // SAFETY: follows `before_fork`, in the child.
-        unsafe { (self.0.PyOS_AfterFork_Child)() };
+        unsafe { (self.api.PyOS_AfterFork_Child)() };
         Ok(())
+    }
+
+    fn rehearse(&mut self) -> bool {
+        // SAFETY: a live object, called without arguments.
+        !self.rehearsal.is_null() && unsafe { !(self.api.PyObject_CallObject)(self.rehearsal, ptr::null_mut()).is_null() }
     }
 }
 
 unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| {
-        zygote::start(&mut Python(call.python.api));
+        zygote::start(&mut Python { api: &call.python.api, rehearsal: call.argument(0) });
         call.none()
     })
 }

@@ -78,3 +78,9 @@ pub fn bytes(length: usize) -> std::io::Result<Vec<u8>> {
     }
     Ok(buffer)
 }
+
+/// A number from the kernel.
+pub fn number() -> std::io::Result<u32> {
+    let bytes = bytes(size_of::<u32>())?;
+    Ok(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+}

@@ -15,6 +15,7 @@ use belljar_jail::{
 
 use crate::randomness;
 use crate::sandbox::fault;
+use crate::touched::Touched;
 
 /// What a runtime needs done around a fork.
 pub trait Runtime {
@@ -26,6 +27,8 @@ pub trait Runtime {
     fn after_fork_in_zygote(&mut self) {}
     /// In the child, once its descriptors are in place and before it is confined.
     fn after_fork_in_child(&mut self) -> Result<(), SetupError>;
+    /// A run that ends nowhere, in a child that ends after it. Whether that went well.
+    fn rehearse(&mut self) -> bool;
 }
 
 /// What this process was told at boot.
@@ -63,6 +66,8 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     randomness::reseed(&generators)?;
     let seals = Seals::compile();
     runtime.prepare()?;
+    let touched = learn(runtime);
+    touched.hand_on_code().map_err(at(Step::RuntimeFork))?;
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
     let staged = facts
         .staged
@@ -121,6 +126,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
                 };
                 inherited.replace(stdio).unwrap_or_else(|error| fault(control, error));
                 forget_children();
+                touched.copy();
                 let result = runtime
                     .after_fork_in_child()
                     .and_then(|()| confine(&confinement, true))
@@ -151,6 +157,13 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
             }
         }
     }
+}
+
+fn learn(runtime: &mut impl Runtime) -> Touched {
+    runtime.before_fork();
+    let touched = Touched::learn(|| runtime.after_fork_in_child().is_ok() && runtime.rehearse());
+    runtime.after_fork_in_zygote();
+    touched
 }
 
 fn leave() -> ! {

@@ -6,7 +6,7 @@ const fs = require('node:fs');
 
 const { stringify } = JSON;
 const { writeSync, readFileSync } = fs;
-const { reallyExit } = process;
+const { pid, ppid, reallyExit } = process;
 const { apply } = Reflect;
 const activeResources = process.getActiveResourcesInfo.bind(process);
 const randomFill = require('node:crypto').randomFillSync;
@@ -42,7 +42,9 @@ exports.createNative = (activationFile) => ({
     globalThis.__exiting?.();
     apply(reallyExit, process, [code]);
   },
-  randomBytes: (n) => randomFill(Buffer.alloc(n)),
+  pid: () => pid,
+  parentPid: () => ppid,
+  randomSeed: () => randomFill(Buffer.alloc(4)).readUInt32LE() & 0x7fffffff || 1,
   onIdle(callback) {
     // Node asks process.emit, by name, for 'beforeExit' when its loop is empty.
     let { emit } = process;

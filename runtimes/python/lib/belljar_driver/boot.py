@@ -26,7 +26,7 @@ def main(native=None, configuration=None):
     sandbox.prepare(native)
     if is_zygote:
         freeze()
-    native.start()
+    native.start(lambda: sandbox.rehearse(native))
     sandbox.live(native, is_zygote)
 
 

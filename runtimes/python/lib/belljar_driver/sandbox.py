@@ -32,9 +32,14 @@ def live(native, is_forked, home=HOME):
     """Waits for the activation, runs the program, reports and leaves the process."""
     if is_forked:
         driver_module("identity").renew(native.random_bytes)
-        driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(native, activation, folder))
     activation = decode_json(native.receive())
     Sandbox(native, activation, home).live()
+
+
+def rehearse(native):
+    """What a forked sandbox does up to its last frame, in a process that ends after it."""
+    driver_module("identity").renew(native.random_bytes)
+    driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(native, activation, folder))
 
 
 class Sandbox:
