@@ -8,6 +8,8 @@ const { stringify } = JSON;
 const { writeSync, readFileSync } = fs;
 const { pid, ppid, reallyExit } = process;
 const { apply } = Reflect;
+const { defineProperty } = Object;
+const self = process;
 const activeResources = process.getActiveResourcesInfo.bind(process);
 const randomFill = require('node:crypto').randomFillSync;
 
@@ -23,6 +25,8 @@ function loadPrepare() {
 function line(value) {
   writeSync(3, `${stringify(value)}\n`);
 }
+
+let hasLoop = false;
 
 exports.createNative = (activationFile) => ({
   start() { line({ step: 'start', marks: globalThis.__marks }); },
@@ -46,10 +50,12 @@ exports.createNative = (activationFile) => ({
   parentPid: () => ppid,
   randomSeed: () => randomFill(Buffer.alloc(4)).readUInt32LE() & 0x7fffffff || 1,
   onIdle(callback) {
+    hasLoop = true;
     // Node asks process.emit, by name, for 'beforeExit' when its loop is empty.
-    let { emit } = process;
+    let { emit } = self;
     let inCallback = false;
-    Object.defineProperty(process, 'emit', {
+    defineProperty(self, 'emit', {
+      __proto__: null,
       configurable: true,
       get: () => function (...args) {
         if (args[0] !== 'beforeExit' || inCallback) return apply(emit, this, args);
@@ -65,6 +71,14 @@ exports.createNative = (activationFile) => ({
     });
   },
   // A stream on a pipe is listed while it is open, and keeps nothing alive.
-  alive: () => activeResources().some((resource) => resource !== 'PipeWrap'),
+  alive() {
+    // Only the loop itself knows of workers: it is left to turn once.
+    if (!hasLoop) return true;
+    const resources = activeResources();
+    for (let index = 0; index < resources.length; index++) {
+      if (resources[index] !== 'PipeWrap') return true;
+    }
+    return false;
+  },
   prepare: loadPrepare(),
 });
