@@ -49,7 +49,9 @@ fn main() {
 fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> {
     let (scripts, mut others): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.parent() == Some(root) && file.extension().is_some_and(|extension| extension == "js"));
-    let mut bundle = String::from("'use strict';\n// The files of runtimes/node, each as the function that Node's loader would make of it.\nconst files = {\n");
+    let mut bundle = String::from(
+        "'use strict';\n// The files of runtimes/node, each as the function that Node's loader would make of it.\nconst files = {\n",
+    );
     for script in &scripts {
         let name = format!("./{}", script.file_name().expect("a file").display());
         let source = fs::read_to_string(script).expect("UTF-8");

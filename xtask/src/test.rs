@@ -51,6 +51,8 @@ enum Step {
     PythonDriver,
     /// The parser that prepares JavaScript and TypeScript
     Syntax,
+    /// The native library's own tests
+    Native,
     /// All tests of the workspace: the black-box ones, the examples of the documentation, the security suite
     Workspace,
 }
@@ -129,6 +131,7 @@ impl Step {
             Self::NodeDriver => node_driver()?,
             Self::PythonDriver => python_driver()?,
             Self::Syntax => apart(&["test"], OWN_MANIFESTS[1], &[])?,
+            Self::Native => apart(&["test"], OWN_MANIFESTS[0], &[])?,
             Self::Workspace => cargo(&["test", "--workspace", "--no-fail-fast"])?,
         }
         Ok(None)

@@ -117,7 +117,6 @@ impl Runtime {
             "LANG=C.UTF-8".to_owned(),
             "TMPDIR=/tmp".to_owned(),
         ];
-        if let Ok(e) = std::env::var("EXP") { environment.extend(e.split(' ').map(str::to_owned)); }
         if init {
             environment.extend([format!("LD_PRELOAD={FOLDER}/libbelljar.so"), "BELLJAR_INIT=1".to_owned()]);
         }

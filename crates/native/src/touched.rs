@@ -73,7 +73,8 @@ fn mapping(line: &str) -> Option<Mapping> {
     let access = fields.next()?;
     let offset = i64::from_str_radix(fields.next()?, 16).ok()?;
     let inode = fields.nth(1)?.parse().ok()?;
-    let name = fields.next().unwrap_or_default();
+    // The rest of the line, where there is one: a name may hold spaces.
+    let name = line.find(['/', '[']).map_or("", |start| &line[start..]);
     // The kernel's own ([vdso] and its kin) are nobody's to touch.
     let is_wanted = access.starts_with('r') && access.ends_with('p') && !name.starts_with("[v");
     let file = (inode != 0).then(|| MappedFile { path: name.into(), inode, offset });
@@ -234,4 +235,65 @@ fn copied_by_forks(mapping: &Mapping) -> io::Result<()> {
     // SAFETY: the page is mapped and, for now, writable; the byte stays what it is.
     unsafe { start.write_volatile(start.read_volatile()) };
     protect(access)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_tells_which_pages_it_wrote() {
+        let page_bytes = page_bytes();
+        // SAFETY: a new mapping of this process's own.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                4 * page_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(memory, libc::MAP_FAILED);
+        // SAFETY: four pages are mapped and writable.
+        let write = |page: usize| unsafe { memory.cast::<u8>().add(page * page_bytes).write_volatile(1) };
+        (0..4).for_each(write);
+        let touched = Touched::learn(|| {
+            write(1);
+            write(3);
+            true
+        });
+        let is_written = |page: usize| {
+            let address = memory as usize + page * page_bytes;
+            touched.written.iter().any(|range| range.contains(&address))
+        };
+        assert_eq!([0, 1, 2, 3].map(is_written), [false, true, false, true]);
+        let own_code = mapping as *const () as usize;
+        assert!(touched.code.iter().any(|range| range.contains(&own_code)));
+    }
+
+    #[test]
+    fn nothing_is_learned_of_a_child_that_fails() {
+        let touched = Touched::learn(|| false);
+        assert!(touched.written.is_empty() && touched.code.is_empty());
+    }
+
+    #[test]
+    fn code_that_is_mapped_anew_still_runs() {
+        // In a child, which has one thread, as a zygote has.
+        let touched = Touched::learn(|| Touched::learn(|| true).hand_on_code().is_ok() && std::env::current_dir().is_ok());
+        assert!(!touched.code.is_empty());
+    }
+
+    #[test]
+    fn only_private_mappings_are_looked_at() {
+        assert!(mapping("7f00-7f10 rw-s 00000000 00:01 5 /dev/zero").is_none());
+        assert!(mapping("7f00-7f10 ---p 00000000 00:00 0").is_none());
+        assert!(mapping("7f00-7f10 r-xp 00000000 00:00 0 [vdso]").is_none());
+        let code = mapping("400000-746000 r-xp 0000a000 fe:00 1001 /usr/bin/a name with spaces").unwrap();
+        assert_eq!((code.range, code.writable, code.executable), (0x40_0000..0x74_6000, false, true));
+        let file = code.file.unwrap();
+        assert_eq!((file.path.to_str(), file.inode, file.offset), (Some("/usr/bin/a name with spaces"), 1001, 0xa000));
+    }
 }
