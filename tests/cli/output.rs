@@ -108,6 +108,15 @@ fn the_outcome_has_the_documented_shape() {
 }
 
 #[test]
+fn the_members_of_an_aggregate_error_are_told() {
+    let code = "throw new AggregateError([new TypeError('a'), new RangeError('b')], 'both')";
+    let failed = outcome("javascript", code, &[]);
+    assert_eq!(failed["error"]["errors"].as_array().unwrap().len(), 2);
+    assert_eq!((&failed["error"]["errors"][1]["name"], &failed["error"]["errors"][1]["message"]), (&json!("RangeError"), &json!("b")));
+    said(&mut run(["-l", "js", "-e", code])).fails(1, &["AggregateError: both", "TypeError: a", "RangeError: b"]);
+}
+
+#[test]
 fn a_cause_is_told_to_people_too() {
     said(&mut run(["-l", "js", "-e", "throw new Error('a', { cause: new TypeError('b') })"]))
         .fails(1, &["Error: a", "caused by TypeError: b"]);

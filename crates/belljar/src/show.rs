@@ -1,5 +1,6 @@
 //! How things are shown: errors in lower case with a hint on a line of its own, colour on terminals only.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 use belljar_protocol::{Denial, Outcome, RunError, Status};
@@ -70,15 +71,24 @@ fn program_error(error: &RunError, denied: &[Denial]) {
     let mut causes = error.cause.as_deref();
     while let Some(cause) = causes {
         // Python prints the chain by itself.
-        let head = format!("{}: {}", cause.name, cause.message);
-        if !text.contains(&head) {
-            text = format!("{text}\ncaused by {}", if cause.stack.is_empty() { &head } else { &cause.stack });
-        }
+        add(&mut text, "caused by", cause);
         causes = cause.cause.as_deref();
+    }
+    for member in &error.errors {
+        add(&mut text, "one of them:", member);
     }
     line(&text);
     if let Some(mend) = limit_to_raise(&text) {
         hint(mend);
+    }
+}
+
+/// Adds an error that belongs to the one told in `text`, unless it tells that already.
+fn add(text: &mut String, what: &str, error: &RunError) {
+    let head = format!("{}: {}", error.name, error.message);
+    if !text.contains(&head) {
+        let told = if error.stack.is_empty() { &head } else { &error.stack };
+        let _ = write!(text, "\n{what} {told}");
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct Decision {
 }
 
 fn error(name: &str, message: String) -> Ending {
-    Ending { value: None, error: Some(RunError { name: name.into(), message, stack: String::new(), cause: None }), exit_code: None }
+    Ending { value: None, error: Some(RunError { name: name.into(), message, ..RunError::default() }), exit_code: None }
 }
 
 const SIGXCPU: i32 = 24;

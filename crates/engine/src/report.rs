@@ -9,6 +9,8 @@ const MOST_DEPTH: usize = 120;
 /// Of each text in an error.
 const MOST_TEXT_BYTES: usize = 64 << 10;
 const MOST_CAUSES: usize = 5;
+/// Members of one error that stands for several.
+const MOST_ERRORS: usize = 10;
 /// Of each text in a denial.
 const MOST_DENIAL_BYTES: usize = 4096;
 
@@ -29,7 +31,7 @@ struct FinishedPayload<'a> {
 }
 
 fn own_error(name: &str, message: String) -> RunError {
-    RunError { name: name.to_owned(), message, stack: String::new(), cause: None }
+    RunError { name: name.to_owned(), message, ..RunError::default() }
 }
 
 /// Reads the last report. What cannot be read becomes an error of the program.
@@ -91,6 +93,8 @@ fn bounded(mut error: RunError, causes: usize) -> RunError {
     cut(&mut error.message, MOST_TEXT_BYTES);
     cut(&mut error.stack, MOST_TEXT_BYTES);
     error.cause = error.cause.filter(|_| causes > 0).map(|cause| Box::new(bounded(*cause, causes - 1)));
+    error.errors.truncate(if causes > 0 { MOST_ERRORS } else { 0 });
+    error.errors = error.errors.into_iter().map(|member| bounded(member, causes.saturating_sub(1))).collect();
     error
 }
 

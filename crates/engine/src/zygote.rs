@@ -160,9 +160,11 @@ impl Zygote {
             let table = waiting.as_mut().ok_or_else(|| EngineError::NotReady("the zygote is gone".into()))?;
             table.insert(order.sandbox, Waiting { forked: Some(forked_sender), ended: ended_sender });
         }
+        let mut unordered = Unordered { shared: &self.shared, sandbox: Some(order.sandbox) };
         let packet = order.encode();
         let send = |channel: &OwnedFd| send_packet(channel.as_fd(), &packet, descriptors).map_err(std::io::Error::from);
         self.shared.channel.async_io(Interest::WRITABLE, send).await.map_err(system("ordering a fork"))?;
+        unordered.sandbox = None;
         match forked.await {
             Ok(Ok(pidfd)) => Ok(Forked { pidfd, ended }),
             Ok(Err(why)) => Err(EngineError::NotReady(why)),
@@ -207,6 +209,20 @@ impl Drop for Zygote {
             reap(pid);
             drop(leaver);
         });
+    }
+}
+
+/// A fork that has not been ordered yet: nobody will answer for it if whoever wants it gives up.
+struct Unordered<'a> {
+    shared: &'a Shared,
+    sandbox: Option<u64>,
+}
+
+impl Drop for Unordered<'_> {
+    fn drop(&mut self) {
+        if let (Some(sandbox), Some(table)) = (self.sandbox, self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut()) {
+            table.remove(&sandbox);
+        }
     }
 }
 

@@ -124,6 +124,9 @@ pub struct RunError {
     /// What caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<RunError>>,
+    /// What it gathers, where it is one for several: the `errors` of an `AggregateError`. At most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<RunError>,
 }
 
 /// Something that the program displayed.
