@@ -19,10 +19,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from bare_forks import BareForks
 from measure import Percentiles
 
 LATENCIES = {
-    "bare_fork": "belljar: bare fork of the booted runtime, run, exit (no jail)",
+    "bare_fork": "bare fork of a booted runtime, run, exit (no jail)",
     "parked": "belljar: parked sandbox",
     "forked": "belljar: sandbox forked on request",
     "exec": "belljar: `exec` start, a process for the run",
@@ -46,8 +47,9 @@ class BelljarRow:
 class BelljarRows:
     """Collects passes of `belljar bench --json`."""
 
-    def __init__(self, belljar: Path | None) -> None:
+    def __init__(self, belljar: Path | None, bare_forks: BareForks) -> None:
         self.belljar = belljar
+        self.bare_forks = bare_forks
         self._latencies: dict[BelljarRow, list[Percentiles]] = {}
         self._values: dict[str, dict[BelljarRow, list[float]]] = {"throughput": {}, "memory": {}}
 
@@ -58,7 +60,7 @@ class BelljarRows:
         if done.returncode != 0:
             raise UnreadableRows(f"`belljar bench --json` ended with {done.returncode}: {done.stderr.strip()[-300:]}")
         try:
-            for row in json.loads(done.stdout)["rows"]:
+            for row in json.loads(done.stdout)["rows"] + self.bare_forks.rows():
                 self._add(row)
         except (ValueError, KeyError, TypeError) as why:
             raise UnreadableRows(f"`belljar bench --json` is not of the shape that bench/belljar_rows.py documents: {why!r}") from why

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 class Peers:
     """Where each peer is; one that cannot be had is None, with the reason in `missing`."""
 
+    cache: Path
     hosts: Path | None = None
     deno: Path | None = None
     workerd: Path | None = None
@@ -27,7 +28,7 @@ class Peers:
 def install_peers(node: Path) -> Peers:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "belljar" / "bench"
     cache.mkdir(parents=True, exist_ok=True)
-    peers = Peers()
+    peers = Peers(cache)
     _install_npm_packages(peers, cache / "npm", node)
     _install_bubblewrap(peers, cache / "debian")
     return peers

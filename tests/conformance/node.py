@@ -84,7 +84,7 @@ def _belljar(arguments: argparse.Namespace, node: NodeBinary, tree: SourceTree, 
     verdicts = _belljar_verdicts(arguments, node, tree)
     sandbox = Sandbox(
         belljar=arguments.belljar.resolve(), runtime=f"node@{node.version[0]}", start=arguments.start,
-        reads=[tree.path, HERE / "controls"], env=test_environment("/tmp", thread=0),
+        reads=[HERE / "controls"], writes=[tree.path], env=test_environment("/tmp", thread=0),
     )
     _check_controls(sandbox, node)
 

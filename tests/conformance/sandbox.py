@@ -27,6 +27,7 @@ class Sandbox:
     runtime: str
     start: str
     reads: list[Path] = field(default_factory=list)
+    writes: list[Path] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
     def run(self, program: Path, parameters: dict[str, str], seconds: int) -> SandboxRun:
@@ -36,6 +37,8 @@ class Sandbox:
         ]
         for path in self.reads:
             command += ["--read", str(path)]
+        for path in self.writes:
+            command += ["--write", str(path)]
         for name, value in self.env.items():
             command += ["--env", f"{name}={value}"]
         for name, value in parameters.items():

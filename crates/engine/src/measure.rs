@@ -56,6 +56,8 @@ pub struct Measurement {
     pub parked_bytes: u64,
     /// What the zygote holds, likewise.
     pub zygote_bytes: u64,
+    /// What one more sandbox with a runtime process of its own holds, likewise.
+    pub exec_bytes: u64,
 }
 
 /// Measures a runtime. `progress` is told what comes next.
@@ -115,6 +117,7 @@ pub async fn measure(engine: &Engine, name: &RuntimeName, runs: usize, progress:
 
     progress("memory");
     let (parked_bytes, zygote_bytes) = memory(engine, &spec).await?;
+    let exec_bytes = exec_memory(engine, &spec).await?;
     Ok(Measurement {
         runtime: runtime.name.clone(),
         parked: Times::of(parked),
@@ -125,6 +128,7 @@ pub async fn measure(engine: &Engine, name: &RuntimeName, runs: usize, progress:
         runs_per_second: runs_per_second.round(),
         parked_bytes,
         zygote_bytes,
+        exec_bytes,
     })
 }
 
@@ -193,11 +197,30 @@ async fn memory(engine: &Engine, spec: &SandboxSpec) -> Result<(u64, u64), Engin
         parked.push(engine.sandbox(spec.clone(), StartMode::Fork).await?);
     }
     let many = held(&parked);
-    for sandbox in &parked {
+    discard(engine, parked);
+    Ok((many.saturating_sub(one) / SANDBOXES as u64, one))
+}
+
+async fn exec_memory(engine: &Engine, spec: &SandboxSpec) -> Result<u64, EngineError> {
+    const SANDBOXES: usize = 4;
+    let mut parked = Vec::new();
+    let held = |parked: &[Sandbox]| -> u64 { parked.iter().filter_map(|sandbox| proportional_bytes(sandbox.body.pid)).sum() };
+    // The first alone pays for what all share.
+    parked.push(engine.sandbox(spec.clone(), StartMode::Exec).await?);
+    let one = held(&parked);
+    for _ in 0..SANDBOXES {
+        parked.push(engine.sandbox(spec.clone(), StartMode::Exec).await?);
+    }
+    let many = held(&parked);
+    discard(engine, parked);
+    Ok(many.saturating_sub(one) / SANDBOXES as u64)
+}
+
+fn discard(engine: &Engine, sandboxes: Vec<Sandbox>) {
+    for sandbox in &sandboxes {
         sandbox.body.kill();
     }
-    for sandbox in parked {
+    for sandbox in sandboxes {
         engine.discard(sandbox);
     }
-    Ok((many.saturating_sub(one) / SANDBOXES as u64, one))
 }

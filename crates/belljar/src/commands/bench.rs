@@ -58,6 +58,7 @@ fn rows(measurement: &Measurement) -> Vec<serde_json::Value> {
     let values = [
         ("throughput", "runs/s", measurement.runs_per_second),
         ("parked_memory", "MB", measurement.parked_bytes as f64 / f64::from(1 << 20)),
+        ("exec_memory", "MB", measurement.exec_bytes as f64 / f64::from(1 << 20)),
     ];
     rows.extend(values.iter().map(|(name, unit, value)| {
         serde_json::json!({"name": name, "language": language, "runtime": measurement.runtime, "unit": unit, "value": value})
@@ -80,6 +81,7 @@ fn print(measurement: &Measurement) {
     }
     println!("  {:<34} {:>9}", "runs a second", measurement.runs_per_second);
     println!("  {:<34} {:>9}", "one more parked sandbox, PSS", belljar_protocol::Bytes(measurement.parked_bytes).to_string());
+    println!("  {:<34} {:>9}", "one more with its own process, PSS", belljar_protocol::Bytes(measurement.exec_bytes).to_string());
     println!("  {:<34} {:>9}", "the zygote, PSS", belljar_protocol::Bytes(measurement.zygote_bytes).to_string());
     println!();
 }
