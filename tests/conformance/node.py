@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import queue
 import sys
 import threading
@@ -90,7 +91,7 @@ def _belljar(arguments: argparse.Namespace, node: NodeBinary, tree: SourceTree, 
 
     def judge(test: NodeTest, thread: int) -> Verdict:
         for _ in range(ATTEMPTS):
-            verdict = _verdict(_run(sandbox, test.path, tree.path))
+            verdict = _verdict(_run(sandbox, test.path, tree.path, _flags_to_start_with(test)))
             if verdict.status in (PASSED, SKIPPED):
                 return verdict
         # Only a test that plain node still passes, now and as often, says anything about the sandbox.
@@ -123,8 +124,13 @@ def _report(arguments: argparse.Namespace, node: NodeBinary, tree: SourceTree, t
     return report.write(comparison, HERE.parents[1] / "docs/conformance" / f"node-{node.version[0]}.md")
 
 
-def _run(sandbox: Sandbox, test: Path, directory: Path) -> SandboxRun:
-    return sandbox.run(PROGRAM, {"test": str(test), "directory": str(directory)}, TEST_SECONDS)
+def _flags_to_start_with(test: NodeTest) -> tuple[str, ...]:
+    """The flags that a test cannot find missing by itself: an ES module that imports what only they bring does not even link."""
+    return test.flags if test.path.suffix == ".mjs" else ()
+
+
+def _run(sandbox: Sandbox, test: Path, directory: Path, flags: tuple[str, ...] = ()) -> SandboxRun:
+    return sandbox.run(PROGRAM, {"test": str(test), "directory": str(directory), "flags": json.dumps(flags)}, TEST_SECONDS)
 
 
 def _verdict(run: SandboxRun) -> Verdict:

@@ -61,6 +61,16 @@ class Forks(unittest.TestCase):
         code = "import asyncio, threading, concurrent.futures as c\nasync def main():\n  loop = asyncio.get_running_loop()\n  with c.ThreadPoolExecutor(2) as pool:\n    return await loop.run_in_executor(pool, lambda: threading.current_thread() is not threading.main_thread())"
         self.assertEqual([outcome.value for outcome in outcomes(code, 2)], [True, True])
 
+    def test_mend_their_own_forks_as_any_python_does(self):
+        # Without the hook of `random` both processes would draw the same; without that of `threading` the child would know the parent's threads.
+        code = (
+            "import os, random, threading\nr, w = os.pipe()\nstop = threading.Event()\nthreading.Thread(target=stop.wait).start()\n"
+            "pid = os.fork()\nif pid == 0:\n  os.write(w, f'{random.random()} {threading.active_count()}'.encode())\n  os._exit(0)\n"
+            "os.waitpid(pid, 0)\nstop.set()\ndrawn, threads = os.read(r, 99).decode().split()\n"
+            "[drawn != str(random.random()), threads, type(os.register_at_fork).__name__]"
+        )
+        self.assertEqual(outcomes(code, 1)[0].value, [True, "1", "builtin_function_or_method"])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -21,10 +21,12 @@ def main(native=None, configuration=None):
     sys.dont_write_bytecode = True
     is_zygote = configuration["start"] == "fork"
     if is_zygote:
+        stop_holding_back = driver_module("fork_hooks").hold_back()
         driver_module("preload").import_common_modules()
         sandbox.load_everything()
     sandbox.prepare(native)
     if is_zygote:
+        stop_holding_back()
         freeze()
     native.start(lambda: sandbox.rehearse(native))
     sandbox.live(native, is_zygote)

@@ -15,7 +15,7 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "hints", "identity", "rehearsal", "rich"):
+    for name in ("call", "fork_hooks", "hints", "identity", "rehearsal", "rich"):
         driver_module(name)
     errors.load()
 
@@ -31,14 +31,19 @@ def prepare(native):
 def live(native, is_forked, home=HOME):
     """Waits for the activation, runs the program, reports and leaves the process."""
     if is_forked:
-        driver_module("identity").renew(native.random_bytes)
+        _take_identity(native)
     activation = decode_json(native.receive())
     Sandbox(native, activation, home).live()
 
 
+def _take_identity(native):
+    driver_module("fork_hooks").register()
+    driver_module("identity").renew(native.random_bytes)
+
+
 def rehearse(native):
     """What a forked sandbox does up to its last frame, in a process that ends after it."""
-    driver_module("identity").renew(native.random_bytes)
+    _take_identity(native)
     driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(native, activation, folder))
 
 
