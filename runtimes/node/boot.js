@@ -79,7 +79,9 @@ function activationOf(entry) {
 
 function warmConversions() {
   toJSONText({ a: [1, 'b', true, null, new Date(0), new Map([['k', 1n]]), new Set([1])] }, 1000);
-  describeError(new TypeError('warm', { cause: new Error('cause') }));
+  const formatter = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
+  describeError(new TypeError('warm', { cause: new Error('cause') })); // which takes a formatter away
+  if (formatter !== undefined) Object.defineProperty(Error, 'prepareStackTrace', formatter);
   util.inspect(new Map([[1, new Error('warm')]]));
 }
 

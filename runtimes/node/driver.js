@@ -66,18 +66,20 @@ function activate(native, text, home, { denials, ending, display }) {
   denials.judgeBy(activation.policy);
   ending.begin(activation);
   runProgram(native, activation, home, ending);
-  ending.programReturned();
 }
 
 // A run of `program`, with everything that a run does, whose end goes nowhere.
 function rehearse(native, text, home) {
+  let onIdle;
   const silent = {
     __proto__: null, pid: native.pid, parentPid: native.parentPid, randomSeed: native.randomSeed, prepare: native.prepare,
-    send() {}, exit() {}, alive: () => false, onIdle() {},
+    send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; },
   };
   const denials = new Denials(silent);
   takeIdentity(silent);
   activate(silent, text, home, { denials, ending: new Ending(silent, denials), display: createDisplay(silent) });
+  process._tickCallback();
+  onIdle();
 }
 
 /** What a sandbox starts. */

@@ -46,19 +46,6 @@ class Ending {
   /** From now on this process runs a program. */
   begin(activation) {
     this.#activation = activation;
-  }
-
-  /**
-   * The program's own code has run to its end. Node would now run what it has queued and then turn the loop; where nothing is left for
-   * a loop to wait for, which is most often, the run is over without one.
-   */
-  programReturned() {
-    try {
-      runTicks();
-    } catch (error) {
-      process._fatalException(error, false);
-    }
-    if (!this.#native.alive()) this.#idle();
     this.#native.onIdle(() => this.#idle());
   }
 
@@ -127,7 +114,7 @@ class Ending {
     try {
       process.emit('exit', process.exitCode ?? 0);
     } catch (error) {
-      return this.#report(error);
+      process._fatalException(error, false);
     }
     this.#finish(null, 'null', this.#exitCode());
   }

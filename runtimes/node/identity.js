@@ -5,7 +5,7 @@ const os = require('node:os');
 const process = require('node:process');
 const v8 = require('node:v8');
 const {
-  EventEmitterPrototypeListenerCount, Number, NumberIsInteger, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,
+  EventEmitterPrototypeListenerCount, Number, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,
 } = require('./intrinsics.js');
 
 /** process.pid and process.ppid, which Node read when the zygote booted. */
@@ -61,32 +61,27 @@ const deadly = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', '
  * @param {(code: number) => void} die ends the run with an exit code; does not return
  */
 function dieOfOwnSignals(die) {
-  const original = process.kill;
-  const numbers = { __proto__: null };
+  // Beneath process.kill, which has checked its arguments by then and made a number of the signal's name.
+  const original = process._kill;
   const names = { __proto__: null };
   for (const name of deadly) {
     const number = os.constants.signals[name];
-    if (number === undefined) continue;
-    numbers[name] = number;
-    names[number] = name;
+    if (number !== undefined) names[number] = name;
   }
-  process.kill = {
-    kill(pid, signal) {
-      if (isSelf(pid)) {
-        const asked = signal ?? 'SIGTERM';
-        const number = numbers[asked] ?? (NumberIsInteger(asked) ? asked : 0);
-        const name = names[number];
-        const handled = name !== undefined && number !== numbers.SIGKILL && EventEmitterPrototypeListenerCount(process, name) > 0;
-        if (name !== undefined && !handled) die(128 + number);
-      }
+  const { SIGKILL } = os.constants.signals;
+  process._kill = {
+    _kill(pid, signal) {
+      const name = isSelf(Number(pid)) ? names[signal] : undefined;
+      const handled = name !== undefined && signal !== SIGKILL && EventEmitterPrototypeListenerCount(process, name) > 0;
+      if (name !== undefined && !handled) die(128 + signal);
       return ReflectApply(original, process, [pid, signal]);
     },
-  }.kill;
+  }._kill;
 }
 
 // 0 and -1 reach this process too: its process group, and everything it may signal.
 function isSelf(pid) {
-  return pid === process.pid || pid === 0 || pid === -1 || pid === -process.pid || pid === `${process.pid}`;
+  return pid === process.pid || pid === 0 || pid === -1 || pid === -process.pid;
 }
 
 module.exports = { describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom };

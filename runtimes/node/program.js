@@ -65,6 +65,7 @@ function runCommonJS(file, prepared, parameters, ending) {
   if (prepared.map) mapPositions(file, prepared.map);
   const body = compile(file, prepared);
   const initialExports = main.exports;
+  forgetMatches();
   const returned = ReflectApply(body, main.exports,
     [main.exports, requireOf(main), main, file, path.dirname(file), value]);
 
@@ -93,6 +94,13 @@ function mainModule(file) {
   Module._cache[file] = main;
   return main;
 }
+
+// RegExp.$1 and its kin tell of the last match, which was the driver's.
+function forgetMatches() {
+  RegExpPrototypeExec(empty, '');
+}
+
+const empty = /^/;
 
 function requireOf(main) {
   const require = function require(request) {
@@ -173,6 +181,7 @@ function runModule(native, file, source, prepared, parameters, ending) {
   ObjectDefineProperty(globals, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
 
   process.mainModule = undefined;
+  forgetMatches();
   whenSettled(import(url), (namespace) => {
     delete globals.__belljar_value;
     finish(moduleResult(namespace, value, prepared, parameters), ending);

@@ -41,7 +41,6 @@ table! {
         napi_close_handle_scope: fn(Env, *mut c_void) -> i32,
         napi_get_global: fn(Env, *mut Value) -> i32,
         napi_call_function: fn(Env, Value, Value, usize, *const Value, *mut Value) -> i32,
-        napi_async_init: fn(Env, Value, Value, *mut *mut c_void) -> i32,
         napi_make_callback: fn(Env, *mut c_void, Value, Value, usize, *const Value, *mut Value) -> i32,
     }
 }
@@ -321,7 +320,6 @@ struct Idle {
     env: Env,
     timer: *mut c_void,
     callback: *mut c_void,
-    context: *mut c_void,
 }
 
 static IDLE: AtomicPtr<Idle> = AtomicPtr::new(ptr::null_mut());
@@ -356,14 +354,14 @@ unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
         return;
     }
     let api = &node.api;
-    // SAFETY: the reference and the context live for ever, this is the loop's thread, and a handle scope surrounds the call.
+    // SAFETY: the reference lives for ever, this is the loop's thread, and a handle scope surrounds the call.
     unsafe {
         let (env, mut scope) = ((*idle).env, ptr::null_mut());
         (api.napi_open_handle_scope)(env, &raw mut scope);
         let (mut callback, mut global) = (ptr::null_mut(), ptr::null_mut());
         (api.napi_get_reference_value)(env, (*idle).callback, &raw mut callback);
         (api.napi_get_global)(env, &raw mut global);
-        (api.napi_make_callback)(env, (*idle).context, global, callback, 0, ptr::null(), ptr::null_mut());
+        (api.napi_make_callback)(env, ptr::null_mut(), global, callback, 0, ptr::null(), ptr::null_mut());
         (api.napi_close_handle_scope)(env, scope);
     }
 }
@@ -381,10 +379,9 @@ unsafe extern "C" fn on_idle(env: Env, info: CallbackInfo) -> Value {
             // SAFETY: the handles get zeroed memory of the size that libuv asks for, which is never freed; results are writable.
             let timer = libc::calloc(1, (uv.uv_handle_size)(UV_TIMER));
             let prepare = libc::calloc(1, (uv.uv_handle_size)(UV_PREPARE));
-            let (mut callback, mut context) = (ptr::null_mut(), ptr::null_mut());
+            let mut callback = ptr::null_mut();
             (api.napi_create_reference)(call.env, call.arguments[0], 1, &raw mut callback);
-            (api.napi_async_init)(call.env, ptr::null_mut(), call.string(b"belljar"), &raw mut context);
-            IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback, context })), Ordering::Relaxed);
+            IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback })), Ordering::Relaxed);
             (uv.uv_timer_init)(event_loop, timer);
             (uv.uv_timer_start)(timer, never, 1 << 40, 1 << 40);
             (uv.uv_prepare_init)(event_loop, prepare);

@@ -26,8 +26,6 @@ function line(value) {
   writeSync(3, `${stringify(value)}\n`);
 }
 
-let hasLoop = false;
-
 exports.createNative = (activationFile) => ({
   start() { line({ step: 'start', marks: globalThis.__marks }); },
   receive() {
@@ -50,7 +48,6 @@ exports.createNative = (activationFile) => ({
   parentPid: () => ppid,
   randomSeed: () => randomFill(Buffer.alloc(4)).readUInt32LE() & 0x7fffffff || 1,
   onIdle(callback) {
-    hasLoop = true;
     // Node asks process.emit, by name, for 'beforeExit' when its loop is empty.
     let { emit } = self;
     let inCallback = false;
@@ -72,8 +69,6 @@ exports.createNative = (activationFile) => ({
   },
   // A stream on a pipe is listed while it is open, and keeps nothing alive.
   alive() {
-    // Only the loop itself knows of workers: it is left to turn once.
-    if (!hasLoop) return true;
     const resources = activeResources();
     for (let index = 0; index < resources.length; index++) {
       if (resources[index] !== 'PipeWrap') return true;
