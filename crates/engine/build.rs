@@ -60,7 +60,7 @@ fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> 
     bundle.push_str(
         "};\nconst loaded = { __proto__: null };\nfunction load(name) {\n  if (!Object.hasOwn(files, name)) return require(name);\n  \
          if (loaded[name] === undefined) {\n    const module = { exports: {} };\n    files[name](module, load);\n    \
-         loaded[name] = module.exports;\n  }\n  return loaded[name];\n}\nload('./driver.js').main();\n",
+         loaded[name] = module.exports;\n  }\n  return loaded[name];\n}\nif (require.main === module) load('./driver.js').main();\n",
     );
     let bundled = out.join("driver.js");
     fs::write(&bundled, bundle).expect("OUT_DIR is writable");

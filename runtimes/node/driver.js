@@ -47,6 +47,7 @@ function drive(native, { home, boot }) {
   native.start(() => rehearse(native, zygote.activationOf('value.js'), zygote.rehearsals));
 
   takeIdentity(native);
+  ending.takeOverLoop();
   activate(native, native.receive(), home, { denials, ending, display });
 }
 
@@ -77,7 +78,9 @@ function rehearse(native, text, home) {
   };
   const denials = new Denials(silent);
   takeIdentity(silent);
-  activate(silent, text, home, { denials, ending: new Ending(silent, denials), display: createDisplay(silent) });
+  const ending = new Ending(silent, denials);
+  ending.takeOverLoop();
+  activate(silent, text, home, { denials, ending, display: createDisplay(silent) });
   process._tickCallback();
   onIdle();
 }

@@ -43,10 +43,20 @@ class Ending {
     takeOverFatalException(this);
   }
 
+  /** The end of the loop leads here too. Before the run is known, so that its context is none of the program's. */
+  takeOverLoop() {
+    this.#native.onIdle(() => {
+      try {
+        this.#idle();
+      } catch (error) {
+        process._fatalException(error, false); // thrown by a listener to 'beforeExit'
+      }
+    });
+  }
+
   /** From now on this process runs a program. */
   begin(activation) {
     this.#activation = activation;
-    this.#native.onIdle(() => this.#idle());
   }
 
   /** The result of the program is known. */

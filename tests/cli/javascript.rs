@@ -11,6 +11,13 @@ fn the_result_of_javascript_is_the_first_that_applies() {
         "javascript",
         &[
             case("the last expression", "const a = 20;\na * 2 + 2").gives(json!(42)),
+            case(
+                "what WebAssembly compiles aside",
+                "const module = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);\nexports.main = async () => { await WebAssembly.compile(module); \
+                 await WebAssembly.compile(module); return 'done' }",
+            )
+            .gives(json!("done")),
+            case("what the last match of a RegExp was", "[RegExp.$1, RegExp.lastMatch]").gives(json!(["", ""])),
             case("the last expression of a branch", "let x = 1; if (x) { 'yes' } else { 'no' }").gives(json!("yes")),
             case("an exported main", "exports.main = async ({ n }) => n + 1; 5").flags(&["--param", "n=41"]).gives(json!(42)),
             case("a defined main", "async function main(p) { return p.list.length }").flags(&["--param", "list=[1,2,3]"]).gives(json!(3)),
@@ -74,6 +81,17 @@ fn javascript_errors_have_the_users_own_lines() {
                 .fails("Error", &["late", "main.js:3"]),
             case("an error in a timer", "setTimeout(() => {\n  throw new Error('timer');\n}, 1); 1")
                 .fails("Error", &["timer", "main.js:2"]),
+            case(
+                "its async callers",
+                "async function query() { await null; throw new Error('down') }\nasync function load() { await query() }\n\
+                 async function main() { await load() }",
+            )
+            .fails("Error", &["main.js:1:40", "async load (/home/user/main.js:2:", "async main (/home/user/main.js:3:"]),
+            case(
+                "an error in a beforeExit listener",
+                "process.on('beforeExit', () => { throw new Error('late') }); setImmediate(() => {}); 1",
+            )
+            .fails("Error", &["late"]),
             case("a promise that nothing can settle", "await new Promise(() => {})").fails("NeverSettled", &["nothing is left"]),
             case("the same in an ES module", "export default await new Promise(() => {})")
                 .flags(&["--entry", "m.mjs"])

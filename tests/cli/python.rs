@@ -50,6 +50,8 @@ fn python_values_have_one_json_each() {
             "d": "2026-01-02", "dt": "2026-01-02T00:00:00+00:00", "td": 1.5, "dec": "1.10", "u": "00000000-0000-0000-0000-000000000000", "p": "/x",
             "e": "a", "dc": {"x": 1}, "nt": {"a": 1, "b": 2}, "gen": [0, 1], "1": "key"
         })),
+        case("what streams say of themselves", "import sys\nsys.stdout.reconfigure(errors='replace')\nsys.stdin.reconfigure(errors='replace')\n[sys.stdout.errors, sys.stdout.seekable(), sys.stdin.seekable()]")
+            .gives(json!(["replace", false, false])),
         case("a function", "{'items': [1, {'f': lambda: 1}]}").fails("ResultNotSerializable", &["$.items[1].f"]),
         case("a cycle", "a = {}\na['b'] = a\na").fails("ResultNotSerializable", &["$.b"]),
         case("a result nested 100,000 deep", "a = []\nb = a\nfor i in range(100000):\n    b.append([])\n    b = b[0]\na").fails("ResultNotSerializable", &["100"]),

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use belljar_jail::{SetupError, Step};
 
@@ -45,15 +45,28 @@ table! {
     }
 }
 
+table! {
+    /// How Node itself waits for V8's tasks on worker threads, such as the compilation of WebAssembly, once libuv's loop is empty. C++, the same in
+    /// 22 to 26; a `Local` is passed as a pointer.
+    struct WorkerTasks {
+        _ZN2v87Isolate10GetCurrentEv: fn() -> *mut c_void,
+        _ZN2v87Isolate17GetCurrentContextEv: fn(*mut c_void) -> *mut c_void,
+        _ZN4node21GetCurrentEnvironmentEN2v85LocalINS0_7ContextEEE: fn(*mut c_void) -> *mut c_void,
+        _ZN4node23GetMultiIsolatePlatformEPNS_11EnvironmentE: fn(*mut c_void) -> *mut c_void,
+        _ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE: fn(*mut c_void, *mut c_void),
+    }
+}
+
 struct Bound {
     api: NodeApi,
     uv: Uv,
+    tasks: Option<WorkerTasks>,
 }
 
 static BOUND: OnceLock<Option<Bound>> = OnceLock::new();
 
 fn bound() -> Option<&'static Bound> {
-    BOUND.get_or_init(|| Some(Bound { api: NodeApi::load()?, uv: Uv::load()? })).as_ref()
+    BOUND.get_or_init(|| Some(Bound { api: NodeApi::load()?, uv: Uv::load()?, tasks: WorkerTasks::load() })).as_ref()
 }
 
 /// A call from JavaScript: its environment and arguments.
@@ -186,6 +199,9 @@ unsafe fn call(env: Env, info: CallbackInfo, body: impl FnOnce(&Call) -> Value) 
     body(&Call { node, env, arguments })
 }
 
+/// Whether this process was forked from a zygote: it has no worker threads then.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
 /// The main loop, once a main thread has asked for the start.
 static LOOP: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -203,6 +219,7 @@ impl Runtime for Node<'_> {
     fn after_fork_in_child(&mut self) -> Result<(), SetupError> {
         // SAFETY: the loop is the main thread's, which this is; its descriptors are replaced by ones that can be closed.
         let status = unsafe { (self.call.node.uv.uv_loop_fork)(self.event_loop) };
+        FORKED.store(true, Ordering::Relaxed);
         if status == 0 { Ok(()) } else { Err(SetupError { step: Step::RuntimeFork, errno: -status }) }
     }
 
@@ -320,6 +337,9 @@ struct Idle {
     env: Env,
     timer: *mut c_void,
     callback: *mut c_void,
+    isolate: *mut c_void,
+    /// Null where there are no worker threads, in a fork.
+    platform: *mut c_void,
 }
 
 static IDLE: AtomicPtr<Idle> = AtomicPtr::new(ptr::null_mut());
@@ -327,6 +347,25 @@ static IDLE: AtomicPtr<Idle> = AtomicPtr::new(ptr::null_mut());
 /// Kinds of handles in `uv.h`, unchanged since libuv 1.0.
 const UV_PREPARE: i32 = 9;
 const UV_TIMER: i32 = 13;
+
+/// The isolate of this thread and the platform that runs its tasks; null where they cannot be had.
+fn platform(node: &Bound) -> (*mut c_void, *mut c_void) {
+    let absent = (ptr::null_mut(), ptr::null_mut());
+    let Some(tasks) = &node.tasks else { return absent };
+    // SAFETY: called from JavaScript, so that there are an isolate, a context and a scope for its handle; each is checked.
+    unsafe {
+        let isolate = (tasks._ZN2v87Isolate10GetCurrentEv)();
+        let context = if isolate.is_null() { isolate } else { (tasks._ZN2v87Isolate17GetCurrentContextEv)(isolate) };
+        if context.is_null() {
+            return absent;
+        }
+        let environment = (tasks._ZN4node21GetCurrentEnvironmentEN2v85LocalINS0_7ContextEEE)(context);
+        if environment.is_null() {
+            return absent;
+        }
+        (isolate, (tasks._ZN4node23GetMultiIsolatePlatformEPNS_11EnvironmentE)(environment))
+    }
+}
 
 fn anything_else_alive(node: &Bound) -> bool {
     let (event_loop, idle) = (LOOP.load(Ordering::Relaxed), IDLE.load(Ordering::Relaxed));
@@ -352,6 +391,15 @@ unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
     let idle = IDLE.load(Ordering::Relaxed);
     if idle.is_null() || anything_else_alive(node) {
         return;
+    }
+    // SAFETY: both live for ever, and this is their thread.
+    let (isolate, platform) = unsafe { ((*idle).isolate, (*idle).platform) };
+    if let Some(tasks) = node.tasks.as_ref().filter(|_| !platform.is_null()) {
+        // SAFETY: as above; this is what Node calls here.
+        unsafe { (tasks._ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE)(platform, isolate) };
+        if anything_else_alive(node) {
+            return;
+        }
     }
     let api = &node.api;
     // SAFETY: the reference lives for ever, this is the loop's thread, and a handle scope surrounds the call.
@@ -381,7 +429,8 @@ unsafe extern "C" fn on_idle(env: Env, info: CallbackInfo) -> Value {
             let prepare = libc::calloc(1, (uv.uv_handle_size)(UV_PREPARE));
             let mut callback = ptr::null_mut();
             (api.napi_create_reference)(call.env, call.arguments[0], 1, &raw mut callback);
-            IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback })), Ordering::Relaxed);
+            let (isolate, platform) = if FORKED.load(Ordering::Relaxed) { (ptr::null_mut(), ptr::null_mut()) } else { platform(call.node) };
+            IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback, isolate, platform })), Ordering::Relaxed);
             (uv.uv_timer_init)(event_loop, timer);
             (uv.uv_timer_start)(timer, never, 1 << 40, 1 << 40);
             (uv.uv_prepare_init)(event_loop, prepare);

@@ -6,12 +6,10 @@ use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
 
-/// Each page that a sandbox is given is memory that it holds while it is parked.
-const MOST_PAGES: usize = 512;
+/// What a sandbox is given is memory that it holds while it is parked.
+const MOST_BYTES: usize = 2 << 20;
 
 /// What a run touched, as ranges of addresses.
 #[derive(Debug, Default)]
@@ -24,15 +22,7 @@ pub struct Touched {
 struct Mapping {
     range: Range<usize>,
     writable: bool,
-    executable: bool,
-    file: Option<MappedFile>,
-}
-
-/// What a mapping shows.
-struct MappedFile {
-    path: PathBuf,
-    inode: u64,
-    offset: i64,
+    of_file: bool,
 }
 
 /// A page as `/proc/self/pagemap` has it (the kernel's documentation, "pagemap").
@@ -44,14 +34,15 @@ impl Page {
         self.0 >> 63 & 1 == 1
     }
 
-    /// Not a file's, nor shared: this process's own copy, or one that it shares with its parent until either writes.
+    /// Not a file's, nor shared, be it in memory, swapped out or on the move: this process's own copy, or one that it shares with its parent until
+    /// either writes.
     fn is_anonymous(self) -> bool {
-        self.is_present() && self.0 >> 61 & 1 == 0
+        self.0 >> 62 & 3 != 0 && self.0 >> 61 & 1 == 0
     }
 
     /// In a child: it has written the page since the fork.
     fn is_own(self) -> bool {
-        self.is_anonymous() && self.0 >> 56 & 1 == 1
+        self.is_present() && self.is_anonymous() && self.0 >> 56 & 1 == 1
     }
 }
 
@@ -71,14 +62,11 @@ fn mapping(line: &str) -> Option<Mapping> {
     let (start, end) = fields.next()?.split_once('-')?;
     let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
     let access = fields.next()?;
-    let offset = i64::from_str_radix(fields.next()?, 16).ok()?;
-    let inode = fields.nth(1)?.parse().ok()?;
-    // The rest of the line, where there is one: a name may hold spaces.
-    let name = line.find(['/', '[']).map_or("", |start| &line[start..]);
+    let inode = fields.nth(2)?;
     // The kernel's own ([vdso] and its kin) are nobody's to touch.
-    let is_wanted = access.starts_with('r') && access.ends_with('p') && !name.starts_with("[v");
-    let file = (inode != 0).then(|| MappedFile { path: name.into(), inode, offset });
-    is_wanted.then(|| Mapping { range, writable: access.contains('w'), executable: access.contains('x'), file })
+    let is_kernels = fields.next().is_some_and(|name| name.starts_with("[v"));
+    let is_wanted = access.starts_with('r') && access.ends_with('p') && !is_kernels;
+    is_wanted.then(|| Mapping { range, writable: access.contains('w'), of_file: inode != "0" })
 }
 
 /// Calls `see` with each page of the mapping.
@@ -120,7 +108,7 @@ impl Touched {
             for_each_page(&pagemap, &mapping, |address, page| {
                 if mapping.writable && page.is_own() {
                     add(written, address);
-                } else if !mapping.writable && mapping.file.is_some() && page.is_present() {
+                } else if !mapping.writable && mapping.of_file && page.is_present() {
                     add(code, address);
                 }
             })?;
@@ -174,7 +162,7 @@ impl Touched {
 
     /// In a sandbox: copies the pages that the program is going to write, in one go.
     pub fn copy(&self) {
-        let mut left = MOST_PAGES * page_bytes();
+        let mut left = MOST_BYTES;
         for range in &self.written {
             left = match left.checked_sub(range.len()) {
                 Some(left) => left,
@@ -187,54 +175,37 @@ impl Touched {
     }
 
     /// In the zygote, once: makes a fork copy the page tables of the code that a run needs, and of nothing else.
-    pub fn hand_on_code(&self) -> io::Result<()> {
-        let pagemap = File::open("/proc/self/pagemap")?;
-        for mapping in mappings()?.into_iter().filter(|mapping| !mapping.writable) {
+    pub fn hand_on_code(&self) {
+        let (Ok(pagemap), Ok(memory), Ok(mappings)) =
+            (File::open("/proc/self/pagemap"), File::options().write(true).open("/proc/self/mem"), mappings())
+        else {
+            return;
+        };
+        for mapping in mappings.iter().filter(|mapping| mapping.of_file && !mapping.writable) {
             let mut is_as_mapped = true;
-            for_each_page(&pagemap, &mapping, |_, page| is_as_mapped &= !page.is_anonymous())?;
-            // What relocation has written stays; a fork copies its tables anyway. This code must not be taken from under itself.
-            if is_as_mapped && !mapping.range.contains(&(copied_by_forks as *const () as usize)) {
-                copied_by_forks(&mapping)?;
+            let read = for_each_page(&pagemap, mapping, |_, page| is_as_mapped &= !page.is_anonymous());
+            // What relocation has written stays; a fork copies its tables anyway.
+            if read.is_ok() && is_as_mapped && !self.code.is_empty() {
+                copied_by_forks(mapping, &memory);
             }
         }
         for range in &self.code {
             // SAFETY: as if each page were read.
             unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_POPULATE_READ) };
         }
-        Ok(())
     }
 }
 
-/// A fork copies the page tables of a file's mapping only if some page of it was ever written (`vma_needs_copy` in the kernel's mm/memory.c). So one
-/// byte is written as it was, into a page that is never writable and executable at once.
-///
-/// The file is mapped anew for it: without the tables that boot has filled and no run needs, and without a reservation, which being writable would cost
-/// every fork. An error means that the page could not be made executable again.
-fn copied_by_forks(mapping: &Mapping) -> io::Result<()> {
-    let Some(mapped) = &mapping.file else { return Ok(()) };
-    let Ok(file) = File::open(&mapped.path) else { return Ok(()) };
-    if file.metadata().map_or(true, |metadata| metadata.ino() != mapped.inode) {
-        return Ok(());
-    }
-    let start = mapping.range.start as *mut u8;
-    let page = mapping.range.start..mapping.range.start + page_bytes();
-    if page.contains(&(libc::mprotect as *const () as usize)) {
-        return Ok(());
-    }
-    let access = libc::PROT_READ | if mapping.executable { libc::PROT_EXEC } else { 0 };
-    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
-    // SAFETY: the same part of the same file where it is already, of which nothing was changed; in one step for whoever runs in it.
-    let mapped = unsafe { libc::mmap(start.cast(), mapping.range.len(), access, flags, file.as_raw_fd(), mapped.offset) };
-    let protect = |protection: i32| {
-        // SAFETY: the first page of the mapping, which gets back the access that it had.
-        if unsafe { libc::mprotect(start.cast(), page_bytes(), protection) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    };
-    if mapped == libc::MAP_FAILED || protect(libc::PROT_READ | libc::PROT_WRITE).is_err() {
-        return Ok(());
-    }
-    // SAFETY: the page is mapped and, for now, writable; the byte stays what it is.
-    unsafe { start.write_volatile(start.read_volatile()) };
-    protect(access)
+/// A fork copies the page table of a file's mapping only if a page of it was ever written (`vma_needs_copy` in the kernel's mm/memory.c). So its first
+/// byte is written as it is, through `/proc/self/mem`: the mapping is never writable for it. A kernel that does not allow that leaves all as it was.
+fn copied_by_forks(mapping: &Mapping, memory: &File) {
+    let start = mapping.range.start;
+    // What boot needed and no run does would be copied by every fork, and freed by every end.
+    // SAFETY: every page is the file's, and comes back from there whenever it is touched.
+    unsafe { libc::madvise(start as *mut c_void, mapping.range.len(), libc::MADV_DONTNEED) };
+    // SAFETY: the mapping is readable.
+    let first = unsafe { (start as *const u8).read_volatile() };
+    let _ = memory.write_at(&[first], start as u64);
 }
 
 #[cfg(test)]
@@ -282,7 +253,10 @@ mod tests {
     #[test]
     fn code_that_is_mapped_anew_still_runs() {
         // In a child, which has one thread, as a zygote has.
-        let touched = Touched::learn(|| Touched::learn(|| true).hand_on_code().is_ok() && std::env::current_dir().is_ok());
+        let touched = Touched::learn(|| {
+            Touched::learn(|| true).hand_on_code();
+            std::env::current_dir().is_ok()
+        });
         assert!(!touched.code.is_empty());
     }
 
@@ -291,9 +265,8 @@ mod tests {
         assert!(mapping("7f00-7f10 rw-s 00000000 00:01 5 /dev/zero").is_none());
         assert!(mapping("7f00-7f10 ---p 00000000 00:00 0").is_none());
         assert!(mapping("7f00-7f10 r-xp 00000000 00:00 0 [vdso]").is_none());
-        let code = mapping("400000-746000 r-xp 0000a000 fe:00 1001 /usr/bin/a name with spaces").unwrap();
-        assert_eq!((code.range, code.writable, code.executable), (0x40_0000..0x74_6000, false, true));
-        let file = code.file.unwrap();
-        assert_eq!((file.path.to_str(), file.inode, file.offset), (Some("/usr/bin/a name with spaces"), 1001, 0xa000));
+        let code = mapping("400000-746000 r-xp 0000a000 fe:00 1001 /usr/bin/node").unwrap();
+        assert_eq!((code.range, code.writable, code.of_file), (0x40_0000..0x74_6000, false, true));
+        assert!(!mapping("7f00-7f10 rw-p 00000000 00:00 0 [heap]").unwrap().of_file);
     }
 }

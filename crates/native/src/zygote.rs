@@ -67,7 +67,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     let seals = Seals::compile();
     runtime.prepare()?;
     let touched = learn(runtime);
-    touched.hand_on_code().map_err(at(Step::RuntimeFork))?;
+    touched.hand_on_code();
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
     let staged = facts
         .staged

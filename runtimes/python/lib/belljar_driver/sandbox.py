@@ -44,7 +44,8 @@ def _take_identity(native):
 def rehearse(native):
     """What a forked sandbox does up to its last frame, in a process that ends after it."""
     _take_identity(native)
-    driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(native, activation, folder))
+    silent = driver_module("rehearsal").Silent
+    driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(silent, activation, folder))
 
 
 class Sandbox:

@@ -132,6 +132,9 @@ def _output(descriptor, name, level, errors, annotate):
 
 
 def _is_seekable(descriptor):
+    # The text layer asks when it is made, and keeps the answer: in a zygote, of a descriptor that no sandbox will have.
+    if _process == 0:
+        return False
     try:
         seek(descriptor, 0, 1)
     except OSError:
