@@ -23,6 +23,10 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct LogAssembler {
     streams: [StreamState; 2],
+    /// Bytes that came before others which were written earlier, to the other stream.
+    held: [Vec<u8>; 2],
+    /// Where a stream paused for the other, in the order of time: which, and after how many bytes.
+    pauses: VecDeque<(usize, u64)>,
     entries: usize,
     dropped_entries: u64,
     dropped_bytes: u64,
@@ -57,29 +61,67 @@ fn index(stream: Stream) -> usize {
 impl LogAssembler {
     pub(crate) fn new() -> Self {
         let state = |default| StreamState { default, pending: Vec::new(), range: None, consumed: 0, annotations: VecDeque::new() };
-        Self { streams: [state(LogLevel::Info), state(LogLevel::Error)], entries: 0, dropped_entries: 0, dropped_bytes: 0 }
+        Self {
+            streams: [state(LogLevel::Info), state(LogLevel::Error)],
+            held: [Vec::new(), Vec::new()],
+            pauses: VecDeque::new(),
+            entries: 0,
+            dropped_entries: 0,
+            dropped_bytes: 0,
+        }
     }
 
-    /// Takes a hint about bytes that are still to come.
+    /// Takes a hint about bytes that are still to come; one of no length says that the stream pauses there, for the other to be written to.
     pub(crate) fn annotate(&mut self, annotation: Annotation) {
+        if annotation.length == 0 {
+            let stream = usize::from(annotation.stream).wrapping_sub(1);
+            if stream < self.streams.len() && self.pauses.len() < MOST_ANNOTATIONS {
+                self.pauses.push_back((stream, annotation.offset));
+            }
+            return;
+        }
         let Some(state) = self.streams.get_mut(usize::from(annotation.stream).wrapping_sub(1)) else { return };
         let in_order =
             annotation.offset >= state.annotations.back().map_or(state.consumed, |last| last.offset.saturating_add(last.length.into()));
-        if in_order && annotation.length > 0 && state.annotations.len() < MOST_ANNOTATIONS {
+        if in_order && state.annotations.len() < MOST_ANNOTATIONS {
             state.annotations.push_back(annotation);
         }
     }
 
     /// Takes bytes; gives the entries that they complete.
-    pub(crate) fn push(&mut self, stream: Stream, mut bytes: &[u8]) -> Vec<Entry> {
+    pub(crate) fn push(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Entry> {
         let mut done = Vec::new();
-        let state = &mut self.streams[index(stream)];
-        while !bytes.is_empty() {
-            let taken = state.take(bytes, &mut done);
-            state.consumed += taken as u64;
-            bytes = &bytes[taken..];
+        let stream = index(stream);
+        if self.pauses.is_empty() {
+            self.streams[stream].consume(bytes, &mut done);
+        } else {
+            self.held[stream].extend_from_slice(bytes);
+            self.release(&mut done);
         }
         self.bounded(done)
+    }
+
+    /// Consumes what is held as far as it is known to be next. What a pause waits for is in its pipe already, or the pause is forged: then the end comes.
+    fn release(&mut self, done: &mut Vec<Entry>) {
+        let mut starts = [0; 2];
+        while let Some((stream, end)) = self.pauses.front().copied() {
+            let (state, held) = (&mut self.streams[stream], &self.held[stream][starts[stream]..]);
+            let count = usize::try_from(end.saturating_sub(state.consumed)).map_or(held.len(), |room| room.min(held.len()));
+            state.consume(&held[..count], done);
+            starts[stream] += count;
+            if state.consumed < end {
+                break;
+            }
+            self.pauses.pop_front();
+        }
+        for ((state, held), start) in self.streams.iter_mut().zip(&mut self.held).zip(starts) {
+            if self.pauses.is_empty() {
+                state.consume(&held[start..], done);
+                held.clear();
+            } else {
+                held.drain(..start);
+            }
+        }
     }
 
     /// Counts bytes that were thrown away unread.
@@ -90,6 +132,8 @@ impl LogAssembler {
     /// What is left at the end: unfinished lines, and a word on what was dropped.
     pub(crate) fn finish(&mut self) -> Vec<Entry> {
         let mut done = Vec::new();
+        self.pauses.clear();
+        self.release(&mut done);
         for state in &mut self.streams {
             if !state.pending.is_empty() {
                 let level = state.range.take().map_or(state.default, |(level, _)| level);
@@ -118,6 +162,14 @@ impl LogAssembler {
 }
 
 impl StreamState {
+    fn consume(&mut self, mut bytes: &[u8], done: &mut Vec<Entry>) {
+        while !bytes.is_empty() {
+            let taken = self.take(bytes, done);
+            self.consumed += taken as u64;
+            bytes = &bytes[taken..];
+        }
+    }
+
     /// Consumes some bytes, at least one; gives how many.
     fn take(&mut self, bytes: &[u8], done: &mut Vec<Entry>) -> usize {
         if let Some((level, left)) = self.range {
@@ -171,6 +223,29 @@ fn entry(level: LogLevel, bytes: &[u8]) -> Entry {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn entries_of_both_streams_are_in_the_order_in_which_they_were_written() {
+        let pause = |stream, offset| Annotation { stream, level: 0, offset, length: 0 };
+        let mut log = LogAssembler::new();
+        // Written: out 1, err 2, out 3, err 4.
+        for annotation in [pause(1, 2), pause(2, 2), pause(1, 4)] {
+            log.annotate(annotation);
+        }
+        let mut entries = log.push(Stream::Stderr, b"2\n4\n");
+        assert!(entries.is_empty());
+        entries.extend(log.push(Stream::Stdout, b"1\n"));
+        entries.extend(log.push(Stream::Stdout, b"3\n"));
+        assert_eq!(entries.iter().map(|entry| entry.message.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn a_pause_that_never_comes_holds_nothing_back_for_ever() {
+        let mut log = LogAssembler::new();
+        log.annotate(Annotation { stream: 1, level: 0, offset: u64::MAX, length: 0 });
+        assert!(log.push(Stream::Stderr, b"held\n").is_empty());
+        assert_eq!(log.finish()[0].message, "held");
+    }
 
     fn messages(entries: &[Entry]) -> Vec<(&str, LogLevel)> {
         entries.iter().map(|entry| (entry.message.as_str(), entry.level)).collect()

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use belljar_channel::{Annotation, HEADER_BYTES, encode_header, kind, send_packet};
 use belljar_jail::{CHANNEL, HOME, SetupError};
@@ -71,10 +71,20 @@ fn write_frame(frame_kind: u8, payload: &[u8]) -> io::Result<()> {
     write_all(payload)
 }
 
-/// Counts what is about to be written to stream 1 or 2 and, for an entry, tells the supervisor.
+/// The stream that was written to last.
+static LAST: AtomicU8 = AtomicU8::new(0);
+
+/// Counts what is about to be written to stream 1 or 2 and tells the supervisor of an entry, and of the place where the other stream pauses for it: two
+/// pipes by themselves do not say what was written first.
 pub fn annotate(stream: u8, level: u8, length: u32, entry: bool) -> io::Result<()> {
-    let Some(written) = WRITTEN.get(usize::from(stream).wrapping_sub(1)) else { return Ok(()) };
-    let offset = written.fetch_add(u64::from(length), Ordering::Relaxed);
+    let written = |stream: u8| WRITTEN.get(usize::from(stream).wrapping_sub(1));
+    let Some(own) = written(stream) else { return Ok(()) };
+    let last = LAST.swap(stream, Ordering::Relaxed);
+    if let Some(other) = written(last).filter(|_| last != stream) {
+        let pause = Annotation { stream: last, level: 0, offset: other.load(Ordering::Relaxed), length: 0 };
+        send(kind::ANNOTATE, &pause.encode())?;
+    }
+    let offset = own.fetch_add(u64::from(length), Ordering::Relaxed);
     if !entry {
         return Ok(());
     }
