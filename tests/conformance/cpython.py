@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", choices=["fork", "exec"], default="fork", help="how sandboxes start (default: fork)")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="only modules whose name matches")
     parser.add_argument("--failed-in", type=Path, metavar="FILE", help="only modules that did not pass in this file of verdicts, of an earlier build")
-    parser.add_argument("--again", action="store_true", help="run modules again in which something failed")
+    parser.add_argument("--again", action="store_true", help="run modules again in which something failed, or in a sandbox skipped itself")
     return parser.parse_args()
 
 
@@ -157,10 +157,12 @@ def _report(arguments: argparse.Namespace, python: PythonBinary) -> int:
 
 def _to_do(arguments: argparse.Namespace, python: PythonBinary, verdicts: VerdictFile) -> list[str]:
     failed = {name.partition(": ")[0] for name in not_passed(arguments.failed_in)} if arguments.failed_in else None
+    # A sandbox runs what plain passes, so there a skip is a failure too.
+    unsettled = (FAILED,) if arguments.command == "plain" else (FAILED, SKIPPED)
     todo = []
     for module in (m for modules in python.modules.values() for m in modules):
         known = [v.status for name, v in verdicts.verdicts.items() if name.startswith(f"{module}: ")]
-        wanted = not known or (arguments.again and FAILED in known)
+        wanted = not known or (arguments.again and any(status in known for status in unsettled))
         if wanted and fnmatch.fnmatch(module, arguments.only) and (failed is None or module in failed):
             todo.append(module)
     return todo
@@ -171,7 +173,8 @@ def _record(module: str, found: dict[str, Verdict], verdicts: VerdictFile) -> No
         verdicts.record(name, verdict)
     verdicts.save()
     failed = [name for name, verdict in found.items() if verdict.status not in (PASSED, SKIPPED)]
-    print(f"{module}: {len(found)} tests, {len(failed)} did not pass", flush=True)
+    skipped = sum(verdict.status == SKIPPED for verdict in found.values())
+    print(f"{module}: {len(found)} tests, {len(failed)} did not pass, {skipped} skipped", flush=True)
 
 
 def _belljar_verdicts(arguments: argparse.Namespace, python: PythonBinary) -> VerdictFile:

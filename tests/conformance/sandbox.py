@@ -11,7 +11,7 @@ from processes import Ended, run_to_end
 
 # Wide enough that no test of a runtime meets one by accident; what is compared is the sandbox, not its limits.
 LIMITS = [
-    "--memory", "2G", "--processes", "512", "--disk", "4G", "--max-files", "200000", "--open-files", "4096", "--output-limit", "64M",
+    "--memory", "2G", "--processes", "512", "--disk", "16G", "--max-files", "200000", "--open-files", "4096", "--output-limit", "64M",
 ]
 # Belljar must end a run by itself; only if it does not is it killed, this much later.
 GRACE_SECONDS = 15

@@ -381,7 +381,7 @@ attempt("remove the driver", lambda: os.unlink("/opt/belljar/boot.json"))
     )
     .in_both_starts(|outcome| {
         outcome.attempts(&[
-            ("passwd", "done: ['nobody', 'user']"),
+            ("passwd", "done: ['nobody', 'root', 'user']"),
             ("group", "done: ['nogroup', 'user']"),
             ("me", "done: user"),
             ("hostname", "done: sandbox"),

@@ -149,7 +149,8 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
 
 fn generated(plan: &mut RootPlan, grants: &Grants, boot: Boot) {
     // Every sandbox of a zygote has a uid of its own, and each is "user".
-    let (mut users, mut groups) = (String::new(), String::new());
+    // Files of the system are root's, and programs look its name up. Nobody becomes it.
+    let (mut users, mut groups) = ("root:x:0:0:root:/root:/usr/sbin/nologin\n".to_owned(), "root:x:0:\n".to_owned());
     for uid in FIRST_UID..=FIRST_UID + LEASABLE_UIDS {
         users.push_str(&format!("user:x:{uid}:{uid}::{HOME}:/bin/sh\n"));
         groups.push_str(&format!("user:x:{uid}:\n"));

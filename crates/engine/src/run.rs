@@ -337,12 +337,14 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         loop {
             let stdout = take(&sandbox.stdout, &mut self.stdout_open);
             let stderr = take(&sandbox.stderr, &mut self.stderr_open);
+            // Counted before results of the control channel, which may have come later.
+            let kept = [&stdout, &stderr].map(|bytes| self.count(bytes.len()));
             self.drain_control(sandbox);
             if stdout.is_empty() && stderr.is_empty() {
                 return;
             }
-            self.output(Stream::Stdout, &stdout);
-            self.output(Stream::Stderr, &stderr);
+            self.output(Stream::Stdout, &stdout, kept[0]);
+            self.output(Stream::Stderr, &stderr, kept[1]);
             if self.output_bytes > self.request.limits.output_bytes.0.saturating_mul(2).saturating_add(16 << 20) {
                 // A flood that does not end before its writer does.
                 return;
@@ -406,10 +408,15 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         }
     }
 
-    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+    /// Counts so many bytes of output; gives how many of them may be kept.
+    fn count(&mut self, length: usize) -> usize {
         let room = self.request.limits.output_bytes.0.saturating_sub(self.output_bytes);
-        self.output_bytes += bytes.len() as u64;
-        let kept = &bytes[..usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()))];
+        self.output_bytes += length as u64;
+        usize::try_from(room).map_or(length, |room| room.min(length))
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8], kept: usize) {
+        let kept = &bytes[..kept];
         self.log.drop_bytes((bytes.len() - kept.len()) as u64);
         if kept.is_empty() {
             return;
