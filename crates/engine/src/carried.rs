@@ -55,9 +55,8 @@ fn once(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> io::Result<()>) ->
     let place = parent.join(name);
     if !place.is_dir() {
         fs::create_dir_all(&parent)?;
-        let stage = parent.join(format!(".{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&stage);
-        fs::create_dir(&stage)?;
+        // Nobody else's: the runs of one engine may all come here at once.
+        let stage = tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(&parent)?.keep();
         let filled = fill(&stage).and_then(|()| make_readable(&stage)).and_then(|()| fs::rename(&stage, &place));
         if let Err(error) = filled {
             let _ = fs::remove_dir_all(&stage);
@@ -90,4 +89,25 @@ fn make_readable(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_come_at_once_find_it_whole() {
+        for _ in 0..20 {
+            let cache = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                let comers: Vec<_> = (0..8).map(|_| scope.spawn(|| for_node(cache.path()))).collect();
+                for comer in comers {
+                    let driver = comer.join().unwrap().unwrap().driver;
+                    assert!(NODE_DRIVER.iter().all(|(name, content)| fs::read(driver.join(name)).is_ok_and(|found| found == *content)));
+                }
+            });
+            // And nothing beside it.
+            assert_eq!(fs::read_dir(cache.path().join("carried").join(ID)).unwrap().count(), 2);
+        }
+    }
 }

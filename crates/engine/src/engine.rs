@@ -364,7 +364,8 @@ impl Inner {
         let Some(engine) = self.weak.upgrade() else { return };
         let leaver = self.leaving.one_more();
         self.tokio.spawn(async move {
-            if let Some(ended) = ended {
+            // Whoever has heard of its end already has taken the message.
+            if let Some(ended) = ended.filter(|ended| !ended.is_terminated()) {
                 let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
             }
             if let Some(cgroup) = cgroup {

@@ -283,13 +283,17 @@ impl Sandbox {
         let (control, stdout, stderr) = (watch(control)?, watch(stdout)?, watch(stderr)?);
         let ready = tokio::select! {
             ready = ready(&control) => ready,
-            _ = &mut ended => Err(EngineError::NotReady(match ready(&control).await {
-                Err(EngineError::NotReady(why)) if why != CLOSED => why,
-                _ => crate::zygote::last_words(stderr.get_ref()),
-            })),
+            _ = &mut ended => match ready(&control).await {
+                Ok(_) => Err(EngineError::NotReady(CLOSED.into())),
+                error => error,
+            },
             () = tokio::time::sleep(BOOT_TIME) => Err(EngineError::NotReady("it did not answer in time".into())),
         };
         match ready {
+            Err(EngineError::NotReady(why)) if why == CLOSED => {
+                engine.take_down(body, Some(ended));
+                Err(EngineError::NotReady(crate::zygote::last_words(stderr.get_ref())))
+            }
             Ok(home) => {
                 let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
                 Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, cpu_before })
