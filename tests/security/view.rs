@@ -382,7 +382,7 @@ attempt("remove the driver", lambda: os.unlink("/opt/belljar/boot.json"))
     .in_both_starts(|outcome| {
         outcome.attempts(&[
             ("passwd", "done: ['nobody', 'root', 'user']"),
-            ("group", "done: ['nogroup', 'user']"),
+            ("group", "done: ['nogroup', 'root', 'user']"),
             ("me", "done: user"),
             ("hostname", "done: sandbox"),
             ("resolvers", "done: "),
