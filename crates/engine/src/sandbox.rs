@@ -290,17 +290,16 @@ impl Sandbox {
             () = tokio::time::sleep(BOOT_TIME) => Err(EngineError::NotReady("it did not answer in time".into())),
         };
         match ready {
-            Err(EngineError::NotReady(why)) if why == CLOSED => {
-                engine.take_down(body, Some(ended));
-                Err(EngineError::NotReady(crate::zygote::last_words(stderr.get_ref())))
-            }
             Ok(home) => {
                 let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
                 Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, cpu_before })
             }
             Err(error) => {
                 engine.take_down(body, Some(ended));
-                Err(error)
+                Err(match error {
+                    EngineError::NotReady(why) if why == CLOSED => EngineError::NotReady(crate::zygote::last_words(stderr.get_ref())),
+                    error => error,
+                })
             }
         }
     }

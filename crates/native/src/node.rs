@@ -369,14 +369,11 @@ fn platform(node: &Bound) -> (*mut c_void, *mut c_void) {
 
 fn anything_else_alive(node: &Bound) -> bool {
     let (event_loop, idle) = (LOOP.load(Ordering::Relaxed), IDLE.load(Ordering::Relaxed));
-    if event_loop.is_null() {
+    if event_loop.is_null() || idle.is_null() {
         return true;
     }
     // SAFETY: loop and timer live for ever, and this is their thread.
     unsafe {
-        if idle.is_null() {
-            return (node.uv.uv_loop_alive)(event_loop) != 0;
-        }
         (node.uv.uv_unref)((*idle).timer);
         let alive = (node.uv.uv_loop_alive)(event_loop);
         (node.uv.uv_ref)((*idle).timer);

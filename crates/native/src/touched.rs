@@ -139,7 +139,7 @@ impl Touched {
     /// that fails.
     pub fn learn(rehearse: impl FnOnce() -> bool) -> Self {
         let Ok((mut reader, writer)) = io::pipe() else { return Self::default() };
-        // SAFETY: the caller has one thread.
+        // SAFETY: as for every fork of a zygote: this thread alone goes on in the child, and no other of the zygote's holds a lock while it idles.
         match unsafe { libc::fork() } {
             ..0 => Self::default(),
             0 => {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn code_that_is_mapped_anew_still_runs() {
-        // In a child, which has one thread, as a zygote has.
+        // In a child, so that no other test runs in what is taken away.
         let touched = Touched::learn(|| {
             Touched::learn(|| true).hand_on_code();
             std::env::current_dir().is_ok()
