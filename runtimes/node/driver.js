@@ -27,7 +27,7 @@ function loadNative() {
 /**
  * Boots, waits for a run, runs it. Does not return before the program has been started; the loop does the rest.
  * @param {object} native the native library
- * @param {{home: string, boot: {cpus?: {model: string, speed: number}[]}}} place
+ * @param {{home: string, boot: {start: string, cpus?: {model: string, speed: number}[], rehearsal: string}}} place
  */
 function drive(native, { home, boot }) {
   const denials = new Denials(native);
@@ -40,11 +40,11 @@ function drive(native, { home, boot }) {
   observe(denials);
   // A process of its own runs one program: what it does not use is not worth loading.
   const zygote = boot.start === 'exec' ? null : require('./boot.js');
-  zygote?.warmUp(native, rehearse);
+  zygote?.warmUp(native, boot.rehearsal, rehearse);
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
-  native.start(() => rehearse(native, zygote.activationOf('value.js'), zygote.rehearsals));
+  native.start(boot.rehearsal);
 
   takeIdentity(native);
   ending.takeOverLoop();

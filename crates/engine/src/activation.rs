@@ -1,7 +1,7 @@
 //! What wakes a parked sandbox: the files of its run, then the activation, as frames on its control channel.
 
 use belljar_channel::{encode_header, kind};
-use belljar_protocol::{RunId, RunRequest, Timestamp};
+use belljar_protocol::{Language, RunId, RunRequest, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -11,7 +11,7 @@ use crate::error::EngineError;
 #[derive(Serialize)]
 struct Activation<'a> {
     run: ActivatedRun<'a>,
-    language: belljar_protocol::Language,
+    language: Language,
     entry: &'a str,
     arguments: &'a [String],
     parameters: &'a RawValue,
@@ -41,11 +41,25 @@ pub(crate) fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, En
         bytes.extend_from_slice(&(file.content.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&file.content);
     }
+    let text = text(id, request, request.entry.as_str())?;
+    bytes.extend_from_slice(&encode_header(kind::ACTIVATE, text.len()));
+    bytes.extend_from_slice(&text);
+    Ok(bytes)
+}
+
+/// What a zygote rehearses with: the activation of a program that its driver brings along, `entry` as seen from the working folder. Written as every
+/// other, so that a runtime which has read it knows the shape of them all.
+pub(crate) fn rehearsal(language: Language, entry: &str) -> String {
+    let text = text(&RunId::new(), &RunRequest::new(language, ""), entry);
+    text.ok().and_then(|text| String::from_utf8(text).ok()).unwrap_or_default()
+}
+
+fn text(id: &RunId, request: &RunRequest, entry: &str) -> Result<Vec<u8>, EngineError> {
     let timeout_ms = request.limits.timeout_ms.0;
     let activation = Activation {
         run: ActivatedRun { id: id.as_str(), deadline: Timestamp::now().plus_ms(timeout_ms), timeout_ms },
         language: request.language,
-        entry: request.entry.as_str(),
+        entry,
         arguments: &request.arguments,
         parameters: &request.parameters,
         env: &request.policy.env,
@@ -54,8 +68,5 @@ pub(crate) fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, En
         policy: &request.policy,
         limits: &request.limits,
     };
-    let json = serde_json::to_vec(&activation).map_err(|error| EngineError::Request(error.to_string()))?;
-    bytes.extend_from_slice(&encode_header(kind::ACTIVATE, json.len()));
-    bytes.extend_from_slice(&json);
-    Ok(bytes)
+    serde_json::to_vec(&activation).map_err(|error| EngineError::Request(error.to_string()))
 }

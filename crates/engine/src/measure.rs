@@ -61,7 +61,19 @@ pub struct Measurement {
 }
 
 /// Measures a runtime. `progress` is told what comes next.
-pub async fn measure(engine: &Engine, name: &RuntimeName, runs: usize, progress: impl Fn(&str)) -> Result<Measurement, EngineError> {
+pub async fn measure(
+    engine: &Engine,
+    name: &RuntimeName,
+    runs: usize,
+    progress: impl Fn(&str) + Send + 'static,
+) -> Result<Measurement, EngineError> {
+    let (engine, name) = (engine.clone(), name.clone());
+    // In a task, as a server does it: the thread of a program's `main` would have to be woken for each outcome, which can take longer than the rest.
+    let measuring = tokio::spawn(async move { measure_all(&engine, &name, runs, progress).await });
+    measuring.await.map_err(|error| EngineError::NotReady(error.to_string()))?
+}
+
+async fn measure_all(engine: &Engine, name: &RuntimeName, runs: usize, progress: impl Fn(&str)) -> Result<Measurement, EngineError> {
     let runtime = engine.runtime(name).await?;
     let language = if runtime.kind == RuntimeKind::Node { Language::JavaScript } else { Language::Python };
     let mut request = RunRequest::new(language, "1 + 1");

@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 
 use belljar_channel::BootFacts;
 use belljar_jail::{Bind, BindAccess, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan};
-use belljar_protocol::{FsPolicy, Start};
+use belljar_protocol::{FsPolicy, Language, Start};
 
+use crate::activation::rehearsal;
 use crate::carried::FOLDER;
 use crate::error::EngineError;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, RuntimeKind};
 
 /// What every program may see of the system: its libraries and programs (which run only where `exec` is granted). Links are copied as links.
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"];
@@ -143,11 +144,11 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
             as_owner: true,
         });
     }
-    generated(&mut plan, grants, boot);
+    generated(&mut plan, runtime.kind, grants, boot);
     plan
 }
 
-fn generated(plan: &mut RootPlan, grants: &Grants, boot: Boot) {
+fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, boot: Boot) {
     // Every sandbox of a zygote has a uid of its own, and each is "user".
     // Files of the system are root's, and programs look its name up. Nobody becomes it.
     let (mut users, mut groups) = ("root:x:0:0:root:/root:/usr/sbin/nologin\n".to_owned(), "root:x:0:\n".to_owned());
@@ -171,6 +172,11 @@ fn generated(plan: &mut RootPlan, grants: &Grants, boot: Boot) {
         staged,
     };
     let start = if boot.start == Start::Fork { "fork" } else { "exec" };
+    let rehearsal = match kind {
+        RuntimeKind::Node => rehearsal(Language::JavaScript, "../../opt/belljar/node/rehearsal/scout.js"),
+        RuntimeKind::Python => rehearsal(Language::Python, "../../opt/belljar/python/rehearsal/value.py"),
+    };
+    let configuration = serde_json::json!({"start": start, "cpus": processors(), "rehearsal": rehearsal});
     let files: Vec<(String, Vec<u8>)> = vec![
         ("/etc/passwd".into(), users.into_bytes()),
         ("/etc/group".into(), groups.into_bytes()),
@@ -179,7 +185,7 @@ fn generated(plan: &mut RootPlan, grants: &Grants, boot: Boot) {
         ("/etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files dns\n".to_vec()),
         ("/etc/resolv.conf".into(), Vec::new()),
         (BootFacts::PATH.into(), facts.encode().into_bytes()),
-        (format!("{FOLDER}/boot.json"), serde_json::json!({"start": start, "cpus": processors()}).to_string().into_bytes()),
+        (format!("{FOLDER}/boot.json"), configuration.to_string().into_bytes()),
     ];
     plan.files.extend(files.into_iter().map(|(path, content)| GeneratedFile { path: path.into(), content }));
 }

@@ -40,7 +40,6 @@ table! {
         napi_open_handle_scope: fn(Env, *mut *mut c_void) -> i32,
         napi_close_handle_scope: fn(Env, *mut c_void) -> i32,
         napi_get_global: fn(Env, *mut Value) -> i32,
-        napi_call_function: fn(Env, Value, Value, usize, *const Value, *mut Value) -> i32,
         napi_make_callback: fn(Env, *mut c_void, Value, Value, usize, *const Value, *mut Value) -> i32,
     }
 }
@@ -222,16 +221,6 @@ impl Runtime for Node<'_> {
         FORKED.store(true, Ordering::Relaxed);
         if status == 0 { Ok(()) } else { Err(SetupError { step: Step::RuntimeFork, errno: -status }) }
     }
-
-    fn rehearse(&mut self) -> bool {
-        let Call { node, env, arguments } = self.call;
-        let (mut global, mut result) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: handles of this call; anything but a function is refused.
-        unsafe {
-            (node.api.napi_get_global)(*env, &raw mut global) == 0
-                && (node.api.napi_call_function)(*env, global, arguments[0], 0, ptr::null(), &raw mut result) == 0
-        }
-    }
 }
 
 unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
@@ -244,7 +233,7 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
             if status != 0 || !LOOP.swap(event_loop, Ordering::Relaxed).is_null() {
                 return call.throw("start() works once, in the main thread");
             }
-            zygote::start(&mut Node { call, event_loop });
+            zygote::start(&mut Node { call, event_loop }, &call.text(0).unwrap_or_default());
             call.undefined()
         })
     }
@@ -299,8 +288,8 @@ unsafe extern "C" fn random_seed(env: Env, info: CallbackInfo) -> Value {
 }
 
 unsafe extern "C" fn exit(env: Env, info: CallbackInfo) -> Value {
-    // SAFETY: Node's own call; `_exit` takes any number.
-    unsafe { call(env, info, |call| libc::_exit(call.number(0) as i32)) }
+    // SAFETY: Node's own call.
+    unsafe { call(env, info, |call| sandbox::exit(call.number(0) as i32)) }
 }
 
 unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {

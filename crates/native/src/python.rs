@@ -28,7 +28,6 @@ table! {
         PyBytes_FromStringAndSize: fn(*const c_char, isize) -> Object,
         PyErr_SetString: fn(Object, *const c_char),
         PyErr_Clear: fn(),
-        PyObject_CallObject: fn(Object, Object) -> Object,
         Py_IncRef: fn(Object),
         PyOS_BeforeFork: fn(),
         PyOS_AfterFork_Parent: fn(),
@@ -170,7 +169,6 @@ fn call(arguments: Object, body: impl FnOnce(&Call) -> Object) -> Object {
 
 struct Python<'a> {
     api: &'a PythonApi,
-    rehearsal: Object,
 }
 
 impl Runtime for Python<'_> {
@@ -193,16 +191,12 @@ impl Runtime for Python<'_> {
         unsafe { (self.api.PyOS_AfterFork_Child)() };
         Ok(())
     }
-
-    fn rehearse(&mut self) -> bool {
-        // SAFETY: a live object, called without arguments.
-        !self.rehearsal.is_null() && unsafe { !(self.api.PyObject_CallObject)(self.rehearsal, ptr::null_mut()).is_null() }
-    }
 }
 
 unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| {
-        zygote::start(&mut Python { api: &call.python.api, rehearsal: call.argument(0) });
+        let rehearsal = call.bytes(0).map(|text| String::from_utf8_lossy(text).into_owned());
+        zygote::start(&mut Python { api: &call.python.api }, &rehearsal.unwrap_or_default());
         call.none()
     })
 }
@@ -237,8 +231,7 @@ unsafe extern "C" fn random_bytes(_module: Object, arguments: Object) -> Object 
 }
 
 unsafe extern "C" fn exit(_module: Object, arguments: Object) -> Object {
-    // SAFETY: `_exit` takes any number.
-    call(arguments, |call| unsafe { libc::_exit(call.number(0) as i32) })
+    call(arguments, |call| sandbox::exit(call.number(0) as i32))
 }
 
 /// `METH_VARARGS`: a tuple of arguments.

@@ -1,12 +1,15 @@
 //! Which memory a run touches. A fork shares its zygote's memory until it touches it, and most of the time from a fork to an outcome went into some 450
-//! page faults, the same ones in every sandbox. So a zygote has one child rehearse a run, learns from it, and gives its sandboxes what they will touch:
-//! the pages that they will write as copies made in one go, before they are parked; the code that they will run as tables copied by the fork itself.
+//! page faults, the same ones in every sandbox. So a zygote sends one child ahead as a scout, which goes the way of a sandbox with a program of the
+//! driver's, and gives its sandboxes what that touched: the pages that they will write as copies made in one go, before they are parked; the code that
+//! they will run as tables copied by the fork itself.
 
 use std::ffi::c_void;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 /// What a sandbox is given is memory that it holds while it is parked.
 const MOST_BYTES: usize = 2 << 20;
@@ -135,27 +138,32 @@ impl Touched {
         Some(Self { written: list()?, code: list()? })
     }
 
-    /// In the zygote, once: forks a child that calls `rehearse`, and learns what that touched. Nothing is learned, and nothing is lost but time, where
-    /// that fails.
-    pub fn learn(rehearse: impl FnOnce() -> bool) -> Self {
-        let Ok((mut reader, writer)) = io::pipe() else { return Self::default() };
+    /// In the zygote, once: forks the scout, in which `enter` is called and `None` returned, and learns what it touched from there to its `tell`.
+    /// Nothing is learned, and nothing is lost but time, where that fails.
+    pub fn learn(enter: impl FnOnce() -> bool) -> Option<Self> {
+        let Ok((reader, writer)) = io::pipe() else { return Some(Self::default()) };
         // SAFETY: as for every fork of a zygote: this thread alone goes on in the child, and no other of the zygote's holds a lock while it idles.
         match unsafe { libc::fork() } {
-            ..0 => Self::default(),
+            ..0 => Some(Self::default()),
             0 => {
                 drop(reader);
-                let told = rehearse() && Self::since_fork().and_then(|touched| (&writer).write_all(&touched.encode())).is_ok();
-                // SAFETY: ends the child.
-                unsafe { libc::_exit(i32::from(!told)) }
+                if !enter() {
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(1) }
+                }
+                *SCOUT.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+                None
             }
             child => {
                 drop(writer);
-                let mut told = Vec::new();
-                let _ = reader.read_to_end(&mut told);
-                let mut status = 0;
-                // SAFETY: our own child, and a writable result.
-                let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
-                if reaped == child && status == 0 { Self::decode(&told).unwrap_or_default() } else { Self::default() }
+                let told = hear(reader);
+                // One that does not come back is not waited for.
+                // SAFETY: our own child, not yet waited for.
+                unsafe {
+                    libc::kill(child, libc::SIGKILL);
+                    libc::waitpid(child, std::ptr::null_mut(), 0);
+                }
+                Some(Self::decode(&told).unwrap_or_default())
             }
         }
     }
@@ -196,6 +204,31 @@ impl Touched {
     }
 }
 
+/// In the scout: the way back to its zygote.
+static SCOUT: Mutex<Option<PipeWriter>> = Mutex::new(None);
+
+/// How long a scout may take. Emulated machines need most of it.
+const SCOUT_TIME_MS: i32 = 20_000;
+
+/// Called when a sandbox's process is about to end by itself: if it is the scout, and the run was a success, tells what it has touched.
+pub fn tell(exit_code: i32) {
+    let scout = SCOUT.try_lock().ok().and_then(|mut scout| scout.take());
+    if let Some(mut zygote) = scout.filter(|_| exit_code == 0) {
+        let _ = Touched::since_fork().and_then(|touched| zygote.write_all(&touched.encode()));
+    }
+}
+
+/// All that the scout tells, which it does at once.
+fn hear(mut scout: PipeReader) -> Vec<u8> {
+    let mut told = Vec::new();
+    let mut waiting = libc::pollfd { fd: scout.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid entry.
+    if unsafe { libc::poll(&raw mut waiting, 1, SCOUT_TIME_MS) } == 1 {
+        let _ = scout.read_to_end(&mut told);
+    }
+    told
+}
+
 /// A fork copies the page table of a file's mapping only if a page of it was ever written (`vma_needs_copy` in the kernel's mm/memory.c). So its first
 /// byte is written as it is, through `/proc/self/mem`: the mapping is never writable for it. A kernel that does not allow that leaves all as it was.
 fn copied_by_forks(mapping: &Mapping, memory: &File) {
@@ -211,6 +244,16 @@ fn copied_by_forks(mapping: &Mapping, memory: &File) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a scout touches that does this and ends with what it gives.
+    fn scout(run: impl FnOnce() -> i32) -> Touched {
+        Touched::learn(|| true).unwrap_or_else(|| {
+            let code = run();
+            tell(code);
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(code) }
+        })
+    }
 
     #[test]
     fn a_child_tells_which_pages_it_wrote() {
@@ -230,10 +273,10 @@ mod tests {
         // SAFETY: four pages are mapped and writable.
         let write = |page: usize| unsafe { memory.cast::<u8>().add(page * page_bytes).write_volatile(1) };
         (0..4).for_each(write);
-        let touched = Touched::learn(|| {
+        let touched = scout(|| {
             write(1);
             write(3);
-            true
+            0
         });
         let is_written = |page: usize| {
             let address = memory as usize + page * page_bytes;
@@ -245,17 +288,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_learned_of_a_child_that_fails() {
-        let touched = Touched::learn(|| false);
-        assert!(touched.written.is_empty() && touched.code.is_empty());
+    fn nothing_is_learned_of_a_scout_that_fails() {
+        for touched in [scout(|| 1), Touched::learn(|| false).unwrap()] {
+            assert!(touched.written.is_empty() && touched.code.is_empty());
+        }
     }
 
     #[test]
     fn code_that_is_mapped_anew_still_runs() {
         // In a child, so that no other test runs in what is taken away.
-        let touched = Touched::learn(|| {
-            Touched::learn(|| true).hand_on_code();
-            std::env::current_dir().is_ok()
+        let touched = scout(|| {
+            scout(|| 0).hand_on_code();
+            i32::from(std::env::current_dir().is_err())
         });
         assert!(!touched.code.is_empty());
     }

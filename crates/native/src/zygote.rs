@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
+use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, encode_header, kind, receive_packet, send_packet};
 use belljar_jail::{
     CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
     confine_exec_grant_init, enter_cgroup,
@@ -27,8 +28,6 @@ pub trait Runtime {
     fn after_fork_in_zygote(&mut self) {}
     /// In the child, once its descriptors are in place and before it is confined.
     fn after_fork_in_child(&mut self) -> Result<(), SetupError>;
-    /// A run that ends nowhere, in a child that ends after it. Whether that went well.
-    fn rehearse(&mut self) -> bool;
 }
 
 /// What this process was told at boot.
@@ -39,10 +38,13 @@ pub fn facts() -> Result<BootFacts, SetupError> {
         .ok_or(SetupError { step: Step::Report, errno: libc::ENOENT })
 }
 
-/// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed. With `exec` start: seals this process.
-pub fn start(runtime: &mut impl Runtime) {
-    let result =
-        facts().and_then(|facts| if facts.forks { serve(runtime, &facts) } else { Seals::compile().apply(facts.exec, facts.loopback) });
+/// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
+/// With `exec` start: seals this process.
+pub fn start(runtime: &mut impl Runtime, rehearsal: &str) {
+    let result = facts().and_then(|facts| match facts.forks {
+        true => serve(runtime, &facts, rehearsal),
+        false => Seals::compile().apply(facts.exec, facts.loopback),
+    });
     if let Err(error) = result {
         fault(CHANNEL, error);
     }
@@ -56,7 +58,7 @@ fn at(step: Step) -> impl Fn(io::Error) -> SetupError {
     move |error| SetupError { step, errno: errno(&error) }
 }
 
-fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError> {
+fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Result<(), SetupError> {
     // SAFETY: the zygote channel is open for the life of the zygote.
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
     let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
@@ -66,7 +68,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     randomness::reseed(&generators)?;
     let seals = Seals::compile();
     runtime.prepare()?;
-    let touched = learn(runtime);
+    let Some(touched) = send_scout(runtime, rehearsal).map_err(at(Step::RuntimeFork))? else { return Ok(()) };
     touched.hand_on_code();
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
     let staged = facts
@@ -159,11 +161,20 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts) -> Result<(), SetupError
     }
 }
 
-fn learn(runtime: &mut impl Runtime) -> Touched {
+/// Forks the scout, `None` in it: it goes the way of every sandbox, activation, program, end, on a channel where nobody listens.
+fn send_scout(runtime: &mut impl Runtime, rehearsal: &str) -> io::Result<Option<Touched>> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    ours.write_all(&[&encode_header(kind::ACTIVATE, rehearsal.len()), rehearsal.as_bytes()].concat())?;
     runtime.before_fork();
-    let touched = Touched::learn(|| runtime.after_fork_in_child().is_ok() && runtime.rehearse());
-    runtime.after_fork_in_zygote();
-    touched
+    let learned = Touched::learn(|| {
+        forget_children();
+        // SAFETY: the zygote's own channel is none of the scout's.
+        unsafe { libc::dup2(theirs.as_raw_fd(), CHANNEL) == CHANNEL && runtime.after_fork_in_child().is_ok() }
+    });
+    if learned.is_some() {
+        runtime.after_fork_in_zygote();
+    }
+    Ok(learned)
 }
 
 fn leave() -> ! {

@@ -16,7 +16,7 @@ class NativeDouble:
     def _note(self, *words):
         write(self.record, (" ".join([str(word) for word in words]) + "\n").encode())
 
-    def start(self, _rehearsal):
+    def start(self, rehearsal):
         pass
 
     def receive(self):

@@ -17,4 +17,4 @@ with open(sys.argv[1]) as file:
     case = json.load(file)
 native = NativeDouble(json.dumps(case["activation"]), case["record"])
 sandbox.live.__defaults__ = (case["home"],)
-boot.main(native, {"start": case["start"], "cpus": []})
+boot.main(native, {"start": case["start"], "cpus": [], "rehearsal": ""})

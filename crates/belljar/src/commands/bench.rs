@@ -1,6 +1,7 @@
 //! `belljar bench`: the numbers of this machine.
 
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use belljar_engine::{Engine, EngineConfig, Measurement, Times, measure};
@@ -18,12 +19,13 @@ pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
         let engine = Engine::new(config)?;
         let mut measurements = Vec::new();
         for name in &names {
-            let mut progress = show::Progress::new();
-            let shown = std::cell::RefCell::new(&mut progress);
-            measurements.push(
-                measure(&engine, name, arguments.runs.max(10) as usize, |what| shown.borrow_mut().show(&format!("{name}: {what}"))).await?,
-            );
-            progress.clear();
+            let progress = Arc::new(Mutex::new(show::Progress::new()));
+            let show = {
+                let (progress, name) = (Arc::clone(&progress), name.clone());
+                move |what: &str| progress.lock().unwrap_or_else(PoisonError::into_inner).show(&format!("{name}: {what}"))
+            };
+            measurements.push(measure(&engine, name, arguments.runs.max(10) as usize, show).await?);
+            progress.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         engine.shutdown().await;
         if arguments.json {

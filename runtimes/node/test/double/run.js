@@ -1,5 +1,6 @@
 'use strict';
 // node --expose-internals run.js HOME ACTIVATION: drives one run over the double.
+const fs = require('node:fs');
 const { createNative } = require('./native.js');
 
 const [home, activationFile] = process.argv.slice(2);
@@ -7,4 +8,5 @@ if (process.env.DOUBLE_PRELUDE) require(process.env.DOUBLE_PRELUDE);
 const native = createNative(activationFile);
 const { drive } = require('../../driver.js');
 
-drive(native, { home, boot: { cpus: [{ model: 'Test CPU', speed: 3000 }] } });
+const rehearsal = fs.readFileSync(activationFile, 'utf8');
+drive(native, { home, boot: { start: 'fork', cpus: [{ model: 'Test CPU', speed: 3000 }], rehearsal } });

@@ -28,7 +28,7 @@ def main(native=None, configuration=None):
     if is_zygote:
         stop_holding_back()
         freeze()
-    native.start(lambda: sandbox.rehearse(native))
+    native.start(configuration["rehearsal"])
     sandbox.live(native, is_zygote)
 
 

@@ -15,7 +15,7 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "fork_hooks", "hints", "identity", "rehearsal", "rich"):
+    for name in ("call", "fork_hooks", "hints", "identity", "rich"):
         driver_module(name)
     errors.load()
 
@@ -39,13 +39,6 @@ def live(native, is_forked, home=HOME):
 def _take_identity(native):
     driver_module("fork_hooks").register()
     driver_module("identity").renew(native.random_bytes)
-
-
-def rehearse(native):
-    """What a forked sandbox does up to its last frame, in a process that ends after it."""
-    _take_identity(native)
-    silent = driver_module("rehearsal").Silent
-    driver_module("rehearsal").rehearse(lambda activation, folder: Sandbox(silent, activation, folder))
 
 
 class Sandbox:
