@@ -114,9 +114,13 @@ pub fn receive() -> io::Result<Vec<u8>> {
     )?;
     send_packet(channel(), &encode_header(kind::READY, 0), &[home.as_fd()])?;
     drop(home);
+    let mut is_woken = false;
     loop {
         let mut header = [0; HEADER_BYTES];
         Channel.read_exact(&mut header)?;
+        if !std::mem::replace(&mut is_woken, true) {
+            touched::copy_rest();
+        }
         let [a, b, c, d, frame_kind] = header;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
         let mut payload = vec![0; length];

@@ -9,10 +9,15 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// What a sandbox is given is memory that it holds while it is parked.
-const MOST_BYTES: usize = 2 << 20;
+/// Copies that a sandbox gets before it is parked are memory that it holds for as long as it is.
+const MOST_PARKED_BYTES: usize = 75 << 14;
+/// All that it gets, with what is copied when it is woken.
+const MOST_BYTES: usize = 4 << 20;
+
+/// What this zygote has learned, for its sandboxes.
+static LEARNED: OnceLock<Touched> = OnceLock::new();
 
 /// What a run touched, as ranges of addresses.
 #[derive(Debug, Default)]
@@ -168,18 +173,24 @@ impl Touched {
         }
     }
 
-    /// In a sandbox: copies the pages that the program is going to write, in one go.
-    pub fn copy(&self) {
-        let mut left = MOST_BYTES;
+    /// Copies what comes in the order of addresses between so many and so many bytes of the pages that are written.
+    fn copy(&self, part: Range<usize>) {
+        let mut before = 0;
         for range in &self.written {
-            left = match left.checked_sub(range.len()) {
-                Some(left) => left,
-                None => return,
-            };
-            // A range that is there no more changes nothing.
-            // SAFETY: as if each page were read, and written with what it holds.
-            unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_POPULATE_WRITE) };
+            let skipped = part.start.saturating_sub(before).min(range.len());
+            let wanted = part.end.saturating_sub(before).min(range.len());
+            before += range.len();
+            if skipped < wanted {
+                // A range that is there no more changes nothing.
+                // SAFETY: as if each page were read, and written with what it holds.
+                unsafe { libc::madvise((range.start + skipped) as *mut c_void, wanted - skipped, libc::MADV_POPULATE_WRITE) };
+            }
         }
+    }
+
+    /// In the zygote, once: keeps this for its sandboxes.
+    pub fn keep(self) {
+        let _ = LEARNED.set(self);
     }
 
     /// In the zygote, once: makes a fork copy the page tables of the code that a run needs, and of nothing else.
@@ -201,6 +212,20 @@ impl Touched {
             // SAFETY: as if each page were read.
             unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_POPULATE_READ) };
         }
+    }
+}
+
+/// In a sandbox that is about to be parked: copies pages that its program will write, in one go.
+pub fn copy_before_parked() {
+    if let Some(touched) = LEARNED.get() {
+        touched.copy(0..MOST_PARKED_BYTES);
+    }
+}
+
+/// In a sandbox that is woken: copies the others. Each by itself, when it is written, would cost several times as much.
+pub fn copy_rest() {
+    if let Some(touched) = LEARNED.get() {
+        touched.copy(MOST_PARKED_BYTES..MOST_BYTES);
     }
 }
 
@@ -302,6 +327,23 @@ mod tests {
             i32::from(std::env::current_dir().is_err())
         });
         assert!(!touched.code.is_empty());
+    }
+
+    #[test]
+    fn a_part_of_the_pages_is_copied_in_order() {
+        let page_bytes = page_bytes();
+        // SAFETY: a new mapping of this process's own.
+        let memory = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(std::ptr::null_mut(), 6 * page_bytes, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+        } as usize;
+        let range = |pages: Range<usize>| memory + pages.start * page_bytes..memory + pages.end * page_bytes;
+        let touched = Touched { written: vec![range(0..2), range(3..6)], code: Vec::new() };
+        touched.copy(page_bytes..4 * page_bytes);
+        let mapping = Mapping { range: range(0..6), writable: true, of_file: false };
+        let mut own = Vec::new();
+        for_each_page(&File::open("/proc/self/pagemap").unwrap(), &mapping, |_, page| own.push(page.is_present())).unwrap();
+        assert_eq!(own, [false, true, false, true, true, false]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use belljar_jail::{
 
 use crate::randomness;
 use crate::sandbox::fault;
-use crate::touched::Touched;
+use crate::touched::{self, Touched};
 
 /// What a runtime needs done around a fork.
 pub trait Runtime {
@@ -41,9 +41,8 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &str) {
-    let result = facts().and_then(|facts| match facts.forks {
-        true => serve(runtime, &facts, rehearsal),
-        false => Seals::compile().apply(facts.exec, facts.loopback),
+    let result = facts().and_then(|facts| {
+        if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) }
     });
     if let Err(error) = result {
         fault(CHANNEL, error);
@@ -70,6 +69,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Resu
     runtime.prepare()?;
     let Some(touched) = send_scout(runtime, rehearsal).map_err(at(Step::RuntimeFork))? else { return Ok(()) };
     touched.hand_on_code();
+    touched.keep();
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
     let staged = facts
         .staged
@@ -128,7 +128,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Resu
                 };
                 inherited.replace(stdio).unwrap_or_else(|error| fault(control, error));
                 forget_children();
-                touched.copy();
+                touched::copy_before_parked();
                 let result = runtime
                     .after_fork_in_child()
                     .and_then(|()| confine(&confinement, true))
