@@ -39,6 +39,7 @@ pub mod fuzzing;
 mod leaving;
 mod logs;
 mod measure;
+mod pipes;
 mod pool;
 mod report;
 mod root;

@@ -1,11 +1,11 @@
 //! What a booted Node needs so that a fork of it works: a heap that survives the fork, and a platform that promises no worker threads.
 
 use std::ffi::c_void;
-use std::fs;
 use std::io;
 
 use belljar_jail::{SetupError, Step};
 
+use crate::mappings::{self, Mapping};
 use crate::symbols::{find, table};
 
 table! {
@@ -63,19 +63,10 @@ pub fn report_no_workers() -> Result<(), SetupError> {
 /// V8 marks its heap `MADV_DONTFORK`, so that a plain fork gives a child without one. Undone for every private anonymous mapping; files and shared
 /// mappings keep what they have.
 pub fn keep_heap_across_fork() -> Result<(), SetupError> {
-    let maps = fs::read_to_string("/proc/self/maps").map_err(|error| failed(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    for line in maps.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(access)) = (fields.next(), fields.next()) else { continue };
-        let inode = fields.nth(2);
-        let named = fields.next().is_some_and(|name| name.starts_with('/') || name.starts_with("[v"));
-        if !access.ends_with('p') || inode != Some("0") || named {
-            continue;
-        }
-        let Some((start, end)) = range.split_once('-') else { continue };
-        let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
+    let mappings = mappings::private().map_err(|error| failed(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    for Mapping { range, .. } in mappings.into_iter().filter(|mapping| !mapping.of_file) {
         // SAFETY: changes only what a fork does with the range.
-        unsafe { libc::madvise(start as *mut c_void, end - start, libc::MADV_DOFORK) };
+        unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_DOFORK) };
     }
     Ok(())
 }

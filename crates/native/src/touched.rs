@@ -4,12 +4,14 @@
 //! they will run as tables copied by the fork itself.
 
 use std::ffi::c_void;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::mappings::{self, Mapping};
 
 /// Copies that a sandbox gets before it is parked are memory that it holds for as long as it is.
 const MOST_PARKED_BYTES: usize = 75 << 14;
@@ -24,13 +26,6 @@ static LEARNED: OnceLock<Touched> = OnceLock::new();
 pub struct Touched {
     written: Vec<Range<usize>>,
     code: Vec<Range<usize>>,
-}
-
-/// One mapping of this process that a fork inherits.
-struct Mapping {
-    range: Range<usize>,
-    writable: bool,
-    of_file: bool,
 }
 
 /// A page as `/proc/self/pagemap` has it (the kernel's documentation, "pagemap").
@@ -57,24 +52,6 @@ impl Page {
 fn page_bytes() -> usize {
     // SAFETY: asks for a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
-}
-
-/// The private mappings of memory and of files.
-fn mappings() -> io::Result<Vec<Mapping>> {
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    Ok(maps.lines().filter_map(mapping).collect())
-}
-
-fn mapping(line: &str) -> Option<Mapping> {
-    let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
-    let access = fields.next()?;
-    let inode = fields.nth(2)?;
-    // The kernel's own ([vdso] and its kin) are nobody's to touch.
-    let is_kernels = fields.next().is_some_and(|name| name.starts_with("[v"));
-    let is_wanted = access.starts_with('r') && access.ends_with('p') && !is_kernels;
-    is_wanted.then(|| Mapping { range, writable: access.contains('w'), of_file: inode != "0" })
 }
 
 /// Calls `see` with each page of the mapping.
@@ -111,7 +88,7 @@ impl Touched {
     fn since_fork() -> io::Result<Self> {
         let pagemap = File::open("/proc/self/pagemap")?;
         let mut touched = Self::default();
-        for mapping in mappings()? {
+        for mapping in mappings::private()?.into_iter().filter(|mapping| mapping.readable) {
             let Self { written, code } = &mut touched;
             for_each_page(&pagemap, &mapping, |address, page| {
                 if mapping.writable && page.is_own() {
@@ -196,11 +173,11 @@ impl Touched {
     /// In the zygote, once: makes a fork copy the page tables of the code that a run needs, and of nothing else.
     pub fn hand_on_code(&self) {
         let (Ok(pagemap), Ok(memory), Ok(mappings)) =
-            (File::open("/proc/self/pagemap"), File::options().write(true).open("/proc/self/mem"), mappings())
+            (File::open("/proc/self/pagemap"), File::options().write(true).open("/proc/self/mem"), mappings::private())
         else {
             return;
         };
-        for mapping in mappings.iter().filter(|mapping| mapping.of_file && !mapping.writable) {
+        for mapping in mappings.iter().filter(|mapping| mapping.of_file && mapping.readable && !mapping.writable) {
             let mut is_as_mapped = true;
             let read = for_each_page(&pagemap, mapping, |_, page| is_as_mapped &= !page.is_anonymous());
             // What relocation has written stays; a fork copies its tables anyway.
@@ -308,7 +285,7 @@ mod tests {
             touched.written.iter().any(|range| range.contains(&address))
         };
         assert_eq!([0, 1, 2, 3].map(is_written), [false, true, false, true]);
-        let own_code = mapping as *const () as usize;
+        let own_code = super::page_bytes as *const () as usize;
         assert!(touched.code.iter().any(|range| range.contains(&own_code)));
     }
 
@@ -340,19 +317,9 @@ mod tests {
         let range = |pages: Range<usize>| memory + pages.start * page_bytes..memory + pages.end * page_bytes;
         let touched = Touched { written: vec![range(0..2), range(3..6)], code: Vec::new() };
         touched.copy(page_bytes..4 * page_bytes);
-        let mapping = Mapping { range: range(0..6), writable: true, of_file: false };
+        let mapping = Mapping { range: range(0..6), readable: true, writable: true, of_file: false };
         let mut own = Vec::new();
         for_each_page(&File::open("/proc/self/pagemap").unwrap(), &mapping, |_, page| own.push(page.is_present())).unwrap();
         assert_eq!(own, [false, true, false, true, true, false]);
-    }
-
-    #[test]
-    fn only_private_mappings_are_looked_at() {
-        assert!(mapping("7f00-7f10 rw-s 00000000 00:01 5 /dev/zero").is_none());
-        assert!(mapping("7f00-7f10 ---p 00000000 00:00 0").is_none());
-        assert!(mapping("7f00-7f10 r-xp 00000000 00:00 0 [vdso]").is_none());
-        let code = mapping("400000-746000 r-xp 0000a000 fe:00 1001 /usr/bin/node").unwrap();
-        assert_eq!((code.range, code.writable, code.of_file), (0x40_0000..0x74_6000, false, true));
-        assert!(!mapping("7f00-7f10 rw-p 00000000 00:00 0 [heap]").unwrap().of_file);
     }
 }

@@ -41,9 +41,8 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &str) {
-    let result = facts().and_then(|facts| {
-        if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) }
-    });
+    let result = facts()
+        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) });
     if let Err(error) = result {
         fault(CHANNEL, error);
     }

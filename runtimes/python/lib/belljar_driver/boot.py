@@ -17,7 +17,7 @@ def main(native=None, configuration=None):
     """Boots, waits, runs one program and leaves the process. Tests hand in a double of the native library."""
     native = native or native_library.load()
     configuration = configuration or read_configuration()
-    # An environment's folders are read-only and already compiled: looking for somewhere to write a .pyc only makes denials.
+    # Nothing here can be written to: looking for somewhere to put a .pyc only takes time.
     sys.dont_write_bytecode = True
     is_zygote = configuration["start"] == "fork"
     if is_zygote:

@@ -59,7 +59,8 @@ class Watch:
 
     def change(self, path):
         path = absolute(path)
-        if path is not None and not self.grants.may_write(path):
+        # Python itself tries to keep what it has compiled beside every file that it imports, and does without.
+        if path is not None and "/__pycache__" not in path and not self.grants.may_write(path):
             self.tell(write_denial(path))
 
     def look_up(self, host, port):

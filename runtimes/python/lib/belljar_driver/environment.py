@@ -35,6 +35,8 @@ def enter(activation, home):
     granted = activation["env"] or {}
     for name, value in granted.items():
         os.environ[name] = value
+    # As Python has it: the driver alone does without.
+    sys.dont_write_bytecode = False
     os.chdir(home)
     entry = home + "/" + activation["entry"]
     sys.argv = [entry, *activation["arguments"]]
