@@ -41,7 +41,7 @@ function warmUp(native, rehearsal, rehearse) {
     loadFetch();
   });
   warmImport();
-  shape = JSON.parse(rehearsal);
+  rehearsed = JSON.parse(rehearsal);
   collectGarbage();
   const folder = process.cwd();
   for (let round = 0; round < ROUNDS; round++) {
@@ -73,11 +73,11 @@ const rehearsals = `${__dirname}/rehearsal`;
  * The rehearsal's activation, kept for as long as the process lives: V8 holds what it knows of the shape of objects only while there is
  * one, and learning that of an activation anew took a sandbox 0.1 ms.
  */
-let shape = null;
+let rehearsed = null;
 
 /** An activation of one of the rehearsals. */
 function activationOf(entry) {
-  return JSON.stringify({ ...shape, entry, arguments: ['a'], parameters: { list: [1, 'two'] } });
+  return JSON.stringify({ ...rehearsed, entry, arguments: ['a'], parameters: { list: [1, 'two'] } });
 }
 
 function warmConversions() {

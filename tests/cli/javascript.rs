@@ -116,6 +116,11 @@ fn javascript_ends_as_node_does() {
             .gives(json!("ok"))
             .logs(&[("info", "done")]),
             case("settled is at once", "setInterval(() => {}, 1000); 5").flags(&["--settled"]).gives(json!(5)),
+            case(
+                "with domains and a global of that name",
+                "globalThis.domain = require('node:domain'); domain.create().run(() => setTimeout(() => {}, 1)); 'ended'",
+            )
+            .gives(json!("ended")),
             case("an exit handler", "process.on('exit', code => console.log('bye', code)); 1").gives(json!(1)).logs(&[("info", "bye 0")]),
             case(
                 "a handled uncaught exception",

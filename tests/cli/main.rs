@@ -13,4 +13,5 @@ mod output;
 mod policy;
 mod python;
 mod rootless;
+mod self_test;
 mod typescript;

@@ -56,7 +56,10 @@ pub struct ExitReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZygoteReport {
     /// Booted, and waiting for orders.
-    Booted,
+    Booted {
+        /// Whether it knows from its scout what its sandboxes will touch. They only start slower where it does not.
+        has_learned: bool,
+    },
     /// A sandbox was forked. Comes with its pidfd.
     Forked {
         /// Which.
@@ -164,7 +167,7 @@ impl ZygoteReport {
     /// The packet.
     pub fn encode(self) -> Vec<u8> {
         let writer = match self {
-            Self::Booted => Writer::new().put(&[1]),
+            Self::Booted { has_learned } => Writer::new().put(&[1, u8::from(has_learned)]),
             Self::Forked { sandbox } => Writer::new().put(&[2]).put(&sandbox.to_le_bytes()),
             Self::ForkFailed { sandbox, step, errno } => {
                 Writer::new().put(&[3]).put(&sandbox.to_le_bytes()).put(&[step]).put(&errno.to_le_bytes())
@@ -184,7 +187,7 @@ impl ZygoteReport {
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let mut reader = Reader(packet);
         let report = match reader.u8()? {
-            1 => Self::Booted,
+            1 => Self::Booted { has_learned: reader.u8()? != 0 },
             2 => Self::Forked { sandbox: reader.u64()? },
             3 => Self::ForkFailed { sandbox: reader.u64()?, step: reader.u8()?, errno: reader.i32()? },
             4 => Self::Exited(ExitReport {
@@ -216,7 +219,7 @@ mod tests {
         #[test]
         fn reports_are_read_as_they_were_written(sandbox: u64, wait_status: i32, user_us: u64, system_us: u64, peak_resident_bytes: u64, step: u8, errno: i32) {
             for report in [
-                ZygoteReport::Booted,
+                ZygoteReport::Booted { has_learned: true },
                 ZygoteReport::Forked { sandbox },
                 ZygoteReport::ForkFailed { sandbox, step, errno },
                 ZygoteReport::Exited(ExitReport { sandbox, wait_status, user_us, system_us, peak_resident_bytes }),

@@ -41,20 +41,19 @@ pub(crate) fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, En
         bytes.extend_from_slice(&(file.content.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&file.content);
     }
-    let text = text(id, request, request.entry.as_str())?;
-    bytes.extend_from_slice(&encode_header(kind::ACTIVATE, text.len()));
-    bytes.extend_from_slice(&text);
+    let activation = text(id, request, request.entry.as_str())?;
+    bytes.extend_from_slice(&encode_header(kind::ACTIVATE, activation.len()));
+    bytes.extend_from_slice(activation.as_bytes());
     Ok(bytes)
 }
 
 /// What a zygote rehearses with: the activation of a program that its driver brings along, `entry` as seen from the working folder. Written as every
 /// other, so that a runtime which has read it knows the shape of them all.
 pub(crate) fn rehearsal(language: Language, entry: &str) -> String {
-    let text = text(&RunId::new(), &RunRequest::new(language, ""), entry);
-    text.ok().and_then(|text| String::from_utf8(text).ok()).unwrap_or_default()
+    text(&RunId::new(), &RunRequest::new(language, ""), entry).expect("a request of the engine's own can be written as JSON")
 }
 
-fn text(id: &RunId, request: &RunRequest, entry: &str) -> Result<Vec<u8>, EngineError> {
+fn text(id: &RunId, request: &RunRequest, entry: &str) -> Result<String, EngineError> {
     let timeout_ms = request.limits.timeout_ms.0;
     let activation = Activation {
         run: ActivatedRun { id: id.as_str(), deadline: Timestamp::now().plus_ms(timeout_ms), timeout_ms },
@@ -68,5 +67,5 @@ fn text(id: &RunId, request: &RunRequest, entry: &str) -> Result<Vec<u8>, Engine
         policy: &request.policy,
         limits: &request.limits,
     };
-    serde_json::to_vec(&activation).map_err(|error| EngineError::Request(error.to_string()))
+    serde_json::to_string(&activation).map_err(|error| EngineError::Request(error.to_string()))
 }

@@ -69,8 +69,10 @@ pub async fn measure(
 ) -> Result<Measurement, EngineError> {
     let (engine, name) = (engine.clone(), name.clone());
     // In a task, as a server does it: the thread of a program's `main` would have to be woken for each outcome, which can take longer than the rest.
-    let measuring = tokio::spawn(async move { measure_all(&engine, &name, runs, progress).await });
-    measuring.await.map_err(|error| EngineError::NotReady(error.to_string()))?
+    // It ends with the future that waits for it.
+    let mut measuring = tokio::task::JoinSet::new();
+    measuring.spawn(async move { measure_all(&engine, &name, runs, progress).await });
+    measuring.join_all().await.pop().unwrap_or_else(|| Err(EngineError::NotReady("nothing was measured".into())))
 }
 
 async fn measure_all(engine: &Engine, name: &RuntimeName, runs: usize, progress: impl Fn(&str)) -> Result<Measurement, EngineError> {

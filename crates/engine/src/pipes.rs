@@ -1,4 +1,4 @@
-//! A sandbox's channel and streams: what can be read and written without waiting.
+//! A sandbox's channel and streams: reading and writing what there is, and no more.
 
 use std::io;
 use std::os::fd::OwnedFd;

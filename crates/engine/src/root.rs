@@ -172,10 +172,13 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, boot: Boot
         staged,
     };
     let start = if boot.start == Start::Fork { "fork" } else { "exec" };
-    let rehearsal = match kind {
-        RuntimeKind::Node => rehearsal(Language::JavaScript, "../../opt/belljar/node/rehearsal/scout.js"),
-        RuntimeKind::Python => rehearsal(Language::Python, "../../opt/belljar/python/rehearsal/value.py"),
+    let (language, program) = match kind {
+        RuntimeKind::Node => (Language::JavaScript, "node/rehearsal/scout.js"),
+        RuntimeKind::Python => (Language::Python, "python/rehearsal/scout.py"),
     };
+    // As a program's own files, it is named from the working folder.
+    let from_home = "/..".repeat(Path::new(HOME).components().count() - 1);
+    let rehearsal = rehearsal(language, &format!("{}{FOLDER}/{program}", &from_home[1..]));
     let configuration = serde_json::json!({"start": start, "cpus": processors(), "rehearsal": rehearsal});
     let files: Vec<(String, Vec<u8>)> = vec![
         ("/etc/passwd".into(), users.into_bytes()),

@@ -28,6 +28,8 @@ pub struct SelfTest {
     pub runtime: String,
     /// Each check by name, and what is wrong with it, if anything.
     pub checks: BTreeMap<String, Option<String>>,
+    /// Whether the zygote knows from its scout what memory a run touches. Where not, forks are as safe, and slower.
+    pub scout_came_back: bool,
 }
 
 impl SelfTest {
@@ -86,7 +88,7 @@ pub(crate) async fn run(engine: &Arc<Inner>, runtime: &Arc<Runtime>) -> Result<S
         checks.entry("a natural end".to_owned()).or_insert(None).keep_first(Some("a probe gave no answer".into()));
     }
     compare(&probes, &mut checks);
-    Ok(SelfTest { runtime: runtime.name.clone(), checks })
+    Ok(SelfTest { runtime: runtime.name.clone(), checks, scout_came_back: zygote.has_learned })
 }
 
 /// The first thing wrong with a check stays.

@@ -48,6 +48,8 @@ pub(crate) struct Forked {
 #[derive(Debug)]
 pub(crate) struct Zygote {
     shared: Arc<Shared>,
+    /// Whether its scout came back.
+    pub(crate) has_learned: bool,
     ids: IdMap,
     single_uid: bool,
     free_uids: Mutex<Vec<u32>>,
@@ -129,8 +131,9 @@ impl Zygote {
             channel: AsyncFd::new(ours).map_err(system("watching a zygote's channel"))?,
             waiting: Mutex::new(Some(HashMap::new())),
         });
-        let zygote = Self {
+        let mut zygote = Self {
             shared,
+            has_learned: false,
             ids,
             single_uid: ids.leasable() == 1 || !grants.is_empty(),
             free_uids: Mutex::new((0..ids.leasable()).rev().map(|n| FIRST_UID + n).collect()),
@@ -140,7 +143,7 @@ impl Zygote {
         };
         let booted = tokio::time::timeout(BOOT_TIME, zygote.shared.next_report()).await;
         match booted {
-            Ok(Some((ZygoteReport::Booted, _))) => {}
+            Ok(Some((ZygoteReport::Booted { has_learned }, _))) => zygote.has_learned = has_learned,
             _ => {
                 drop(zygote);
                 return Err(EngineError::NotReady(last_words(&diagnostics_read)));
@@ -240,7 +243,7 @@ impl Shared {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(table) = waiting.as_mut() else { break };
             match report {
-                ZygoteReport::Booted => {}
+                ZygoteReport::Booted { .. } => {}
                 ZygoteReport::Forked { sandbox } => {
                     let answer = descriptors.pop().ok_or_else(|| "the zygote sent no descriptor".to_owned());
                     if let Some(forked) = table.get_mut(&sandbox).and_then(|entry| entry.forked.take()) {

@@ -10,6 +10,7 @@ mod node_platform;
 mod python;
 mod randomness;
 mod sandbox;
+mod scout;
 mod symbols;
 mod touched;
 mod zygote;

@@ -39,7 +39,6 @@ table! {
         napi_get_reference_value: fn(Env, *mut c_void, *mut Value) -> i32,
         napi_open_handle_scope: fn(Env, *mut *mut c_void) -> i32,
         napi_close_handle_scope: fn(Env, *mut c_void) -> i32,
-        napi_get_global: fn(Env, *mut Value) -> i32,
         napi_make_callback: fn(Env, *mut c_void, Value, Value, usize, *const Value, *mut Value) -> i32,
     }
 }
@@ -233,7 +232,7 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
             if status != 0 || !LOOP.swap(event_loop, Ordering::Relaxed).is_null() {
                 return call.throw("start() works once, in the main thread");
             }
-            zygote::start(&mut Node { call, event_loop }, &call.text(0).unwrap_or_default());
+            zygote::start(&mut Node { call, event_loop }, &call.bytes(0).unwrap_or_default());
             call.undefined()
         })
     }
@@ -392,10 +391,10 @@ unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
     unsafe {
         let (env, mut scope) = ((*idle).env, ptr::null_mut());
         (api.napi_open_handle_scope)(env, &raw mut scope);
-        let (mut callback, mut global) = (ptr::null_mut(), ptr::null_mut());
+        let mut callback = ptr::null_mut();
         (api.napi_get_reference_value)(env, (*idle).callback, &raw mut callback);
-        (api.napi_get_global)(env, &raw mut global);
-        (api.napi_make_callback)(env, ptr::null_mut(), global, callback, 0, ptr::null(), ptr::null_mut());
+        // With itself as receiver: Node's domains look for a `domain` of the receiver, and a global of that name is the program's.
+        (api.napi_make_callback)(env, ptr::null_mut(), callback, callback, 0, ptr::null(), ptr::null_mut());
         (api.napi_close_handle_scope)(env, scope);
     }
 }

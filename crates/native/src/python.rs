@@ -195,8 +195,7 @@ impl Runtime for Python<'_> {
 
 unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| {
-        let rehearsal = call.bytes(0).map(|text| String::from_utf8_lossy(text).into_owned());
-        zygote::start(&mut Python { api: &call.python.api }, &rehearsal.unwrap_or_default());
+        zygote::start(&mut Python { api: &call.python.api }, call.bytes(0).unwrap_or_default());
         call.none()
     })
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use belljar_channel::{Annotation, HEADER_BYTES, encode_header, kind, send_packet};
 use belljar_jail::{CHANNEL, HOME, SetupError};
 
-use crate::touched;
+use crate::{scout, touched};
 
 /// After the last frame nothing more is said.
 static FINISHED: AtomicBool = AtomicBool::new(false);
@@ -114,13 +114,10 @@ pub fn receive() -> io::Result<Vec<u8>> {
     )?;
     send_packet(channel(), &encode_header(kind::READY, 0), &[home.as_fd()])?;
     drop(home);
-    let mut is_woken = false;
+    let mut header = [0; HEADER_BYTES];
+    Channel.read_exact(&mut header)?;
+    touched::copy_rest();
     loop {
-        let mut header = [0; HEADER_BYTES];
-        Channel.read_exact(&mut header)?;
-        if !std::mem::replace(&mut is_woken, true) {
-            touched::copy_rest();
-        }
         let [a, b, c, d, frame_kind] = header;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
         let mut payload = vec![0; length];
@@ -130,11 +127,9 @@ pub fn receive() -> io::Result<Vec<u8>> {
             kind::ACTIVATE => return Ok(payload),
             other => return Err(io::Error::other(format!("an unexpected frame of kind {other}"))),
         }
+        Channel.read_exact(&mut header)?;
     }
 }
-
-/// Of a file that is written.
-const MOST_BYTES_AT_A_TIME: usize = 64 << 10;
 
 /// Writes one file, whose bytes follow on the channel. They go through a small buffer: a large file must not count twice against the memory limit.
 fn write_file(payload: &[u8]) -> io::Result<()> {
@@ -149,9 +144,9 @@ fn write_file(payload: &[u8]) -> io::Result<()> {
         fs::create_dir_all(parent).map_err(context)?;
     }
     let mut file = File::create(&target).map_err(context)?;
-    let mut buffer = vec![0; usize::try_from(left).map_or(MOST_BYTES_AT_A_TIME, |left| left.min(MOST_BYTES_AT_A_TIME))];
+    let mut buffer = vec![0; left.min(64 << 10) as usize];
     while left > 0 {
-        let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let want = left.min(buffer.len() as u64) as usize;
         Channel.read_exact(&mut buffer[..want])?;
         file.write_all(&buffer[..want]).map_err(context)?;
         left -= want as u64;
@@ -159,9 +154,9 @@ fn write_file(payload: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the process, at once.
+/// Ends the process, at once; the scout first tells what it has seen.
 pub fn exit(code: i32) -> ! {
-    touched::tell(code);
+    scout::tell(code);
     // SAFETY: `_exit` takes any number.
     unsafe { libc::_exit(code) }
 }

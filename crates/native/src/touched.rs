@@ -1,22 +1,21 @@
 //! Which memory a run touches. A fork shares its zygote's memory until it touches it, and most of the time from a fork to an outcome went into some 450
-//! page faults, the same ones in every sandbox. So a zygote sends one child ahead as a scout, which goes the way of a sandbox with a program of the
-//! driver's, and gives its sandboxes what that touched: the pages that they will write as copies made in one go, before they are parked; the code that
-//! they will run as tables copied by the fork itself.
+//! page faults, the same ones in every sandbox. So a zygote gives its sandboxes what its scout has touched: the pages that they will write as copies, made
+//! in one go before they are parked and in another when they are woken; of files, the code that they will run, as page tables that the fork copies.
 
 use std::ffi::c_void;
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use crate::mappings::{self, Mapping};
 
-/// Copies that a sandbox gets before it is parked are memory that it holds for as long as it is.
-const MOST_PARKED_BYTES: usize = 75 << 14;
-/// All that it gets, with what is copied when it is woken.
-const MOST_BYTES: usize = 4 << 20;
+/// Copies that a sandbox gets before it is parked are memory that it holds for as long as it is. All that Node writes fits; of Python's 1.6 MB the rest is
+/// copied when it is woken, for 0.2 ms.
+const MOST_PARKED_BYTES: usize = 1200 << 10;
+/// All that it gets: a quarter of the smallest memory limit.
+const MOST_BYTES: usize = 2 << 20;
 
 /// What this zygote has learned, for its sandboxes.
 static LEARNED: OnceLock<Touched> = OnceLock::new();
@@ -25,7 +24,8 @@ static LEARNED: OnceLock<Touched> = OnceLock::new();
 #[derive(Debug, Default)]
 pub struct Touched {
     written: Vec<Range<usize>>,
-    code: Vec<Range<usize>>,
+    /// Of files, where they cannot be written to.
+    read: Vec<Range<usize>>,
 }
 
 /// A page as `/proc/self/pagemap` has it (the kernel's documentation, "pagemap").
@@ -84,17 +84,17 @@ fn add(ranges: &mut Vec<Range<usize>>, page: usize) {
 }
 
 impl Touched {
-    /// In a child that has rehearsed: what it has touched since its fork.
-    fn since_fork() -> io::Result<Self> {
+    /// In a scout: what it has touched since its fork.
+    pub fn since_fork() -> io::Result<Self> {
         let pagemap = File::open("/proc/self/pagemap")?;
         let mut touched = Self::default();
         for mapping in mappings::private()?.into_iter().filter(|mapping| mapping.readable) {
-            let Self { written, code } = &mut touched;
+            let Self { written, read } = &mut touched;
             for_each_page(&pagemap, &mapping, |address, page| {
                 if mapping.writable && page.is_own() {
                     add(written, address);
                 } else if !mapping.writable && mapping.of_file && page.is_present() {
-                    add(code, address);
+                    add(read, address);
                 }
             })?;
         }
@@ -102,52 +102,56 @@ impl Touched {
     }
 
     /// As bytes: two lists of start and end, each after its length.
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let number = |number: usize| (number as u64).to_le_bytes();
         let list = |ranges: &[Range<usize>]| {
             let bounds = ranges.iter().flat_map(|range| [range.start, range.end]);
             std::iter::once(ranges.len()).chain(bounds).flat_map(number).collect::<Vec<_>>()
         };
-        [list(&self.written), list(&self.code)].concat()
+        [list(&self.written), list(&self.read)].concat()
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads these bytes; `None` if that is not what they are.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut numbers = bytes.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number) as usize);
         let mut list = || -> Option<Vec<Range<usize>>> {
             let length = numbers.next()?;
             (0..length).map(|_| Some(numbers.next()?..numbers.next()?)).collect()
         };
-        Some(Self { written: list()?, code: list()? })
+        Some(Self { written: list()?, read: list()? })
     }
 
-    /// In the zygote, once: forks the scout, in which `enter` is called and `None` returned, and learns what it touched from there to its `tell`.
-    /// Nothing is learned, and nothing is lost but time, where that fails.
-    pub fn learn(enter: impl FnOnce() -> bool) -> Option<Self> {
-        let Ok((reader, writer)) = io::pipe() else { return Some(Self::default()) };
-        // SAFETY: as for every fork of a zygote: this thread alone goes on in the child, and no other of the zygote's holds a lock while it idles.
-        match unsafe { libc::fork() } {
-            ..0 => Some(Self::default()),
-            0 => {
-                drop(reader);
-                if !enter() {
-                    // SAFETY: ends the child.
-                    unsafe { libc::_exit(1) }
+    /// Whether anything is known.
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty()
+    }
+
+    #[cfg(test)]
+    pub fn is_written(&self, address: usize) -> bool {
+        self.written.iter().any(|range| range.contains(&address))
+    }
+
+    #[cfg(test)]
+    pub fn is_read(&self, address: usize) -> bool {
+        self.read.iter().any(|range| range.contains(&address))
+    }
+
+    /// In the zygote: without the memory that only the scout had. A copy of a range fails at the first page that is not there.
+    pub fn of_this_process(self) -> Self {
+        let mappings = mappings::private().unwrap_or_default();
+        let common = |ranges: &[Range<usize>], writable: bool| {
+            let mut common = Vec::new();
+            for range in ranges {
+                for Mapping { range: own, .. } in mappings.iter().filter(|mapping| mapping.writable == writable) {
+                    let both = range.start.max(own.start)..range.end.min(own.end);
+                    if !both.is_empty() {
+                        common.push(both);
+                    }
                 }
-                *SCOUT.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-                None
             }
-            child => {
-                drop(writer);
-                let told = hear(reader);
-                // One that does not come back is not waited for.
-                // SAFETY: our own child, not yet waited for.
-                unsafe {
-                    libc::kill(child, libc::SIGKILL);
-                    libc::waitpid(child, std::ptr::null_mut(), 0);
-                }
-                Some(Self::decode(&told).unwrap_or_default())
-            }
-        }
+            common
+        };
+        Self { written: common(&self.written, true), read: common(&self.read, false) }
     }
 
     /// Copies what comes in the order of addresses between so many and so many bytes of the pages that are written.
@@ -158,7 +162,6 @@ impl Touched {
             let wanted = part.end.saturating_sub(before).min(range.len());
             before += range.len();
             if skipped < wanted {
-                // A range that is there no more changes nothing.
                 // SAFETY: as if each page were read, and written with what it holds.
                 unsafe { libc::madvise((range.start + skipped) as *mut c_void, wanted - skipped, libc::MADV_POPULATE_WRITE) };
             }
@@ -170,8 +173,8 @@ impl Touched {
         let _ = LEARNED.set(self);
     }
 
-    /// In the zygote, once: makes a fork copy the page tables of the code that a run needs, and of nothing else.
-    pub fn hand_on_code(&self) {
+    /// In the zygote, once: makes a fork copy the page tables of those pages of files that a run needs, and of no others.
+    pub fn hand_on_files(&self) {
         let (Ok(pagemap), Ok(memory), Ok(mappings)) =
             (File::open("/proc/self/pagemap"), File::options().write(true).open("/proc/self/mem"), mappings::private())
         else {
@@ -181,54 +184,29 @@ impl Touched {
             let mut is_as_mapped = true;
             let read = for_each_page(&pagemap, mapping, |_, page| is_as_mapped &= !page.is_anonymous());
             // What relocation has written stays; a fork copies its tables anyway.
-            if read.is_ok() && is_as_mapped && !self.code.is_empty() {
+            if read.is_ok() && is_as_mapped && !self.read.is_empty() {
                 copied_by_forks(mapping, &memory);
             }
         }
-        for range in &self.code {
+        for range in &self.read {
             // SAFETY: as if each page were read.
             unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_POPULATE_READ) };
         }
     }
 }
 
-/// In a sandbox that is about to be parked: copies pages that its program will write, in one go.
+/// In a sandbox that is about to be parked: copies pages that its program will write.
 pub fn copy_before_parked() {
     if let Some(touched) = LEARNED.get() {
         touched.copy(0..MOST_PARKED_BYTES);
     }
 }
 
-/// In a sandbox that is woken: copies the others. Each by itself, when it is written, would cost several times as much.
+/// In a sandbox that is woken: copies the others.
 pub fn copy_rest() {
     if let Some(touched) = LEARNED.get() {
         touched.copy(MOST_PARKED_BYTES..MOST_BYTES);
     }
-}
-
-/// In the scout: the way back to its zygote.
-static SCOUT: Mutex<Option<PipeWriter>> = Mutex::new(None);
-
-/// How long a scout may take. Emulated machines need most of it.
-const SCOUT_TIME_MS: i32 = 20_000;
-
-/// Called when a sandbox's process is about to end by itself: if it is the scout, and the run was a success, tells what it has touched.
-pub fn tell(exit_code: i32) {
-    let scout = SCOUT.try_lock().ok().and_then(|mut scout| scout.take());
-    if let Some(mut zygote) = scout.filter(|_| exit_code == 0) {
-        let _ = Touched::since_fork().and_then(|touched| zygote.write_all(&touched.encode()));
-    }
-}
-
-/// All that the scout tells, which it does at once.
-fn hear(mut scout: PipeReader) -> Vec<u8> {
-    let mut told = Vec::new();
-    let mut waiting = libc::pollfd { fd: scout.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid entry.
-    if unsafe { libc::poll(&raw mut waiting, 1, SCOUT_TIME_MS) } == 1 {
-        let _ = scout.read_to_end(&mut told);
-    }
-    told
 }
 
 /// A fork copies the page table of a file's mapping only if a page of it was ever written (`vma_needs_copy` in the kernel's mm/memory.c). So its first
@@ -247,79 +225,44 @@ fn copied_by_forks(mapping: &Mapping, memory: &File) {
 mod tests {
     use super::*;
 
-    /// What a scout touches that does this and ends with what it gives.
-    fn scout(run: impl FnOnce() -> i32) -> Touched {
-        Touched::learn(|| true).unwrap_or_else(|| {
-            let code = run();
-            tell(code);
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(code) }
-        })
-    }
-
-    #[test]
-    fn a_child_tells_which_pages_it_wrote() {
-        let page_bytes = page_bytes();
-        // SAFETY: a new mapping of this process's own.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                4 * page_bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
-                -1,
-                0,
-            )
-        };
-        assert_ne!(memory, libc::MAP_FAILED);
-        // SAFETY: four pages are mapped and writable.
-        let write = |page: usize| unsafe { memory.cast::<u8>().add(page * page_bytes).write_volatile(1) };
-        (0..4).for_each(write);
-        let touched = scout(|| {
-            write(1);
-            write(3);
-            0
-        });
-        let is_written = |page: usize| {
-            let address = memory as usize + page * page_bytes;
-            touched.written.iter().any(|range| range.contains(&address))
-        };
-        assert_eq!([0, 1, 2, 3].map(is_written), [false, true, false, true]);
-        let own_code = super::page_bytes as *const () as usize;
-        assert!(touched.code.iter().any(|range| range.contains(&own_code)));
-    }
-
-    #[test]
-    fn nothing_is_learned_of_a_scout_that_fails() {
-        for touched in [scout(|| 1), Touched::learn(|| false).unwrap()] {
-            assert!(touched.written.is_empty() && touched.code.is_empty());
-        }
-    }
-
-    #[test]
-    fn code_that_is_mapped_anew_still_runs() {
-        // In a child, so that no other test runs in what is taken away.
-        let touched = scout(|| {
-            scout(|| 0).hand_on_code();
-            i32::from(std::env::current_dir().is_err())
-        });
-        assert!(!touched.code.is_empty());
-    }
-
-    #[test]
-    fn a_part_of_the_pages_is_copied_in_order() {
-        let page_bytes = page_bytes();
+    fn memory(pages: usize) -> usize {
         // SAFETY: a new mapping of this process's own.
         let memory = unsafe {
             let access = libc::PROT_READ | libc::PROT_WRITE;
-            libc::mmap(std::ptr::null_mut(), 6 * page_bytes, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
-        } as usize;
-        let range = |pages: Range<usize>| memory + pages.start * page_bytes..memory + pages.end * page_bytes;
-        let touched = Touched { written: vec![range(0..2), range(3..6)], code: Vec::new() };
-        touched.copy(page_bytes..4 * page_bytes);
+            libc::mmap(std::ptr::null_mut(), pages * page_bytes(), access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+        };
+        assert_ne!(memory, libc::MAP_FAILED);
+        memory as usize
+    }
+
+    #[test]
+    fn a_part_of_the_pages_is_made_ready_in_order() {
+        let start = memory(6);
+        let range = |pages: Range<usize>| start + pages.start * page_bytes()..start + pages.end * page_bytes();
+        let touched = Touched { written: vec![range(0..2), range(3..6)], read: Vec::new() };
+        touched.copy(page_bytes()..4 * page_bytes());
         let mapping = Mapping { range: range(0..6), readable: true, writable: true, of_file: false };
-        let mut own = Vec::new();
-        for_each_page(&File::open("/proc/self/pagemap").unwrap(), &mapping, |_, page| own.push(page.is_present())).unwrap();
-        assert_eq!(own, [false, true, false, true, true, false]);
+        let mut present = Vec::new();
+        for_each_page(&File::open("/proc/self/pagemap").unwrap(), &mapping, |_, page| present.push(page.is_present())).unwrap();
+        assert_eq!(present, [false, true, false, true, true, false]);
+    }
+
+    #[test]
+    fn what_only_the_scout_had_is_left_out() {
+        let start = memory(3);
+        let page = |index: usize| start + index * page_bytes();
+        // SAFETY: a page of that mapping, which nothing uses.
+        assert_eq!(unsafe { libc::munmap(page(1) as *mut c_void, page_bytes()) }, 0);
+        let touched = Touched { written: vec![page(0)..page(2), page(2)..page(3)], read: Vec::new() }.of_this_process();
+        assert_eq!(touched.written, [page(0)..page(1), page(2)..page(3)]);
+    }
+
+    #[test]
+    fn what_is_told_is_understood() {
+        let touched = Touched { written: vec![1..2, 5..9], read: vec![3..4, 6..7] };
+        let told = touched.encode();
+        let heard = Touched::decode(&told).unwrap();
+        assert_eq!((heard.written, heard.read), (touched.written, touched.read));
+        assert!(Touched::decode(&told[..told.len() - 8]).is_none());
     }
 }

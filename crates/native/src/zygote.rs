@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, encode_header, kind, receive_packet, send_packet};
+use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
 use belljar_jail::{
     CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
     confine_exec_grant_init, enter_cgroup,
@@ -16,7 +15,8 @@ use belljar_jail::{
 
 use crate::randomness;
 use crate::sandbox::fault;
-use crate::touched::{self, Touched};
+use crate::scout::{self, Side};
+use crate::touched;
 
 /// What a runtime needs done around a fork.
 pub trait Runtime {
@@ -26,7 +26,7 @@ pub trait Runtime {
     fn before_fork(&mut self) {}
     /// In the zygote, after each fork.
     fn after_fork_in_zygote(&mut self) {}
-    /// In the child, once its descriptors are in place and before it is confined.
+    /// In the child, before anything else of the runtime's: in a sandbox its descriptors are in place, and it is not yet confined.
     fn after_fork_in_child(&mut self) -> Result<(), SetupError>;
 }
 
@@ -40,7 +40,7 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
-pub fn start(runtime: &mut impl Runtime, rehearsal: &str) {
+pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
     let result = facts()
         .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) });
     if let Err(error) = result {
@@ -56,7 +56,7 @@ fn at(step: Step) -> impl Fn(io::Error) -> SetupError {
     move |error| SetupError { step, errno: errno(&error) }
 }
 
-fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Result<(), SetupError> {
+fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Result<(), SetupError> {
     // SAFETY: the zygote channel is open for the life of the zygote.
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
     let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
@@ -66,8 +66,9 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Resu
     randomness::reseed(&generators)?;
     let seals = Seals::compile();
     runtime.prepare()?;
-    let Some(touched) = send_scout(runtime, rehearsal).map_err(at(Step::RuntimeFork))? else { return Ok(()) };
-    touched.hand_on_code();
+    let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(()) };
+    let has_learned = !touched.is_empty();
+    touched.hand_on_files();
     touched.keep();
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
     let staged = facts
@@ -82,7 +83,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Resu
         // A supervisor that is gone takes this process with it.
         let _ = send_packet(channel, &report.encode(), descriptors);
     };
-    report(ZygoteReport::Booted, &[]);
+    report(ZygoteReport::Booted { has_learned }, &[]);
     let mut sandboxes: HashMap<libc::pid_t, u64> = HashMap::new();
     loop {
         let mut waiting = [poll_in(channel), poll_in(children_ended.as_fd())];
@@ -158,22 +159,6 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &str) -> Resu
             }
         }
     }
-}
-
-/// Forks the scout, `None` in it: it goes the way of every sandbox, activation, program, end, on a channel where nobody listens.
-fn send_scout(runtime: &mut impl Runtime, rehearsal: &str) -> io::Result<Option<Touched>> {
-    let (mut ours, theirs) = UnixStream::pair()?;
-    ours.write_all(&[&encode_header(kind::ACTIVATE, rehearsal.len()), rehearsal.as_bytes()].concat())?;
-    runtime.before_fork();
-    let learned = Touched::learn(|| {
-        forget_children();
-        // SAFETY: the zygote's own channel is none of the scout's.
-        unsafe { libc::dup2(theirs.as_raw_fd(), CHANNEL) == CHANNEL && runtime.after_fork_in_child().is_ok() }
-    });
-    if learned.is_some() {
-        runtime.after_fork_in_zygote();
-    }
-    Ok(learned)
 }
 
 fn leave() -> ! {

@@ -199,6 +199,16 @@ class Surroundings(unittest.TestCase):
 
 
 class Denials(unittest.TestCase):
+    def test_bytecode_is_kept_where_it_can_be_and_is_no_denial(self):
+        code = "import os, helper, sys\n[os.path.isdir('__pycache__'), sys.flags.dont_write_bytecode]"
+        outcome = run(code, files={"helper.py": "x = 1"})
+        self.assertEqual((outcome.value, outcome.denied), ([True, 0], []))
+        outcome = run(code, files={"helper.py": "x = 1"}, env={"PYTHONDONTWRITEBYTECODE": "1"})
+        self.assertEqual(outcome.value[0], False)
+        # A name that only begins like it is like any other.
+        outcome = run("open('/data/__pycache__x', 'w')")
+        self.assertEqual([denial["target"] for denial in outcome.denied], ["/data/__pycache__x"])
+
     def denied(self, code, **options):
         outcome = run(code, **options)
         return [(d["action"], d["target"], d["grant"]) for d in outcome.denied], outcome

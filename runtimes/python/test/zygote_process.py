@@ -33,6 +33,6 @@ class ForkingDouble(NativeDouble):
 with open(sys.argv[1]) as file:
     case = json.load(file)
 sandbox.live.__defaults__ = (case["home"],)
-rehearsed = os.path.relpath(os.path.join(os.path.dirname(test_folder), "rehearsal", "value.py"), case["home"])
+rehearsed = os.path.relpath(os.path.join(os.path.dirname(test_folder), "rehearsal", "scout.py"), case["home"])
 rehearsal = json.dumps({**case["activation"], "entry": rehearsed})
 boot.main(ForkingDouble(json.dumps(case["activation"]), case["record"]), {"start": "fork", "cpus": [], "rehearsal": rehearsal})

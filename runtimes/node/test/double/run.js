@@ -8,5 +8,8 @@ if (process.env.DOUBLE_PRELUDE) require(process.env.DOUBLE_PRELUDE);
 const native = createNative(activationFile);
 const { drive } = require('../../driver.js');
 
-const rehearsal = fs.readFileSync(activationFile, 'utf8');
+const activation = JSON.parse(fs.readFileSync(activationFile, 'utf8'));
+// What a zygote is warmed with has nothing of any run.
+const policy = { fs: { read: [], write: [] }, net: [], loopback: false, env: {}, exec: false, secrets: [], storage: { read: [], write: [] } };
+const rehearsal = JSON.stringify({ ...activation, language: 'javascript', env: {}, seed: null, finish: 'idle', policy });
 drive(native, { home, boot: { start: 'fork', cpus: [{ model: 'Test CPU', speed: 3000 }], rehearsal } });

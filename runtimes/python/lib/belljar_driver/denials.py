@@ -27,6 +27,11 @@ _CHANGES = {
 }  # fmt: skip
 
 
+def _is_bytecode(path):
+    """Python tries to keep what it has compiled beside every file that it imports, and does without where it cannot."""
+    return isinstance(path, str) and ("/__pycache__/" in path or path.endswith("/__pycache__"))
+
+
 class Denial:
     """One attempt: what was tried, on what, and the grant that would allow it."""
 
@@ -53,14 +58,13 @@ class Watch:
 
     def open(self, arguments):
         path, _, flags = arguments
-        if flags & _WRITING:
+        if flags & _WRITING and not _is_bytecode(path):
             self.has_written_files = True
             self.change(path)
 
     def change(self, path):
         path = absolute(path)
-        # Python itself tries to keep what it has compiled beside every file that it imports, and does without.
-        if path is not None and "/__pycache__" not in path and not self.grants.may_write(path):
+        if path is not None and not _is_bytecode(path) and not self.grants.may_write(path):
             self.tell(write_denial(path))
 
     def look_up(self, host, port):

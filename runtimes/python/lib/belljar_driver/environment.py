@@ -36,7 +36,7 @@ def enter(activation, home):
     for name, value in granted.items():
         os.environ[name] = value
     # As Python has it: the driver alone does without.
-    sys.dont_write_bytecode = False
+    sys.dont_write_bytecode = bool(granted.get("PYTHONDONTWRITEBYTECODE"))
     os.chdir(home)
     entry = home + "/" + activation["entry"]
     sys.argv = [entry, *activation["arguments"]]
