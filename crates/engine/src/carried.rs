@@ -25,22 +25,22 @@ pub(crate) fn for_node(cache: &Path) -> io::Result<Carried> {
     Ok(Carried { library: library(cache)?, driver })
 }
 
-/// The library and Python's driver, compiled by that very Python (`bundle.py`): nothing can be written inside, and each start would compile it again.
+/// The library and Python's driver, compiled by that very Python: otherwise each start would compile it again, since nothing can be written inside.
 pub(crate) fn for_python(cache: &Path, python: &Path, identity: &str) -> io::Result<Carried> {
     let driver = once(cache, &format!("python-{}", &identity[..identity.len().min(16)]), |stage| {
         write_all(stage, PYTHON_DRIVER)?;
-        // A Python that cannot compile still runs what is there.
+        // The names that tracebacks show are those inside. A Python that cannot compile still runs what is there.
         let _ = Command::new(python)
-            .args(["-I", "-S"])
-            .arg(stage.join("bundle.py"))
+            .args(["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s"])
             .arg(stage)
-            .arg(format!("{FOLDER}/python"))
+            .args(["-p", &format!("{FOLDER}/python")])
+            .arg(stage)
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        Ok(())
+        make_readable(stage)
     })?;
     Ok(Carried { library: library(cache)?, driver })
 }
