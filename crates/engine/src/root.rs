@@ -27,6 +27,8 @@ const CONFIGURATION: [&str; 9] = [
     "/etc/mime.types",
     "/etc/localtime",
 ];
+/// What a root has of its own in `/etc`.
+const OWN_FILES: [&str; 6] = ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/nsswitch.conf", "/etc/resolv.conf"];
 /// Hidden although `/usr` is shown: what this machine's operator has put there is nobody's business.
 const HIDDEN: [&str; 2] = ["/usr/local", "/usr/src"];
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -56,6 +58,12 @@ impl Grants {
                 return Err(refuse(
                     path,
                     format!("{reserved} belongs to the sandbox itself; what a program needs of it is readable already"),
+                ));
+            }
+            if let Some(own) = OWN_FILES.iter().chain(&[FOLDER]).find(|own| Path::new(own).starts_with(inside)) {
+                return Err(refuse(
+                    path,
+                    format!("the sandbox has its own {own}; grant what is needed beside it, or copy files in with --file"),
                 ));
             }
             if ["/tmp", HOME, "/home", "/dev/shm"].contains(&path.as_str()) {
@@ -190,6 +198,10 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, boot: Boot
         (BootFacts::PATH.into(), facts.encode().into_bytes()),
         (format!("{FOLDER}/boot.json"), configuration.to_string().into_bytes()),
     ];
+    debug_assert!(
+        files.iter().all(|(path, _)| OWN_FILES.contains(&path.as_str()) || path.starts_with(FOLDER)),
+        "grants may not cover these"
+    );
     plan.files.extend(files.into_iter().map(|(path, content)| GeneratedFile { path: path.into(), content }));
 }
 
@@ -220,7 +232,8 @@ mod tests {
 
     #[test]
     fn the_sandboxs_own_places_cannot_be_granted() {
-        for path in ["/proc/1", "/dev/sda", "/usr/bin", "/tmp", "/home/user", "/opt/belljar/x", "/sys"] {
+        for path in ["/proc/1", "/dev/sda", "/usr/bin", "/tmp", "/home/user", "/opt/belljar/x", "/sys", "/", "/etc", "/etc/passwd", "/opt"]
+        {
             assert!(matches!(reading(&[path]), Err(EngineError::Grant { .. })), "{path}");
         }
     }
