@@ -137,6 +137,9 @@ fn grants_that_cannot_be_are_refused_with_the_reason() {
         ("/tmp", "the sandbox has its own"),
         ("/", "name the folders that are needed"),
         ("/dev/null", "belongs to the sandbox itself"),
+        ("/etc", "the sandbox has its own /etc/passwd"),
+        ("/etc/passwd", "the sandbox has its own /etc/passwd"),
+        ("/opt", "the sandbox has its own /opt/belljar"),
     ] {
         for flag in ["--read", "--write"] {
             said(&mut run(["-l", "js", "-e", "1", flag, grant])).fails(125, &["error:", "hint:", words]);
