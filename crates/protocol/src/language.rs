@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A language that a program can be written in. In JSON `"javascript"`, `"typescript"`, `"python"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Language {
     /// `CommonJS` or ES module, told apart as Node.js does.
     JavaScript,

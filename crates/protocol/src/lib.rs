@@ -6,22 +6,37 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod event;
 mod ids;
 mod language;
 mod limits;
+mod object;
 mod outcome;
 mod policy;
+mod problem;
+mod project;
 mod request;
+mod run_record;
+mod submission;
 mod timestamp;
 mod units;
 
+pub use audit::{AuditEntry, AuditPage};
 pub use event::{Event, EventKind, LogEntry, LogLevel, Stream};
-pub use ids::RunId;
+pub use ids::{InvalidRunId, RunId};
 pub use language::{Language, RuntimeName, UnknownLanguage, UnknownRuntime};
-pub use limits::{InvalidLimit, Limits};
+pub use limits::{InvalidLimit, Limits, RequestedLimits};
+pub use object::{InvalidObjectName, ObjectCopy, ObjectName, ObjectPage, ObjectRecord, SignedMethod, SignedUrl, SignedUrlRequest};
 pub use outcome::{Artifact, Denial, Outcome, RichResult, RunError, SandboxInfo, Start, Status, Usage};
 pub use policy::{FsPolicy, InvalidPolicy, Policy, StoragePolicy};
+pub use problem::Problem;
+pub use project::{
+    InvalidProjectName, IssuedToken, NewProject, NewToken, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Quotas, Scope,
+    StorageUsage, TokenList, TokenRecord, UsageDay, UsageReport,
+};
 pub use request::{Finish, InvalidName, ProgramFile, ProgramName, RunRequest, StartMode};
+pub use run_record::{RunPage, RunRecord, RunState, UnknownState};
+pub use submission::{Callback, InvalidSubmission, Priority, Retry, RunSubmission, SubmittedFile, Wait};
 pub use timestamp::Timestamp;
 pub use units::{Bytes, InvalidUnit, Millis};

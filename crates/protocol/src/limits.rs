@@ -14,6 +14,7 @@ use crate::units::{Bytes, Millis};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Limits {
     /// Wall-clock time from activation to the end. Default 30 s.
     pub timeout_ms: Millis,
@@ -47,6 +48,63 @@ impl Default for Limits {
             output_bytes: Bytes(1 << 20),
             open_files: 256,
             result_bytes: Bytes(10 << 20),
+        }
+    }
+}
+
+/// Limits of which some may be left open. See [`Limits`] for what each means.
+///
+/// ```
+/// let asked: belljar_protocol::RequestedLimits = serde_json::from_str(r#"{"timeout_ms": 5000}"#).unwrap();
+/// let limits = asked.over(belljar_protocol::Limits::default());
+/// assert_eq!((limits.timeout_ms.0, limits.cpu_ms.0), (5000, 10_000));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestedLimits {
+    /// Wall-clock time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<Millis>,
+    /// CPU time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<Millis>,
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<Bytes>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// Bytes of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<Bytes>,
+    /// Files and folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<u32>,
+    /// Bytes of output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<Bytes>,
+    /// Open file descriptors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
+    /// Bytes of the result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_bytes: Option<Bytes>,
+}
+
+impl RequestedLimits {
+    /// The limits asked for; what is left open as in `base`.
+    pub fn over(self, base: Limits) -> Limits {
+        Limits {
+            timeout_ms: self.timeout_ms.unwrap_or(base.timeout_ms),
+            cpu_ms: self.cpu_ms.unwrap_or(base.cpu_ms),
+            memory_bytes: self.memory_bytes.unwrap_or(base.memory_bytes),
+            processes: self.processes.unwrap_or(base.processes),
+            disk_bytes: self.disk_bytes.unwrap_or(base.disk_bytes),
+            files: self.files.unwrap_or(base.files),
+            output_bytes: self.output_bytes.unwrap_or(base.output_bytes),
+            open_files: self.open_files.unwrap_or(base.open_files),
+            result_bytes: self.result_bytes.unwrap_or(base.result_bytes),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::ids::RunId;
 /// How a run ended. Decided by the supervisor, once: cancellation first, then limits proven by a kernel counter, then how the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Status {
     /// The program ended well.
     Succeeded,
@@ -53,6 +54,7 @@ impl Status {
 /// How a sandbox comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Start {
     /// Forked from a booted runtime. About a millisecond; forks of one zygote share their address layout.
     Fork,
@@ -74,12 +76,14 @@ pub enum Start {
 /// assert_eq!(outcome.value.unwrap().get(), r#"{"total": 41}"#);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Outcome {
     /// The run.
     pub id: RunId,
     /// How it ended.
     pub status: Status,
     /// The program's result, JSON. Null unless `status` is `succeeded`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub value: Option<Box<RawValue>>,
     /// What went wrong, in the program's words or Belljar's. Null when `status` is `succeeded`.
     pub error: Option<RunError>,
@@ -113,6 +117,7 @@ pub struct Outcome {
 /// assert_eq!(error.name, "TypeError");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunError {
     /// The error's class or kind.
     pub name: String,
@@ -123,9 +128,11 @@ pub struct RunError {
     pub stack: String,
     /// What caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(no_recursion))]
     pub cause: Option<Box<RunError>>,
     /// What it gathers, where it is one for several: the `errors` of an `AggregateError`. At most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(no_recursion))]
     pub errors: Vec<RunError>,
 }
 
@@ -136,6 +143,7 @@ pub struct RunError {
 /// assert_eq!(result.media_type, "text/html");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RichResult {
     /// Media type, such as `image/png`.
     #[serde(rename = "type")]
@@ -152,6 +160,7 @@ pub struct RichResult {
 /// assert_eq!(artifact.size_bytes, 118);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Artifact {
     /// Path relative to `outputs/`, or as it was named with `--output`.
     pub name: String,
@@ -170,6 +179,7 @@ pub struct Artifact {
 /// assert_eq!(denial.action, "net.connect");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Denial {
     /// What was tried: `net.connect`, `net.resolve`, `net.listen`, `exec`, `fs.read`, `fs.write`.
     pub action: String,
@@ -188,6 +198,7 @@ pub struct Denial {
 /// assert_eq!(usage.output_bytes, 14);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Milliseconds from activation to the end.
     pub wall_ms: f64,
@@ -205,6 +216,7 @@ pub struct Usage {
 
 /// Where a run ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SandboxInfo {
     /// The runtime and its exact version, `node@24.21.0`.
     pub runtime: String,

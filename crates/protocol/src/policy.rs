@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Policy {
     /// Host files and folders.
     pub fs: FsPolicy,
@@ -35,6 +36,7 @@ pub struct Policy {
 /// Host paths, absolute. Each appears in the sandbox at the same path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FsPolicy {
     /// Files and folders that may be read.
     pub read: Vec<String>,
@@ -45,6 +47,7 @@ pub struct FsPolicy {
 /// Prefixes of object names in storage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoragePolicy {
     /// Prefixes that may be listed and downloaded.
     pub read: Vec<String>,

@@ -10,6 +10,8 @@ use crate::policy::Policy;
 /// A file's path inside a sandbox, relative to its working folder: no `..`, no absolute path, no control characters, at most 1,024 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String))]
 pub struct ProgramName(String);
 
 /// A file name that cannot be used inside a sandbox.
@@ -78,6 +80,7 @@ pub struct ProgramFile {
 /// When a run is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Finish {
     /// When the result is settled and nothing is pending.
     #[default]
@@ -89,6 +92,7 @@ pub enum Finish {
 /// Which start the caller wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StartMode {
     /// `fork` where this runtime and this machine allow it, else `exec`.
     #[default]

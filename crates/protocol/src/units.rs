@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 /// commonly meant (`docker run --memory`, systemd).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = u64))]
 pub struct Bytes(pub u64);
 
 /// A duration in whole milliseconds. Parses `250ms`, `5s`, `1.5m`, `2h`; a bare number is seconds, as `timeout(1)` reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = u64))]
 pub struct Millis(pub u64);
 
 /// A size or duration that could not be read.

@@ -1,0 +1,3 @@
+//! HTTP `/v1`: authentication, runs, objects, and the `OpenAPI` document of it all.
+
+#![forbid(unsafe_code)]

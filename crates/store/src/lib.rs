@@ -1,0 +1,3 @@
+//! Metadata: domain functions over `SQLite`. One writer, many readers.
+
+#![forbid(unsafe_code)]
