@@ -1,18 +1,26 @@
 //! Framing and bounds of what crosses between the supervisor and its zygotes and sandboxes.
 //!
-//! Two channels. The *zygote channel* is a sequenced-packet socket between two trusted parties. The *control channel* is a stream socket to
-//! one sandbox, which is hostile from the moment it is activated: every length is checked before anything is allocated for it.
+//! Three channels. The *zygote channel* is a sequenced-packet socket between two trusted parties. The *control channel* is a stream socket to
+//! one sandbox, which is hostile from the moment it is activated: every length is checked before anything is allocated for it. A *call* is a stream socket
+//! that a sandbox has asked for over its control channel, hostile too; with the feature `calls`.
 
 #![forbid(unsafe_code)]
 
 mod boot;
+#[cfg(feature = "calls")]
+mod call;
 mod frame;
 mod packet;
 mod sandbox;
 mod zygote;
 
 pub use boot::BootFacts;
+#[cfg(feature = "calls")]
+pub use call::{
+    BodyReader, CallAnswer, CallError, CallErrorName, CallProtocolError, CallRequest, END_OF_BODY, LENGTH_BYTES, ListWriter,
+    MOST_CALL_HEADER_BYTES, MOST_CHUNK_BYTES, ObjectHead, chunk_header, decode_header, encode_call_header, header_length,
+};
 pub use frame::{Frame, FrameError, FrameReader, HEADER_BYTES, encode_header};
 pub use packet::{receive_packet, send_packet};
-pub use sandbox::{Annotation, SandboxMessage, kind};
+pub use sandbox::{Annotation, CallOpening, SandboxMessage, kind};
 pub use zygote::{ExitReport, FailedStep, ForkOrder, ZygoteReport};

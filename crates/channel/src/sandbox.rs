@@ -1,6 +1,6 @@
 //! What a sandbox may say on its control channel. All of it is hostile once the sandbox is activated.
 
-use crate::frame::{Frame, FrameError};
+use crate::frame::{Frame, FrameError, HEADER_BYTES, encode_header};
 
 /// The kinds of frames, in both directions.
 pub mod kind {
@@ -16,10 +16,14 @@ pub mod kind {
     pub const FINISHED: u8 = 5;
     /// Sandbox to supervisor, only before it is activated: a step of its own set-up failed. Text.
     pub const FAULT: u8 = 6;
+    /// Sandbox to supervisor: a socket for a call, please. No payload. Answered by [`CALL_OPENED`], in the order of asking.
+    pub const CALL: u8 = 7;
     /// Supervisor to sandbox: a file. Payload: two bytes of path length, the path, eight bytes of size; then that many raw bytes.
     pub const FILE: u8 = 16;
     /// Supervisor to sandbox: the activation, JSON.
     pub const ACTIVATE: u8 = 17;
+    /// Supervisor to sandbox: what became of a [`CALL`]. See [`super::CallOpening`].
+    pub const CALL_OPENED: u8 = 18;
 }
 
 /// Most bytes of an error report, a denial or a fault: a message and a stack of 64 KB each, five causes deep, escaped, fit well.
@@ -61,6 +65,33 @@ impl Annotation {
     }
 }
 
+/// What becomes of a sandbox's wish for a call. Always as many bytes, so that one receive takes one answer, whoever else in the sandbox reads too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOpening {
+    /// The socket comes along.
+    Opened = 0,
+    /// Too many are open, or the host has no socket to give: to be asked for again once one is closed.
+    Busy = 1,
+    /// This run has nobody to call.
+    Refused = 2,
+}
+
+impl CallOpening {
+    /// Bytes of its frame.
+    pub const BYTES: usize = HEADER_BYTES + 1;
+
+    /// The whole frame.
+    pub fn encode(self) -> [u8; Self::BYTES] {
+        let [a, b, c, d, kind] = encode_header(kind::CALL_OPENED, 1);
+        [a, b, c, d, kind, self as u8]
+    }
+
+    /// Reads a frame.
+    pub fn decode(frame: [u8; Self::BYTES]) -> Option<Self> {
+        [Self::Opened, Self::Busy, Self::Refused].into_iter().find(|opening| opening.encode() == frame)
+    }
+}
+
 /// What a sandbox says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SandboxMessage {
@@ -76,6 +107,8 @@ pub enum SandboxMessage {
     Finished(Vec<u8>),
     /// A step of its own set-up failed.
     Fault(String),
+    /// It wants a socket for a call.
+    Call,
 }
 
 impl SandboxMessage {
@@ -83,7 +116,7 @@ impl SandboxMessage {
     pub fn bound(kind: u8, result_bytes: u64, output_bytes: u64) -> Option<u32> {
         let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(MOST_REPORT_BYTES);
         Some(match kind {
-            kind::READY => 0,
+            kind::READY | kind::CALL => 0,
             kind::ANNOTATE => Annotation::BYTES as u32,
             // Base64 and JSON escapes make a rich result longer than what it holds.
             kind::RESULT => clamp(output_bytes.saturating_mul(2)),
@@ -103,6 +136,7 @@ impl SandboxMessage {
             kind::DENIED => Self::Denied(payload),
             kind::FINISHED => Self::Finished(payload),
             kind::FAULT => Self::Fault(String::from_utf8_lossy(&payload).into_owned()),
+            kind::CALL => Self::Call,
             _ => return Err(FrameError::UnknownKind(kind)),
         })
     }
@@ -125,6 +159,16 @@ mod tests {
         fn no_frame_makes_the_parser_panic(kind: u8, payload in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = SandboxMessage::parse(Frame { kind, payload });
         }
+    }
+
+    #[test]
+    fn an_opening_is_read_as_it_was_written_and_nothing_else_is() {
+        for opening in [CallOpening::Opened, CallOpening::Busy, CallOpening::Refused] {
+            assert_eq!(CallOpening::decode(opening.encode()), Some(opening));
+        }
+        assert_eq!(CallOpening::decode([1, 0, 0, 0, kind::CALL_OPENED, 3]), None);
+        assert_eq!(CallOpening::decode([2, 0, 0, 0, kind::CALL_OPENED, 0]), None);
+        assert_eq!(CallOpening::decode([1, 0, 0, 0, kind::ACTIVATE, 0]), None);
     }
 
     #[test]

@@ -384,7 +384,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
 
     fn hear(&mut self, message: SandboxMessage) {
         match message {
-            SandboxMessage::Ready => {}
+            SandboxMessage::Ready | SandboxMessage::Call => {}
             SandboxMessage::Annotate(annotation) => self.log.annotate(annotation),
             SandboxMessage::Result(payload) => {
                 self.output_bytes += payload.len() as u64;
