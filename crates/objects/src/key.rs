@@ -1,0 +1,110 @@
+//! Keys: made here, never by a caller's caller, so that no name of a user's becomes a path.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// The longest project id that is accepted.
+const MOST_PROJECT_BYTES: usize = 64;
+
+/// Under which content is kept: a project's id and a `UUIDv7`, `prj_019a/019b2c3d-...`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    text: String,
+    /// Where the `/` is.
+    slash: usize,
+}
+
+/// A text that is no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a key of an object; a key is a project id of at most 64 letters, digits, `_` and `-`, a slash, and a UUID")]
+pub struct InvalidKey(pub String);
+
+impl Key {
+    /// A new key of a project. No other key is the same.
+    pub fn new(project: &str) -> Result<Self, InvalidKey> {
+        if !is_project(project) {
+            return Err(InvalidKey(project.to_owned()));
+        }
+        Ok(Self { text: format!("{project}/{}", Uuid::now_v7().hyphenated()), slash: project.len() })
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whose it is.
+    pub fn project(&self) -> &str {
+        &self.text[..self.slash]
+    }
+
+    pub(crate) fn file_name(&self) -> &str {
+        &self.text[self.slash + 1..]
+    }
+
+    pub(crate) fn from_parts(project: &str, file_name: &str) -> Option<Self> {
+        // The one canonical form: 36 characters, lower case.
+        let is_uuid = file_name.len() == 36 && Uuid::try_parse(file_name).is_ok() && !file_name.bytes().any(|b| b.is_ascii_uppercase());
+        (is_project(project) && is_uuid).then(|| Self { text: format!("{project}/{file_name}"), slash: project.len() })
+    }
+}
+
+pub(crate) fn is_project(text: &str) -> bool {
+    (1..=MOST_PROJECT_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+impl FromStr for Key {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let parts = text.split_once('/');
+        parts.and_then(|(project, name)| Self::from_parts(project, name)).ok_or_else(|| InvalidKey(text.chars().take(120).collect()))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_made() {
+        let key = Key::new("prj_019a").unwrap();
+        assert_eq!(key.as_str().parse::<Key>().unwrap(), key);
+        assert_eq!(key.project(), "prj_019a");
+        assert_ne!(Key::new("prj_019a").unwrap(), key);
+    }
+
+    #[test]
+    fn what_could_lead_elsewhere_is_no_key() {
+        let uuid = "019b2c3d-0000-7000-8000-000000000000";
+        assert!(format!("p/{uuid}").parse::<Key>().is_ok());
+        for bad in [
+            "",
+            "p",
+            "p/",
+            "/x",
+            "../../etc/passwd",
+            &format!("../{uuid}"),
+            &format!(".staging/{uuid}"),
+            &format!("p/../{uuid}"),
+            &format!("p/{uuid}/x"),
+            &format!("p/{}", uuid.to_uppercase()),
+            &format!("p/{}", uuid.replace('-', "")),
+            &format!("p\0/{uuid}"),
+            &format!("{}/{uuid}", "p".repeat(65)),
+        ] {
+            assert!(bad.parse::<Key>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "a/b", "..", "a b"] {
+            assert!(Key::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}
