@@ -1,3 +1,88 @@
-//! Metadata: domain functions over `SQLite`. One writer, many readers.
+//! Metadata: domain functions over `SQLite`. Callers see runs, objects, tokens; never SQL.
+//!
+//! One writer, many readers: every change goes through [`writer`], which commits what has come together in one transaction.
 
 #![forbid(unsafe_code)]
+
+mod audit;
+mod backup;
+mod callbacks;
+mod error;
+mod idempotency;
+mod objects;
+mod projects;
+mod retention;
+mod runs;
+mod tokens;
+mod usage;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub use audit::{AuditFilter, AuditVerdict, NewAuditEntry, audit_hash};
+pub use callbacks::DueCallback;
+pub use error::StoreError;
+pub use idempotency::KeyUse;
+pub use objects::{NewObject, StoredObject};
+pub use projects::Project;
+pub use retention::Retention;
+pub use runs::{Ending, EventLines, NewRun, RunFilter, StoredArtifact, UnfinishedRun};
+pub use tokens::{Token, TokenHash};
+
+use crate::writer::Writer;
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The death of the process.
+    #[default]
+    Process,
+    /// The loss of power too: every commit waits for the disk.
+    Disk,
+}
+
+/// The metadata of one home. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: Writer,
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it where there is none, and brings its schema up to date.
+    pub async fn open(path: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match durability {
+                Durability::Process => SqliteSynchronous::Normal,
+                Durability::Disk => SqliteSynchronous::Full,
+            })
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("temp_store", "memory");
+        let one = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!().run(&one).await?;
+        let writer = Writer::start(one);
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
+        Ok(Self { readers, writer })
+    }
+
+    /// Waits until all that was asked to be written is, and closes the database.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+
+    /// Whether it answers.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1 FROM projects LIMIT 1").fetch_optional(&self.readers).await?;
+        self.writer.write(|_| Box::pin(async { Ok(()) })).await
+    }
+}

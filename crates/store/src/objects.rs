@@ -1,0 +1,228 @@
+//! The names of objects, and where their contents are. A name moves from one content to another in one step.
+
+use std::collections::BTreeMap;
+
+use belljar_protocol::{ObjectName, ObjectPage, ObjectRecord, Timestamp};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::Store;
+use crate::audit::{self, NewAuditEntry};
+use crate::error::{StoreError, json, read_json};
+
+/// An object whose content is stored and that is to have a name.
+#[derive(Clone, Debug)]
+pub struct NewObject {
+    /// Its name.
+    pub name: ObjectName,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Media type.
+    pub content_type: String,
+    /// MD5, hexadecimal.
+    pub md5: String,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// What the uploader says of it.
+    pub metadata: BTreeMap<String, String>,
+    /// The key of its content.
+    pub blob: String,
+}
+
+/// An object, and where its content is.
+#[derive(Clone, Debug)]
+pub struct StoredObject {
+    /// What is known of it.
+    pub record: ObjectRecord,
+    /// The key of its content.
+    pub blob: String,
+}
+
+fn stored(row: &SqliteRow) -> Result<StoredObject, StoreError> {
+    let name: String = row.try_get("name")?;
+    Ok(StoredObject {
+        record: ObjectRecord {
+            name: name.try_into().map_err(|error: belljar_protocol::InvalidObjectName| StoreError::Unreadable { what: "object", why: error.to_string() })?,
+            size_bytes: row.try_get::<i64, _>("size_bytes")? as u64,
+            content_type: row.try_get("content_type")?,
+            md5: row.try_get("md5")?,
+            sha256: row.try_get("sha256")?,
+            metadata: read_json("object", row.try_get("metadata")?)?,
+            created_at: Timestamp::from_unix_ms(row.try_get("created_at")?),
+            updated_at: Timestamp::from_unix_ms(row.try_get("updated_at")?),
+        },
+        blob: row.try_get("blob")?,
+    })
+}
+
+/// Dooms a content unless something still refers to it.
+async fn doom(connection: &mut SqliteConnection, blob: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT $1, $2 \
+         WHERE NOT EXISTS (SELECT 1 FROM objects WHERE blob = $1) AND NOT EXISTS (SELECT 1 FROM artifacts WHERE blob = $1)",
+    )
+    .bind(blob)
+    .bind(Timestamp::now().unix_ms())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn find(connection: &mut SqliteConnection, project_id: &str, name: &ObjectName) -> Result<Option<StoredObject>, StoreError> {
+    let row = sqlx::query("SELECT * FROM objects WHERE project_id = $1 AND name = $2")
+        .bind(project_id)
+        .bind(name.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(stored).transpose()
+}
+
+async fn put(connection: &mut SqliteConnection, project_id: &str, new: NewObject, quota_bytes: Option<u64>) -> Result<ObjectRecord, StoreError> {
+    let before = find(connection, project_id, &new.name).await?;
+    let freed = before.as_ref().map_or(0, |before| before.record.size_bytes);
+    let used: i64 = sqlx::query("SELECT storage_bytes FROM projects WHERE id = $1").bind(project_id).fetch_one(&mut *connection).await?.try_get(0)?;
+    let used = (used as u64).saturating_sub(freed);
+    if let Some(quota_bytes) = quota_bytes.filter(|quota| used.saturating_add(new.size_bytes) > *quota) {
+        return Err(StoreError::Quota { quota_bytes, used_bytes: used, asked_bytes: new.size_bytes });
+    }
+    let now = Timestamp::now();
+    let record = ObjectRecord {
+        name: new.name,
+        size_bytes: new.size_bytes,
+        content_type: new.content_type,
+        md5: new.md5,
+        sha256: new.sha256,
+        metadata: new.metadata,
+        created_at: before.as_ref().map_or(now, |before| before.record.created_at),
+        updated_at: now,
+    };
+    sqlx::query(
+        "INSERT INTO objects (project_id, name, size_bytes, content_type, md5, sha256, metadata, created_at, updated_at, blob) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         ON CONFLICT (project_id, name) DO UPDATE SET size_bytes = excluded.size_bytes, content_type = excluded.content_type, md5 = excluded.md5, \
+         sha256 = excluded.sha256, metadata = excluded.metadata, updated_at = excluded.updated_at, blob = excluded.blob",
+    )
+    .bind(project_id)
+    .bind(record.name.as_str())
+    .bind(record.size_bytes as i64)
+    .bind(&record.content_type)
+    .bind(&record.md5)
+    .bind(&record.sha256)
+    .bind(json(&record.metadata))
+    .bind(record.created_at.unix_ms())
+    .bind(now.unix_ms())
+    .bind(new.blob)
+    .execute(&mut *connection)
+    .await?;
+    if let Some(before) = before {
+        doom(connection, &before.blob).await?;
+    }
+    sqlx::query("UPDATE projects SET storage_bytes = $1 WHERE id = $2")
+        .bind((used + record.size_bytes) as i64)
+        .bind(project_id)
+        .execute(connection)
+        .await?;
+    Ok(record)
+}
+
+impl Store {
+    /// Gives a stored content a name. One that had it before is replaced, and its content doomed.
+    pub async fn put_object(
+        &self,
+        project_id: String,
+        new: NewObject,
+        quota_bytes: Option<u64>,
+        audit: NewAuditEntry,
+    ) -> Result<ObjectRecord, StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let record = put(connection, &project_id, new, quota_bytes).await?;
+                    audit::append(connection, audit).await?;
+                    Ok(record)
+                })
+            })
+            .await
+    }
+
+    /// An object.
+    pub async fn object(&self, project_id: &str, name: &ObjectName) -> Result<StoredObject, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        find(&mut connection, project_id, name).await?.ok_or_else(|| StoreError::not_found("object", name.as_str()))
+    }
+
+    /// Objects by name: those that begin with `prefix` and come after `after`.
+    pub async fn objects(&self, project_id: &str, prefix: &str, after: Option<&str>, limit: u32) -> Result<ObjectPage, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM objects WHERE project_id = ");
+        query.push_bind(project_id);
+        if !prefix.is_empty() {
+            // No name has a byte of 0xFF: U+10FFFF comes after whatever can follow the prefix.
+            query.push(" AND name >= ").push_bind(prefix).push(" AND name < ").push_bind(format!("{prefix}\u{10FFFF}"));
+        }
+        if let Some(after) = after {
+            query.push(" AND name > ").push_bind(after);
+        }
+        query.push(" ORDER BY name LIMIT ").push_bind(i64::from(limit) + 1);
+        let rows = query.build().fetch_all(&self.readers).await?;
+        let mut objects = rows.iter().map(|row| stored(row).map(|object| object.record)).collect::<Result<Vec<_>, _>>()?;
+        let has_more = objects.len() > limit as usize;
+        objects.truncate(limit as usize);
+        let next_cursor = objects.last().filter(|_| has_more).map(|last| last.name.to_string());
+        Ok(ObjectPage { objects, next_cursor })
+    }
+
+    /// Takes an object's name away; its content is doomed.
+    pub async fn delete_object(&self, project_id: String, name: ObjectName, audit: NewAuditEntry) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let object =
+                        find(connection, &project_id, &name).await?.ok_or_else(|| StoreError::not_found("object", name.as_str()))?;
+                    sqlx::query("DELETE FROM objects WHERE project_id = $1 AND name = $2")
+                        .bind(&project_id)
+                        .bind(name.as_str())
+                        .execute(&mut *connection)
+                        .await?;
+                    sqlx::query("UPDATE projects SET storage_bytes = storage_bytes - $1 WHERE id = $2")
+                        .bind(object.record.size_bytes as i64)
+                        .bind(&project_id)
+                        .execute(&mut *connection)
+                        .await?;
+                    doom(connection, &object.blob).await?;
+                    audit::append(connection, audit).await
+                })
+            })
+            .await
+    }
+
+    /// Gives an object's content a second name. The content is shared; both count against the quota.
+    pub async fn copy_object(
+        &self,
+        project_id: String,
+        from: ObjectName,
+        to: ObjectName,
+        quota_bytes: Option<u64>,
+        audit: NewAuditEntry,
+    ) -> Result<ObjectRecord, StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let StoredObject { record, blob } =
+                        find(connection, &project_id, &from).await?.ok_or_else(|| StoreError::not_found("object", from.as_str()))?;
+                    let new = NewObject {
+                        name: to,
+                        size_bytes: record.size_bytes,
+                        content_type: record.content_type,
+                        md5: record.md5,
+                        sha256: record.sha256,
+                        metadata: record.metadata,
+                        blob,
+                    };
+                    let record = put(connection, &project_id, new, quota_bytes).await?;
+                    audit::append(connection, audit).await?;
+                    Ok(record)
+                })
+            })
+            .await
+    }
+}

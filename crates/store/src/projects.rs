@@ -1,0 +1,107 @@
+//! Projects: the tenants.
+
+use belljar_protocol::{ProjectName, ProjectRecord, ProjectSettings, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::audit::{self, NewAuditEntry};
+use crate::error::{StoreError, json, read_json};
+use crate::Store;
+
+/// A project.
+pub type Project = ProjectRecord;
+
+fn project(row: &SqliteRow) -> Result<Project, StoreError> {
+    let name: String = row.try_get("name")?;
+    Ok(Project {
+        id: row.try_get("id")?,
+        name: name.parse().map_err(|error: belljar_protocol::InvalidProjectName| StoreError::Unreadable { what: "project", why: error.to_string() })?,
+        settings: read_json("project", row.try_get("settings")?)?,
+        created_at: Timestamp::from_unix_ms(row.try_get("created_at")?),
+    })
+}
+
+impl Store {
+    /// Makes a project.
+    pub async fn create_project(&self, name: ProjectName, settings: ProjectSettings, audit: NewAuditEntry) -> Result<Project, StoreError> {
+        let made = Project { id: format!("prj_{}", uuid::Uuid::now_v7().simple()), name, settings, created_at: Timestamp::now() };
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO projects (id, name, settings, created_at) VALUES ($1, $2, $3, $4)")
+                        .bind(&made.id)
+                        .bind(made.name.as_str())
+                        .bind(json(&made.settings))
+                        .bind(made.created_at.unix_ms())
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(|error| StoreError::or_exists(error, "project", made.name.as_str()))?;
+                    audit::append(connection, audit).await?;
+                    Ok(made)
+                })
+            })
+            .await
+    }
+
+    /// The project of a name.
+    pub async fn project_named(&self, name: &str) -> Result<Project, StoreError> {
+        let row = sqlx::query("SELECT * FROM projects WHERE name = $1").bind(name).fetch_optional(&self.readers).await?;
+        project(&row.ok_or_else(|| StoreError::not_found("project", name))?)
+    }
+
+    /// The project of an id.
+    pub async fn project(&self, id: &str) -> Result<Project, StoreError> {
+        let row = sqlx::query("SELECT * FROM projects WHERE id = $1").bind(id).fetch_optional(&self.readers).await?;
+        project(&row.ok_or_else(|| StoreError::not_found("project", id))?)
+    }
+
+    /// All projects, by name.
+    pub async fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM projects ORDER BY name").fetch_all(&self.readers).await?;
+        rows.iter().map(project).collect()
+    }
+
+    /// Replaces a project's settings.
+    pub async fn set_project(&self, name: ProjectName, settings: ProjectSettings, audit: NewAuditEntry) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let done = sqlx::query("UPDATE projects SET settings = $1 WHERE name = $2")
+                        .bind(json(&settings))
+                        .bind(name.as_str())
+                        .execute(&mut *connection)
+                        .await?;
+                    if done.rows_affected() == 0 {
+                        return Err(StoreError::not_found("project", name.as_str()));
+                    }
+                    audit::append(connection, audit).await
+                })
+            })
+            .await
+    }
+
+    /// Deletes a project with all that it has. Only its audit entries stay.
+    pub async fn delete_project(&self, project: Project, audit: NewAuditEntry) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let now = Timestamp::now().unix_ms();
+                    for statement in [
+                        "INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT blob, $2 FROM objects WHERE project_id = $1",
+                        "INSERT OR IGNORE INTO doomed_blobs (blob, since) \
+                         SELECT blob, $2 FROM artifacts WHERE run_id IN (SELECT id FROM runs WHERE project_id = $1)",
+                        "DELETE FROM objects WHERE project_id = $1 AND $2 > 0",
+                        "DELETE FROM idempotency_keys WHERE project_id = $1 AND $2 > 0",
+                        "DELETE FROM runs WHERE project_id = $1 AND $2 > 0",
+                        "DELETE FROM usage_days WHERE project_id = $1 AND $2 > 0",
+                        "DELETE FROM tokens WHERE project_id = $1 AND $2 > 0",
+                        "DELETE FROM projects WHERE id = $1 AND $2 > 0",
+                    ] {
+                        sqlx::query(statement).bind(&project.id).bind(now).execute(&mut *connection).await?;
+                    }
+                    audit::append(connection, audit).await
+                })
+            })
+            .await
+    }
+}
