@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod ceiling;
 mod event;
 mod ids;
 mod language;
@@ -23,6 +24,7 @@ mod timestamp;
 mod units;
 
 pub use audit::{AuditEntry, AuditPage};
+pub use ceiling::{Ceiling, Widened};
 pub use event::{Event, EventKind, LogEntry, LogLevel, Stream};
 pub use ids::{InvalidRunId, RunId};
 pub use language::{Language, RuntimeName, UnknownLanguage, UnknownRuntime};

@@ -1,0 +1,174 @@
+//! The most that runs may be given, and the one rule by which a request is held to it. What is wider is refused and named, never quietly cut.
+//!
+//! Paths need care, because a grant follows links when a run starts (it is the operator who usually writes one). Where a *request* names a path, a
+//! link would lead out of what was granted. So a path within a granted folder can be asked for only where no run can have put a link: not within a
+//! folder that runs may write ([`Ceiling::narrow`]), and not through a link that is there already ([`Ceiling::check_links`]).
+
+use std::fs;
+
+use crate::limits::Limits;
+use crate::policy::Policy;
+use crate::units::{Bytes, Millis};
+
+/// The most that runs may be given.
+///
+/// ```
+/// use belljar_protocol::{Ceiling, Limits, Policy};
+///
+/// let policy: Policy = serde_json::from_str(r#"{"fs": {"read": ["/data"]}, "exec": true}"#).unwrap();
+/// let ceiling = Ceiling { policy, limits: Limits::default() };
+/// let asked: Policy = serde_json::from_str(r#"{"fs": {"read": ["/data/2026"]}}"#).unwrap();
+/// let (policy, _) = ceiling.narrow(Some(&asked), None).unwrap();
+/// assert_eq!(policy, asked);
+/// let asked: Policy = serde_json::from_str(r#"{"fs": {"read": ["/etc"]}}"#).unwrap();
+/// assert_eq!(
+///     ceiling.narrow(Some(&asked), None).unwrap_err().to_string(),
+///     r#"policy.fs.read: "/etc" is more than the ceiling allows, which is ["/data"]"#,
+/// );
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The most that they may touch.
+    pub policy: Policy,
+    /// The most that they may use.
+    pub limits: Limits,
+}
+
+/// A request that is wider than the ceiling.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {asked} is more than the ceiling allows, which is {allowed}")]
+pub struct Widened {
+    /// Which field of the request: `policy.fs.read`, `limits.memory_bytes`.
+    pub field: &'static str,
+    /// What was asked for.
+    pub asked: String,
+    /// What may be.
+    pub allowed: String,
+}
+
+impl Ceiling {
+    /// What a run gets that asks for no limits: the defaults, or the ceiling's where those are less.
+    pub fn default_limits(&self) -> Limits {
+        let (default, most) = (Limits::default(), &self.limits);
+        Limits {
+            timeout_ms: default.timeout_ms.min(most.timeout_ms),
+            cpu_ms: default.cpu_ms.min(most.cpu_ms),
+            memory_bytes: default.memory_bytes.min(most.memory_bytes),
+            processes: default.processes.min(most.processes),
+            disk_bytes: default.disk_bytes.min(most.disk_bytes),
+            files: default.files.min(most.files),
+            output_bytes: default.output_bytes.min(most.output_bytes),
+            open_files: default.open_files.min(most.open_files),
+            result_bytes: default.result_bytes.min(most.result_bytes),
+        }
+    }
+
+    /// What a run gets: what it asks for, where all of that is within the ceiling. One that asks for no policy gets the ceiling's, which was granted
+    /// for this purpose; one that asks for no limits gets [`Ceiling::default_limits`].
+    pub fn narrow(&self, policy: Option<&Policy>, limits: Option<&Limits>) -> Result<(Policy, Limits), Widened> {
+        if let Some(policy) = policy {
+            self.check_policy(policy)?;
+        }
+        if let Some(limits) = limits {
+            self.check_limits(limits)?;
+        }
+        Ok((policy.unwrap_or(&self.policy).clone(), limits.copied().unwrap_or_else(|| self.default_limits())))
+    }
+
+    /// Looks at the machine: whether a link leads any path of a policy, which [`Ceiling::narrow`] has let through, out of what is granted.
+    ///
+    /// A path that is not there passes: the run that names it is refused when it starts.
+    pub fn check_links(&self, policy: &Policy) -> Result<(), Widened> {
+        let found = |paths: &[String]| paths.iter().filter_map(|path| fs::canonicalize(path).ok()).collect::<Vec<_>>();
+        let writable = found(&self.policy.fs.write);
+        let readable = [found(&self.policy.fs.read), writable.clone()].concat();
+        let rules = [
+            ("policy.fs.read", &policy.fs.read, &readable, self.readable()),
+            ("policy.fs.write", &policy.fs.write, &writable, self.policy.fs.write.clone()),
+        ];
+        for (field, asked, granted, allowed) in rules {
+            for path in asked {
+                let Ok(real) = fs::canonicalize(path) else { continue };
+                if !granted.iter().any(|granted| real.starts_with(granted)) {
+                    let asked = format!("{path:?}, a link to elsewhere,");
+                    return Err(Widened { field, asked, allowed: format!("{allowed:?}") });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What may be read: what may be written, too.
+    fn readable(&self) -> Vec<String> {
+        self.policy.fs.read.iter().chain(&self.policy.fs.write).cloned().collect()
+    }
+
+    fn check_policy(&self, asked: &Policy) -> Result<(), Widened> {
+        let most = &self.policy;
+        let within_writable = |path: &String| most.fs.write.iter().any(|folder| is_within(path, folder));
+        each("policy.fs.read", &asked.fs.read, &self.readable(), |path, granted| {
+            path == granted || is_within(path, granted) && !within_writable(path)
+        })?;
+        // Within a folder that may be written nothing is granted by itself.
+        each("policy.fs.write", &asked.fs.write, &most.fs.write, |path, granted| path == granted)?;
+        each("policy.net", &asked.net, &most.net, |host, granted| host == granted)?;
+        each("policy.secrets", &asked.secrets, &most.secrets, |name, granted| name == granted)?;
+        each("policy.storage.read", &asked.storage.read, &most.storage.read, |prefix, granted| prefix.starts_with(granted.as_str()))?;
+        each("policy.storage.write", &asked.storage.write, &most.storage.write, |prefix, granted| prefix.starts_with(granted.as_str()))?;
+        for (name, value) in &asked.env {
+            if most.env.get(name) != Some(value) {
+                // The values are the operator's, and may be private.
+                let names: Vec<&String> = most.env.keys().collect();
+                let asked = if most.env.contains_key(name) { format!("another value of {name:?}") } else { format!("{name:?}") };
+                return Err(Widened { field: "policy.env", asked, allowed: format!("{names:?} with the operator's values") });
+            }
+        }
+        for (field, asked, most) in [("policy.exec", asked.exec, most.exec), ("policy.loopback", asked.loopback, most.loopback)] {
+            if asked && !most {
+                return Err(Widened { field, asked: "true".into(), allowed: "false".into() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self, asked: &Limits) -> Result<(), Widened> {
+        let most = &self.limits;
+        let time = |value: u64| format!("{value} ({})", Millis(value));
+        let size = |value: u64| format!("{value} ({})", Bytes(value));
+        let count = |value: u64| value.to_string();
+        let shown: [&dyn Fn(u64) -> String; 3] = [&time, &size, &count];
+        for (field, asked, most, shown) in [
+            ("limits.timeout_ms", asked.timeout_ms.0, most.timeout_ms.0, shown[0]),
+            ("limits.cpu_ms", asked.cpu_ms.0, most.cpu_ms.0, shown[0]),
+            ("limits.memory_bytes", asked.memory_bytes.0, most.memory_bytes.0, shown[1]),
+            ("limits.processes", u64::from(asked.processes), u64::from(most.processes), shown[2]),
+            ("limits.disk_bytes", asked.disk_bytes.0, most.disk_bytes.0, shown[1]),
+            ("limits.files", u64::from(asked.files), u64::from(most.files), shown[2]),
+            ("limits.output_bytes", asked.output_bytes.0, most.output_bytes.0, shown[1]),
+            ("limits.open_files", u64::from(asked.open_files), u64::from(most.open_files), shown[2]),
+            ("limits.result_bytes", asked.result_bytes.0, most.result_bytes.0, shown[1]),
+        ] {
+            if asked > most {
+                return Err(Widened { field, asked: shown(asked), allowed: format!("at most {}", shown(most)) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn each(field: &'static str, asked: &[String], granted: &[String], allows: impl Fn(&String, &String) -> bool) -> Result<(), Widened> {
+    match asked.iter().find(|asked| !granted.iter().any(|granted| allows(asked, granted))) {
+        Some(asked) => Err(Widened { field, asked: format!("{asked:?}"), allowed: format!("{granted:?}") }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a path lies in a folder, by the words alone. One with `.`, `..` or nothing between two slashes lies nowhere.
+fn is_within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|rest| rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".."))
+}
+
+#[cfg(test)]
+mod tests;
