@@ -29,7 +29,7 @@ pub struct Policy {
     pub exec: bool,
     /// Names of secrets. Not enforced by this version: a run that names any is refused.
     pub secrets: Vec<String>,
-    /// Object name prefixes. Not enforced by this version: a run that names any is refused.
+    /// Object name prefixes. Only for a run with a server behind it: any other that names some is refused.
     pub storage: StoragePolicy,
 }
 
@@ -55,6 +55,9 @@ pub struct StoragePolicy {
     pub write: Vec<String>,
 }
 
+/// As long as an object's name may be.
+const MOST_PREFIX_BYTES: usize = 1024;
+
 /// A policy that cannot be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPolicy {
@@ -67,6 +70,9 @@ pub enum InvalidPolicy {
     /// The root folder.
     #[error("policy.fs: all of / cannot be granted; name the folders that are needed")]
     Root,
+    /// A prefix that no object's name begins with.
+    #[error("policy.storage: `{}` begins no object's name; write a prefix such as inputs/, or an empty one for every object", .0.escape_debug())]
+    Prefix(String),
     /// A name no environment variable can have.
     #[error("policy.env: `{0}` cannot be the name of an environment variable")]
     EnvName(String),
@@ -78,13 +84,18 @@ pub enum InvalidPolicy {
 impl Policy {
     /// Checks what can be checked without looking at the machine.
     pub fn validate(&self) -> Result<(), InvalidPolicy> {
-        for (given, name) in [
-            (!self.net.is_empty(), "net"),
-            (!self.secrets.is_empty(), "secrets"),
-            (!self.storage.read.is_empty() || !self.storage.write.is_empty(), "storage"),
-        ] {
+        for (given, name) in [(!self.net.is_empty(), "net"), (!self.secrets.is_empty(), "secrets")] {
             if given {
                 return Err(InvalidPolicy::NotAvailable(name));
+            }
+        }
+        for prefix in self.storage.read.iter().chain(&self.storage.write) {
+            let can_begin_a_name = prefix.len() <= MOST_PREFIX_BYTES
+                && !prefix.starts_with('/')
+                && !prefix.chars().any(char::is_control)
+                && prefix.split('/').all(|part| part != "..");
+            if !can_begin_a_name {
+                return Err(InvalidPolicy::Prefix(prefix.clone()));
             }
         }
         for path in self.fs.read.iter().chain(&self.fs.write) {
@@ -141,6 +152,19 @@ mod tests {
     fn what_cannot_be_enforced_is_refused() {
         let policy = Policy { net: vec!["example.com".into()], ..Policy::default() };
         assert_eq!(policy.validate(), Err(InvalidPolicy::NotAvailable("net")));
+    }
+
+    #[test]
+    fn prefixes_begin_the_name_of_an_object() {
+        let reading = |prefix: &str| Policy { storage: StoragePolicy { read: vec![prefix.into()], write: vec![] }, ..Policy::default() };
+        for good in ["", "inputs/", "in", "a/b", "..a", &"a".repeat(1024)] {
+            assert_eq!(reading(good).validate(), Ok(()), "{good:?}");
+        }
+        for bad in ["/", "/etc", "..", "a/../b", "a\n", "a\0", &"a".repeat(1025)] {
+            assert!(matches!(reading(bad).validate(), Err(InvalidPolicy::Prefix(_))), "{bad:?}");
+        }
+        let writing = Policy { storage: StoragePolicy { read: vec![], write: vec!["../x".into()] }, ..Policy::default() };
+        assert!(writing.validate().is_err());
     }
 
     #[test]
