@@ -10,7 +10,9 @@ use belljar_protocol::{EventKind, Limits, RunError, RunId, RunRequest, RuntimeNa
 use belljar_provision::{Provisioner, Step};
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
+use crate::calls::Calls;
 use crate::config::EngineConfig;
+use crate::door::Door;
 use crate::error::{EngineError, system};
 use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
@@ -44,6 +46,17 @@ pub(crate) struct Inner {
     /// Things are also dropped outside of it.
     tokio: tokio::runtime::Handle,
     weak: Weak<Inner>,
+}
+
+/// What the host gives a run besides its request.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The run's id, where the host has recorded it already; else a new one.
+    pub id: Option<RunId>,
+    /// Who answers the calls of a run whose policy names storage. Such a run is refused without.
+    pub door: Option<Arc<dyn Door>>,
+    /// Whose run it is. Tenants share no zygote; runs of none share theirs.
+    pub tenant: Option<String>,
 }
 
 /// What an engine found to confine and count with.
@@ -85,13 +98,24 @@ impl Engine {
 
     /// Runs one program. Whatever is wrong with the request, the runtime or the machine becomes an outcome `refused` that says so.
     pub fn run(&self, request: RunRequest) -> Run {
-        let id = RunId::new();
+        self.run_with(request, RunOptions::default())
+    }
+
+    /// Runs one program, with what its host gives it besides.
+    pub fn run_with(&self, request: RunRequest, options: RunOptions) -> Run {
+        let id = options.id.unwrap_or_default();
+        // What a policy does not name, a door is not asked for.
+        let calls = match options.door {
+            Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
+            _ => Calls::default(),
+        };
+        let tenant = options.tenant;
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);
         let finished = tokio::spawn({
             let id = id.clone();
-            async move { inner.run(id, &request, Emitter::new(sender), cancelled).await }
+            async move { inner.run(id, &request, tenant, calls, Emitter::new(sender), cancelled).await }
         });
         Run { id, events, finished, cancel }
     }
@@ -110,7 +134,7 @@ impl Engine {
     pub async fn execute(&self, sandbox: Sandbox, request: &RunRequest) -> Finished {
         let (sender, _events) = mpsc::unbounded_channel();
         let (_cancel, cancelled) = watch::channel(false);
-        run::execute(&self.inner, sandbox, RunId::new(), request, Emitter::new(sender), cancelled).await
+        run::execute(&self.inner, sandbox, RunId::new(), request, Calls::default(), Emitter::new(sender), cancelled).await
     }
 
     /// Forks sandboxes of a runtime exactly as production does and proves that they share nothing. Always runs, and remembers what it finds.
@@ -156,8 +180,20 @@ impl Engine {
 }
 
 impl Inner {
-    async fn run(self: Arc<Self>, id: RunId, request: &RunRequest, mut emitter: Emitter, mut cancelled: watch::Receiver<bool>) -> Finished {
+    async fn run(
+        self: Arc<Self>,
+        id: RunId,
+        request: &RunRequest,
+        tenant: Option<String>,
+        calls: Calls,
+        mut emitter: Emitter,
+        mut cancelled: watch::Receiver<bool>,
+    ) -> Finished {
         emitter.emit(EventKind::Queued { id: id.clone() });
+        if names_storage(request) && !calls.has_door() {
+            let info = run::unknown_sandbox(request.language.default_runtime().to_string());
+            return run::refused(id, info, emitter, &EngineError::NoDoor);
+        }
         let name = request.runtime.clone().unwrap_or_else(|| request.language.default_runtime());
         let mut info = run::unknown_sandbox(name.to_string());
         let prepared = tokio::select! {
@@ -166,10 +202,10 @@ impl Inner {
                 let error = RunError { name: "Cancelled".into(), message: "the run was cancelled before it started".into(), ..RunError::default() };
                 return run::not_started(id, info, &mut emitter, Status::Cancelled, error);
             }
-            prepared = self.prepare(&name, request, &mut emitter, &mut info) => prepared,
+            prepared = self.prepare(&name, request, tenant, &mut emitter, &mut info) => prepared,
         };
         match prepared {
-            Ok(sandbox) => run::execute(&self, sandbox, id, request, emitter, cancelled).await,
+            Ok(sandbox) => run::execute(&self, sandbox, id, request, calls, emitter, cancelled).await,
             Err(error) => run::refused(id, info, emitter, &error),
         }
     }
@@ -178,6 +214,7 @@ impl Inner {
         &self,
         name: &RuntimeName,
         request: &RunRequest,
+        tenant: Option<String>,
         emitter: &mut Emitter,
         info: &mut SandboxInfo,
     ) -> Result<Sandbox, EngineError> {
@@ -194,7 +231,7 @@ impl Inner {
             }
         };
         *info = self.sandbox_info(&runtime, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
-        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?;
+        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(tenant);
         self.sandbox(spec, request.start).await
     }
 
@@ -397,6 +434,11 @@ async fn remove_cgroup(cgroup: &SandboxCgroup) {
 async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
     // An error means that the handle was dropped, which cancels as well.
     let _ = cancelled.wait_for(|cancelled| *cancelled).await;
+}
+
+fn names_storage(request: &RunRequest) -> bool {
+    let storage = &request.policy.storage;
+    !storage.read.is_empty() || !storage.write.is_empty()
 }
 
 fn check(name: &RuntimeName, request: &RunRequest) -> Result<(), EngineError> {

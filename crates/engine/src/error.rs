@@ -15,6 +15,9 @@ pub enum EngineError {
     /// A limit cannot be meant.
     #[error(transparent)]
     Limit(#[from] InvalidLimit),
+    /// It names storage, and nobody is there to answer for it.
+    #[error("policy.storage: storage is not available to a run without a server; give the run to `belljar serve`, or leave storage out")]
+    NoDoor,
     /// The request is contradictory.
     #[error("{0}")]
     Request(String),

@@ -27,10 +27,12 @@
 
 mod activation;
 mod artifacts;
+mod calls;
 mod carried;
 mod config;
 mod decision;
 mod doctor;
+mod door;
 mod engine;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -52,9 +54,11 @@ mod watch;
 mod zygote;
 
 pub use artifacts::ArtifactFile;
+pub use belljar_channel::{CallError, CallErrorName, CallRequest, ObjectHead};
 pub use config::EngineConfig;
 pub use doctor::{Finding, Health, diagnose};
-pub use engine::{Engine, Isolation};
+pub use door::{Call, Door};
+pub use engine::{Engine, Isolation, RunOptions};
 pub use error::EngineError;
 pub use measure::{Measurement, Times, measure};
 pub use run::{Finished, Run, RunCanceller, RunEvent};

@@ -1,25 +1,80 @@
 //! A sandbox's channel and streams: reading and writing what there is, and no more.
 
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use belljar_channel::{CallOpening, send_packet};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-pub(crate) fn control_interest(to_send: &[u8]) -> Interest {
-    if to_send.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE }
+/// Answers that wait to be sent. A sandbox has one question open at a time; one that asks and does not listen gets no more of them.
+const MOST_ANSWERS: usize = 64;
+
+/// What a sandbox is still to be sent: its activation, then the answers to its calls.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    activation: Vec<u8>,
+    sent: usize,
+    answers: VecDeque<(CallOpening, Option<OwnedFd>)>,
 }
 
-/// Sends what can be sent without waiting. A sandbox that is gone takes nothing; its end is seen elsewhere.
-pub(crate) fn advance(control: &AsyncFd<OwnedFd>, to_send: &mut &[u8]) {
-    while !to_send.is_empty() {
-        let send = |fd: &OwnedFd| rustix::net::send(fd, to_send, rustix::net::SendFlags::NOSIGNAL).map_err(io::Error::from);
-        match control.try_io(Interest::WRITABLE, send) {
-            Ok(sent) => *to_send = &to_send[sent..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(_) => *to_send = &[],
+impl Outgoing {
+    pub(crate) fn new(activation: Vec<u8>) -> Self {
+        Self { activation, ..Self::default() }
+    }
+
+    /// Whether one more answer may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.answers.len() < MOST_ANSWERS
+    }
+
+    /// Adds an answer, with the socket that goes along.
+    pub(crate) fn answer(&mut self, (opening, socket): (CallOpening, Option<OwnedFd>)) {
+        self.answers.push_back((opening, socket));
+    }
+
+    /// What has to be waited for on the control channel.
+    pub(crate) fn interest(&self) -> Interest {
+        if self.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.activation.is_empty() && self.answers.is_empty()
+    }
+
+    /// Sends what can be sent without waiting. A sandbox that is gone takes nothing; its end is seen elsewhere.
+    pub(crate) fn advance(&mut self, control: &AsyncFd<OwnedFd>) {
+        while !self.is_empty() {
+            match control.try_io(Interest::WRITABLE, |fd| self.send(fd.as_fd())) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => *self = Self::default(),
+            }
         }
+    }
+
+    fn send(&mut self, control: BorrowedFd<'_>) -> io::Result<()> {
+        if !self.activation.is_empty() {
+            self.sent += rustix::net::send(control, &self.activation[self.sent..], rustix::net::SendFlags::NOSIGNAL)?;
+            if self.sent == self.activation.len() {
+                // It may have large files in it.
+                self.activation = Vec::new();
+            }
+        } else if let Some((opening, socket)) = self.answers.front() {
+            // So few bytes go whole or not at all.
+            let socket: Vec<BorrowedFd<'_>> = socket.iter().map(OwnedFd::as_fd).collect();
+            match send_packet(control, &opening.encode(), &socket) {
+                // This user has too many descriptors under way, its sandboxes' included.
+                Err(rustix::io::Errno::TOOMANYREFS) => self.answers[0] = (CallOpening::Busy, None),
+                sent => {
+                    sent?;
+                    self.answers.pop_front();
+                }
+            }
+        }
+        Ok(())
     }
 }
 

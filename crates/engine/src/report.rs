@@ -115,11 +115,15 @@ pub(crate) fn rich_result(payload: &[u8]) -> Option<RichResult> {
 
 /// Reads a denial.
 pub(crate) fn denial(payload: &[u8]) -> Option<Denial> {
-    let mut denial: Denial = serde_json::from_slice(payload).ok()?;
+    Some(bounded_denial(serde_json::from_slice(payload).ok()?))
+}
+
+/// A denial of bounded length.
+pub(crate) fn bounded_denial(mut denial: Denial) -> Denial {
     for text in [&mut denial.action, &mut denial.target, &mut denial.grant] {
         cut(text, MOST_DENIAL_BYTES);
     }
-    Some(denial)
+    denial
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::activation::activation;
 use crate::artifacts::{self, ArtifactFile};
+use crate::calls::Calls;
 use crate::decision::{Decision, Exit, Facts, Stop, decide};
 use crate::engine::Inner;
 use crate::error::EngineError;
 use crate::logs::{Entry, LogAssembler};
-use crate::pipes::{advance, control_interest, feed, take};
+use crate::pipes::{Outgoing, feed, take};
 use crate::report::{self, Ending};
 use crate::sandbox::Sandbox;
 use crate::watch::{sample, until_cpu_limit};
@@ -30,6 +31,9 @@ const MOST_RESULTS: usize = 1000;
 const MOST_DENIALS: usize = 100;
 /// Reads of the control channel, 64 KB each, before timers are looked at again: a sandbox can write faster than its frames are read.
 const MOST_READS_AT_A_TIME: usize = 8;
+
+/// How long calls have to end by themselves once their program has.
+const CALL_END_TIME: Duration = Duration::from_millis(200);
 
 /// Something that happened in a run.
 #[derive(Debug)]
@@ -130,6 +134,7 @@ pub(crate) async fn execute(
     sandbox: Sandbox,
     id: RunId,
     request: &RunRequest,
+    calls: Calls,
     emitter: Emitter,
     cancelled: watch::Receiver<bool>,
 ) -> Finished {
@@ -149,6 +154,8 @@ pub(crate) async fn execute(
             let (result_bytes, output_bytes) = (request.limits.result_bytes.0, request.limits.output_bytes.0);
             move |kind| SandboxMessage::bound(kind, result_bytes, output_bytes)
         }),
+        outgoing: Outgoing::default(),
+        calls,
         ending: None,
         fault: None,
         control_open: true,
@@ -170,6 +177,8 @@ struct Execution<'a, F> {
     denied: Vec<Denial>,
     output_bytes: u64,
     frames: FrameReader<F>,
+    outgoing: Outgoing,
+    calls: Calls,
     ending: Option<Ending>,
     fault: Option<String>,
     control_open: bool,
@@ -187,25 +196,26 @@ enum Over {
 impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
     async fn run(mut self, mut sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
         let limits = self.request.limits;
-        let activation = match activation(&self.id, self.request) {
-            Ok(activation) => activation,
+        match activation(&self.id, self.request) {
+            Ok(activation) => self.outgoing = Outgoing::new(activation),
             Err(error) => {
                 self.engine.take_down(sandbox.body, Some(sandbox.ended));
                 return refused(self.id, self.info, self.emitter, &error);
             }
-        };
+        }
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
-        let over = self.supervise(&mut sandbox, &activation, started, &mut cancelled).await;
+        let over = self.supervise(&mut sandbox, started, &mut cancelled).await;
 
         // The reason is recorded in `over`; now the sandbox may go.
         sandbox.body.kill();
+        let wall = started.elapsed();
+        self.end_calls(&over).await;
         let (mut stop, mut ended) = match over {
             Over::Stopped(stop) => (Some(stop), None),
             Over::Reported => (None, None),
             Over::Ended(ended) => (None, Some(ended)),
         };
-        let wall = started.elapsed();
         let outputs_wanted = artifacts::any(sandbox.home.as_fd(), &self.request.outputs);
         // Where nothing depends on it, nobody waits for the process to be gone: the program has said its last.
         if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec) {
@@ -234,17 +244,10 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         self.finish(decision, usage, found)
     }
 
-    async fn supervise(
-        &mut self,
-        sandbox: &mut Sandbox,
-        activation: &[u8],
-        started: Instant,
-        cancelled: &mut watch::Receiver<bool>,
-    ) -> Over {
+    async fn supervise(&mut self, sandbox: &mut Sandbox, started: Instant, cancelled: &mut watch::Receiver<bool>) -> Over {
         let limits = self.request.limits;
         let mut deadline = pin!(tokio::time::sleep_until((started + Duration::from_millis(limits.timeout_ms.0)).into()));
         let mut check = pin!(tokio::time::sleep(until_cpu_limit(limits.cpu_ms.0 * 1000, processors())));
-        let mut to_send = activation;
         // An empty input ends at once: dropping the descriptor is its end.
         let null = || std::fs::File::open("/dev/null").map(OwnedFd::from);
         let stdin = (!self.request.stdin.is_empty()).then(|| sandbox.stdin.try_clone().and_then(AsyncFd::new).ok()).flatten();
@@ -256,9 +259,9 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         if *cancelled.borrow() {
             return Over::Stopped(Stop::Cancelled);
         }
-        // Usually all of it goes at once.
-        advance(&sandbox.control, &mut to_send);
         loop {
+            // Usually all of it goes at once.
+            self.outgoing.advance(&sandbox.control);
             tokio::select! {
                 biased;
                 changed = cancelled.changed() => {
@@ -275,12 +278,11 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                         Err(stop) => return Over::Stopped(stop),
                     }
                 }
-                guard = sandbox.control.ready(control_interest(to_send)), if self.control_open => {
+                guard = sandbox.control.ready(self.outgoing.interest()), if self.control_open => {
                     match guard {
                         Ok(mut guard) => guard.retain_ready(),
                         Err(_) => self.control_open = false,
                     }
-                    advance(&sandbox.control, &mut to_send);
                     self.drain(sandbox);
                 }
                 guard = sandbox.stdout.readable(), if self.stdout_open => {
@@ -291,6 +293,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                     if let Ok(mut guard) = guard { guard.retain_ready(); }
                     self.drain(sandbox);
                 }
+                Some(denials) = self.calls.ended(), if !self.calls.is_empty() => self.record_denials(denials),
                 closed = feed(stdin.as_ref(), &mut input), if stdin.is_some() => {
                     if closed { stdin = None; }
                 }
@@ -384,7 +387,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
 
     fn hear(&mut self, message: SandboxMessage) {
         match message {
-            SandboxMessage::Ready | SandboxMessage::Call => {}
+            SandboxMessage::Ready => {}
             SandboxMessage::Annotate(annotation) => self.log.annotate(annotation),
             SandboxMessage::Result(payload) => {
                 self.output_bytes += payload.len() as u64;
@@ -395,15 +398,46 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 }
             }
             SandboxMessage::Denied(payload) => {
-                if let Some(denial) =
-                    report::denial(&payload).filter(|denial| self.denied.len() < MOST_DENIALS && !self.denied.contains(denial))
-                {
-                    self.emitter.emit(EventKind::Denied { denial: denial.clone() });
-                    self.denied.push(denial);
+                if let Some(denial) = report::denial(&payload) {
+                    self.deny(denial);
                 }
             }
+            // One that does not listen is not answered any more: neither sockets nor words pile up.
+            SandboxMessage::Call if self.outgoing.has_room() => self.outgoing.answer(self.calls.open()),
+            SandboxMessage::Call => {}
             SandboxMessage::Finished(payload) => self.ending = Some(report::ending(&payload, self.request.limits.result_bytes.0)),
             SandboxMessage::Fault(why) => self.fault = Some(why),
+        }
+    }
+
+    fn deny(&mut self, denial: Denial) {
+        if self.denied.len() < MOST_DENIALS && !self.denied.contains(&denial) {
+            self.emitter.emit(EventKind::Denied { denial: denial.clone() });
+            self.denied.push(denial);
+        }
+    }
+
+    /// Hears of the calls that the program has seen the end of, and ends the others.
+    async fn end_calls(&mut self, over: &Over) {
+        if self.calls.is_empty() {
+            return;
+        }
+        if !matches!(over, Over::Stopped(_)) {
+            // One that has answered still has to say what it refused. Its program is gone or going, so none has a reason to take longer.
+            let last_words = async {
+                while let Some(denials) = self.calls.ended().await {
+                    self.record_denials(denials);
+                }
+            };
+            let _ = tokio::time::timeout(CALL_END_TIME, last_words).await;
+        }
+        let _ = tokio::time::timeout(crate::sandbox::TAKE_DOWN_TIME, self.calls.abort()).await;
+    }
+
+    /// What calls refused. The door is trusted; names in it are the program's.
+    fn record_denials(&mut self, denials: Vec<Denial>) {
+        for denial in denials {
+            self.deny(report::bounded_denial(denial));
         }
     }
 
