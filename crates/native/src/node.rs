@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -258,6 +259,17 @@ unsafe extern "C" fn send(env: Env, info: CallbackInfo) -> Value {
     }
 }
 
+unsafe extern "C" fn open_call(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| match sandbox::open_call() {
+            Ok(Some(socket)) => call.unsigned(socket.into_raw_fd() as u32),
+            Ok(None) => call.undefined(),
+            Err(error) => call.throw(&error.to_string()),
+        })
+    }
+}
+
 unsafe extern "C" fn annotate(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
@@ -438,10 +450,11 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 11] = [
+    let functions: [(&CStr, Callback); 12] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
+        (c"openCall", open_call),
         (c"annotate", annotate),
         (c"pid", pid),
         (c"parentPid", parent_pid),

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -21,6 +22,7 @@ table! {
         PyTuple_GetItem: fn(Object, isize) -> Object,
         PyTuple_Size: fn(Object) -> isize,
         PyLong_AsLong: fn(Object) -> c_long,
+        PyLong_FromLong: fn(c_long) -> Object,
         PyObject_IsTrue: fn(Object) -> c_int,
         PyUnicode_AsUTF8AndSize: fn(Object, *mut isize) -> *const c_char,
         PyUnicode_FromStringAndSize: fn(*const c_char, isize) -> Object,
@@ -217,6 +219,15 @@ unsafe extern "C" fn send(_module: Object, arguments: Object) -> Object {
     })
 }
 
+unsafe extern "C" fn open_call(_module: Object, arguments: Object) -> Object {
+    call(arguments, |call| match sandbox::open_call() {
+        // SAFETY: takes any number.
+        Ok(Some(socket)) => unsafe { (call.python.api.PyLong_FromLong)(c_long::from(socket.into_raw_fd())) },
+        Ok(None) => call.none(),
+        Err(error) => call.throw(&error.to_string()),
+    })
+}
+
 unsafe extern "C" fn annotate(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| call.result(sandbox::annotate(call.number(0) as u8, call.number(1) as u8, call.number(2), call.truth(3))))
 }
@@ -256,6 +267,7 @@ pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
         method(c"start", start),
         method(c"receive", receive),
         method(c"send", send),
+        method(c"open_call", open_call),
         method(c"annotate", annotate),
         method(c"random_bytes", random_bytes),
         method(c"exit", exit),

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 
-use belljar_channel::{Annotation, HEADER_BYTES, encode_header, kind, send_packet};
+use belljar_channel::{Annotation, CallOpening, HEADER_BYTES, encode_header, kind, receive_packet, send_packet};
 use belljar_jail::{CHANNEL, HOME, SetupError};
 
 use crate::{scout, touched};
@@ -18,6 +18,10 @@ static FINISHED: AtomicBool = AtomicBool::new(false);
 static WRITTEN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 /// Frames of threads must not mix.
 static WRITER: Mutex<()> = Mutex::new(());
+/// Nor the answers to their calls.
+static CALLER: Mutex<()> = Mutex::new(());
+/// The process that was activated. A child that the program has forked shares its channel, and would mix its frames with those of its parent.
+static ACTIVATED: AtomicI32 = AtomicI32::new(0);
 
 fn channel() -> BorrowedFd<'static> {
     // SAFETY: the control channel is open for the life of the sandbox; if user code closes it, calls fail with EBADF.
@@ -124,10 +128,43 @@ pub fn receive() -> io::Result<Vec<u8>> {
         Channel.read_exact(&mut payload)?;
         match frame_kind {
             kind::FILE => write_file(&payload)?,
-            kind::ACTIVATE => return Ok(payload),
+            kind::ACTIVATE => {
+                ACTIVATED.store(own_pid(), Ordering::Relaxed);
+                return Ok(payload);
+            }
             other => return Err(io::Error::other(format!("an unexpected frame of kind {other}"))),
         }
         Channel.read_exact(&mut header)?;
+    }
+}
+
+fn own_pid() -> i32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// Asks the supervisor for the socket of a new call, close-on-exec; `None` where too many are open. Blocks, but only for as long as the supervisor takes
+/// to answer.
+pub fn open_call() -> io::Result<Option<OwnedFd>> {
+    if ACTIVATED.load(Ordering::Relaxed) != own_pid() {
+        return Err(io::Error::other("storage works in the process of the run, not in one that it has forked"));
+    }
+    let _one_at_a_time = CALLER.lock();
+    if FINISHED.load(Ordering::Relaxed) {
+        return Err(io::Error::other("the run is over"));
+    }
+    send(kind::CALL, &[])?;
+    let mut frame = [0; CallOpening::BYTES];
+    let (length, sockets) = receive_packet(channel(), &mut frame)?;
+    // The supervisor sends it as one piece, and a stream socket gives no more than one piece with descriptors at a time.
+    let opening = CallOpening::decode(frame).filter(|_| length == frame.len());
+    match (opening, sockets.into_iter().next()) {
+        (Some(CallOpening::Opened), Some(socket)) => Ok(Some(socket)),
+        // What does not fit into the process's table of descriptors, the kernel drops.
+        (Some(CallOpening::Opened), None) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        (Some(CallOpening::Busy), None) => Ok(None),
+        (Some(CallOpening::Refused), None) => Err(io::Error::other("storage is not available to this run")),
+        _ => Err(io::Error::other("something in the program's process has used its control channel: storage cannot be reached any more")),
     }
 }
 
