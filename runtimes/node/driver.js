@@ -63,7 +63,7 @@ function activate(native, text, home, { denials, ending, display }) {
   process.chdir(home);
   extendEnvironment(activation.env);
   if (activation.env.NODE_PATH !== undefined) addGlobalPackages();
-  defineGlobals(activation, display);
+  defineGlobals(native, activation, display);
   denials.judgeBy(activation.policy);
   ending.begin(activation);
   runProgram(native, activation, home, ending);

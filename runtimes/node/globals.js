@@ -6,6 +6,8 @@ const { ObjectDefineProperty, ObjectFreeze } = require('./intrinsics.js');
 
 const PATH = '/usr/local/bin:/usr/bin:/bin';
 
+const storageRefused = 'is not granted; grant it with storage: {"read": ["..."], "write": ["..."]}';
+
 /** The environment of every sandbox; the run's own variables come over it. */
 function baseEnvironment(home) {
   return { __proto__: null, PATH, HOME: home, USER: 'user', LANG: 'C.UTF-8', TMPDIR: '/tmp' };
@@ -30,11 +32,15 @@ function replaceEnvironment(wanted) {
 
 /**
  * Defines `belljar` and `yepcode`. Neither is enumerable, so that code which looks for leaked globals finds none.
+ * @param {object} native
  * @param {object} activation
  * @param {Function} display
  */
-function defineGlobals(activation, display) {
-  const { run, parameters, env } = activation;
+function defineGlobals(native, activation, display) {
+  const { run, parameters, env, policy } = activation;
+  // Loaded now, before the program can change what it is made of; and only where it is granted, because it costs time and memory.
+  const isStorageGranted = policy.storage.read.length > 0 || policy.storage.write.length > 0;
+  const storage = isStorageGranted ? require('./storage.js') : null;
   const environment = ObjectFreeze({ ...env });
   const belljar = {
     parameters,
@@ -43,14 +49,15 @@ function defineGlobals(activation, display) {
     run: ObjectFreeze({ id: run.id, deadline: run.deadline, timeoutMs: run.timeout_ms }),
     display,
   };
-  refuse(belljar, 'storage', 'belljar.storage is not granted; grant it with storage: {"read": ["..."], "write": ["..."]}');
+  if (storage === null) refuse(belljar, 'storage', `belljar.storage ${storageRefused}`);
+  else belljar.storage = storage.createStorage(native, storage.camelCased);
   expose('belljar', ObjectFreeze(belljar));
 
   // Rarely used, so made when it is first asked for.
   ObjectDefineProperty(globalThis, 'yepcode', {
     __proto__: null,
     get() {
-      const yepcode = createYepcode(activation, environment);
+      const yepcode = createYepcode(activation, environment, storage?.createStorage(native, storage.yepcodeNamed));
       expose('yepcode', yepcode);
       return yepcode;
     },
@@ -61,13 +68,14 @@ function defineGlobals(activation, display) {
 }
 
 // The names that code written for that system expects.
-function createYepcode({ run, parameters }, environment) {
+function createYepcode({ run, parameters }, environment, storage) {
   const yepcode = {
     context: ObjectFreeze({ parameters, request: ObjectFreeze({ headers: ObjectFreeze({}) }) }),
     env: environment,
     execution: ObjectFreeze({ id: run.id, comment: null, process: null, schedule: null }),
   };
-  refuse(yepcode, 'storage', 'yepcode.storage is not granted; grant it with storage: {"read": ["..."], "write": ["..."]}');
+  if (storage === undefined) refuse(yepcode, 'storage', `yepcode.storage ${storageRefused}`);
+  else yepcode.storage = storage;
   refuse(yepcode, 'datastore', 'yepcode.datastore is not available here; write files to outputs/ instead');
   refuse(yepcode, 'processes', 'yepcode.processes is not available here; a program cannot start another one');
   return ObjectFreeze(yepcode);

@@ -12,9 +12,10 @@ const FINISHED = 5;
 
 /**
  * @param {string | Record<string, string>} program the source of main.js, or the files of the run by name (the first is the entry)
- * @param {object} [changes] of the activation; `nodeFlags`, `prelude` and `stdin` are for the double
+ * @param {object} [changes] of the activation; `nodeFlags`, `prelude` and `stdin` are for the double,
+ *   `calls` are what serves its calls, one function of a socket each, after so many that find it `busy`
  */
-async function run(program, { nodeFlags = [], prelude, stdin = '', ...changes } = {}) {
+async function run(program, { nodeFlags = [], prelude, stdin = '', calls = [], busy = 0, ...changes } = {}) {
   const files = typeof program === 'string' ? { [`main.${changes.language === 'typescript' ? 'ts' : 'js'}`]: program } : program;
   const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'driver-test-')));
   try {
@@ -32,19 +33,20 @@ async function run(program, { nodeFlags = [], prelude, stdin = '', ...changes } 
       limits: { result_bytes: 10485760, output_bytes: 1048576, memory_bytes: 268435456, ...changes.limits },
     };
     fs.writeFileSync(path.join(folder, 'activation.json'), JSON.stringify(activation));
-    return { home, ...await collect(home, path.join(folder, 'activation.json'), { nodeFlags, prelude, stdin }) };
+    return { home, ...await collect(home, path.join(folder, 'activation.json'), { nodeFlags, prelude, stdin, calls, busy }) };
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function collect(home, activationFile, { nodeFlags, prelude, stdin }) {
+function collect(home, activationFile, { nodeFlags, prelude, stdin, calls, busy }) {
   const child = spawn(process.execPath, ['--single-threaded', '--v8-pool-size=1', '--expose-internals', ...nodeFlags,
     path.join(__dirname, 'double', 'run.js'), home, activationFile], {
-    stdio: ['pipe', 'pipe', 'pipe', 'pipe'], cwd: home, timeout: 20000,
-    env: { PATH: process.env.PATH, ...(process.env.BELLJAR_LIBRARY && { BELLJAR_LIBRARY: process.env.BELLJAR_LIBRARY }), ...(prelude && { DOUBLE_PRELUDE: prelude }) },
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe', ...calls.map(() => 'pipe')], cwd: home, timeout: 20000,
+    env: { PATH: process.env.PATH, ...(process.env.BELLJAR_LIBRARY && { BELLJAR_LIBRARY: process.env.BELLJAR_LIBRARY }), ...(prelude && { DOUBLE_PRELUDE: prelude }), DOUBLE_CALLS: calls.length, DOUBLE_BUSY: busy },
   });
   child.stdin.on('error', () => {}).end(stdin);
+  calls.forEach((serve, index) => serve(child.stdio[4 + index].on('error', () => {})));
   const texts = [child.stdout, child.stderr, child.stdio[3]].map(async (stream) => {
     const chunks = [];
     for await (const chunk of stream) chunks.push(chunk);

@@ -13,6 +13,9 @@ const self = process;
 const activeResources = process.getActiveResourcesInfo.bind(process);
 const randomFill = require('node:crypto').randomFillSync;
 
+let busy = Number(process.env.DOUBLE_BUSY ?? 0);
+const calls = Array.from({ length: Number(process.env.DOUBLE_CALLS ?? 0) }, (_, index) => 4 + index);
+
 // The real one where BELLJAR_LIBRARY names the built library, else the stand-in.
 function loadPrepare() {
   const file = process.env.BELLJAR_LIBRARY;
@@ -39,6 +42,8 @@ exports.createNative = (activationFile) => ({
     globalThis.__sent?.(kind);
     writeSync(3, `{"kind":${kind},"data":${data}}\n`);
   },
+  // Sockets that the test holds the other ends of; so many and no more.
+  openCall: () => (busy-- > 0 ? undefined : calls.shift()),
   annotate(stream, level, length, entry) { line({ annotate: [stream, level, length, entry] }); },
   exit(code) {
     globalThis.__exiting?.();
