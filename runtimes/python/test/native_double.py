@@ -8,8 +8,10 @@ __builtins__ = dict(vars(builtins))
 
 
 class NativeDouble:
-    def __init__(self, activation, record):
+    def __init__(self, activation, record, calls=(), busy=0):
         self.activation = activation
+        self.calls = list(calls)
+        self.busy = busy
         self.record = open(record, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC)
         self.finished = False
 
@@ -26,6 +28,13 @@ class NativeDouble:
         if not self.finished:
             self.finished = kind == 5
             self._note("send", getpid(), kind, hexlify(data.encode() if isinstance(data, str) else data).decode())
+
+    def open_call(self):
+        """One of the sockets that the test holds the other ends of; None so many times before."""
+        if self.busy > 0:
+            self.busy -= 1
+            return None
+        return self.calls.pop(0)
 
     def annotate(self, stream, level, length, entry):
         if entry:

@@ -15,6 +15,6 @@ del sys.path[0]
 
 with open(sys.argv[1]) as file:
     case = json.load(file)
-native = NativeDouble(json.dumps(case["activation"]), case["record"])
+native = NativeDouble(json.dumps(case["activation"]), case["record"], case["calls"], case["busy"])
 sandbox.live.__defaults__ = (case["home"],)
 boot.main(native, {"start": case["start"], "cpus": [], "rehearsal": ""})

@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,8 +29,11 @@ class Outcome:
     finished: int = 0
 
 
-def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=None, stdin=b"", timeout=60, arguments=(), **activation):
-    """Runs `code` (str or bytes) and returns what the supervisor would have been told."""
+def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=None, stdin=b"", timeout=60, arguments=(), calls=(), busy=0, **activation):
+    """Runs `code` (str or bytes) and returns what the supervisor would have been told. `calls` are what serves its calls, one function of a socket each,
+    after so many that find it `busy`."""
+    ends = [socket.socketpair() for _ in calls]
+    servers = [threading.Thread(target=_serve, args=(serve, ours)) for serve, (ours, _) in zip(calls, ends)]
     with tempfile.TemporaryDirectory() as folder:
         home = os.path.join(folder, "home")
         os.mkdir(home)
@@ -41,6 +46,8 @@ def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=
             "home": home,
             "start": start,
             "record": os.path.join(folder, "record"),
+            "calls": [theirs.fileno() for _, theirs in ends],
+            "busy": busy,
             "activation": {
                 "run": {"id": "run_1", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 30000},
                 "language": "python",
@@ -58,11 +65,30 @@ def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=
         case_path = os.path.join(folder, "case")
         with open(case_path, "w") as file:
             json.dump(case, file)
-        process = subprocess.run(
+        process = subprocess.Popen(
             [PYTHON, "-I", "-S", "-X", "utf8", os.path.join(HERE, "sandbox_process.py"), case_path],
-            input=stdin, capture_output=True, timeout=timeout,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=case["calls"],
         )  # fmt: skip
-        return _outcome(process, case["record"])
+        for _, theirs in ends:
+            theirs.close()
+        for server in servers:
+            server.start()
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        finally:
+            process.kill()
+            for server in servers:
+                server.join()
+        return _outcome(subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr), case["record"])
+
+
+def _serve(serve, ours):
+    with ours:
+        try:
+            serve(ours)
+        except (OSError, EOFError):
+            # The program is gone, or never called.
+            pass
 
 
 def _outcome(process, record):

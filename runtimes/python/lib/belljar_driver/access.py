@@ -3,6 +3,8 @@
 
 from belljar_driver import originals as __builtins__
 
+from belljar_driver.untouched import driver_module
+
 _MappingProxy = type(type.__dict__)
 
 
@@ -77,6 +79,7 @@ env = _MappingProxy({})
 secrets = _MappingProxy({})
 run = Run()
 storage = NotGranted("storage", 'storage: {"read": ["PREFIX"], "write": ["PREFIX"]}')
+_yepcode_storage = storage
 _display = None
 
 
@@ -96,14 +99,20 @@ def show_figures():
         _display().put_open_figures()
 
 
-def activate(activation, displays):
+def activate(activation, displays, open_call):
     """Fills in what this run has."""
-    global parameters, env, run, _display
+    global parameters, env, run, storage, _yepcode_storage, _display
     given = activation["run"]
     parameters = activation["parameters"] if activation["parameters"] is not None else {}
     env = _MappingProxy(dict(activation["env"] or {}))
     run = Run(given["id"], given["deadline"], given["timeout_ms"])
     _display = displays
+    granted = activation["policy"]["storage"]
+    if granted["read"] or granted["write"]:
+        # Loaded now, before the program can change what it is made of; and only where it is granted, because it costs time and memory.
+        storage_module = driver_module("storage")
+        storage = storage_module.Storage(open_call)
+        _yepcode_storage = storage_module.Storage(open_call, storage_module.yepcode_named)
 
 
 def belljar():
@@ -117,7 +126,7 @@ def yepcode():
         context=Record(parameters=parameters, request=Record(headers={}, body=None, query={})),
         env=Environment(),
         execution=Record(id=run.id, comment=None, process=None, schedule=None),
-        storage=storage,
+        storage=_yepcode_storage,
         datastore=NotGranted("datastore", 'storage: {"read": ["PREFIX"], "write": ["PREFIX"]}'),
         processes=NotGranted("starting other programs", "a server: `belljar serve`"),
     )

@@ -14,7 +14,7 @@ _REFUSED = {EACCES, EPERM, ENETUNREACH, EHOSTUNREACH, ECONNREFUSED, EROFS, ENOEN
 def explain(error, watch):
     """The denial behind an error, or None."""
     for link in _chain(error):
-        if isinstance(link, OSError):
+        if isinstance(link, OSError) and not getattr(link, "explains_itself", False):
             denial = _explain_one(link, watch)
             if denial is not None:
                 return denial

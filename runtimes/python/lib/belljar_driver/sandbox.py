@@ -51,6 +51,7 @@ class Sandbox:
         self.process = getpid()
         self._send = native.send
         self._exit = native.exit
+        self._open_call = native.open_call
 
     def live(self):
         program = self.prepare()
@@ -84,7 +85,7 @@ class Sandbox:
         return program
 
     def _open_access(self, source, module):
-        access.activate(self.activation, lambda: driver_module("rich").Display(self.send, self.limit))
+        access.activate(self.activation, lambda: driver_module("rich").Display(self.send, self.limit), self._open_call)
         # Only for a program that says those names: the globals of any other stay as Python leaves them.
         if b"belljar" in source:
             module.belljar = access.belljar()
