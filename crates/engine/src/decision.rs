@@ -41,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) stop: Option<Stop>,
     /// Processes that the kernel killed for want of memory.
     pub(crate) oom_kills: u64,
+    /// CPU time that the kernel counted.
+    pub(crate) cpu_us: u64,
     pub(crate) ending: Option<Ending>,
     pub(crate) exit: Exit,
     /// Whether PID 1 was an init, which reports a signal of the program as 128 and the signal.
@@ -99,7 +101,8 @@ pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
         Exit::ZygoteDied => {
             plain(Status::Interrupted, error("Interrupted", "the runtime's zygote died under the run; run it again".into()))
         }
-        Exit::Signal(signal @ (SIGXCPU | SIGXFSZ)) if signal == SIGXCPU => {
+        // The kernel's own limit, a second behind ours, kills without asking; on a machine that is busy enough it is the first to look.
+        Exit::Signal(signal) if signal == SIGXCPU || (signal == SIGKILL && facts.cpu_us >= limits.cpu_ms.0 * 1000) => {
             Decision { signal: Some(signal), ..plain(Status::CpuExceeded, cpu_exceeded(limits)) }
         }
         Exit::Signal(signal) => {
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        Facts { stop: None, oom_kills: 0, ending: None, exit: Exit::Code(0), has_init: false }
+        Facts { stop: None, oom_kills: 0, cpu_us: 0, ending: None, exit: Exit::Code(0), has_init: false }
     }
 
     fn succeeded() -> Ending {
@@ -180,6 +183,9 @@ mod tests {
             assert_eq!(status(Facts { exit: Exit::Signal(signal), ..facts() }), Status::Crashed);
         }
         assert_eq!(status(Facts { exit: Exit::Signal(SIGXCPU), ..facts() }), Status::CpuExceeded);
+        let used_up = Limits::default().cpu_ms.0 * 1000;
+        assert_eq!(status(Facts { exit: Exit::Signal(SIGKILL), cpu_us: used_up, ..facts() }), Status::CpuExceeded);
+        assert_eq!(status(Facts { exit: Exit::Signal(6), cpu_us: used_up, ..facts() }), Status::Crashed);
         assert_eq!(status(Facts { exit: Exit::Code(128 + 11), has_init: true, ..facts() }), Status::Crashed);
         assert_eq!(status(Facts { exit: Exit::ZygoteDied, ..facts() }), Status::Interrupted);
     }

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Bytes, Millis};
 
+const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
+const TIB: u64 = 1 << 40;
+
 /// What a run may use. Every field has a default, and every field is always enforced.
 ///
 /// ```
@@ -124,21 +127,32 @@ pub struct InvalidLimit {
 }
 
 impl Limits {
-    /// Checks each limit against what a sandbox can work with: the least is what a booted runtime needs to run anything, the most keeps
-    /// arithmetic and kernel interfaces far from their own ends.
+    /// The most that is accepted of each: far from the ends of arithmetic and of kernel interfaces.
+    pub const MOST: Self = Self {
+        timeout_ms: Millis(WEEK_MS),
+        cpu_ms: Millis(WEEK_MS),
+        memory_bytes: Bytes(TIB),
+        processes: 32_768,
+        disk_bytes: Bytes(TIB),
+        files: 100_000_000,
+        output_bytes: Bytes(1 << 30),
+        open_files: 65_536,
+        result_bytes: Bytes(1 << 30),
+    };
+
+    /// Checks each limit against what a sandbox can work with: the least is what a booted runtime needs to run anything.
     pub fn validate(&self) -> Result<(), InvalidLimit> {
-        const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
-        const TIB: u64 = 1 << 40;
+        let most = Self::MOST;
         for (field, value, least, most) in [
-            ("timeout_ms", self.timeout_ms.0, 1, WEEK_MS),
-            ("cpu_ms", self.cpu_ms.0, 1, WEEK_MS),
-            ("memory_bytes", self.memory_bytes.0, 8 << 20, TIB),
-            ("processes", u64::from(self.processes), 1, 32_768),
-            ("disk_bytes", self.disk_bytes.0, 1 << 16, TIB),
-            ("files", u64::from(self.files), 16, 100_000_000),
-            ("output_bytes", self.output_bytes.0, 1, 1 << 30),
-            ("open_files", u64::from(self.open_files), 32, 65_536),
-            ("result_bytes", self.result_bytes.0, 2, 1 << 30),
+            ("timeout_ms", self.timeout_ms.0, 1, most.timeout_ms.0),
+            ("cpu_ms", self.cpu_ms.0, 1, most.cpu_ms.0),
+            ("memory_bytes", self.memory_bytes.0, 8 << 20, most.memory_bytes.0),
+            ("processes", u64::from(self.processes), 1, most.processes.into()),
+            ("disk_bytes", self.disk_bytes.0, 1 << 16, most.disk_bytes.0),
+            ("files", u64::from(self.files), 16, most.files.into()),
+            ("output_bytes", self.output_bytes.0, 1, most.output_bytes.0),
+            ("open_files", u64::from(self.open_files), 32, most.open_files.into()),
+            ("result_bytes", self.result_bytes.0, 2, most.result_bytes.0),
         ] {
             if value < least || value > most {
                 return Err(InvalidLimit { field, value, least, most });

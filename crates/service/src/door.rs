@@ -1,0 +1,164 @@
+//! What a sandbox may ask of storage: the host's side of `belljar.storage`. The caller's project bounds what there is, the run's policy what of it may
+//! be touched; the sandbox has no say in either.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+
+use belljar_engine::{Call, CallError, CallErrorName, CallRequest, Door, ObjectHead};
+use belljar_protocol::{Denial, ObjectName, Policy, RunId, StoragePolicy};
+use belljar_store::StoreError;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use tokio::net::UnixStream;
+
+use crate::caller::Caller;
+use crate::error::ServiceError;
+use crate::service::Service;
+use crate::storage::NewUpload;
+
+/// Objects of one list that are given to a program.
+const MOST_LISTED: u32 = 10_000;
+/// Objects that are asked for at a time.
+const LISTED_AT_A_TIME: u32 = 1000;
+
+/// The storage of a project, as far as one run may touch it.
+#[derive(Debug)]
+pub(crate) struct StorageDoor {
+    service: Service,
+    /// Whoever asked for the run, with the run as the one who acts.
+    caller: Caller,
+    granted: StoragePolicy,
+}
+
+impl StorageDoor {
+    pub(crate) fn new(service: Service, caller: Caller, run: RunId, policy: &Policy) -> Self {
+        Self { service, caller: Caller { actor: run.to_string(), source: None, ..caller }, granted: policy.storage.clone() }
+    }
+
+    async fn answer(&self, socket: UnixStream) -> Result<Vec<Denial>, io::Error> {
+        let mut call = Call::new(socket);
+        let request = call.request().await?;
+        match self.serve_request(&mut call, request).await {
+            Ok(()) => Ok(Vec::new()),
+            Err(Refusal::Gone(error)) => Err(error),
+            Err(Refusal::Denied(error, denial)) => {
+                // The refusal counts, whether the sandbox hears of it or not.
+                let _ = call.fail(error).await;
+                Ok(vec![denial])
+            }
+            Err(Refusal::Failed(error)) => call.fail(error).await.map(|()| Vec::new()),
+        }
+    }
+
+    async fn serve_request(&self, call: &mut Call, request: CallRequest) -> Result<(), Refusal> {
+        match request {
+            CallRequest::Upload { name, content_type } => {
+                let name = self.granted_name(&name, &self.granted.write, "storage.upload", "write")?;
+                let new = NewUpload { content_type, ..NewUpload::default() };
+                let record = {
+                    let body = stream::unfold(&mut *call, |call| async move {
+                        let part = match call.part().await {
+                            Ok(None) => return None,
+                            Ok(Some(part)) => Ok(Bytes::copy_from_slice(part)),
+                            Err(error) => Err(error),
+                        };
+                        Some((part, call))
+                    });
+                    self.service.store_object(&self.caller, name, new, body).await?
+                };
+                call.succeed(&record).await?;
+            }
+            CallRequest::Download { name } => {
+                let name = self.granted_name(&name, &self.granted.read, "storage.download", "read")?;
+                let (record, _, mut download) = self.service.open_object(&self.caller, &name, |_| Ok(None)).await?;
+                let head = ObjectHead { size_bytes: record.size_bytes, content_type: record.content_type, sha256: record.sha256, md5: record.md5 };
+                call.succeed(&head).await?;
+                while let Some(chunk) = download.content.next().await {
+                    // Nothing more can be said: the missing end tells the program.
+                    let Ok(chunk) = chunk else { return Ok(()) };
+                    call.send(&chunk).await?;
+                }
+                call.end().await?;
+            }
+            CallRequest::List { prefix } => {
+                let records = self.list(&prefix).await?;
+                call.succeed(&serde_json::json!({})).await?;
+                call.send_list(&records).await?;
+            }
+            CallRequest::Delete { name } => {
+                let name = self.granted_name(&name, &self.granted.write, "storage.delete", "write")?;
+                self.service.remove_object(&self.caller, name).await?;
+                call.succeed(&serde_json::json!({})).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the objects that begin with the prefix, those that the run may read.
+    async fn list(&self, prefix: &str) -> Result<Vec<belljar_protocol::ObjectRecord>, Refusal> {
+        let overlaps = self.granted.read.iter().any(|granted| prefix.starts_with(granted.as_str()) || granted.starts_with(prefix));
+        if !overlaps {
+            return Err(not_granted(prefix, "storage.list", "read"));
+        }
+        let (mut records, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let store = self.service.store();
+            let page = store.objects(&self.caller.project.id, prefix, cursor.as_deref(), LISTED_AT_A_TIME).await.map_err(ServiceError::from)?;
+            records.extend(page.objects.into_iter().filter(|record| record.name.is_beneath(&self.granted.read)));
+            cursor = page.next_cursor;
+            if cursor.is_none() || records.len() >= MOST_LISTED as usize {
+                records.truncate(MOST_LISTED as usize);
+                return Ok(records);
+            }
+        }
+    }
+
+    fn granted_name(&self, name: &str, prefixes: &[String], action: &'static str, grant: &'static str) -> Result<ObjectName, Refusal> {
+        let parsed = ObjectName::try_from(name).map_err(|error| Refusal::Failed(CallError::new(CallErrorName::InvalidName, error.to_string())))?;
+        if parsed.is_beneath(prefixes) { Ok(parsed) } else { Err(not_granted(name, action, grant)) }
+    }
+}
+
+impl Door for StorageDoor {
+    fn serve(&self, _run: RunId, call: UnixStream) -> Pin<Box<dyn Future<Output = Vec<Denial>> + Send>> {
+        let door = Self { service: self.service.clone(), caller: self.caller.clone(), granted: self.granted.clone() };
+        // A sandbox that is gone, or that breaks the protocol, is answered by the closed socket.
+        Box::pin(async move { door.answer(call).await.unwrap_or_default() })
+    }
+}
+
+/// Why a call was not served.
+enum Refusal {
+    Failed(CallError),
+    Denied(CallError, Denial),
+    /// There is nobody to tell.
+    Gone(io::Error),
+}
+
+fn not_granted(name: &str, action: &'static str, grant: &'static str) -> Refusal {
+    let grant = format!("storage: {{\"{grant}\": [{}]}}", serde_json::Value::from(name));
+    let message = format!("{action} of {name} is not granted; grant it with {grant}");
+    Refusal::Denied(CallError::new(CallErrorName::NotGranted, message), Denial { action: action.to_owned(), target: name.to_owned(), grant })
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl From<ServiceError> for Refusal {
+    fn from(error: ServiceError) -> Self {
+        let name = match &error {
+            ServiceError::NotFound { .. } => CallErrorName::NotFound,
+            ServiceError::Store(StoreError::Quota { .. }) | ServiceError::Quota { .. } | ServiceError::TooLarge(_) => CallErrorName::QuotaExceeded,
+            ServiceError::Invalid { .. } => CallErrorName::InvalidName,
+            ServiceError::Body(_) => return Self::Gone(io::ErrorKind::UnexpectedEof.into()),
+            // What is wrong inside is not told outside.
+            _ => return Self::Failed(CallError::new(CallErrorName::StorageError, "storage failed; the server's log says why")),
+        };
+        Self::Failed(CallError::new(name, error.to_string()))
+    }
+}

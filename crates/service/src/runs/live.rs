@@ -1,0 +1,257 @@
+//! A run that is not over: its record, its events so far, and whoever watches. Watchers read from one shared log, each at its own pace: a slow one holds
+//! up nobody, and costs nothing but its place in the log.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use belljar_protocol::{Event, EventKind, Outcome, RunId, RunRecord, Timestamp};
+use belljar_store::EventLines;
+use tokio::sync::watch;
+
+/// One event, as JSON.
+#[derive(Clone, Debug)]
+pub struct EventLine {
+    /// Its number.
+    pub seq: u64,
+    /// Its kind, as in its `type`.
+    pub kind: &'static str,
+    /// Its JSON, one line without the end.
+    pub json: Arc<str>,
+}
+
+/// A run that is not over.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: RunId,
+    pub(crate) project_id: String,
+    state: Mutex<State>,
+    /// Changes with each event; true once there will be no more.
+    changed: watch::Sender<bool>,
+    cancelled: watch::Sender<bool>,
+    /// Whether the server was asked to stop: the run is interrupted, not cancelled.
+    interrupted: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    record: RunRecord,
+    outcome: Option<Arc<Outcome>>,
+    events: Vec<EventLine>,
+    /// The number of the first of `events`: those of before a restart are in the store only.
+    first_seq: u64,
+    /// How many of `events` are stored.
+    stored: usize,
+}
+
+impl Live {
+    pub(crate) fn new(record: RunRecord, project_id: String, first_seq: u64) -> Arc<Self> {
+        Arc::new(Self {
+            id: record.id.clone(),
+            project_id,
+            state: Mutex::new(State { record, outcome: None, events: Vec::new(), first_seq, stored: 0 }),
+            changed: watch::Sender::new(false),
+            cancelled: watch::Sender::new(false),
+            interrupted: AtomicBool::new(false),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its record as it is now.
+    pub(crate) fn record(&self) -> RunRecord {
+        self.state().record.clone()
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut RunRecord)) {
+        change(&mut self.state().record);
+    }
+
+    /// Its outcome, once it is stored.
+    pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.state().outcome.clone()
+    }
+
+    /// Adds an event and tells the watchers.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        let mut state = self.state();
+        let line = line(state.first_seq + state.events.len() as u64, kind);
+        state.events.push(line);
+        drop(state);
+        self.changed.send_modify(|_| {});
+    }
+
+    /// The events that are not stored yet, with one more that the watchers are not to hear of before all are: the last.
+    pub(crate) fn unstored_with(&self, last: &EventLine) -> EventLines {
+        let state = self.state();
+        let mut lines = take_lines(&state.events[state.stored..]);
+        lines.push_str(&last.json);
+        lines.push('\n');
+        EventLines { seq: state.first_seq + state.stored as u64, lines }
+    }
+
+    /// What the last event will be.
+    pub(crate) fn last_line(&self, outcome: &Outcome) -> EventLine {
+        let state = self.state();
+        line(state.first_seq + state.events.len() as u64, EventKind::Finished { outcome: Box::new(outcome.clone()) })
+    }
+
+    /// The events that are not stored yet; they are taken as stored from now on.
+    pub(crate) fn take_unstored(&self) -> EventLines {
+        let mut state = self.state();
+        let lines = EventLines { seq: state.first_seq + state.stored as u64, lines: take_lines(&state.events[state.stored..]) };
+        state.stored = state.events.len();
+        lines
+    }
+
+    /// It is over, and that is stored: the watchers hear the last event.
+    pub(crate) fn end(&self, last: EventLine, record: impl FnOnce(&mut RunRecord), outcome: Outcome) {
+        let mut state = self.state();
+        record(&mut state.record);
+        state.outcome = Some(Arc::new(outcome));
+        state.events.push(last);
+        drop(state);
+        self.changed.send_replace(true);
+    }
+
+    /// It will not be heard of again, and not because it ended: the server stops.
+    pub(crate) fn abandon(&self) {
+        self.changed.send_replace(true);
+    }
+
+    /// Told of each change; true once there will be no more.
+    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
+        self.changed.subscribe()
+    }
+
+    /// At most `most` events from this number on, and the number of the first that is here at all.
+    pub(crate) fn events_from(&self, seq: u64, most: usize) -> (u64, Vec<EventLine>) {
+        let state = self.state();
+        let skip = usize::try_from(seq.saturating_sub(state.first_seq)).unwrap_or(usize::MAX);
+        (state.first_seq, state.events.iter().skip(skip).take(most).cloned().collect())
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+        self.cancel();
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        *self.cancelled.borrow()
+    }
+
+    /// Waits until it is cancelled.
+    pub(crate) async fn until_cancelled(&self) {
+        // The sender is in `self`: it cannot be gone.
+        let _ = self.cancelled.subscribe().wait_for(|cancelled| *cancelled).await;
+    }
+
+    /// Waits until nothing more will happen.
+    pub(crate) async fn until_over(&self) {
+        let _ = self.changed.subscribe().wait_for(|over| *over).await;
+    }
+}
+
+fn line(seq: u64, kind: EventKind) -> EventLine {
+    let name = match &kind {
+        EventKind::Queued { .. } => "queued",
+        EventKind::Started { .. } => "started",
+        EventKind::Log { .. } => "log",
+        EventKind::Result { .. } => "result",
+        EventKind::Artifact { .. } => "artifact",
+        EventKind::Denied { .. } => "denied",
+        EventKind::Progress { .. } => "progress",
+        EventKind::Finished { .. } => "finished",
+    };
+    let json = serde_json::to_string(&Event { seq, timestamp: Timestamp::now(), kind }).expect("the protocol's types have JSON");
+    EventLine { seq, kind: name, json: json.into() }
+}
+
+fn take_lines(events: &[EventLine]) -> String {
+    let mut lines = String::with_capacity(events.iter().map(|event| event.json.len() + 1).sum());
+    for event in events {
+        lines.push_str(&event.json);
+        lines.push('\n');
+    }
+    lines
+}
+
+/// All runs that are not over.
+#[derive(Debug, Default)]
+pub(crate) struct LiveRuns(Mutex<HashMap<RunId, Arc<Live>>>);
+
+impl LiveRuns {
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Live>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, live: &Arc<Live>) {
+        self.runs().insert(live.id.clone(), Arc::clone(live));
+    }
+
+    pub(crate) fn remove(&self, id: &RunId) {
+        self.runs().remove(id);
+    }
+
+    /// The run, if it is this project's.
+    pub(crate) fn get(&self, project_id: &str, id: &RunId) -> Option<Arc<Live>> {
+        self.runs().get(id).filter(|live| live.project_id == project_id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Live>> {
+        self.runs().values().cloned().collect()
+    }
+
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> Arc<Live> {
+        let record = serde_json::from_str(
+            r#"{"id": "run_019a", "project": "default", "status": "queued", "language": "python", "runtime": null, "entry": "main.py",
+            "code_sha256": "e3b0", "created_at": "2026-01-02T03:04:05.678Z", "started_at": null, "finished_at": null, "labels": {},
+            "comment": null, "priority": "interactive", "attempt": 1, "attempts": 1, "rerun_of": null, "token": "tok_1", "usage": null,
+            "policy": {}, "limits": {}}"#,
+        )
+        .unwrap();
+        Live::new(record, "prj_1".into(), 3)
+    }
+
+    #[test]
+    fn events_are_numbered_on_from_those_of_before() {
+        let live = live();
+        for n in 0..5 {
+            live.emit(EventKind::Progress { message: n.to_string() });
+        }
+        let numbers = |from, most| live.events_from(from, most).1.iter().map(|line| line.seq).collect::<Vec<_>>();
+        assert_eq!(numbers(0, 9), [3, 4, 5, 6, 7]);
+        assert_eq!(numbers(6, 9), [6, 7]);
+        assert_eq!(numbers(6, 1), [6]);
+        assert_eq!(numbers(99, 9), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn each_event_is_stored_once() {
+        let live = live();
+        live.emit(EventKind::Progress { message: "a".into() });
+        let first = live.take_unstored();
+        assert_eq!((first.seq, first.lines.lines().count()), (3, 1));
+        live.emit(EventKind::Progress { message: "b".into() });
+        live.emit(EventKind::Progress { message: "c".into() });
+        let rest = live.take_unstored();
+        assert_eq!((rest.seq, rest.lines.lines().count()), (4, 2));
+        assert!(live.take_unstored().lines.is_empty());
+    }
+}

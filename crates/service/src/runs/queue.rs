@@ -1,0 +1,272 @@
+//! Whose turn it is: so many runs at one time, by number and by the memory that they may use; fair between projects; somebody waiting goes before nobody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use belljar_protocol::Priority;
+use tokio::sync::oneshot;
+
+/// What there is to share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    /// Runs at one time.
+    pub(crate) runs: u32,
+    /// What their memory limits may add up to.
+    pub(crate) memory_bytes: u64,
+    /// Runs that may wait.
+    pub(crate) waiting: u32,
+}
+
+/// What a run asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) project_id: String,
+    pub(crate) priority: Priority,
+    pub(crate) memory_bytes: u64,
+    /// Runs of the project at one time.
+    pub(crate) most_of_project: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Queue(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: Capacity,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: u32,
+    memory_bytes: u64,
+    waiting: u32,
+    /// Counts turns; the project that had its last one longest ago is next among equals.
+    turn: u64,
+    projects: BTreeMap<String, Project>,
+}
+
+#[derive(Debug, Default)]
+struct Project {
+    running: u32,
+    last_turn: u64,
+    /// By priority.
+    waiting: [VecDeque<Waiting>; 2],
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ask: Ask,
+    turn: oneshot::Sender<Place>,
+}
+
+/// A place among the runs under way. Dropped, it goes to the next.
+#[derive(Debug)]
+pub(crate) struct Place {
+    queue: Arc<Shared>,
+    project_id: String,
+    memory_bytes: u64,
+}
+
+/// What a run gets when it asks.
+pub(crate) enum Turn {
+    /// It is its turn.
+    Now(Place),
+    /// It will be told. Whoever does not wait any longer drops this.
+    Later(oneshot::Receiver<Place>),
+    /// Too many wait.
+    Full,
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: Capacity) -> Self {
+        Self(Arc::new(Shared { capacity, state: Mutex::default() }))
+    }
+
+    /// Asks for a place. `must` is for runs that were accepted before: they are never turned away.
+    pub(crate) fn ask(&self, ask: Ask, must: bool) -> Turn {
+        let mut state = self.0.state();
+        state.forget_gone();
+        let is_first = state.projects.get(&ask.project_id).is_none_or(|project| project.waiting.iter().all(VecDeque::is_empty));
+        if is_first && state.has_room(self.0.capacity, &ask) {
+            return Turn::Now(state.seat(&self.0, &ask));
+        }
+        if !must && state.waiting >= self.0.capacity.waiting {
+            return Turn::Full;
+        }
+        state.waiting += 1;
+        let (turn, later) = oneshot::channel();
+        let project = state.projects.entry(ask.project_id.clone()).or_default();
+        project.waiting[ask.priority as usize].push_back(Waiting { ask, turn });
+        Turn::Later(later)
+    }
+
+    /// Runs under way, and runs that wait.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let mut state = self.0.state();
+        state.forget_gone();
+        (state.running, state.waiting)
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self, capacity: Capacity, ask: &Ask) -> bool {
+        let of_project = self.projects.get(&ask.project_id).map_or(0, |project| project.running);
+        // A run that is larger than all there is runs alone.
+        let fits = self.running == 0 || self.memory_bytes.saturating_add(ask.memory_bytes) <= capacity.memory_bytes;
+        self.running < capacity.runs && fits && of_project < ask.most_of_project
+    }
+
+    fn seat(&mut self, queue: &Arc<Shared>, ask: &Ask) -> Place {
+        self.running += 1;
+        self.memory_bytes += ask.memory_bytes;
+        self.turn += 1;
+        let project = self.projects.entry(ask.project_id.clone()).or_default();
+        project.running += 1;
+        project.last_turn = self.turn;
+        Place { queue: Arc::clone(queue), project_id: ask.project_id.clone(), memory_bytes: ask.memory_bytes }
+    }
+
+    /// Those who do not wait any longer.
+    fn forget_gone(&mut self) {
+        let mut gone = 0;
+        for waiting in self.projects.values_mut().flat_map(|project| &mut project.waiting) {
+            let before = waiting.len();
+            waiting.retain(|waiting| !waiting.turn.is_closed());
+            gone += before - waiting.len();
+        }
+        self.waiting -= gone as u32;
+        self.projects.retain(|_, project| project.running > 0 || project.waiting.iter().any(|waiting| !waiting.is_empty()));
+    }
+
+    /// The project whose run goes next: of those with a run of the highest priority that has room, the one with the fewest under way, and of these the
+    /// one whose last turn is longest ago.
+    fn next_project(&self, capacity: Capacity) -> Option<(String, usize)> {
+        (0..2).find_map(|priority| {
+            let could = self.projects.iter().filter(|(_, project)| {
+                project.waiting[priority].front().is_some_and(|waiting| self.has_room(capacity, &waiting.ask))
+            });
+            could.min_by_key(|(_, project)| (project.running, project.last_turn)).map(|(id, _)| (id.clone(), priority))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut seated = Vec::new();
+        let mut state = self.queue.state();
+        state.running -= 1;
+        state.memory_bytes -= self.memory_bytes;
+        if let Some(project) = state.projects.get_mut(&self.project_id) {
+            project.running -= 1;
+        }
+        state.forget_gone();
+        while let Some((id, priority)) = state.next_project(self.queue.capacity) {
+            let Some(waiting) = state.projects.get_mut(&id).and_then(|project| project.waiting[priority].pop_front()) else { break };
+            state.waiting -= 1;
+            let place = state.seat(&self.queue, &waiting.ask);
+            seated.push((waiting.turn, place));
+        }
+        drop(state);
+        for (turn, place) in seated {
+            // Whoever has just gone drops the place, which comes back here.
+            let _ = turn.send(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(project: &str, priority: Priority) -> Ask {
+        Ask { project_id: project.into(), priority, memory_bytes: 1, most_of_project: 100 }
+    }
+
+    fn queue(runs: u32) -> Queue {
+        Queue::new(Capacity { runs, memory_bytes: 1000, waiting: 10 })
+    }
+
+    fn now(turn: Turn) -> Place {
+        match turn {
+            Turn::Now(place) => place,
+            Turn::Later(_) => panic!("it has to wait"),
+            Turn::Full => panic!("it is turned away"),
+        }
+    }
+
+    fn later(turn: Turn) -> oneshot::Receiver<Place> {
+        match turn {
+            Turn::Later(later) => later,
+            Turn::Now(_) => panic!("it does not wait"),
+            Turn::Full => panic!("it is turned away"),
+        }
+    }
+
+    #[test]
+    fn somebody_waiting_goes_before_nobody() {
+        let queue = queue(1);
+        let place = now(queue.ask(ask("a", Priority::Interactive), false));
+        let mut scheduled = later(queue.ask(ask("a", Priority::Scheduled), false));
+        let mut interactive = later(queue.ask(ask("a", Priority::Interactive), false));
+        drop(place);
+        assert!(scheduled.try_recv().is_err());
+        drop(interactive.try_recv().unwrap());
+        assert!(scheduled.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_project_with_many_runs_does_not_hold_up_another() {
+        let queue = queue(2);
+        let (first, second) = (now(queue.ask(ask("a", Priority::Interactive), false)), now(queue.ask(ask("a", Priority::Interactive), false)));
+        let mut of_a: Vec<_> = (0..5).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
+        let mut of_b = later(queue.ask(ask("b", Priority::Interactive), false));
+        drop(first);
+        let b = of_b.try_recv().unwrap();
+        assert!(of_a.iter_mut().all(|waiting| waiting.try_recv().is_err()));
+        drop((second, b));
+        assert_eq!(of_a.iter_mut().filter_map(|waiting| waiting.try_recv().ok()).count(), 5);
+    }
+
+    #[test]
+    fn memory_and_the_projects_own_number_bound_what_runs() {
+        let queue = queue(100);
+        let large = Ask { memory_bytes: 600, ..ask("a", Priority::Interactive) };
+        let place = now(queue.ask(large.clone(), false));
+        let mut waiting = later(queue.ask(large, false));
+        drop(place);
+        assert!(waiting.try_recv().is_ok());
+        let alone = Ask { memory_bytes: 5000, ..ask("b", Priority::Interactive) };
+        drop(now(queue.ask(alone, false)));
+        let one = Ask { most_of_project: 1, ..ask("c", Priority::Interactive) };
+        let _place = now(queue.ask(one.clone(), false));
+        let _waits = later(queue.ask(one, false));
+        assert_eq!(queue.counts(), (1, 1));
+    }
+
+    #[test]
+    fn a_full_queue_turns_away_and_forgets_those_who_left() {
+        let queue = queue(1);
+        let _place = now(queue.ask(ask("a", Priority::Interactive), false));
+        let waiting: Vec<_> = (0..10).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
+        assert!(matches!(queue.ask(ask("b", Priority::Interactive), false), Turn::Full));
+        let _must = later(queue.ask(ask("b", Priority::Interactive), true));
+        drop(waiting);
+        assert_eq!(queue.counts(), (1, 1));
+    }
+
+    #[test]
+    fn a_place_given_to_somebody_who_left_goes_on() {
+        let queue = queue(1);
+        let place = now(queue.ask(ask("a", Priority::Interactive), false));
+        drop(later(queue.ask(ask("a", Priority::Interactive), false)));
+        drop(place);
+        assert_eq!(queue.counts(), (0, 0));
+    }
+}

@@ -1,0 +1,82 @@
+//! What the server does first with the runs that were not over when it last stopped, however it stopped.
+
+use belljar_protocol::{EventKind, RunState, RunSubmission, Status, Timestamp};
+use belljar_store::{Ending, EventLines, UnfinishedRun};
+use serde_json::json;
+
+use super::live::Live;
+use super::submit::wanted_runtime;
+use super::supervise::{by_belljar, without_run};
+use crate::caller::Caller;
+use crate::error::ServiceError;
+use crate::service::Service;
+
+impl Service {
+    /// Runs that waited wait again. Of those under way nobody knows how far they got: they are interrupted, unless they asked to be run again.
+    pub(crate) async fn recover_runs(&self) -> Result<(), ServiceError> {
+        for unfinished in self.store().unfinished_runs().await? {
+            self.recover_run(unfinished).await?;
+        }
+        Ok(())
+    }
+
+    async fn recover_run(&self, unfinished: UnfinishedRun) -> Result<(), ServiceError> {
+        let UnfinishedRun { record, project_id, submission, due_at, next_seq } = unfinished;
+        let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
+            return Err(ServiceError::invalid(format!("the submission of {} cannot be read", record.id)));
+        };
+        let project = self.project_of_id(&project_id).await?;
+        // Whoever asked may be long gone; what they could do was checked when they did.
+        let caller = Caller { project, actor: record.token.clone(), scopes: belljar_protocol::Scope::ALL.into(), source: None };
+        let was_running = record.status == RunState::Running;
+        let may_again = submission.retry.as_ref().is_some_and(|retry| record.attempt < retry.attempts && retry.covers(Status::Interrupted));
+        let live = Live::new(record.clone(), project_id.clone(), next_seq);
+        if was_running && !may_again {
+            let outcome = without_run(
+                &live,
+                wanted_runtime(&submission),
+                Status::Interrupted,
+                "Interrupted",
+                "the server died while it ran; run it again if that does no harm",
+            );
+            let last = live.last_line(&outcome);
+            let details = json!({"status": Status::Interrupted.name(), "code_sha256": record.code_sha256, "attempt": record.attempt});
+            let audit = by_belljar(&record, "run.finish", details);
+            let ending = Ending {
+                id: record.id.clone(),
+                project_id,
+                attempt: record.attempt,
+                outcome,
+                events: live.unstored_with(&last),
+                artifacts: Vec::new(),
+                started_at: None,
+                audit,
+            };
+            self.store().end_run(ending).await?;
+            self.callbacks_are_due();
+            return Ok(());
+        }
+        if was_running {
+            live.emit(EventKind::Progress { message: "the server died while it ran; it is run again, as was asked".into() });
+            live.change(|record| {
+                record.status = RunState::Queued;
+                record.attempt += 1;
+            });
+            let audit = by_belljar(&record, "run.retry", json!({"attempt": record.attempt + 1, "status": Status::Interrupted.name()}));
+            let EventLines { seq, lines } = live.take_unstored();
+            self.store().requeue_run(record.id.clone(), Timestamp::now(), EventLines { seq, lines }, audit).await?;
+        }
+        self.live().add(&live);
+        let pause_ms = due_at.unix_ms().saturating_sub(Timestamp::now().unix_ms()).max(0) as u64;
+        let service = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_millis(pause_ms)) => {}
+                () = live.until_cancelled() => {}
+            }
+            let turn = service.ask_again(&live, &submission);
+            service.spawn_run(live, caller, submission, turn);
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! From a submission to a run that is accepted.
+
+use std::sync::Arc;
+
+use belljar_protocol::{
+    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
+};
+use belljar_store::{KeyUse, NewRun, StoreError};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::live::Live;
+use super::queue::{Ask, Turn};
+use crate::caller::Caller;
+use crate::error::ServiceError;
+use crate::service::Service;
+use crate::signing::hex;
+
+/// A run that was accepted, now or before.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The run.
+    pub id: RunId,
+    /// Whether it is the run of an earlier request with the same idempotency key.
+    pub is_repeated: bool,
+    live: Option<Arc<Live>>,
+}
+
+impl Service {
+    /// Accepts a run. When this returns, the run survives the death of the server, unless the submission waits for the outcome and has no idempotency
+    /// key: then the outcome is what acknowledges it.
+    pub async fn submit(&self, caller: &Caller, submission: RunSubmission) -> Result<Submitted, ServiceError> {
+        self.submit_as(caller, submission, None).await
+    }
+
+    /// Accepts a run that repeats another.
+    pub async fn rerun(&self, caller: &Caller, id: &RunId) -> Result<Submitted, ServiceError> {
+        caller.must(Scope::Run)?;
+        self.store().run(caller.project_id(), id).await?;
+        let text = self.store().run_submission(id).await?;
+        let mut submission: RunSubmission = serde_json::from_str(&text).map_err(ServiceError::invalid)?;
+        submission.idempotency_key = None;
+        submission.wait = Wait::No;
+        self.submit_as(caller, submission, Some(id.clone())).await
+    }
+
+    async fn submit_as(&self, caller: &Caller, mut submission: RunSubmission, rerun_of: Option<RunId>) -> Result<Submitted, ServiceError> {
+        caller.must(Scope::Run)?;
+        if self.is_stopping() {
+            return Err(ServiceError::Stopping);
+        }
+        submission.check()?;
+        let (policy, limits) = within_ceiling(caller, &submission)?;
+        for name in submission.files.iter().filter_map(|file| file.object.as_deref()) {
+            ObjectName::try_from(name)?;
+        }
+        for file in &submission.files {
+            file.bytes()?;
+        }
+        if let Some(callback) = &submission.callback {
+            crate::callbacks::check(&callback.url)?;
+        }
+        self.within_cpu_quota(caller).await?;
+
+        let (wait, key) = (std::mem::take(&mut submission.wait), submission.idempotency_key.take());
+        let text = serde_json::to_string(&submission).map_err(ServiceError::invalid)?;
+        let key = key.map(|key| KeyUse { key, submission_sha256: hex(&Sha256::digest(&text)) });
+        if let Some(key) = &key
+            && let Some(repeated) = self.repeated(caller, key).await?
+        {
+            return Ok(repeated);
+        }
+
+        let quotas = &caller.project.settings.quotas;
+        let turn = self.queue().ask(
+            Ask {
+                project_id: caller.project_id().to_owned(),
+                priority: submission.priority,
+                memory_bytes: limits.memory_bytes.0,
+                most_of_project: quotas.concurrent_runs.unwrap_or(u32::MAX),
+            },
+            false,
+        );
+        if matches!(turn, Turn::Full) {
+            self.metrics().refused("queue_full");
+            return Err(ServiceError::Busy { detail: "too many runs wait", retry_after_s: 1 });
+        }
+        let record = record(caller, &submission, policy, limits, rerun_of, matches!(turn, Turn::Now(_)));
+        let live = Live::new(record.clone(), caller.project_id().to_owned(), 0);
+        live.emit(EventKind::Queued { id: record.id.clone() });
+        let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": record.policy, "limits": record.limits, "rerun_of": record.rerun_of});
+        let has_key = key.is_some();
+        let new = NewRun {
+            project_id: caller.project_id().to_owned(),
+            submission: text,
+            callback_url: submission.callback.as_ref().map(|callback| callback.url.clone()),
+            key: key.clone(),
+            audit: caller.did("run.submit", record.id.as_str(), details),
+            record,
+        };
+        let accepted = self.store().accept_run(new).await;
+        self.live().add(&live);
+        // The outcome acknowledges a run that is waited for; everything else is acknowledged now, and must be durable by then.
+        if wait == Wait::No || has_key || matches!(turn, Turn::Later(_)) {
+            let stored = accepted.await.unwrap_or_else(|_| Err(self.store().unanswered()));
+            if let Err(error) = stored {
+                self.live().remove(&live.id);
+                // Two requests with the same key at the same moment: the other one was first.
+                return match (error, &key) {
+                    (StoreError::Exists { .. }, Some(key)) => self.repeated(caller, key).await?.ok_or(ServiceError::KeyReused(key.key.clone())),
+                    (error, _) => Err(error.into()),
+                };
+            }
+        }
+        self.metrics().accepted();
+        self.spawn_run(Arc::clone(&live), caller.clone(), submission, turn);
+        Ok(Submitted { id: live.id.clone(), is_repeated: false, live: Some(live) })
+    }
+
+    async fn repeated(&self, caller: &Caller, key: &KeyUse) -> Result<Option<Submitted>, ServiceError> {
+        let Some((id, sha256)) = self.store().run_of_key(caller.project_id(), &key.key).await? else { return Ok(None) };
+        if sha256 != key.submission_sha256 {
+            return Err(ServiceError::KeyReused(key.key.clone()));
+        }
+        let live = self.live().get(caller.project_id(), &id);
+        Ok(Some(Submitted { id, is_repeated: true, live }))
+    }
+
+    async fn within_cpu_quota(&self, caller: &Caller) -> Result<(), ServiceError> {
+        let Some(quota) = caller.project.settings.quotas.cpu_ms_per_day else { return Ok(()) };
+        let used = self.store().cpu_ms_today(caller.project_id()).await?;
+        if used < quota {
+            return Ok(());
+        }
+        self.metrics().refused("cpu_quota");
+        let now_s = Timestamp::now().unix_ms() / 1000;
+        let detail = format!("the project's CPU time for today is used up: {used} of {quota} ms");
+        Err(ServiceError::Quota { detail, retry_after_s: Some(86_400 - (now_s % 86_400) as u64) })
+    }
+
+    /// Waits for a run's end. `None` when that takes longer than asked for, or the server stops first.
+    pub async fn outcome(&self, caller: &Caller, submitted: &Submitted, wait: Wait) -> Result<Option<Arc<Outcome>>, ServiceError> {
+        let live = match &submitted.live {
+            Some(live) => Arc::clone(live),
+            None => match self.live().get(caller.project_id(), &submitted.id) {
+                Some(live) => live,
+                None => return Ok(self.store().run_outcome(&submitted.id).await?.map(Arc::new)),
+            },
+        };
+        match wait {
+            Wait::No => {}
+            Wait::UntilTheEnd => live.until_over().await,
+            Wait::AtMostMs(ms) => drop(tokio::time::timeout(std::time::Duration::from_millis(ms), live.until_over()).await),
+        }
+        Ok(live.outcome())
+    }
+}
+
+/// What the run may touch and use: what it asks for, if that is within the project's ceiling.
+fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy, Limits), ServiceError> {
+    let settings = &caller.project.settings;
+    let ceiling = Ceiling { policy: settings.policy.clone(), limits: settings.limits.over(Limits::MOST) };
+    // What is left out must not be more than the ceiling either.
+    let limits = submission.limits.over(ceiling.default_limits());
+    let policy = match &submission.policy {
+        Some(policy) => policy.clone(),
+        None => Policy { storage: settings.policy.storage.clone(), ..Policy::default() },
+    };
+    policy.validate().map_err(ServiceError::invalid)?;
+    limits.validate().map_err(ServiceError::invalid)?;
+    let widened = |widened: Widened| ServiceError::Widened(widened.to_string());
+    let narrowed = ceiling.narrow(Some(&policy), Some(&limits)).map_err(widened)?;
+    ceiling.check_links(&policy).map_err(widened)?;
+    Ok(narrowed)
+}
+
+fn record(caller: &Caller, submission: &RunSubmission, policy: Policy, limits: Limits, rerun_of: Option<RunId>, starts_now: bool) -> RunRecord {
+    let now = Timestamp::now();
+    let entry = submission.entry_name();
+    let code = match &submission.code {
+        Some(code) => Some(code.clone().into_bytes()),
+        None => submission.files.iter().find(|file| file.path == entry).and_then(|file| file.bytes().ok().flatten()),
+    };
+    RunRecord {
+        id: RunId::new(),
+        project: caller.project().to_owned(),
+        status: if starts_now { RunState::Running } else { RunState::Queued },
+        language: submission.language,
+        runtime: submission.runtime.as_ref().map(ToString::to_string),
+        entry: entry.as_str().to_owned(),
+        // A program that is an object is hashed by what it is when it starts; the outcome cannot say, so its name stands for it.
+        code_sha256: code.map_or_else(String::new, |code| hex(&Sha256::digest(code))),
+        created_at: now,
+        started_at: starts_now.then_some(now),
+        finished_at: None,
+        labels: submission.labels.clone(),
+        comment: submission.comment.clone(),
+        priority: submission.priority,
+        attempt: 1,
+        attempts: submission.retry.as_ref().map_or(1, |retry| retry.attempts),
+        rerun_of,
+        token: caller.actor.clone(),
+        usage: None,
+        policy,
+        limits,
+        outcome: None,
+    }
+}
+
+/// The runtime that a run is about to start on, before it is known more exactly.
+pub(super) fn wanted_runtime(submission: &RunSubmission) -> String {
+    submission.runtime.clone().unwrap_or_else(|| submission.language.default_runtime()).to_string()
+}

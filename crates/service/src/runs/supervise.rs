@@ -1,0 +1,332 @@
+//! One accepted run, from its turn to its stored end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belljar_engine::{ArtifactFile, Finished, RunEvent, RunOptions};
+use belljar_protocol::{
+    EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Start, Status, Timestamp, Usage,
+};
+use belljar_store::{Ending, NewAuditEntry, StoredArtifact};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::live::Live;
+use super::queue::{Ask, Place, Turn};
+use super::submit::wanted_runtime;
+use crate::caller::Caller;
+use crate::door::StorageDoor;
+use crate::error::ServiceError;
+use crate::service::Service;
+
+/// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
+const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
+
+/// Who does what nobody asked for just now.
+const BELLJAR: &str = "belljar";
+
+/// How one attempt ended.
+struct Attempt {
+    outcome: Outcome,
+    artifacts: Vec<ArtifactFile>,
+    /// Whether there was one at all.
+    has_run: bool,
+}
+
+impl Service {
+    /// Sees an accepted run through, in a task of its own.
+    pub(super) fn spawn_run(&self, live: Arc<Live>, caller: Caller, submission: RunSubmission, turn: Turn) {
+        let service = self.clone();
+        let task = self.run_tasks().track_future(async move {
+            service.see_through(&live, &caller, &submission, turn).await;
+            service.live().remove(&live.id);
+        });
+        tokio::spawn(task);
+    }
+
+    async fn see_through(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, mut turn: Turn) {
+        loop {
+            let was_running = live.record().status == RunState::Running;
+            let attempt = match until_turn(live, turn).await {
+                Some(place) => {
+                    let attempt = self.attempt(live, caller, submission, was_running).await;
+                    drop(place);
+                    attempt
+                }
+                None => cancelled(live, submission),
+            };
+            if live.is_interrupted() && attempt.outcome.status == Status::Cancelled {
+                // The server is being stopped. What had not begun waits for the next one; the rest is interrupted.
+                if !attempt.has_run {
+                    return live.abandon();
+                }
+            }
+            let attempt = interrupted_if_stopping(live, attempt);
+            let number = live.record().attempt;
+            let next = next_attempt(submission.retry.as_ref(), number, attempt.outcome.status);
+            let Some(pause) = next.filter(|_| !live.is_cancelled() || live.is_interrupted()) else {
+                return self.conclude(live, caller, attempt).await;
+            };
+            match self.again(live, &attempt.outcome, number + 1, pause, submission).await {
+                Some(next) => turn = next,
+                None if live.is_interrupted() => return live.abandon(),
+                None => return self.conclude(live, caller, cancelled(live, submission)).await,
+            }
+        }
+    }
+
+    /// Runs the program once.
+    async fn attempt(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, was_running: bool) -> Attempt {
+        let record = live.record();
+        if live.is_cancelled() {
+            return cancelled(live, submission);
+        }
+        // A run that waited is noted as running before its program starts: after a crash nobody can think that it had not begun.
+        if !was_running && let Err(error) = self.store().start_run(live.id.clone(), record.attempt).await {
+            return not_run(live, submission, Status::Interrupted, "Interrupted", &error.to_string());
+        }
+        live.change(|record| {
+            record.status = RunState::Running;
+            record.started_at = Some(Timestamp::now());
+        });
+        let request = match self.request(caller, submission, &record).await {
+            Ok(request) => request,
+            Err(error) => return not_run(live, submission, Status::Refused, "Refused", &error.to_string()),
+        };
+        let has_storage = !request.policy.storage.read.is_empty() || !request.policy.storage.write.is_empty();
+        let door = has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
+        let mut run = self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()) });
+        let canceller = run.canceller();
+        let mut store_events = tokio::time::interval_at(tokio::time::Instant::now() + STORE_EVENTS_EVERY, STORE_EVENTS_EVERY);
+        let mut is_cancelling = false;
+        loop {
+            tokio::select! {
+                event = run.next_event() => match event {
+                    Some(RunEvent::Event(event)) => match event.kind {
+                        // The one is told already, the other when it is stored.
+                        EventKind::Queued { .. } | EventKind::Finished { .. } => {}
+                        kind => live.emit(kind),
+                    },
+                    Some(RunEvent::Output { .. }) => {}
+                    None => break,
+                },
+                () = live.until_cancelled(), if !is_cancelling => {
+                    is_cancelling = true;
+                    canceller.cancel();
+                }
+                _ = store_events.tick() => {
+                    let events = live.take_unstored();
+                    if !events.lines.is_empty() {
+                        // What is not stored now is not lost to those who watch.
+                        let _ = self.store().keep_run_events(live.id.clone(), events).await;
+                    }
+                }
+            }
+        }
+        let Finished { outcome, artifacts } = run.finished().await;
+        Attempt { outcome, artifacts, has_run: true }
+    }
+
+    /// What the engine is asked.
+    async fn request(&self, caller: &Caller, submission: &RunSubmission, record: &belljar_protocol::RunRecord) -> Result<RunRequest, ServiceError> {
+        let entry = submission.entry_name();
+        let mut request = RunRequest::new(submission.language, submission.code.clone().unwrap_or_default());
+        request.files.clear();
+        if let Some(code) = &submission.code {
+            request.files.push(belljar_protocol::ProgramFile { path: entry.clone(), content: code.clone().into_bytes() });
+        }
+        for file in &submission.files {
+            let content = match (file.bytes()?, &file.object) {
+                (Some(bytes), _) => bytes,
+                (None, Some(name)) => self.whole_object(caller, name, self.config().runs.most_submission_bytes.0).await?,
+                (None, None) => Vec::new(),
+            };
+            request.files.push(file.with(content));
+        }
+        request.entry = entry;
+        request.runtime.clone_from(&submission.runtime);
+        if let Some(parameters) = &submission.parameters {
+            request.parameters.clone_from(parameters);
+        }
+        request.arguments.clone_from(&submission.arguments);
+        request.stdin = submission.stdin.clone().unwrap_or_default().into_bytes();
+        request.outputs.clone_from(&submission.outputs);
+        request.policy = record.policy.clone();
+        request.limits = record.limits;
+        request.finish = submission.finish;
+        request.seed = submission.seed;
+        request.start = submission.start;
+        Ok(request)
+    }
+
+    /// Puts a run back into the queue, and waits until it is due. `None` when it was cancelled meanwhile.
+    async fn again(&self, live: &Arc<Live>, outcome: &Outcome, number: u32, pause: Duration, submission: &RunSubmission) -> Option<Turn> {
+        let record = live.record();
+        let due_at = Timestamp::now().plus_ms(pause.as_millis() as u64);
+        live.emit(EventKind::Progress {
+            message: format!("attempt {} of {} ended: {}; the next one starts in {} ms", number - 1, record.attempts, outcome.status.name(), pause.as_millis()),
+        });
+        live.change(|record| {
+            record.status = RunState::Queued;
+            record.attempt = number;
+        });
+        let audit = by_belljar(&record, "run.retry", json!({"attempt": number, "status": outcome.status.name()}));
+        // Where it cannot be stored, a crash before the next attempt gives an interrupted run: no worse.
+        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), audit).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Some(self.ask_again(live, submission)),
+            () = live.until_cancelled() => None,
+        }
+    }
+
+    /// Asks for a place for a run that was accepted before.
+    pub(super) fn ask_again(&self, live: &Live, submission: &RunSubmission) -> Turn {
+        let record = live.record();
+        let ask = Ask {
+            project_id: live.project_id.clone(),
+            priority: submission.priority,
+            memory_bytes: record.limits.memory_bytes.0,
+            most_of_project: u32::MAX,
+        };
+        self.queue().ask(ask, true)
+    }
+
+    /// Stores the end of a run, then tells it.
+    async fn conclude(&self, live: &Arc<Live>, caller: &Caller, attempt: Attempt) {
+        let Attempt { mut outcome, artifacts, has_run } = attempt;
+        outcome.id = live.id.clone();
+        let stored = match self.keep_artifacts(live, caller, artifacts).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                outcome.artifacts.clear();
+                live.emit(EventKind::Progress { message: format!("the artifacts could not be kept: {error}") });
+                Vec::new()
+            }
+        };
+        let record = live.record();
+        let last = live.last_line(&outcome);
+        let details = json!({
+            "status": outcome.status.name(),
+            "code_sha256": record.code_sha256,
+            "denied": outcome.denied,
+            "usage": outcome.usage,
+            "runtime": outcome.sandbox.runtime,
+            "attempt": record.attempt,
+        });
+        let ending = Ending {
+            id: live.id.clone(),
+            project_id: live.project_id.clone(),
+            attempt: record.attempt,
+            outcome: outcome.clone(),
+            events: live.unstored_with(&last),
+            artifacts: stored,
+            started_at: record.started_at.filter(|_| has_run),
+            audit: NewAuditEntry { actor: caller.actor.clone(), ..by_belljar(&record, "run.finish", details) },
+        };
+        if let Err(error) = self.store().end_run(ending).await {
+            // It stays unfinished in the store: the next start of the server interrupts it. Whoever waits is told what is known.
+            tracing::error!(run = %live.id, %error, "the end of a run could not be stored");
+        }
+        self.metrics().ended(outcome.status, &outcome.usage);
+        self.callbacks_are_due();
+        let (runtime, usage, status) = (outcome.sandbox.runtime.clone(), outcome.usage, outcome.status);
+        let change = move |record: &mut belljar_protocol::RunRecord| {
+            record.status = RunState::Ended(status);
+            record.finished_at = Some(Timestamp::now());
+            record.runtime = Some(runtime);
+            record.usage = Some(usage);
+        };
+        live.end(last, change, outcome);
+    }
+
+    /// Moves the files that a run left into storage.
+    async fn keep_artifacts(&self, live: &Live, caller: &Caller, artifacts: Vec<ArtifactFile>) -> Result<Vec<StoredArtifact>, ServiceError> {
+        let mut kept = Vec::new();
+        for file in artifacts {
+            let artifact = file.artifact.clone();
+            let stored = self.keep_file(&live.project_id, caller, file).await?;
+            kept.push(StoredArtifact { artifact, blob: stored });
+        }
+        Ok(kept)
+    }
+}
+
+/// Waits for its turn; `None` when it is cancelled first.
+async fn until_turn(live: &Live, turn: Turn) -> Option<Place> {
+    match turn {
+        Turn::Now(place) => Some(place),
+        Turn::Full => None,
+        Turn::Later(later) => tokio::select! {
+            place = later => place.ok(),
+            () = live.until_cancelled() => None,
+        },
+    }
+}
+
+fn interrupted_if_stopping(live: &Live, mut attempt: Attempt) -> Attempt {
+    if live.is_interrupted() && attempt.outcome.status == Status::Cancelled {
+        attempt.outcome.status = Status::Interrupted;
+        attempt.outcome.error =
+            Some(RunError { name: "Interrupted".into(), message: "the server was stopped while it ran".into(), ..RunError::default() });
+    }
+    attempt
+}
+
+/// How long until the next attempt, if there is to be one.
+fn next_attempt(retry: Option<&Retry>, number: u32, status: Status) -> Option<Duration> {
+    let retry = retry.filter(|retry| number < retry.attempts && retry.covers(status))?;
+    let doubled = retry.backoff_ms.saturating_mul(1 << (number - 1).min(20));
+    Some(Duration::from_millis(doubled.min(3_600_000)))
+}
+
+fn cancelled(live: &Live, submission: &RunSubmission) -> Attempt {
+    not_run(live, submission, Status::Cancelled, "Cancelled", "the run was cancelled before it started")
+}
+
+/// The outcome of a run whose program was not started.
+fn not_run(live: &Live, submission: &RunSubmission, status: Status, name: &str, message: &str) -> Attempt {
+    Attempt { outcome: without_run(live, wanted_runtime(submission), status, name, message), artifacts: Vec::new(), has_run: false }
+}
+
+pub(super) fn without_run(live: &Live, runtime: String, status: Status, name: &str, message: &str) -> Outcome {
+    Outcome {
+        id: live.id.clone(),
+        status,
+        value: None::<Box<RawValue>>,
+        error: Some(RunError { name: name.into(), message: message.into(), ..RunError::default() }),
+        exit_code: None,
+        signal: None,
+        logs: Vec::new(),
+        results: Vec::new(),
+        artifacts: Vec::new(),
+        denied: Vec::new(),
+        usage: Usage::default(),
+        sandbox: SandboxInfo { runtime, start: Start::Fork, environment: None, degraded: Vec::new() },
+    }
+}
+
+/// An entry for what the server does by itself.
+pub(super) fn by_belljar(record: &belljar_protocol::RunRecord, action: &'static str, details: serde_json::Value) -> NewAuditEntry {
+    NewAuditEntry {
+        project: Some(record.project.clone()),
+        actor: BELLJAR.to_owned(),
+        source: None,
+        action,
+        target: record.id.to_string(),
+        details,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_further_and_further_apart() {
+        let retry: Retry = serde_json::from_str(r#"{"attempts": 4, "backoff_ms": 100}"#).unwrap();
+        let pauses: Vec<_> = (1..6).map(|number| next_attempt(Some(&retry), number, Status::Crashed).map(|pause| pause.as_millis())).collect();
+        assert_eq!(pauses, [Some(100), Some(200), Some(400), None, None]);
+        assert_eq!(next_attempt(Some(&retry), 1, Status::Failed), None);
+        assert_eq!(next_attempt(None, 1, Status::Crashed), None);
+    }
+}
