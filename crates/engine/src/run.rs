@@ -238,7 +238,8 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
             }),
             _ => self.ending.take(),
         };
-        let decision = decide(Facts { stop, oom_kills, ending, exit, has_init: sandbox.spec.exec }, &limits);
+        let cpu_us = ((usage.cpu_user_ms + usage.cpu_system_ms) * 1000.0) as u64;
+        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, exit, has_init: sandbox.spec.exec }, &limits);
         let waits = if ended.is_none() { Some(sandbox.ended) } else { None };
         self.engine.take_down(sandbox.body, waits);
         self.finish(decision, usage, found)

@@ -25,6 +25,7 @@ use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
 #[derive(Clone, Debug)]
 pub struct SandboxSpec {
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) tenant: Option<String>,
     pub(crate) grants: Grants,
     pub(crate) exec: bool,
     pub(crate) loopback: bool,
@@ -35,6 +36,7 @@ pub struct SandboxSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SpecKey {
     runtime: String,
+    tenant: Option<String>,
     grants: Grants,
     exec: bool,
     loopback: bool,
@@ -44,7 +46,7 @@ pub(crate) struct SpecKey {
 impl SpecKey {
     /// Whether such sandboxes are children of that zygote.
     pub(crate) fn is_of(&self, zygote: &ZygoteKey) -> bool {
-        self.runtime == zygote.runtime && self.grants == zygote.grants
+        self.runtime == zygote.runtime && self.tenant == zygote.tenant && self.grants == zygote.grants
     }
 }
 
@@ -52,6 +54,7 @@ impl SpecKey {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ZygoteKey {
     runtime: String,
+    tenant: Option<String>,
     grants: Grants,
 }
 
@@ -60,18 +63,38 @@ impl SandboxSpec {
     pub fn new(runtime: Arc<Runtime>, policy: &Policy, limits: &Limits) -> Result<Self, EngineError> {
         policy.validate()?;
         limits.validate()?;
-        Ok(Self { runtime, grants: Grants::resolve(&policy.fs)?, exec: policy.exec, loopback: policy.loopback, limits: *limits })
+        Ok(Self {
+            runtime,
+            tenant: None,
+            grants: Grants::resolve(&policy.fs)?,
+            exec: policy.exec,
+            loopback: policy.loopback,
+            limits: *limits,
+        })
+    }
+
+    /// The same for a tenant: it shares no zygote with another, so no address layout and no memory that was ever one.
+    #[must_use]
+    pub fn of_tenant(self, tenant: Option<String>) -> Self {
+        Self { tenant, ..self }
     }
 
     pub(crate) fn key(&self) -> SpecKey {
         let Self { grants, exec, loopback, limits, .. } = self;
         // What the supervisor alone enforces does not matter to what is parked.
         let limits = Limits { timeout_ms: Limits::default().timeout_ms, ..*limits };
-        SpecKey { runtime: self.runtime.identity.clone(), grants: grants.clone(), exec: *exec, loopback: *loopback, limits }
+        SpecKey {
+            runtime: self.runtime.identity.clone(),
+            tenant: self.tenant.clone(),
+            grants: grants.clone(),
+            exec: *exec,
+            loopback: *loopback,
+            limits,
+        }
     }
 
     pub(crate) fn zygote_key(&self) -> ZygoteKey {
-        ZygoteKey { runtime: self.runtime.identity.clone(), grants: self.grants.clone() }
+        ZygoteKey { runtime: self.runtime.identity.clone(), tenant: self.tenant.clone(), grants: self.grants.clone() }
     }
 
     /// The back-stop: the supervisor counts in microseconds, the kernel in whole seconds of one process.
