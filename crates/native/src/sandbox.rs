@@ -116,6 +116,8 @@ pub fn receive() -> io::Result<Vec<u8>> {
         rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )?;
+    // A runtime that was started with the channel, and not forked, may have it open for the programs that it starts.
+    rustix::io::fcntl_setfd(channel(), rustix::io::FdFlags::CLOEXEC)?;
     send_packet(channel(), &encode_header(kind::READY, 0), &[home.as_fd()])?;
     drop(home);
     let mut header = [0; HEADER_BYTES];
