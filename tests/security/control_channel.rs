@@ -32,6 +32,8 @@ fn frames_that_break_the_bounds_end_the_run_as_the_programs_own_failure() {
         "send(frame(16, b'a file')); time.sleep(20)",
         "send(frame(17, b'{}')); time.sleep(20)",
         "send(frame(1, b'ready')); time.sleep(20)",
+        "send(frame(7, b'a call')); time.sleep(20)",
+        "send(frame(18, b'\\0')); time.sleep(20)",
         "send(frame(2, b'short')); time.sleep(20)",
         "send(frame(5, b'not JSON')); time.sleep(20)",
         "send(frame(5, b'[' * 100000)); time.sleep(20)",
@@ -151,6 +153,7 @@ fn a_flood_of_frames_neither_stops_the_clock_nor_fills_memory() {
         "blob = frame(3, b'not JSON') * 4000",
         "blob = frame(4, json.dumps({'action': 'x' * 4000000, 'target': 't', 'grant': 'g'}).encode())",
         "blob = struct.pack('<IB', 4 << 20, 4) + b'x' * (4 << 20)",
+        "blob = frame(7) * 12000",
     ];
     for (number, flood) in floods.iter().enumerate() {
         // From several threads, so that the channel is never empty.
