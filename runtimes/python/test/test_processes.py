@@ -127,8 +127,15 @@ class Ending(unittest.TestCase):
         import sandboxes
 
         real, sandboxes.PYTHON = sandboxes.PYTHON, "/usr/bin/env"
-        run_process = subprocess.run
-        sandboxes.subprocess = type("Namespaced", (), {"run": staticmethod(lambda command, **k: run_process(["unshare", "--pid", "--fork", real, *command[1:]], **k))})
+
+        class Namespaced:
+            PIPE, CompletedProcess = subprocess.PIPE, subprocess.CompletedProcess
+
+            @staticmethod
+            def Popen(command, **k):
+                return subprocess.Popen(["unshare", "--pid", "--fork", real, *command[1:]], **k)
+
+        sandboxes.subprocess = Namespaced
         try:
             for name, number in (("SIGTERM", 15), ("SIGABRT", 6), ("SIGKILL", 9), ("SIGHUP", 1)):
                 outcome = run(f"import os, signal\nassert os.getpid() == 1\nos.kill(os.getpid(), signal.{name})\n'survived'")
