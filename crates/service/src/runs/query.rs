@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_protocol::{Artifact, Event, EventKind, RunId, RunPage, RunRecord, RunState, Scope, Timestamp};
+use belljar_protocol::{Artifact, Event, EventKind, LogEntry, RunId, RunPage, RunRecord, RunState, Scope, Timestamp};
 use belljar_store::RunFilter;
 use serde_json::json;
 
@@ -141,6 +141,22 @@ impl Service {
         }
         let next_seq = next_seq.max(first_live.unwrap_or(0));
         Ok(Events { stored: stored.into_iter(), live, next_seq, ready: Vec::new().into_iter() })
+    }
+
+    /// What a run wrote so far.
+    pub async fn logs(&self, caller: &Caller, id: &RunId) -> Result<Vec<LogEntry>, ServiceError> {
+        caller.must(Scope::Read)?;
+        let Some(live) = self.live().get(caller.project_id(), id) else {
+            self.store().run(caller.project_id(), id).await?;
+            return Ok(self.store().run_outcome(id).await?.map_or_else(Vec::new, |outcome| outcome.logs));
+        };
+        let mut logs = Vec::new();
+        for line in live.events_from(0, usize::MAX).1 {
+            if let Ok(Event { timestamp, kind: EventKind::Log { level, message }, .. }) = serde_json::from_str(&line.json) {
+                logs.push(LogEntry { timestamp, level, message });
+            }
+        }
+        Ok(logs)
     }
 
     /// Ends a run. Its record as it is then; a run that is over already stays as it is.

@@ -1,0 +1,71 @@
+//! Who calls: a token in the header, or whoever may use the home's own socket.
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use belljar_protocol::{ObjectName, SignedMethod, Timestamp};
+use belljar_service::{Caller, Service, ServiceError, SignedAccess};
+
+use crate::State;
+use crate::input::{Query, invalid};
+use crate::listen::Origin;
+use crate::problem::Refusal;
+
+/// In which project the operator acts, over the socket.
+const PROJECT_HEADER: &str = "belljar-project";
+
+/// Whoever calls, once they are known.
+#[derive(Debug)]
+pub(crate) struct Authenticated(pub(crate) Caller);
+
+impl FromRequestParts<State> for Authenticated {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
+        let caller = authenticate(parts, state).await;
+        if let Err(error @ (ServiceError::Unauthorized | ServiceError::Busy { .. })) = &caller {
+            let source = origin(parts).source();
+            state.service.note_refusal(source, parts.uri.path(), &error.to_string()).await;
+        }
+        Ok(Self(caller?))
+    }
+}
+
+fn origin(parts: &Parts) -> Origin {
+    parts.extensions.get::<Origin>().cloned().unwrap_or(Origin::Unknown)
+}
+
+async fn authenticate(parts: &Parts, state: &State) -> Result<Caller, ServiceError> {
+    let origin = origin(parts);
+    let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+        let Origin::Operator = origin else { return Err(ServiceError::Unauthorized) };
+        let project = parts.headers.get(PROJECT_HEADER).map(|value| value.to_str().unwrap_or_default());
+        return state.service.operator(project.unwrap_or(Service::FIRST_PROJECT)).await;
+    };
+    let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, token)) = token else { return Err(ServiceError::Unauthorized) };
+    state.service.authenticate(token.trim(), origin.source()).await
+}
+
+/// Whoever calls for an object: by a token, or by a signed address, which says what it is for.
+pub(crate) async fn for_object(
+    parts: &mut Parts,
+    state: &State,
+    query: &mut Query,
+    name: &ObjectName,
+    method: SignedMethod,
+) -> Result<Caller, Refusal> {
+    let Some(signature) = query.one("signature")? else {
+        return Authenticated::from_request_parts(parts, state).await.map(|Authenticated(caller)| caller);
+    };
+    let missing = |name| move || invalid(name, "a signed address has it");
+    let project_id = query.one("project")?.ok_or_else(missing("project"))?;
+    let signed_for = query.one("method")?.ok_or_else(missing("method"))?;
+    let expires: i64 = query.parsed("expires")?.ok_or_else(missing("expires"))?;
+    if signed_for != method.name() {
+        return Err(ServiceError::BadSignature.into());
+    }
+    let access = SignedAccess { project_id, name: name.clone(), method, expires_at: Timestamp::from_unix_ms(expires) };
+    let source = origin(parts).source();
+    Ok(state.service.signed_caller(&access, &signature, source).await?)
+}

@@ -1,0 +1,79 @@
+//! The events of a run as a stream: server-sent events or NDJSON, whichever the client takes.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use belljar_service::{EventLine, Events};
+use bytes::Bytes;
+use futures::stream;
+
+/// How often a silent stream says that it lives: proxies close those that do not.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// `text/event-stream`.
+    Sse,
+    /// `application/x-ndjson`.
+    Ndjson,
+}
+
+impl Format {
+    /// What a request asks for in `Accept`, if it asks for a stream.
+    pub(crate) fn asked(headers: &HeaderMap) -> Option<Self> {
+        let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+        accept.split(',').find_map(|part| match part.split(';').next().unwrap_or_default().trim() {
+            "text/event-stream" => Some(Self::Sse),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Ndjson),
+            _ => None,
+        })
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Sse => "text/event-stream",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+
+    fn write(self, line: &EventLine) -> Bytes {
+        match self {
+            // JSON has no line ends of its own, so that one `data` line holds it.
+            Self::Sse => format!("id: {}\nevent: {}\ndata: {}\n\n", line.seq, line.kind, line.json).into(),
+            Self::Ndjson => format!("{}\n", line.json).into(),
+        }
+    }
+
+    fn heartbeat(self) -> Bytes {
+        match self {
+            Self::Sse => Bytes::from_static(b": alive\n\n"),
+            // Readers of NDJSON skip empty lines.
+            Self::Ndjson => Bytes::from_static(b"\n"),
+        }
+    }
+}
+
+/// The number after which a client wants to hear: the header `Last-Event-ID`.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
+}
+
+/// All events, as they come. Those that `wanted` refuses are left out.
+pub(crate) fn stream_events(events: Events, format: Format, wanted: fn(&EventLine) -> bool) -> Response {
+    let chunks = stream::unfold(events, move |mut events| async move {
+        loop {
+            // Taking an event is one step: a heartbeat in between loses none.
+            match tokio::time::timeout(HEARTBEAT, events.next()).await {
+                Ok(Some(line)) if wanted(&line) => return Some((Ok::<_, Infallible>(format.write(&line)), events)),
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(_) => return Some((Ok(format.heartbeat()), events)),
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")], Body::from_stream(chunks)).into_response()
+}

@@ -1,0 +1,311 @@
+//! Objects.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, Multipart, Path, Request, State as Shared};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, SignedMethod, SignedUrl, SignedUrlRequest};
+use belljar_service::{NewUpload, ServiceError};
+use futures::{Stream, StreamExt};
+
+use crate::State;
+use crate::authentication::{Authenticated, for_object};
+use crate::input::{Json, Query, invalid};
+use crate::problem::Refusal;
+
+/// How long an upload may go without a byte.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+/// What the names of headers with metadata begin with.
+const METADATA: &str = "belljar-metadata-";
+const SHA256: HeaderName = HeaderName::from_static("belljar-sha256");
+const MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Why a body could not be taken to its end.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{0}")]
+    Http(#[from] axum::Error),
+    #[error("{0}")]
+    Part(#[from] MultipartError),
+    #[error("no byte came for {} s", IDLE_TIME.as_secs())]
+    Idle,
+}
+
+/// A body that fails when nothing comes for a while.
+fn patient<S, E>(body: S) -> impl Stream<Item = Result<bytes::Bytes, Broken>> + Send
+where
+    S: Stream<Item = Result<bytes::Bytes, E>> + Send + Unpin,
+    Broken: From<E>,
+{
+    futures::stream::unfold(Some(body), |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(IDLE_TIME, body.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(error.into()), None)),
+            Err(_) => Some((Err(Broken::Idle), None)),
+        }
+    })
+}
+
+fn object_name(name: String) -> Result<ObjectName, Refusal> {
+    ObjectName::try_from(name).map_err(|error| ServiceError::from(error).into())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+    headers.get(name).map(|value| value.to_str().map_err(|_| invalid(name.as_str(), "it is not text"))).transpose()
+}
+
+fn new_upload(headers: &HeaderMap) -> Result<NewUpload, Refusal> {
+    let mut metadata = BTreeMap::new();
+    for (name, value) in headers {
+        if let Some(key) = name.as_str().strip_prefix(METADATA) {
+            let value = value.to_str().map_err(|_| invalid(name.as_str(), "it is not text"))?;
+            metadata.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    let md5 = text(headers, &MD5)?.map(|encoded| {
+        // RFC 1864: base64.
+        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| invalid("Content-MD5", "it is not base64"))?;
+        Ok::<_, Refusal>(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    });
+    Ok(NewUpload {
+        content_type: text(headers, &header::CONTENT_TYPE)?.map(str::to_owned),
+        metadata,
+        md5: md5.transpose()?,
+        sha256: text(headers, &SHA256)?.map(str::to_owned),
+        size_bytes: text(headers, &header::CONTENT_LENGTH)?.and_then(|text| text.parse().ok()),
+        only_new: match text(headers, &header::IF_NONE_MATCH)? {
+            None => false,
+            Some("*") => true,
+            Some(_) => return Err(invalid("If-None-Match", "only * is known here")),
+        },
+    })
+}
+
+/// Upload an object: its content is the body.
+///
+/// Readers see the object of that name from before until this one is whole. `Content-MD5` (base64) and `Belljar-SHA256` (hexadecimal) are checked against
+/// what arrives; `If-None-Match: *` refuses to replace; headers `Belljar-Metadata-*` are kept with it.
+#[utoipa::path(put, path = "/v1/objects/{name}", tag = "objects", operation_id = "put_object",
+    params(("name" = String, Path, description = "Its name; it may have `/` in it"),
+        ("Content-MD5" = Option<String>, Header, description = "MD5 of the content, base64"),
+        ("Belljar-SHA256" = Option<String>, Header, description = "SHA-256 of the content, hexadecimal"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none of that name")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = ObjectRecord)))]
+pub(crate) async fn put(Shared(state): Shared<State>, Path(name): Path<String>, request: Request) -> Result<axum::Json<ObjectRecord>, Refusal> {
+    let name = object_name(name)?;
+    let (mut parts, body) = request.into_parts();
+    let mut query = Query::of(&parts.uri);
+    let caller = for_object(&mut parts, &state, &mut query, &name, SignedMethod::Put).await?;
+    query.end()?;
+    let new = new_upload(&parts.headers)?;
+    let record = state.service.put_object(&caller, name, new, patient(body.into_data_stream())).await?;
+    Ok(axum::Json(record))
+}
+
+/// Upload objects as a form: each file under its file name, or under the field `name` before it.
+#[utoipa::path(post, path = "/v1/objects", tag = "objects", operation_id = "post_objects",
+    request_body(content = Vec<u8>, content_type = "multipart/form-data"), responses((status = 200, body = ObjectPage)))]
+pub(crate) async fn post(Shared(state): Shared<State>, Authenticated(caller): Authenticated, request: Request) -> Result<axum::Json<ObjectPage>, Refusal> {
+    let mut form = Multipart::from_request(request, &state)
+        .await
+        .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", error.body_text()))?;
+    let malformed = |error: MultipartError| Refusal::malformed(format!("the form: {}", error.body_text()));
+    let (mut objects, mut name) = (Vec::new(), None);
+    while let Some(field) = form.next_field().await.map_err(malformed)? {
+        let Some(file_name) = field.file_name().map(str::to_owned) else {
+            match field.name() {
+                Some("name") => {
+                    let mut text = Vec::new();
+                    let mut chunks = std::pin::pin!(patient(field));
+                    while let Some(chunk) = chunks.next().await {
+                        text.extend_from_slice(&chunk.map_err(|error| Refusal::malformed(error.to_string()))?);
+                        if text.len() > 4096 {
+                            return Err(invalid("name", "it is longer than 1,024 bytes"));
+                        }
+                    }
+                    name = Some(String::from_utf8(text).map_err(|_| invalid("name", "it is not UTF-8"))?);
+                }
+                other => return Err(invalid(other.unwrap_or("a field"), "a form has files, and fields called name")),
+            }
+            continue;
+        };
+        let new = NewUpload { content_type: field.content_type().map(str::to_owned), ..NewUpload::default() };
+        let name = object_name(name.take().unwrap_or(file_name))?;
+        objects.push(state.service.put_object(&caller, name, new, patient(field)).await?);
+    }
+    if objects.is_empty() {
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "the form has no file"));
+    }
+    Ok(axum::Json(ObjectPage { objects, next_cursor: None }))
+}
+
+/// Download an object, or a range of it.
+#[utoipa::path(get, path = "/v1/objects/{name}", tag = "objects", operation_id = "get_object",
+    params(("name" = String, Path, description = "Its name"),
+        ("Range" = Option<String>, Header, description = "One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-100`")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", description = "All of it"),
+        (status = 206, body = Vec<u8>, content_type = "application/octet-stream", description = "The range"),
+        (status = 304, description = "`If-None-Match` has its `ETag`")))]
+pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, request: Request) -> Result<Response, Refusal> {
+    let name = object_name(name)?;
+    let is_head = request.method() == axum::http::Method::HEAD;
+    let (mut parts, _) = request.into_parts();
+    let mut query = Query::of(&parts.uri);
+    let caller = for_object(&mut parts, &state, &mut query, &name, SignedMethod::Get).await?;
+    query.end()?;
+    if is_head {
+        let record = state.service.object(&caller, &name).await?;
+        return Ok((StatusCode::OK, headers(&record, record.size_bytes)).into_response());
+    }
+    let asked = text(&parts.headers, &header::RANGE)?;
+    let (record, range, download) = state.service.get_object(&caller, &name, |size| asked.map_or(Ok(None), |asked| range(asked, size))).await?;
+    let etag = format!("\"{}\"", record.sha256);
+    if text(&parts.headers, &header::IF_NONE_MATCH)?.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*")) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let body = Body::from_stream(download.content);
+    let Some(range) = range else { return Ok((headers(&record, record.size_bytes), body).into_response()) };
+    let mut response = (StatusCode::PARTIAL_CONTENT, headers(&record, range.end - range.start), body).into_response();
+    let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, record.size_bytes);
+    response.headers_mut().insert(header::CONTENT_RANGE, HeaderValue::from_str(&content_range).unwrap_or(HeaderValue::from_static("")));
+    Ok(response)
+}
+
+/// What is known of an object, as headers.
+#[utoipa::path(head, path = "/v1/objects/{name}", tag = "objects", operation_id = "head_object",
+    params(("name" = String, Path, description = "Its name")), responses((status = 200, description = "It is there")))]
+#[allow(dead_code, reason = "`get` answers it; this is its entry in the document")]
+pub(crate) fn head() {}
+
+fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut insert = |name: HeaderName, value: &str| {
+        // What is no header was refused when it was uploaded, or is left out.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    insert(header::CONTENT_TYPE, &record.content_type);
+    insert(header::CONTENT_LENGTH, &length.to_string());
+    insert(header::ETAG, &format!("\"{}\"", record.sha256));
+    insert(header::ACCEPT_RANGES, "bytes");
+    insert(header::LAST_MODIFIED, &http_date(record.updated_at.unix_ms() / 1000));
+    insert(SHA256, &record.sha256);
+    // What was uploaded is never shown as a page of this server's.
+    insert(header::CONTENT_DISPOSITION, "attachment");
+    insert(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    insert(header::CONTENT_SECURITY_POLICY, "sandbox");
+    for (name, value) in &record.metadata {
+        if let Ok(name) = HeaderName::try_from(format!("{METADATA}{name}")) {
+            insert(name, value);
+        }
+    }
+    headers
+}
+
+/// RFC 9110, 5.6.7.
+fn http_date(unix_s: i64) -> String {
+    let (days, second) = (unix_s.div_euclid(86_400), unix_s.rem_euclid(86_400));
+    // Days since 1970 to a date, by Howard Hinnant's `civil_from_days`.
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    format!(
+        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
+        DAYS[days.rem_euclid(7) as usize],
+        MONTHS[(month - 1) as usize],
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// The one range that a header asks for. Several, or what is no range of bytes, is as if nothing was asked (RFC 9110, 14.2).
+fn range(header: &str, size: u64) -> Result<Option<Range<u64>>, ServiceError> {
+    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else { return Ok(None) };
+    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(size),
+        (Ok(first), Err(_)) if last.is_empty() => first..size,
+        (Err(_), Ok(length)) if first.is_empty() => size.saturating_sub(length)..size,
+        _ => return Ok(None),
+    };
+    if range.start >= size || range.is_empty() { Err(ServiceError::Range(size)) } else { Ok(Some(range)) }
+}
+
+/// List objects by name.
+#[utoipa::path(get, path = "/v1/objects", tag = "objects", operation_id = "list_objects",
+    params(("prefix" = Option<String>, Query, description = "Only those whose names begin with this"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
+    responses((status = 200, body = ObjectPage)))]
+pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Authenticated, mut query: Query) -> Result<axum::Json<ObjectPage>, Refusal> {
+    let (prefix, cursor, limit) = (query.one("prefix")?.unwrap_or_default(), query.one("cursor")?, query.limit()?);
+    query.end()?;
+    Ok(axum::Json(state.service.objects_of(&caller, &prefix, cursor.as_deref(), limit).await?))
+}
+
+/// Delete an object.
+#[utoipa::path(delete, path = "/v1/objects/{name}", tag = "objects", operation_id = "delete_object",
+    params(("name" = String, Path, description = "Its name")), responses((status = 204, description = "It is gone")))]
+pub(crate) async fn delete(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+    state.service.delete_object(&caller, object_name(name)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Copy an object to another name.
+#[utoipa::path(post, path = "/v1/object-copies", tag = "objects", operation_id = "copy_object", request_body = ObjectCopy,
+    responses((status = 200, body = ObjectRecord)))]
+pub(crate) async fn copy(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Json(copy): Json<ObjectCopy>) -> Result<axum::Json<ObjectRecord>, Refusal> {
+    Ok(axum::Json(state.service.copy_object(&caller, copy).await?))
+}
+
+/// Make an address of an object that works without a token, for a while.
+#[utoipa::path(post, path = "/v1/object-urls", tag = "objects", operation_id = "sign_url", request_body = SignedUrlRequest,
+    responses((status = 200, body = SignedUrl)))]
+pub(crate) async fn sign(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Json(request): Json<SignedUrlRequest>) -> Result<axum::Json<SignedUrl>, Refusal> {
+    Ok(axum::Json(state.service.sign_url(&caller, request).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_the_standard() {
+        let of_ten = |header| range(header, 10).ok().flatten();
+        for (header, expected) in [("bytes=0-3", 0..4), ("bytes=4-", 4..10), ("bytes=-3", 7..10), ("bytes=0-99", 0..10), ("bytes=-99", 0..10)] {
+            assert_eq!(of_ten(header), Some(expected), "{header}");
+        }
+        for ignored in ["bytes=3-1", "bytes=a-b", "lines=1-2", "bytes=", "bytes=0-1,3-4"] {
+            assert!(matches!(range(ignored, 10), Ok(None)), "{ignored}");
+        }
+        for outside in ["bytes=10-", "bytes=-0", "bytes=99-100"] {
+            assert!(range(outside, 10).is_err(), "{outside}");
+        }
+        assert!(range("bytes=0-0", 0).is_err());
+    }
+
+    #[test]
+    fn dates_are_those_of_http() {
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(1_709_164_800), "Thu, 29 Feb 2024 00:00:00 GMT");
+    }
+}

@@ -1,0 +1,92 @@
+//! Refusals, as RFC 9457 problem documents.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use belljar_protocol::Problem;
+use belljar_service::ServiceError;
+
+/// A refusal.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    problem: Problem,
+    retry_after_s: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal of HTTP's own kind. `kind` is the last part of its type: words with `-` between them.
+    pub(crate) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        let problem = Problem {
+            kind: format!("urn:belljar:problem:{kind}"),
+            title: kind.replace('-', " "),
+            status: status.as_u16(),
+            detail: detail.into(),
+            hint: None,
+        };
+        Self { problem, retry_after_s: None }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// The body could not be taken as what it should be.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed-request", detail)
+    }
+
+    pub(crate) fn too_large(most: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("the body has more than {most} bytes"))
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time")
+    }
+}
+
+impl From<ServiceError> for Refusal {
+    fn from(error: ServiceError) -> Self {
+        use belljar_service::Problem as Kind;
+        let (status, kind) = match error.problem() {
+            Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Kind::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            Kind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request"),
+            Kind::Checksum => (StatusCode::UNPROCESSABLE_ENTITY, "checksum-mismatch"),
+            Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            Kind::Range => (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable"),
+            Kind::Quota => (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded"),
+            Kind::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Kind::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
+            // What is wrong inside is for the log.
+            tracing::error!(%error, "a request failed");
+            "the server failed; its log says why".to_owned()
+        } else {
+            error.to_string()
+        };
+        let mut refusal = Self::new(status, kind, detail);
+        refusal.problem.hint = error.hint();
+        refusal.retry_after_s = error.retry_after_s();
+        refusal
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

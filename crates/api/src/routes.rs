@@ -1,0 +1,91 @@
+//! Which request goes to which handler.
+
+use std::any::Any;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use futures::FutureExt;
+
+use crate::problem::Refusal;
+use crate::{State, audit, documents, health, objects, projects, runs, tokens};
+
+/// All routes.
+pub fn routes(state: State) -> Router {
+    Router::new()
+        .route("/v1/runs", post(runs::start).get(runs::list))
+        .route("/v1/runs/{id}", get(runs::show).delete(runs::delete))
+        .route("/v1/runs/{id}/cancel", post(runs::cancel))
+        .route("/v1/runs/{id}/rerun", post(runs::rerun))
+        .route("/v1/runs/{id}/events", get(runs::events))
+        .route("/v1/runs/{id}/logs", get(runs::logs))
+        .route("/v1/runs/{id}/artifacts", get(runs::artifacts))
+        .route("/v1/runs/{id}/artifacts/{*name}", get(runs::artifact))
+        .route("/v1/objects", get(objects::list).post(objects::post))
+        .route("/v1/objects/{*name}", put(objects::put).get(objects::get).delete(objects::delete))
+        .route("/v1/object-copies", post(objects::copy))
+        .route("/v1/object-urls", post(objects::sign))
+        .route("/v1/tokens", post(tokens::create).get(tokens::list))
+        .route("/v1/tokens/{id}", axum::routing::delete(tokens::revoke))
+        .route("/v1/callback-key", get(tokens::callback_key))
+        .route("/v1/projects", post(projects::create).get(projects::list))
+        .route("/v1/projects/{name}", get(projects::show).delete(projects::delete))
+        .route("/v1/projects/{name}/settings", put(projects::set))
+        .route("/v1/usage", get(projects::usage))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/audit/verification", get(audit::verify))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(documents::openapi))
+        .route("/docs", get(documents::reference))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        // Each handler bounds its own body: a program is small, an object is not.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(survive))
+        .with_state(state)
+}
+
+async fn no_such_route(request: Request) -> Refusal {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Refusal::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {path}")).with_hint("/docs lists what there is")
+}
+
+async fn no_such_method(request: Request) -> Refusal {
+    let detail = format!("{} cannot be done here", request.method());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail).with_hint("/docs lists what there is")
+}
+
+/// Logs the request, without its query, which may be a signature; a handler that panics answers 500 and the server goes on.
+async fn survive(request: Request, next: Next) -> Response {
+    let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|panic| {
+        tracing::error!(%method, path, panic = words(panic.as_ref()), "a handler panicked");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says why").into_response()
+    });
+    // A path or a body that the extractors of the framework refuse is a problem document as well.
+    if response.status().is_client_error() && !is_problem(&response) {
+        let status = response.status();
+        let mut refusal = Refusal::new(status, "malformed-request", status.canonical_reason().unwrap_or("refused").to_lowercase()).into_response();
+        if let Some(allow) = response.headers().get(axum::http::header::ALLOW) {
+            refusal.headers_mut().insert(axum::http::header::ALLOW, allow.clone());
+        }
+        response = refusal;
+    }
+    tracing::debug!(%method, path, status = response.status().as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
+    response
+}
+
+fn is_problem(response: &Response) -> bool {
+    response.headers().get(axum::http::header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json") || response.status() == StatusCode::NOT_MODIFIED
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+}
