@@ -2,12 +2,14 @@
 //!
 //! Paths need care, because a grant follows links when a run starts (it is the operator who usually writes one). Where a *request* names a path, a
 //! link would lead out of what was granted. So a path within a granted folder can be asked for only where no run can have put a link: not within a
-//! folder that runs may write ([`Ceiling::narrow`]), and not through a link that is there already ([`Ceiling::check_links`]).
+//! folder that runs may write ([`Ceiling::narrow`]), and not through a link that is there already ([`Ceiling::check_links`]). The ceiling's own
+//! grants must not lie in such a folder either ([`Ceiling::validate`]).
 
 use std::fs;
+use std::path::PathBuf;
 
-use crate::limits::Limits;
-use crate::policy::Policy;
+use crate::limits::{InvalidLimit, Limits};
+use crate::policy::{InvalidPolicy, Policy};
 use crate::units::{Bytes, Millis};
 
 /// The most that runs may be given.
@@ -46,7 +48,44 @@ pub struct Widened {
     pub allowed: String,
 }
 
+/// A ceiling that does not hold what it says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCeiling {
+    /// Its policy cannot be meant.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    /// Its limits cannot be meant.
+    #[error(transparent)]
+    Limit(#[from] InvalidLimit),
+    /// A grant in a folder that runs may write: one of them could put a link in its place, and the next would be granted what that leads to.
+    #[error(
+        "policy.fs: {inner} lies in {outer}, which programs may write; grant {outer} alone, or {inner} and no folder around it for writing"
+    )]
+    Nested {
+        /// The grant within.
+        inner: String,
+        /// The grant for writing around it.
+        outer: String,
+    },
+}
+
 impl Ceiling {
+    /// Checks that it holds from one run to the next. Looks at the machine, for links.
+    pub fn validate(&self) -> Result<(), InvalidCeiling> {
+        self.policy.validate()?;
+        self.limits.validate()?;
+        let real = |path: &String| fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+        for outer in &self.policy.fs.write {
+            for inner in self.policy.fs.read.iter().chain(&self.policy.fs.write) {
+                let is_nested = is_within(inner, outer) || real(inner) != real(outer) && real(inner).starts_with(real(outer));
+                if is_nested {
+                    return Err(InvalidCeiling::Nested { inner: inner.clone(), outer: outer.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What a run gets that asks for no limits: the defaults, or the ceiling's where those are less.
     pub fn default_limits(&self) -> Limits {
         let (default, most) = (Limits::default(), &self.limits);

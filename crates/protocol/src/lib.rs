@@ -24,7 +24,7 @@ mod timestamp;
 mod units;
 
 pub use audit::{AuditEntry, AuditPage};
-pub use ceiling::{Ceiling, Widened};
+pub use ceiling::{Ceiling, InvalidCeiling, Widened};
 pub use event::{Event, EventKind, LogEntry, LogLevel, Stream};
 pub use ids::{InvalidRunId, RunId};
 pub use language::{Language, RuntimeName, UnknownLanguage, UnknownRuntime};

@@ -145,6 +145,17 @@ fn a_link_does_not_lead_out_of_what_is_granted() {
     assert!(told.to_string().contains("a link to elsewhere"), "{told}");
 }
 
+#[test]
+fn a_ceiling_has_no_grant_in_a_folder_that_programs_write() {
+    let ceiling = |read: &[&str], write: &[&str]| Ceiling { policy: fs_policy(read, write), limits: Limits::default() };
+    assert_eq!(ceiling(&["/data", "/data/in"], &["/work"]).validate(), Ok(()));
+    assert_eq!(ceiling(&["/work"], &["/work"]).validate(), Ok(()));
+    for (read, write) in [(&["/work/in"][..], &["/work"][..]), (&[], &["/work/a", "/work"])] {
+        assert!(matches!(ceiling(read, write).validate(), Err(InvalidCeiling::Nested { .. })), "{read:?} {write:?}");
+    }
+    assert!(ceiling(&["data"], &[]).validate().is_err());
+}
+
 /// All that a policy gives, each right by itself, over a small world of paths, names and prefixes.
 fn rights(policy: &Policy) -> BTreeSet<String> {
     let mut rights = BTreeSet::new();
