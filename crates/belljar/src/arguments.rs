@@ -1,5 +1,6 @@
 //! Every command and flag, defined once: help, completions, manual and reference come from here.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use belljar_protocol::{Bytes, Language, Millis, RuntimeName};
@@ -21,6 +22,9 @@ pub enum Command {
     /// Run one program: JavaScript, TypeScript or Python
     #[command(after_help = RUN_HELP, visible_alias = "r")]
     Run(Box<RunArguments>),
+    /// Serve one AI client over standard input and output, by the Model Context Protocol: its model can run programs
+    #[command(after_help = MCP_HELP)]
+    Mcp(Box<McpArguments>),
     /// Look at every layer of isolation, every runtime and start mode, and say how to mend what is missing
     #[command(after_help = "Exit status: 0 when runs work with every layer, 1 when something is degraded, 2 when nothing can run.")]
     Doctor(DoctorArguments),
@@ -63,6 +67,15 @@ Examples:
   belljar run -e '[1, 2, 3].map(n => n * n)' --language js
   belljar run summary.py --file data.csv=sales.csv --param city=Oslo --artifacts out
   cat program.ts | belljar run - --language typescript --memory 128M --timeout 5s --json";
+
+const MCP_HELP: &str = "\
+It needs no server and no configuration. The client starts it, and it ends with the client.
+
+The flags are a ceiling. A call that asks for nothing gets what they grant, and the default limits
+where those are lower. The model can ask for less; more is refused.
+
+Example, as most clients are configured:
+  {\"mcpServers\": {\"belljar\": {\"command\": \"belljar\", \"args\": [\"mcp\", \"--read\", \"/data\"]}}}";
 
 /// A choice of start.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -111,6 +124,44 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub stdin: Option<PathBuf>,
 
+    /// What it may touch
+    #[command(flatten)]
+    pub policy: PolicyArguments,
+
+    /// What it may use
+    #[command(flatten)]
+    pub limits: LimitArguments,
+
+    /// A file to hand back besides those in outputs/. May be repeated
+    #[arg(long = "output", value_name = "NAME", help_heading = "Output")]
+    pub outputs: Vec<String>,
+    /// Save the files that it leaves behind in this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    pub artifacts: Option<PathBuf>,
+    /// Print the whole outcome as JSON, and nothing else
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Print each event as it comes, a JSON object a line, and nothing else
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub events: bool,
+
+    /// Be done as soon as the result is settled, whatever is still pending
+    #[arg(long, help_heading = "Behaviour")]
+    pub settled: bool,
+    /// Make its randomness repeatable
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Behaviour")]
+    pub seed: Option<u32>,
+    /// How its sandbox comes to be
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Behaviour")]
+    pub start: StartChoice,
+    /// Run even where this machine lacks a layer of isolation; the outcome says which
+    #[arg(long, help_heading = "Behaviour")]
+    pub allow_degraded: bool,
+}
+
+/// What programs may touch: the same flags wherever that is said.
+#[derive(Args, Debug)]
+pub struct PolicyArguments {
     /// Let it read a host file or folder, at the same path. May be repeated
     #[arg(long, value_name = "PATH", help_heading = "Policy")]
     pub read: Vec<PathBuf>,
@@ -129,7 +180,11 @@ pub struct RunArguments {
     /// Policy and limits from a JSON file: {"policy": {...}, "limits": {...}}. Flags add to the one and replace the other
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub policy: Option<PathBuf>,
+}
 
+/// What programs may use: the same flags wherever that is said.
+#[derive(Args, Debug)]
+pub struct LimitArguments {
     /// Memory of all its processes [default: 256M]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub memory: Option<Bytes>,
@@ -157,29 +212,22 @@ pub struct RunArguments {
     /// The result, as JSON [default: 10M]
     #[arg(long = "result-limit", value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub result_limit: Option<Bytes>,
+}
 
-    /// A file to hand back besides those in outputs/. May be repeated
-    #[arg(long = "output", value_name = "NAME", help_heading = "Output")]
-    pub outputs: Vec<String>,
-    /// Save the files that it leaves behind in this folder
-    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
-    pub artifacts: Option<PathBuf>,
-    /// Print the whole outcome as JSON, and nothing else
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-    /// Print each event as it comes, a JSON object a line, and nothing else
-    #[arg(long, conflicts_with = "json", help_heading = "Output")]
-    pub events: bool,
+/// `belljar mcp`.
+#[derive(Args, Debug)]
+pub struct McpArguments {
+    /// The most that programs may touch
+    #[command(flatten)]
+    pub policy: PolicyArguments,
 
-    /// Be done as soon as the result is settled, whatever is still pending
-    #[arg(long, help_heading = "Behaviour")]
-    pub settled: bool,
-    /// Make its randomness repeatable
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Behaviour")]
-    pub seed: Option<u32>,
-    /// How its sandbox comes to be
-    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Behaviour")]
-    pub start: StartChoice,
+    /// The most that programs may use
+    #[command(flatten)]
+    pub limits: LimitArguments,
+
+    /// Programs that run at the same time; further calls wait [default: twice the processors]
+    #[arg(long = "runs-at-a-time", value_name = "NUMBER", help_heading = "Behaviour")]
+    pub runs_at_a_time: Option<NonZeroUsize>,
     /// Run even where this machine lacks a layer of isolation; the outcome says which
     #[arg(long, help_heading = "Behaviour")]
     pub allow_degraded: bool,

@@ -5,6 +5,7 @@
 mod arguments;
 mod commands;
 mod exit;
+mod policy;
 mod show;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let arguments = Belljar::parse();
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(*arguments),
+        Command::Mcp(arguments) => commands::mcp::run(*arguments),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::SelfTest(arguments) => commands::self_test::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),

@@ -3,5 +3,6 @@
 pub mod bench;
 pub mod doctor;
 pub mod generate;
+pub mod mcp;
 pub mod run;
 pub mod self_test;

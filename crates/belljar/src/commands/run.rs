@@ -4,23 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use belljar_engine::{ArtifactFile, Engine, EngineConfig, RunEvent};
-use belljar_protocol::{
-    Bytes, EventKind, Finish, InvalidLimit, Language, Limits, Millis, Outcome, Policy, ProgramFile, ProgramName, RunRequest, StartMode,
-    Stream,
-};
-use serde::Deserialize;
+use belljar_protocol::{Bytes, EventKind, Finish, Language, Outcome, ProgramFile, ProgramName, RunRequest, StartMode, Stream};
 use serde_json::value::RawValue;
 
 use crate::arguments::{RunArguments, StartChoice};
+use crate::policy::policy_and_limits;
 use crate::{exit, show};
 
 /// Largest program or input file: what is given on a command line is read into memory.
-const MOST_INPUT_BYTES: u64 = 1 << 30;
+pub const MOST_INPUT_BYTES: u64 = 1 << 30;
 /// Largest program. V8 and `CPython` take more, but nothing that a person or a model wrote has it.
 const MOST_PROGRAM_BYTES: u64 = 64 << 20;
 
@@ -169,14 +166,6 @@ fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A policy file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct PolicyFile {
-    policy: Policy,
-    limits: Limits,
-}
-
 fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
     let stdin_uses = [arguments.file.as_deref(), arguments.params_file.as_deref(), arguments.stdin.as_deref()];
     if stdin_uses.iter().flatten().filter(|path| **path == Path::new("-")).count() > 1 {
@@ -202,7 +191,7 @@ fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
     if let Some(stdin) = &arguments.stdin {
         request.stdin = read(stdin, "standard input", MOST_INPUT_BYTES)?;
     }
-    (request.policy, request.limits) = policy_and_limits(arguments)?;
+    (request.policy, request.limits) = policy_and_limits(&arguments.policy, &arguments.limits)?;
     request.finish = if arguments.settled { Finish::Settled } else { Finish::Idle };
     request.seed = arguments.seed;
     request.start = match arguments.start {
@@ -213,7 +202,8 @@ fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
     Ok(request)
 }
 
-fn read(path: &Path, what: &str, most: u64) -> anyhow::Result<Vec<u8>> {
+/// Reads a file, or standard input.
+pub fn read(path: &Path, what: &str, most: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         io::stdin().lock().take(most + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
@@ -313,71 +303,4 @@ fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
         named.insert(name.to_owned(), value);
     }
     Ok(serde_json::value::to_raw_value(&named)?)
-}
-
-fn policy_and_limits(arguments: &RunArguments) -> anyhow::Result<(Policy, Limits)> {
-    let PolicyFile { mut policy, mut limits } = match &arguments.policy {
-        Some(path) => {
-            let text = read(path, "the policy", MOST_INPUT_BYTES)?;
-            serde_json::from_slice(&text).with_context(|| format!("the policy in {} cannot be used", path.display()))?
-        }
-        None => PolicyFile::default(),
-    };
-    let absolute = |path: &PathBuf| -> anyhow::Result<String> {
-        // Made absolute by the words alone: links in it are the engine's to follow.
-        let path = std::path::absolute(path).with_context(|| format!("cannot grant {}", path.display()))?;
-        let text = path.to_str().with_context(|| format!("cannot grant {}: it is not UTF-8", path.display()))?;
-        Ok(if text.len() > 1 { text.trim_end_matches('/').to_owned() } else { text.to_owned() })
-    };
-    for path in &arguments.read {
-        policy.fs.read.push(absolute(path)?);
-    }
-    for path in &arguments.write {
-        policy.fs.write.push(absolute(path)?);
-    }
-    for variable in &arguments.env {
-        let (name, value) = variable.split_once('=').with_context(|| format!("`{variable}` is not NAME=VALUE; write --env CITY=Oslo"))?;
-        policy.env.insert(name.to_owned(), value.to_owned());
-    }
-    policy.exec |= arguments.exec;
-    policy.loopback |= arguments.loopback;
-    let set = |target: &mut u64, value: Option<u64>| *target = value.unwrap_or(*target);
-    set(&mut limits.memory_bytes.0, arguments.memory.map(|n| n.0));
-    set(&mut limits.cpu_ms.0, arguments.cpu.map(|n| n.0));
-    set(&mut limits.timeout_ms.0, arguments.timeout.map(|n| n.0));
-    set(&mut limits.disk_bytes.0, arguments.disk.map(|n| n.0));
-    set(&mut limits.output_bytes.0, arguments.output_limit.map(|n| n.0));
-    set(&mut limits.result_bytes.0, arguments.result_limit.map(|n| n.0));
-    limits.processes = arguments.processes.unwrap_or(limits.processes);
-    limits.files = arguments.max_files.unwrap_or(limits.files);
-    limits.open_files = arguments.open_files.unwrap_or(limits.open_files);
-    limits.validate().map_err(|error| anyhow::anyhow!("{}", out_of_bounds(&error)))?;
-    Ok((policy, limits))
-}
-
-/// The same words with the flag, and numbers as people write them.
-fn out_of_bounds(error: &InvalidLimit) -> String {
-    let flag = match error.field {
-        "timeout_ms" => "--timeout",
-        "cpu_ms" => "--cpu",
-        "memory_bytes" => "--memory",
-        "processes" => "--processes",
-        "disk_bytes" => "--disk",
-        "files" => "--max-files",
-        "output_bytes" => "--output-limit",
-        "open_files" => "--open-files",
-        _ => "--result-limit",
-    };
-    let shown = |value: u64| match error.field {
-        field if field.ends_with("_ms") => Millis(value).to_string(),
-        field if field.ends_with("_bytes") => Bytes(value).to_string(),
-        _ => value.to_string(),
-    };
-    format!(
-        "{flag} (limits.{}) cannot be {}; it must be between {} and {}",
-        error.field,
-        shown(error.value),
-        shown(error.least),
-        shown(error.most)
-    )
 }

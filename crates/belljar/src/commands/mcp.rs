@@ -1,0 +1,68 @@
+//! `belljar mcp`: a server of the Model Context Protocol over standard input and output.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use belljar_engine::{Engine, EngineConfig};
+use belljar_mcp::{Mcp, standard_streams};
+use belljar_protocol::Ceiling;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::McpArguments;
+use crate::policy::policy_and_limits;
+use crate::show;
+
+/// Serves one client until it goes away.
+pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
+    let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
+    config.allow_degraded = arguments.allow_degraded;
+    let ceiling = ceiling(&arguments)?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let runs_at_a_time = arguments.runs_at_a_time.map_or(2 * processors, usize::from);
+    if std::io::stdin().is_terminal() {
+        show::note("this speaks the Model Context Protocol, and is for a client to start; Ctrl-C ends it");
+    }
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    let served = runtime.block_on(async {
+        let engine = Engine::new(config)?;
+        let (input, output) = standard_streams();
+        let served = Mcp::new(engine.clone(), ceiling, runs_at_a_time).serve(input, output, told_to_stop()).await;
+        engine.shutdown().await;
+        anyhow::Ok(served?)
+    });
+    // Where standard input is no pipe, a thread may still wait for it.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// The ceiling that the flags set. What is wrong with it is said now, not at each call.
+fn ceiling(arguments: &McpArguments) -> anyhow::Result<Ceiling> {
+    let (policy, limits) = policy_and_limits(&arguments.policy, &arguments.limits)?;
+    let ceiling = Ceiling { policy, limits };
+    ceiling.validate()?;
+    let storage = &ceiling.policy.storage;
+    if !storage.read.is_empty() || !storage.write.is_empty() {
+        bail!("policy.storage: belljar mcp has no storage; remove it");
+    }
+    for path in ceiling.policy.fs.read.iter().chain(&ceiling.policy.fs.write) {
+        std::fs::canonicalize(path)
+            .map_err(|error| anyhow::anyhow!("cannot grant {path}: {error}; check the path, or leave the grant out"))?;
+    }
+    Ok(ceiling)
+}
+
+/// Ready when this process is asked to end.
+async fn told_to_stop() {
+    let by = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = by(SignalKind::interrupt()) => {}
+        () = by(SignalKind::terminate()) => {}
+        () = by(SignalKind::hangup()) => {}
+    }
+}

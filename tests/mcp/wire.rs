@@ -1,0 +1,223 @@
+//! Bare pipes: what stands on standard output, what becomes of bad input, and how the end comes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::belljar;
+
+/// A server and the two ends of its pipes.
+struct Server {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start(flags: &[&str]) -> Self {
+        let mut child = belljar(flags).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("belljar starts");
+        let (input, output) = (child.stdin.take(), child.stdout.take().expect("a pipe"));
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    /// Started, and greeted as the protocol wants it.
+    fn begun(flags: &[&str]) -> Self {
+        let mut server = Self::start(flags);
+        let client = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "wire", "version": "1"}});
+        server.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": client}));
+        assert_eq!(server.next()["result"]["serverInfo"]["name"], "belljar");
+        server.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        server
+    }
+
+    fn send(&mut self, message: &Value) {
+        self.send_line(&message.to_string());
+    }
+
+    fn send_line(&mut self, line: &str) {
+        writeln!(self.input.as_mut().expect("it is open"), "{line}").expect("belljar reads");
+    }
+
+    fn call(&mut self, id: u64, code: &str) {
+        let arguments = json!({"language": "python", "code": code});
+        let params = json!({"name": "run_code", "arguments": arguments, "_meta": {"progressToken": id}});
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
+    }
+
+    /// The next line. Each must be a message of the protocol: nothing else stands on standard output.
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("belljar writes");
+        let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        assert_eq!(message["jsonrpc"], "2.0", "{line}");
+        message
+    }
+
+    /// Waits for a run's first log.
+    fn until_started(&mut self) {
+        while self.next()["params"]["message"] != "started" {}
+    }
+
+    /// Waits for its end; its exit code, and what it said to people.
+    fn ended(mut self) -> (Option<i32>, String) {
+        drop(self.input.take());
+        let output = self.child.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The processes beneath another, with when each was started: an id can be used again.
+fn beneath(root: u32) -> HashMap<u32, String> {
+    let stats: Vec<(u32, u32, String)> = fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let (parent, started) = stat(id)?;
+            Some((id, parent, started))
+        })
+        .collect();
+    let mut found = HashMap::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for (id, _, started) in stats.iter().filter(|(_, of, _)| *of == parent) {
+            found.insert(*id, started.clone());
+            parents.push(*id);
+        }
+    }
+    found
+}
+
+/// The parent of a process and when it was started; none when it is gone.
+fn stat(id: u32) -> Option<(u32, String)> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    (fields[0] != "Z").then(|| (fields[1].parse().unwrap_or(0), fields[19].to_owned()))
+}
+
+fn assert_gone(processes: &HashMap<u32, String>) {
+    let begun = Instant::now();
+    while processes.iter().any(|(id, started)| stat(*id).is_some_and(|(_, now)| now == *started)) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "processes are left");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_end_of_input_ends_everything() {
+    let mut server = Server::begun(&[]);
+    server.call(1, "print('started', flush=True)\nwhile True: pass");
+    server.until_started();
+    let processes = beneath(server.child.id());
+    assert!(!processes.is_empty(), "the run is a process");
+    let begun = Instant::now();
+    assert_eq!(server.ended(), (Some(0), String::new()));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}: it does not wait for the run's own end", begun.elapsed());
+    assert_gone(&processes);
+}
+
+#[test]
+fn a_signal_ends_everything() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut server = Server::begun(&[]);
+        server.call(1, "print('started', flush=True)\nwhile True: pass");
+        server.until_started();
+        let processes = beneath(server.child.id());
+        let id = Pid::from_child(&server.child);
+        // Its input stays open.
+        let input = server.input.take();
+        kill_process(id, signal).expect("it lives");
+        assert_eq!(server.ended(), (Some(0), String::new()), "{signal:?}");
+        drop(input);
+        assert_gone(&processes);
+    }
+}
+
+#[test]
+fn all_logs_come_as_progress_before_the_answer() {
+    let mut server = Server::begun(&[]);
+    server.call(7, "import sys\nfor n in range(1000): print('line', n)\nprint('careful', file=sys.stderr)");
+    let (mut heard, mut last) = (Vec::new(), 0.0);
+    loop {
+        let message = server.next();
+        if message["id"] == 7 {
+            assert_eq!(message["result"]["isError"], false, "{message}");
+            break;
+        }
+        let progress = &message["params"];
+        assert_eq!((&message["method"], &progress["progressToken"]), (&json!("notifications/progress"), &json!(7)));
+        let count = progress["progress"].as_f64().expect("a number");
+        assert!(count > last, "it grows");
+        last = count;
+        heard.extend(progress["message"].as_str().expect("text").lines().map(str::to_owned));
+    }
+    let (printed, warned): (Vec<String>, Vec<String>) = heard.into_iter().partition(|line| line.starts_with("line"));
+    assert_eq!(printed, (0..1000).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    assert_eq!(warned, ["error: careful"]);
+    assert!(last < 100.0, "{last} notifications for 1001 lines");
+    assert_eq!(server.ended(), (Some(0), String::new()));
+}
+
+#[test]
+fn what_a_program_writes_does_not_reach_standard_output() {
+    let mut server = Server::begun(&["--exec"]);
+    server.call(1, "import os; print('{\"jsonrpc\": \"1.0\"}'); os.write(1, b'raw\\n'); os.system('echo from a shell')");
+    let answer = loop {
+        let message = server.next();
+        if message["id"] == 1 {
+            break message;
+        }
+    };
+    let logs = answer["result"]["structuredContent"]["logs"].as_array().expect("logs").len();
+    assert_eq!(logs, 3, "{answer}");
+    assert_eq!(server.ended(), (Some(0), String::new()));
+}
+
+#[test]
+fn input_that_is_no_message_is_survived() {
+    let mut server = Server::begun(&[]);
+    for line in ["", "nonsense", "{", "[]", "\u{0}\u{1}", "\"text\"", &"[".repeat(100_000)] {
+        server.send_line(line);
+    }
+    server.input.as_mut().expect("open").write_all(b"\xff\xfe\n").expect("belljar reads");
+    server.send(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 5}}));
+    server.send(&json!({"jsonrpc": "2.0", "id": 2, "method": "no/such/method"}));
+    server.call(3, "6 * 7");
+    let answer = loop {
+        let message = server.next();
+        if message["id"] == 3 {
+            break message;
+        }
+        assert!(message["error"].is_object(), "{message}");
+    };
+    assert_eq!(answer["result"]["structuredContent"]["value"], 42);
+    assert_eq!(server.ended(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_client_that_goes_before_it_has_begun_is_no_error() {
+    assert_eq!(Server::start(&[]).ended(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_ceiling_that_cannot_be_meant_is_refused_at_the_start() {
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let (outer, inner) = (folder.path().to_str().expect("UTF-8"), folder.path().join("inner"));
+    fs::create_dir(&inner).expect("a folder");
+    for (flags, words) in [
+        (&["--read", "/no/such/folder"][..], "cannot grant /no/such/folder"),
+        (&["--read", "/"], "all of / cannot be granted"),
+        (&["--memory", "1"], "--memory"),
+        (&["--write", outer, "--read", inner.to_str().expect("UTF-8")], "which programs may write"),
+        (&["--runs-at-a-time", "0"], "--runs-at-a-time"),
+    ] {
+        let (code, said) = Server::start(flags).ended();
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(words), "{flags:?}: {said}");
+    }
+}
