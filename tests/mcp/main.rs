@@ -1,6 +1,7 @@
 //! `belljar mcp` from outside: with the official client SDKs for Python and TypeScript, installed from the registries, and over bare pipes for
 //! what no well-behaved client does.
 
+mod guide;
 #[path = "../registries/mod.rs"]
 mod registries;
 mod sdks;

@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::belljar;
+use crate::{BINARY, belljar};
 
 /// A server and the two ends of its pipes.
-struct Server {
+pub struct Server {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -20,14 +22,22 @@ struct Server {
 
 impl Server {
     fn start(flags: &[&str]) -> Self {
-        let mut child = belljar(flags).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("belljar starts");
+        Self::of(belljar(flags))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("belljar starts");
         let (input, output) = (child.stdin.take(), child.stdout.take().expect("a pipe"));
         Self { child, input, output: BufReader::new(output) }
     }
 
     /// Started, and greeted as the protocol wants it.
-    fn begun(flags: &[&str]) -> Self {
-        let mut server = Self::start(flags);
+    pub fn begun(flags: &[&str]) -> Self {
+        Self::start(flags).greeted()
+    }
+
+    fn greeted(self) -> Self {
+        let mut server = self;
         let client = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "wire", "version": "1"}});
         server.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": client}));
         assert_eq!(server.next()["result"]["serverInfo"]["name"], "belljar");
@@ -43,8 +53,12 @@ impl Server {
         writeln!(self.input.as_mut().expect("it is open"), "{line}").expect("belljar reads");
     }
 
-    fn call(&mut self, id: u64, code: &str) {
-        let arguments = json!({"language": "python", "code": code});
+    /// Calls with a Python program.
+    pub fn call(&mut self, id: u64, code: &str) {
+        self.call_with(id, &json!({"language": "python", "code": code}));
+    }
+
+    pub fn call_with(&mut self, id: u64, arguments: &Value) {
         let params = json!({"name": "run_code", "arguments": arguments, "_meta": {"progressToken": id}});
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
     }
@@ -56,6 +70,16 @@ impl Server {
         let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         assert_eq!(message["jsonrpc"], "2.0", "{line}");
         message
+    }
+
+    /// The result of a call; what comes before it is passed over.
+    pub fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let mut message = self.next();
+            if message["id"] == id {
+                return message["result"].take();
+            }
+        }
     }
 
     /// Waits for a run's first log.
@@ -167,13 +191,8 @@ fn all_logs_come_as_progress_before_the_answer() {
 fn what_a_program_writes_does_not_reach_standard_output() {
     let mut server = Server::begun(&["--exec"]);
     server.call(1, "import os; print('{\"jsonrpc\": \"1.0\"}'); os.write(1, b'raw\\n'); os.system('echo from a shell')");
-    let answer = loop {
-        let message = server.next();
-        if message["id"] == 1 {
-            break message;
-        }
-    };
-    let logs = answer["result"]["structuredContent"]["logs"].as_array().expect("logs").len();
+    let answer = server.answer(1);
+    let logs = answer["structuredContent"]["logs"].as_array().expect("logs").len();
     assert_eq!(logs, 3, "{answer}");
     assert_eq!(server.ended(), (Some(0), String::new()));
 }
@@ -220,4 +239,27 @@ fn a_ceiling_that_cannot_be_meant_is_refused_at_the_start() {
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(words), "{flags:?}: {said}");
     }
+}
+
+#[test]
+fn an_ordinary_user_can_serve_too() {
+    const UID: u32 = 12_346;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: all of these tests are run as an ordinary user already");
+        return;
+    }
+    let home = tempfile::tempdir_in("/var/tmp").expect("a home");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+    chown(home.path(), Some(UID), Some(UID)).expect("an owner");
+    let mut command = Command::new(BINARY);
+    command.args(["mcp", "--allow-degraded"]).uid(UID).gid(UID).current_dir("/");
+    command.env("HOME", home.path()).env_remove("XDG_CACHE_HOME").env_remove("BELLJAR_CACHE").env_remove("XDG_DATA_HOME");
+    command.env("BELLJAR_PYTHON", "/usr/bin/python3").env("PATH", "/usr/bin:/bin");
+    let mut server = Server::of(command).greeted();
+    server.call(1, "import os; [6 * 7, os.getuid() != 0]");
+    let answer = server.answer(1);
+    assert_eq!(answer["structuredContent"]["value"], json!([42, true]), "{answer}");
+    let processes = beneath(server.child.id());
+    assert_eq!(server.ended(), (Some(0), String::new()));
+    assert_gone(&processes);
 }

@@ -132,7 +132,11 @@ impl Step {
             Self::PythonDriver => python_driver()?,
             Self::Syntax => apart(&["test"], OWN_MANIFESTS[1], &[])?,
             Self::Native => apart(&["test"], OWN_MANIFESTS[0], &[])?,
-            Self::Workspace => cargo(&["test", "--workspace", "--no-fail-fast"])?,
+            Self::Workspace => {
+                // Clients and servers to test against come from PyPI and npm.
+                install_missing(&[("python3", "python3 python3-venv"), ("npm", "npm")])?;
+                cargo(&["test", "--workspace", "--no-fail-fast"])?;
+            }
         }
         Ok(None)
     }
