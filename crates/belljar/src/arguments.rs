@@ -7,6 +7,8 @@ use belljar_protocol::{Bytes, Language, Millis, RuntimeName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::service_arguments::ServeArguments;
+
 /// Run the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox
 #[derive(Debug, Parser)]
 #[command(name = "belljar", version, arg_required_else_help = true, max_term_width = 100)]
@@ -25,6 +27,9 @@ pub enum Command {
     /// Serve one AI client over standard input and output, by the Model Context Protocol: its model can run programs
     #[command(after_help = MCP_HELP)]
     Mcp(Box<McpArguments>),
+    /// Serve runs, storage and their history to a team, over HTTP
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServeArguments),
     /// Look at every layer of isolation, every runtime and start mode, and say how to mend what is missing
     #[command(after_help = "Exit status: 0 when runs work with every layer, 1 when something is degraded, 2 when nothing can run.")]
     Doctor(DoctorArguments),
@@ -76,6 +81,16 @@ where those are lower. The model can ask for less; more is refused.
 
 Example, as most clients are configured:
   {\"mcpServers\": {\"belljar\": {\"command\": \"belljar\", \"args\": [\"mcp\", \"--read\", \"/data\"]}}}";
+
+const SERVE_HELP: &str = "\
+All that it keeps is in its home: $BELLJAR_HOME, by default /var/lib/belljar for root and
+~/.local/share/belljar for others. The first start makes a project and prints a token for it.
+
+It answers on its address to whoever has a token, and on server.sock in its home to its own user, who
+needs none. SIGTERM and Ctrl-C let runs under way end, for at most ten seconds.
+
+Example:
+  belljar serve --listen 0.0.0.0:8411 --tls-certificates chain.pem --tls-key key.pem";
 
 /// A choice of start.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

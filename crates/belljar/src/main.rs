@@ -6,7 +6,11 @@ mod arguments;
 mod commands;
 mod exit;
 mod policy;
+mod home;
+mod server_config;
+mod service_arguments;
 mod show;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -19,6 +23,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(*arguments),
         Command::Mcp(arguments) => commands::mcp::run(*arguments),
+        Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::SelfTest(arguments) => commands::self_test::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),

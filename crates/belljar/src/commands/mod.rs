@@ -6,3 +6,4 @@ pub mod generate;
 pub mod mcp;
 pub mod run;
 pub mod self_test;
+pub mod serve;

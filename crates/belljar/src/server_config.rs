@@ -1,0 +1,162 @@
+//! `belljar.toml`, what the environment says over it, and what the flags say over that.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use belljar_objects::ObjectsConfig;
+use belljar_service::{CallbackConfig, Durability, RunConfig, ServiceConfig};
+use serde::Deserialize;
+
+use crate::service_arguments::ServeArguments;
+
+/// Where a server listens when nobody says.
+const LISTEN: &str = "127.0.0.1:8411";
+
+/// All that an operator can set. `docs/reference/configuration.md` shows it with its defaults.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where it listens; nowhere but on its socket when empty.
+    pub listen: String,
+    /// Certificates and key. Without, it speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// Sandboxes kept parked for each kind of run that has been seen lately.
+    pub parked: usize,
+    /// Go on where a layer of isolation is missing, and say so in each outcome.
+    pub allow_degraded: bool,
+    /// What a commit survives.
+    pub durability: Durability,
+    /// Of runs.
+    pub runs: RunConfig,
+    /// Where the contents of objects are.
+    pub objects: Option<ObjectsConfig>,
+    /// Of callbacks.
+    pub callbacks: CallbackConfig,
+    /// What it tells about itself.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN.to_owned(),
+            tls: None,
+            parked: 4,
+            allow_degraded: false,
+            durability: Durability::default(),
+            runs: RunConfig::default(),
+            objects: None,
+            callbacks: CallbackConfig::default(),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+/// Certificates and key, PEM files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The chain, the server's own first.
+    pub certificates: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// What a server tells about itself.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// What is logged, as in `info` or `warn,belljar_service=debug`.
+    pub log: String,
+    /// How.
+    pub format: LogFormat,
+    /// Where traces are sent, by OTLP over HTTP: `http://127.0.0.1:4318`.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log: "info".to_owned(), format: LogFormat::Text, otlp_endpoint: None }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+impl ServerConfig {
+    /// The file that is named, else `belljar.toml` in the home, else `/etc/belljar/belljar.toml`, else the defaults; then `BELLJAR_*`; then the flags.
+    pub fn read(home: &Path, arguments: &ServeArguments) -> anyhow::Result<Self> {
+        let mut config = match Self::file(home, arguments.config.as_deref())? {
+            Some(path) => {
+                let text = fs::read_to_string(&path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+                toml::from_str(&text).map_err(|error| anyhow::anyhow!("the configuration {} cannot be used: {error}", path.display()))?
+            }
+            None => Self::default(),
+        };
+        let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(listen) = set("BELLJAR_LISTEN") {
+            config.listen = listen;
+        }
+        if let Some(log) = set("BELLJAR_LOG") {
+            config.telemetry.log = log;
+        }
+        if let Some(endpoint) = set("OTEL_EXPORTER_OTLP_ENDPOINT") {
+            config.telemetry.otlp_endpoint = Some(endpoint);
+        }
+        if let Some(listen) = &arguments.listen {
+            config.listen.clone_from(listen);
+        }
+        config.tls = match (&arguments.tls_certificates, &arguments.tls_key) {
+            (Some(certificates), Some(key)) => Some(TlsConfig { certificates: certificates.clone(), key: key.clone() }),
+            (None, None) => config.tls,
+            _ => bail!("--tls-certificates and --tls-key go together; give both"),
+        };
+        config.allow_degraded |= arguments.allow_degraded;
+        Ok(config)
+    }
+
+    /// Only this much of it, for commands that use a home without serving it.
+    pub fn of_home(home: &Path, file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::read(home, &ServeArguments { config: file.map(Path::to_owned), ..ServeArguments::default() })
+    }
+
+    fn file(home: &Path, named: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+        if let Some(named) = named {
+            return Ok(Some(named.to_owned()));
+        }
+        if let Some(named) = env::var_os("BELLJAR_CONFIG").filter(|value| !value.is_empty()) {
+            return Ok(Some(PathBuf::from(named)));
+        }
+        let usual = [home.join("belljar.toml"), PathBuf::from("/etc/belljar/belljar.toml")];
+        Ok(usual.into_iter().find(|path| path.exists()))
+    }
+
+    /// The port that it listens on, if any.
+    pub fn address(&self) -> anyhow::Result<Option<SocketAddr>> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let address = self.listen.parse().with_context(|| format!("`{}` is not an address to listen on; write 127.0.0.1:8411", self.listen))?;
+        Ok(Some(address))
+    }
+
+    /// What the service needs of it.
+    pub fn service(&self) -> ServiceConfig {
+        ServiceConfig {
+            durability: self.durability,
+            runs: self.runs.clone(),
+            objects: self.objects.clone(),
+            callbacks: self.callbacks.clone(),
+        }
+    }
+}

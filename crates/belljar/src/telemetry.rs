@@ -1,0 +1,80 @@
+//! What a server tells about itself: a log on standard error, metrics, and traces by OTLP where that is configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::server_config::{LogFormat, TelemetryConfig};
+
+/// Seconds: from a fork to a long run.
+const WALL_BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
+/// How often the metrics put their recent values together.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// What was set up; it ends with the server.
+pub struct Telemetry {
+    /// Writes the metrics in the text format of Prometheus.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sets up log, metrics and traces. Once in a process, inside of the async runtime.
+    pub fn start(config: &TelemetryConfig) -> anyhow::Result<Self> {
+        let filter = EnvFilter::try_new(&config.log)
+            .with_context(|| format!("`{}` does not say what to log; write info, or warn,belljar_service=debug", config.log))?;
+        let traces = config.otlp_endpoint.as_deref().map(traces).transpose()?;
+        let log = match config.format {
+            LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(crate::show::is_coloured()).with_writer(std::io::stderr).boxed(),
+            LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
+        };
+        let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("belljar")));
+        tracing_subscriber::registry().with(filter).with(log).with(spans).try_init().context("setting up the log")?;
+
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full("belljar_run_wall_seconds".to_owned()), &WALL_BUCKETS)
+            .and_then(PrometheusBuilder::install_recorder)
+            .context("setting up the metrics")?;
+        let upkeep = handle.clone();
+        tokio::spawn(async move {
+            let mut due = tokio::time::interval(UPKEEP_EVERY);
+            loop {
+                due.tick().await;
+                upkeep.run_upkeep();
+            }
+        });
+        Ok(Self { metrics: Arc::new(move || handle.render()), traces })
+    }
+
+    /// Sends the last traces.
+    pub fn end(self) {
+        if let Some(traces) = self.traces
+            && let Err(error) = traces.shutdown()
+        {
+            tracing::warn!(%error, "the last traces could not be sent");
+        }
+    }
+}
+
+fn traces(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    // OTLP over HTTP has its own path for traces.
+    let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("setting up the export of traces")?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_endpoint(url)
+        .build()
+        .with_context(|| format!("traces cannot be sent to {endpoint}"))?;
+    let resource = Resource::builder().with_service_name("belljar").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
