@@ -75,7 +75,10 @@ impl Mcp {
         let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(MOST_MESSAGE_BYTES);
         let served = async {
             match self.serve_with_ct(transport, CancellationToken::new()).await {
-                Ok(service) => Ok(drop(service.waiting().await?)),
+                Ok(service) => {
+                    service.waiting().await?;
+                    Ok(())
+                }
                 Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
                 Err(error) => Err(McpError::Begin(Box::new(error))),
             }

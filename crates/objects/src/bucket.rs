@@ -29,7 +29,7 @@ const PARTS_AT_A_TIME: usize = 4;
 const MOST_CHUNK_BYTES: usize = 1 << 20;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Without a byte. A whole transfer may take as long as it takes.
-const SILENT_TIME: Duration = Duration::from_secs(60);
+const SILENT_TIME: Duration = Duration::from_mins(1);
 
 /// The bucket.
 #[derive(Debug)]

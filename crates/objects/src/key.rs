@@ -27,7 +27,16 @@ impl Key {
         if !is_project(project) {
             return Err(InvalidKey(project.to_owned()));
         }
-        Ok(Self { text: format!("{project}/{}", Uuid::now_v7().hyphenated()), slash: project.len() })
+        Ok(Self::of(project))
+    }
+
+    /// A key to try the place with. No project has it: their ids have a prefix.
+    pub(crate) fn probe() -> Self {
+        Self::of("probe")
+    }
+
+    fn of(project: &str) -> Self {
+        Self { text: format!("{project}/{}", Uuid::now_v7().hyphenated()), slash: project.len() }
     }
 
     /// As text.

@@ -105,7 +105,7 @@ impl Objects {
     /// Writes, reads and deletes a probe.
     pub async fn check(&self) -> Result<(), ObjectsError> {
         let probe = async {
-            let key = Key::new("probe").expect("a project id");
+            let key = Key::probe();
             let body = stream::iter([Ok::<_, std::convert::Infallible>(PROBE)]);
             match self.put(&key, body, PROBE.len() as u64).await {
                 Ok(_) => {}

@@ -90,14 +90,14 @@ impl Upload {
 
 /// An upload that waits for a batch, or works on one in a task of its own.
 enum Step {
-    Waiting(Upload),
+    Waiting(Box<Upload>),
     Working(JoinHandle<Result<Upload, ObjectsError>>),
 }
 
 impl Step {
     async fn done(self) -> Result<Upload, ObjectsError> {
         match self {
-            Self::Waiting(upload) => Ok(upload),
+            Self::Waiting(upload) => Ok(*upload),
             Self::Working(task) => task.await?,
         }
     }
@@ -108,7 +108,7 @@ pub(crate) async fn put<S, E>(sink: Sink, key: &Key, body: S, most_bytes: u64) -
 where
     S: Stream<Item = Result<Bytes, E>> + Send,
 {
-    let mut step = Step::Waiting(Upload { sink, digests: Digests::default() });
+    let mut step = Step::Waiting(Box::new(Upload { sink, digests: Digests::default() }));
     let mut body = pin!(body);
     let (mut batch, mut size_bytes) = (Batch::default(), 0_u64);
     let broken = loop {

@@ -1,4 +1,4 @@
-//! Objects in an S3: the same promises, kept over a real server program, moto from PyPI.
+//! Objects in an S3: the same promises, kept over a real server program, moto from `PyPI`.
 
 mod promises;
 #[path = "../../../tests/registries/mod.rs"]
