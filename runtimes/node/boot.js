@@ -40,6 +40,8 @@ function warmUp(native, rehearsal, rehearse) {
     for (const name of lazyGlobals) void globalThis[name];
     loadFetch();
   });
+  // For the runs that need it: to load it in each took 3 ms.
+  require('./storage.js');
   warmImport();
   rehearsed = JSON.parse(rehearsal);
   collectGarbage();
