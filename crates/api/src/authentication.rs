@@ -1,5 +1,7 @@
 //! Who calls: a token in the header, or whoever may use the home's own socket.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -22,17 +24,21 @@ impl FromRequestParts<State> for Authenticated {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
-        let caller = authenticate(parts, state).await;
-        if let Err(error @ (ServiceError::Unauthorized | ServiceError::Busy { .. })) = &caller {
-            let source = origin(parts).source();
-            state.service.note_refusal(source, parts.uri.path(), &error.to_string()).await;
+        let caller = authenticate(parts, state).await?;
+        if let Some(who) = parts.extensions.get::<Who>() {
+            // Set once: nobody authenticates twice.
+            let _ = who.0.set(caller.clone());
         }
-        Ok(Self(caller?))
+        Ok(Self(caller))
     }
 }
 
+/// Filled once it is known who calls, for the layer that writes refusals down.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Who(pub(crate) Arc<OnceLock<Caller>>);
+
 fn origin(parts: &Parts) -> Origin {
-    parts.extensions.get::<Origin>().cloned().unwrap_or(Origin::Unknown)
+    Origin::of(&parts.extensions)
 }
 
 async fn authenticate(parts: &Parts, state: &State) -> Result<Caller, ServiceError> {

@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use belljar_protocol::Timestamp;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::State;
 use crate::problem::Refusal;
 
 /// How long a JSON body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// All bodies that are being read together hold at most 512 MB.
+const ROOM_UNIT: usize = 64 << 10;
+const ROOM_UNITS: usize = 8192;
+static ROOM: Semaphore = Semaphore::const_new(ROOM_UNITS);
 /// The largest page.
 const MOST_PAGE: u32 = 1000;
 const DEFAULT_PAGE: u32 = 50;
@@ -33,7 +38,9 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "the body is not application/json")
                 .with_hint("send Content-Type: application/json"));
         }
-        let bytes = whole_body(request, state.service.most_submission_bytes()).await?;
+        let most = state.service.most_submission_bytes();
+        let _room = room_for(request.headers(), most).await?;
+        let bytes = whole_body(request, most).await?;
         // Told apart by what a client can do about it: what is no JSON at all, and JSON that says something else.
         serde_json::from_slice(&bytes).map(Self).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => {
@@ -42,6 +49,18 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
             _ => Refusal::malformed(format!("the body is not JSON: {error}")),
         })
     }
+}
+
+/// Room for a body among all that are being read: a thousand connections cannot fill the memory with halves of requests.
+async fn room_for(headers: &HeaderMap, most: usize) -> Result<SemaphorePermit<'static>, Refusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let bytes = announced.unwrap_or(most);
+    if bytes > most {
+        return Err(Refusal::too_large(most));
+    }
+    let units = u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX).clamp(1, ROOM_UNITS as u32);
+    // The room is never closed.
+    tokio::time::timeout(BODY_TIME, ROOM.acquire_many(units)).await.ok().and_then(Result::ok).ok_or_else(Refusal::too_slow)
 }
 
 async fn whole_body(request: Request, most: usize) -> Result<bytes::Bytes, Refusal> {

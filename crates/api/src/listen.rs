@@ -46,6 +46,11 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Where the request of these extensions came from.
+    pub(crate) fn of(extensions: &axum::http::Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or(Self::Unknown)
+    }
+
     /// As it stands in the audit trail.
     pub(crate) fn source(&self) -> Option<String> {
         match self {

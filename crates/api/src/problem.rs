@@ -44,6 +44,10 @@ impl Refusal {
     }
 }
 
+/// What a refusal says, beside the response that says it.
+#[derive(Clone, Debug)]
+pub(crate) struct Why(pub(crate) String);
+
 impl From<ServiceError> for Refusal {
     fn from(error: ServiceError) -> Self {
         use belljar_service::Problem as Kind;
@@ -80,6 +84,7 @@ impl IntoResponse for Refusal {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        response.extensions_mut().insert(Why(self.problem.detail));
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

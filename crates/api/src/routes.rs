@@ -4,14 +4,17 @@ use std::any::Any;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::FutureExt;
+use tracing::Instrument;
 
-use crate::problem::Refusal;
+use crate::authentication::Who;
+use crate::listen::Origin;
+use crate::problem::{Refusal, Why};
 use crate::{State, audit, documents, health, objects, projects, runs, tokens};
 
 /// All routes.
@@ -47,7 +50,7 @@ pub fn routes(state: State) -> Router {
         .method_not_allowed_fallback(no_such_method)
         // Each handler bounds its own body: a program is small, an object is not.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(survive))
+        .layer(middleware::from_fn_with_state(state.clone(), watch_over))
         .with_state(state)
 }
 
@@ -61,24 +64,32 @@ async fn no_such_method(request: Request) -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail).with_hint("/docs lists what there is")
 }
 
-/// Logs the request, without its query, which may be a signature; a handler that panics answers 500 and the server goes on.
-async fn survive(request: Request, next: Next) -> Response {
+/// Logs the request, without its query, which may be a signature; writes down who was refused what; a handler that panics answers 500 and the server
+/// goes on.
+async fn watch_over(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
     let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
-    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let (who, source) = (Who::default(), Origin::of(request.extensions()).source());
+    request.extensions_mut().insert(who.clone());
+    let span = tracing::info_span!("request", %method, path);
+    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(%method, path, panic = words(panic.as_ref()), "a handler panicked");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says why").into_response()
     });
+    let status = response.status();
     // A path or a body that the extractors of the framework refuse is a problem document as well.
-    if response.status().is_client_error() && !is_problem(&response) {
-        let status = response.status();
+    if status.is_client_error() && !is_problem(&response) {
         let mut refusal = Refusal::new(status, "malformed-request", status.canonical_reason().unwrap_or("refused").to_lowercase()).into_response();
         if let Some(allow) = response.headers().get(axum::http::header::ALLOW) {
             refusal.headers_mut().insert(axum::http::header::ALLOW, allow.clone());
         }
         response = refusal;
     }
-    tracing::debug!(%method, path, status = response.status().as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
+        let why = response.extensions().get::<Why>().map_or("", |why| &why.0);
+        state.service.note_refusal(who.0.get(), source, &format!("{method} {path}"), why).await;
+    }
+    tracing::debug!(%method, path, status = status.as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
     response
 }
 

@@ -148,7 +148,9 @@ impl Engine {
     pub async fn park(&self, spec: &SandboxSpec, count: usize) -> Result<(), EngineError> {
         while self.inner.pool.parked(&spec.key()) < count {
             let sandbox = self.inner.fresh(spec.clone(), StartMode::Auto).await?;
-            self.inner.pool.park(spec.key(), sandbox);
+            for sandbox in self.inner.pool.park(spec.key(), sandbox) {
+                self.discard(sandbox);
+            }
         }
         Ok(())
     }
@@ -287,7 +289,9 @@ impl Inner {
             && let Ok(sandbox) = self.fresh(spec, StartMode::Auto).await
             && !self.is_closing.load(Ordering::Acquire)
         {
-            place.park(sandbox);
+            for sandbox in place.park(sandbox) {
+                self.take_down(sandbox.body, Some(sandbox.ended));
+            }
         }
     }
 

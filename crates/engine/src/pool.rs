@@ -22,9 +22,19 @@ struct Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     zygotes: Mutex<HashMap<ZygoteKey, Slot>>,
-    parked: Mutex<HashMap<SpecKey, VecDeque<Sandbox>>>,
+    parked: Mutex<HashMap<SpecKey, Parked>>,
     /// How many are on their way to be parked.
     coming: Mutex<HashMap<SpecKey, usize>>,
+}
+
+/// Kinds of sandboxes that are kept parked. Who varies the limits of each run must not fill the machine with sandboxes that nobody will ask for again.
+const MOST_KINDS: usize = 64;
+
+/// The parked sandboxes of one kind.
+#[derive(Debug)]
+struct Parked {
+    sandboxes: VecDeque<Sandbox>,
+    used: Instant,
 }
 
 /// A place kept for a sandbox that is on its way.
@@ -35,9 +45,10 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Parks the sandbox.
-    pub(crate) fn park(self, sandbox: Sandbox) {
-        self.pool.park(self.key.clone(), sandbox);
+    /// Parks the sandbox. Gives those that have to make room for its kind.
+    #[must_use = "they are to be taken down"]
+    pub(crate) fn park(self, sandbox: Sandbox) -> Vec<Sandbox> {
+        self.pool.park(self.key.clone(), sandbox)
     }
 }
 
@@ -100,14 +111,15 @@ impl Pool {
         }
         drop(zygotes);
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.extract_if(|key, _| gone.iter().any(|zygote| key.is_of(zygote))).flat_map(|(_, sandboxes)| sandboxes).collect()
+        parked.extract_if(|key, _| gone.iter().any(|zygote| key.is_of(zygote))).flat_map(|(_, parked)| parked.sandboxes).collect()
     }
 
     /// Takes a parked sandbox that is still alive.
     pub(crate) fn take(&self, key: &SpecKey) -> Option<Sandbox> {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = parked.get_mut(key)?;
-        std::iter::from_fn(|| queue.pop_front()).find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox))
+        let kind = parked.get_mut(key)?;
+        kind.used = Instant::now();
+        std::iter::from_fn(|| kind.sandboxes.pop_front()).find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox))
     }
 
     /// A place for one more, unless there are `most` with those on their way.
@@ -124,19 +136,27 @@ impl Pool {
 
     /// How many are parked for a spec.
     pub(crate) fn parked(&self, key: &SpecKey) -> usize {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(0, VecDeque::len)
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(0, |parked| parked.sandboxes.len())
     }
 
-    /// Parks one.
-    pub(crate) fn park(&self, key: SpecKey, sandbox: Sandbox) {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push_back(sandbox);
+    /// Parks one. Gives those of the kind that was not asked for the longest, where there are too many kinds.
+    #[must_use = "they are to be taken down"]
+    pub(crate) fn park(&self, key: SpecKey, sandbox: Sandbox) -> Vec<Sandbox> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        if parked.len() >= MOST_KINDS && !parked.contains_key(&key) {
+            let oldest = parked.iter().min_by_key(|(_, parked)| parked.used).map(|(key, _)| key.clone());
+            gone = oldest.and_then(|oldest| parked.remove(&oldest)).map_or_else(Vec::new, |parked| parked.sandboxes.into());
+        }
+        parked.entry(key).or_insert_with(|| Parked { sandboxes: VecDeque::new(), used: Instant::now() }).sandboxes.push_back(sandbox);
+        gone
     }
 
     /// Lets everything go; gives the parked sandboxes to be taken down.
     pub(crate) fn clear(&self) -> Vec<Sandbox> {
         let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
         self.zygotes.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        parked.into_values().flatten().collect()
+        parked.into_values().flat_map(|parked| parked.sandboxes).collect()
     }
 }
 

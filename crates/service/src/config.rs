@@ -46,6 +46,8 @@ pub struct RunConfig {
     pub memory_bytes: Option<Bytes>,
     /// Runs that may wait, over all projects. Further ones are refused with 429. Default 1,000.
     pub queue: u32,
+    /// What the submissions of all runs that wait or run may hold in memory together. Further runs are refused with 429. Default 512 MB.
+    pub submissions_bytes: Bytes,
     /// How long a run is kept after its end. Default 30 days.
     pub keep_ms: Millis,
     /// How many of a project's runs are kept. Default 1,000,000.
@@ -62,6 +64,7 @@ impl Default for RunConfig {
             concurrent: None,
             memory_bytes: None,
             queue: 1000,
+            submissions_bytes: Bytes(512 << 20),
             keep_ms: Millis(30 * 24 * 3600 * 1000),
             keep_count: 1_000_000,
             most_submission_bytes: Bytes(64 << 20),

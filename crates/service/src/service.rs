@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ use crate::tokens::WRONG_TOKENS_BURST_S;
 
 /// How many seconds' worth of a project's requests may come at once.
 const REQUESTS_BURST_S: f64 = 10.0;
+/// Refusals of one source that are written down, a second, and how many seconds' worth at once: whoever is refused again and again must not fill the disk.
+const REFUSALS_PER_SECOND: f64 = 1.0;
+const REFUSALS_BURST_S: f64 = 60.0;
 /// How long runs that were told to end are waited for.
 const END_TIME: Duration = Duration::from_secs(5);
 
@@ -52,6 +55,9 @@ struct Inner {
     metrics: Metrics,
     wrong_tokens: Rates,
     requests: Rates,
+    refusals: Rates,
+    /// Of submissions of runs that are not over.
+    submission_bytes: AtomicU64,
     /// This process is the only one that changes them: what is here is true.
     tokens: Mutex<HashMap<TokenHash, Arc<CachedToken>>>,
     projects: Mutex<HashMap<String, Arc<ProjectRecord>>>,
@@ -78,6 +84,19 @@ impl CachedToken {
             *touched = Some(Instant::now());
         }
         is_due
+    }
+}
+
+/// Memory that a submission holds; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct HeldSubmission {
+    service: Service,
+    bytes: u64,
+}
+
+impl Drop for HeldSubmission {
+    fn drop(&mut self) {
+        self.service.inner.submission_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -111,6 +130,8 @@ impl Service {
             metrics: Metrics::describe(),
             wrong_tokens: Rates::new(WRONG_TOKENS_BURST_S),
             requests: Rates::new(REQUESTS_BURST_S),
+            refusals: Rates::new(REFUSALS_BURST_S),
+            submission_bytes: AtomicU64::new(0),
             tokens: Mutex::default(),
             projects: Mutex::default(),
             callbacks_due: Notify::new(),
@@ -313,11 +334,15 @@ impl Service {
         Ok(project)
     }
 
-    /// Notes what was refused before any use case began: a wrong token, a request that nothing is made of.
-    pub async fn note_refusal(&self, source: Option<String>, target: &str, why: &str) {
+    /// Notes that a request was refused: by whom, if that is known, what it was, and why. Whoever is refused very often is written down now and then only.
+    pub async fn note_refusal(&self, caller: Option<&Caller>, source: Option<String>, target: &str, why: &str) {
+        let name = caller.map_or_else(|| source.as_deref().unwrap_or("unknown"), |caller| &caller.actor);
+        if !self.inner.refusals.take(name, REFUSALS_PER_SECOND, Instant::now()) {
+            return;
+        }
         let entry = NewAuditEntry {
-            project: None,
-            actor: "anonymous".to_owned(),
+            project: caller.map(|caller| caller.project().to_owned()),
+            actor: caller.map_or_else(|| "anonymous".to_owned(), |caller| caller.actor.clone()),
             source,
             action: "request.refuse",
             target: target.chars().filter(|c| !c.is_control()).take(200).collect(),
@@ -326,6 +351,14 @@ impl Service {
         if let Err(error) = self.store().record_audit(entry).await {
             tracing::error!(%error, "a refusal could not be written down");
         }
+    }
+
+    /// Keeps count of the memory that submissions hold until their runs are over; `None` when there is no room for this one.
+    pub(crate) fn hold_submission(&self, bytes: u64) -> Option<HeldSubmission> {
+        let most = self.config().runs.submissions_bytes.0;
+        let before = self.inner.submission_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let held = HeldSubmission { service: self.clone(), bytes };
+        (before == 0 || before.saturating_add(bytes) <= most).then_some(held)
     }
 
     /// The operator in the first project.

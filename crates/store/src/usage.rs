@@ -37,6 +37,12 @@ impl Store {
         Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()?.unwrap_or(0) as u64)
     }
 
+    /// Bytes of a project's objects and artifacts.
+    pub async fn storage_bytes(&self, project_id: &str) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT storage_bytes FROM projects WHERE id = $1").bind(project_id).fetch_optional(&self.readers).await?;
+        Ok(row.ok_or_else(|| StoreError::not_found("project", project_id))?.try_get::<i64, _>(0)? as u64)
+    }
+
     /// What was used, by project and day. `project` is a name; days are inclusive, `2026-01-02`.
     pub async fn usage(&self, project: Option<&str>, since: Option<&str>, until: Option<&str>) -> Result<UsageReport, StoreError> {
         let unreadable = |error: belljar_protocol::InvalidProjectName| StoreError::Unreadable { what: "project", why: error.to_string() };

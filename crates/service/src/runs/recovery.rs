@@ -68,14 +68,16 @@ impl Service {
         }
         self.live().add(&live);
         let pause_ms = due_at.unix_ms().saturating_sub(Timestamp::now().unix_ms()).max(0) as u64;
+        // They were accepted: there is room for them, whatever it is.
+        let held = self.hold_submission(0);
         let service = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(std::time::Duration::from_millis(pause_ms)) => {}
                 () = live.until_cancelled() => {}
             }
-            let turn = service.ask_again(&live, &submission);
-            service.spawn_run(live, caller, submission, turn);
+            let turn = service.ask_again(&live, &caller, &submission);
+            service.spawn_run(live, caller, submission, turn, held);
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use belljar_protocol::{
-    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
+    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
 };
 use belljar_store::{KeyUse, NewRun, StoreError};
 use serde_json::json;
@@ -71,16 +71,11 @@ impl Service {
             return Ok(repeated);
         }
 
-        let quotas = &caller.project.settings.quotas;
-        let turn = self.queue().ask(
-            Ask {
-                project_id: caller.project_id().to_owned(),
-                priority: submission.priority,
-                memory_bytes: limits.memory_bytes.0,
-                most_of_project: quotas.concurrent_runs.unwrap_or(u32::MAX),
-            },
-            false,
-        );
+        let Some(held) = self.hold_submission(text.len() as u64) else {
+            self.metrics().refused("submissions_full");
+            return Err(ServiceError::Busy { detail: "the runs that wait hold too much memory", retry_after_s: 1 });
+        };
+        let turn = self.queue().ask(ask(caller, submission.priority, &limits), false);
         if matches!(turn, Turn::Full) {
             self.metrics().refused("queue_full");
             return Err(ServiceError::Busy { detail: "too many runs wait", retry_after_s: 1 });
@@ -113,7 +108,7 @@ impl Service {
             }
         }
         self.metrics().accepted();
-        self.spawn_run(Arc::clone(&live), caller.clone(), submission, turn);
+        self.spawn_run(Arc::clone(&live), caller.clone(), submission, turn, Some(held));
         Ok(Submitted { id: live.id.clone(), is_repeated: false, live: Some(live) })
     }
 
@@ -153,6 +148,16 @@ impl Service {
             Wait::AtMostMs(ms) => drop(tokio::time::timeout(std::time::Duration::from_millis(ms), live.until_over()).await),
         }
         Ok(live.outcome())
+    }
+}
+
+/// What a run of this caller asks the queue for.
+pub(super) fn ask(caller: &Caller, priority: Priority, limits: &Limits) -> Ask {
+    Ask {
+        project_id: caller.project_id().to_owned(),
+        priority,
+        memory_bytes: limits.memory_bytes.0,
+        most_of_project: caller.project.settings.quotas.concurrent_runs.unwrap_or(u32::MAX),
     }
 }
 

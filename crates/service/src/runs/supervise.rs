@@ -7,17 +7,18 @@ use belljar_engine::{ArtifactFile, Finished, RunEvent, RunOptions};
 use belljar_protocol::{
     EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Start, Status, Timestamp, Usage,
 };
-use belljar_store::{Ending, NewAuditEntry, StoredArtifact};
+use belljar_store::{Ending, NewAuditEntry, StoreError, StoredArtifact};
 use serde_json::json;
 use serde_json::value::RawValue;
+use tracing::Instrument;
 
 use super::live::Live;
-use super::queue::{Ask, Place, Turn};
-use super::submit::wanted_runtime;
+use super::queue::{Place, Turn};
+use super::submit::{ask, wanted_runtime};
 use crate::caller::Caller;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
-use crate::service::Service;
+use crate::service::{HeldSubmission, Service};
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
@@ -35,12 +36,15 @@ struct Attempt {
 
 impl Service {
     /// Sees an accepted run through, in a task of its own.
-    pub(super) fn spawn_run(&self, live: Arc<Live>, caller: Caller, submission: RunSubmission, turn: Turn) {
+    pub(super) fn spawn_run(&self, live: Arc<Live>, caller: Caller, submission: RunSubmission, turn: Turn, held: Option<HeldSubmission>) {
         let service = self.clone();
+        let span = tracing::info_span!("run", id = %live.id);
         let task = self.run_tasks().track_future(async move {
             service.see_through(&live, &caller, &submission, turn).await;
             service.live().remove(&live.id);
+            drop(held);
         });
+        let task = task.instrument(span);
         tokio::spawn(task);
     }
 
@@ -67,7 +71,7 @@ impl Service {
             let Some(pause) = next.filter(|_| !live.is_cancelled() || live.is_interrupted()) else {
                 return self.conclude(live, caller, attempt).await;
             };
-            match self.again(live, &attempt.outcome, number + 1, pause, submission).await {
+            match self.again(live, caller, &attempt.outcome, number + 1, pause, submission).await {
                 Some(next) => turn = next,
                 None if live.is_interrupted() => return live.abandon(),
                 None => return self.conclude(live, caller, cancelled(live, submission)).await,
@@ -160,7 +164,15 @@ impl Service {
     }
 
     /// Puts a run back into the queue, and waits until it is due. `None` when it was cancelled meanwhile.
-    async fn again(&self, live: &Arc<Live>, outcome: &Outcome, number: u32, pause: Duration, submission: &RunSubmission) -> Option<Turn> {
+    async fn again(
+        &self,
+        live: &Arc<Live>,
+        caller: &Caller,
+        outcome: &Outcome,
+        number: u32,
+        pause: Duration,
+        submission: &RunSubmission,
+    ) -> Option<Turn> {
         let record = live.record();
         let due_at = Timestamp::now().plus_ms(pause.as_millis() as u64);
         live.emit(EventKind::Progress {
@@ -174,21 +186,14 @@ impl Service {
         // Where it cannot be stored, a crash before the next attempt gives an interrupted run: no worse.
         let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), audit).await;
         tokio::select! {
-            () = tokio::time::sleep(pause) => Some(self.ask_again(live, submission)),
+            () = tokio::time::sleep(pause) => Some(self.ask_again(live, caller, submission)),
             () = live.until_cancelled() => None,
         }
     }
 
     /// Asks for a place for a run that was accepted before.
-    pub(super) fn ask_again(&self, live: &Live, submission: &RunSubmission) -> Turn {
-        let record = live.record();
-        let ask = Ask {
-            project_id: live.project_id.clone(),
-            priority: submission.priority,
-            memory_bytes: record.limits.memory_bytes.0,
-            most_of_project: u32::MAX,
-        };
-        self.queue().ask(ask, true)
+    pub(super) fn ask_again(&self, live: &Live, caller: &Caller, submission: &RunSubmission) -> Turn {
+        self.queue().ask(ask(caller, submission.priority, &live.record().limits), true)
     }
 
     /// Stores the end of a run, then tells it.
@@ -223,9 +228,13 @@ impl Service {
             started_at: record.started_at.filter(|_| has_run),
             audit: NewAuditEntry { actor: caller.actor.clone(), ..by_belljar(&record, "run.finish", details) },
         };
+        let mut last = last;
         if let Err(error) = self.store().end_run(ending).await {
-            // It stays unfinished in the store: the next start of the server interrupts it. Whoever waits is told what is known.
+            // It stays unfinished in the store, or was never in it. Nobody may be told of an end that will not be found again.
             tracing::error!(run = %live.id, %error, "the end of a run could not be stored");
+            let message = format!("the program has ended, but that could not be recorded: {error}");
+            outcome = without_run(live, outcome.sandbox.runtime, Status::Interrupted, "Interrupted", &message);
+            last = live.last_line(&outcome);
         }
         self.metrics().ended(outcome.status, &outcome.usage);
         self.callbacks_are_due();
@@ -241,6 +250,13 @@ impl Service {
 
     /// Moves the files that a run left into storage.
     async fn keep_artifacts(&self, live: &Live, caller: &Caller, artifacts: Vec<ArtifactFile>) -> Result<Vec<StoredArtifact>, ServiceError> {
+        let asked_bytes = artifacts.iter().map(|file| file.artifact.size_bytes).sum();
+        if let Some(quota_bytes) = caller.project.settings.quotas.storage_bytes.filter(|_| asked_bytes > 0) {
+            let used_bytes = self.store().storage_bytes(&live.project_id).await?;
+            if used_bytes.saturating_add(asked_bytes) > quota_bytes {
+                return Err(StoreError::Quota { quota_bytes, used_bytes, asked_bytes }.into());
+            }
+        }
         let mut kept = Vec::new();
         for file in artifacts {
             let artifact = file.artifact.clone();
