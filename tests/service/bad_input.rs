@@ -1,0 +1,193 @@
+//! Whatever comes in: a precise refusal, and a server that lives.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::server::{SHARED, Server, parse_answer, read_answer};
+
+fn connect(server: &Server) -> TcpStream {
+    let socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket
+}
+
+/// What the server says to these bytes.
+fn send_raw(bytes: &[u8]) -> crate::server::Answer {
+    let mut socket = connect(&SHARED);
+    // It may answer, and close, before it has read all.
+    let _ = socket.write_all(bytes);
+    read_answer(&mut socket)
+}
+
+#[test]
+fn bodies_that_are_no_submission_are_refused_and_the_field_is_named() {
+    let send = |body: &[u8]| SHARED.ask("POST", "/v1/runs").header("Content-Type", "application/json").body(body).send();
+    for body in [&b""[..], b"{", b"nonsense", b"{\"language\": \"python\", \"code\": \"\xff\xfe\"}", b"[1,]"] {
+        send(body).is_problem(400, "malformed-request", "not JSON");
+    }
+    for (body, words) in [
+        ("[]", "the body"),
+        ("{}", "language"),
+        (r#"{"language": "cobol", "code": "1"}"#, "cobol"),
+        (r#"{"language": "python"}"#, "code"),
+        (r#"{"language": "python", "code": 1}"#, "string"),
+        (r#"{"language": "python", "code": "1", "lang": "x"}"#, "lang"),
+        (r#"{"language": "python", "code": "1", "limits": {"timeout": 1}}"#, "timeout"),
+        (r#"{"language": "python", "code": "1", "limits": {"timeout_ms": 0}}"#, "timeout_ms"),
+        (r#"{"language": "python", "code": "1", "limits": {"timeout_ms": -1}}"#, "-1"),
+        (r#"{"language": "python", "code": "1", "policy": {"network": []}}"#, "network"),
+        (r#"{"language": "python", "code": "1", "policy": {"net": ["a.com"]}}"#, "policy.net"),
+        (r#"{"language": "python", "code": "1", "files": [{"path": "../x", "content": ""}]}"#, ".."),
+        (r#"{"language": "python", "code": "1", "files": [{"path": "x"}]}"#, "exactly one"),
+        (r#"{"language": "python", "code": "1", "files": [{"path": "x", "content_base64": "%%"}]}"#, "base64"),
+        (r#"{"language": "python", "code": "1", "retry": {"attempts": 99}}"#, "retry.attempts"),
+        (r#"{"language": "python", "code": "1", "wait": "yes"}"#, "wait"),
+        (r#"{"language": "python", "code": "1", "runtime": "ruby@3"}"#, "ruby"),
+    ] {
+        send(body.as_bytes()).is_problem(422, "invalid-request", words);
+    }
+    SHARED.ask("POST", "/v1/runs").header("Content-Type", "text/plain").body("{}").send().is_problem(415, "unsupported-media-type", "json");
+    SHARED.ask("POST", "/v1/runs?what=1").json(json!({"language": "python", "code": "1"})).send().is_problem(422, "invalid-request", "what");
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let deep = format!("{{\"language\": \"python\", \"code\": \"1\", \"parameters\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let answer = SHARED.ask("POST", "/v1/runs").header("Content-Type", "application/json").body(deep).send();
+    assert!(matches!(answer.status, 400 | 422), "{}", answer.text());
+    assert_eq!(SHARED.run("javascript", "1")["value"], 1);
+}
+
+#[test]
+fn huge_bodies_are_refused_before_they_are_read() {
+    let server = Server::start_with("[runs]\nmost_submission_bytes = 100000\n");
+    let body = json!({"language": "python", "code": "x".repeat(200_000)});
+    server.post("/v1/runs", body).is_problem(413, "too-large", "100000");
+    let mut socket = connect(&server);
+    let head = format!(
+        "POST /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        server.token
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    for _ in 0..40 {
+        let _ = socket.write_all(format!("2000\r\n{}\r\n", "x".repeat(0x2000)).as_bytes());
+    }
+    let mut bytes = vec![0; 4096];
+    let length = socket.read(&mut bytes).unwrap();
+    parse_answer(&bytes[..length]).is_problem(413, "too-large", "100000");
+}
+
+#[test]
+fn what_is_no_http_is_refused() {
+    let authorization = format!("Authorization: Bearer {}\r\n", SHARED.token);
+    let many: String = (0..1000).map(|n| format!("X-{n}: y\r\n")).collect();
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100_000));
+    for (bytes, statuses) in [
+        ("nonsense\r\n\r\n".to_owned(), &[400][..]),
+        (format!("GET /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}{many}\r\n"), &[400, 431]),
+        (long, &[400, 414, 431]),
+        (format!("GET /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}X: {}\r\n\r\n", "y".repeat(100_000)), &[400, 431]),
+        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"), &[400]),
+        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 5\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello!"), &[400]),
+        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: -5\r\nConnection: close\r\n\r\n"), &[400]),
+        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"), &[400]),
+        (format!("GET /v1/runs/%ff HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n"), &[400, 404]),
+        (format!("GET /v1/objects/%ff HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n"), &[400]),
+        (format!("GET /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}X:\x00y\r\n\r\n"), &[400]),
+    ] {
+        let answer = send_raw(bytes.as_bytes());
+        let start: String = bytes.chars().take(60).collect();
+        assert!(statuses.contains(&answer.status), "{}: {start}: {}", answer.status, answer.text());
+    }
+    assert_eq!(SHARED.run("javascript", "1")["value"], 1);
+}
+
+#[test]
+fn a_second_request_is_not_smuggled_in_the_body_of_the_first() {
+    let smuggled = format!("GET /v1/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", SHARED.token);
+    let bytes = format!(
+        "POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nTransfer-Encoding : chunked\r\nConnection: close\r\n\r\n{smuggled}",
+        smuggled.len()
+    );
+    let answer = send_raw(bytes.as_bytes());
+    assert!(matches!(answer.status, 400 | 401), "{}", answer.text());
+    assert!(!answer.text().contains("\"tokens\""), "{}", answer.text());
+}
+
+#[test]
+fn clients_that_leave_at_any_moment_do_no_harm() {
+    let request = format!(
+        "POST /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\r\n{{\"language\": \"javascript\", \"code\": \"1 + 1\"}}",
+        SHARED.token
+    );
+    for length in (1..request.len()).step_by(7) {
+        let mut socket = connect(&SHARED);
+        socket.write_all(&request.as_bytes()[..length]).unwrap();
+    }
+    for read in [0, 1, 50, 200] {
+        let mut socket = connect(&SHARED);
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut bytes = vec![0; read];
+        socket.read_exact(&mut bytes).unwrap();
+    }
+    assert_eq!(SHARED.run("javascript", "1")["value"], 1);
+}
+
+#[test]
+fn paths_and_methods_that_are_not_there_are_named() {
+    SHARED.get("/v1/nothing").is_problem(404, "not-found", "/v1/nothing");
+    let answer = SHARED.ask("PATCH", "/v1/runs").json(json!({})).send();
+    answer.is_problem(405, "method-not-allowed", "PATCH");
+    for id in ["x", "run_1", "run_..%2f..", "run_ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ", "run_01a201980e71711f81726d5224ab9341"] {
+        SHARED.get(&format!("/v1/runs/{id}")).is_problem(404, "not-found", "there is no run");
+    }
+}
+
+#[test]
+fn the_documents_are_there() {
+    let document = SHARED.ask("GET", "/openapi.json").no_token().send().is(200);
+    assert!(document["paths"]["/v1/runs"]["post"].is_object());
+    let page = SHARED.ask("GET", "/docs").no_token().send();
+    assert!(page.text().contains("POST /v1/runs"));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    assert_eq!(SHARED.ask("GET", "/healthz").no_token().send().text(), "ok\n");
+    assert_eq!(SHARED.ask("GET", "/readyz").no_token().send().text(), "ready\n");
+    SHARED.run("javascript", "1");
+    let metrics = SHARED.ask("GET", "/metrics").no_token().send().text();
+    for name in ["belljar_runs_accepted_total", "belljar_runs_ended_total{status=\"succeeded\"}", "belljar_run_wall_seconds_bucket", "belljar_runs_running"] {
+        assert!(metrics.contains(name), "no {name} in {metrics}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_nothing_is_told_that_is_not_kept() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).status();
+    if !rustix::process::geteuid().is_root() {
+        // Only root can make a small disk.
+        return;
+    }
+    assert!(mounted.unwrap().success());
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let server = Server::start_in(&home);
+    let before = server.run("javascript", "1");
+    let fill = std::fs::write(folder.path().join("fill"), vec![0; 8 << 20]);
+    assert!(fill.is_err(), "the disk is full");
+    let big = json!({"language": "javascript", "code": format!("/* {} */ 2", "x".repeat(300_000)), "wait": true});
+    let told: Vec<Value> = (0..4).map(|_| server.post("/v1/runs", big.clone())).filter(|answer| answer.status == 200).map(|answer| answer.json()).collect();
+    assert!(told.iter().any(|outcome| outcome["status"] == "interrupted") || told.is_empty(), "{told:?}");
+    let upload = server.ask("PUT", "/v1/objects/x").body(vec![1; 2 << 20]).send();
+    assert!(upload.status >= 400, "{}", upload.text());
+    std::fs::remove_file(folder.path().join("fill")).unwrap();
+    assert_eq!(server.run("javascript", "3")["value"], 3);
+    for outcome in told.iter().filter(|outcome| outcome["status"] == "succeeded") {
+        assert_eq!(server.get(&format!("/v1/runs/{}", outcome["id"].as_str().unwrap())).status, 200);
+    }
+    assert_eq!(server.get(&format!("/v1/runs/{}", before["id"].as_str().unwrap())).is(200)["status"], "succeeded");
+    drop(server);
+    let _ = std::process::Command::new("umount").arg(folder.path()).status();
+}

@@ -1,0 +1,79 @@
+//! Callbacks: signed, tried again, and never to the server's own network unless that is configured.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::server::{Server, eventually};
+
+/// Reads one request and answers it.
+fn take(listener: &TcpListener, status: &str) -> (String, String) {
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let length = socket.read(&mut buffer).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&buffer[..length]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let wanted = header(head, "content-length").parse::<usize>().unwrap();
+        if body.len() >= wanted {
+            socket.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+            return (head.to_owned(), body.to_owned());
+        }
+    }
+}
+
+fn header(head: &str, name: &str) -> String {
+    head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).unwrap()
+}
+
+#[test]
+fn the_end_of_a_run_is_told_signed_and_again_until_it_is_taken() {
+    let server = Server::start_with("[callbacks]\nallow_private = true\n");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/done", listener.local_addr().unwrap());
+    let id = server.start_run(json!({"language": "javascript", "code": "6 * 7", "callback": {"url": url}}));
+    let key = server.get("/v1/callback-key").is(200)["key"].as_str().unwrap().to_owned();
+    let started = Instant::now();
+    take(&listener, "500 Oops");
+    let (head, body) = take(&listener, "204 No Content");
+    assert!(started.elapsed() >= Duration::from_millis(900), "it waits before it tries again");
+    let record: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&record["id"], &record["outcome"]["value"]), (&json!(id), &json!(42)));
+    assert_eq!(header(&head, "belljar-run"), id);
+    let signature = header(&head, "belljar-signature");
+    let (time, signature) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+    // As a receiver would check it, with other people's code.
+    let script = "import hashlib, hmac, sys\nprint(hmac.new(sys.argv[1].encode(), sys.argv[2].encode() + b'.' + sys.stdin.buffer.read(), hashlib.sha256).hexdigest())";
+    let mut python = Command::new("python3").args(["-c", script, &key, time]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    python.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8_lossy(&python.wait_with_output().unwrap().stdout).trim(), signature);
+}
+
+#[test]
+fn callbacks_do_not_reach_into_the_servers_own_network() {
+    let server = Server::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
+        server.start_run(json!({"language": "javascript", "code": "1", "callback": {"url": format!("http://{host}:{port}/")}}));
+    }
+    eventually("all were tried", || {
+        let metrics = server.get("/metrics").text();
+        let failed = metrics.lines().find_map(|line| line.strip_prefix("belljar_callbacks_total{result=\"failed\"} ")).unwrap_or("0").to_owned();
+        failed.parse::<u32>().unwrap() >= 5
+    });
+    assert!(listener.accept().is_err(), "nobody has connected");
+    // The listener would have heard: it hears us.
+    let _ours = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    eventually("we are heard", || listener.accept().is_ok());
+    for url in ["ftp://a/", "http://user:pw@a/", "nonsense"] {
+        server.post("/v1/runs", json!({"language": "javascript", "code": "1", "callback": {"url": url}})).is_problem(422, "invalid-request", "callback.url");
+    }
+}

@@ -1,0 +1,128 @@
+//! Projects: nothing of one is seen by another; ceilings and quotas hold.
+
+use serde_json::json;
+
+use crate::server::Server;
+
+#[test]
+fn a_project_sees_nothing_of_another() {
+    let server = Server::start();
+    let (a, b) = (server.project("team-a", json!({})), server.project("team-b", json!({})));
+    let code = "await belljar.storage.upload('a/secret', 'x'); 1";
+    let outcome = server.ask("POST", "/v1/runs").token(&a).json(json!({"language": "javascript", "code": code, "wait": true})).send().is(200);
+    assert_eq!(outcome["status"], "succeeded", "{outcome}");
+    let id = outcome["id"].as_str().unwrap();
+    for path in ["", "/events", "/logs", "/artifacts", "/artifacts/x"] {
+        server.ask("GET", &format!("/v1/runs/{id}{path}")).token(&b).send().is_problem(404, "not-found", "");
+    }
+    for verb in ["cancel", "rerun"] {
+        server.ask("POST", &format!("/v1/runs/{id}/{verb}")).token(&b).json(json!({})).send().is_problem(404, "not-found", "");
+    }
+    server.ask("DELETE", &format!("/v1/runs/{id}")).token(&b).send().is_problem(404, "not-found", "");
+    server.ask("GET", "/v1/objects/a/secret").token(&b).send().is_problem(404, "not-found", "");
+    assert_eq!(server.ask("GET", "/v1/objects").token(&b).send().is(200)["objects"], json!([]));
+    assert_eq!(server.ask("GET", "/v1/runs").token(&b).send().is(200)["runs"], json!([]));
+    let projects = server.ask("GET", "/v1/projects").token(&b).send().is(200);
+    assert_eq!(projects["projects"].as_array().unwrap().len(), 1);
+    let code = "(await belljar.storage.list()).length";
+    let outcome = server.ask("POST", "/v1/runs").token(&b).json(json!({"language": "javascript", "code": code, "wait": true})).send().is(200);
+    assert_eq!(outcome["value"], 0, "{outcome}");
+    let entries = server.ask("GET", "/v1/audit?limit=1000").token(&b).send().is(200);
+    assert!(entries["entries"].as_array().unwrap().iter().all(|entry| entry["project"] == "team-b"), "{entries}");
+}
+
+#[test]
+fn only_the_operator_manages_projects() {
+    let server = Server::start();
+    for (method, path) in [("POST", "/v1/projects"), ("PUT", "/v1/projects/default/settings"), ("DELETE", "/v1/projects/default")] {
+        let body = if method == "POST" { json!({"name": "x"}) } else { json!({}) };
+        server.ask(method, path).json(body).send().is_problem(403, "forbidden", "operator");
+    }
+    server.get("/v1/audit?all=true").is_problem(403, "forbidden", "operator");
+    server.get("/v1/usage?all=true").is_problem(403, "forbidden", "operator");
+    server.get("/v1/audit/verification").is_problem(403, "forbidden", "operator");
+    server.operate("DELETE", "/v1/projects/default", None).is_problem(409, "conflict", "default");
+    server.operate("POST", "/v1/projects", Some(json!({"name": "Bad Name"}))).is_problem(422, "invalid-request", "Bad Name");
+    server.project("twice", json!({}));
+    server.operate("POST", "/v1/projects", Some(json!({"name": "twice"}))).is_problem(409, "conflict", "twice");
+}
+
+#[test]
+fn a_ceiling_is_not_widened() {
+    let server = Server::start();
+    let token = server.project("low", json!({"policy": {"loopback": true, "env": {"A": "1"}, "storage": {"read": ["in/"], "write": []}}, "limits": {"memory_bytes": 134_217_728, "timeout_ms": 2000}}));
+    let run = |policy: serde_json::Value, limits: serde_json::Value| {
+        let body = json!({"language": "javascript", "code": "process.env.A ?? null", "policy": policy, "limits": limits, "wait": true});
+        server.ask("POST", "/v1/runs").token(&token).json(body).send()
+    };
+    assert_eq!(run(json!({"env": {"A": "1"}}), json!({})).is(200)["value"], "1");
+    for (policy, limits, words) in [
+        (json!({"exec": true}), json!({}), "policy.exec"),
+        (json!({"fs": {"read": ["/etc"]}}), json!({}), "policy.fs.read"),
+        (json!({"env": {"A": "2"}}), json!({}), "policy.env"),
+        (json!({"storage": {"read": [""]}}), json!({}), "policy.storage.read"),
+        (json!({"storage": {"write": ["in/"]}}), json!({}), "policy.storage.write"),
+        (json!({}), json!({"memory_bytes": 268_435_456}), "limits.memory_bytes"),
+        (json!({}), json!({"timeout_ms": 2001}), "limits.timeout_ms"),
+    ] {
+        run(policy, limits).is_problem(403, "forbidden", words);
+    }
+    let refusals = server.ask("GET", "/v1/audit?action=request.refuse").token(&token).send().is(200);
+    assert_eq!(refusals["entries"].as_array().unwrap().len(), 7, "{refusals}");
+    let record = run(json!({}), json!({})).is(200);
+    let record = server.ask("GET", &format!("/v1/runs/{}", record["id"].as_str().unwrap())).token(&token).send().is(200);
+    assert_eq!((&record["limits"]["memory_bytes"], &record["limits"]["timeout_ms"]), (&json!(134_217_728), &json!(2000)));
+}
+
+#[test]
+fn quotas_hold() {
+    let server = Server::start();
+    let token = server.project("small", json!({"quotas": {"cpu_ms_per_day": 50, "storage_bytes": 1000, "concurrent_runs": 1}}));
+    let run = |code: &str, wait: bool| server.ask("POST", "/v1/runs").token(&token).json(json!({"language": "javascript", "code": code, "wait": wait})).send();
+    let long = run("setTimeout(() => {}, 60000)", false).is(202);
+    let second = run("1", false).is(202);
+    assert_eq!((&long["status"], &second["status"]), (&json!("running"), &json!("queued")));
+    // Another project does not wait for it.
+    assert_eq!(server.run("javascript", "1")["value"], 1);
+    server.ask("POST", &format!("/v1/runs/{}/cancel", long["id"].as_str().unwrap())).token(&token).json(json!({})).send().is(200);
+
+    let put = |name: &str, length: usize| server.ask("PUT", &format!("/v1/objects/{name}")).token(&token).body(vec![b'x'; length]).send();
+    put("a", 600).is(200);
+    put("b", 600).is_problem(429, "quota-exceeded", "1000 bytes");
+    put("a", 900).is(200);
+    put("c", 1001).is_problem(413, "too-large", "1000");
+    let upload = run("try { await belljar.storage.upload('d', 'x'.repeat(500)); 'done' } catch (error) { error.name }", true).is(200);
+    assert_ne!(upload["value"], "done", "{upload}");
+    let artifact = run("require('fs').mkdirSync('outputs'); require('fs').writeFileSync('outputs/a', 'x'.repeat(500)); 1", true).is(200);
+    assert_eq!(artifact["artifacts"], json!([]), "{artifact}");
+
+    run("const end = Date.now() + 100; while (Date.now() < end);", true).is(200);
+    let refused = run("1", true);
+    refused.is_problem(429, "quota-exceeded", "CPU time");
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() <= 86_400);
+    let usage = server.ask("GET", "/v1/usage").token(&token).send().is(200);
+    assert!(usage["days"][0]["cpu_ms"].as_u64().unwrap() >= 50, "{usage}");
+    assert_eq!(usage["storage"][0]["storage_bytes"], 900, "{usage}");
+}
+
+#[test]
+fn a_deleted_project_is_gone_with_all_that_it_had() {
+    let server = Server::start();
+    let token = server.project("short", json!({}));
+    server.ask("PUT", "/v1/objects/x").token(&token).body("1").send().is(200);
+    let id = server.ask("POST", "/v1/runs").token(&token).json(json!({"language": "javascript", "code": "setTimeout(() => {}, 60000)"})).send().is(202);
+    server.operate("DELETE", "/v1/projects/short", None).is(204);
+    server.ask("GET", "/v1/runs").token(&token).send().is_problem(401, "unauthorized", "");
+    let again = server.project("short", json!({}));
+    assert_eq!(server.ask("GET", "/v1/objects").token(&again).send().is(200)["objects"], json!([]));
+    server.ask("GET", &format!("/v1/runs/{}", id["id"].as_str().unwrap())).token(&again).send().is_problem(404, "not-found", "");
+}
+
+#[test]
+fn requests_a_second_are_bounded() {
+    let server = Server::start();
+    let token = server.project("slow", json!({"quotas": {"requests_per_second": 1}}));
+    let statuses: Vec<u16> = (0..30).map(|_| server.ask("GET", "/v1/runs").token(&token).send().status).collect();
+    assert!(statuses[..10].iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(statuses[20..].contains(&429), "{statuses:?}");
+}

@@ -1,0 +1,91 @@
+//! Tokens: what they allow, until when, and where they must never be.
+
+use serde_json::json;
+
+use crate::server::{Server, eventually};
+
+fn token(server: &Server, scopes: &[&str]) -> (String, String) {
+    let issued = server.post("/v1/tokens", json!({"name": "t", "scopes": scopes})).is(201);
+    (issued["token"].as_str().unwrap().to_owned(), issued["record"]["id"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_token_allows_its_scopes_and_nothing_else() {
+    let server = Server::start();
+    let (run, _) = token(&server, &["run"]);
+    let (read, _) = token(&server, &["read"]);
+    let (storage, _) = token(&server, &["storage"]);
+    let (admin, _) = token(&server, &["admin"]);
+    let program = json!({"language": "javascript", "code": "1", "wait": true});
+    for (method, path, body, allowed) in [
+        ("POST", "/v1/runs", Some(program), &run),
+        ("GET", "/v1/runs", None, &read),
+        ("GET", "/v1/objects", None, &read),
+        ("GET", "/v1/usage", None, &read),
+        ("PUT", "/v1/objects/x", Some(json!(1)), &storage),
+        ("GET", "/v1/tokens", None, &admin),
+        ("GET", "/v1/audit", None, &admin),
+    ] {
+        for token in [&run, &read, &storage, &admin] {
+            let request = server.ask(method, path).token(token);
+            let answer = match &body {
+                Some(body) => request.json(body.clone()).send(),
+                None => request.send(),
+            };
+            if token == allowed {
+                assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+            } else {
+                answer.is_problem(403, "forbidden", "does not have the scope");
+            }
+        }
+    }
+    server.ask("POST", "/v1/tokens").token(&admin).json(json!({"name": "more", "scopes": ["run"]})).send().is_problem(403, "forbidden", "`run`");
+}
+
+#[test]
+fn wrong_revoked_and_expired_tokens_are_all_the_same() {
+    let server = Server::start();
+    let (revoked, id) = token(&server, &["read"]);
+    assert_eq!(server.ask("GET", "/v1/runs").token(&revoked).send().status, 200);
+    server.ask("DELETE", &format!("/v1/tokens/{id}")).send().is(204);
+    let expired = server.post("/v1/tokens", json!({"name": "t", "scopes": ["read"], "expires_in_ms": 1})).is(201)["token"].as_str().unwrap().to_owned();
+    eventually("it has expired", || server.ask("GET", "/v1/runs").token(&expired).send().status == 401);
+    let answers: Vec<_> = ["bjr_wrong", "", "nonsense", &revoked, &expired].map(|token| server.ask("GET", "/v1/runs").token(token).send()).into();
+    for answer in &answers {
+        answer.is_problem(401, "unauthorized", "missing, unknown, expired or revoked");
+        assert_eq!(answer.body, answers[0].body);
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+    server.ask("GET", "/v1/runs").no_token().send().is_problem(401, "unauthorized", "missing");
+    let listed = server.get("/v1/tokens").is(200);
+    assert!(listed["tokens"].as_array().unwrap().iter().any(|token| !token["revoked_at"].is_null()));
+}
+
+#[test]
+fn a_token_is_shown_once_and_kept_nowhere() {
+    let server = Server::start();
+    let (secret, _) = token(&server, &["run", "read"]);
+    server.ask("GET", "/v1/runs").token(&secret).send().is(200);
+    for path in ["/v1/tokens", "/v1/audit", "/v1/usage", "/metrics", "/openapi.json"] {
+        assert!(!server.get(path).text().contains(&secret), "{path}");
+    }
+    let body = &secret[4..];
+    for entry in std::fs::read_dir(&server.home).unwrap().flatten() {
+        if entry.path().is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            assert!(!bytes.windows(body.len()).any(|window| window == body.as_bytes()), "{}", entry.path().display());
+        }
+    }
+    let command_line = std::fs::read(format!("/proc/{}/cmdline", server.pid())).unwrap();
+    assert!(!String::from_utf8_lossy(&command_line).contains(body));
+}
+
+#[test]
+fn too_many_wrong_tokens_are_not_even_looked_at() {
+    let server = Server::start();
+    let answers: Vec<u16> = (0..60).map(|n| server.ask("GET", "/v1/runs").token(&format!("bjr_{n}")).send().status).collect();
+    assert_eq!(answers[0], 401);
+    assert_eq!(answers[59], 429);
+    // Those who come over the socket are not locked out with them.
+    assert_eq!(server.operate("GET", "/v1/runs", None).status, 200);
+}
