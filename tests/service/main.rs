@@ -4,6 +4,7 @@ mod audit;
 mod bad_input;
 mod callbacks;
 mod crash;
+mod examples;
 mod objects;
 mod runs;
 mod sandbox_storage;
