@@ -3,15 +3,20 @@
 //! In README.md, examples/README.md and everything below docs/, each block fenced as `console` is run: lines that start with `$ ` are
 //! commands (one ending in `\` goes on), what follows is their output, both streams. `...` stands for any text in a line, a line of
 //! nothing but `...` for any lines. A block fenced as `python file=hello.py` is written to the folder in which the commands of its page run.
+//!
+//! The commands of `console client` and `console operator` have a server, one for the page: the first its address and token in `BELLJAR_URL` and
+//! `BELLJAR_TOKEN`, the second its home in `BELLJAR_HOME`. `$ belljar serve` in such a block prints what that server said at its first start.
 
 mod compare;
 mod page;
+mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use page::{Block, Example, Page};
+use server::Server;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_belljar");
 
@@ -44,14 +49,19 @@ fn every_example_prints_what_its_page_says() {
     for page in pages() {
         let folder = tempfile::tempdir().expect("a folder");
         std::os::unix::fs::symlink(repository().join("examples"), folder.path().join("examples")).expect("a link to the examples");
-        let mut status = 0;
+        let (mut status, mut server) = (0, None);
         for block in &page.blocks {
             match block {
                 Block::File { name, content } => fs::write(folder.path().join(name), content).expect("a file of the page"),
-                Block::Console(examples) => {
+                Block::Console(who, examples) => {
+                    let server = who.map(|who| (who, &*server.get_or_insert_with(|| Server::start(BINARY))));
+                    let environment = server.map_or_else(Vec::new, |(who, server)| server.environment(who));
                     for example in examples {
                         ran += 1;
-                        let (stdout, stderr) = run(example, folder.path(), &mut status);
+                        let (stdout, stderr) = match server.filter(|_| example.command == "belljar serve") {
+                            Some((_, server)) => (server.greeting.clone(), String::new()),
+                            None => run(example, folder.path(), &environment, &mut status),
+                        };
                         if !compare::matches(&example.output, &stdout, &stderr) {
                             let Example { line, command, output } = example;
                             wrong.push(format!(
@@ -69,7 +79,7 @@ fn every_example_prints_what_its_page_says() {
 }
 
 /// Runs a command as a shell would that has run the ones before it: `$?` is that of the last.
-fn run(example: &Example, folder: &Path, status: &mut i32) -> (String, String) {
+fn run(example: &Example, folder: &Path, environment: &[(&str, String)], status: &mut i32) -> (String, String) {
     let binaries = Path::new(BINARY).parent().expect("a folder");
     let path = std::env::join_paths(
         std::iter::once(binaries.to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
@@ -80,6 +90,7 @@ fn run(example: &Example, folder: &Path, status: &mut i32) -> (String, String) {
         .arg(format!("(exit {status})\n{}", example.command))
         .current_dir(folder)
         .env("PATH", path)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .output()
         .expect("sh runs");

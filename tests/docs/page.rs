@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::server::Who;
+
 pub struct Page {
     pub path: PathBuf,
     pub blocks: Vec<Block>,
@@ -11,7 +13,8 @@ pub struct Page {
 }
 
 pub enum Block {
-    Console(Vec<Example>),
+    /// And who speaks to the page's server, if anybody.
+    Console(Option<Who>, Vec<Example>),
     File { name: String, content: String },
 }
 
@@ -28,8 +31,14 @@ impl Page {
         while let Some((number, line)) = lines.next() {
             if let Some(info) = line.strip_prefix("```") {
                 let body: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| !line.starts_with("```")).collect();
-                if info == "console" {
-                    page.blocks.push(Block::Console(examples(&body, number + 2)));
+                let who = match info {
+                    "console" => Some(None),
+                    "console client" => Some(Some(Who::Client)),
+                    "console operator" => Some(Some(Who::Operator)),
+                    _ => None,
+                };
+                if let Some(who) = who {
+                    page.blocks.push(Block::Console(who, examples(&body, number + 2)));
                 } else if let Some((_, name)) = info.split_once(" file=") {
                     page.blocks.push(Block::File { name: name.to_owned(), content: body.join("\n") + "\n" });
                 }
@@ -88,7 +97,7 @@ fn a_page_is_read_as_its_rules_say() {
     let page = Page::parse(Path::new("p.md"), text);
     assert_eq!(page.headings, ["the-first-page"]);
     assert_eq!(page.links, ["b.md#c"]);
-    let [Block::File { name, content }, Block::Console(examples)] = &page.blocks[..] else { panic!("two blocks") };
+    let [Block::File { name, content }, Block::Console(None, examples)] = &page.blocks[..] else { panic!("two blocks") };
     assert_eq!((name.as_str(), content.as_str()), ("a.py", "x = 1\n"));
     assert_eq!((examples[0].line, examples[0].command.as_str(), examples[0].output.as_str()), (7, "one \\\n  more", "out\n\nput\n"));
     assert_eq!((examples[1].command.as_str(), examples[1].output.as_str()), ("two", ""));
