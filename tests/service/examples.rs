@@ -1,4 +1,4 @@
-//! The workflow of `examples/workflow`, in both languages, by the programs themselves.
+//! The workflow of `examples/workflow`, in both languages, by the programs themselves; the configuration of `packaging/`.
 
 use std::path::Path;
 use std::process::Command;
@@ -31,4 +31,26 @@ fn the_complete_workflow_uploads_runs_follows_and_downloads() {
     }
     let runs = server.get("/v1/runs?label=example:workflow").is(200);
     assert_eq!(runs["runs"].as_array().unwrap().len(), 2, "{runs}");
+}
+
+/// A line that only a `#` keeps from being a key of its section.
+fn is_default(line: &str) -> bool {
+    let key = line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
+    key.is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+}
+
+#[test]
+fn the_packaged_configuration_starts_a_server_and_so_do_its_commented_keys() {
+    let packaged = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/belljar.toml")).unwrap();
+    Server::start_with(&packaged).get("/readyz").is(200);
+
+    // Sections that are commented out as a whole need files or a bucket that are not here.
+    let mut is_section_out = false;
+    let lines = packaged.lines().map(|line| {
+        is_section_out = line.starts_with("# [") || is_section_out && line.starts_with('#');
+        if !is_section_out && is_default(line) { &line[2..] } else { line }
+    });
+    let uncommented = lines.collect::<Vec<_>>().join("\n");
+    assert!(uncommented.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count() >= 14, "{uncommented}");
+    Server::start_with(&uncommented).get("/readyz").is(200);
 }
