@@ -107,7 +107,7 @@ impl FromStr for Millis {
     type Err = InvalidUnit;
 
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
-        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
+        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
         parse_with_units(text, 1000, &units, MILLIS_EXAMPLE).map(Millis)
     }
 }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        for (text, ms) in [("5", 5000), ("250ms", 250), ("5s", 5000), ("1.5m", 90_000), ("2h", 7_200_000)] {
+        for (text, ms) in [("5", 5000), ("250ms", 250), ("5s", 5000), ("1.5m", 90_000), ("2h", 7_200_000), ("30d", 2_592_000_000)] {
             assert_eq!(text.parse::<Millis>().unwrap(), Millis(ms), "{text}");
         }
     }
