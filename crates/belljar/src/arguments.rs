@@ -4,10 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use belljar_protocol::{Bytes, Language, Millis, RuntimeName};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::service_arguments::ServeArguments;
+use crate::service_arguments::{
+    AuditArguments, BackupArguments, LoginArguments, LogoutArguments, LogsArguments, ProjectsCommand, RemoteRunArguments, RestoreArguments,
+    RunIdsArguments, RunsArguments, ServeArguments, StorageCommand, TokensCommand, UsageArguments,
+};
 
 /// Run the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox
 #[derive(Debug, Parser)]
@@ -18,7 +21,7 @@ pub struct Belljar {
     pub command: Command,
 }
 
-/// What can be done.
+/// What can be done. [`GROUPS`] says where each stands in the help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run one program: JavaScript, TypeScript or Python
@@ -30,6 +33,34 @@ pub enum Command {
     /// Serve runs, storage and their history to a team, over HTTP
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArguments),
+    /// Keep a server's address and a token, for the commands that speak to one
+    #[command(after_help = LOGIN_HELP)]
+    Login(LoginArguments),
+    /// Forget a server's address and token
+    Logout(LogoutArguments),
+    /// List, show, repeat and delete the runs of a server
+    Runs(Box<RunsArguments>),
+    /// Print what a run wrote
+    Logs(LogsArguments),
+    /// Cancel runs
+    Cancel(RunIdsArguments),
+    /// Copy, list and delete the objects in a server's storage
+    #[command(subcommand)]
+    Storage(StorageCommand),
+    /// Make, list and revoke a project's tokens
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Make, list, change and delete projects
+    #[command(subcommand)]
+    Projects(ProjectsCommand),
+    /// Read, export and verify the trail of who did what
+    Audit(Box<AuditArguments>),
+    /// Show what projects used, by day
+    Usage(UsageArguments),
+    /// Copy this home, while its server goes on
+    Backup(BackupArguments),
+    /// Make this home, which must be empty, what it was when a backup was taken
+    Restore(RestoreArguments),
     /// Look at every layer of isolation, every runtime and start mode, and say how to mend what is missing
     #[command(after_help = "Exit status: 0 when runs work with every layer, 1 when something is degraded, 2 when nothing can run.")]
     Doctor(DoctorArguments),
@@ -49,6 +80,48 @@ pub enum Command {
     /// Print the reference of all commands, in Markdown
     #[command(hide = true)]
     Reference,
+}
+
+/// The commands in the order of the help, by what they need.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Run programs here", &["run", "mcp"]),
+    ("Serve a team", &["serve", "projects", "tokens", "audit", "usage", "backup", "restore"]),
+    ("Speak to a server", &["login", "logout", "runs", "logs", "cancel", "storage"]),
+    ("Look at this machine", &["doctor", "self-test", "bench"]),
+    ("The rest", &["completions", "help"]),
+];
+/// The widest that help gets.
+const MOST_COLUMNS: usize = 100;
+
+/// The commands and flags, with a help that shows the commands in their groups.
+pub fn belljar() -> clap::Command {
+    let command = Belljar::command();
+    let columns = terminal_size::terminal_size().map_or(MOST_COLUMNS, |(width, _)| usize::from(width.0)).clamp(40, MOST_COLUMNS);
+    let mut listed = String::new();
+    for (title, names) in GROUPS {
+        listed.push_str(&format!("\n{title}:\n"));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
+            listed.push_str(&entry(name, about.as_deref().unwrap_or("Print the help of a command"), columns));
+        }
+    }
+    command.help_template(format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{listed}\nOptions:\n{{options}}{{after-help}}"))
+}
+
+/// A command and what it does, with the lines after the first below the first.
+fn entry(name: &str, about: &str, columns: usize) -> String {
+    const INDENT: usize = 16;
+    let (mut text, mut column) = (format!("  {name:<width$}", width = INDENT - 3), INDENT - 1);
+    for word in about.split(' ') {
+        if column + 1 + word.len() > columns {
+            text.push_str(&format!("\n{:width$}", "", width = INDENT - 1));
+            column = INDENT - 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        column += 1 + word.len();
+    }
+    text + "\n"
 }
 
 const RUN_HELP: &str = "\
@@ -71,7 +144,8 @@ Exit codes:
 Examples:
   belljar run -e '[1, 2, 3].map(n => n * n)' --language js
   belljar run summary.py --file data.csv=sales.csv --param city=Oslo --artifacts out
-  cat program.ts | belljar run - --language typescript --memory 128M --timeout 5s --json";
+  cat program.ts | belljar run - --language typescript --memory 128M --timeout 5s --json
+  belljar run report.js --remote --object data.csv=inputs/sales.csv --label team=sales";
 
 const MCP_HELP: &str = "\
 It needs no server and no configuration. The client starts it, and it ends with the client.
@@ -91,6 +165,18 @@ needs none. SIGTERM and Ctrl-C let runs under way end, for at most ten seconds.
 
 Example:
   belljar serve --listen 0.0.0.0:8411 --tls-certificates chain.pem --tls-key key.pem";
+
+const LOGIN_HELP: &str = "\
+The token is asked for, or read from standard input where that is no terminal. It is kept in
+~/.config/belljar/profiles.toml, which only this user may read.
+
+Which server a command speaks to: the one of --server or --profile; else of $BELLJAR_URL; else of the
+profile `default`; else the one of this home, over its socket, as its operator. $BELLJAR_TOKEN goes
+before a kept token, but not before that of --profile.
+
+Examples:
+  belljar login https://belljar.example.com
+  belljar login https://staging.example.com --profile staging < token.txt";
 
 /// A choice of start.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -172,6 +258,10 @@ pub struct RunArguments {
     /// Run even where this machine lacks a layer of isolation; the outcome says which
     #[arg(long, help_heading = "Behaviour")]
     pub allow_degraded: bool,
+
+    /// Where it runs
+    #[command(flatten)]
+    pub remote: RemoteRunArguments,
 }
 
 /// What programs may touch: the same flags wherever that is said.
@@ -279,4 +369,23 @@ pub struct BenchArguments {
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_one_group_of_the_help() {
+        let visible: Vec<String> =
+            Belljar::command().get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name().to_owned()).collect();
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        for name in &visible {
+            assert_eq!(grouped.iter().filter(|grouped| **grouped == *name).count(), 1, "{name}");
+        }
+        assert_eq!(grouped.len(), visible.len() + 1, "`help` is clap's own");
+        let help = belljar().render_help().to_string();
+        assert!(visible.iter().all(|name| help.contains(&format!("  {name} "))), "{help}");
+        Belljar::command().debug_assert();
+    }
 }

@@ -3,27 +3,43 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod beneath;
 mod commands;
 mod exit;
-mod policy;
 mod home;
+mod policy;
+mod profile;
+mod remote;
 mod server_config;
 mod service_arguments;
 mod show;
+mod table;
 mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::arguments::{Belljar, Command};
 
 fn main() -> ExitCode {
-    let arguments = Belljar::parse();
+    let arguments = Belljar::from_arg_matches(&arguments::belljar().get_matches()).unwrap_or_else(|error| error.exit());
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(*arguments),
         Command::Mcp(arguments) => commands::mcp::run(*arguments),
         Command::Serve(arguments) => commands::serve::run(arguments),
+        Command::Login(arguments) => commands::login::login(arguments),
+        Command::Logout(arguments) => commands::login::logout(arguments),
+        Command::Runs(arguments) => commands::runs::run(*arguments),
+        Command::Logs(arguments) => commands::logs::run(arguments),
+        Command::Cancel(arguments) => commands::cancel::run(arguments),
+        Command::Storage(command) => commands::storage::run(command),
+        Command::Tokens(command) => commands::tokens::run(command),
+        Command::Projects(command) => commands::projects::run(command),
+        Command::Audit(arguments) => commands::audit::run(*arguments),
+        Command::Usage(arguments) => commands::usage::run(arguments),
+        Command::Backup(arguments) => commands::backup::back_up(arguments),
+        Command::Restore(arguments) => commands::backup::restore(arguments),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::SelfTest(arguments) => commands::self_test::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),

@@ -1,31 +1,44 @@
 //! What programs may touch and use, as the flags and the policy file say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use belljar_protocol::{Bytes, InvalidLimit, Limits, Millis, Policy};
+use belljar_protocol::{Bytes, InvalidLimit, Limits, Millis, Policy, RequestedLimits};
 use serde::Deserialize;
 
 use crate::arguments::{LimitArguments, PolicyArguments};
 use crate::commands::run::{MOST_INPUT_BYTES, read};
 
-/// A policy file.
+/// A policy file. What is left out is not asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct PolicyFile {
-    policy: Policy,
-    limits: Limits,
+pub struct PolicyFile {
+    pub policy: Option<Policy>,
+    pub limits: RequestedLimits,
 }
 
-/// What programs may touch and use, from the policy file and the flags.
+impl PolicyFile {
+    /// Reads it.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = read(path, "the policy", MOST_INPUT_BYTES)?;
+        serde_json::from_slice(&text).with_context(|| format!("the policy in {} cannot be used", path.display()))
+    }
+}
+
+/// What programs may touch and use, from the policy file and the flags, with the defaults for the rest.
 pub fn policy_and_limits(policy_flags: &PolicyArguments, limit_flags: &LimitArguments) -> anyhow::Result<(Policy, Limits)> {
-    let PolicyFile { mut policy, mut limits } = match &policy_flags.policy {
-        Some(path) => {
-            let text = read(path, "the policy", MOST_INPUT_BYTES)?;
-            serde_json::from_slice(&text).with_context(|| format!("the policy in {} cannot be used", path.display()))?
-        }
+    let PolicyFile { policy, limits } = asked(policy_flags, limit_flags)?;
+    Ok((policy.unwrap_or_default(), limits.over(Limits::default())))
+}
+
+/// Only what the policy file and the flags say: the rest is for whoever is asked.
+pub fn asked(policy_flags: &PolicyArguments, limit_flags: &LimitArguments) -> anyhow::Result<PolicyFile> {
+    let PolicyFile { policy, mut limits } = match &policy_flags.policy {
+        Some(path) => PolicyFile::read(path)?,
         None => PolicyFile::default(),
     };
+    let is_asked = policy.is_some();
+    let mut policy = policy.unwrap_or_default();
     let absolute = |path: &PathBuf| -> anyhow::Result<String> {
         // Made absolute by the words alone: links in it are the engine's to follow.
         let path = std::path::absolute(path).with_context(|| format!("cannot grant {}", path.display()))?;
@@ -44,18 +57,18 @@ pub fn policy_and_limits(policy_flags: &PolicyArguments, limit_flags: &LimitArgu
     }
     policy.exec |= policy_flags.exec;
     policy.loopback |= policy_flags.loopback;
-    let set = |target: &mut u64, value: Option<u64>| *target = value.unwrap_or(*target);
-    set(&mut limits.memory_bytes.0, limit_flags.memory.map(|n| n.0));
-    set(&mut limits.cpu_ms.0, limit_flags.cpu.map(|n| n.0));
-    set(&mut limits.timeout_ms.0, limit_flags.timeout.map(|n| n.0));
-    set(&mut limits.disk_bytes.0, limit_flags.disk.map(|n| n.0));
-    set(&mut limits.output_bytes.0, limit_flags.output_limit.map(|n| n.0));
-    set(&mut limits.result_bytes.0, limit_flags.result_limit.map(|n| n.0));
-    limits.processes = limit_flags.processes.unwrap_or(limits.processes);
-    limits.files = limit_flags.max_files.unwrap_or(limits.files);
-    limits.open_files = limit_flags.open_files.unwrap_or(limits.open_files);
-    limits.validate().map_err(|error| anyhow::anyhow!("{}", out_of_bounds(&error)))?;
-    Ok((policy, limits))
+    limits.memory_bytes = limit_flags.memory.or(limits.memory_bytes);
+    limits.cpu_ms = limit_flags.cpu.or(limits.cpu_ms);
+    limits.timeout_ms = limit_flags.timeout.or(limits.timeout_ms);
+    limits.disk_bytes = limit_flags.disk.or(limits.disk_bytes);
+    limits.output_bytes = limit_flags.output_limit.or(limits.output_bytes);
+    limits.result_bytes = limit_flags.result_limit.or(limits.result_bytes);
+    limits.processes = limit_flags.processes.or(limits.processes);
+    limits.files = limit_flags.max_files.or(limits.files);
+    limits.open_files = limit_flags.open_files.or(limits.open_files);
+    limits.over(Limits::default()).validate().map_err(|error| anyhow::anyhow!("{}", out_of_bounds(&error)))?;
+    let is_asked = is_asked || policy != Policy::default();
+    Ok(PolicyFile { policy: is_asked.then_some(policy), limits })
 }
 
 /// The same words with the flag, and numbers as people write them.

@@ -23,6 +23,9 @@ const MOST_PROGRAM_BYTES: u64 = 64 << 20;
 
 /// Runs one program.
 pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
+    if super::run_remote::is_asked(&arguments)? {
+        return super::run_remote::run(&arguments);
+    }
     let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     config.allow_degraded = arguments.allow_degraded;
     let request = request(&arguments)?;
@@ -49,22 +52,7 @@ async fn supervise(engine: &Engine, request: RunRequest, arguments: &RunArgument
     let mut run = engine.run(request);
     let canceller = run.canceller();
     tokio::spawn(async move {
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
-        let mut hung_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
-        let by = |signal: &mut Option<tokio::signal::unix::Signal>| {
-            let signal = signal.take();
-            async move {
-                match signal {
-                    Some(mut signal) => drop(signal.recv().await),
-                    None => std::future::pending().await,
-                }
-            }
-        };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            () = by(&mut terminated) => {}
-            () = by(&mut hung_up) => {}
-        }
+        until_told_to_stop().await;
         canceller.cancel();
     });
     let mut progress = show::Progress::new();
@@ -103,6 +91,26 @@ async fn supervise(engine: &Engine, request: RunRequest, arguments: &RunArgument
     Ok(exit::of(&finished.outcome))
 }
 
+/// Waits for Ctrl-C, `SIGTERM` or `SIGHUP`.
+pub(super) async fn until_told_to_stop() {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let mut hung_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+    let by = |signal: &mut Option<tokio::signal::unix::Signal>| {
+        let signal = signal.take();
+        async move {
+            match signal {
+                Some(mut signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = by(&mut terminated) => {}
+        () = by(&mut hung_up) => {}
+    }
+}
+
 fn pass_through(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     match stream {
         Stream::Stdout => {
@@ -114,14 +122,14 @@ fn pass_through(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-fn print_line(line: &str) -> io::Result<()> {
+pub(super) fn print_line(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
 }
 
 /// What is said at the end: the value on standard output, the rest on standard error.
-fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::Result<()> {
+pub(super) fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::Result<()> {
     if arguments.events {
         return Ok(());
     }
@@ -143,7 +151,7 @@ fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::Result<()> {
     }
 }
 
-fn ignore_closed(result: io::Result<()>) -> anyhow::Result<()> {
+pub(super) fn ignore_closed(result: io::Result<()>) -> anyhow::Result<()> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),
         _ => Ok(()),
@@ -166,11 +174,17 @@ fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
+/// Standard input can be one thing only.
+pub(super) fn standard_input_is_used_once(arguments: &RunArguments) -> anyhow::Result<()> {
     let stdin_uses = [arguments.file.as_deref(), arguments.params_file.as_deref(), arguments.stdin.as_deref()];
     if stdin_uses.iter().flatten().filter(|path| **path == Path::new("-")).count() > 1 {
         bail!("standard input was given twice; use `-` for one thing only");
     }
+    Ok(())
+}
+
+fn request(arguments: &RunArguments) -> anyhow::Result<RunRequest> {
+    standard_input_is_used_once(arguments)?;
     let code = program(arguments)?;
     let language = language(arguments, &code)?;
     let entry = ProgramName::try_from(entry_name(arguments, language))?;
@@ -226,7 +240,7 @@ pub fn read(path: &Path, what: &str, most: u64) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn program(arguments: &RunArguments) -> anyhow::Result<Vec<u8>> {
+pub(super) fn program(arguments: &RunArguments) -> anyhow::Result<Vec<u8>> {
     let Some(path) = &arguments.file else { return Ok(arguments.code.clone().unwrap_or_default().into_bytes()) };
     let code = read(path, "the program", MOST_PROGRAM_BYTES)?;
     if let Err(error) = std::str::from_utf8(&code) {
@@ -239,7 +253,7 @@ fn program(arguments: &RunArguments) -> anyhow::Result<Vec<u8>> {
     Ok(code)
 }
 
-fn language(arguments: &RunArguments, code: &[u8]) -> anyhow::Result<Language> {
+pub(super) fn language(arguments: &RunArguments, code: &[u8]) -> anyhow::Result<Language> {
     if let Some(language) = arguments.language {
         return Ok(language);
     }
@@ -260,7 +274,7 @@ fn of_shebang(code: &[u8]) -> Option<Language> {
     }
 }
 
-fn entry_name(arguments: &RunArguments, language: Language) -> String {
+pub(super) fn entry_name(arguments: &RunArguments, language: Language) -> String {
     if let Some(entry) = &arguments.entry {
         return entry.clone();
     }
@@ -273,7 +287,7 @@ fn entry_name(arguments: &RunArguments, language: Language) -> String {
     named.unwrap_or(language.default_entry()).to_owned()
 }
 
-fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
+pub(super) fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {
     let mut whole: Option<Box<RawValue>> = None;
     if let Some(path) = &arguments.params_file {
         let text = read(path, "the parameters", MOST_INPUT_BYTES)?;

@@ -1,0 +1,176 @@
+//! `belljar runs`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use belljar_client::{Client, RunFilter};
+use belljar_protocol::{Artifact, RunId, RunPage, RunRecord};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use crate::beneath::Folder;
+use crate::service_arguments::{ArtifactsArguments, ListRunsArguments, RunIdArguments, RunIdsArguments, RunsArguments, RunsCommand};
+use crate::{remote, show, table};
+
+/// Does one thing with runs.
+pub fn run(arguments: RunsArguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        None => list(&arguments.list),
+        Some(RunsCommand::List(arguments)) => list(&arguments),
+        Some(RunsCommand::Show(arguments)) => show_run(&arguments),
+        Some(RunsCommand::Artifacts(arguments)) => artifacts(&arguments),
+        Some(RunsCommand::Rerun(arguments)) => rerun(&arguments),
+        Some(RunsCommand::Rm(arguments)) => remove(&arguments),
+    }
+}
+
+/// `NAME=VALUE` as the name and the value of a label.
+pub fn label(text: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = text.split_once('=').with_context(|| format!("`{text}` is not NAME=VALUE; write --label team=sales"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn list(arguments: &ListRunsArguments) -> anyhow::Result<ExitCode> {
+    let filter = RunFilter {
+        states: arguments.states.clone(),
+        labels: arguments.labels.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
+        since: arguments.since.map(|when| when.0),
+        until: arguments.until.map(|when| when.0),
+        text: arguments.text.clone(),
+    };
+    remote::ask(&arguments.ask.server, async |client| {
+        // One more than is shown tells whether there are more.
+        let mut runs: Vec<_> = client.runs(filter).take(arguments.limit.saturating_add(1)).try_collect().await?;
+        let has_more = runs.len() > arguments.limit;
+        runs.truncate(arguments.limit);
+        if arguments.ask.json {
+            let next_cursor = runs.last().filter(|_| has_more).map(|run| run.id.to_string());
+            table::print_json(&RunPage { runs, next_cursor })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows = runs.iter().map(|run| {
+            let took = run.usage.map_or_else(|| "-".to_owned(), |usage| table::duration(usage.wall_ms));
+            [run.id.to_string(), run.status.to_string(), table::age(run.created_at), took, run.language.to_string(), about(run)]
+        });
+        table::print(["ID", "STATUS", "AGE", "TOOK", "LANGUAGE", "ABOUT"], &rows.collect::<Vec<_>>())?;
+        if has_more {
+            show::note("there are more; raise --limit, or narrow the list");
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// What tells a run from others, for people: its comment and its labels.
+fn about(run: &RunRecord) -> String {
+    let labels = run.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    run.comment.clone().into_iter().chain(labels).collect::<Vec<_>>().join("  ")
+}
+
+fn show_run(arguments: &RunIdArguments) -> anyhow::Result<ExitCode> {
+    remote::ask(&arguments.ask.server, async |client| {
+        let record = client.run(&arguments.id).await?;
+        if arguments.ask.json {
+            table::print_json(&record)?;
+        } else {
+            print(&record)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn print(run: &RunRecord) -> anyhow::Result<()> {
+    let moment = |moment: Option<_>| moment.map_or_else(|| "-".to_owned(), table::moment);
+    let mut fields = vec![
+        ("id", run.id.to_string()),
+        ("status", run.status.to_string()),
+        ("project", run.project.clone()),
+        ("language", run.language.to_string()),
+        ("runtime", run.runtime.clone().unwrap_or_else(|| "-".to_owned())),
+        ("entry", run.entry.clone()),
+        ("accepted", table::moment(run.created_at)),
+        ("started", moment(run.started_at)),
+        ("finished", moment(run.finished_at)),
+        ("attempt", format!("{} of {}", run.attempt, run.attempts)),
+        ("by", run.token.clone()),
+    ];
+    let labels: Vec<String> = run.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    fields.extend((!labels.is_empty()).then(|| ("labels", labels.join("  "))));
+    fields.extend(run.comment.clone().map(|comment| ("comment", comment)));
+    fields.extend(run.rerun_of.as_ref().map(|id| ("rerun of", id.to_string())));
+    if let Some(usage) = &run.usage {
+        fields.push(("took", table::duration(usage.wall_ms)));
+        fields.push(("cpu", table::duration(usage.cpu_user_ms + usage.cpu_system_ms)));
+        fields.push(("memory", table::size(usage.peak_memory_bytes)));
+    }
+    fields.push(("policy", serde_json::to_string(&run.policy)?));
+    fields.push(("limits", serde_json::to_string(&run.limits)?));
+    let Some(outcome) = &run.outcome else { return table::print_fields(&fields) };
+    fields.extend(outcome.value.as_ref().map(|value| ("value", value.get().to_owned())));
+    fields.extend(outcome.error.as_ref().map(|error| ("error", format!("{}: {}", error.name, error.message))));
+    fields.extend(outcome.denied.iter().map(|denial| ("denied", format!("{} {}; grant it with {}", denial.action, denial.target, denial.grant))));
+    fields.extend(outcome.artifacts.iter().map(|artifact| ("artifact", format!("{} ({})", artifact.name, table::size(artifact.size_bytes)))));
+    table::print_fields(&fields)
+}
+
+fn artifacts(arguments: &ArtifactsArguments) -> anyhow::Result<ExitCode> {
+    remote::ask(&arguments.ask.server, async |client| {
+        let artifacts = client.run_artifacts(&arguments.id).await?;
+        if let Some(folder) = &arguments.to {
+            save(&client, &arguments.id, &artifacts, folder).await?;
+        }
+        if arguments.ask.json {
+            table::print_json(&json!({"artifacts": artifacts}))?;
+        } else if arguments.to.is_none() {
+            let rows = artifacts.iter().map(|artifact| [table::size(artifact.size_bytes), artifact.sha256.clone(), artifact.name.clone()]);
+            table::print(["SIZE", "SHA-256", "NAME"], &rows.collect::<Vec<_>>())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Saves files that a run left beneath a folder.
+pub async fn save(client: &Client, id: &RunId, artifacts: &[Artifact], folder: &Path) -> anyhow::Result<()> {
+    let into = Folder::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
+    for artifact in artifacts {
+        let shown = table::printable(&folder.join(&artifact.name).display().to_string());
+        let cannot = || format!("cannot save the artifact {shown}");
+        let mut content = client.get_artifact(id, &artifact.name).await?;
+        let (partial, file) = into.create(&artifact.name).with_context(cannot)?;
+        let mut file = tokio::fs::File::from_std(file);
+        while let Some(piece) = content.try_next().await? {
+            file.write_all(&piece).await.with_context(cannot)?;
+        }
+        file.flush().await.with_context(cannot)?;
+        partial.keep().with_context(cannot)?;
+        show::note(&format!("saved {shown}"));
+    }
+    Ok(())
+}
+
+fn rerun(arguments: &RunIdArguments) -> anyhow::Result<ExitCode> {
+    remote::ask(&arguments.ask.server, async |client| {
+        let record = client.rerun(&arguments.id).await?;
+        if arguments.ask.json {
+            table::print_json(&record)?;
+        } else {
+            table::write(&format!("{}\n", record.id))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn remove(arguments: &RunIdsArguments) -> anyhow::Result<ExitCode> {
+    remote::ask(&arguments.ask.server, async |client| {
+        for id in &arguments.ids {
+            client.delete_run(id).await?;
+            if arguments.ask.json {
+                table::print_json(&json!({"deleted": id}))?;
+            } else {
+                show::note(&format!("deleted {id}"));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
