@@ -1,11 +1,13 @@
-//! The workflow of `examples/workflow`, in both languages, by the programs themselves; the configuration of `packaging/`.
+//! The workflow of `examples/workflow`, in both languages, by the programs themselves; the configuration of `packaging/`; programs of the guides.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use crate::server::{Server, eventually, read_answer};
 
 #[test]
 fn the_complete_workflow_uploads_runs_follows_and_downloads() {
@@ -53,4 +55,45 @@ fn the_packaged_configuration_starts_a_server_and_so_do_its_commented_keys() {
     let uncommented = lines.collect::<Vec<_>>().join("\n");
     assert!(uncommented.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count() >= 14, "{uncommented}");
     Server::start_with(&uncommented).get("/readyz").is(200);
+}
+
+/// The block of a guide that is fenced with this file's name.
+fn block(guide: &str, file: &str) -> String {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(guide)).unwrap();
+    let (_, rest) = page.split_once(&format!(" file={file}\n")).unwrap_or_else(|| panic!("{guide} has no {file}"));
+    rest.split_once("\n```").unwrap().0.to_owned()
+}
+
+/// Ends with the test.
+struct Receiver(Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_receivers_of_the_guide_take_a_callback_and_refuse_a_forged_one() {
+    let server = Server::start_with("[callbacks]\nallow_private = true\n");
+    let key = server.get("/v1/callback-key").is(200)["key"].as_str().unwrap().to_owned();
+    for (program, file) in [("python3", "receiver.py"), ("node", "receiver.mjs")] {
+        let script = server.home.join(file);
+        std::fs::write(&script, block("guides/serve.md", file)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = Command::new(program).arg(&script).arg(port.to_string()).env("CALLBACK_KEY", &key).stdout(Stdio::piped()).spawn().unwrap();
+        let mut receiver = Receiver(process);
+        eventually("the receiver listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+
+        let id = server.start_run(json!({"language": "javascript", "code": "6 * 7", "callback": {"url": format!("http://127.0.0.1:{port}/done")}}));
+        let mut told = String::new();
+        BufReader::new(receiver.0.stdout.take().unwrap()).read_line(&mut told).unwrap();
+        assert_eq!(told.trim(), format!("{id} succeeded 42"), "{file}");
+
+        let forged = "POST /done HTTP/1.1\r\nHost: x\r\nConnection: close\r\nBelljar-Signature: t=1,v1=00\r\nContent-Length: 2\r\n\r\n{}";
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.write_all(forged.as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut socket).status, 401, "{file}");
+    }
 }

@@ -17,6 +17,8 @@ pub struct Server {
     pub url: String,
     pub token: String,
     process: Child,
+    /// Ends when this process does, however it does, and kills the server then: one that is shared is never dropped.
+    guard: Child,
     _folder: Option<TempDir>,
 }
 
@@ -108,7 +110,14 @@ impl Server {
         }
         // What it says later must not fill a pipe that nobody reads.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-        Self { home: home.to_owned(), url, token, process, _folder: None }
+        let guard = Command::new("sh")
+            .args(["-c", "read -r _; kill -9 $0 2>/dev/null", &process.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { home: home.to_owned(), url, token, process, guard: guard, _folder: None }
     }
 
     pub fn pid(&self) -> i32 {
@@ -201,6 +210,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
     }
 }
 

@@ -41,14 +41,24 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
         let most = state.service.most_submission_bytes();
         let _room = room_for(request.headers(), most).await?;
         let bytes = whole_body(request, most).await?;
-        // Told apart by what a client can do about it: what is no JSON at all, and JSON that says something else.
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => {
-                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", format!("the body: {error}"))
-            }
-            _ => Refusal::malformed(format!("the body is not JSON: {error}")),
-        })
+        read(&bytes).map(Self)
     }
+}
+
+/// What is no JSON at all, and JSON that says something else, are told apart: a client can do something about the one or the other.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let not_json = |error: &serde_json::Error| Refusal::malformed(format!("the body is not JSON: {error}"));
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        match error.inner().classify() {
+            serde_json::error::Category::Data if path == "." => invalid("the body", error.inner()),
+            serde_json::error::Category::Data => invalid(&path, error.inner()),
+            _ => not_json(error.inner()),
+        }
+    })?;
+    deserializer.end().map_err(|error| not_json(&error))?;
+    Ok(value)
 }
 
 /// Room for a body among all that are being read: a thousand connections cannot fill the memory with halves of requests.

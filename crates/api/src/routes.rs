@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::FutureExt;
+use hyper::body::Body as _;
 use tracing::Instrument;
 
 use crate::authentication::Who;
@@ -68,6 +69,7 @@ async fn no_such_method(request: Request) -> Refusal {
 /// goes on.
 async fn watch_over(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
     let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let has_body = !request.body().is_end_stream();
     let (who, source) = (Who::default(), Origin::of(request.extensions()).source());
     request.extensions_mut().insert(who.clone());
     let span = tracing::info_span!("request", %method, path);
@@ -88,6 +90,10 @@ async fn watch_over(Shared(state): Shared<State>, mut request: Request, next: Ne
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
         let why = response.extensions().get::<Why>().map_or("", |why| &why.0);
         state.service.note_refusal(who.0.get(), source, &format!("{method} {path}"), why).await;
+    }
+    if has_body && !status.is_success() {
+        // What is left of the body is not read: nothing more can come over this connection, and the client should know.
+        response.headers_mut().insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
     }
     tracing::debug!(%method, path, status = status.as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
     response

@@ -12,6 +12,9 @@ use crate::outcome::Status;
 use crate::policy::Policy;
 use crate::request::{Finish, ProgramFile, ProgramName, StartMode};
 
+/// How deep parameters may nest, as results may. Common JSON parsers stop at 128.
+const MOST_DEPTH: usize = 120;
+
 /// The body of `POST /v1/runs`. Either `code`, or `files` and which of them is the `entry`; everything else has a default.
 ///
 /// ```
@@ -302,6 +305,9 @@ impl RunSubmission {
     }
 
     /// The program's name in its working folder.
+    ///
+    /// # Panics
+    /// Never: the default names are plain.
     pub fn entry_name(&self) -> ProgramName {
         self.entry.clone().unwrap_or_else(|| ProgramName::try_from(self.language.default_entry()).expect("the default names are plain"))
     }
@@ -326,6 +332,9 @@ impl RunSubmission {
             if given.iter().filter(|given| **given).count() != 1 {
                 return Err(InvalidSubmission::Content(file.path.as_str().to_owned()));
             }
+        }
+        if self.parameters.as_ref().is_some_and(|json| is_deeper(json.get(), MOST_DEPTH)) {
+            return Err(field("parameters", "they nest deeper than 120 levels"));
         }
         if self.labels.len() > 16 {
             return Err(field("labels", "at most 16 of them"));
@@ -358,6 +367,28 @@ impl RunSubmission {
         }
         Ok(())
     }
+}
+
+/// Whether valid JSON nests deeper than this.
+fn is_deeper(json: &str, most: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else {
+            match byte {
+                b'"' => in_string = true,
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > most {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 impl SubmittedFile {
@@ -405,6 +436,13 @@ mod tests {
         ] {
             assert_eq!(submission(json).check(), expected, "{json}");
         }
+    }
+
+    #[test]
+    fn parameters_do_not_nest_without_end() {
+        assert!(!is_deeper(&format!("{}{}", "[".repeat(120), "]".repeat(120)), 120));
+        assert!(is_deeper(&format!("{}{}", "[".repeat(121), "]".repeat(121)), 120));
+        assert!(!is_deeper(&format!("[\"{}\\\"{}\"]", "[".repeat(200), "{".repeat(200)), 120));
     }
 
     #[test]

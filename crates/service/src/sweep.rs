@@ -20,11 +20,11 @@ const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 impl Service {
     /// Sweeps for as long as the service lives.
     pub(crate) async fn sweep(self) {
-        let mut orphans = tokio::time::interval(ORPHANS_EVERY);
+        let (mut orphans, mut old_runs) = (tokio::time::interval(ORPHANS_EVERY), tokio::time::interval(SWEEP_EVERY));
         loop {
             tokio::select! {
                 () = self.until_blobs_are_doomed() => {}
-                () = tokio::time::sleep(SWEEP_EVERY) => {
+                _ = old_runs.tick() => {
                     if let Err(error) = self.delete_old_runs().await {
                         tracing::error!(%error, "old runs could not be deleted");
                     }
