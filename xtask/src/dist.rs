@@ -78,6 +78,10 @@ fn entries(binary: &Path, teller: &Path, materials: &str) -> Result<Vec<Entry>> 
         text("completions/belljar.bash", told(&["completions", "bash"])?),
         text("completions/belljar.fish", told(&["completions", "fish"])?),
         text("man/belljar.1", told(&["man"])?),
+        text("packaging/Containerfile", kept("packaging/Containerfile")?),
+        text("packaging/belljar.service", kept("packaging/belljar.service")?),
+        text("packaging/belljar.sysusers", kept("packaging/belljar.sysusers")?),
+        text("packaging/belljar.toml", kept("packaging/belljar.toml")?),
         text("sbom.cdx.json", materials.as_bytes().to_vec()),
     ])
 }
