@@ -15,7 +15,10 @@ pub struct Page {
 pub enum Block {
     /// And who speaks to the page's server, if anybody.
     Console(Option<Who>, Vec<Example>),
-    File { name: String, content: String },
+    File {
+        name: String,
+        content: String,
+    },
 }
 
 pub struct Example {

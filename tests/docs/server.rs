@@ -14,7 +14,7 @@ pub struct Server {
     token: String,
     home: PathBuf,
     process: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -41,14 +41,14 @@ impl Server {
         };
         let (url, token) = (word("http://"), word("bjr_"));
         let greeting = printed.replace(&url, "http://127.0.0.1:8411").replace(&home.display().to_string(), "/var/lib/belljar");
-        Self { greeting, url, token, home, process, _folder: folder }
+        Self { greeting, url, token, home, process, folder }
     }
 
     /// What the commands of whoever speaks to it find in their environment.
     pub fn environment(&self, who: Who) -> Vec<(&'static str, String)> {
         match who {
             Who::Client => vec![("BELLJAR_URL", self.url.clone()), ("BELLJAR_TOKEN", self.token.clone())],
-            Who::Operator => vec![("BELLJAR_HOME", path(&self.home)), ("HOME", path(self._folder.path()))],
+            Who::Operator => vec![("BELLJAR_HOME", path(&self.home)), ("HOME", path(self.folder.path()))],
         }
     }
 }

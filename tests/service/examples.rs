@@ -82,11 +82,13 @@ fn the_receivers_of_the_guide_take_a_callback_and_refuse_a_forged_one() {
         let script = server.home.join(file);
         std::fs::write(&script, block("guides/serve.md", file)).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new(program).arg(&script).arg(port.to_string()).env("CALLBACK_KEY", &key).stdout(Stdio::piped()).spawn().unwrap();
+        let process =
+            Command::new(program).arg(&script).arg(port.to_string()).env("CALLBACK_KEY", &key).stdout(Stdio::piped()).spawn().unwrap();
         let mut receiver = Receiver(process);
         eventually("the receiver listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
 
-        let id = server.start_run(json!({"language": "javascript", "code": "6 * 7", "callback": {"url": format!("http://127.0.0.1:{port}/done")}}));
+        let id = server
+            .start_run(json!({"language": "javascript", "code": "6 * 7", "callback": {"url": format!("http://127.0.0.1:{port}/done")}}));
         let mut told = String::new();
         BufReader::new(receiver.0.stdout.take().unwrap()).read_line(&mut told).unwrap();
         assert_eq!(told.trim(), format!("{id} succeeded 42"), "{file}");
