@@ -24,8 +24,11 @@ use std::path::Path;
 fn the_page_names_every_test_of_the_jail_and_none_that_is_not_there() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
-    let named: BTreeSet<String> =
-        page.split('`').filter(|part| part.contains("::") && !part.contains([' ', '\n']) && *part != "module::test").map(str::to_owned).collect();
+    let named: BTreeSet<String> = page
+        .split('`')
+        .filter(|part| part.contains("::") && !part.contains([' ', '\n']) && *part != "module::test")
+        .map(str::to_owned)
+        .collect();
     let (jail, service) = (tests_in(&root.join("tests/security")), tests_in(&root.join("tests/service")));
     assert!(!jail.is_empty() && !service.is_empty());
     assert_eq!(jail.difference(&named).collect::<Vec<_>>(), Vec::<&String>::new(), "tests that the page does not name");
