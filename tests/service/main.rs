@@ -6,8 +6,11 @@ mod callbacks;
 mod crash;
 mod examples;
 mod objects;
+#[path = "../registries/mod.rs"]
+mod registries;
 mod runs;
 mod sandbox_storage;
+mod schema;
 mod server;
 mod tenants;
 mod tokens;

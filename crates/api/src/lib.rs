@@ -11,6 +11,7 @@ mod documents;
 mod events;
 mod health;
 mod input;
+mod linger;
 mod listen;
 mod objects;
 mod openapi;

@@ -14,6 +14,7 @@ use hyper::body::Body as _;
 use tracing::Instrument;
 
 use crate::authentication::Who;
+use crate::linger::linger;
 use crate::listen::Origin;
 use crate::problem::{Refusal, Why};
 use crate::{State, audit, documents, health, objects, projects, runs, tokens};
@@ -67,8 +68,9 @@ async fn no_such_method(request: Request) -> Refusal {
 
 /// Logs the request, without its query, which may be a signature; writes down who was refused what; a handler that panics answers 500 and the server
 /// goes on.
-async fn watch_over(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
+async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let mut request = linger(request);
     let has_body = !request.body().is_end_stream();
     let (who, source) = (Who::default(), Origin::of(request.extensions()).source());
     request.extensions_mut().insert(who.clone());

@@ -30,6 +30,18 @@ pub(crate) struct Artifacts {
     artifacts: Vec<Artifact>,
 }
 
+/// One event of a run in `text/event-stream`.
+#[derive(Debug, utoipa::ToSchema)]
+#[allow(dead_code, reason = "its schema is used, the value never: events are written as text")]
+pub(crate) struct ServerSentEvent {
+    /// The event's number.
+    id: String,
+    /// Its kind.
+    event: String,
+    /// The event, JSON.
+    data: String,
+}
+
 fn run_id(text: &str) -> Result<RunId, Refusal> {
     text.parse::<RunId>().map_err(|error| belljar_service::ServiceError::from(error).into())
 }
@@ -154,7 +166,7 @@ pub(crate) async fn rerun(Shared(state): Shared<State>, Authenticated(caller): A
     params(("id" = String, Path, description = "The run"),
         ("after" = Option<u64>, Query, description = "Only events after this number"),
         ("Last-Event-ID" = Option<String>, Header, description = "The same, as browsers send it")),
-    responses((status = 200, body = String, content_type = "text/event-stream", description = "The events; or NDJSON")))]
+    responses((status = 200, body = ServerSentEvent, content_type = "text/event-stream", description = "The events; or NDJSON")))]
 pub(crate) async fn events(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,

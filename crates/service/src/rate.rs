@@ -27,21 +27,6 @@ impl Rates {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&self, name: &str, per_second: f64, now: Instant) -> bool {
-        self.change(name, per_second, now, |left| {
-            let has_one = *left >= 1.0;
-            if has_one {
-                *left -= 1.0;
-            }
-            has_one
-        })
-    }
-
-    /// Whether there is one.
-    pub(crate) fn has(&self, name: &str, per_second: f64, now: Instant) -> bool {
-        self.change(name, per_second, now, |left| *left >= 1.0)
-    }
-
-    fn change<T>(&self, name: &str, per_second: f64, now: Instant, change: impl FnOnce(&mut f64) -> T) -> T {
         let most = (per_second * self.burst_s).max(1.0);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST_NAMES && !buckets.contains_key(name) {
@@ -50,7 +35,11 @@ impl Rates {
         let bucket = buckets.entry(name.to_owned()).or_insert(Bucket { left: most, at: now });
         bucket.left = (bucket.left + now.duration_since(bucket.at).as_secs_f64() * per_second).min(most);
         bucket.at = now;
-        change(&mut bucket.left)
+        let has_one = bucket.left >= 1.0;
+        if has_one {
+            bucket.left -= 1.0;
+        }
+        has_one
     }
 }
 

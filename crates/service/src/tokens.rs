@@ -20,25 +20,16 @@ pub(crate) const WRONG_TOKENS_PER_SECOND: f64 = 0.5;
 pub(crate) const WRONG_TOKENS_BURST_S: f64 = 60.0;
 
 impl Service {
-    /// Who it is that has this token. Wrong ones are counted by source, and then refused without being looked at.
+    /// Who it is that has this token.
     pub async fn authenticate(&self, token: &str, source: Option<String>) -> Result<Caller, ServiceError> {
-        let from = source.as_deref().unwrap_or("unknown");
-        if !self.wrong_tokens().has(from, WRONG_TOKENS_PER_SECOND, Instant::now()) {
-            return Err(ServiceError::Busy { detail: "too many wrong tokens came from this address", retry_after_s: 2 });
-        }
         let hash = TokenHash::of(token);
-        let Some(known) = self.token(&hash).await? else {
-            self.wrong_tokens().take(from, WRONG_TOKENS_PER_SECOND, Instant::now());
-            self.metrics().refused("unauthorized");
-            return Err(ServiceError::Unauthorized);
-        };
+        let Some(known) = self.token(&hash).await? else { return Err(self.wrong_token(source.as_deref())) };
         let record = &known.token.record;
         let has_expired = record.expires_at.is_some_and(|at| at <= Timestamp::now());
         // The look-up is by hash already; this is for whoever reads the code and wonders.
         let is_same: bool = known.token.hash.as_str().as_bytes().ct_eq(hash.as_str().as_bytes()).into();
         if has_expired || record.revoked_at.is_some() || !is_same {
-            self.wrong_tokens().take(from, WRONG_TOKENS_PER_SECOND, Instant::now());
-            return Err(ServiceError::Unauthorized);
+            return Err(self.wrong_token(source.as_deref()));
         }
         self.touch(&known);
         let project = self.project_of_id(&known.token.project_id).await?;
@@ -51,6 +42,16 @@ impl Service {
     pub async fn operator(&self, project: &str) -> Result<Caller, ServiceError> {
         let project = self.project_of_name(project).await?;
         Ok(Caller { project, actor: OPERATOR.to_owned(), scopes: Scope::ALL.into(), source: Some("socket".to_owned()) })
+    }
+
+    /// What a wrong token is answered with. Many of one source are told to come slower; whoever has a right one, from wherever, is not held up by them:
+    /// with 256 bits of randomness there is nothing to guess.
+    fn wrong_token(&self, source: Option<&str>) -> ServiceError {
+        self.metrics().refused("unauthorized");
+        if self.wrong_tokens().take(source.unwrap_or("unknown"), WRONG_TOKENS_PER_SECOND, Instant::now()) {
+            return ServiceError::Unauthorized;
+        }
+        ServiceError::Busy { detail: "too many wrong tokens came from this address", retry_after_s: 2 }
     }
 
     fn within_rate(&self, caller: &Caller) -> Result<(), ServiceError> {
