@@ -46,7 +46,12 @@ pub(crate) enum Verification {
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
     responses((status = 200, body = AuditPage)))]
-pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Authenticated, mut query: Query, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    mut query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let mut wanted = AuditQuery {
         actor: query.one("actor")?,
         action: query.one("action")?,
@@ -79,7 +84,10 @@ pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Au
 
 /// Walk the whole trail and recompute every hash. The operator's to do.
 #[utoipa::path(get, path = "/v1/audit/verification", tag = "audit", operation_id = "verify_audit", responses((status = 200, body = Verification)))]
-pub(crate) async fn verify(Shared(state): Shared<State>, Authenticated(caller): Authenticated) -> Result<axum::Json<Verification>, Refusal> {
+pub(crate) async fn verify(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+) -> Result<axum::Json<Verification>, Refusal> {
     Ok(axum::Json(match state.service.verify_audit(&caller).await? {
         AuditVerdict::Intact { entries, head } => Verification::Intact { entries, head },
         AuditVerdict::Broken { seq, why } => Verification::Broken { seq, why: why.to_owned() },

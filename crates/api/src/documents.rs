@@ -29,7 +29,8 @@ pub(crate) async fn reference() -> Response {
 }
 
 fn page(document: &Value) -> String {
-    let mut page = format!("<!doctype html><html lang=en><meta charset=utf-8><title>Belljar API</title><style>{STYLE}</style><h1>Belljar API</h1>");
+    let mut page =
+        format!("<!doctype html><html lang=en><meta charset=utf-8><title>Belljar API</title><style>{STYLE}</style><h1>Belljar API</h1>");
     let _ = write!(page, "<p>{}", prose(&document["info"]["description"]));
     page.push_str("<p>Send <code>Authorization: Bearer bjr_...</code>. Refusals are problem documents (RFC 9457). <a href=/openapi.json>openapi.json</a>");
     let mut tags: Vec<&str> = operations(document).filter_map(|(_, _, operation)| operation["tags"][0].as_str()).collect();
@@ -64,7 +65,12 @@ fn write_operation(page: &mut String, path: &str, method: &str, operation: &Valu
         for parameter in parameters {
             let name = escape(parameter["name"].as_str().unwrap_or_default());
             let place = escape(parameter["in"].as_str().unwrap_or_default());
-            let _ = write!(page, "<tr><td><code>{name}</code><td>{place}<td>{}<td>{}", kind(&parameter["schema"]), prose(&parameter["description"]));
+            let _ = write!(
+                page,
+                "<tr><td><code>{name}</code><td>{place}<td>{}<td>{}",
+                kind(&parameter["schema"]),
+                prose(&parameter["description"])
+            );
         }
         page.push_str("</table>");
     }
@@ -74,7 +80,8 @@ fn write_operation(page: &mut String, path: &str, method: &str, operation: &Valu
     let succeeds = operation["responses"].as_object().into_iter().flatten().filter(|(status, _)| status.starts_with('2'));
     for (status, response) in succeeds {
         let contents = response["content"].as_object().into_iter().flatten();
-        let shapes: String = contents.map(|(media_type, content)| format!(" <code>{}</code> {}", escape(media_type), kind(&content["schema"]))).collect();
+        let shapes: String =
+            contents.map(|(media_type, content)| format!(" <code>{}</code> {}", escape(media_type), kind(&content["schema"]))).collect();
         let _ = write!(page, "<p>{status}:{shapes} {}", prose(&response["description"]));
     }
 }
@@ -121,7 +128,9 @@ fn kind(schema: &Value) -> String {
 fn prose(text: &Value) -> String {
     let text = text.as_str().unwrap_or_default();
     let pieces = text.split('`').enumerate();
-    pieces.map(|(at, piece)| if at % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece).replace("\n\n", "<p>") }).collect()
+    pieces
+        .map(|(at, piece)| if at % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece).replace("\n\n", "<p>") })
+        .collect()
 }
 
 fn escape(text: &str) -> String {

@@ -94,9 +94,8 @@ impl Tls {
             let path = path.to_owned();
             move |error| TlsError::Pem { path, error }
         };
-        let chain = CertificateDer::pem_file_iter(certificates)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(pem(certificates))?;
+        let chain =
+            CertificateDer::pem_file_iter(certificates).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(pem(certificates))?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)

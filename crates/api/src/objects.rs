@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::multipart::MultipartError;
@@ -20,7 +20,7 @@ use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
 
 /// How long an upload may go without a byte.
-const IDLE_TIME: Duration = Duration::from_secs(60);
+const IDLE_TIME: Duration = Duration::from_mins(1);
 /// What the names of headers with metadata begin with.
 const METADATA: &str = "belljar-metadata-";
 const SHA256: HeaderName = HeaderName::from_static("belljar-sha256");
@@ -73,7 +73,7 @@ fn new_upload(headers: &HeaderMap) -> Result<NewUpload, Refusal> {
     let md5 = text(headers, &MD5)?.map(|encoded| {
         // RFC 1864: base64.
         let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| invalid("Content-MD5", "it is not base64"))?;
-        Ok::<_, Refusal>(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok::<_, Refusal>(hex::encode(bytes))
     });
     Ok(NewUpload {
         content_type: text(headers, &header::CONTENT_TYPE)?.map(str::to_owned),
@@ -100,7 +100,11 @@ fn new_upload(headers: &HeaderMap) -> Result<NewUpload, Refusal> {
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none of that name")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = ObjectRecord)))]
-pub(crate) async fn put(Shared(state): Shared<State>, Path(name): Path<String>, request: Request) -> Result<axum::Json<ObjectRecord>, Refusal> {
+pub(crate) async fn put(
+    Shared(state): Shared<State>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<axum::Json<ObjectRecord>, Refusal> {
     let name = object_name(name)?;
     let (mut parts, body) = request.into_parts();
     let mut query = Query::of(&parts.uri);
@@ -114,7 +118,11 @@ pub(crate) async fn put(Shared(state): Shared<State>, Path(name): Path<String>, 
 /// Upload objects as a form: each file under its file name, or under the field `name` before it.
 #[utoipa::path(post, path = "/v1/objects", tag = "objects", operation_id = "post_objects",
     request_body(content = Vec<u8>, content_type = "multipart/form-data"), responses((status = 200, body = ObjectPage)))]
-pub(crate) async fn post(Shared(state): Shared<State>, Authenticated(caller): Authenticated, request: Request) -> Result<axum::Json<ObjectPage>, Refusal> {
+pub(crate) async fn post(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    request: Request,
+) -> Result<axum::Json<ObjectPage>, Refusal> {
     let mut form = Multipart::from_request(request, &state)
         .await
         .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", error.body_text()))?;
@@ -167,9 +175,11 @@ pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, 
         return Ok((StatusCode::OK, headers(&record, record.size_bytes)).into_response());
     }
     let asked = text(&parts.headers, &header::RANGE)?;
-    let (record, range, download) = state.service.get_object(&caller, &name, |size| asked.map_or(Ok(None), |asked| range(asked, size))).await?;
+    let (record, range, download) =
+        state.service.get_object(&caller, &name, |size| asked.map_or(Ok(None), |asked| range(asked, size))).await?;
     let etag = format!("\"{}\"", record.sha256);
-    if text(&parts.headers, &header::IF_NONE_MATCH)?.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*")) {
+    if text(&parts.headers, &header::IF_NONE_MATCH)?.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*"))
+    {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let body = Body::from_stream(download.content);
@@ -198,7 +208,8 @@ fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
     insert(header::CONTENT_LENGTH, &length.to_string());
     insert(header::ETAG, &format!("\"{}\"", record.sha256));
     insert(header::ACCEPT_RANGES, "bytes");
-    insert(header::LAST_MODIFIED, &http_date(record.updated_at.unix_ms() / 1000));
+    let updated_at = UNIX_EPOCH + Duration::from_millis(record.updated_at.unix_ms().max(0) as u64);
+    insert(header::LAST_MODIFIED, &httpdate::fmt_http_date(updated_at));
     insert(SHA256, &record.sha256);
     // What was uploaded is never shown as a page of this server's.
     insert(header::CONTENT_DISPOSITION, "attachment");
@@ -210,31 +221,6 @@ fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
         }
     }
     headers
-}
-
-/// RFC 9110, 5.6.7.
-fn http_date(unix_s: i64) -> String {
-    let (days, second) = (unix_s.div_euclid(86_400), unix_s.rem_euclid(86_400));
-    // Days since 1970 to a date, by Howard Hinnant's `civil_from_days`.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    format!(
-        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
-        DAYS[days.rem_euclid(7) as usize],
-        MONTHS[(month - 1) as usize],
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
 }
 
 /// The one range that a header asks for. Several, or what is no range of bytes, is as if nothing was asked (RFC 9110, 14.2).
@@ -255,7 +241,11 @@ fn range(header: &str, size: u64) -> Result<Option<Range<u64>>, ServiceError> {
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
     responses((status = 200, body = ObjectPage)))]
-pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Authenticated, mut query: Query) -> Result<axum::Json<ObjectPage>, Refusal> {
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    mut query: Query,
+) -> Result<axum::Json<ObjectPage>, Refusal> {
     let (prefix, cursor, limit) = (query.one("prefix")?.unwrap_or_default(), query.one("cursor")?, query.limit()?);
     query.end()?;
     Ok(axum::Json(state.service.objects_of(&caller, &prefix, cursor.as_deref(), limit).await?))
@@ -264,7 +254,11 @@ pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Au
 /// Delete an object.
 #[utoipa::path(delete, path = "/v1/objects/{name}", tag = "objects", operation_id = "delete_object",
     params(("name" = String, Path, description = "Its name")), responses((status = 204, description = "It is gone")))]
-pub(crate) async fn delete(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+pub(crate) async fn delete(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Refusal> {
     state.service.delete_object(&caller, object_name(name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -272,14 +266,22 @@ pub(crate) async fn delete(Shared(state): Shared<State>, Authenticated(caller): 
 /// Copy an object to another name.
 #[utoipa::path(post, path = "/v1/object-copies", tag = "objects", operation_id = "copy_object", request_body = ObjectCopy,
     responses((status = 200, body = ObjectRecord)))]
-pub(crate) async fn copy(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Json(copy): Json<ObjectCopy>) -> Result<axum::Json<ObjectRecord>, Refusal> {
+pub(crate) async fn copy(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Json(copy): Json<ObjectCopy>,
+) -> Result<axum::Json<ObjectRecord>, Refusal> {
     Ok(axum::Json(state.service.copy_object(&caller, copy).await?))
 }
 
 /// Make an address of an object that works without a token, for a while.
 #[utoipa::path(post, path = "/v1/object-urls", tag = "objects", operation_id = "sign_url", request_body = SignedUrlRequest,
     responses((status = 200, body = SignedUrl)))]
-pub(crate) async fn sign(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Json(request): Json<SignedUrlRequest>) -> Result<axum::Json<SignedUrl>, Refusal> {
+pub(crate) async fn sign(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Json(request): Json<SignedUrlRequest>,
+) -> Result<axum::Json<SignedUrl>, Refusal> {
     Ok(axum::Json(state.service.sign_url(&caller, request).await?))
 }
 
@@ -290,7 +292,9 @@ mod tests {
     #[test]
     fn ranges_are_those_of_the_standard() {
         let of_ten = |header| range(header, 10).ok().flatten();
-        for (header, expected) in [("bytes=0-3", 0..4), ("bytes=4-", 4..10), ("bytes=-3", 7..10), ("bytes=0-99", 0..10), ("bytes=-99", 0..10)] {
+        for (header, expected) in
+            [("bytes=0-3", 0..4), ("bytes=4-", 4..10), ("bytes=-3", 7..10), ("bytes=0-99", 0..10), ("bytes=-99", 0..10)]
+        {
             assert_eq!(of_ten(header), Some(expected), "{header}");
         }
         for ignored in ["bytes=3-1", "bytes=a-b", "lines=1-2", "bytes=", "bytes=0-1,3-4"] {
@@ -300,12 +304,5 @@ mod tests {
             assert!(range(outside, 10).is_err(), "{outside}");
         }
         assert!(range("bytes=0-0", 0).is_err());
-    }
-
-    #[test]
-    fn dates_are_those_of_http() {
-        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(http_date(1_709_164_800), "Thu, 29 Feb 2024 00:00:00 GMT");
     }
 }

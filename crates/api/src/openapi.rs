@@ -61,7 +61,10 @@ impl Modify for Problems {
                 for (status, description) in REFUSALS {
                     let problem = ResponseBuilder::new()
                         .description(description)
-                        .content("application/problem+json", Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("Problem")))))
+                        .content(
+                            "application/problem+json",
+                            Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("Problem")))),
+                        )
                         .build();
                     operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(problem));
                 }

@@ -83,7 +83,8 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
     let status = response.status();
     // A path or a body that the extractors of the framework refuse is a problem document as well.
     if status.is_client_error() && !is_problem(&response) {
-        let mut refusal = Refusal::new(status, "malformed-request", status.canonical_reason().unwrap_or("refused").to_lowercase()).into_response();
+        let mut refusal =
+            Refusal::new(status, "malformed-request", status.canonical_reason().unwrap_or("refused").to_lowercase()).into_response();
         if let Some(allow) = response.headers().get(axum::http::header::ALLOW) {
             refusal.headers_mut().insert(axum::http::header::ALLOW, allow.clone());
         }
@@ -102,7 +103,8 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
 }
 
 fn is_problem(response: &Response) -> bool {
-    response.headers().get(axum::http::header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json") || response.status() == StatusCode::NOT_MODIFIED
+    response.headers().get(axum::http::header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json")
+        || response.status() == StatusCode::NOT_MODIFIED
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

@@ -106,8 +106,17 @@ async fn answer(state: &State, caller: &Caller, submitted: Submitted, wait: Wait
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
     responses((status = 200, body = RunPage)))]
-pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Authenticated, mut query: Query) -> Result<axum::Json<RunPage>, Refusal> {
-    let states = query.all("status").iter().map(|text| text.parse::<RunState>()).collect::<Result<_, _>>().map_err(|error| invalid("status", error))?;
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    mut query: Query,
+) -> Result<axum::Json<RunPage>, Refusal> {
+    let states = query
+        .all("status")
+        .iter()
+        .map(|text| text.parse::<RunState>())
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid("status", error))?;
     let labels = query
         .all("label")
         .into_iter()
@@ -130,14 +139,22 @@ pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Au
 /// Show a run, with its outcome once there is one.
 #[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", operation_id = "show_run", params(("id" = String, Path, description = "The run")),
     responses((status = 200, body = RunRecord)))]
-pub(crate) async fn show(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<axum::Json<RunRecord>, Refusal> {
+pub(crate) async fn show(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<axum::Json<RunRecord>, Refusal> {
     Ok(axum::Json(state.service.run(&caller, &run_id(&id)?).await?))
 }
 
 /// Delete a run that is over, with all that it has.
 #[utoipa::path(delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run", params(("id" = String, Path, description = "The run")),
     responses((status = 204, description = "It is gone")))]
-pub(crate) async fn delete(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+pub(crate) async fn delete(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
     state.service.delete_run(&caller, &run_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -147,14 +164,23 @@ pub(crate) async fn delete(Shared(state): Shared<State>, Authenticated(caller): 
 /// Answers with its record once it has ended, or after two seconds. A run that is over already stays as it is.
 #[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", operation_id = "cancel_run", params(("id" = String, Path, description = "The run")),
     responses((status = 200, body = RunRecord)))]
-pub(crate) async fn cancel(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<axum::Json<RunRecord>, Refusal> {
+pub(crate) async fn cancel(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<axum::Json<RunRecord>, Refusal> {
     Ok(axum::Json(state.service.cancel(&caller, &run_id(&id)?).await?))
 }
 
 /// Run the same again, as a new run, under the project's ceiling of now.
 #[utoipa::path(post, path = "/v1/runs/{id}/rerun", tag = "runs", operation_id = "rerun", params(("id" = String, Path, description = "The run")),
     responses((status = 202, body = RunRecord, description = "The new run")))]
-pub(crate) async fn rerun(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(crate) async fn rerun(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let submitted = state.service.rerun(&caller, &run_id(&id)?).await?;
     answer(&state, &caller, submitted, Wait::No, Format::asked(&headers)).await
 }
@@ -204,7 +230,11 @@ pub(crate) async fn logs(
 /// The files that a run left.
 #[utoipa::path(get, path = "/v1/runs/{id}/artifacts", tag = "runs", operation_id = "list_artifacts", params(("id" = String, Path, description = "The run")),
     responses((status = 200, body = Artifacts)))]
-pub(crate) async fn artifacts(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<axum::Json<Artifacts>, Refusal> {
+pub(crate) async fn artifacts(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Artifacts>, Refusal> {
     Ok(axum::Json(Artifacts { artifacts: state.service.artifacts(&caller, &run_id(&id)?).await? }))
 }
 
@@ -212,7 +242,11 @@ pub(crate) async fn artifacts(Shared(state): Shared<State>, Authenticated(caller
 #[utoipa::path(get, path = "/v1/runs/{id}/artifacts/{name}", tag = "runs", operation_id = "download_artifact",
     params(("id" = String, Path, description = "The run"), ("name" = String, Path, description = "The file; it may have `/` in it")),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", headers(("Digest" = String, description = "sha-256=...")))))]
-pub(crate) async fn artifact(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path((id, name)): Path<(String, String)>) -> Result<Response, Refusal> {
+pub(crate) async fn artifact(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path((id, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
     let (artifact, download) = state.service.artifact(&caller, &run_id(&id)?, &name).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -224,4 +258,3 @@ pub(crate) async fn artifact(Shared(state): Shared<State>, Authenticated(caller)
     ];
     Ok((headers, Body::from_stream(download.content)).into_response())
 }
-

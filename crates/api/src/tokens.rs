@@ -21,7 +21,11 @@ pub(crate) struct CallbackKey {
 /// Make a token. It is shown this once.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = NewToken,
     responses((status = 201, body = IssuedToken)))]
-pub(crate) async fn create(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Json(new): Json<NewToken>) -> Result<Response, Refusal> {
+pub(crate) async fn create(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Json(new): Json<NewToken>,
+) -> Result<Response, Refusal> {
     let issued = state.service.create_token(&caller, new).await?;
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], axum::Json(issued)).into_response())
 }
@@ -35,7 +39,11 @@ pub(crate) async fn list(Shared(state): Shared<State>, Authenticated(caller): Au
 /// Revoke a token, at once.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token", params(("id" = String, Path, description = "The token's id")),
     responses((status = 204, description = "It is useless now")))]
-pub(crate) async fn revoke(Shared(state): Shared<State>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+pub(crate) async fn revoke(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
     state.service.revoke_token(&caller, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

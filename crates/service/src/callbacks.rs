@@ -11,6 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 
 use crate::error::ServiceError;
+use crate::metrics;
 use crate::service::Service;
 use crate::signing::callback_signature;
 
@@ -105,7 +106,9 @@ impl Messenger {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("belljar/", env!("CARGO_PKG_VERSION")));
         let builder = if allow_private { builder } else { builder.dns_resolver(Arc::new(PublicResolver)) };
-        let client = builder.build().map_err(|error| ServiceError::Home { what: "setting up callbacks".into(), error: std::io::Error::other(error) })?;
+        let client = builder
+            .build()
+            .map_err(|error| ServiceError::Home { what: "setting up callbacks".into(), error: std::io::Error::other(error) })?;
         Ok(Self { client, allow_private })
     }
 
@@ -161,16 +164,16 @@ impl Service {
         };
         let stored = match told {
             Ok(()) => {
-                self.metrics().called_back("taken");
+                metrics::called_back("taken");
                 self.store().drop_callback(callback.run.clone()).await
             }
             Err(why) if callback.tries + 1 >= MOST_TRIES => {
-                self.metrics().called_back("given_up");
+                metrics::called_back("given_up");
                 tracing::warn!(run = %callback.run, why, "a callback was given up");
                 self.store().drop_callback(callback.run.clone()).await
             }
             Err(why) => {
-                self.metrics().called_back("failed");
+                metrics::called_back("failed");
                 tracing::info!(run = %callback.run, why, tries = callback.tries + 1, "a callback failed");
                 let pause = FIRST_PAUSE_MS.saturating_mul(1 << callback.tries.min(20));
                 self.store().postpone_callback(callback.run.clone(), Timestamp::now().plus_ms(pause)).await
@@ -195,9 +198,32 @@ mod tests {
     #[test]
     fn addresses_of_ones_own_network_are_not_public() {
         for text in [
-            "127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
-            "240.0.0.1", "192.0.0.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
-            "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "ff02::1", "2001:db8::1", "::127.0.0.1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.0.1",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001::1",
+            "ff02::1",
+            "2001:db8::1",
+            "::127.0.0.1",
         ] {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }

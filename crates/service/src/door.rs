@@ -55,7 +55,7 @@ impl StorageDoor {
     async fn serve_request(&self, call: &mut Call, request: CallRequest) -> Result<(), Refusal> {
         match request {
             CallRequest::Upload { name, content_type } => {
-                let name = self.granted_name(&name, &self.granted.write, "storage.upload", "write")?;
+                let name = granted_name(&name, &self.granted.write, "storage.upload", "write")?;
                 let new = NewUpload { content_type, ..NewUpload::default() };
                 let record = {
                     let body = stream::unfold(&mut *call, |call| async move {
@@ -71,9 +71,10 @@ impl StorageDoor {
                 call.succeed(&record).await?;
             }
             CallRequest::Download { name } => {
-                let name = self.granted_name(&name, &self.granted.read, "storage.download", "read")?;
+                let name = granted_name(&name, &self.granted.read, "storage.download", "read")?;
                 let (record, _, mut download) = self.service.open_object(&self.caller, &name, |_| Ok(None)).await?;
-                let head = ObjectHead { size_bytes: record.size_bytes, content_type: record.content_type, sha256: record.sha256, md5: record.md5 };
+                let head =
+                    ObjectHead { size_bytes: record.size_bytes, content_type: record.content_type, sha256: record.sha256, md5: record.md5 };
                 call.succeed(&head).await?;
                 while let Some(chunk) = download.content.next().await {
                     // Nothing more can be said: the missing end tells the program.
@@ -88,7 +89,7 @@ impl StorageDoor {
                 call.send_list(&records).await?;
             }
             CallRequest::Delete { name } => {
-                let name = self.granted_name(&name, &self.granted.write, "storage.delete", "write")?;
+                let name = granted_name(&name, &self.granted.write, "storage.delete", "write")?;
                 self.service.remove_object(&self.caller, name).await?;
                 call.succeed(&serde_json::json!({})).await?;
             }
@@ -105,7 +106,8 @@ impl StorageDoor {
         let (mut records, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let store = self.service.store();
-            let page = store.objects(&self.caller.project.id, prefix, cursor.as_deref(), LISTED_AT_A_TIME).await.map_err(ServiceError::from)?;
+            let page =
+                store.objects(&self.caller.project.id, prefix, cursor.as_deref(), LISTED_AT_A_TIME).await.map_err(ServiceError::from)?;
             records.extend(page.objects.into_iter().filter(|record| record.name.is_beneath(&self.granted.read)));
             cursor = page.next_cursor;
             if cursor.is_none() || records.len() >= MOST_LISTED as usize {
@@ -113,11 +115,6 @@ impl StorageDoor {
                 return Ok(records);
             }
         }
-    }
-
-    fn granted_name(&self, name: &str, prefixes: &[String], action: &'static str, grant: &'static str) -> Result<ObjectName, Refusal> {
-        let parsed = ObjectName::try_from(name).map_err(|error| Refusal::Failed(CallError::new(CallErrorName::InvalidName, error.to_string())))?;
-        if parsed.is_beneath(prefixes) { Ok(parsed) } else { Err(not_granted(name, action, grant)) }
     }
 }
 
@@ -127,6 +124,13 @@ impl Door for StorageDoor {
         // A sandbox that is gone, or that breaks the protocol, is answered by the closed socket.
         Box::pin(async move { door.answer(call).await.unwrap_or_default() })
     }
+}
+
+/// A name that the run may use, if it is one.
+fn granted_name(name: &str, prefixes: &[String], action: &'static str, grant: &'static str) -> Result<ObjectName, Refusal> {
+    let parsed =
+        ObjectName::try_from(name).map_err(|error| Refusal::Failed(CallError::new(CallErrorName::InvalidName, error.to_string())))?;
+    if parsed.is_beneath(prefixes) { Ok(parsed) } else { Err(not_granted(name, action, grant)) }
 }
 
 /// Why a call was not served.
@@ -140,7 +144,10 @@ enum Refusal {
 fn not_granted(name: &str, action: &'static str, grant: &'static str) -> Refusal {
     let grant = format!("storage: {{\"{grant}\": [{}]}}", serde_json::Value::from(name));
     let message = format!("{action} of {name} is not granted; grant it with {grant}");
-    Refusal::Denied(CallError::new(CallErrorName::NotGranted, message), Denial { action: action.to_owned(), target: name.to_owned(), grant })
+    Refusal::Denied(
+        CallError::new(CallErrorName::NotGranted, message),
+        Denial { action: action.to_owned(), target: name.to_owned(), grant },
+    )
 }
 
 impl From<io::Error> for Refusal {
@@ -153,7 +160,9 @@ impl From<ServiceError> for Refusal {
     fn from(error: ServiceError) -> Self {
         let name = match &error {
             ServiceError::NotFound { .. } => CallErrorName::NotFound,
-            ServiceError::Store(StoreError::Quota { .. }) | ServiceError::Quota { .. } | ServiceError::TooLarge(_) => CallErrorName::QuotaExceeded,
+            ServiceError::Store(StoreError::Quota { .. }) | ServiceError::Quota { .. } | ServiceError::TooLarge(_) => {
+                CallErrorName::QuotaExceeded
+            }
             ServiceError::Invalid { .. } => CallErrorName::InvalidName,
             ServiceError::Body(_) => return Self::Gone(io::ErrorKind::UnexpectedEof.into()),
             // What is wrong inside is not told outside.

@@ -134,7 +134,9 @@ impl ServiceError {
             Self::Unauthorized => Problem::Unauthorized,
             Self::Forbidden(_) | Self::OperatorOnly | Self::BadSignature | Self::Widened(_) => Problem::Forbidden,
             Self::NotFound { .. } | Self::Store(StoreError::NotFound { .. }) => Problem::NotFound,
-            Self::Conflict(_) | Self::KeyReused(_) | Self::Store(StoreError::Exists { .. } | StoreError::NotUnderWay(_)) => Problem::Conflict,
+            Self::Conflict(_) | Self::KeyReused(_) | Self::Store(StoreError::Exists { .. } | StoreError::NotUnderWay(_)) => {
+                Problem::Conflict
+            }
             Self::Invalid { .. } | Self::Body(_) => Problem::Invalid,
             Self::Checksum { .. } => Problem::Checksum,
             Self::TooLarge(_) => Problem::TooLarge,
@@ -154,7 +156,9 @@ impl ServiceError {
             Self::OperatorOnly => "run the command on the server's machine, as the user that the server runs as".to_owned(),
             Self::KeyReused(_) => "use a new key for a new request".to_owned(),
             Self::Widened(_) => "narrow the request, or ask the operator to raise the project's ceiling".to_owned(),
-            Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => "ask the operator for a larger quota, or free some of it".to_owned(),
+            Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => {
+                "ask the operator for a larger quota, or free some of it".to_owned()
+            }
             Self::Busy { .. } => "try again later; `Retry-After` says when".to_owned(),
             Self::Invalid { hint, .. } => return hint.clone(),
             _ => return None,

@@ -50,7 +50,9 @@ impl Service {
     pub async fn delete_project(&self, caller: &Caller, name: &str) -> Result<(), ServiceError> {
         caller.must_be_operator()?;
         if name == Self::FIRST_PROJECT {
-            return Err(ServiceError::Conflict(format!("the project {name} is the one that is used when none is named; it cannot be deleted")));
+            return Err(ServiceError::Conflict(format!(
+                "the project {name} is the one that is used when none is named; it cannot be deleted"
+            )));
         }
         let project = self.store().project_named(name).await?;
         self.cancel_all_of(&project.id).await;

@@ -21,7 +21,7 @@ use crate::callbacks::Messenger;
 use crate::caller::{Caller, OPERATOR};
 use crate::config::{Durability, Home, ServiceConfig};
 use crate::error::ServiceError;
-use crate::metrics::Metrics;
+use crate::metrics;
 use crate::rate::Rates;
 use crate::runs::{LiveRuns, Queue};
 use crate::signing::Keys;
@@ -52,7 +52,6 @@ struct Inner {
     live: LiveRuns,
     queue: Queue,
     run_tasks: TaskTracker,
-    metrics: Metrics,
     wrong_tokens: Rates,
     requests: Rates,
     refusals: Rates,
@@ -109,6 +108,7 @@ impl Service {
 
     /// Opens a home, makes it where there is none, and takes up what was left when it was last closed. Fails where another server uses it.
     pub async fn open(home: PathBuf, config: ServiceConfig, engine: Engine) -> Result<Self, ServiceError> {
+        metrics::describe();
         let home = Home::new(home);
         make_private(&home)?;
         let lock = lock(&home)?;
@@ -127,7 +127,6 @@ impl Service {
             live: LiveRuns::default(),
             queue,
             run_tasks: TaskTracker::new(),
-            metrics: Metrics::describe(),
             wrong_tokens: Rates::new(WRONG_TOKENS_BURST_S),
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Rates::new(REFUSALS_BURST_S),
@@ -179,7 +178,7 @@ impl Service {
     /// Runs under way and runs that wait; told to the metrics too.
     pub fn queue_counts(&self) -> (u32, u32) {
         let (running, waiting) = self.queue().counts();
-        self.metrics().queue(running, waiting);
+        metrics::queue(running, waiting);
         (running, waiting)
     }
 
@@ -244,10 +243,6 @@ impl Service {
 
     pub(crate) fn run_tasks(&self) -> &TaskTracker {
         &self.inner.run_tasks
-    }
-
-    pub(crate) fn metrics(&self) -> Metrics {
-        self.inner.metrics
     }
 
     pub(crate) fn wrong_tokens(&self) -> &Rates {
@@ -380,9 +375,10 @@ fn lock(home: &Home) -> Result<File, ServiceError> {
     let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(ServiceError::Conflict(format!("another server uses {}; stop it, or choose another home with BELLJAR_HOME", home.path().display())))
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServiceError::Conflict(format!(
+            "another server uses {}; stop it, or choose another home with BELLJAR_HOME",
+            home.path().display()
+        ))),
         Err(error) => Err(failed(error.into())),
     }
 }

@@ -77,7 +77,7 @@ impl Keys {
 
     /// The signature of an address, hexadecimal.
     pub(crate) fn sign(&self, access: &SignedAccess) -> String {
-        hex(&self.access_mac(access).finalize().into_bytes())
+        format!("{:x}", self.access_mac(access).finalize().into_bytes())
     }
 
     /// Whether a signature is that of an address. Takes the same time whatever is wrong with it.
@@ -87,7 +87,7 @@ impl Keys {
 
     /// What the callbacks of a project are signed with, hexadecimal.
     pub(crate) fn callback_key(&self, project_id: &str) -> String {
-        hex(&self.mac("callback", &[project_id]).finalize().into_bytes())
+        format!("{:x}", self.mac("callback", &[project_id]).finalize().into_bytes())
     }
 }
 
@@ -96,11 +96,7 @@ pub(crate) fn callback_signature(key: &str, timestamp_s: i64, body: &[u8]) -> St
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(format!("{timestamp_s}.").as_bytes());
     mac.update(body);
-    hex(&mac.finalize().into_bytes())
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", mac.finalize().into_bytes())
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

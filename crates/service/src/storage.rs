@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::caller::Caller;
 use crate::error::ServiceError;
+use crate::metrics;
 use crate::service::Service;
 use crate::signing::SignedAccess;
 
@@ -59,7 +60,13 @@ impl Service {
         self.store_object(caller, name, new, body).await
     }
 
-    pub(crate) async fn store_object<S, E>(&self, caller: &Caller, name: ObjectName, new: NewUpload, body: S) -> Result<ObjectRecord, ServiceError>
+    pub(crate) async fn store_object<S, E>(
+        &self,
+        caller: &Caller,
+        name: ObjectName,
+        new: NewUpload,
+        body: S,
+    ) -> Result<ObjectRecord, ServiceError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::error::Error + Send + Sync + 'static,
@@ -87,7 +94,14 @@ impl Service {
         named
     }
 
-    async fn name_content(&self, caller: &Caller, name: ObjectName, new: NewUpload, stored: Stored, quota: Option<u64>) -> Result<ObjectRecord, ServiceError> {
+    async fn name_content(
+        &self,
+        caller: &Caller,
+        name: ObjectName,
+        new: NewUpload,
+        stored: Stored,
+        quota: Option<u64>,
+    ) -> Result<ObjectRecord, ServiceError> {
         for (kind, expected, actual) in [("MD5", &new.md5, &stored.md5), ("SHA-256", &new.sha256, &stored.sha256)] {
             if let Some(expected) = expected.as_ref().filter(|expected| !expected.eq_ignore_ascii_case(actual)) {
                 return Err(ServiceError::Checksum { kind, expected: expected.clone(), actual: actual.clone() });
@@ -106,7 +120,7 @@ impl Service {
         };
         let record = self.store().put_object(caller.project_id().to_owned(), object, quota, audit).await?;
         self.blobs_are_doomed();
-        self.metrics().uploaded(record.size_bytes);
+        metrics::uploaded(record.size_bytes);
         Ok(record)
     }
 
@@ -136,7 +150,7 @@ impl Service {
         let object = self.store().object(caller.project_id(), name).await?;
         let range = range(object.record.size_bytes)?;
         let download = self.content(&object.blob, range.clone()).await?;
-        self.metrics().downloaded(range.as_ref().map_or(object.record.size_bytes, |range| range.end - range.start));
+        metrics::downloaded(range.as_ref().map_or(object.record.size_bytes, |range| range.end - range.start));
         Ok((object.record, range, download))
     }
 
@@ -245,7 +259,9 @@ fn too_large(most: u64) -> ServiceError {
 
 fn check(new: &NewUpload) -> Result<(), ServiceError> {
     let is_type = |text: &str| {
-        text.len() <= 255 && text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+        text.len() <= 255
+            && text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty())
+            && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
     };
     if new.content_type.as_deref().is_some_and(|text| !is_type(text)) {
         return Err(ServiceError::invalid("content type: it is not a media type such as text/csv"));

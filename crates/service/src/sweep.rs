@@ -12,10 +12,10 @@ use crate::error::ServiceError;
 use crate::service::Service;
 
 /// How often old runs are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often contents without a name are looked for, and how old they must be: an upload has no name until it is whole.
-const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3600);
-const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
+const ORPHANS_EVERY: Duration = Duration::from_hours(24);
+const ORPHAN_AGE: Duration = Duration::from_hours(24);
 
 impl Service {
     /// Sweeps for as long as the service lives.

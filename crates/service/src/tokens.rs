@@ -11,10 +11,11 @@ use subtle::ConstantTimeEq;
 
 use crate::caller::{Caller, OPERATOR};
 use crate::error::ServiceError;
+use crate::metrics;
 use crate::service::{CachedToken, Service};
 
 /// How often the last use of a token is written down.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
+const TOUCH_EVERY: Duration = Duration::from_mins(1);
 /// Wrong tokens from one source, a second, and how many seconds' worth at once.
 pub(crate) const WRONG_TOKENS_PER_SECOND: f64 = 0.5;
 pub(crate) const WRONG_TOKENS_BURST_S: f64 = 60.0;
@@ -47,7 +48,7 @@ impl Service {
     /// What a wrong token is answered with. Many of one source are told to come slower; whoever has a right one, from wherever, is not held up by them:
     /// with 256 bits of randomness there is nothing to guess.
     fn wrong_token(&self, source: Option<&str>) -> ServiceError {
-        self.metrics().refused("unauthorized");
+        metrics::refused("unauthorized");
         if self.wrong_tokens().take(source.unwrap_or("unknown"), WRONG_TOKENS_PER_SECOND, Instant::now()) {
             return ServiceError::Unauthorized;
         }
@@ -105,7 +106,8 @@ impl Service {
             revoked_at: None,
         };
         let kept = Token { record: record.clone(), project_id: project.id.clone(), hash: TokenHash::of(&token) };
-        let audit = caller.did("token.create", &record.id, json!({"name": record.name, "scopes": record.scopes, "expires_at": record.expires_at}));
+        let audit =
+            caller.did("token.create", &record.id, json!({"name": record.name, "scopes": record.scopes, "expires_at": record.expires_at}));
         self.store().create_token(kept, audit).await?;
         Ok(IssuedToken { token, record })
     }

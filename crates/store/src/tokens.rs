@@ -16,7 +16,7 @@ pub struct TokenHash(String);
 impl TokenHash {
     /// The hash of a token.
     pub fn of(token: &str) -> Self {
-        Self(Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(format!("{:x}", Sha256::digest(token)))
     }
 
     /// As text.

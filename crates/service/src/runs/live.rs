@@ -211,7 +211,6 @@ impl LiveRuns {
     pub(crate) fn all(&self) -> Vec<Arc<Live>> {
         self.runs().values().cloned().collect()
     }
-
 }
 
 #[cfg(test)]

@@ -149,9 +149,10 @@ impl State {
     /// one whose last turn is longest ago.
     fn next_project(&self, capacity: Capacity) -> Option<(String, usize)> {
         (0..2).find_map(|priority| {
-            let could = self.projects.iter().filter(|(_, project)| {
-                project.waiting[priority].front().is_some_and(|waiting| self.has_room(capacity, &waiting.ask))
-            });
+            let could = self
+                .projects
+                .iter()
+                .filter(|(_, project)| project.waiting[priority].front().is_some_and(|waiting| self.has_room(capacity, &waiting.ask)));
             could.min_by_key(|(_, project)| (project.running, project.last_turn)).map(|(id, _)| (id.clone(), priority))
         })
     }
@@ -224,7 +225,8 @@ mod tests {
     #[test]
     fn a_project_with_many_runs_does_not_hold_up_another() {
         let queue = queue(2);
-        let (first, second) = (now(queue.ask(ask("a", Priority::Interactive), false)), now(queue.ask(ask("a", Priority::Interactive), false)));
+        let (first, second) =
+            (now(queue.ask(ask("a", Priority::Interactive), false)), now(queue.ask(ask("a", Priority::Interactive), false)));
         let mut of_a: Vec<_> = (0..5).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
         let mut of_b = later(queue.ask(ask("b", Priority::Interactive), false));
         drop(first);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use belljar_protocol::{
-    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
+    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait,
+    Widened,
 };
 use belljar_store::{KeyUse, NewRun, StoreError};
 use serde_json::json;
@@ -13,8 +14,8 @@ use super::live::Live;
 use super::queue::{Ask, Turn};
 use crate::caller::Caller;
 use crate::error::ServiceError;
+use crate::metrics;
 use crate::service::Service;
-use crate::signing::hex;
 
 /// A run that was accepted, now or before.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Service {
 
         let (wait, key) = (std::mem::take(&mut submission.wait), submission.idempotency_key.take());
         let text = serde_json::to_string(&submission).map_err(ServiceError::invalid)?;
-        let key = key.map(|key| KeyUse { key, submission_sha256: hex(&Sha256::digest(&text)) });
+        let key = key.map(|key| KeyUse { key, submission_sha256: format!("{:x}", Sha256::digest(&text)) });
         if let Some(key) = &key
             && let Some(repeated) = self.repeated(caller, key).await?
         {
@@ -72,12 +73,12 @@ impl Service {
         }
 
         let Some(held) = self.hold_submission(text.len() as u64) else {
-            self.metrics().refused("submissions_full");
+            metrics::refused("submissions_full");
             return Err(ServiceError::Busy { detail: "the runs that wait hold too much memory", retry_after_s: 1 });
         };
         let turn = self.queue().ask(ask(caller, submission.priority, &limits), false);
         if matches!(turn, Turn::Full) {
-            self.metrics().refused("queue_full");
+            metrics::refused("queue_full");
             return Err(ServiceError::Busy { detail: "too many runs wait", retry_after_s: 1 });
         }
         let record = record(caller, &submission, policy, limits, rerun_of, matches!(turn, Turn::Now(_)));
@@ -102,12 +103,14 @@ impl Service {
                 self.live().remove(&live.id);
                 // Two requests with the same key at the same moment: the other one was first.
                 return match (error, &key) {
-                    (StoreError::Exists { .. }, Some(key)) => self.repeated(caller, key).await?.ok_or(ServiceError::KeyReused(key.key.clone())),
+                    (StoreError::Exists { .. }, Some(key)) => {
+                        self.repeated(caller, key).await?.ok_or(ServiceError::KeyReused(key.key.clone()))
+                    }
                     (error, _) => Err(error.into()),
                 };
             }
         }
-        self.metrics().accepted();
+        metrics::accepted();
         self.spawn_run(Arc::clone(&live), caller.clone(), submission, turn, Some(held));
         Ok(Submitted { id: live.id.clone(), is_repeated: false, live: Some(live) })
     }
@@ -127,7 +130,7 @@ impl Service {
         if used < quota {
             return Ok(());
         }
-        self.metrics().refused("cpu_quota");
+        metrics::refused("cpu_quota");
         let now_s = Timestamp::now().unix_ms() / 1000;
         let detail = format!("the project's CPU time for today is used up: {used} of {quota} ms");
         Err(ServiceError::Quota { detail, retry_after_s: Some(86_400 - (now_s % 86_400) as u64) })
@@ -179,7 +182,14 @@ fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy
     Ok(narrowed)
 }
 
-fn record(caller: &Caller, submission: &RunSubmission, policy: Policy, limits: Limits, rerun_of: Option<RunId>, starts_now: bool) -> RunRecord {
+fn record(
+    caller: &Caller,
+    submission: &RunSubmission,
+    policy: Policy,
+    limits: Limits,
+    rerun_of: Option<RunId>,
+    starts_now: bool,
+) -> RunRecord {
     let now = Timestamp::now();
     let entry = submission.entry_name();
     let code = match &submission.code {
@@ -194,7 +204,7 @@ fn record(caller: &Caller, submission: &RunSubmission, policy: Policy, limits: L
         runtime: submission.runtime.as_ref().map(ToString::to_string),
         entry: entry.as_str().to_owned(),
         // A program that is an object is hashed by what it is when it starts; the outcome cannot say, so its name stands for it.
-        code_sha256: code.map_or_else(String::new, |code| hex(&Sha256::digest(code))),
+        code_sha256: code.map_or_else(String::new, |code| format!("{:x}", Sha256::digest(code))),
         created_at: now,
         started_at: starts_now.then_some(now),
         finished_at: None,

@@ -18,6 +18,7 @@ use super::submit::{ask, wanted_runtime};
 use crate::caller::Caller;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
+use crate::metrics;
 use crate::service::{HeldSubmission, Service};
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
@@ -98,8 +99,10 @@ impl Service {
             Err(error) => return not_run(live, submission, Status::Refused, "Refused", &error.to_string()),
         };
         let has_storage = !request.policy.storage.read.is_empty() || !request.policy.storage.write.is_empty();
-        let door = has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
-        let mut run = self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()) });
+        let door =
+            has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
+        let mut run =
+            self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()) });
         let canceller = run.canceller();
         let mut store_events = tokio::time::interval_at(tokio::time::Instant::now() + STORE_EVENTS_EVERY, STORE_EVENTS_EVERY);
         let mut is_cancelling = false;
@@ -132,7 +135,12 @@ impl Service {
     }
 
     /// What the engine is asked.
-    async fn request(&self, caller: &Caller, submission: &RunSubmission, record: &belljar_protocol::RunRecord) -> Result<RunRequest, ServiceError> {
+    async fn request(
+        &self,
+        caller: &Caller,
+        submission: &RunSubmission,
+        record: &belljar_protocol::RunRecord,
+    ) -> Result<RunRequest, ServiceError> {
         let entry = submission.entry_name();
         let mut request = RunRequest::new(submission.language, submission.code.clone().unwrap_or_default());
         request.files.clear();
@@ -176,7 +184,13 @@ impl Service {
         let record = live.record();
         let due_at = Timestamp::now().plus_ms(pause.as_millis() as u64);
         live.emit(EventKind::Progress {
-            message: format!("attempt {} of {} ended: {}; the next one starts in {} ms", number - 1, record.attempts, outcome.status.name(), pause.as_millis()),
+            message: format!(
+                "attempt {} of {} ended: {}; the next one starts in {} ms",
+                number - 1,
+                record.attempts,
+                outcome.status.name(),
+                pause.as_millis()
+            ),
         });
         live.change(|record| {
             record.status = RunState::Queued;
@@ -236,7 +250,7 @@ impl Service {
             outcome = without_run(live, outcome.sandbox.runtime, Status::Interrupted, "Interrupted", &message);
             last = live.last_line(&outcome);
         }
-        self.metrics().ended(outcome.status, &outcome.usage);
+        metrics::ended(outcome.status, &outcome.usage);
         self.callbacks_are_due();
         let (runtime, usage, status) = (outcome.sandbox.runtime.clone(), outcome.usage, outcome.status);
         let change = move |record: &mut belljar_protocol::RunRecord| {
@@ -249,7 +263,12 @@ impl Service {
     }
 
     /// Moves the files that a run left into storage.
-    async fn keep_artifacts(&self, live: &Live, caller: &Caller, artifacts: Vec<ArtifactFile>) -> Result<Vec<StoredArtifact>, ServiceError> {
+    async fn keep_artifacts(
+        &self,
+        live: &Live,
+        caller: &Caller,
+        artifacts: Vec<ArtifactFile>,
+    ) -> Result<Vec<StoredArtifact>, ServiceError> {
         let asked_bytes = artifacts.iter().map(|file| file.artifact.size_bytes).sum();
         if let Some(quota_bytes) = caller.project.settings.quotas.storage_bytes.filter(|_| asked_bytes > 0) {
             let used_bytes = self.store().storage_bytes(&live.project_id).await?;
@@ -340,7 +359,8 @@ mod tests {
     #[test]
     fn attempts_are_further_and_further_apart() {
         let retry: Retry = serde_json::from_str(r#"{"attempts": 4, "backoff_ms": 100}"#).unwrap();
-        let pauses: Vec<_> = (1..6).map(|number| next_attempt(Some(&retry), number, Status::Crashed).map(|pause| pause.as_millis())).collect();
+        let pauses: Vec<_> =
+            (1..6).map(|number| next_attempt(Some(&retry), number, Status::Crashed).map(|pause| pause.as_millis())).collect();
         assert_eq!(pauses, [Some(100), Some(200), Some(400), None, None]);
         assert_eq!(next_attempt(Some(&retry), 1, Status::Failed), None);
         assert_eq!(next_attempt(None, 1, Status::Crashed), None);
