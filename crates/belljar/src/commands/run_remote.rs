@@ -10,7 +10,9 @@ use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use belljar_client::{Client, ClientError};
-use belljar_protocol::{Event, EventKind, Finish, LogLevel, Outcome, ProgramName, Retry, RunSubmission, StartMode, Status, SubmittedFile};
+use belljar_protocol::{
+    Event, EventKind, Finish, LogLevel, Outcome, ProgramName, Retry, RunId, RunSubmission, StartMode, Status, SubmittedFile,
+};
 use futures::StreamExt;
 
 use super::run::{self, MOST_INPUT_BYTES, read};
@@ -55,7 +57,8 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         // Before the run, so that what it makes is not lost to a folder that cannot be.
         fs::create_dir_all(folder).with_context(|| format!("cannot create the folder for artifacts {}", folder.display()))?;
     }
-    let done = remote::client(&arguments.remote.server).and_then(|client| remote::runtime()?.block_on(supervise(&client, &submission, arguments)));
+    let done =
+        remote::client(&arguments.remote.server).and_then(|client| remote::runtime()?.block_on(supervise(&client, &submission, arguments)));
     match done {
         Err(error) => {
             let Some(code) = error.downcast_ref::<ClientError>().map(code_of) else { return Err(error) };
@@ -77,11 +80,19 @@ fn code_of(error: &ClientError) -> u8 {
 
 async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunArguments) -> anyhow::Result<u8> {
     let mut stopping = pin!(run::until_told_to_stop());
-    // Told to stop before the server has answered, this still waits for the answer: the run would go on unknown.
-    let started = pin!(client.start_run(submission));
-    let (record, mut is_stopping) = match futures::future::select(started, stopping.as_mut()).await {
-        futures::future::Either::Left((record, _)) => (record?, false),
-        futures::future::Either::Right(((), started)) => (started.await?, true),
+    let mut is_stopping = false;
+    let mut started = pin!(client.start_run(submission));
+    let record = loop {
+        tokio::select! {
+            record = started.as_mut() => break record?,
+            // The answer is still waited for, or the run would go on unknown; a second signal ends even that.
+            () = stopping.as_mut() => {
+                if std::mem::replace(&mut is_stopping, true) {
+                    return Ok(CANCELLED);
+                }
+                stopping.set(run::until_told_to_stop());
+            }
+        }
     };
     let id = &record.id;
     if is_stopping {
@@ -101,16 +112,13 @@ async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunA
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            () = stopping.as_mut(), if !is_stopping => {
-                is_stopping = true;
-                // A second signal ends this at once, and the run on the server soon after.
-                let cancelling = pin!(client.cancel_run(id));
-                let again = pin!(run::until_told_to_stop());
-                if let futures::future::Either::Left((cancelled, _)) = futures::future::select(cancelling, again).await {
-                    cancelled?;
-                    continue;
+            () = stopping.as_mut() => {
+                if std::mem::replace(&mut is_stopping, true) {
+                    return Ok(CANCELLED);
                 }
-                return Ok(CANCELLED);
+                stopping.set(run::until_told_to_stop());
+                cancel(client, id);
+                continue;
             }
         };
         let Some(event) = event else { break };
@@ -125,10 +133,9 @@ async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunA
                 return Err(error).context("cannot write the program's output");
             }
             // Nobody reads any more: the run is of no use.
-            if !is_unread {
-                client.cancel_run(id).await?;
+            if !std::mem::replace(&mut is_unread, true) {
+                cancel(client, id);
             }
-            is_unread = true;
         }
     }
     progress.clear();
@@ -136,6 +143,16 @@ async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunA
         return Ok(exit::UNREAD);
     }
     conclude(client, &ended.context("the events ended without an outcome")?, arguments).await
+}
+
+/// Cancels the run on the server. Its end comes as its last event.
+fn cancel(client: &Client, id: &RunId) {
+    let (client, id) = (client.clone(), id.clone());
+    tokio::spawn(async move {
+        if let Err(error) = client.cancel_run(&id).await {
+            show::error(&error.into());
+        }
+    });
 }
 
 async fn conclude(client: &Client, outcome: &Outcome, arguments: &RunArguments) -> anyhow::Result<u8> {
@@ -206,7 +223,8 @@ fn submission(arguments: &RunArguments) -> anyhow::Result<RunSubmission> {
     submission.outputs = arguments.outputs.iter().map(|name| ProgramName::try_from(name.as_str())).collect::<Result<_, _>>()?;
     if let Some(stdin) = &arguments.stdin {
         let text = String::from_utf8(read(stdin, "standard input", MOST_INPUT_BYTES)?);
-        submission.stdin = Some(text.ok().context("standard input is not UTF-8, and a server takes text; give the bytes as a file, with --file")?);
+        submission.stdin =
+            Some(text.ok().context("standard input is not UTF-8, and a server takes text; give the bytes as a file, with --file")?);
     }
     let policy::PolicyFile { mut policy, limits } = policy::asked(&arguments.policy, &arguments.limits)?;
     let of = &arguments.remote;

@@ -1,0 +1,71 @@
+//! A proxy that does harm: it cuts connections off, and changes a byte of what it carries.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is done to one connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Harm {
+    /// Nothing more is carried after so many bytes of answers.
+    CutAfter(usize),
+    /// The byte at this place of the answers is another.
+    Change(usize),
+}
+
+/// A proxy.
+pub struct Proxy {
+    pub url: String,
+    /// Connections so far.
+    pub count: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// Before the server at this address. Each connection has its harm in turn; those after the last have none.
+    pub fn start(server: &str, harms: Vec<Harm>) -> Self {
+        let server: SocketAddr = server.trim_start_matches("http://").parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let harm = harms.get(counted.fetch_add(1, Ordering::SeqCst)).copied();
+                let Ok(server) = TcpStream::connect(server) else { continue };
+                let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from_client, &mut to_server);
+                    let _ = to_server.shutdown(Shutdown::Write);
+                });
+                std::thread::spawn(move || carry(server, client, harm));
+            }
+        });
+        Self { url, count }
+    }
+}
+
+fn carry(mut server: TcpStream, mut client: TcpStream, harm: Option<Harm>) {
+    let mut buffer = vec![0; 16 << 10];
+    let mut carried = 0;
+    while let Ok(count) = server.read(&mut buffer) {
+        let mut piece = &mut buffer[..count];
+        if count == 0 {
+            break;
+        }
+        match harm {
+            Some(Harm::CutAfter(most)) => {
+                let left = most - carried;
+                piece = &mut piece[..left.min(count)];
+            }
+            Some(Harm::Change(at)) if (carried..carried + count).contains(&at) => piece[at - carried] ^= 1,
+            _ => {}
+        }
+        carried += piece.len();
+        if client.write_all(piece).is_err() || matches!(harm, Some(Harm::CutAfter(most)) if carried == most) {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
+}
