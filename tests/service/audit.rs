@@ -12,8 +12,12 @@ fn everything_is_written_down_and_exported() {
     server.ask("DELETE", "/v1/objects/x").send().is(204);
     server.ask("GET", "/v1/runs").no_token().send().is(401);
     server.post("/v1/runs", json!({"language": "javascript", "code": "1", "policy": {"exec": true}})).is(403);
-    let lines: Vec<Value> =
-        server.ask("GET", "/v1/audit").header("Accept", "application/x-ndjson").lines().map(|line| serde_json::from_str(&line).unwrap()).collect();
+    let lines: Vec<Value> = server
+        .ask("GET", "/v1/audit")
+        .header("Accept", "application/x-ndjson")
+        .lines()
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect();
     let actions: Vec<_> = lines.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     for action in ["project.create", "token.create", "run.submit", "run.finish", "object.put", "object.delete", "request.refuse"] {
         assert!(actions.contains(&action), "no {action} in {actions:?}");

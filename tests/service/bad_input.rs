@@ -50,13 +50,21 @@ fn bodies_that_are_no_submission_are_refused_and_the_field_is_named() {
         send(body.as_bytes()).is_problem(422, "invalid-request", words);
     }
     SHARED.ask("POST", "/v1/runs").header("Content-Type", "text/plain").body("{}").send().is_problem(415, "unsupported-media-type", "json");
-    SHARED.ask("POST", "/v1/runs?what=1").json(json!({"language": "python", "code": "1"})).send().is_problem(422, "invalid-request", "what");
+    SHARED.ask("POST", "/v1/runs?what=1").json(json!({"language": "python", "code": "1"})).send().is_problem(
+        422,
+        "invalid-request",
+        "what",
+    );
 }
 
 #[test]
 fn nesting_without_end_is_refused() {
     let deep = format!("{{\"language\": \"python\", \"code\": \"1\", \"parameters\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    SHARED.ask("POST", "/v1/runs").header("Content-Type", "application/json").body(deep).send().is_problem(422, "invalid-request", "120 levels");
+    SHARED.ask("POST", "/v1/runs").header("Content-Type", "application/json").body(deep).send().is_problem(
+        422,
+        "invalid-request",
+        "120 levels",
+    );
 }
 
 #[test]
@@ -88,10 +96,23 @@ fn what_is_no_http_is_refused() {
         (format!("GET /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}{many}\r\n"), &[400, 431]),
         (long, &[400, 414, 431]),
         (format!("GET /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}X: {}\r\n\r\n", "y".repeat(1_000_000)), &[400, 431]),
-        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"), &[400]),
-        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 5\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello!"), &[400]),
+        (
+            format!(
+                "POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"
+            ),
+            &[400],
+        ),
+        (
+            format!(
+                "POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 5\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello!"
+            ),
+            &[400],
+        ),
         (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: -5\r\nConnection: close\r\n\r\n"), &[400]),
-        (format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"), &[400]),
+        (
+            format!("POST /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"),
+            &[400],
+        ),
         (format!("GET /v1/runs/%ff HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n"), &[400, 404]),
         (format!("GET /v1/objects/%ff HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n"), &[400]),
         (format!("GET /v1/runs HTTP/1.1\r\nHost: x\r\n{authorization}X:\x00y\r\n\r\n"), &[400]),
@@ -155,7 +176,12 @@ fn the_documents_are_there() {
     assert_eq!(SHARED.ask("GET", "/readyz").no_token().send().text(), "ready\n");
     SHARED.run("javascript", "1");
     let metrics = SHARED.ask("GET", "/metrics").no_token().send().text();
-    for name in ["belljar_runs_accepted_total", "belljar_runs_ended_total{status=\"succeeded\"}", "belljar_run_wall_seconds_bucket", "belljar_runs_running"] {
+    for name in [
+        "belljar_runs_accepted_total",
+        "belljar_runs_ended_total{status=\"succeeded\"}",
+        "belljar_run_wall_seconds_bucket",
+        "belljar_runs_running",
+    ] {
         assert!(metrics.contains(name), "no {name} in {metrics}");
     }
 }
@@ -176,7 +202,8 @@ fn a_full_disk_refuses_and_nothing_is_told_that_is_not_kept() {
     let fill = std::fs::write(folder.path().join("fill"), vec![0; 8 << 20]);
     assert!(fill.is_err(), "the disk is full");
     let big = json!({"language": "javascript", "code": format!("/* {} */ 2", "x".repeat(300_000)), "wait": true});
-    let told: Vec<Value> = (0..4).map(|_| server.post("/v1/runs", big.clone())).filter(|answer| answer.status == 200).map(|answer| answer.json()).collect();
+    let told: Vec<Value> =
+        (0..4).map(|_| server.post("/v1/runs", big.clone())).filter(|answer| answer.status == 200).map(|answer| answer.json()).collect();
     assert!(told.iter().any(|outcome| outcome["status"] == "interrupted") || told.is_empty(), "{told:?}");
     let upload = server.ask("PUT", "/v1/objects/x").body(vec![1; 2 << 20]).send();
     assert!(upload.status >= 400, "{}", upload.text());

@@ -29,7 +29,11 @@ fn take(listener: &TcpListener, status: &str) -> (String, String) {
 }
 
 fn header(head: &str, name: &str) -> String {
-    head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).unwrap()
+    head.lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.to_owned())
+        .unwrap()
 }
 
 #[test]
@@ -66,7 +70,8 @@ fn callbacks_do_not_reach_into_the_servers_own_network() {
     }
     eventually("all were tried", || {
         let metrics = server.get("/metrics").text();
-        let failed = metrics.lines().find_map(|line| line.strip_prefix("belljar_callbacks_total{result=\"failed\"} ")).unwrap_or("0").to_owned();
+        let failed =
+            metrics.lines().find_map(|line| line.strip_prefix("belljar_callbacks_total{result=\"failed\"} ")).unwrap_or("0").to_owned();
         failed.parse::<u32>().unwrap() >= 5
     });
     assert!(listener.accept().is_err(), "nobody has connected");
@@ -74,6 +79,10 @@ fn callbacks_do_not_reach_into_the_servers_own_network() {
     let _ours = TcpStream::connect(("127.0.0.1", port)).unwrap();
     eventually("we are heard", || listener.accept().is_ok());
     for url in ["ftp://a/", "http://user:pw@a/", "nonsense"] {
-        server.post("/v1/runs", json!({"language": "javascript", "code": "1", "callback": {"url": url}})).is_problem(422, "invalid-request", "callback.url");
+        server.post("/v1/runs", json!({"language": "javascript", "code": "1", "callback": {"url": url}})).is_problem(
+            422,
+            "invalid-request",
+            "callback.url",
+        );
     }
 }

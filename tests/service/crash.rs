@@ -17,12 +17,22 @@ fn a_killed_server_loses_no_run_and_runs_none_twice() {
     let _one = ONE_AT_A_TIME.lock();
     let mut server = Server::start_with("[runs]\nconcurrent = 2\n");
     // Each leaves a mark in storage when it begins.
-    let mark = |name: &str| format!("await belljar.storage.upload('marks/{name}/' + Math.random(), 'x'); console.log('begun'); await new Promise((r) => setTimeout(r, 60000)); 1");
+    let mark = |name: &str| {
+        format!(
+            "await belljar.storage.upload('marks/{name}/' + Math.random(), 'x'); console.log('begun'); await new Promise((r) => setTimeout(r, 60000)); 1"
+        )
+    };
     let plain = server.start_run(json!({"language": "javascript", "code": mark("plain")}));
-    let again = server.start_run(json!({"language": "javascript", "retry": {"attempts": 2, "backoff_ms": 10}, "limits": {"timeout_ms": 3000},
+    let again = server
+        .start_run(json!({"language": "javascript", "retry": {"attempts": 2, "backoff_ms": 10}, "limits": {"timeout_ms": 3000},
         "code": mark("again")}));
-    let waits = server.start_run(json!({"language": "javascript", "code": "await belljar.storage.upload('marks/waits/' + Math.random(), 'x'); 3"}));
-    let done = |server: &Server, name: &str| server.get(&format!("/v1/objects?prefix=marks/{name}/")).is(200)["objects"].as_array().unwrap().len();
+    let waits =
+        server.start_run(json!({"language": "javascript", "code": "await belljar.storage.upload('marks/waits/' + Math.random(), 'x'); 3"}));
+    let done =
+        |server: &Server, name: &str| server.get(&format!("/v1/objects?prefix=marks/{name}/")).is(200)["objects"].as_array().unwrap().len();
+    eventually("what was written is told", || !server.get(&format!("/v1/runs/{plain}/logs")).is(200)["logs"].as_array().unwrap().is_empty());
+    // Twice as long as events wait to be stored: no answer tells of it.
+    std::thread::sleep(Duration::from_secs(1));
     eventually("two have begun", || done(&server, "plain") == 1 && done(&server, "again") == 1);
     server.kill();
 
@@ -30,13 +40,21 @@ fn a_killed_server_loses_no_run_and_runs_none_twice() {
     let record = server.until_over(&plain);
     assert_eq!((&record["status"], &record["attempt"]), (&json!("interrupted"), &json!(1)), "{record}");
     assert!(record["outcome"]["error"]["message"].as_str().unwrap().contains("server died"), "{record}");
+    assert_eq!(record["outcome"]["logs"][0]["message"], "begun", "{record}");
+    assert_eq!(server.get(&format!("/v1/runs/{plain}/logs")).is(200)["logs"][0]["message"], "begun");
     let record = server.until_over(&again);
     assert_eq!((&record["status"], &record["attempt"]), (&json!("timed_out"), &json!(2)), "{record}");
     assert_eq!(server.until_over(&waits)["outcome"]["value"], 3);
     assert_eq!((done(&server, "plain"), done(&server, "again"), done(&server, "waits")), (1, 2, 1));
     assert_eq!(server.operate("GET", "/v1/audit/verification", None).is(200)["verdict"], "intact");
     // Whoever watched hears of the end, whatever they heard before.
-    let last = server.ask("GET", &format!("/v1/runs/{plain}/events")).header("Accept", "application/x-ndjson").header("Last-Event-ID", "900").lines().last().unwrap();
+    let last = server
+        .ask("GET", &format!("/v1/runs/{plain}/events"))
+        .header("Accept", "application/x-ndjson")
+        .header("Last-Event-ID", "900")
+        .lines()
+        .last()
+        .unwrap();
     assert!(last.contains("\"finished\"") && last.contains("interrupted"), "{last}");
 }
 

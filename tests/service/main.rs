@@ -12,6 +12,7 @@ mod runs;
 mod sandbox_storage;
 mod schema;
 mod server;
+mod telemetry;
 mod tenants;
 mod tokens;
 mod watching;

@@ -21,7 +21,10 @@ fn an_object_comes_back_as_it_went_in() {
         .body(content.clone())
         .send()
         .is(200);
-    assert_eq!((&record["name"], &record["size_bytes"], &record["metadata"]["source"]), (&json!("deep/down/a b.bin"), &json!(3_000_000), &json!("crm")));
+    assert_eq!(
+        (&record["name"], &record["size_bytes"], &record["metadata"]["source"]),
+        (&json!("deep/down/a b.bin"), &json!(3_000_000), &json!("crm"))
+    );
     let answer = SHARED.get("/v1/objects/deep/down/a%20b.bin");
     assert!(answer.body == content);
     assert_eq!((answer.header("content-type"), answer.header("belljar-metadata-source")), (Some("application/x-thing"), Some("crm")));
@@ -35,7 +38,9 @@ fn an_object_comes_back_as_it_went_in() {
 #[test]
 fn ranges_are_parts() {
     put("ranges.txt", b"0123456789");
-    for (range, expected, content_range) in [("bytes=2-4", "234", "bytes 2-4/10"), ("bytes=7-", "789", "bytes 7-9/10"), ("bytes=-2", "89", "bytes 8-9/10")] {
+    for (range, expected, content_range) in
+        [("bytes=2-4", "234", "bytes 2-4/10"), ("bytes=7-", "789", "bytes 7-9/10"), ("bytes=-2", "89", "bytes 8-9/10")]
+    {
         let answer = SHARED.ask("GET", "/v1/objects/ranges.txt").header("Range", range).send();
         assert_eq!((answer.status, answer.text().as_str(), answer.header("content-range")), (206, expected, Some(content_range)));
     }
@@ -84,6 +89,17 @@ fn an_object_is_only_replaced_where_that_is_wanted() {
 }
 
 #[test]
+fn of_many_that_must_not_replace_one_is_first() {
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..10)
+            .map(|n| scope.spawn(move || SHARED.ask("PUT", "/v1/objects/first").header("If-None-Match", "*").body(format!("{n}")).send().status))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+}
+
+#[test]
 fn a_form_uploads_files() {
     let body = "--b\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nforms/renamed.txt\r\n--b\r\n\
         Content-Disposition: form-data; name=\"file\"; filename=\"x.txt\"\r\nContent-Type: text/plain\r\n\r\nfirst\r\n--b\r\n\
@@ -92,7 +108,11 @@ fn a_form_uploads_files() {
     assert_eq!((&answer["objects"][0]["name"], &answer["objects"][1]["name"]), (&json!("forms/renamed.txt"), &json!("forms-second.txt")));
     assert_eq!(SHARED.get("/v1/objects/forms/renamed.txt").text(), "first");
     let evil = body.replace("forms/renamed.txt", "../../etc/passwd");
-    SHARED.ask("POST", "/v1/objects").header("Content-Type", "multipart/form-data; boundary=b").body(evil).send().is_problem(422, "invalid-request", "..");
+    SHARED.ask("POST", "/v1/objects").header("Content-Type", "multipart/form-data; boundary=b").body(evil).send().is_problem(
+        422,
+        "invalid-request",
+        "..",
+    );
 }
 
 #[test]
@@ -122,7 +142,11 @@ fn a_signed_address_works_for_one_thing_and_a_while() {
     assert_eq!(SHARED.get("/v1/objects/signed.txt").text(), "from you");
     let soon = sign("GET", 1);
     eventually("it has expired", || SHARED.ask("GET", &soon).no_token().send().status == 403);
-    SHARED.post("/v1/object-urls", json!({"name": "x", "method": "GET", "expires_in_ms": 700_000_000})).is_problem(422, "invalid-request", "seven days");
+    SHARED.post("/v1/object-urls", json!({"name": "x", "method": "GET", "expires_in_ms": 700_000_000})).is_problem(
+        422,
+        "invalid-request",
+        "seven days",
+    );
 }
 
 #[test]
@@ -132,7 +156,8 @@ fn an_upload_that_breaks_off_leaves_the_object_of_before_and_no_content() {
     let contents = || walk(&server.home.join("objects"));
     assert_eq!(contents(), 1);
     let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
-    let head = format!("PUT /v1/objects/whole HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10000000\r\n\r\n", server.token);
+    let head =
+        format!("PUT /v1/objects/whole HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10000000\r\n\r\n", server.token);
     socket.write_all(head.as_bytes()).unwrap();
     socket.write_all(&[b'x'; 300_000]).unwrap();
     eventually("the upload has begun", || contents() > 1);
@@ -147,9 +172,8 @@ fn an_upload_that_breaks_off_leaves_the_object_of_before_and_no_content() {
 }
 
 fn walk(folder: &std::path::Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, |entries| {
-        entries.flatten().map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { 1 }).sum()
-    })
+    std::fs::read_dir(folder)
+        .map_or(0, |entries| entries.flatten().map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { 1 }).sum())
 }
 
 #[test]
@@ -165,7 +189,10 @@ fn a_large_object_needs_no_memory() {
     let (size, mut most) = (400_u64 << 20, 0);
     let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     let head = |method: &str, length: u64| {
-        format!("{method} /v1/objects/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {length}\r\n\r\n", server.token)
+        format!(
+            "{method} /v1/objects/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {length}\r\n\r\n",
+            server.token
+        )
     };
     socket.write_all(head("PUT", size).as_bytes()).unwrap();
     let block = vec![7; 1 << 20];

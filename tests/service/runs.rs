@@ -6,7 +6,11 @@ use crate::server::{SHARED, Server};
 
 #[test]
 fn a_run_that_is_waited_for_is_answered_with_its_outcome() {
-    for (language, code) in [("javascript", "console.log('hi'); 6 * 7"), ("typescript", "const n: number = 42; console.log('hi'); n"), ("python", "print('hi')\n6 * 7")] {
+    for (language, code) in [
+        ("javascript", "console.log('hi'); 6 * 7"),
+        ("typescript", "const n: number = 42; console.log('hi'); n"),
+        ("python", "print('hi')\n6 * 7"),
+    ] {
         let outcome = SHARED.run(language, code);
         assert_eq!((&outcome["status"], &outcome["value"]), (&json!("succeeded"), &json!(42)), "{outcome}");
         assert_eq!(outcome["logs"][0]["message"], "hi");
@@ -27,7 +31,8 @@ fn a_run_that_nobody_waits_for_is_answered_at_once_and_found_later() {
 
 #[test]
 fn waiting_for_a_while_gives_the_record_when_it_takes_longer() {
-    let answer = SHARED.post("/v1/runs", json!({"language": "javascript", "code": "await new Promise(r => setTimeout(r, 1500)); 1", "wait": 50}));
+    let answer =
+        SHARED.post("/v1/runs", json!({"language": "javascript", "code": "await new Promise(r => setTimeout(r, 1500)); 1", "wait": 50}));
     let record = answer.is(202);
     assert_eq!(record["status"], "running");
     assert_eq!(SHARED.until_over(record["id"].as_str().unwrap())["status"], "succeeded");
@@ -57,7 +62,9 @@ def main(parameters):
     let artifact = SHARED.get(&format!("/v1/runs/{id}/artifacts/deep/a.txt"));
     assert_eq!((artifact.status, artifact.text().as_str(), artifact.header("content-disposition")), (200, "made", Some("attachment")));
     SHARED.get(&format!("/v1/runs/{id}/artifacts/other")).is_problem(404, "not-found", "artifact");
-    let over = SHARED.post("/v1/runs", json!({"language": "javascript", "code": "for (;;);", "wait": true, "limits": {"timeout_ms": 200}})).is(200);
+    let over = SHARED
+        .post("/v1/runs", json!({"language": "javascript", "code": "for (;;);", "wait": true, "limits": {"timeout_ms": 200}}))
+        .is(200);
     assert_eq!(over["status"], "timed_out");
 }
 
@@ -72,7 +79,8 @@ fn a_program_among_files_is_the_one_that_is_named() {
 fn runs_are_found_by_status_label_time_and_text() {
     let server = Server::start();
     let started = |code: &str, team: &str, comment: &str| {
-        let body = json!({"language": "javascript", "code": code, "labels": {"team": team, "kind": "test"}, "comment": comment, "wait": true});
+        let body =
+            json!({"language": "javascript", "code": code, "labels": {"team": team, "kind": "test"}, "comment": comment, "wait": true});
         server.post("/v1/runs", body).is(200)["id"].as_str().unwrap().to_owned()
     };
     let (first, second, third) = (started("1", "a", "nightly"), started("throw 1", "b", ""), started("'needle\\nin'", "a", ""));
@@ -92,7 +100,14 @@ fn runs_are_found_by_status_label_time_and_text() {
     let page = server.get("/v1/runs?limit=2").is(200);
     let next = server.get(&format!("/v1/runs?limit=2&cursor={}", page["next_cursor"].as_str().unwrap())).is(200);
     assert_eq!((next["runs"][0]["id"].as_str(), &next["next_cursor"]), (Some(first.as_str()), &Value::Null));
-    for (query, words) in [("status=done", "status"), ("label=x", "label"), ("limit=0", "limit"), ("cursor=x", "cursor"), ("what=1", "what"), ("since=now", "since")] {
+    for (query, words) in [
+        ("status=done", "status"),
+        ("label=x", "label"),
+        ("limit=0", "limit"),
+        ("cursor=x", "cursor"),
+        ("what=1", "what"),
+        ("since=now", "since"),
+    ] {
         server.get(&format!("/v1/runs?{query}")).is_problem(422, "invalid-request", words);
     }
 }
@@ -155,7 +170,8 @@ fn a_run_is_retried_after_the_ends_that_are_named() {
     assert_eq!(outcome["status"], "crashed");
     let record = SHARED.get(&format!("/v1/runs/{}", outcome["id"].as_str().unwrap())).is(200);
     assert_eq!((&record["attempt"], &record["attempts"]), (&json!(3), &json!(3)));
-    let failed = SHARED.post("/v1/runs", json!({"language": "javascript", "code": "throw 1", "retry": {"attempts": 3}, "wait": true})).is(200);
+    let failed =
+        SHARED.post("/v1/runs", json!({"language": "javascript", "code": "throw 1", "retry": {"attempts": 3}, "wait": true})).is(200);
     assert_eq!(SHARED.get(&format!("/v1/runs/{}", failed["id"].as_str().unwrap())).is(200)["attempt"], 1);
 }
 

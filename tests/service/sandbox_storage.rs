@@ -114,3 +114,19 @@ fn a_file_of_a_run_can_be_an_object() {
     assert_eq!(outcome["status"], "refused");
     assert!(outcome["error"]["message"].as_str().unwrap().contains("start/none"), "{outcome}");
 }
+
+#[test]
+fn a_run_starts_with_no_object_that_it_could_not_have_read() {
+    SHARED.ask("PUT", "/v1/objects/start/private").body("secret").send().is(200);
+    let body = json!({"language": "python", "code": "open('x').read()", "files": [{"path": "x", "object": "start/private"}], "policy": {}, "wait": true});
+    SHARED.post("/v1/runs", body).is_problem(403, "forbidden", "start/private");
+}
+
+#[test]
+fn naming_one_object_very_often_takes_no_memory() {
+    SHARED.ask("PUT", "/v1/objects/start/large").body(vec![b'x'; 20 << 20]).send().is(200);
+    let files: Vec<_> = (0..12).map(|n| json!({"path": format!("f{n}"), "object": "start/large"})).collect();
+    let outcome = SHARED.post("/v1/runs", json!({"language": "python", "code": "1", "files": files, "wait": true})).is(200);
+    assert_eq!(outcome["status"], "refused", "{outcome}");
+    assert!(outcome["error"]["message"].as_str().unwrap().contains("belljar.storage"), "{outcome}");
+}

@@ -226,7 +226,13 @@ pub struct Request<'a> {
 }
 
 static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
-    ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).max_redirects(0).proxy(None).build().new_agent()
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .max_redirects(0)
+        .proxy(None)
+        .build()
+        .new_agent()
 });
 
 impl Request<'_> {
@@ -270,7 +276,11 @@ impl Request<'_> {
 
     pub fn send(self) -> Answer {
         let mut response = self.response();
-        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
         let status = response.status().as_u16();
         let mut body = Vec::new();
         response.body_mut().as_reader().read_to_end(&mut body).unwrap();

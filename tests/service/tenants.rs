@@ -9,7 +9,8 @@ fn a_project_sees_nothing_of_another() {
     let server = Server::start();
     let (a, b) = (server.project("team-a", json!({})), server.project("team-b", json!({})));
     let code = "await belljar.storage.upload('a/secret', 'x'); 1";
-    let outcome = server.ask("POST", "/v1/runs").token(&a).json(json!({"language": "javascript", "code": code, "wait": true})).send().is(200);
+    let outcome =
+        server.ask("POST", "/v1/runs").token(&a).json(json!({"language": "javascript", "code": code, "wait": true})).send().is(200);
     assert_eq!(outcome["status"], "succeeded", "{outcome}");
     let id = outcome["id"].as_str().unwrap();
     for path in ["", "/events", "/logs", "/artifacts", "/artifacts/x"] {
@@ -25,7 +26,8 @@ fn a_project_sees_nothing_of_another() {
     let projects = server.ask("GET", "/v1/projects").token(&b).send().is(200);
     assert_eq!(projects["projects"].as_array().unwrap().len(), 1);
     let code = "(await belljar.storage.list()).length";
-    let outcome = server.ask("POST", "/v1/runs").token(&b).json(json!({"language": "javascript", "code": code, "wait": true})).send().is(200);
+    let outcome =
+        server.ask("POST", "/v1/runs").token(&b).json(json!({"language": "javascript", "code": code, "wait": true})).send().is(200);
     assert_eq!(outcome["value"], 0, "{outcome}");
     let entries = server.ask("GET", "/v1/audit?limit=1000").token(&b).send().is(200);
     assert!(entries["entries"].as_array().unwrap().iter().all(|entry| entry["project"] == "team-b"), "{entries}");
@@ -67,6 +69,8 @@ fn a_ceiling_is_not_widened() {
     ] {
         run(policy, limits).is_problem(403, "forbidden", words);
     }
+    let trail = server.ask("GET", "/v1/audit?action=run.submit").token(&token).send().is(200);
+    assert_eq!(trail["entries"][0]["details"]["policy"]["env"], json!({"A": "..."}), "values may be private, and the trail is for ever");
     let refusals = server.ask("GET", "/v1/audit?action=request.refuse").token(&token).send().is(200);
     assert_eq!(refusals["entries"].as_array().unwrap().len(), 7, "{refusals}");
     let record = run(json!({}), json!({})).is(200);
@@ -78,7 +82,9 @@ fn a_ceiling_is_not_widened() {
 fn quotas_hold() {
     let server = Server::start();
     let token = server.project("small", json!({"quotas": {"cpu_ms_per_day": 50, "storage_bytes": 1000, "concurrent_runs": 1}}));
-    let run = |code: &str, wait: bool| server.ask("POST", "/v1/runs").token(&token).json(json!({"language": "javascript", "code": code, "wait": wait})).send();
+    let run = |code: &str, wait: bool| {
+        server.ask("POST", "/v1/runs").token(&token).json(json!({"language": "javascript", "code": code, "wait": wait})).send()
+    };
     let long = run("setTimeout(() => {}, 60000)", false).is(202);
     let second = run("1", false).is(202);
     assert_eq!((&long["status"], &second["status"]), (&json!("running"), &json!("queued")));
@@ -110,7 +116,12 @@ fn a_deleted_project_is_gone_with_all_that_it_had() {
     let server = Server::start();
     let token = server.project("short", json!({}));
     server.ask("PUT", "/v1/objects/x").token(&token).body("1").send().is(200);
-    let id = server.ask("POST", "/v1/runs").token(&token).json(json!({"language": "javascript", "code": "setTimeout(() => {}, 60000)"})).send().is(202);
+    let id = server
+        .ask("POST", "/v1/runs")
+        .token(&token)
+        .json(json!({"language": "javascript", "code": "setTimeout(() => {}, 60000)"}))
+        .send()
+        .is(202);
     server.operate("DELETE", "/v1/projects/short", None).is(204);
     server.ask("GET", "/v1/runs").token(&token).send().is_problem(401, "unauthorized", "");
     let again = server.project("short", json!({}));

@@ -39,7 +39,11 @@ fn a_token_allows_its_scopes_and_nothing_else() {
             }
         }
     }
-    server.ask("POST", "/v1/tokens").token(&admin).json(json!({"name": "more", "scopes": ["run"]})).send().is_problem(403, "forbidden", "`run`");
+    server.ask("POST", "/v1/tokens").token(&admin).json(json!({"name": "more", "scopes": ["run"]})).send().is_problem(
+        403,
+        "forbidden",
+        "`run`",
+    );
 }
 
 #[test]
@@ -48,9 +52,13 @@ fn wrong_revoked_and_expired_tokens_are_all_the_same() {
     let (revoked, id) = token(&server, &["read"]);
     assert_eq!(server.ask("GET", "/v1/runs").token(&revoked).send().status, 200);
     server.ask("DELETE", &format!("/v1/tokens/{id}")).send().is(204);
-    let expired = server.post("/v1/tokens", json!({"name": "t", "scopes": ["read"], "expires_in_ms": 1})).is(201)["token"].as_str().unwrap().to_owned();
+    let expired = server.post("/v1/tokens", json!({"name": "t", "scopes": ["read"], "expires_in_ms": 1})).is(201)["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     eventually("it has expired", || server.ask("GET", "/v1/runs").token(&expired).send().status == 401);
-    let answers: Vec<_> = ["bjr_wrong", "", "nonsense", &revoked, &expired].map(|token| server.ask("GET", "/v1/runs").token(token).send()).into();
+    let answers: Vec<_> =
+        ["bjr_wrong", "", "nonsense", &revoked, &expired].map(|token| server.ask("GET", "/v1/runs").token(token).send()).into();
     for answer in &answers {
         answer.is_problem(401, "unauthorized", "missing, unknown, expired or revoked");
         assert_eq!(answer.body, answers[0].body);

@@ -72,7 +72,10 @@ fn a_hundred_watchers_hear_the_same() {
     let id = SHARED.start_run(json!({"language": "python", "code": COUNT}));
     std::thread::scope(|scope| {
         let watchers: Vec<_> = (0..100)
-            .map(|_| scope.spawn(|| numbers(SHARED.ask("GET", &format!("/v1/runs/{id}/events")).header("Accept", "application/x-ndjson").lines())))
+            .map(|_| {
+                scope
+                    .spawn(|| numbers(SHARED.ask("GET", &format!("/v1/runs/{id}/events")).header("Accept", "application/x-ndjson").lines()))
+            })
             .collect();
         for watcher in watchers {
             assert_eq!(watcher.join().unwrap(), (0..23).collect::<Vec<_>>());

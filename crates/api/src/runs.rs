@@ -241,7 +241,7 @@ pub(crate) async fn artifacts(
 /// The content of a file that a run left.
 #[utoipa::path(get, path = "/v1/runs/{id}/artifacts/{name}", tag = "runs", operation_id = "download_artifact",
     params(("id" = String, Path, description = "The run"), ("name" = String, Path, description = "The file; it may have `/` in it")),
-    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", headers(("Digest" = String, description = "sha-256=...")))))]
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", headers(("ETag" = String, description = "The SHA-256 of the content, in quotes")))))]
 pub(crate) async fn artifact(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,

@@ -377,8 +377,11 @@ mod tests {
 
     #[test]
     fn every_command_stands_in_one_group_of_the_help() {
-        let visible: Vec<String> =
-            Belljar::command().get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name().to_owned()).collect();
+        let visible: Vec<String> = Belljar::command()
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+            .map(|command| command.get_name().to_owned())
+            .collect();
         let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         for name in &visible {
             assert_eq!(grouped.iter().filter(|grouped| **grouped == *name).count(), 1, "{name}");

@@ -46,7 +46,9 @@ impl Folder {
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             folder = rustix::fs::openat(&folder, part, flags, Mode::empty()).map_err(|error| match error {
-                Errno::LOOP | Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, format!("{part} is a link or a file, not a folder")),
+                Errno::LOOP | Errno::NOTDIR => {
+                    io::Error::new(io::ErrorKind::NotADirectory, format!("{part} is a link or a file, not a folder"))
+                }
                 error => error.into(),
             })?;
         }

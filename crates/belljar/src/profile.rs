@@ -55,8 +55,9 @@ impl Profiles {
             show::note(&format!("others may read the tokens in {0}: chmod 600 {0}", path.display()));
         }
         // The parser's own words would show the line, and with it the token.
-        toml::from_str(&text)
-            .map_err(|error: toml::de::Error| anyhow::anyhow!("the profiles in {} cannot be used: {}; mend or remove the file", path.display(), error.message()))
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            anyhow::anyhow!("the profiles in {} cannot be used: {}; mend or remove the file", path.display(), error.message())
+        })
     }
 
     /// Keeps them.

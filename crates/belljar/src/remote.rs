@@ -17,7 +17,10 @@ pub const LOCAL: &str = "http://127.0.0.1:8411";
 const SOCKET: &str = "unix:";
 
 /// Asks a server something. An error of its own is told here: wrong usage is 2, what the server did not do is 1.
-pub fn ask<F: Future<Output = anyhow::Result<ExitCode>>>(server: &ServerArguments, ask: impl FnOnce(Client) -> F) -> anyhow::Result<ExitCode> {
+pub fn ask<F: Future<Output = anyhow::Result<ExitCode>>>(
+    server: &ServerArguments,
+    ask: impl FnOnce(Client) -> F,
+) -> anyhow::Result<ExitCode> {
     match client(server).and_then(|client| runtime()?.block_on(ask(client))) {
         Err(error) if error.downcast_ref::<ClientError>().is_some_and(|error| !is_usage(error)) => {
             show::error(&error);
@@ -74,16 +77,16 @@ pub fn client(arguments: &ServerArguments) -> anyhow::Result<Client> {
 
 fn remote(url: &str, token: &str, arguments: &ServerArguments) -> anyhow::Result<Client> {
     if arguments.project.is_some() {
-        bail!("--project is for the operator, and a token is for one project; leave it out, or use the server's socket with --server unix:PATH");
+        bail!(
+            "--project is for the operator, and a token is for one project; leave it out, or use the server's socket with --server unix:PATH"
+        );
     }
     Ok(Client::remote(url, token)?)
 }
 
 fn socket(path: &Path, arguments: &ServerArguments) -> anyhow::Result<Client> {
     if !path.exists() {
-        bail!(
-            ClientError::Unreachable { server: format!("the server on {}", path.display()), why: "there is no such socket".to_owned() }
-        );
+        bail!(ClientError::Unreachable { server: format!("the server on {}", path.display()), why: "there is no such socket".to_owned() });
     }
     let client = Client::socket(path)?;
     Ok(match &arguments.project {

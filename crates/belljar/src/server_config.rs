@@ -146,7 +146,8 @@ impl ServerConfig {
         if self.listen.is_empty() {
             return Ok(None);
         }
-        let address = self.listen.parse().with_context(|| format!("`{}` is not an address to listen on; write 127.0.0.1:8411", self.listen))?;
+        let address =
+            self.listen.parse().with_context(|| format!("`{}` is not an address to listen on; write 127.0.0.1:8411", self.listen))?;
         Ok(Some(address))
     }
 

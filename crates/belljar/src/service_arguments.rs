@@ -531,7 +531,8 @@ impl FromStr for ProfileName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_plain = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let is_plain =
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if is_plain { Ok(Self(text.to_owned())) } else { Err("a profile is named with 1 to 64 letters, digits, `-`, `_` and `.`") }
     }
 }

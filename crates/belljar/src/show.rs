@@ -10,6 +10,15 @@ pub fn is_coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// A line on standard output. Where nobody reads any more, the command ends as a shell would have it.
+pub fn say(text: &str) {
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}")
+        && error.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(i32::from(crate::exit::UNREAD));
+    }
+}
+
 fn paint(code: &str, text: &str) -> String {
     if is_coloured() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -38,7 +38,8 @@ fn terminal_width() -> Option<usize> {
 }
 
 fn format<const N: usize>(head: [&str; N], rows: &[[String; N]], width: usize) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows.iter().map(|row| row.each_ref().map(|cell| printable(cell)))).collect();
+    let rows: Vec<[String; N]> =
+        std::iter::once(head.map(str::to_owned)).chain(rows.iter().map(|row| row.each_ref().map(|cell| printable(cell)))).collect();
     let widths: [usize; N] = std::array::from_fn(|column| rows.iter().map(|row| row[column].width()).max().unwrap_or(0));
     let mut text = String::new();
     for row in &rows {
@@ -71,7 +72,13 @@ fn cut(line: &str, width: usize) -> String {
 
 /// A text of which nothing reaches the terminal as a command, and nothing is shown in another order than it stands.
 pub fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '\u{fffd}' } else { c };
+    let shown = |c: char| {
+        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     text.chars().map(shown).collect()
 }
 
@@ -113,7 +120,10 @@ mod tests {
     #[test]
     fn a_table_is_no_wider_than_the_terminal() {
         let rows = [["run_1".to_owned(), "a comment that is long".to_owned()], ["run_22".to_owned(), "漢字漢字漢字漢字".to_owned()]];
-        assert_eq!(format(["ID", "COMMENT"], &rows, usize::MAX), "ID      COMMENT\nrun_1   a comment that is long\nrun_22  漢字漢字漢字漢字\n");
+        assert_eq!(
+            format(["ID", "COMMENT"], &rows, usize::MAX),
+            "ID      COMMENT\nrun_1   a comment that is long\nrun_22  漢字漢字漢字漢字\n"
+        );
         let narrow = format(["ID", "COMMENT"], &rows, 12);
         assert_eq!(narrow, "ID      COM…\nrun_1   a c…\nrun_22  漢…\n");
         assert!(narrow.lines().all(|line| line.width() <= 12));

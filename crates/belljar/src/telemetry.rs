@@ -9,6 +9,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -17,6 +18,8 @@ use crate::server_config::{LogFormat, TelemetryConfig};
 
 /// Seconds: from a fork to a long run.
 const WALL_BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
+/// How long sending some traces may take.
+const EXPORT_TIME: Duration = Duration::from_secs(10);
 /// How often the metrics put their recent values together.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -37,8 +40,11 @@ impl Telemetry {
             LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(crate::show::is_coloured()).with_writer(std::io::stderr).boxed(),
             LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
         };
-        let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("belljar")));
-        tracing_subscriber::registry().with(filter).with(log).with(spans).try_init().context("setting up the log")?;
+        // What is traced does not depend on what is logged.
+        let ours = Targets::new().with_target("belljar_api", LevelFilter::INFO).with_target("belljar_service", LevelFilter::INFO);
+        let spans =
+            traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("belljar")).with_filter(ours));
+        tracing_subscriber::registry().with(log.with_filter(filter)).with(spans).try_init().context("setting up the log")?;
 
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Full("belljar_run_wall_seconds".to_owned()), &WALL_BUCKETS)
@@ -57,10 +63,11 @@ impl Telemetry {
 
     /// Sends the last traces.
     pub fn end(self) {
-        if let Some(traces) = self.traces
-            && let Err(error) = traces.shutdown()
-        {
-            tracing::warn!(%error, "the last traces could not be sent");
+        let Some(traces) = self.traces else { return };
+        // It waits for the exporter's thread.
+        let ended = std::thread::spawn(move || traces.shutdown()).join();
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::warn!("the last traces could not be sent");
         }
     }
 }
@@ -68,7 +75,12 @@ impl Telemetry {
 fn traces(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     // OTLP over HTTP has its own path for traces.
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().context("setting up the export of traces")?;
+    // The exporter has a thread of its own, outside of the async runtime. So is this one: such a client cannot be made inside.
+    let client = std::thread::spawn(|| reqwest::blocking::Client::builder().timeout(EXPORT_TIME).build());
+    let client = client
+        .join()
+        .map_err(|_| anyhow::anyhow!("setting up the export of traces panicked"))?
+        .context("setting up the export of traces")?;
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)

@@ -30,6 +30,15 @@ pub(crate) fn unmount_detached(target: &CStr) -> io::Result<()> {
     check(i64::from(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) })).map(drop)
 }
 
+/// The value of an extended attribute, if it is there and has at most 64 bytes.
+pub(crate) fn extended_attribute(path: &Path, name: &CStr) -> Option<Vec<u8>> {
+    let (path, mut value) = (c_path(path).ok()?, vec![0; 64]);
+    // SAFETY: both strings are NUL-terminated, the buffer has the length that is told, and all outlive the call.
+    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    value.truncate(usize::try_from(length).ok()?);
+    Some(value)
+}
+
 pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: the flags used here (namespaces only, never CLONE_FILES or CLONE_VM) invalidate no Rust state.
     check(i64::from(unsafe { libc::unshare(flags) })).map(drop)

@@ -74,6 +74,12 @@ fn must_be_empty(folder: &Path) -> Result<(), BackupError> {
     }
 }
 
+/// Makes a file this user's alone.
+fn private(path: &Path) -> Result<(), BackupError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(file(path))
+}
+
 fn make_private(folder: &Path) -> Result<(), BackupError> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file(folder))
@@ -103,6 +109,7 @@ pub async fn back_up(home: &Path, config: &ServiceConfig, to: &Path, key_to: &Pa
     let into = Objects::open(&ObjectsConfig::Directory { path: to.join(OBJECTS), durability: belljar_objects::Durability::default() })?;
     let report = copy_contents(&copy, &from, &into).await?;
     copy.close().await;
+    private(&to.join(DATABASE))?;
     fs::copy(home.key(), key_to).map_err(file(key_to))?;
     Ok(report)
 }
@@ -122,7 +129,10 @@ pub async fn restore(from: &Path, key_from: &Path, home: &Path, config: &Service
     fs::copy(from.join(DATABASE), &partial).map_err(file(&partial))?;
     let store = Store::open(&partial, store_durability(config)).await?;
     let report = copy_contents(&store, &backup, &into).await?;
+    // Since the backup was taken they may have run to their end: nobody runs them a second time unasked.
+    store.forget_queue().await?;
     store.close().await;
+    private(&partial)?;
     let key = home.key();
     make_private(key.parent().unwrap_or(home.path()))?;
     fs::copy(key_from, &key).map_err(file(key_from))?;

@@ -161,7 +161,7 @@ impl Service {
             details: json!({}),
         };
         let project = self.store().create_project(name, ProjectSettings::default(), audit).await?;
-        let caller = self.operator(project.name.as_str()).await?;
+        let caller = Caller { source: None, ..self.operator(project.name.as_str()).await? };
         let new = NewToken { name: "first".into(), scopes: Scope::ALL.to_vec(), expires_in_ms: None };
         Ok(Some(self.issue(&project, &caller, new).await?))
     }

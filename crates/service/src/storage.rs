@@ -77,6 +77,7 @@ impl Service {
         if new.size_bytes.is_some_and(|size| size > most) {
             return Err(too_large(most));
         }
+        // Again when it is named: this only spares an upload.
         if new.only_new && self.store().object(caller.project_id(), &name).await.is_ok() {
             return Err(ServiceError::Conflict(format!("there is an object `{name}` already")));
         }
@@ -117,6 +118,7 @@ impl Service {
             sha256: stored.sha256,
             metadata: new.metadata,
             blob: stored.key.to_string(),
+            only_new: new.only_new,
         };
         let record = self.store().put_object(caller.project_id().to_owned(), object, quota, audit).await?;
         self.blobs_are_doomed();

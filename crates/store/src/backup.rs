@@ -13,4 +13,16 @@ impl Store {
         sqlx::query("VACUUM INTO $1").bind(path).execute(&self.readers).await?;
         Ok(())
     }
+
+    /// Takes runs that wait out of the queue: at the next start they are as those that were under way.
+    pub async fn forget_queue(&self) -> Result<(), StoreError> {
+        self.writer
+            .write(|connection| {
+                Box::pin(async move {
+                    sqlx::query("UPDATE runs SET status = 'running' WHERE status = 'queued'").execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
 }

@@ -36,12 +36,13 @@ pub(crate) async fn keep(connection: &mut SqliteConnection, project_id: &str, us
 impl Store {
     /// The run that a key was first used for, and the hash of what was asked then.
     pub async fn run_of_key(&self, project_id: &str, key: &str) -> Result<Option<(RunId, String)>, StoreError> {
-        let row = sqlx::query("SELECT run_id, submission_sha256 FROM idempotency_keys WHERE project_id = $1 AND key = $2 AND created_at >= $3")
-            .bind(project_id)
-            .bind(key)
-            .bind(Timestamp::now().unix_ms() - REMEMBERED_MS)
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            sqlx::query("SELECT run_id, submission_sha256 FROM idempotency_keys WHERE project_id = $1 AND key = $2 AND created_at >= $3")
+                .bind(project_id)
+                .bind(key)
+                .bind(Timestamp::now().unix_ms() - REMEMBERED_MS)
+                .fetch_optional(&self.readers)
+                .await?;
         let Some(row) = row else { return Ok(None) };
         let id = row
             .try_get::<&str, _>(0)?

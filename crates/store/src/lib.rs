@@ -76,8 +76,9 @@ impl Store {
 
     /// Waits until all that was asked to be written is, and closes the database.
     pub async fn close(&self) {
-        self.writer.close().await;
+        // The writer last: the last connection tidies the log of changes away, and a reader may not.
         self.readers.close().await;
+        self.writer.close().await;
     }
 
     /// Whether it answers.

@@ -27,6 +27,8 @@ pub struct NewObject {
     pub metadata: BTreeMap<String, String>,
     /// The key of its content.
     pub blob: String,
+    /// Whether it must not replace another.
+    pub only_new: bool,
 }
 
 /// An object, and where its content is.
@@ -42,7 +44,9 @@ fn stored(row: &SqliteRow) -> Result<StoredObject, StoreError> {
     let name: String = row.try_get("name")?;
     Ok(StoredObject {
         record: ObjectRecord {
-            name: name.try_into().map_err(|error: belljar_protocol::InvalidObjectName| StoreError::Unreadable { what: "object", why: error.to_string() })?,
+            name: name
+                .try_into()
+                .map_err(|error: belljar_protocol::InvalidObjectName| StoreError::Unreadable { what: "object", why: error.to_string() })?,
             size_bytes: row.try_get::<i64, _>("size_bytes")? as u64,
             content_type: row.try_get("content_type")?,
             md5: row.try_get("md5")?,
@@ -77,10 +81,19 @@ async fn find(connection: &mut SqliteConnection, project_id: &str, name: &Object
     row.as_ref().map(stored).transpose()
 }
 
-async fn put(connection: &mut SqliteConnection, project_id: &str, new: NewObject, quota_bytes: Option<u64>) -> Result<ObjectRecord, StoreError> {
+async fn put(
+    connection: &mut SqliteConnection,
+    project_id: &str,
+    new: NewObject,
+    quota_bytes: Option<u64>,
+) -> Result<ObjectRecord, StoreError> {
     let before = find(connection, project_id, &new.name).await?;
+    if new.only_new && before.is_some() {
+        return Err(StoreError::Exists { what: "object", name: new.name.to_string() });
+    }
     let freed = before.as_ref().map_or(0, |before| before.record.size_bytes);
-    let used: i64 = sqlx::query("SELECT storage_bytes FROM projects WHERE id = $1").bind(project_id).fetch_one(&mut *connection).await?.try_get(0)?;
+    let used: i64 =
+        sqlx::query("SELECT storage_bytes FROM projects WHERE id = $1").bind(project_id).fetch_one(&mut *connection).await?.try_get(0)?;
     let used = (used as u64).saturating_sub(freed);
     if let Some(quota_bytes) = quota_bytes.filter(|quota| used.saturating_add(new.size_bytes) > *quota) {
         return Err(StoreError::Quota { quota_bytes, used_bytes: used, asked_bytes: new.size_bytes });
@@ -217,6 +230,7 @@ impl Store {
                         sha256: record.sha256,
                         metadata: record.metadata,
                         blob,
+                        only_new: false,
                     };
                     let record = put(connection, &project_id, new, quota_bytes).await?;
                     audit::append(connection, audit).await?;

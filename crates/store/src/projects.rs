@@ -4,9 +4,9 @@ use belljar_protocol::{ProjectName, ProjectRecord, ProjectSettings, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use crate::Store;
 use crate::audit::{self, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
-use crate::Store;
 
 /// A project.
 pub type Project = ProjectRecord;
@@ -15,7 +15,9 @@ fn project(row: &SqliteRow) -> Result<Project, StoreError> {
     let name: String = row.try_get("name")?;
     Ok(Project {
         id: row.try_get("id")?,
-        name: name.parse().map_err(|error: belljar_protocol::InvalidProjectName| StoreError::Unreadable { what: "project", why: error.to_string() })?,
+        name: name
+            .parse()
+            .map_err(|error: belljar_protocol::InvalidProjectName| StoreError::Unreadable { what: "project", why: error.to_string() })?,
         settings: read_json("project", row.try_get("settings")?)?,
         created_at: Timestamp::from_unix_ms(row.try_get("created_at")?),
     })

@@ -120,7 +120,8 @@ struct Facts {
 }
 
 /// What a record is made of.
-const COLUMNS: &str = "runs.id, projects.name AS project, status, runs.created_at, started_at, finished_at, attempt, due_at, runtime, comment, usage, facts";
+const COLUMNS: &str =
+    "runs.id, projects.name AS project, status, runs.created_at, started_at, finished_at, attempt, due_at, runtime, comment, usage, facts";
 
 fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
     let unreadable = |why: String| StoreError::Unreadable { what: "run", why };
@@ -312,12 +313,14 @@ impl Store {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
-                    let done = sqlx::query("UPDATE runs SET status = 'running', attempt = $1, started_at = $2 WHERE id = $3 AND finished_at IS NULL")
-                        .bind(i64::from(attempt))
-                        .bind(Timestamp::now().unix_ms())
-                        .bind(id.as_str())
-                        .execute(connection)
-                        .await?;
+                    let done = sqlx::query(
+                        "UPDATE runs SET status = 'running', attempt = $1, started_at = $2 WHERE id = $3 AND finished_at IS NULL",
+                    )
+                    .bind(i64::from(attempt))
+                    .bind(Timestamp::now().unix_ms())
+                    .bind(id.as_str())
+                    .execute(connection)
+                    .await?;
                     if done.rows_affected() == 0 { Err(StoreError::NotUnderWay(id.to_string())) } else { Ok(()) }
                 })
             })
@@ -371,7 +374,8 @@ impl Store {
 
     /// What was asked, JSON.
     pub async fn run_submission(&self, id: &RunId) -> Result<String, StoreError> {
-        let row = sqlx::query("SELECT submission FROM run_submissions WHERE run_id = $1").bind(id.as_str()).fetch_optional(&self.readers).await?;
+        let row =
+            sqlx::query("SELECT submission FROM run_submissions WHERE run_id = $1").bind(id.as_str()).fetch_optional(&self.readers).await?;
         Ok(row.ok_or_else(|| StoreError::not_found("run", id.as_str()))?.try_get(0)?)
     }
 
@@ -415,7 +419,9 @@ impl Store {
             let encoded = serde_json::to_string(text).unwrap_or_default();
             let encoded = encoded[1..encoded.len() - 1].to_owned();
             query.push(" AND (instr(lower(coalesce(comment, '')), lower(").push_bind(text).push(")) > 0");
-            query.push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(").push_bind(encoded);
+            query
+                .push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(")
+                .push_bind(encoded);
             query.push(")) > 0))");
         }
         if let Some(before) = &filter.before {

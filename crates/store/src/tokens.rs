@@ -88,8 +88,10 @@ impl Store {
 
     /// The tokens of a project, the latest first.
     pub async fn tokens(&self, project_id: &str) -> Result<Vec<TokenRecord>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM tokens WHERE project_id = $1 ORDER BY id DESC LIMIT 1000").bind(project_id).fetch_all(&self.readers).await?;
+        let rows = sqlx::query("SELECT * FROM tokens WHERE project_id = $1 ORDER BY id DESC LIMIT 1000")
+            .bind(project_id)
+            .fetch_all(&self.readers)
+            .await?;
         rows.iter().map(|row| token(row).map(|token| token.record)).collect()
     }
 
@@ -104,13 +106,15 @@ impl Store {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
-                    let row = sqlx::query("UPDATE tokens SET revoked_at = COALESCE(revoked_at, $1) WHERE id = $2 AND project_id = $3 RETURNING hash")
-                        .bind(Timestamp::now().unix_ms())
-                        .bind(&id)
-                        .bind(project_id)
-                        .fetch_optional(&mut *connection)
-                        .await?
-                        .ok_or_else(|| StoreError::not_found("token", id))?;
+                    let row = sqlx::query(
+                        "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $1) WHERE id = $2 AND project_id = $3 RETURNING hash",
+                    )
+                    .bind(Timestamp::now().unix_ms())
+                    .bind(&id)
+                    .bind(project_id)
+                    .fetch_optional(&mut *connection)
+                    .await?
+                    .ok_or_else(|| StoreError::not_found("token", id))?;
                     audit::append(connection, audit).await?;
                     Ok(TokenHash(row.try_get(0)?))
                 })
@@ -123,7 +127,11 @@ impl Store {
         self.writer
             .write(|connection| {
                 Box::pin(async move {
-                    sqlx::query("UPDATE tokens SET last_used_at = $1 WHERE id = $2").bind(Timestamp::now().unix_ms()).bind(id).execute(connection).await?;
+                    sqlx::query("UPDATE tokens SET last_used_at = $1 WHERE id = $2")
+                        .bind(Timestamp::now().unix_ms())
+                        .bind(id)
+                        .execute(connection)
+                        .await?;
                     Ok(())
                 })
             })

@@ -30,7 +30,7 @@ pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
         engine.shutdown().await;
         if arguments.json {
             let rows: Vec<serde_json::Value> = measurements.iter().flat_map(rows).collect();
-            println!("{}", serde_json::to_string_pretty(&serde_json::json!({"rows": rows}))?);
+            show::say(&format!("{}", serde_json::to_string_pretty(&serde_json::json!({"rows": rows}))?));
         } else {
             measurements.iter().for_each(print);
         }
@@ -69,8 +69,8 @@ fn rows(measurement: &Measurement) -> Vec<serde_json::Value> {
 }
 
 fn print(measurement: &Measurement) {
-    println!("{}: `1 + 1` in a fresh sandbox, request to outcome, all limits in place", measurement.runtime);
-    println!("  {:<34} {:>9} {:>9} {:>9}", "milliseconds", "p50", "p95", "p99");
+    show::say(&format!("{}: `1 + 1` in a fresh sandbox, request to outcome, all limits in place", measurement.runtime));
+    show::say(&format!("  {:<34} {:>9} {:>9} {:>9}", "milliseconds", "p50", "p95", "p99"));
     let rows: [(&str, &Times); 5] = [
         ("parked", &measurement.parked),
         ("forked", &measurement.forked),
@@ -79,11 +79,15 @@ fn print(measurement: &Measurement) {
         ("cold: booting the zygote too", &measurement.cold),
     ];
     for (name, times) in rows {
-        println!("  {name:<34} {:>9.3} {:>9.3} {:>9.3}", times.p50_ms, times.p95_ms, times.p99_ms);
+        show::say(&format!("  {name:<34} {:>9.3} {:>9.3} {:>9.3}", times.p50_ms, times.p95_ms, times.p99_ms));
     }
-    println!("  {:<34} {:>9}", "runs a second", measurement.runs_per_second);
-    println!("  {:<34} {:>9}", "one more parked sandbox, PSS", belljar_protocol::Bytes(measurement.parked_bytes).to_string());
-    println!("  {:<34} {:>9}", "one more with its own process, PSS", belljar_protocol::Bytes(measurement.exec_bytes).to_string());
-    println!("  {:<34} {:>9}", "the zygote, PSS", belljar_protocol::Bytes(measurement.zygote_bytes).to_string());
-    println!();
+    show::say(&format!("  {:<34} {:>9}", "runs a second", measurement.runs_per_second));
+    show::say(&format!("  {:<34} {:>9}", "one more parked sandbox, PSS", belljar_protocol::Bytes(measurement.parked_bytes).to_string()));
+    show::say(&format!(
+        "  {:<34} {:>9}",
+        "one more with its own process, PSS",
+        belljar_protocol::Bytes(measurement.exec_bytes).to_string()
+    ));
+    show::say(&format!("  {:<34} {:>9}", "the zygote, PSS", belljar_protocol::Bytes(measurement.zygote_bytes).to_string()));
+    show::say("");
 }

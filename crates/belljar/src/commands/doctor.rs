@@ -7,6 +7,7 @@ use anyhow::Context;
 use belljar_engine::{EngineConfig, Finding, Health, diagnose};
 
 use crate::arguments::DoctorArguments;
+use crate::show;
 
 /// Looks and prints.
 pub fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
@@ -15,18 +16,18 @@ pub fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
     let findings = runtime.block_on(diagnose(config));
     let worst = findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Good);
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({"health": worst, "findings": findings}))?);
+        show::say(&format!("{}", serde_json::to_string_pretty(&serde_json::json!({"health": worst, "findings": findings}))?));
     } else {
         findings.iter().for_each(print);
-        println!();
-        println!(
+        show::say("");
+        show::say(&format!(
             "{}",
             match worst {
                 Health::Good => "everything is as it should be",
                 Health::Degraded => "runs work here, with what is said above",
                 Health::Missing => "no run can work here until what is missing is mended",
             }
-        );
+        ));
     }
     Ok(match worst {
         Health::Good => ExitCode::SUCCESS,
@@ -43,8 +44,8 @@ fn print(finding: &Finding) {
     };
     let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mark = if is_coloured { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
-    println!("{mark}  {}: {}", finding.layer, finding.found);
+    show::say(&format!("{mark}  {}: {}", finding.layer, finding.found));
     for (index, line) in finding.mend.iter().flat_map(|mend| mend.lines()).enumerate() {
-        println!("          {} {line}", if index == 0 { "hint:" } else { "     " });
+        show::say(&format!("          {} {line}", if index == 0 { "hint:" } else { "     " }));
     }
 }

@@ -73,10 +73,13 @@ pub fn shown(message: &str, on_terminal: bool) -> String {
     if !on_terminal {
         return message.to_owned();
     }
-    message.split_inclusive(['\n', '\t']).map(|part| match part.strip_suffix(['\n', '\t']) {
-        Some(text) => table::printable(text) + &part[text.len()..],
-        None => table::printable(part),
-    }).collect()
+    message
+        .split_inclusive(['\n', '\t'])
+        .map(|part| match part.strip_suffix(['\n', '\t']) {
+            Some(text) => table::printable(text) + &part[text.len()..],
+            None => table::printable(part),
+        })
+        .collect()
 }
 
 fn level(level: LogLevel) -> &'static str {

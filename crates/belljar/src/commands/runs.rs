@@ -109,8 +109,11 @@ fn print(run: &RunRecord) -> anyhow::Result<()> {
     let Some(outcome) = &run.outcome else { return table::print_fields(&fields) };
     fields.extend(outcome.value.as_ref().map(|value| ("value", value.get().to_owned())));
     fields.extend(outcome.error.as_ref().map(|error| ("error", format!("{}: {}", error.name, error.message))));
-    fields.extend(outcome.denied.iter().map(|denial| ("denied", format!("{} {}; grant it with {}", denial.action, denial.target, denial.grant))));
-    fields.extend(outcome.artifacts.iter().map(|artifact| ("artifact", format!("{} ({})", artifact.name, table::size(artifact.size_bytes)))));
+    fields.extend(
+        outcome.denied.iter().map(|denial| ("denied", format!("{} {}; grant it with {}", denial.action, denial.target, denial.grant))),
+    );
+    fields
+        .extend(outcome.artifacts.iter().map(|artifact| ("artifact", format!("{} ({})", artifact.name, table::size(artifact.size_bytes)))));
     table::print_fields(&fields)
 }
 

@@ -7,6 +7,7 @@ use belljar_engine::{Engine, EngineConfig, SelfTest};
 use belljar_protocol::RuntimeName;
 
 use crate::arguments::SelfTestArguments;
+use crate::show;
 
 /// Tests and prints. Exit status 1 when anything failed.
 pub fn run(arguments: SelfTestArguments) -> anyhow::Result<ExitCode> {
@@ -25,7 +26,7 @@ pub fn run(arguments: SelfTestArguments) -> anyhow::Result<ExitCode> {
         anyhow::Ok(results)
     })?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+        show::say(&format!("{}", serde_json::to_string_pretty(&results)?));
     } else {
         results.iter().for_each(print);
     }
@@ -33,15 +34,15 @@ pub fn run(arguments: SelfTestArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn print(result: &SelfTest) {
-    println!("{}", result.runtime);
+    show::say(&format!("{}", result.runtime));
     for (check, wrong) in &result.checks {
         match wrong {
-            None => println!("  ok    {check}"),
-            Some(wrong) => println!("  FAIL  {check}: {wrong}"),
+            None => show::say(&format!("  ok    {check}")),
+            Some(wrong) => show::say(&format!("  FAIL  {check}: {wrong}")),
         }
     }
-    println!(
+    show::say(&format!(
         "  {}",
         if result.passed() { "forks are safe: `fork` start can be used" } else { "forks are not safe: `exec` start will be used" }
-    );
+    ));
 }

@@ -44,8 +44,10 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
         .await
         .map_err(|error| anyhow::anyhow!("the server cannot use its home {}: {error}", home.display()))?;
     let socket = home.join("server.sock");
-    let mut listeners =
-        vec![Listener::operator(&socket).with_context(|| format!("cannot listen on {}; see that this user may write there", socket.display()))?];
+    let mut listeners = vec![
+        Listener::operator(&socket)
+            .with_context(|| format!("cannot listen on {}; see that this user may write there", socket.display()))?,
+    ];
     let tls = config.tls.as_ref().map(|tls| Tls::open(&tls.certificates, &tls.key)).transpose()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let mut bound = None;
@@ -91,7 +93,10 @@ fn announce(home: &std::path::Path, scheme: &str, bound: Option<SocketAddr>, fir
         None => writeln!(out, "belljar is ready on the socket in its home {}", home.display())?,
     }
     if let Some(IssuedToken { token, .. }) = first {
-        writeln!(out, "\nThis is its first start. There is a project, `default`, and a token for it, which is shown this once:\n\n  {token}\n")?;
+        writeln!(
+            out,
+            "\nThis is its first start. There is a project, `default`, and a token for it, which is shown this once:\n\n  {token}\n"
+        )?;
         if let Some(url) = url {
             let body = r#"{"language": "javascript", "code": "1 + 1", "wait": true}"#;
             writeln!(

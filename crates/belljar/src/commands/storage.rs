@@ -74,7 +74,9 @@ async fn named(client: &Client, name: &str, arguments: &RmArguments) -> anyhow::
     if !arguments.recursive {
         return match ObjectName::try_from(name) {
             Ok(name) => Ok(vec![name]),
-            Err(_) if name.is_empty() || name.ends_with('/') => bail!("`{}` is no object; delete all whose names begin so with -r", table::printable(name)),
+            Err(_) if name.is_empty() || name.ends_with('/') => {
+                bail!("`{}` is no object; delete all whose names begin so with -r", table::printable(name))
+            }
             Err(error) => Err(error.into()),
         };
     }

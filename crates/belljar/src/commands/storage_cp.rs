@@ -49,13 +49,31 @@ impl<'a> Place<'a> {
 /// One copy that is to be made.
 #[derive(Debug)]
 enum Copy {
-    Upload { from: PathBuf, to: ObjectName, size: u64 },
-    UploadStandard { to: ObjectName },
-    Download { from: ObjectRecord, folder: PathBuf, name: String },
+    Upload {
+        from: PathBuf,
+        to: ObjectName,
+        size: u64,
+    },
+    UploadStandard {
+        to: ObjectName,
+    },
+    Download {
+        from: ObjectRecord,
+        folder: PathBuf,
+        name: String,
+    },
     /// Into what is no file to be replaced: `/dev/null`, a FIFO.
-    DownloadInto { from: ObjectRecord, to: PathBuf },
-    DownloadStandard { from: ObjectName },
-    Within { from: ObjectName, to: ObjectName },
+    DownloadInto {
+        from: ObjectRecord,
+        to: PathBuf,
+    },
+    DownloadStandard {
+        from: ObjectName,
+    },
+    Within {
+        from: ObjectName,
+        to: ObjectName,
+    },
 }
 
 /// A copy that was made.
@@ -69,7 +87,9 @@ struct Copied {
 
 /// Copies.
 pub fn run(arguments: &CpArguments) -> anyhow::Result<ExitCode> {
-    let Some((destination, sources)) = arguments.paths.split_last() else { bail!("there is nothing to copy; give a source and a destination") };
+    let Some((destination, sources)) = arguments.paths.split_last() else {
+        bail!("there is nothing to copy; give a source and a destination")
+    };
     let (destination, sources): (_, Vec<_>) = (Place::of(destination), sources.iter().map(|source| Place::of(source)).collect());
     check(destination, &sources, arguments)?;
     remote::ask(&arguments.ask.server, async |client| {
@@ -118,10 +138,17 @@ async fn plan(
             if metadata.is_dir() {
                 bail!("{} is a folder; copy it with all that is in it with -r", path.display());
             }
-            let own = path.file_name().and_then(|name| name.to_str()).with_context(|| format!("{} has a name that is not UTF-8; rename it", path.display()))?;
+            let own = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .with_context(|| format!("{} has a name that is not UTF-8; rename it", path.display()))?;
             let to = name_of(&beneath(to, own, is_one_of_several))?;
             // What has no length of its own is read to its end.
-            copies.push(if metadata.is_file() { Copy::Upload { from: path.to_owned(), to, size: metadata.len() } } else { Copy::Upload { from: path.to_owned(), to, size: u64::MAX } });
+            copies.push(if metadata.is_file() {
+                Copy::Upload { from: path.to_owned(), to, size: metadata.len() }
+            } else {
+                Copy::Upload { from: path.to_owned(), to, size: u64::MAX }
+            });
         }
         (Place::Object(from), Place::Standard) => copies.push(Copy::DownloadStandard { from: name_of(from)? }),
         (Place::Object(prefix), to) if arguments.recursive => {

@@ -21,7 +21,8 @@ pub fn run(command: TokensCommand) -> anyhow::Result<ExitCode> {
 fn create(arguments: &CreateTokenArguments) -> anyhow::Result<ExitCode> {
     remote::ask(&arguments.ask.server, async |client| {
         let expires_in_ms = arguments.expires.map(|time| time.0);
-        let issued = client.create_token(&NewToken { name: arguments.name.clone(), scopes: arguments.scopes.clone(), expires_in_ms }).await?;
+        let issued =
+            client.create_token(&NewToken { name: arguments.name.clone(), scopes: arguments.scopes.clone(), expires_in_ms }).await?;
         if arguments.ask.json {
             table::print_json(&issued)?;
             return Ok(ExitCode::SUCCESS);

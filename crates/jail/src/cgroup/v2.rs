@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
 use super::{CgroupError, MemoryEvents, kill_members, operation, read_key, read_number, write};
+use crate::sys::extended_attribute;
 
 /// The supervisor's folder.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ impl V2 {
         // A second belljar in the same delegated group finds the first one's leaf around itself: then the group is one up.
         let own =
             if own.file_name().is_some_and(|name| name == SUPERVISOR_LEAF) { own.parent().unwrap_or(own).to_owned() } else { own.clone() };
+        // systemd marks what it delegates (CGROUP_DELEGATION.md): whoever has that stays in it, root as well, and is counted with its unit.
+        if own != *root && is_delegated(&own) && has(&own) {
+            return Self::make_delegated(&own).map(|path| Self { path });
+        }
         // Root may work at the top, where the rule about processes does not hold; a user only in what was delegated.
         let at_top = Self::make(root);
         match at_top {
@@ -83,6 +88,11 @@ impl V2 {
         fs::create_dir(&path).map_err(operation("making", &path))?;
         Ok(Group { path })
     }
+}
+
+fn is_delegated(group: &Path) -> bool {
+    // The one is root's to read; the other is there since systemd 251.
+    [c"trusted.delegate", c"user.delegate"].iter().any(|name| extended_attribute(group, name).is_some_and(|value| value == b"1"))
 }
 
 impl Drop for V2 {

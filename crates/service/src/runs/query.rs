@@ -148,15 +148,17 @@ impl Service {
         caller.must(Scope::Read)?;
         let Some(live) = self.live().get(caller.project_id(), id) else {
             self.store().run(caller.project_id(), id).await?;
-            return Ok(self.store().run_outcome(id).await?.map_or_else(Vec::new, |outcome| outcome.logs));
+            return self.stored_logs(id).await;
         };
-        let mut logs = Vec::new();
-        for line in live.events_from(0, usize::MAX).1 {
-            if let Ok(Event { timestamp, kind: EventKind::Log { level, message }, .. }) = serde_json::from_str(&line.json) {
-                logs.push(LogEntry { timestamp, level, message });
-            }
-        }
+        let mut logs = if live.events_from(0, 0).0 > 0 { self.stored_logs(id).await? } else { Vec::new() };
+        logs.extend(live.events_from(0, usize::MAX).1.iter().filter_map(|line| log_entry(&line.json)));
         Ok(logs)
+    }
+
+    /// What a run wrote, as far as it is stored.
+    pub(super) async fn stored_logs(&self, id: &RunId) -> Result<Vec<LogEntry>, ServiceError> {
+        let pieces = self.store().run_events(id, 0).await?;
+        Ok(pieces.iter().flat_map(|piece| piece.lines.lines()).filter_map(log_entry).collect())
     }
 
     /// Ends a run. Its record as it is then; a run that is over already stays as it is.
@@ -206,6 +208,18 @@ impl Service {
         let stored = stored.ok_or_else(|| ServiceError::not_found("artifact", name))?;
         let download = self.content(&stored.blob, None).await?;
         Ok((stored.artifact, download))
+    }
+}
+
+/// The entry that an event is about, if it is one of the log.
+fn log_entry(event: &str) -> Option<LogEntry> {
+    // Most of what is not a log is told by its text, and an outcome can be large.
+    if !event.contains("\"type\":\"log\"") {
+        return None;
+    }
+    match serde_json::from_str(event) {
+        Ok(Event { timestamp, kind: EventKind::Log { level, message }, .. }) => Some(LogEntry { timestamp, level, message }),
+        _ => None,
     }
 }
 

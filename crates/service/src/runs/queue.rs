@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use belljar_protocol::Priority;
 use tokio::sync::oneshot;
+
+/// A run that is too large for what is free now is passed by those that fit, for so long; then nobody goes before it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What there is to share.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +61,7 @@ struct Project {
 #[derive(Debug)]
 struct Waiting {
     ask: Ask,
+    since: Instant,
     turn: oneshot::Sender<Place>,
 }
 
@@ -88,7 +93,7 @@ impl Queue {
         let mut state = self.0.state();
         state.forget_gone();
         let is_first = state.projects.get(&ask.project_id).is_none_or(|project| project.waiting.iter().all(VecDeque::is_empty));
-        if is_first && state.has_room(self.0.capacity, &ask) {
+        if is_first && state.overdue(self.0.capacity).is_none() && state.has_room(self.0.capacity, &ask) {
             return Turn::Now(state.seat(&self.0, &ask));
         }
         if !must && state.waiting >= self.0.capacity.waiting {
@@ -97,7 +102,7 @@ impl Queue {
         state.waiting += 1;
         let (turn, later) = oneshot::channel();
         let project = state.projects.entry(ask.project_id.clone()).or_default();
-        project.waiting[ask.priority as usize].push_back(Waiting { ask, turn });
+        project.waiting[ask.priority as usize].push_back(Waiting { ask, since: Instant::now(), turn });
         Turn::Later(later)
     }
 
@@ -145,9 +150,23 @@ impl State {
         self.projects.retain(|_, project| project.running > 0 || project.waiting.iter().any(|waiting| !waiting.is_empty()));
     }
 
+    /// The project and priority of a run that has been passed by for too long: it waits for room, not for its own project. The one that waits longest.
+    fn overdue(&self, capacity: Capacity) -> Option<(String, usize)> {
+        let fronts = self.projects.iter().flat_map(|(id, project)| {
+            (0..2).filter_map(move |priority| project.waiting[priority].front().map(|waiting| (id, project, priority, waiting)))
+        });
+        let passed_by = fronts.filter(|(_, project, _, waiting)| {
+            project.running < waiting.ask.most_of_project && waiting.since.elapsed() >= PATIENCE && !self.has_room(capacity, &waiting.ask)
+        });
+        passed_by.min_by_key(|(_, _, _, waiting)| waiting.since).map(|(id, _, priority, _)| (id.clone(), priority))
+    }
+
     /// The project whose run goes next: of those with a run of the highest priority that has room, the one with the fewest under way, and of these the
     /// one whose last turn is longest ago.
     fn next_project(&self, capacity: Capacity) -> Option<(String, usize)> {
+        if self.overdue(capacity).is_some() {
+            return None;
+        }
         (0..2).find_map(|priority| {
             let could = self
                 .projects
@@ -250,6 +269,27 @@ mod tests {
         let _place = now(queue.ask(one.clone(), false));
         let _waits = later(queue.ask(one, false));
         assert_eq!(queue.counts(), (1, 1));
+    }
+
+    #[test]
+    fn a_large_run_is_passed_by_for_a_while_only() {
+        let queue = queue(100);
+        let large = Ask { memory_bytes: 900, ..ask("a", Priority::Interactive) };
+        let small = Ask { memory_bytes: 200, ..ask("b", Priority::Interactive) };
+        let first = now(queue.ask(small.clone(), false));
+        let mut waiting = later(queue.ask(large, false));
+        drop(now(queue.ask(small.clone(), false)));
+        for project in queue.0.state().projects.values_mut() {
+            for waiting in project.waiting.iter_mut().flatten() {
+                waiting.since = Instant::now().checked_sub(PATIENCE).unwrap();
+            }
+        }
+        let mut passed = later(queue.ask(small, false));
+        drop(first);
+        let place = waiting.try_recv().unwrap();
+        assert!(passed.try_recv().is_err());
+        drop(place);
+        assert!(passed.try_recv().is_ok());
     }
 
     #[test]

@@ -22,39 +22,21 @@ impl Service {
 
     async fn recover_run(&self, unfinished: UnfinishedRun) -> Result<(), ServiceError> {
         let UnfinishedRun { record, project_id, submission, due_at, next_seq } = unfinished;
-        let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
-            return Err(ServiceError::invalid(format!("the submission of {} cannot be read", record.id)));
-        };
         let project = self.project_of_id(&project_id).await?;
         // Whoever asked may be long gone; what they could do was checked when they did.
         let caller = Caller { project, actor: record.token.clone(), scopes: belljar_protocol::Scope::ALL.into(), source: None };
+        let live = Live::new(record.clone(), project_id.clone(), next_seq);
+        let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
+            // Written by another version, or by somebody else. One such run must not keep the server from starting.
+            return self
+                .interrupt(&live, record.language.default_runtime().to_string(), "what was submitted cannot be read any more")
+                .await;
+        };
         let was_running = record.status == RunState::Running;
         let may_again = submission.retry.as_ref().is_some_and(|retry| record.attempt < retry.attempts && retry.covers(Status::Interrupted));
-        let live = Live::new(record.clone(), project_id.clone(), next_seq);
         if was_running && !may_again {
-            let outcome = without_run(
-                &live,
-                wanted_runtime(&submission),
-                Status::Interrupted,
-                "Interrupted",
-                "the server died while it ran; run it again if that does no harm",
-            );
-            let last = live.last_line(&outcome);
-            let details = json!({"status": Status::Interrupted.name(), "code_sha256": record.code_sha256, "attempt": record.attempt});
-            let audit = by_belljar(&record, "run.finish", details);
-            let ending = Ending {
-                id: record.id.clone(),
-                project_id,
-                attempt: record.attempt,
-                outcome,
-                events: live.unstored_with(&last),
-                artifacts: Vec::new(),
-                started_at: None,
-                audit,
-            };
-            self.store().end_run(ending).await?;
-            self.callbacks_are_due();
-            return Ok(());
+            let why = "the server died while it ran; run it again if that does no harm";
+            return self.interrupt(&live, wanted_runtime(&submission), why).await;
         }
         if was_running {
             live.emit(EventKind::Progress { message: "the server died while it ran; it is run again, as was asked".into() });
@@ -79,6 +61,27 @@ impl Service {
             let turn = service.ask_again(&live, &caller, &submission);
             service.spawn_run(live, caller, submission, turn, held);
         });
+        Ok(())
+    }
+    /// Ends a run of before as interrupted, with what it had written by then.
+    async fn interrupt(&self, live: &Live, runtime: String, why: &str) -> Result<(), ServiceError> {
+        let record = live.record();
+        let mut outcome = without_run(live, runtime, Status::Interrupted, "Interrupted", why);
+        outcome.logs = self.stored_logs(&record.id).await?;
+        let last = live.last_line(&outcome);
+        let details = json!({"status": Status::Interrupted.name(), "code_sha256": record.code_sha256, "attempt": record.attempt});
+        let ending = Ending {
+            id: record.id.clone(),
+            project_id: live.project_id.clone(),
+            attempt: record.attempt,
+            outcome,
+            events: live.unstored_with(&last),
+            artifacts: Vec::new(),
+            started_at: None,
+            audit: by_belljar(&record, "run.finish", details),
+        };
+        self.store().end_run(ending).await?;
+        self.callbacks_are_due();
         Ok(())
     }
 }

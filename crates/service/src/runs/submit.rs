@@ -53,7 +53,10 @@ impl Service {
         submission.check()?;
         let (policy, limits) = within_ceiling(caller, &submission)?;
         for name in submission.files.iter().filter_map(|file| file.object.as_deref()) {
-            ObjectName::try_from(name)?;
+            // What a run starts with is what it could have read by itself.
+            if !ObjectName::try_from(name)?.is_beneath(&policy.storage.read) {
+                return Err(ServiceError::Widened(format!("files: the object {name} is not within policy.storage.read of the run")));
+            }
         }
         for file in &submission.files {
             file.bytes()?;
@@ -84,7 +87,7 @@ impl Service {
         let record = record(caller, &submission, policy, limits, rerun_of, matches!(turn, Turn::Now(_)));
         let live = Live::new(record.clone(), caller.project_id().to_owned(), 0);
         live.emit(EventKind::Queued { id: record.id.clone() });
-        let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": record.policy, "limits": record.limits, "rerun_of": record.rerun_of});
+        let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": without_values(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
         let has_key = key.is_some();
         let new = NewRun {
             project_id: caller.project_id().to_owned(),
@@ -152,6 +155,11 @@ impl Service {
         }
         Ok(live.outcome())
     }
+}
+
+/// A policy as the audit trail has it, which nothing is ever taken out of: the values of the environment may be private.
+fn without_values(policy: &Policy) -> Policy {
+    Policy { env: policy.env.keys().map(|name| (name.clone(), "...".to_owned())).collect(), ..policy.clone() }
 }
 
 /// What a run of this caller asks the queue for.

@@ -94,7 +94,7 @@ impl Service {
             record.status = RunState::Running;
             record.started_at = Some(Timestamp::now());
         });
-        let request = match self.request(caller, submission, &record).await {
+        let (request, _held) = match self.request(caller, submission, &record).await {
             Ok(request) => request,
             Err(error) => return not_run(live, submission, Status::Refused, "Refused", &error.to_string()),
         };
@@ -134,23 +134,29 @@ impl Service {
         Attempt { outcome, artifacts, has_run: true }
     }
 
-    /// What the engine is asked.
+    /// What the engine is asked, and the memory that the objects in it hold.
     async fn request(
         &self,
         caller: &Caller,
         submission: &RunSubmission,
         record: &belljar_protocol::RunRecord,
-    ) -> Result<RunRequest, ServiceError> {
+    ) -> Result<(RunRequest, HeldSubmission), ServiceError> {
         let entry = submission.entry_name();
         let mut request = RunRequest::new(submission.language, submission.code.clone().unwrap_or_default());
         request.files.clear();
         if let Some(code) = &submission.code {
             request.files.push(belljar_protocol::ProgramFile { path: entry.clone(), content: code.clone().into_bytes() });
         }
+        let objects = submission.files.iter().filter_map(|file| file.object.as_deref());
+        let (mut left, held) = self.room_for_objects(caller, objects).await?;
         for file in &submission.files {
             let content = match (file.bytes()?, &file.object) {
                 (Some(bytes), _) => bytes,
-                (None, Some(name)) => self.whole_object(caller, name, self.config().runs.most_submission_bytes.0).await?,
+                (None, Some(name)) => {
+                    let bytes = self.whole_object(caller, name, left).await?;
+                    left -= bytes.len() as u64;
+                    bytes
+                }
                 (None, None) => Vec::new(),
             };
             request.files.push(file.with(content));
@@ -168,7 +174,24 @@ impl Service {
         request.finish = submission.finish;
         request.seed = submission.seed;
         request.start = submission.start;
-        Ok(request)
+        Ok((request, held))
+    }
+
+    /// Memory for the objects that a run starts with: how much they may have together, which is as much as a submission may have.
+    async fn room_for_objects(&self, caller: &Caller, names: impl Iterator<Item = &str>) -> Result<(u64, HeldSubmission), ServiceError> {
+        let (most, mut bytes) = (self.config().runs.most_submission_bytes.0, 0_u64);
+        for name in names {
+            let name = belljar_protocol::ObjectName::try_from(name)?;
+            bytes = bytes.saturating_add(self.store().object(caller.project_id(), &name).await?.record.size_bytes);
+        }
+        if bytes > most {
+            return Err(ServiceError::TooLarge(format!(
+                "the objects among the files of the run have {bytes} bytes; a run can start with {most}: let the program download them with belljar.storage"
+            )));
+        }
+        let held =
+            self.hold_submission(bytes).ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
+        Ok((most, held))
     }
 
     /// Puts a run back into the queue, and waits until it is due. `None` when it was cancelled meanwhile.
