@@ -138,6 +138,20 @@ async fn put(
     Ok(record)
 }
 
+/// The first text, by code points, that comes after all that begin with `prefix`; none comes after U+10FFFF.
+fn first_after(prefix: &str) -> Option<String> {
+    let mut characters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = characters.pop() {
+        // Surrogates are no characters.
+        let next = if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            characters.push(next);
+            return Some(characters.into_iter().collect());
+        }
+    }
+    None
+}
+
 impl Store {
     /// Gives a stored content a name. One that had it before is replaced, and its content doomed.
     pub async fn put_object(
@@ -169,8 +183,10 @@ impl Store {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM objects WHERE project_id = ");
         query.push_bind(project_id);
         if !prefix.is_empty() {
-            // No name has a byte of 0xFF: U+10FFFF comes after whatever can follow the prefix.
-            query.push(" AND name >= ").push_bind(prefix).push(" AND name < ").push_bind(format!("{prefix}\u{10FFFF}"));
+            query.push(" AND name >= ").push_bind(prefix);
+            if let Some(end) = first_after(prefix) {
+                query.push(" AND name < ").push_bind(end);
+            }
         }
         if let Some(after) = after {
             query.push(" AND name > ").push_bind(after);
@@ -238,5 +254,19 @@ impl Store {
                 })
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_begins_with_a_prefix_lies_before_its_end(prefix in "[a\u{D7FF}\u{10FFFF}é/]{1,4}", name in "[a-b\u{D7FF}\u{E000}\u{10FFFF}é/]{0,6}") {
+            let lies_within = name >= prefix && first_after(&prefix).is_none_or(|end| name < end);
+            prop_assert_eq!(lies_within, name.starts_with(&prefix));
+        }
     }
 }
