@@ -94,7 +94,7 @@ impl Server {
     /// A run's record once it is in this state.
     #[track_caller]
     pub fn until(&self, id: &str, status: &str) -> Value {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         loop {
             let record = said(&mut self.client(["runs", "show", id, "--json"])).json();
             if record["status"] == status {

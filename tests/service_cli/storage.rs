@@ -165,7 +165,7 @@ fn standard_input_and_output_are_a_side_of_a_copy() {
     assert_eq!(storage(&["cat", "piped.csv", "obj:piped.csv"]).stdout, "a,b\na,b\n");
     assert_eq!(storage(&["ls", "piped", "--json"]).json()["objects"][0]["content_type"], "text/csv");
     storage(&["cp", "obj:piped.csv", "/dev/null"]).shows(&[]);
-    assert!(Path::new("/dev/null").metadata().unwrap().file_type().is_file() == false, "it is not replaced");
+    assert!(!Path::new("/dev/null").metadata().unwrap().file_type().is_file(), "it is not replaced");
     storage(&["cp", "obj:piped.csv", "obj:copied.csv"]).shows(&[]);
     assert_eq!(storage(&["cat", "copied.csv"]).stdout, "a,b\n");
 }

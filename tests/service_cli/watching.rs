@@ -43,7 +43,7 @@ fn a_stream_that_breaks_goes_on_without_a_gap_or_a_repeat() {
     SERVER.until(&id, "succeeded");
     let proxy = Proxy::start(&SERVER.url, [100, 7000, 31, 60_000, 900, 1].map(Harm::CutAfter).to_vec());
     let followed = said(SERVER.client(["logs", "-f", &id]).env("BELLJAR_URL", &proxy.url));
-    let expected: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+    let expected = (0..2000).map(|n| format!("line {n}\n")).collect::<Vec<_>>().concat();
     assert_eq!(followed.code, Some(0), "{}", followed.stderr);
     assert!(followed.stdout == expected, "{} lines", followed.stdout.lines().count());
     assert!(proxy.count.load(Ordering::SeqCst) >= 7, "the connections were cut");

@@ -4,12 +4,11 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use belljar_protocol::{AuditEntry, AuditPage, Timestamp};
+use belljar_protocol::{AuditEntry, AuditPage, AuditVerification, Timestamp};
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use reqwest::Method;
 use reqwest::header::ACCEPT;
-use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, pieces, with_query};
 use crate::error::ClientError;
@@ -50,31 +49,6 @@ impl AuditFilter {
     }
 }
 
-/// What walking the trail found.
-///
-/// ```
-/// let found: belljar_client::Verification = serde_json::from_str(r#"{"verdict": "intact", "entries": 7, "head": "ab"}"#).unwrap();
-/// assert_eq!(found, belljar_client::Verification::Intact { entries: 7, head: "ab".into() });
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verification {
-    /// Every entry is chained to the one before.
-    Intact {
-        /// How many there are.
-        entries: u64,
-        /// The hash of the last. Kept elsewhere, it shows a cut-off end too.
-        head: String,
-    },
-    /// One does not fit.
-    Broken {
-        /// The first such.
-        seq: u64,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
 /// Entries as NDJSON, as the server writes them. An error is the last item.
 pub struct AuditExport(BoxStream<'static, Result<Bytes, ClientError>>);
 
@@ -113,7 +87,8 @@ impl Client {
     /// All such entries as NDJSON, in one request.
     pub async fn export_audit(&self, filter: &AuditFilter) -> Result<AuditExport, ClientError> {
         let path = filter.path(1000, None);
-        let response = self.again(async || self.send(self.request(Method::GET, &path).header(ACCEPT, "application/x-ndjson")).await).await?;
+        let response =
+            self.again(async || self.send(self.request(Method::GET, &path).header(ACCEPT, "application/x-ndjson")).await).await?;
         let stream = futures::stream::unfold(Some((self.clone(), pieces(response))), |at| async move {
             let (client, mut pieces) = at?;
             match client.piece(&mut pieces).await {
@@ -125,7 +100,7 @@ impl Client {
     }
 
     /// Walks the whole trail and recomputes every hash, however long that takes. The operator's to do.
-    pub async fn verify_audit(&self) -> Result<Verification, ClientError> {
+    pub async fn verify_audit(&self) -> Result<AuditVerification, ClientError> {
         let response = self.send(self.request(Method::GET, "/v1/audit/verification")).await?;
         self.json(response).await
     }

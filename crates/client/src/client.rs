@@ -91,7 +91,12 @@ impl Client {
     #[cfg(unix)]
     pub fn socket(path: &Path) -> Result<Self, ClientError> {
         let http = builder(false)?.no_proxy().unix_socket(path);
-        let to = Target { base: "http://belljar".to_owned(), shown: format!("the server on {}", path.display()), header: None, is_remote: false };
+        let to = Target {
+            base: "http://belljar".to_owned(),
+            shown: format!("the server on {}", path.display()),
+            header: None,
+            is_remote: false,
+        };
         Ok(Self { http: built(http)?, to: Arc::new(to) })
     }
 

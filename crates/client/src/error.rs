@@ -63,7 +63,9 @@ pub enum ClientError {
         retry_after: Option<Duration>,
     },
     /// What answered is no Belljar server, or one of another version.
-    #[error("{server} answered with something that is not Belljar's: {why}; see that the address is right and that both sides have the same version")]
+    #[error(
+        "{server} answered with something that is not Belljar's: {why}; see that the address is right and that both sides have the same version"
+    )]
     Answer {
         /// Where it is.
         server: String,

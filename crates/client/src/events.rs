@@ -98,7 +98,10 @@ impl Watch {
             None => self.connection.insert((self.client.watch(&self.id, self.after).await?, Lines::default())),
         };
         let Some(piece) = self.client.piece(pieces).await? else {
-            return Err(ClientError::Broken { server: self.client.server().to_owned(), why: "the events ended before the run did".to_owned() });
+            return Err(ClientError::Broken {
+                server: self.client.server().to_owned(),
+                why: "the events ended before the run did".to_owned(),
+            });
         };
         lines.add(&piece);
         while let Some(line) = lines.next() {

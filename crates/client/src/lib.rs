@@ -46,7 +46,7 @@ mod projects;
 mod runs;
 mod transfer;
 
-pub use audit::{AuditExport, AuditFilter, Verification};
+pub use audit::{AuditExport, AuditFilter};
 pub use client::Client;
 pub use error::ClientError;
 pub use events::RunEvents;

@@ -1,6 +1,8 @@
 //! Projects, tokens, usage.
 
-use belljar_protocol::{IssuedToken, NewProject, NewToken, ProjectList, ProjectName, ProjectRecord, ProjectSettings, TokenList, TokenRecord, UsageReport};
+use belljar_protocol::{
+    IssuedToken, NewProject, NewToken, ProjectList, ProjectName, ProjectRecord, ProjectSettings, TokenList, TokenRecord, UsageReport,
+};
 use reqwest::Method;
 use serde::Deserialize;
 

@@ -99,7 +99,9 @@ fn sha256_of(headers: &HeaderMap) -> Option<&str> {
 
 fn info(client: &Client, response: &Response, range: Option<&Range<u64>>) -> Result<ContentInfo, ClientError> {
     let headers = response.headers();
-    let length = text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok()).ok_or_else(|| client.strange("a content without its length"))?;
+    let length = text(headers, CONTENT_LENGTH)
+        .and_then(|length| length.parse().ok())
+        .ok_or_else(|| client.strange("a content without its length"))?;
     let sha256 = sha256_of(headers).ok_or_else(|| client.strange("a content without its checksum"))?;
     let size_bytes = match range {
         None => length,
@@ -109,7 +111,9 @@ fn info(client: &Client, response: &Response, range: Option<&Range<u64>>) -> Res
             .and_then(|range| range.rsplit('/').next()?.parse().ok())
             .ok_or_else(|| client.strange("all of a content, where a range was asked for"))?,
     };
-    let metadata = headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(METADATA)?.to_owned(), value.to_str().ok()?.to_owned())));
+    let metadata = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(METADATA)?.to_owned(), value.to_str().ok()?.to_owned())));
     Ok(ContentInfo {
         length,
         size_bytes,
