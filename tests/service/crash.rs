@@ -30,7 +30,9 @@ fn a_killed_server_loses_no_run_and_runs_none_twice() {
         server.start_run(json!({"language": "javascript", "code": "await belljar.storage.upload('marks/waits/' + Math.random(), 'x'); 3"}));
     let done =
         |server: &Server, name: &str| server.get(&format!("/v1/objects?prefix=marks/{name}/")).is(200)["objects"].as_array().unwrap().len();
-    eventually("what was written is told", || !server.get(&format!("/v1/runs/{plain}/logs")).is(200)["logs"].as_array().unwrap().is_empty());
+    eventually("what was written is told", || {
+        !server.get(&format!("/v1/runs/{plain}/logs")).is(200)["logs"].as_array().unwrap().is_empty()
+    });
     // Twice as long as events wait to be stored: no answer tells of it.
     std::thread::sleep(Duration::from_secs(1));
     eventually("two have begun", || done(&server, "plain") == 1 && done(&server, "again") == 1);

@@ -92,7 +92,9 @@ fn an_object_is_only_replaced_where_that_is_wanted() {
 fn of_many_that_must_not_replace_one_is_first() {
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..10)
-            .map(|n| scope.spawn(move || SHARED.ask("PUT", "/v1/objects/first").header("If-None-Match", "*").body(format!("{n}")).send().status))
+            .map(|n| {
+                scope.spawn(move || SHARED.ask("PUT", "/v1/objects/first").header("If-None-Match", "*").body(format!("{n}")).send().status)
+            })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -159,7 +161,7 @@ fn an_upload_that_breaks_off_leaves_the_object_of_before_and_no_content() {
     let head =
         format!("PUT /v1/objects/whole HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 10000000\r\n\r\n", server.token);
     socket.write_all(head.as_bytes()).unwrap();
-    socket.write_all(&[b'x'; 300_000]).unwrap();
+    socket.write_all(&vec![b'x'; 300_000]).unwrap();
     eventually("the upload has begun", || contents() > 1);
     drop(socket);
     eventually("what it left is gone", || contents() == 1);

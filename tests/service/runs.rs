@@ -89,12 +89,12 @@ fn runs_are_found_by_status_label_time_and_text() {
         page["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(found(""), [third.clone(), second.clone(), first.clone()]);
-    assert_eq!(found("status=failed"), [second.clone()]);
+    assert_eq!(found("status=failed"), [&*second]);
     assert_eq!(found("status=failed&status=succeeded").len(), 3);
     assert_eq!(found("label=team:a"), [third.clone(), first.clone()]);
     assert_eq!(found("label=team:a&label=kind:test&status=succeeded").len(), 2);
-    assert_eq!(found("text=NIGHT"), [first.clone()]);
-    assert_eq!(found("text=needle"), [third.clone()]);
+    assert_eq!(found("text=NIGHT"), [&*first]);
+    assert_eq!(found("text=needle"), [&*third]);
     assert_eq!(found("until=2020-01-01T00:00:00Z").len(), 0);
     assert_eq!(found("since=2020-01-01T00:00:00Z").len(), 3);
     let page = server.get("/v1/runs?limit=2").is(200);

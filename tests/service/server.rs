@@ -19,7 +19,8 @@ pub struct Server {
     process: Child,
     /// Ends when this process does, however it does, and kills the server then: one that is shared is never dropped.
     guard: Child,
-    _folder: Option<TempDir>,
+    /// What the home is in, gone with the server.
+    folder: Option<TempDir>,
 }
 
 /// An answer.
@@ -78,7 +79,7 @@ impl Server {
         std::fs::create_dir(&home).unwrap();
         std::fs::write(home.join("belljar.toml"), config).unwrap();
         let mut server = Self::start_in(&home);
-        server._folder = Some(folder);
+        server.folder = Some(folder);
         server
     }
 
@@ -105,7 +106,7 @@ impl Server {
             while token.is_empty() {
                 line.clear();
                 assert!(out.read_line(&mut line).unwrap() > 0, "no token was printed");
-                token = line.split_whitespace().find(|word| word.starts_with("bjr_")).unwrap_or_default().to_owned();
+                line.split_whitespace().find(|word| word.starts_with("bjr_")).unwrap_or_default().clone_into(&mut token);
             }
         }
         // What it says later must not fill a pipe that nobody reads.
@@ -117,7 +118,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { home: home.to_owned(), url, token, process, guard: guard, _folder: None }
+        Self { home: home.to_owned(), url, token, process, guard, folder: None }
     }
 
     pub fn pid(&self) -> i32 {
@@ -210,7 +211,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        drop(self.guard.stdin.take());
+        drop((self.guard.stdin.take(), self.folder.take()));
         let _ = self.guard.wait();
     }
 }

@@ -4,36 +4,15 @@ use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use belljar_protocol::AuditPage;
+use belljar_protocol::{AuditPage, AuditVerification};
 use belljar_service::{AuditQuery, AuditVerdict, ServiceError};
 use futures::stream;
-use serde::Serialize;
 
 use crate::State;
 use crate::authentication::Authenticated;
 use crate::events::Format;
 use crate::input::Query;
 use crate::problem::Refusal;
-
-/// What walking the trail found.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub(crate) enum Verification {
-    /// Every entry is chained to the one before.
-    Intact {
-        /// How many there are.
-        entries: u64,
-        /// The hash of the last. Kept elsewhere, it shows a cut-off end too.
-        head: String,
-    },
-    /// One does not fit.
-    Broken {
-        /// The first such.
-        seq: u64,
-        /// What is wrong with it.
-        why: String,
-    },
-}
 
 /// The entries of the audit trail, in order. With `Accept: application/x-ndjson` all of them, one a line.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", operation_id = "audit",
@@ -83,13 +62,13 @@ pub(crate) async fn list(
 }
 
 /// Walk the whole trail and recompute every hash. The operator's to do.
-#[utoipa::path(get, path = "/v1/audit/verification", tag = "audit", operation_id = "verify_audit", responses((status = 200, body = Verification)))]
+#[utoipa::path(get, path = "/v1/audit/verification", tag = "audit", operation_id = "verify_audit", responses((status = 200, body = AuditVerification)))]
 pub(crate) async fn verify(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
-) -> Result<axum::Json<Verification>, Refusal> {
+) -> Result<axum::Json<AuditVerification>, Refusal> {
     Ok(axum::Json(match state.service.verify_audit(&caller).await? {
-        AuditVerdict::Intact { entries, head } => Verification::Intact { entries, head },
-        AuditVerdict::Broken { seq, why } => Verification::Broken { seq, why: why.to_owned() },
+        AuditVerdict::Intact { entries, head } => AuditVerification::Intact { entries, head },
+        AuditVerdict::Broken { seq, why } => AuditVerification::Broken { seq, why: why.to_owned() },
     }))
 }

@@ -79,10 +79,11 @@ fn write_operation(page: &mut String, path: &str, method: &str, operation: &Valu
     }
     let succeeds = operation["responses"].as_object().into_iter().flatten().filter(|(status, _)| status.starts_with('2'));
     for (status, response) in succeeds {
-        let contents = response["content"].as_object().into_iter().flatten();
-        let shapes: String =
-            contents.map(|(media_type, content)| format!(" <code>{}</code> {}", escape(media_type), kind(&content["schema"]))).collect();
-        let _ = write!(page, "<p>{status}:{shapes} {}", prose(&response["description"]));
+        let _ = write!(page, "<p>{status}:");
+        for (media_type, content) in response["content"].as_object().into_iter().flatten() {
+            let _ = write!(page, " <code>{}</code> {}", escape(media_type), kind(&content["schema"]));
+        }
+        let _ = write!(page, " {}", prose(&response["description"]));
     }
 }
 

@@ -49,3 +49,24 @@ pub struct AuditPage {
     /// Gives the page after this one, as `cursor`. Null on the last.
     pub next_cursor: Option<String>,
 }
+
+/// What walking the trail found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum AuditVerification {
+    /// Every entry is chained to the one before.
+    Intact {
+        /// How many there are.
+        entries: u64,
+        /// The hash of the last. Kept elsewhere, it shows a cut-off end too.
+        head: String,
+    },
+    /// One does not fit.
+    Broken {
+        /// The first such.
+        seq: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+}

@@ -12,6 +12,7 @@ mod event;
 mod ids;
 mod language;
 mod limits;
+mod names;
 mod object;
 mod outcome;
 mod policy;
@@ -23,7 +24,7 @@ mod submission;
 mod timestamp;
 mod units;
 
-pub use audit::{AuditEntry, AuditPage};
+pub use audit::{AuditEntry, AuditPage, AuditVerification};
 pub use ceiling::{Ceiling, InvalidCeiling, Widened};
 pub use event::{Event, EventKind, LogEntry, LogLevel, Stream};
 pub use ids::{InvalidRunId, RunId};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::names;
 use crate::timestamp::Timestamp;
 
 /// The name of an object: 1 to 1,024 bytes, parts divided by `/`, none of them empty, `.` or `..`, no control characters, not absolute.
@@ -40,20 +41,10 @@ impl TryFrom<String> for ObjectName {
     type Error = InvalidObjectName;
 
     fn try_from(name: String) -> Result<Self, InvalidObjectName> {
-        let why = if name.is_empty() {
-            "it is empty"
-        } else if name.len() > 1024 {
-            "it is longer than 1,024 bytes"
-        } else if name.starts_with('/') {
-            "it is absolute"
-        } else if name.chars().any(char::is_control) {
-            "it has a control character"
-        } else if name.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-            "it has an empty, `.` or `..` part"
-        } else {
-            return Ok(Self(name));
-        };
-        Err(InvalidObjectName { name: name.chars().filter(|c| !c.is_control()).take(80).collect(), why })
+        match names::fault(&name) {
+            None => Ok(Self(name)),
+            Some(why) => Err(InvalidObjectName { name: names::printable(&name), why }),
+        }
     }
 }
 

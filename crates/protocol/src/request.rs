@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::language::{Language, RuntimeName};
 use crate::limits::Limits;
+use crate::names;
 use crate::policy::Policy;
 
 /// A file's path inside a sandbox, relative to its working folder: no `..`, no absolute path, no control characters, at most 1,024 bytes.
@@ -35,22 +36,12 @@ impl TryFrom<String> for ProgramName {
     type Error = InvalidName;
 
     fn try_from(name: String) -> Result<Self, InvalidName> {
-        let why = if name.is_empty() {
-            "it is empty"
-        } else if name.len() > 1024 {
-            "it is longer than 1,024 bytes"
-        } else if name.starts_with('/') {
-            "it is absolute"
-        } else if name.chars().any(char::is_control) {
-            "it has a control character"
-        } else if name.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-            "it has an empty, `.` or `..` part"
-        } else if name.split('/').any(|part| part.len() > 255) {
-            "a part of it is longer than 255 bytes"
-        } else {
-            return Ok(Self(name));
-        };
-        Err(InvalidName { name: name.chars().filter(|c| !c.is_control()).take(80).collect(), why })
+        // Of a file system, which has the last word about each part.
+        let too_long = || name.split('/').any(|part| part.len() > 255).then_some("a part of it is longer than 255 bytes");
+        match names::fault(&name).or_else(too_long) {
+            None => Ok(Self(name)),
+            Some(why) => Err(InvalidName { name: names::printable(&name), why }),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Metadata: domain functions over `SQLite`. Callers see runs, objects, tokens; never SQL.
 //!
-//! One writer, many readers: every change goes through [`writer`], which commits what has come together in one transaction.
+//! One writer, many readers: every change goes through one queue, whose keeper commits what has come together in one transaction.
 
 #![forbid(unsafe_code)]
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use belljar_client::{AuditFilter, Client, Verification};
-use belljar_protocol::AuditPage;
+use belljar_client::{AuditFilter, Client};
+use belljar_protocol::{AuditPage, AuditVerification};
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::AsyncWriteExt;
 
@@ -85,13 +85,13 @@ fn verify(ask: &AskArguments) -> anyhow::Result<ExitCode> {
             table::print_json(&found)?;
         }
         Ok(match found {
-            Verification::Intact { entries, head } => {
+            AuditVerification::Intact { entries, head } => {
                 if !ask.json {
                     table::write(&format!("intact: {entries} entries; the hash of the last is {head}\n"))?;
                 }
                 ExitCode::SUCCESS
             }
-            Verification::Broken { seq, why } => {
+            AuditVerification::Broken { seq, why } => {
                 if !ask.json {
                     show::error(&anyhow::anyhow!("the trail is broken at entry {seq}: {why}; compare it with an export or a backup"));
                 }

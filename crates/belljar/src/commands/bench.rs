@@ -30,7 +30,7 @@ pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
         engine.shutdown().await;
         if arguments.json {
             let rows: Vec<serde_json::Value> = measurements.iter().flat_map(rows).collect();
-            show::say(&format!("{}", serde_json::to_string_pretty(&serde_json::json!({"rows": rows}))?));
+            show::say(&serde_json::to_string_pretty(&serde_json::json!({"rows": rows}))?);
         } else {
             measurements.iter().for_each(print);
         }

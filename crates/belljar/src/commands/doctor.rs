@@ -16,7 +16,7 @@ pub fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
     let findings = runtime.block_on(diagnose(config));
     let worst = findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Good);
     if arguments.json {
-        show::say(&format!("{}", serde_json::to_string_pretty(&serde_json::json!({"health": worst, "findings": findings}))?));
+        show::say(&serde_json::to_string_pretty(&serde_json::json!({"health": worst, "findings": findings}))?);
     } else {
         findings.iter().for_each(print);
         show::say("");

@@ -26,7 +26,7 @@ pub fn run(arguments: SelfTestArguments) -> anyhow::Result<ExitCode> {
         anyhow::Ok(results)
     })?;
     if arguments.json {
-        show::say(&format!("{}", serde_json::to_string_pretty(&results)?));
+        show::say(&serde_json::to_string_pretty(&results)?);
     } else {
         results.iter().for_each(print);
     }

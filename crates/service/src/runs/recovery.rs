@@ -63,6 +63,7 @@ impl Service {
         });
         Ok(())
     }
+
     /// Ends a run of before as interrupted, with what it had written by then.
     async fn interrupt(&self, live: &Live, runtime: String, why: &str) -> Result<(), ServiceError> {
         let record = live.record();
