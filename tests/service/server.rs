@@ -165,7 +165,7 @@ impl Server {
     /// A run's record once it is in this state.
     #[track_caller]
     pub fn until(&self, id: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         loop {
             let record = self.get(&format!("/v1/runs/{id}")).is(200);
             if is(&record) {

@@ -96,7 +96,7 @@ pub enum LogFormat {
 impl ServerConfig {
     /// The file that is named, else `belljar.toml` in the home, else `/etc/belljar/belljar.toml`, else the defaults; then `BELLJAR_*`; then the flags.
     pub fn read(home: &Path, arguments: &ServeArguments) -> anyhow::Result<Self> {
-        let mut config = match Self::file(home, arguments.config.as_deref())? {
+        let mut config = match Self::file(home, arguments.config.as_deref()) {
             Some(path) => {
                 let text = fs::read_to_string(&path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
                 toml::from_str(&text).map_err(|error| anyhow::anyhow!("the configuration {} cannot be used: {error}", path.display()))?
@@ -130,15 +130,15 @@ impl ServerConfig {
         Self::read(home, &ServeArguments { config: file.map(Path::to_owned), ..ServeArguments::default() })
     }
 
-    fn file(home: &Path, named: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    fn file(home: &Path, named: Option<&Path>) -> Option<PathBuf> {
         if let Some(named) = named {
-            return Ok(Some(named.to_owned()));
+            return Some(named.to_owned());
         }
         if let Some(named) = env::var_os("BELLJAR_CONFIG").filter(|value| !value.is_empty()) {
-            return Ok(Some(PathBuf::from(named)));
+            return Some(PathBuf::from(named));
         }
         let usual = [home.join("belljar.toml"), PathBuf::from("/etc/belljar/belljar.toml")];
-        Ok(usual.into_iter().find(|path| path.exists()))
+        usual.into_iter().find(|path| path.exists())
     }
 
     /// The port that it listens on, if any.

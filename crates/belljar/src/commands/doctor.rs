@@ -20,14 +20,11 @@ pub fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
     } else {
         findings.iter().for_each(print);
         show::say("");
-        show::say(&format!(
-            "{}",
-            match worst {
-                Health::Good => "everything is as it should be",
-                Health::Degraded => "runs work here, with what is said above",
-                Health::Missing => "no run can work here until what is missing is mended",
-            }
-        ));
+        show::say(match worst {
+            Health::Good => "everything is as it should be",
+            Health::Degraded => "runs work here, with what is said above",
+            Health::Missing => "no run can work here until what is missing is mended",
+        });
     }
     Ok(match worst {
         Health::Good => ExitCode::SUCCESS,

@@ -34,7 +34,7 @@ pub fn run(arguments: SelfTestArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn print(result: &SelfTest) {
-    show::say(&format!("{}", result.runtime));
+    show::say(&result.runtime);
     for (check, wrong) in &result.checks {
         match wrong {
             None => show::say(&format!("  ok    {check}")),

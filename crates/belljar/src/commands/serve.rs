@@ -110,7 +110,7 @@ fn announce(home: &std::path::Path, scheme: &str, bound: Option<SocketAddr>, fir
     Ok(())
 }
 
-/// sd_notify(3). Nobody listens where it was not systemd that started us.
+/// `sd_notify(3)`. Nobody listens where it was not systemd that started us.
 fn tell_systemd(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let Ok(socket) = UnixDatagram::unbound() else { return };
