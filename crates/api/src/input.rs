@@ -15,9 +15,6 @@ use crate::problem::Refusal;
 
 /// How long a JSON body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// How much of a body is read that is refused, and for how long.
-const MOST_TAKEN_AWAY: usize = 1 << 20;
-const TAKE_AWAY_TIME: Duration = Duration::from_secs(2);
 /// All bodies that are being read together hold at most 512 MB.
 const ROOM_UNIT: usize = 64 << 10;
 const ROOM_UNITS: usize = 8192;
@@ -42,13 +39,7 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
                 .with_hint("send Content-Type: application/json"));
         }
         let most = state.service.most_submission_bytes();
-        let _room = match room_for(request.headers(), most).await {
-            Ok(room) => room,
-            Err(refusal) => {
-                take_away(request).await;
-                return Err(refusal);
-            }
-        };
+        let _room = room_for(request.headers(), most).await?;
         let bytes = whole_body(request, most).await?;
         read(&bytes).map(Self)
     }
@@ -80,12 +71,6 @@ async fn room_for(headers: &HeaderMap, most: usize) -> Result<SemaphorePermit<'s
     let units = u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX).clamp(1, ROOM_UNITS as u32);
     // The room is never closed.
     tokio::time::timeout(BODY_TIME, ROOM.acquire_many(units)).await.ok().and_then(Result::ok).ok_or_else(Refusal::too_slow)
-}
-
-/// Reads some of a body that is refused, for a client that hears nothing until it has sent it.
-async fn take_away(request: Request) {
-    let body = Limited::new(request.into_body(), MOST_TAKEN_AWAY);
-    let _ = tokio::time::timeout(TAKE_AWAY_TIME, body.collect()).await;
 }
 
 async fn whole_body(request: Request, most: usize) -> Result<bytes::Bytes, Refusal> {
