@@ -31,10 +31,9 @@ pub(crate) fn for_python(cache: &Path, python: &Path, identity: &str) -> io::Res
         write_all(stage, PYTHON_DRIVER)?;
         // The names that tracebacks show are those inside. A Python that cannot compile still runs what is there.
         let _ = Command::new(python)
-            .args(["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s"])
-            .arg(stage)
-            .args(["-p", &format!("{FOLDER}/python")])
-            .arg(stage)
+            .args(["-I", "-S"])
+            .arg(stage.join("compile.py"))
+            .arg(format!("{FOLDER}/python"))
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -3,7 +3,7 @@
 from belljar_driver import originals as __builtins__
 
 import sys
-from gc import collect, freeze as freeze_collected
+from gc import collect, enable, freeze as freeze_collected
 from posix import O_CLOEXEC, O_RDONLY, close, open as open_descriptor, read
 
 from belljar_driver import LIBRARY, ending, native as native_library, sandbox
@@ -21,6 +21,7 @@ def main(native=None, configuration=None):
     sys.dont_write_bytecode = True
     is_zygote = configuration["start"] == "fork"
     if is_zygote:
+        enable()
         stop_holding_back = driver_module("fork_hooks").hold_back()
         driver_module("preload").import_common_modules()
         sandbox.load_everything()
@@ -28,6 +29,10 @@ def main(native=None, configuration=None):
     if is_zygote:
         stop_holding_back()
         freeze()
+    else:
+        # Nothing of it is garbage: the program's first collection need not walk it.
+        freeze_collected()
+        enable()
     native.start(configuration["rehearsal"])
     sandbox.live(native, is_zygote)
 

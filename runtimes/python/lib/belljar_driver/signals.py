@@ -2,9 +2,10 @@
 
 from belljar_driver import originals as __builtins__
 
-import os
+import posix
 from _signal import SIG_DFL, getsignal
 from posix import getpid, kill as kill_process
+from sys import modules
 
 # Signals whose default action is not to end the process (signal(7)).
 _SURVIVED = {17, 18, 19, 20, 21, 22, 23, 28}  # CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH
@@ -23,4 +24,7 @@ def emulate_default_actions(end):
             end(128 + int(signal))
 
     kill.__doc__ = kill_process.__doc__
-    os.kill = kill
+    # `os` takes it from there when it is imported.
+    posix.kill = kill
+    if "os" in modules:
+        modules["os"].kill = kill
