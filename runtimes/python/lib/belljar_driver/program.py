@@ -8,7 +8,7 @@ from belljar_driver import originals as __builtins__
 
 import builtins as public_builtins
 
-from belljar_driver import source as source_code
+from belljar_driver import last_line
 from belljar_driver.untouched import driver_module, standard_module
 
 _COROUTINE_CODE = 0x80  # inspect.CO_COROUTINE
@@ -38,25 +38,34 @@ class Program:
 
     def run(self):
         """The value of the program. Whatever it raises comes out as it is."""
+        parts = last_line.compile_program(self.source, self.path)
+        if parts is None:
+            return self._run_rewritten()
+        body, expression = parts
+        exec(body, self.namespace)
+        self.namespace[last_line.VALUE] = eval(expression, self.namespace)
+        return _settled(self._value(None))
+
+    def _run_rewritten(self):
+        source_code = driver_module("source")
         code, notes_main = source_code.compile_program(self.source, self.path)
         if notes_main:
             setattr(public_builtins, source_code.MAIN_BEGAN, self._main_begins)
             setattr(public_builtins, source_code.MAIN_RETURNED, self._main_returns)
-        returned, waits = self._execute(code)
+        returned, waits = self._execute(code, source_code.PROGRAM)
         if waits:
             is_settled, returned = _wait_for(self._finish_waiting(returned))
             if is_settled:
                 return returned
-        value = self._value(returned)
-        return _wait_for(value) if type(value) is _Coroutine else value
+        return _settled(self._value(returned))
 
-    def _execute(self, code):
+    def _execute(self, code, name):
         """Runs the module's code. Gives what it returned, and whether that is a coroutine in which the module still has to run."""
         namespace = self.namespace
         if code.co_flags & _COROUTINE_CODE:
             return eval(code, namespace), True
         exec(code, namespace)
-        function = namespace.pop(source_code.PROGRAM, None)
+        function = namespace.pop(name, None)
         if function is None:
             return None, False
         names = {"co_name": "<module>"}
@@ -79,7 +88,7 @@ class Program:
         return main if callable(main) and not isinstance(main, type) and not self.main_began else None
 
     def _value(self, returned):
-        last = self.namespace.pop(source_code.VALUE, None)
+        last = self.namespace.pop(last_line.VALUE, None)
         if returned is not None:
             return returned
         main = self._pending_main()
@@ -104,6 +113,10 @@ class Program:
         value = await coroutine
         self.main_returned = value
         return value
+
+
+def _settled(value):
+    return _wait_for(value) if type(value) is _Coroutine else value
 
 
 def _wait_for(coroutine):

@@ -15,7 +15,7 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "fork_hooks", "hints", "identity", "rich", "storage"):
+    for name in ("call", "fork_hooks", "hints", "identity", "rich", "source", "storage"):
         driver_module(name)
     errors.load()
 

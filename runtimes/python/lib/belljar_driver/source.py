@@ -1,6 +1,7 @@
 """From the bytes of a program to code that tells its result. All rewriting is on the syntax tree, so lines and columns stay.
 
-- The last statement, when it is an expression, also stores its value (inside the last `if`, `with`, `try` or `match` too).
+- The last statement, when it is an expression, also stores its value (inside the last `if`, `with`, `try` or `match` too). The plainest of these are
+  spared the tree, see last_line.py.
 - A top-level `return` makes the whole program the body of a function whose every binding is declared global.
 - A top-level `def main` notes that it was called, and a top-level call of `main` notes what it returned.
 """
@@ -9,8 +10,8 @@ from belljar_driver import originals as __builtins__
 
 import _ast as ast
 
-#: Global that holds the value of the last expression; exists only from its evaluation on.
-VALUE = "__belljar_value__"
+from belljar_driver.last_line import VALUE
+
 #: Global that holds the program as a function, when it has a top-level `return`.
 PROGRAM = "__belljar_program__"
 #: Builtin that `main` calls first.
