@@ -3,6 +3,7 @@
 use belljar_protocol::{AuditEntry, AuditPage, Timestamp};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::Store;
@@ -90,13 +91,39 @@ pub fn audit_hash(entry: &AuditEntry) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Gives [`Head::of`] what it reads. Others may have it as the last of their statements.
+macro_rules! select_head {
+    () => {
+        "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
+    };
+}
+pub(crate) use select_head;
+
+/// The last entry, which the next one follows.
+pub(crate) struct Head {
+    seq: i64,
+    hash: String,
+}
+
+impl Head {
+    /// From what [`select_head`] found.
+    pub(crate) fn of(row: Option<&SqliteRow>) -> Result<Self, StoreError> {
+        Ok(match row {
+            Some(row) => Self { seq: row.try_get(0)?, hash: row.try_get(1)? },
+            None => Self { seq: 0, hash: NO_HASH.to_owned() },
+        })
+    }
+}
+
 /// Appends one entry, in the transaction of what it tells of.
 pub(crate) async fn append(connection: &mut SqliteConnection, new: NewAuditEntry) -> Result<(), StoreError> {
-    let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(&mut *connection).await?;
-    let (seq, previous) = match &last {
-        Some(row) => (row.try_get::<i64, _>(0)? + 1, row.try_get::<String, _>(1)?),
-        None => (1, NO_HASH.to_owned()),
-    };
+    let last = sqlx::query(select_head!()).fetch_optional(&mut *connection).await?;
+    append_after(connection, Head::of(last.as_ref())?, new).await
+}
+
+/// The same, where the last entry is known.
+pub(crate) async fn append_after(connection: &mut SqliteConnection, head: Head, new: NewAuditEntry) -> Result<(), StoreError> {
+    let (seq, previous) = (head.seq + 1, head.hash);
     let mut entry = AuditEntry {
         seq: seq as u64,
         timestamp: Timestamp::now(),
@@ -130,7 +157,7 @@ pub(crate) async fn append(connection: &mut SqliteConnection, new: NewAuditEntry
     Ok(())
 }
 
-fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<AuditEntry, StoreError> {
+fn entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
     let details: String = row.try_get("details")?;
     Ok(AuditEntry {
         seq: row.try_get::<i64, _>("seq")? as u64,

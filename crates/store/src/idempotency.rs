@@ -20,16 +20,19 @@ pub struct KeyUse {
 
 pub(crate) async fn keep(connection: &mut SqliteConnection, project_id: &str, used: KeyUse, id: &RunId) -> Result<(), StoreError> {
     let now = Timestamp::now().unix_ms();
-    sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1").bind(now - REMEMBERED_MS).execute(&mut *connection).await?;
-    sqlx::query("INSERT INTO idempotency_keys (project_id, key, submission_sha256, run_id, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(project_id)
-        .bind(&used.key)
-        .bind(used.submission_sha256)
-        .bind(id.as_str())
-        .bind(now)
-        .execute(connection)
-        .await
-        .map_err(|error| StoreError::or_exists(error, "idempotency key", &used.key))?;
+    sqlx::query(
+        "DELETE FROM idempotency_keys WHERE created_at < $6; \
+         INSERT INTO idempotency_keys (project_id, key, submission_sha256, run_id, created_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(project_id)
+    .bind(&used.key)
+    .bind(used.submission_sha256)
+    .bind(id.as_str())
+    .bind(now)
+    .bind(now - REMEMBERED_MS)
+    .execute(connection)
+    .await
+    .map_err(|error| StoreError::or_exists(error, "idempotency key", &used.key))?;
     Ok(())
 }
 

@@ -67,10 +67,12 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             .pragma("temp_store", "memory");
-        let one = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        // A connection to a file does not go away by itself: it need not be asked, by one more hop to its thread, whether it is still there.
+        let pool = || SqlitePoolOptions::new().test_before_acquire(false);
+        let one = pool().max_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!().run(&one).await?;
         let writer = Writer::start(one);
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
+        let readers = pool().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
         Ok(Self { readers, writer })
     }
 

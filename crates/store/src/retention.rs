@@ -7,6 +7,9 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::runs;
 
+/// Runs that are deleted in one change: whoever waits for the writer waits for that long.
+const DELETED_TOGETHER: usize = 20;
+
 /// How long runs are kept. What is left out bounds nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retention {
@@ -17,37 +20,57 @@ pub struct Retention {
 }
 
 impl Store {
-    /// Deletes runs that are older than is kept, at most 500. Gives how many.
+    /// Deletes runs that are older than is kept, at most 1,000 of each project. Gives how many.
     pub async fn delete_old_runs(&self, retention: Retention) -> Result<u64, StoreError> {
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let mut old = Vec::new();
-                    if let Some(age_ms) = retention.age_ms {
-                        let before = Timestamp::now().unix_ms().saturating_sub(i64::try_from(age_ms).unwrap_or(i64::MAX));
-                        old = sqlx::query("SELECT id, project_id FROM runs WHERE finished_at < $1 LIMIT 500")
-                            .bind(before)
-                            .fetch_all(&mut *connection)
-                            .await?;
-                    }
-                    if let Some(count) = retention.count.filter(|_| old.len() < 500) {
-                        // One index look-up a project: the run after the last that is kept, and all before it.
-                        let more = sqlx::query(
-                            "SELECT runs.id, project_id FROM projects JOIN runs ON project_id = projects.id WHERE finished_at IS NOT NULL \
-                             AND runs.id <= (SELECT id FROM runs AS kept WHERE kept.project_id = projects.id ORDER BY id DESC LIMIT 1 OFFSET $1) LIMIT 500",
-                        )
-                        .bind(i64::try_from(count).unwrap_or(i64::MAX))
-                        .fetch_all(&mut *connection)
-                        .await?;
-                        old.extend(more);
-                    }
-                    for row in &old {
-                        runs::delete(connection, row.try_get(0)?, row.try_get(1)?).await?;
-                    }
-                    Ok(old.len() as u64)
-                })
-            })
-            .await
+        let projects: Vec<String> = sqlx::query_scalar("SELECT id FROM projects").fetch_all(&self.readers).await?;
+        let mut deleted = 0;
+        for project_id in projects {
+            let old = self.old_runs(&project_id, retention).await?;
+            for some in old.chunks(DELETED_TOGETHER) {
+                let (some, project_id) = (some.to_vec(), project_id.clone());
+                deleted += some.len() as u64;
+                self.writer
+                    .write(move |connection| {
+                        Box::pin(async move {
+                            for id in &some {
+                                runs::delete(connection, id, &project_id).await?;
+                            }
+                            Ok(())
+                        })
+                    })
+                    .await?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Runs of a project that are not kept any longer, at most 1,000 by each rule. Found beside the writer, which has more urgent things to do.
+    async fn old_runs(&self, project_id: &str, retention: Retention) -> Result<Vec<String>, StoreError> {
+        let mut old = Vec::new();
+        if let Some(age_ms) = retention.age_ms {
+            let before = Timestamp::now().unix_ms().saturating_sub(i64::try_from(age_ms).unwrap_or(i64::MAX));
+            old = sqlx::query_scalar("SELECT id FROM runs WHERE project_id = $1 AND finished_at < $2 ORDER BY finished_at LIMIT 1000")
+                .bind(project_id)
+                .bind(before)
+                .fetch_all(&self.readers)
+                .await?;
+        }
+        if let Some(count) = retention.count.filter(|_| old.is_empty()) {
+            // Once along the index, to the first that is not kept.
+            let last: Option<String> = sqlx::query_scalar("SELECT id FROM runs WHERE project_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2")
+                .bind(project_id)
+                .bind(i64::try_from(count).unwrap_or(i64::MAX))
+                .fetch_optional(&self.readers)
+                .await?;
+            if let Some(last) = last {
+                old = sqlx::query_scalar("SELECT id FROM runs WHERE project_id = $1 AND id <= $2 AND finished_at IS NOT NULL ORDER BY id LIMIT 1000")
+                    .bind(project_id)
+                    .bind(last)
+                    .fetch_all(&self.readers)
+                    .await?;
+            }
+        }
+        Ok(old)
     }
 
     /// Contents that nothing has referred to for `grace_ms`, at most 1,000.

@@ -9,10 +9,10 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use tokio::sync::oneshot;
 
 use crate::Store;
-use crate::audit::{self, NewAuditEntry};
+use crate::audit::{self, Head, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
 use crate::idempotency::{self, KeyUse};
-use crate::usage;
+use crate::usage::UsedToday;
 
 /// A run that is accepted.
 #[derive(Debug)]
@@ -152,6 +152,15 @@ fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
     })
 }
 
+/// What a run's id may be later than its `created_at`: the clock may be set in between.
+const MOST_ID_LATER_MS: i64 = 3_600_000;
+
+/// No id that was made at this moment or after is less.
+fn first_id_of(unix_ms: i64) -> String {
+    // A UUIDv7 begins with 48 bits of milliseconds.
+    format!("run_{:012x}", unix_ms.clamp(0, (1 << 48) - 1))
+}
+
 fn run_id(text: &str) -> Result<RunId, StoreError> {
     text.parse().map_err(|error: belljar_protocol::InvalidRunId| StoreError::Unreadable { what: "run", why: error.to_string() })
 }
@@ -170,10 +179,12 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
         policy: record.policy,
         limits: record.limits,
     };
-    sqlx::query(
+    let last = sqlx::query(concat!(
         "INSERT INTO runs (id, project_id, status, created_at, started_at, attempt, due_at, runtime, comment, facts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8, $9)",
-    )
+         VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8, $9); \
+         INSERT INTO run_submissions (run_id, submission) VALUES ($1, $10); ",
+        audit::select_head!()
+    ))
     .bind(record.id.as_str())
     .bind(&project_id)
     .bind(record.status.name())
@@ -183,13 +194,10 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
     .bind(record.runtime)
     .bind(record.comment)
     .bind(json(&facts))
-    .execute(&mut *connection)
+    .bind(submission)
+    .fetch_optional(&mut *connection)
     .await?;
-    sqlx::query("INSERT INTO run_submissions (run_id, submission) VALUES ($1, $2)")
-        .bind(record.id.as_str())
-        .bind(submission)
-        .execute(&mut *connection)
-        .await?;
+    let head = Head::of(last.as_ref())?;
     for (name, value) in facts.labels {
         sqlx::query("INSERT INTO run_labels (project_id, name, value, run_id) VALUES ($1, $2, $3, $4)")
             .bind(&project_id)
@@ -211,7 +219,7 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
     if let Some(key) = key {
         idempotency::keep(connection, &project_id, key, &record.id).await?;
     }
-    audit::append(connection, audit).await
+    audit::append_after(connection, head, audit).await
 }
 
 async fn keep_events(connection: &mut SqliteConnection, id: &RunId, events: EventLines) -> Result<(), StoreError> {
@@ -246,12 +254,6 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
     if done.rows_affected() == 0 {
         return Err(StoreError::NotUnderWay(id.to_string()));
     }
-    keep_events(connection, &id, events).await?;
-    sqlx::query("INSERT INTO run_outcomes (run_id, outcome) VALUES ($1, $2)")
-        .bind(id.as_str())
-        .bind(json(&outcome))
-        .execute(&mut *connection)
-        .await?;
     let mut bytes = 0;
     for StoredArtifact { artifact, blob } in artifacts {
         bytes += artifact.size_bytes;
@@ -271,30 +273,95 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
             .execute(&mut *connection)
             .await?;
     }
-    if attempt > 0 {
-        usage::add(connection, &project_id, &outcome.usage).await?;
-    }
-    // Most runs have none: the index answers at once.
-    sqlx::query("UPDATE callbacks SET due_at = $1 WHERE run_id = $2").bind(now).bind(id.as_str()).execute(&mut *connection).await?;
-    audit::append(connection, audit).await
+    let usage = UsedToday::of(&outcome.usage);
+    let last = sqlx::query(concat!(
+        "INSERT INTO run_events (run_id, seq, lines) SELECT $1, $2, $3 WHERE $3 <> ''; \
+         INSERT INTO run_outcomes (run_id, outcome) VALUES ($1, $4); \
+         INSERT INTO usage_days (project_id, day, runs, cpu_ms, wall_ms) VALUES ($5, $6, 1, $7, $8) \
+         ON CONFLICT (project_id, day) DO UPDATE SET runs = runs + 1, cpu_ms = cpu_ms + excluded.cpu_ms, wall_ms = wall_ms + excluded.wall_ms; \
+         UPDATE callbacks SET due_at = $9 WHERE run_id = $1; ",
+        audit::select_head!()
+    ))
+    .bind(id.as_str())
+    .bind(events.seq as i64)
+    .bind(events.lines)
+    .bind(json(&outcome))
+    .bind(&project_id)
+    .bind(usage.day)
+    .bind(usage.cpu_ms)
+    .bind(usage.wall_ms)
+    .bind(now)
+    .fetch_optional(&mut *connection)
+    .await?;
+    audit::append_after(connection, Head::of(last.as_ref())?, audit).await
 }
 
 /// Deletes a run with all that it has; its artifacts' contents are doomed.
 pub(crate) async fn delete(connection: &mut SqliteConnection, id: &str, project_id: &str) -> Result<(), StoreError> {
-    sqlx::query("INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT blob, $1 FROM artifacts WHERE run_id = $2")
-        .bind(Timestamp::now().unix_ms())
-        .bind(id)
-        .execute(&mut *connection)
-        .await?;
     sqlx::query(
-        "UPDATE projects SET storage_bytes = storage_bytes - (SELECT COALESCE(SUM(size_bytes), 0) FROM artifacts WHERE run_id = $1) WHERE id = $2",
+        "INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT blob, $1 FROM artifacts WHERE run_id = $2; \
+         UPDATE projects SET storage_bytes = storage_bytes - (SELECT COALESCE(SUM(size_bytes), 0) FROM artifacts WHERE run_id = $2) WHERE id = $3; \
+         DELETE FROM runs WHERE id = $2",
     )
+    .bind(Timestamp::now().unix_ms())
     .bind(id)
     .bind(project_id)
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    sqlx::query("DELETE FROM runs WHERE id = $1").bind(id).execute(connection).await?;
     Ok(())
+}
+
+/// At most one more than are wanted, of those in one state, or in any.
+async fn runs_in(
+    connection: &mut SqliteConnection,
+    project_id: &str,
+    filter: &RunFilter,
+    state: Option<RunState>,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query.push(COLUMNS).push(" FROM ");
+    // Whatever is asked for, runs are found in the order of their ids, by an index, and no more of them than are wanted: with a label by those of
+    // the first, whose key ends with the run; else by the project's, or those of one state. `CROSS JOIN` keeps the order that is written
+    // (sqlite.org/optoverview.html): the other way round a label that few have is looked for in a million runs.
+    let mut labels = filter.labels.iter();
+    let id = if let Some((name, value)) = labels.next() {
+        query.push("run_labels AS labelled CROSS JOIN runs ON runs.id = labelled.run_id JOIN projects ON projects.id = runs.project_id");
+        query.push(" WHERE labelled.project_id = ").push_bind(project_id).push(" AND labelled.name = ").push_bind(name);
+        query.push(" AND labelled.value = ").push_bind(value).push(" AND runs.project_id = labelled.project_id");
+        "labelled.run_id"
+    } else {
+        query.push("runs JOIN projects ON projects.id = runs.project_id WHERE runs.project_id = ").push_bind(project_id);
+        "runs.id"
+    };
+    for (name, value) in labels {
+        query.push(" AND EXISTS (SELECT 1 FROM run_labels WHERE run_labels.project_id = runs.project_id AND name = ").push_bind(name);
+        query.push(" AND value = ").push_bind(value).push(" AND run_id = runs.id)");
+    }
+    if let Some(state) = state {
+        query.push(" AND status = ").push_bind(state.name());
+    }
+    // An id begins with when it was made: just after the run's `created_at`.
+    if let Some(since) = filter.since {
+        query.push(" AND runs.created_at >= ").push_bind(since.unix_ms());
+        query.push(format!(" AND {id} >= ")).push_bind(first_id_of(since.unix_ms()));
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND runs.created_at < ").push_bind(until.unix_ms());
+        query.push(format!(" AND {id} < ")).push_bind(first_id_of(until.unix_ms().saturating_add(MOST_ID_LATER_MS)));
+    }
+    if let Some(text) = &filter.text {
+        // As JSON has it: a line end in a program is `\n` there.
+        let encoded = serde_json::to_string(text).unwrap_or_default();
+        let encoded = encoded[1..encoded.len() - 1].to_owned();
+        query.push(" AND (instr(lower(coalesce(comment, '')), lower(").push_bind(text).push(")) > 0");
+        query.push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(").push_bind(encoded);
+        query.push(")) > 0))");
+    }
+    if let Some(before) = &filter.before {
+        query.push(format!(" AND {id} < ")).push_bind(before.as_str());
+    }
+    query.push(format!(" ORDER BY {id} DESC LIMIT ")).push_bind(i64::from(filter.limit) + 1);
+    query.build().fetch_all(connection).await?.iter().map(record).collect()
 }
 
 impl Store {
@@ -394,42 +461,19 @@ impl Store {
 
     /// Some runs of a project, the latest first.
     pub async fn runs(&self, project_id: &str, filter: &RunFilter) -> Result<RunPage, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(COLUMNS).push(" FROM runs JOIN projects ON projects.id = runs.project_id WHERE project_id = ").push_bind(project_id);
-        if !filter.states.is_empty() {
-            query.push(" AND status IN (");
-            let mut states = query.separated(", ");
-            for state in &filter.states {
-                states.push_bind(state.name());
+        // One state after another, each by its index and all as of one moment: several at once would be sorted, or looked for among all runs.
+        let mut reading = self.readers.begin().await?;
+        let mut runs = Vec::new();
+        if filter.states.is_empty() {
+            runs = runs_in(&mut reading, project_id, filter, None).await?;
+        }
+        for (index, state) in filter.states.iter().enumerate() {
+            if !filter.states[..index].contains(state) {
+                runs.append(&mut runs_in(&mut reading, project_id, filter, Some(*state)).await?);
             }
-            query.push(")");
         }
-        for (name, value) in &filter.labels {
-            query.push(" AND EXISTS (SELECT 1 FROM run_labels WHERE run_labels.project_id = runs.project_id AND name = ").push_bind(name);
-            query.push(" AND value = ").push_bind(value).push(" AND run_id = runs.id)");
-        }
-        if let Some(since) = filter.since {
-            query.push(" AND runs.created_at >= ").push_bind(since.unix_ms());
-        }
-        if let Some(until) = filter.until {
-            query.push(" AND runs.created_at < ").push_bind(until.unix_ms());
-        }
-        if let Some(text) = &filter.text {
-            // As JSON has it: a line end in a program is `\n` there.
-            let encoded = serde_json::to_string(text).unwrap_or_default();
-            let encoded = encoded[1..encoded.len() - 1].to_owned();
-            query.push(" AND (instr(lower(coalesce(comment, '')), lower(").push_bind(text).push(")) > 0");
-            query
-                .push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(")
-                .push_bind(encoded);
-            query.push(")) > 0))");
-        }
-        if let Some(before) = &filter.before {
-            query.push(" AND runs.id < ").push_bind(before.as_str());
-        }
-        query.push(" ORDER BY runs.id DESC LIMIT ").push_bind(i64::from(filter.limit) + 1);
-        let rows = query.build().fetch_all(&self.readers).await?;
-        let mut runs = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        reading.rollback().await?;
+        runs.sort_unstable_by(|one, other| other.id.as_str().cmp(one.id.as_str()));
         let has_more = runs.len() > filter.limit as usize;
         runs.truncate(filter.limit as usize);
         let next_cursor = runs.last().filter(|_| has_more).map(|last| last.id.to_string());

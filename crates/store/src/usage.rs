@@ -1,7 +1,7 @@
 //! What projects used, by day, and what they have in storage.
 
 use belljar_protocol::{StorageUsage, Timestamp, Usage, UsageDay, UsageReport};
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::Store;
 use crate::error::StoreError;
@@ -11,19 +11,17 @@ fn day(moment: Timestamp) -> String {
     moment.to_string()[..10].to_owned()
 }
 
-/// Adds a run's use to its project's day.
-pub(crate) async fn add(connection: &mut SqliteConnection, project_id: &str, usage: &Usage) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO usage_days (project_id, day, runs, cpu_ms, wall_ms) VALUES ($1, $2, 1, $3, $4) \
-         ON CONFLICT (project_id, day) DO UPDATE SET runs = runs + 1, cpu_ms = cpu_ms + excluded.cpu_ms, wall_ms = wall_ms + excluded.wall_ms",
-    )
-    .bind(project_id)
-    .bind(day(Timestamp::now()))
-    .bind((usage.cpu_user_ms + usage.cpu_system_ms).ceil() as i64)
-    .bind(usage.wall_ms.ceil() as i64)
-    .execute(connection)
-    .await?;
-    Ok(())
+/// What one run adds to its project's day.
+pub(crate) struct UsedToday {
+    pub(crate) day: String,
+    pub(crate) cpu_ms: i64,
+    pub(crate) wall_ms: i64,
+}
+
+impl UsedToday {
+    pub(crate) fn of(usage: &Usage) -> Self {
+        Self { day: day(Timestamp::now()), cpu_ms: (usage.cpu_user_ms + usage.cpu_system_ms).ceil() as i64, wall_ms: usage.wall_ms.ceil() as i64 }
+    }
 }
 
 impl Store {

@@ -1,5 +1,8 @@
 //! The one writer. Changes wait in a queue; each time it turns to them it commits all that have come together, in order, in one transaction. A change
-//! that fails takes nothing with it: each has a savepoint of its own.
+//! that fails takes nothing with it: each has a savepoint of its own, unless it is alone.
+//!
+//! `SQLite` has a thread of its own in sqlx, and each statement is a message to it and one back: 50 to 100 us on a machine at work, more than what most
+//! statements cost. So what belongs together is sent together: several statements, one text. Their parameters are numbered through.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,14 +104,25 @@ async fn write_all(database: SqlitePool, mut waiting: mpsc::Receiver<Change>, fa
 
 async fn write_together(database: &SqlitePool, changes: &mut Vec<Change>, answers: &mut Vec<Answer>) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin_with("BEGIN IMMEDIATE").await?;
+    let is_alone = changes.len() == 1;
+    let mut before = "SAVEPOINT change";
     for change in changes.drain(..) {
-        sqlx::query("SAVEPOINT change").execute(&mut *transaction).await?;
+        if !is_alone {
+            sqlx::query(before).execute(&mut *transaction).await?;
+        }
         let (is_made, answer) = change(&mut transaction).await;
         answers.push(answer);
-        if !is_made {
-            sqlx::query("ROLLBACK TO change").execute(&mut *transaction).await?;
+        if is_made {
+            before = "RELEASE change; SAVEPOINT change";
+        } else if is_alone {
+            return transaction.rollback().await;
+        } else {
+            before = "ROLLBACK TO change; RELEASE change; SAVEPOINT change";
         }
-        sqlx::query("RELEASE change").execute(&mut *transaction).await?;
     }
+    if before.starts_with("ROLLBACK") {
+        sqlx::query("ROLLBACK TO change").execute(&mut *transaction).await?;
+    }
+    // Ends the savepoint as well.
     transaction.commit().await
 }
