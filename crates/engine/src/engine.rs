@@ -23,6 +23,10 @@ use crate::self_test::{self, SelfTest};
 use crate::spawner::Spawner;
 use crate::zygote::{Ended, UidLease, Zygote};
 
+/// Where no other is missing, a parked sandbox that was taken is replaced this much later: a fork takes the processors from the run that has just begun,
+/// and from whoever records its end. Where others are missing too, there is no time to lose.
+const REPLACE_AFTER: Duration = Duration::from_millis(5);
+
 /// Boots runtimes and runs programs in sandboxes. Cheap to clone; when the last clone is gone, everything it started goes with it.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -274,6 +278,9 @@ impl Inner {
             let spec = spec.clone();
             let leaver = self.leaving.one_more();
             tokio::spawn(async move {
+                if engine.pool.parked(&spec.key()) + 1 >= engine.config.parked {
+                    tokio::time::sleep(REPLACE_AFTER).await;
+                }
                 engine.refill(spec).await;
                 drop((engine, leaver));
             });
