@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use belljar_engine::ArtifactFile;
-use belljar_objects::{Content, Key, PutError, Stored};
+use belljar_objects::{Content, Key, ObjectsError, PutError, Stored};
 use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, Scope, SignedUrl, SignedUrlRequest, Timestamp};
 use belljar_store::NewObject;
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use crate::signing::SignedAccess;
 const MOST_OBJECT_BYTES: u64 = 5 << 40;
 /// The longest that a signed address works.
 const MOST_SIGNED_MS: u64 = 7 * 24 * 3600 * 1000;
+/// How often a reader may find that an object was replaced while it was being opened.
+const MOST_REPLACED: u32 = 100;
 /// Of an object about which nobody said what it is.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
@@ -137,7 +139,7 @@ impl Service {
         &self,
         caller: &Caller,
         name: &ObjectName,
-        range: impl FnOnce(u64) -> Result<Option<Range<u64>>, ServiceError>,
+        range: impl Fn(u64) -> Result<Option<Range<u64>>, ServiceError>,
     ) -> Result<(ObjectRecord, Option<Range<u64>>, Download), ServiceError> {
         caller.must(Scope::Read)?;
         self.open_object(caller, name, range).await
@@ -147,13 +149,22 @@ impl Service {
         &self,
         caller: &Caller,
         name: &ObjectName,
-        range: impl FnOnce(u64) -> Result<Option<Range<u64>>, ServiceError>,
+        range: impl Fn(u64) -> Result<Option<Range<u64>>, ServiceError>,
     ) -> Result<(ObjectRecord, Option<Range<u64>>, Download), ServiceError> {
-        let object = self.store().object(caller.project_id(), name).await?;
-        let range = range(object.record.size_bytes)?;
-        let download = self.content(&object.blob, range.clone()).await?;
-        metrics::downloaded(range.as_ref().map_or(object.record.size_bytes, |range| range.end - range.start));
-        Ok((object.record, range, download))
+        let mut tries = MOST_REPLACED;
+        loop {
+            let object = self.store().object(caller.project_id(), name).await?;
+            let range = range(object.record.size_bytes)?;
+            match self.content(&object.blob, range.clone()).await {
+                // It was replaced, and its content deleted, between the two: the name has another content by now, or none.
+                Err(ServiceError::Objects(ObjectsError::NotFound(_))) if tries > 0 => tries -= 1,
+                download => {
+                    let download = download?;
+                    metrics::downloaded(range.as_ref().map_or(object.record.size_bytes, |range| range.end - range.start));
+                    return Ok((object.record, range, download));
+                }
+            }
+        }
     }
 
     pub(crate) async fn content(&self, blob: &str, range: Option<Range<u64>>) -> Result<Download, ServiceError> {
