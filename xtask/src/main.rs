@@ -8,6 +8,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod programs;
+mod service_soak;
 mod soak;
 mod test;
 mod vm_test;
@@ -31,6 +32,7 @@ enum Task {
     Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
     Soak(soak::Arguments),
+    ServiceSoak(service_soak::Arguments),
     VmTest(vm_test::Arguments),
 }
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
+        Task::ServiceSoak(arguments) => service_soak::run(&arguments),
         Task::VmTest(arguments) => vm_test::run(&arguments),
     };
     result.unwrap_or_else(|error| {

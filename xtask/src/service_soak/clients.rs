@@ -1,0 +1,417 @@
+//! Those who use the server while it is killed again and again, and what they were told.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::http::{self, Answer, Request};
+use super::random::Random;
+
+/// Names of the objects that are replaced.
+const NAMES: u64 = 24;
+/// Their largest content.
+const MOST_OBJECT_BYTES: u64 = 6 << 20;
+/// After a request that failed: the server is dead, most likely.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A key is tried until there is an answer; the server is never away for longer.
+const MOST_TRIES: usize = 600;
+
+/// How often a run that is over may be watched without hearing of its end.
+const MOST_IN_VAIN: u32 = 5;
+
+/// What a client was told of a run. It must be so for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Its outcome, if that was told: status and value.
+    pub outcome: Option<(String, Value)>,
+    /// How often it may begin.
+    pub attempts: u64,
+    /// What its program gives.
+    pub value: u64,
+}
+
+/// What was told of the versions of an object. Only one client writes one name, with numbers that go up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Versions {
+    pub begun: u64,
+    pub stored: u64,
+}
+
+/// Counts of what was done.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub submitted: AtomicU64,
+    pub unanswered: AtomicU64,
+    pub repeated_by_key: AtomicU64,
+    pub uploads: AtomicU64,
+    pub downloads: AtomicU64,
+    pub broken_off: AtomicU64,
+    pub watched: AtomicU64,
+    pub resumed: AtomicU64,
+    pub turned_away: AtomicU64,
+}
+
+/// What all clients share.
+pub struct World {
+    pub address: String,
+    pub token: String,
+    pub stop: AtomicBool,
+    pub runs: Mutex<BTreeMap<String, Told>>,
+    pub objects: Vec<Mutex<Versions>>,
+    /// Accepted runs that nobody watches yet.
+    pub to_watch: Mutex<Vec<String>>,
+    pub wrong: Mutex<Vec<String>>,
+    pub counts: Counts,
+    next_value: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    pub fn new(address: String, token: String) -> Self {
+        Self {
+            address,
+            token,
+            stop: AtomicBool::new(false),
+            runs: Mutex::default(),
+            objects: (0..NAMES).map(|_| Mutex::default()).collect(),
+            to_watch: Mutex::default(),
+            wrong: Mutex::default(),
+            counts: Counts::default(),
+            next_value: AtomicU64::new(1),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Something that must not be.
+    pub fn wrong(&self, what: String) {
+        eprintln!("WRONG: {what}");
+        locked(&self.wrong).push(what);
+    }
+
+    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<Answer> {
+        http::ask(&self.address, &Request { method, path, headers: self.headers(headers), body })
+    }
+
+    fn headers(&self, more: &str) -> String {
+        format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n{more}", self.token)
+    }
+
+    /// Notes what was told of a run; what was told before must not be otherwise.
+    fn told(&self, id: &str, attempts: u64, value: u64, outcome: Option<(String, Value)>) {
+        let mut runs = locked(&self.runs);
+        let told = runs.entry(id.to_owned()).or_insert_with(|| Told { outcome: None, attempts, value });
+        let contradiction = match (&told.outcome, &outcome) {
+            (Some(before), Some(now)) if before != now => Some(format!("{id} ended as {before:?} and as {now:?}")),
+            _ if told.value != value => Some(format!("{id} was told for two different submissions")),
+            _ => None,
+        };
+        if outcome.is_some() {
+            told.outcome = outcome;
+        }
+        drop(runs);
+        if let Some(contradiction) = contradiction {
+            self.wrong(contradiction);
+        }
+    }
+}
+
+/// Status and value, as an outcome has them.
+pub fn end_of(outcome: &Value) -> (String, Value) {
+    (outcome["status"].as_str().unwrap_or_default().to_owned(), outcome["value"].clone())
+}
+
+/// A program that leaves a mark under its run's id when it begins, is at work for a while and gives a value.
+fn program(random: &mut Random, value: u64) -> (&'static str, String) {
+    let ms = [0, 0, 5, 50, 400, 1500][random.below(6) as usize];
+    if random.below(2) == 0 {
+        let code = format!(
+            "const {{randomUUID}} = require('crypto');
+            await belljar.storage.upload(`marks/${{belljar.run.id}}/${{randomUUID()}}`, 'x');
+            console.log('begun'); await new Promise((r) => setTimeout(r, {ms})); console.log('done'); {value}"
+        );
+        return ("javascript", code);
+    }
+    let code = format!(
+        "import belljar, time, uuid, os
+belljar.storage.upload(f'marks/{{belljar.run.id}}/{{uuid.uuid4()}}', 'x')
+print('begun')
+time.sleep({ms} / 1000)
+os.makedirs('outputs', exist_ok=True)
+open('outputs/value.txt', 'w').write('{value}')
+{value}"
+    );
+    ("python", code)
+}
+
+/// Submits runs: waited for, at once, streamed; with and without keys.
+pub fn submit_runs(world: &World, mut random: Random) {
+    while !world.is_over() {
+        let value = world.next_value.fetch_add(1, Ordering::Relaxed);
+        let (language, code) = program(&mut random, value);
+        let attempts = if random.below(3) == 0 { 3 } else { 1 };
+        let mut submission = json!({"language": language, "code": code, "labels": {"soak": (value % 5).to_string()}});
+        if attempts > 1 {
+            submission["retry"] = json!({"attempts": attempts, "backoff_ms": 20});
+        }
+        let key = (random.below(2) == 0).then(|| format!("key-{value}"));
+        let way = random.below(3);
+        if way == 0 {
+            submission["wait"] = json!(true);
+        }
+        let mut headers = key.map_or_else(String::new, |key| format!("Idempotency-Key: {key}\r\n"));
+        let has_key = !headers.is_empty();
+        if way == 2 {
+            headers.push_str("Accept: text/event-stream\r\n");
+        }
+        let body = submission.to_string();
+        world.counts.submitted.fetch_add(1, Ordering::Relaxed);
+        // With a key it is asked until there is an answer, and now and then once more; without, whoever gets no answer knows nothing.
+        let mut left = if has_key { MOST_TRIES } else { 1 };
+        while left > 0 {
+            left -= 1;
+            let answered = match way {
+                2 => stream(world, &headers, body.as_bytes(), attempts, value),
+                _ => submit(world, &headers, body.as_bytes(), attempts, value),
+            };
+            if answered && has_key && left > 1 && random.below(4) == 0 {
+                left = 1;
+            } else if answered {
+                left = 0;
+            } else {
+                if left == 0 || world.is_over() {
+                    world.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        if !has_key {
+            std::thread::sleep(Duration::from_millis(random.below(30)));
+        }
+    }
+}
+
+/// Whether there was an answer that tells of the run.
+fn submit(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) -> bool {
+    let Ok(answer) = world.ask("POST", "/v1/runs", headers, body) else { return false };
+    if answer.headers.contains("idempotency-replayed: true") {
+        world.counts.repeated_by_key.fetch_add(1, Ordering::Relaxed);
+    }
+    let json = answer.json();
+    match (answer.status, json["id"].as_str()) {
+        (200, Some(id)) => world.told(id, attempts, value, Some(end_of(&json))),
+        (202, Some(id)) => {
+            world.told(id, attempts, value, None);
+            locked(&world.to_watch).push(id.to_owned());
+        }
+        (429 | 503, _) => {
+            world.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        _ => {
+            world.wrong(format!("a submission got {}: {}", answer.status, answer.text()));
+            return false;
+        }
+    }
+    true
+}
+
+/// The same, with the events as the answer: the first tells of the run, the last of its end.
+fn stream(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) -> bool {
+    let request = Request { method: "POST", path: "/v1/runs", headers: world.headers(headers), body };
+    let Ok((status, lines)) = http::lines(&world.address, &request) else { return false };
+    if status != 200 {
+        if status != 429 && status != 503 {
+            world.wrong(format!("a streamed submission got {status}"));
+        }
+        return false;
+    }
+    let mut id = None;
+    for event in lines.filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok()) {
+        match event["type"].as_str() {
+            Some("queued") => id = event["id"].as_str().map(str::to_owned),
+            Some("finished") => {
+                let outcome = &event["outcome"];
+                world.told(outcome["id"].as_str().unwrap_or_default(), attempts, value, Some(end_of(outcome)));
+                return true;
+            }
+            _ => {}
+        }
+        if let Some(id) = &id {
+            world.told(id, attempts, value, None);
+        }
+    }
+    if let Some(id) = &id {
+        locked(&world.to_watch).push(id.clone());
+    }
+    id.is_some()
+}
+
+/// Watches accepted runs to their end, through the deaths of the server.
+pub fn watch_runs(world: &World, mut random: Random) {
+    while !world.is_over() {
+        let waiting = locked(&world.to_watch).len() as u64;
+        if waiting == 0 {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        let id = locked(&world.to_watch).swap_remove(random.below(waiting) as usize);
+        watch(world, &id);
+    }
+}
+
+fn watch(world: &World, id: &str) {
+    let (mut last, mut in_vain) = (None::<u64>, 0);
+    while !world.is_over() {
+        let is_over = world.ask("GET", &format!("/v1/runs/{id}"), "", b"").is_ok_and(|answer| !answer.json()["finished_at"].is_null());
+        let resume = last.map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
+        let headers = world.headers(&format!("Accept: application/x-ndjson\r\n{resume}"));
+        let path = format!("/v1/runs/{id}/events");
+        let request = Request { method: "GET", path: &path, headers, body: b"" };
+        let Ok((status, lines)) = http::lines(&world.address, &request) else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        if status != 200 {
+            return world.wrong(format!("watching {id}, which was accepted, got {status}"));
+        }
+        let mut is_first = true;
+        for event in lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok()) {
+            let seq = event["seq"].as_u64().unwrap_or_default();
+            // What was heard and not stored when the server died is gone: then the numbers may begin again, but never with a gap on one connection.
+            let expected = last.map_or(0, |last| last + 1);
+            if seq != expected && !is_first {
+                return world.wrong(format!("watching {id}: event {seq} came where {expected} was due"));
+            }
+            is_first = false;
+            last = Some(seq);
+            if event["type"] == "finished" {
+                let (attempts, value) = locked(&world.runs).get(id).map(|told| (told.attempts, told.value)).unwrap_or_default();
+                world.told(id, attempts, value, Some(end_of(&event["outcome"])));
+                world.counts.watched.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+        world.counts.resumed.fetch_add(1, Ordering::Relaxed);
+        // Once it may be the server that died meanwhile.
+        in_vain = if is_over { in_vain + 1 } else { 0 };
+        if in_vain == MOST_IN_VAIN {
+            return world.wrong(format!("whoever watches {id} after event {last:?} never hears that it is over"));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The content of a version of an object: it says what it is, and all of it can be told from that.
+fn content(name: u64, version: u64) -> Vec<u8> {
+    let mut random = Random::new(name << 32 | version);
+    let length = match random.below(4) {
+        0 => random.below(200),
+        1 => random.below(100_000),
+        2 => random.below(1 << 20),
+        _ => random.below(MOST_OBJECT_BYTES),
+    };
+    let mut bytes = format!("{name} {version} ").into_bytes();
+    while (bytes.len() as u64) < length {
+        bytes.extend_from_slice(&random.number().to_le_bytes());
+    }
+    bytes
+}
+
+/// Replaces objects.
+pub fn upload_objects(world: &World, mut random: Random, names: std::ops::Range<u64>) {
+    while !world.is_over() {
+        let name = names.start + random.below(names.end - names.start);
+        let version = {
+            let mut versions = locked(&world.objects[name as usize]);
+            versions.begun += 1;
+            versions.begun
+        };
+        let content = content(name, version);
+        let checksum = if random.below(2) == 0 { String::new() } else { format!("Belljar-SHA256: {}\r\n", sha256(&content)) };
+        match world.ask("PUT", &format!("/v1/objects/kept/{name}"), &checksum, &content) {
+            Ok(answer) if answer.status == 200 => {
+                let mut versions = locked(&world.objects[name as usize]);
+                versions.stored = version;
+                drop(versions);
+                world.counts.uploads.fetch_add(1, Ordering::Relaxed);
+                if answer.json()["sha256"] != sha256(&content) {
+                    world.wrong(format!("the checksum of kept/{name}, version {version}, is told wrong"));
+                }
+            }
+            Ok(answer) if answer.status == 503 => std::thread::sleep(PAUSE),
+            Ok(answer) => world.wrong(format!("an upload got {}: {}", answer.status, answer.text())),
+            Err(_) => {
+                world.counts.broken_off.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(PAUSE);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(random.below(20)));
+    }
+}
+
+/// Downloads objects while they are replaced.
+pub fn download_objects(world: &World, mut random: Random) {
+    while !world.is_over() {
+        if !download(world, random.below(NAMES)) {
+            world.counts.broken_off.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(PAUSE);
+        }
+        std::thread::sleep(Duration::from_millis(random.below(10)));
+    }
+}
+
+/// Downloads one object and looks whether it is one that was uploaded, in full, and none from before one that was acknowledged.
+pub fn download(world: &World, name: u64) -> bool {
+    let before = *locked(&world.objects[name as usize]);
+    let Ok(answer) = world.ask("GET", &format!("/v1/objects/kept/{name}"), "", b"") else { return false };
+    let after = *locked(&world.objects[name as usize]);
+    if answer.status == 503 {
+        return false;
+    }
+    if answer.status == 404 && before.stored == 0 {
+        return true;
+    }
+    if answer.status != 200 {
+        world.wrong(format!("kept/{name}, whose version {} was stored, got {}: {}", before.stored, answer.status, answer.text()));
+        return true;
+    }
+    let start: String = answer.body.iter().take(40).map(|byte| char::from(*byte)).collect();
+    let mut words = start.split(' ').map(str::parse::<u64>);
+    let version = match (words.next(), words.next()) {
+        (Some(Ok(named)), Some(Ok(version))) if named == name => version,
+        _ => return wrong_content(world, name, "does not say what it is"),
+    };
+    if answer.body != content(name, version) {
+        return wrong_content(world, name, &format!("is not version {version}, as which it begins"));
+    }
+    if version < before.stored || version > after.begun {
+        return wrong_content(world, name, &format!("is version {version}, where {} was stored before and {} is the last that was begun", before.stored, after.begun));
+    }
+    world.counts.downloads.fetch_add(1, Ordering::Relaxed);
+    true
+}
+
+fn wrong_content(world: &World, name: u64, why: &str) -> bool {
+    world.wrong(format!("kept/{name} {why}"));
+    true
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How many objects there are to keep.
+pub const fn names() -> u64 {
+    NAMES
+}
