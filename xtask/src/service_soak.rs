@@ -71,18 +71,30 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     let killing = std::thread::scope(|scope| {
         for number in 0..SUBMIT {
-            scope.spawn({ let (world, random) = (&world, Random::new(arguments.seed ^ (1 << 32 | number))); move || clients::submit_runs(world, random) });
+            scope.spawn({
+                let (world, random) = (&world, Random::new(arguments.seed ^ (1 << 32 | number)));
+                move || clients::submit_runs(world, random)
+            });
         }
         for number in 0..WATCH {
-            scope.spawn({ let (world, random) = (&world, Random::new(arguments.seed ^ (2 << 32 | number))); move || clients::watch_runs(world, random) });
+            scope.spawn({
+                let (world, random) = (&world, Random::new(arguments.seed ^ (2 << 32 | number)));
+                move || clients::watch_runs(world, random)
+            });
         }
         for number in 0..UPLOAD {
             let share = clients::names() / UPLOAD;
             let names = number * share..(number + 1) * share;
-            scope.spawn({ let (world, random) = (&world, Random::new(arguments.seed ^ (3 << 32 | number))); move || clients::upload_objects(world, random, names) });
+            scope.spawn({
+                let (world, random) = (&world, Random::new(arguments.seed ^ (3 << 32 | number)));
+                move || clients::upload_objects(world, random, names)
+            });
         }
         for number in 0..DOWNLOAD {
-            scope.spawn({ let (world, random) = (&world, Random::new(arguments.seed ^ (4 << 32 | number))); move || clients::download_objects(world, random) });
+            scope.spawn({
+                let (world, random) = (&world, Random::new(arguments.seed ^ (4 << 32 | number)));
+                move || clients::download_objects(world, random)
+            });
         }
         let killing = kill_again_and_again(arguments, &mut server);
         // The last ones are answered by a server that lives.
@@ -130,7 +142,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn build() -> Result<PathBuf> {
-    let status = Command::new("cargo").args(["build", "--quiet", "--release", "--package", "belljar"]).current_dir(repository()).status().context("cannot run cargo")?;
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--release", "--package", "belljar"])
+        .current_dir(repository())
+        .status()
+        .context("cannot run cargo")?;
     if !status.success() {
         bail!("the server cannot be built");
     }

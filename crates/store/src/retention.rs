@@ -63,11 +63,13 @@ impl Store {
                 .fetch_optional(&self.readers)
                 .await?;
             if let Some(last) = last {
-                old = sqlx::query_scalar("SELECT id FROM runs WHERE project_id = $1 AND id <= $2 AND finished_at IS NOT NULL ORDER BY id LIMIT 1000")
-                    .bind(project_id)
-                    .bind(last)
-                    .fetch_all(&self.readers)
-                    .await?;
+                old = sqlx::query_scalar(
+                    "SELECT id FROM runs WHERE project_id = $1 AND id <= $2 AND finished_at IS NOT NULL ORDER BY id LIMIT 1000",
+                )
+                .bind(project_id)
+                .bind(last)
+                .fetch_all(&self.readers)
+                .await?;
             }
         }
         Ok(old)

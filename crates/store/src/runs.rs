@@ -354,7 +354,9 @@ async fn runs_in(
         let encoded = serde_json::to_string(text).unwrap_or_default();
         let encoded = encoded[1..encoded.len() - 1].to_owned();
         query.push(" AND (instr(lower(coalesce(comment, '')), lower(").push_bind(text).push(")) > 0");
-        query.push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(").push_bind(encoded);
+        query
+            .push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(")
+            .push_bind(encoded);
         query.push(")) > 0))");
     }
     if let Some(before) = &filter.before {

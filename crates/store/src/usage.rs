@@ -20,7 +20,11 @@ pub(crate) struct UsedToday {
 
 impl UsedToday {
     pub(crate) fn of(usage: &Usage) -> Self {
-        Self { day: day(Timestamp::now()), cpu_ms: (usage.cpu_user_ms + usage.cpu_system_ms).ceil() as i64, wall_ms: usage.wall_ms.ceil() as i64 }
+        Self {
+            day: day(Timestamp::now()),
+            cpu_ms: (usage.cpu_user_ms + usage.cpu_system_ms).ceil() as i64,
+            wall_ms: usage.wall_ms.ceil() as i64,
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
@@ -72,7 +72,8 @@ impl Writer {
             Box::pin(async move {
                 let made = change(connection).await;
                 let is_made = made.is_ok();
-                let answer: Answer = Box::new(move |committed| drop(sender.send(committed.and(made))));
+                // What is wrong with the change itself says more than that nothing was committed.
+                let answer: Answer = Box::new(move |committed| drop(sender.send(made.and_then(|made| committed.map(|()| made)))));
                 (is_made, answer)
             })
         });
@@ -103,7 +104,22 @@ async fn write_all(database: SqlitePool, mut waiting: mpsc::Receiver<Change>, fa
 }
 
 async fn write_together(database: &SqlitePool, changes: &mut Vec<Change>, answers: &mut Vec<Answer>) -> Result<(), sqlx::Error> {
-    let mut transaction = database.begin_with("BEGIN IMMEDIATE").await?;
+    let mut connection = database.acquire().await?;
+    let written = write_transaction(&mut connection, changes, answers).await;
+    if written.is_err() {
+        // A full disk ends a transaction from inside `SQLite` (lang_transaction.html), unseen by sqlx, which would then never begin another one. A new
+        // connection knows where it is. Whether the old one says good-bye does not matter.
+        let _ = connection.close().await;
+    }
+    written
+}
+
+async fn write_transaction(
+    connection: &mut SqliteConnection,
+    changes: &mut Vec<Change>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let is_alone = changes.len() == 1;
     let mut before = "SAVEPOINT change";
     for change in changes.drain(..) {

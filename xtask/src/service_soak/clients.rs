@@ -395,7 +395,11 @@ pub fn download(world: &World, name: u64) -> bool {
         return wrong_content(world, name, &format!("is not version {version}, as which it begins"));
     }
     if version < before.stored || version > after.begun {
-        return wrong_content(world, name, &format!("is version {version}, where {} was stored before and {} is the last that was begun", before.stored, after.begun));
+        return wrong_content(
+            world,
+            name,
+            &format!("is version {version}, where {} was stored before and {} is the last that was begun", before.stored, after.begun),
+        );
     }
     world.counts.downloads.fetch_add(1, Ordering::Relaxed);
     true

@@ -120,7 +120,8 @@ impl Server {
 
     /// What is left in the world of all servers that there were: control groups, mounts, temporary files.
     pub fn left_over(&self, mounts_before: usize) -> Vec<String> {
-        let mut left: Vec<String> = self.pids.iter().flat_map(|pid| groups(Path::new("/sys/fs/cgroup"), &format!("belljar-{pid}-"))).collect();
+        let mut left: Vec<String> =
+            self.pids.iter().flat_map(|pid| groups(Path::new("/sys/fs/cgroup"), &format!("belljar-{pid}-"))).collect();
         if mounts() > mounts_before {
             left.push(format!("{} mounts", mounts() - mounts_before));
         }

@@ -100,7 +100,9 @@ pub fn verify(world: &World, server: &Server) -> Result<Found> {
         match status.as_str() {
             "succeeded" if value != told.value => world.wrong(format!("{id} gave {value}, not {}", told.value)),
             "succeeded" if !marks.contains_key(id) => world.wrong(format!("{id} succeeded without having begun")),
-            "interrupted" if attempt < told.attempts => world.wrong(format!("{id} is interrupted after attempt {attempt} of {}", told.attempts)),
+            "interrupted" if attempt < told.attempts => {
+                world.wrong(format!("{id} is interrupted after attempt {attempt} of {}", told.attempts))
+            }
             "succeeded" | "interrupted" => {}
             other => world.wrong(format!("{id} ended as {other}: {}", answer.json()["outcome"]["error"])),
         }
