@@ -103,7 +103,8 @@ fn ask(stream: &mut TcpStream, request: &[u8], body: &mut Vec<u8>) -> io::Result
         body.extend_from_slice(&buffer[..read]);
         let Some(end) = find(body, b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(&body[..end]).to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).map_or(0, |length| length.trim().parse().expect("a length"));
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:")).map_or(0, |length| length.trim().parse().expect("a length"));
         while body.len() < end + 4 + length {
             let read = stream.read(&mut buffer)?;
             body.extend_from_slice(&buffer[..read]);
@@ -118,7 +119,9 @@ fn ask(stream: &mut TcpStream, request: &[u8], body: &mut Vec<u8>) -> io::Result
 
 /// Says `watching` once every watcher has had its first event, then how many heard every event, in order, up to the last.
 fn watch(address: &str, token: &str, path: &str, watchers: usize) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
+    );
     let all_hear = Arc::new(Barrier::new(watchers + 1));
     let threads: Vec<_> = (0..watchers)
         .map(|_| {
