@@ -108,5 +108,6 @@ fn a_home_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start();
     let mode = |path: &str| std::fs::metadata(server.home.join(path)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("server.sock"), mode("keys/signing.key")), (0o600, 0o600));
+    assert_eq!((mode("server.sock"), mode("keys/signing.key"), mode("belljar.db"), mode("belljar.db-wal")), (0o600, 0o600, 0o600, 0o600));
+    assert_eq!((mode("keys"), mode("objects")), (0o700, 0o700));
 }

@@ -127,6 +127,8 @@ fn a_deleted_project_is_gone_with_all_that_it_had() {
     let again = server.project("short", json!({}));
     assert_eq!(server.ask("GET", "/v1/objects").token(&again).send().is(200)["objects"], json!([]));
     server.ask("GET", &format!("/v1/runs/{}", id["id"].as_str().unwrap())).token(&again).send().is_problem(404, "not-found", "");
+    let trail = server.ask("GET", "/v1/audit?action=object.").token(&again).send().is(200);
+    assert_eq!(trail["entries"], json!([]), "what one of the same name did before is not its to read");
 }
 
 #[test]

@@ -70,6 +70,25 @@ fn wrong_revoked_and_expired_tokens_are_all_the_same() {
 }
 
 #[test]
+fn what_a_token_makes_does_not_outlive_it() {
+    let server = Server::start();
+    let short = server.post("/v1/tokens", json!({"name": "t", "scopes": ["admin", "read"], "expires_in_ms": 60_000})).is(201);
+    let made = server
+        .ask("POST", "/v1/tokens")
+        .token(short["token"].as_str().unwrap())
+        .json(json!({"name": "t", "scopes": ["read"]}))
+        .send()
+        .is(201);
+    assert_eq!(made["record"]["expires_at"], short["record"]["expires_at"]);
+    let (storage, _) = token(&server, &["storage"]);
+    let signed = json!({"name": "x", "method": "GET", "expires_in_ms": 1000});
+    server.ask("POST", "/v1/object-urls").token(&storage).json(signed).send().is_problem(403, "forbidden", "`read`");
+    let form =
+        server.ask("POST", "/v1/objects").token(short["token"].as_str().unwrap()).header("Content-Type", "multipart/form-data; boundary=b");
+    form.body("--b").send().is_problem(403, "forbidden", "`storage`");
+}
+
+#[test]
 fn a_token_is_shown_once_and_kept_nowhere() {
     let server = Server::start();
     let (secret, _) = token(&server, &["run", "read"]);

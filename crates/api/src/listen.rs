@@ -131,10 +131,14 @@ impl Listener {
 
 /// Serves requests from all of these until `stop` is done; then those under way have a few seconds to end.
 pub async fn serve(routes: Router, listeners: Vec<Listener>, stop: impl Future<Output = ()>) {
-    let (graceful, places) = (Arc::new(GracefulShutdown::new()), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
+    let graceful = Arc::new(GracefulShutdown::new());
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(accept(listener, routes.clone(), Arc::clone(&graceful), Arc::clone(&places))))
+        .map(|listener| {
+            // Each its own: those who fill the port do not lock the operator out.
+            let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+            tokio::spawn(accept(listener, routes.clone(), Arc::clone(&graceful), places))
+        })
         .collect();
     stop.await;
     for task in &accepting {

@@ -123,12 +123,15 @@ pub(crate) async fn post(
     Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<axum::Json<ObjectPage>, Refusal> {
+    state.service.may_upload(&caller)?;
     let mut form = Multipart::from_request(request, &state)
         .await
         .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", error.body_text()))?;
     let malformed = |error: MultipartError| Refusal::malformed(format!("the form: {}", error.body_text()));
     let (mut objects, mut name) = (Vec::new(), None);
-    while let Some(field) = form.next_field().await.map_err(malformed)? {
+    loop {
+        let next = tokio::time::timeout(IDLE_TIME, form.next_field()).await.map_err(|_| Refusal::too_slow())?;
+        let Some(field) = next.map_err(malformed)? else { break };
         let Some(file_name) = field.file_name().map(str::to_owned) else {
             match field.name() {
                 Some("name") => {

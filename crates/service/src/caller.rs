@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use belljar_protocol::{ProjectRecord, Scope};
+use belljar_protocol::{ProjectRecord, Scope, Timestamp};
 use belljar_store::NewAuditEntry;
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ pub struct Caller {
     pub(crate) actor: String,
     pub(crate) scopes: Arc<[Scope]>,
     pub(crate) source: Option<String>,
+    /// Until when what it has works; what it makes does not outlive it.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// Who the operator is in records.

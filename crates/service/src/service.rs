@@ -57,6 +57,8 @@ struct Inner {
     refusals: Rates,
     /// Of submissions of runs that are not over.
     submission_bytes: AtomicU64,
+    /// Counts what was forgotten: what was looked up before that is not remembered after.
+    generation: AtomicU64,
     /// This process is the only one that changes them: what is here is true.
     tokens: Mutex<HashMap<TokenHash, Arc<CachedToken>>>,
     projects: Mutex<HashMap<String, Arc<ProjectRecord>>>,
@@ -131,6 +133,7 @@ impl Service {
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Rates::new(REFUSALS_BURST_S),
             submission_bytes: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
             tokens: Mutex::default(),
             projects: Mutex::default(),
             callbacks_due: Notify::new(),
@@ -289,10 +292,11 @@ impl Service {
         if let Some(known) = self.cached_tokens().get(hash) {
             return Ok(Some(Arc::clone(known)));
         }
+        let generation = self.generation();
         let Some(token) = self.store().token(hash).await? else { return Ok(None) };
         let known = Arc::new(CachedToken { token, touched: Mutex::default() });
-        if known.token.record.revoked_at.is_none() {
-            let mut cached = self.cached_tokens();
+        let mut cached = self.cached_tokens();
+        if known.token.record.revoked_at.is_none() && self.generation() == generation {
             if cached.len() >= MOST_CACHED_TOKENS {
                 cached.clear();
             }
@@ -301,22 +305,31 @@ impl Service {
         Ok(Some(known))
     }
 
+    fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
+    }
+
     pub(crate) fn forget_token(&self, hash: &TokenHash) {
-        self.cached_tokens().remove(hash);
+        let mut cached = self.cached_tokens();
+        self.inner.generation.fetch_add(1, Ordering::AcqRel);
+        cached.remove(hash);
     }
 
     /// After a change of projects: they, and their tokens, are looked up again.
     pub(crate) fn forget_projects(&self) {
-        self.cached_projects().clear();
-        self.cached_tokens().clear();
+        let (mut projects, mut tokens) = (self.cached_projects(), self.cached_tokens());
+        self.inner.generation.fetch_add(1, Ordering::AcqRel);
+        projects.clear();
+        tokens.clear();
     }
 
     pub(crate) async fn project_of_id(&self, id: &str) -> Result<Arc<ProjectRecord>, ServiceError> {
         if let Some(known) = self.cached_projects().get(id) {
             return Ok(Arc::clone(known));
         }
+        let generation = self.generation();
         let project = Arc::new(self.store().project(id).await?);
-        self.cached_projects().insert(id.to_owned(), Arc::clone(&project));
+        self.remember_project(&project, generation);
         Ok(project)
     }
 
@@ -324,9 +337,17 @@ impl Service {
         if let Some(known) = self.cached_projects().values().find(|project| project.name.as_str() == name) {
             return Ok(Arc::clone(known));
         }
+        let generation = self.generation();
         let project = Arc::new(self.store().project_named(name).await?);
-        self.cached_projects().insert(project.id.clone(), Arc::clone(&project));
+        self.remember_project(&project, generation);
         Ok(project)
+    }
+
+    fn remember_project(&self, project: &Arc<ProjectRecord>, generation: u64) {
+        let mut cached = self.cached_projects();
+        if self.generation() == generation {
+            cached.insert(project.id.clone(), Arc::clone(project));
+        }
     }
 
     /// Notes that a request was refused: by whom, if that is known, what it was, and why. Whoever is refused very often is written down now and then only.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use belljar_engine::ArtifactFile;
 use belljar_objects::{Content, Key, ObjectsError, PutError, Stored};
-use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, Scope, SignedUrl, SignedUrlRequest, Timestamp};
+use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, Scope, SignedMethod, SignedUrl, SignedUrlRequest, Timestamp};
 use belljar_store::NewObject;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -60,6 +60,11 @@ impl Service {
     {
         caller.must(Scope::Storage)?;
         self.store_object(caller, name, new, body).await
+    }
+
+    /// Refuses whoever may not upload, before anything of an upload is read.
+    pub fn may_upload(&self, caller: &Caller) -> Result<(), ServiceError> {
+        caller.must(Scope::Storage)
     }
 
     pub(crate) async fn store_object<S, E>(
@@ -211,6 +216,7 @@ impl Service {
     /// Gives an object a second name.
     pub async fn copy_object(&self, caller: &Caller, copy: ObjectCopy) -> Result<ObjectRecord, ServiceError> {
         caller.must(Scope::Storage)?;
+        caller.must(Scope::Read)?;
         let audit = caller.did("object.copy", copy.to.as_str(), json!({"from": copy.from}));
         let quota = caller.project.settings.quotas.storage_bytes;
         let record = self.store().copy_object(caller.project_id().to_owned(), copy.from, copy.to, quota, audit).await?;
@@ -221,6 +227,10 @@ impl Service {
     /// An address that works without a token, for a while.
     pub async fn sign_url(&self, caller: &Caller, request: SignedUrlRequest) -> Result<SignedUrl, ServiceError> {
         caller.must(Scope::Storage)?;
+        if request.method == SignedMethod::Get {
+            // Nobody signs what they may not do themselves.
+            caller.must(Scope::Read)?;
+        }
         if request.expires_in_ms == 0 || request.expires_in_ms > MOST_SIGNED_MS {
             return Err(ServiceError::invalid(format!("expires_in_ms: 1 to {MOST_SIGNED_MS}, seven days")));
         }
@@ -245,11 +255,14 @@ impl Service {
             return Err(ServiceError::BadSignature);
         }
         let scope = match access.method {
-            belljar_protocol::SignedMethod::Get => Scope::Read,
-            belljar_protocol::SignedMethod::Put => Scope::Storage,
+            SignedMethod::Get => Scope::Read,
+            SignedMethod::Put => Scope::Storage,
         };
         let project = self.project_of_id(&access.project_id).await.map_err(|_| ServiceError::BadSignature)?;
-        Ok(Caller { project, actor: "signed-url".to_owned(), scopes: [scope].into(), source })
+        let caller =
+            Caller { project, actor: "signed-url".to_owned(), scopes: [scope].into(), source, expires_at: Some(access.expires_at) };
+        self.within_rate(&caller)?;
+        Ok(caller)
     }
 
     /// Keeps a file that a run left.

@@ -34,7 +34,8 @@ impl Service {
         }
         self.touch(&known);
         let project = self.project_of_id(&known.token.project_id).await?;
-        let caller = Caller { project, actor: record.id.clone(), scopes: record.scopes.clone().into(), source };
+        let caller =
+            Caller { project, actor: record.id.clone(), scopes: record.scopes.clone().into(), source, expires_at: record.expires_at };
         self.within_rate(&caller)?;
         Ok(caller)
     }
@@ -42,7 +43,7 @@ impl Service {
     /// The operator, in a project: whoever may use the home's own socket.
     pub async fn operator(&self, project: &str) -> Result<Caller, ServiceError> {
         let project = self.project_of_name(project).await?;
-        Ok(Caller { project, actor: OPERATOR.to_owned(), scopes: Scope::ALL.into(), source: Some("socket".to_owned()) })
+        Ok(Caller { project, actor: OPERATOR.to_owned(), scopes: Scope::ALL.into(), source: Some("socket".to_owned()), expires_at: None })
     }
 
     /// What a wrong token is answered with. Many of one source are told to come slower; whoever has a right one, from wherever, is not held up by them:
@@ -55,7 +56,7 @@ impl Service {
         ServiceError::Busy { detail: "too many wrong tokens came from this address", retry_after_s: 2 }
     }
 
-    fn within_rate(&self, caller: &Caller) -> Result<(), ServiceError> {
+    pub(crate) fn within_rate(&self, caller: &Caller) -> Result<(), ServiceError> {
         let Some(rate) = caller.project.settings.quotas.requests_per_second else { return Ok(()) };
         if self.requests().take(caller.project_id(), f64::from(rate), Instant::now()) {
             return Ok(());
@@ -71,7 +72,7 @@ impl Service {
         }
     }
 
-    /// Makes a token for the caller's project. It allows no more than the caller's own.
+    /// Makes a token for the caller's project. It allows no more than the caller's own, and no longer.
     pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<IssuedToken, ServiceError> {
         caller.must(Scope::Admin)?;
         if new.name.is_empty() || new.name.len() > 100 || new.name.chars().any(char::is_control) {
@@ -101,7 +102,7 @@ impl Service {
             hint: token[..8].to_owned(),
             scopes,
             created_at: now,
-            expires_at: new.expires_in_ms.map(|ms| now.plus_ms(ms)),
+            expires_at: new.expires_in_ms.map(|ms| now.plus_ms(ms)).into_iter().chain(caller.expires_at).min(),
             last_used_at: None,
             revoked_at: None,
         };

@@ -88,7 +88,7 @@ pub fn audit_hash(entry: &AuditEntry) -> String {
         hash.update(field.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
         hash.update(field.unwrap_or_default());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }
 
 /// Gives [`Head::of`] what it reads. Others may have it as the last of their statements.

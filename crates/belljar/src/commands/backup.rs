@@ -11,6 +11,7 @@ use crate::{home, remote, show, table};
 
 /// Copies this home.
 pub fn back_up(arguments: BackupArguments) -> anyhow::Result<ExitCode> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let home = home::home()?;
     let config = ServerConfig::of_home(&home, arguments.config.as_deref())?.service();
     let done = remote::runtime()?.block_on(belljar_service::back_up(&home, &config, &arguments.to, &arguments.key_to));
@@ -21,6 +22,7 @@ pub fn back_up(arguments: BackupArguments) -> anyhow::Result<ExitCode> {
 
 /// Makes this home what it was.
 pub fn restore(arguments: RestoreArguments) -> anyhow::Result<ExitCode> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let home = home::home()?;
     let config = ServerConfig::of_home(&home, arguments.config.as_deref())?.service();
     let done = remote::runtime()?.block_on(belljar_service::restore(&arguments.from, &arguments.key, &home, &config));

@@ -20,6 +20,8 @@ use crate::telemetry::Telemetry;
 
 /// Serves one home.
 pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
+    // Whatever the mode of the home: what is made in it is this user's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let home = home::home()?;
     let config = ServerConfig::read(&home, &arguments)?;
     // Every TLS of this process, in and out, uses the one provider that is built in.

@@ -24,7 +24,8 @@ impl Service {
         let UnfinishedRun { record, project_id, submission, due_at, next_seq } = unfinished;
         let project = self.project_of_id(&project_id).await?;
         // Whoever asked may be long gone; what they could do was checked when they did.
-        let caller = Caller { project, actor: record.token.clone(), scopes: belljar_protocol::Scope::ALL.into(), source: None };
+        let caller =
+            Caller { project, actor: record.token.clone(), scopes: belljar_protocol::Scope::ALL.into(), source: None, expires_at: None };
         let live = Live::new(record.clone(), project_id.clone(), next_seq);
         let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
             // Written by another version, or by somebody else. One such run must not keep the server from starting.
