@@ -21,9 +21,9 @@ use random::Random;
 use server::Server;
 
 /// Contents without a name are let go when they are a day old.
-const ORPHAN_AGE: Duration = Duration::from_secs(25 * 3600);
+const ORPHAN_AGE: Duration = Duration::from_hours(25);
 /// How long the sweep of a server that has just started may take.
-const SWEEP_TIME: Duration = Duration::from_secs(60);
+const SWEEP_TIME: Duration = Duration::from_mins(1);
 /// Clients that submit, that watch, that upload and that download.
 const SUBMIT: u64 = 6;
 const WATCH: u64 = 3;

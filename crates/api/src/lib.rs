@@ -1,6 +1,6 @@
 //! HTTP `/v1`: authentication, runs, objects, and the `OpenAPI` document of it all. Speaks one protocol and calls `service`, which decides.
 //!
-//! A request comes through [`listen`], is given to a handler by [`routes`], which learns from `authentication` who calls; every refusal leaves as a
+//! A request comes through `listen`, is given to a handler by `routes`, which learns from `authentication` who calls; every refusal leaves as a
 //! problem document (`problem`).
 
 #![forbid(unsafe_code)]

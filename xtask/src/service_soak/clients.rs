@@ -412,7 +412,7 @@ fn wrong_content(world: &World, name: u64, why: &str) -> bool {
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// How many objects there are to keep.

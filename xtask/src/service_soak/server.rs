@@ -67,7 +67,7 @@ impl Server {
             if out.read_line(&mut line)? == 0 {
                 bail!("the first start gave no token");
             }
-            self.token = line.split_whitespace().find(|word| word.starts_with("bjr_")).unwrap_or_default().to_owned();
+            line.split_whitespace().find(|word| word.starts_with("bjr_")).unwrap_or_default().clone_into(&mut self.token);
         }
         // It says nothing more; what it would say goes nowhere.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
@@ -84,7 +84,7 @@ impl Server {
         process.kill()?;
         let killed = Instant::now();
         process.wait()?;
-        self.until_gone(killed)
+        Self::until_gone(killed)
     }
 
     /// Asks it to stop, and waits until it and all that it had started is gone.
@@ -96,10 +96,10 @@ impl Server {
         if !status.success() {
             bail!("asked to stop, it ended with {status}");
         }
-        self.until_gone(Instant::now())
+        Self::until_gone(Instant::now())
     }
 
-    fn until_gone(&self, since: Instant) -> Result<Duration> {
+    fn until_gone(since: Instant) -> Result<Duration> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Err(rustix::io::Errno::CHILD) => return Ok(since.elapsed()),

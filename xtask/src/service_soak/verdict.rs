@@ -11,7 +11,7 @@ use super::http;
 use super::server::Server;
 
 /// How long runs that wait may take to end when nothing more comes.
-const SETTLE_TIME: Duration = Duration::from_secs(300);
+const SETTLE_TIME: Duration = Duration::from_mins(5);
 
 /// What was found, in numbers.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ pub fn verify(world: &World, server: &Server) -> Result<Found> {
             "succeeded" if value != told.value => world.wrong(format!("{id} gave {value}, not {}", told.value)),
             "succeeded" if !marks.contains_key(id) => world.wrong(format!("{id} succeeded without having begun")),
             "interrupted" if attempt < told.attempts => {
-                world.wrong(format!("{id} is interrupted after attempt {attempt} of {}", told.attempts))
+                world.wrong(format!("{id} is interrupted after attempt {attempt} of {}", told.attempts));
             }
             "succeeded" | "interrupted" => {}
             other => world.wrong(format!("{id} ended as {other}: {}", answer.json()["outcome"]["error"])),
