@@ -116,6 +116,15 @@ fn a_file_of_a_run_can_be_an_object() {
 }
 
 #[test]
+fn a_program_that_is_an_object_is_known_by_its_hash() {
+    let object = SHARED.ask("PUT", "/v1/objects/programs/a.py").body("6 * 7").send().is(200);
+    let body = json!({"language": "python", "entry": "a.py", "files": [{"path": "a.py", "object": "programs/a.py"}], "wait": true});
+    let outcome = SHARED.post("/v1/runs", body).is(200);
+    assert_eq!(outcome["value"], 42, "{outcome}");
+    assert_eq!(SHARED.get(&format!("/v1/runs/{}", outcome["id"].as_str().unwrap())).is(200)["code_sha256"], object["sha256"]);
+}
+
+#[test]
 fn a_run_starts_with_no_object_that_it_could_not_have_read() {
     SHARED.ask("PUT", "/v1/objects/start/private").body("secret").send().is(200);
     let body = json!({"language": "python", "code": "open('x').read()", "files": [{"path": "x", "object": "start/private"}], "policy": {}, "wait": true});

@@ -197,11 +197,11 @@ impl Inner {
     ) -> Finished {
         emitter.emit(EventKind::Queued { id: id.clone() });
         if names_storage(request) && !calls.has_door() {
-            let info = run::unknown_sandbox(request.language.default_runtime().to_string());
+            let info = SandboxInfo::none_yet(request.language.default_runtime().to_string());
             return run::refused(id, info, emitter, &EngineError::NoDoor);
         }
         let name = request.runtime.clone().unwrap_or_else(|| request.language.default_runtime());
-        let mut info = run::unknown_sandbox(name.to_string());
+        let mut info = SandboxInfo::none_yet(name.to_string());
         let prepared = tokio::select! {
             biased;
             () = until_cancelled(&mut cancelled) => {

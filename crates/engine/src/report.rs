@@ -1,11 +1,9 @@
 //! What a sandbox reports, read as hostile data: bounded, checked, and never believed about anything but the program's own result.
 
-use belljar_protocol::{Denial, RichResult, RunError};
+use belljar_protocol::{Denial, MOST_JSON_DEPTH, RichResult, RunError, nests_too_deep};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How deep a result may nest. Common JSON parsers stop at 128, and an outcome wraps the value a few levels deep.
-const MOST_DEPTH: usize = 120;
 /// Of each text in an error.
 const MOST_TEXT_BYTES: usize = 64 << 10;
 const MOST_CAUSES: usize = 5;
@@ -46,35 +44,26 @@ pub(crate) fn ending(payload: &[u8], result_bytes: u64) -> Ending {
         let message = format!("the result has {} bytes; limits.result_bytes is {result_bytes}", value.get().len());
         return failed(own_error("ResultTooLarge", message));
     }
-    match compact(value.get()) {
-        Some(text) => Ending { value: RawValue::from_string(text).ok(), error, exit_code: payload.exit_code },
-        None => failed(own_error("ResultNotSerializable", format!("the result nests deeper than {MOST_DEPTH} levels"))),
+    if nests_too_deep(value.get()) {
+        return failed(own_error("ResultNotSerializable", format!("the result nests deeper than {MOST_JSON_DEPTH} levels")));
     }
+    Ending { value: RawValue::from_string(compact(value.get())).ok(), error, exit_code: payload.exit_code }
 }
 
-/// Valid JSON without white space between its tokens (a line end would break NDJSON), `None` if it nests too deep.
-fn compact(json: &str) -> Option<String> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    let mut text = Vec::with_capacity(json.len());
-    for byte in json.bytes() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-        } else {
-            match byte {
-                b'"' => in_string = true,
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                b' ' | b'\t' | b'\n' | b'\r' => continue,
-                _ => {}
+/// Valid JSON without white space between its tokens: a line end would break NDJSON.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    json.chars()
+        .filter(|character| {
+            if in_string {
+                in_string = escaped || *character != '"';
+                escaped = !escaped && *character == '\\';
+                return true;
             }
-            if depth > MOST_DEPTH {
-                return None;
-            }
-        }
-        text.push(byte);
-    }
-    String::from_utf8(text).ok()
+            in_string = *character == '"';
+            !matches!(character, ' ' | '\t' | '\n' | '\r')
+        })
+        .collect()
 }
 
 fn cut(text: &mut String, most: usize) {
@@ -178,7 +167,7 @@ mod tests {
         #[test]
         fn compacting_keeps_the_meaning(value in "[a-z \\\\\"\n{}\\[\\]]{0,30}") {
             let json = serde_json::to_string_pretty(&serde_json::json!({"key": [value, 1.5, null]})).unwrap();
-            let compacted = compact(&json).unwrap();
+            let compacted = compact(&json);
             prop_assert!(!compacted.contains('\n'));
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&compacted).unwrap(), serde_json::from_str::<serde_json::Value>(&json).unwrap());
         }

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use belljar_channel::{FrameReader, SandboxMessage};
 use belljar_protocol::{
-    Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Start, Status, Stream, Timestamp,
-    Usage,
+    Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream, Timestamp, Usage,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -531,27 +530,9 @@ pub(crate) fn refused(id: RunId, sandbox: SandboxInfo, mut emitter: Emitter, err
 
 /// The outcome of a run that never reached a sandbox.
 pub(crate) fn not_started(id: RunId, sandbox: SandboxInfo, emitter: &mut Emitter, status: Status, error: RunError) -> Finished {
-    let outcome = Outcome {
-        id,
-        status,
-        value: None,
-        error: Some(error),
-        exit_code: None,
-        signal: None,
-        logs: Vec::new(),
-        results: Vec::new(),
-        artifacts: Vec::new(),
-        denied: Vec::new(),
-        usage: Usage::default(),
-        sandbox,
-    };
+    let outcome = Outcome::without_run(id, sandbox, status, error);
     emitter.emit(EventKind::Finished { outcome: Box::new(outcome.clone()) });
     Finished { outcome, artifacts: Vec::new() }
-}
-
-/// What the start of a run that has none yet is called.
-pub(crate) fn unknown_sandbox(runtime: String) -> SandboxInfo {
-    SandboxInfo { runtime, start: Start::Fork, environment: None, degraded: Vec::new() }
 }
 
 fn round(ms: f64) -> f64 {

@@ -8,6 +8,7 @@
 
 mod audit;
 mod ceiling;
+mod depth;
 mod event;
 mod ids;
 mod language;
@@ -26,6 +27,7 @@ mod units;
 
 pub use audit::{AuditEntry, AuditPage, AuditVerification};
 pub use ceiling::{Ceiling, InvalidCeiling, Widened};
+pub use depth::{MOST_JSON_DEPTH, nests_too_deep};
 pub use event::{Event, EventKind, LogEntry, LogLevel, Stream};
 pub use ids::{InvalidRunId, RunId};
 pub use language::{Language, RuntimeName, UnknownLanguage, UnknownRuntime};

@@ -108,6 +108,26 @@ pub struct Outcome {
     pub sandbox: SandboxInfo,
 }
 
+impl Outcome {
+    /// The outcome of a run whose program was not started, or of which nothing else is known.
+    pub fn without_run(id: RunId, sandbox: SandboxInfo, status: Status, error: RunError) -> Self {
+        Self {
+            id,
+            status,
+            value: None,
+            error: Some(error),
+            exit_code: None,
+            signal: None,
+            logs: Vec::new(),
+            results: Vec::new(),
+            artifacts: Vec::new(),
+            denied: Vec::new(),
+            usage: Usage::default(),
+            sandbox,
+        }
+    }
+}
+
 /// An error with its causes.
 ///
 /// ```
@@ -212,6 +232,13 @@ pub struct Usage {
     pub output_bytes: u64,
     /// The most processes and threads that it had at one time, where the kernel counts them; else 1.
     pub processes: u64,
+}
+
+impl SandboxInfo {
+    /// What is said of the sandbox of a run that never had one.
+    pub fn none_yet(runtime: String) -> Self {
+        Self { runtime, start: Start::Fork, environment: None, degraded: Vec::new() }
+    }
 }
 
 /// Where a run ran.

@@ -376,11 +376,6 @@ impl Service {
         let held = HeldSubmission { service: self.clone(), bytes };
         (before == 0 || before.saturating_add(bytes) <= most).then_some(held)
     }
-
-    /// The operator in the first project.
-    pub async fn first_operator(&self) -> Result<Caller, ServiceError> {
-        self.operator(Self::FIRST_PROJECT).await
-    }
 }
 
 fn make_private(home: &Home) -> Result<(), ServiceError> {

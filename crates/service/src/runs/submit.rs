@@ -9,6 +9,7 @@ use belljar_protocol::{
 use belljar_store::{KeyUse, NewRun, StoreError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::live::Live;
 use super::queue::{Ask, Turn};
@@ -31,7 +32,7 @@ impl Service {
     /// Accepts a run. When this returns, the run survives the death of the server, unless the submission waits for the outcome and has no idempotency
     /// key: then the outcome is what acknowledges it.
     pub async fn submit(&self, caller: &Caller, submission: RunSubmission) -> Result<Submitted, ServiceError> {
-        self.submit_as(caller, submission, None).await
+        self.submit_to_the_end(caller, submission, None).await
     }
 
     /// Accepts a run that repeats another.
@@ -42,7 +43,23 @@ impl Service {
         let mut submission: RunSubmission = serde_json::from_str(&text).map_err(ServiceError::invalid)?;
         submission.idempotency_key = None;
         submission.wait = Wait::No;
-        self.submit_as(caller, submission, Some(id.clone())).await
+        self.submit_to_the_end(caller, submission, Some(id.clone())).await
+    }
+
+    /// In a task of its own: whoever asks may leave at any moment, and a run that is written down but that nobody sees through would be one for ever.
+    async fn submit_to_the_end(
+        &self,
+        caller: &Caller,
+        submission: RunSubmission,
+        rerun_of: Option<RunId>,
+    ) -> Result<Submitted, ServiceError> {
+        let (service, caller) = (self.clone(), caller.clone());
+        let submitting = async move { service.submit_as(&caller, submission, rerun_of).await };
+        match tokio::spawn(submitting.in_current_span()).await {
+            Ok(submitted) => submitted,
+            // It is told as every panic of a handler is.
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
     async fn submit_as(&self, caller: &Caller, mut submission: RunSubmission, rerun_of: Option<RunId>) -> Result<Submitted, ServiceError> {
@@ -84,7 +101,8 @@ impl Service {
             metrics::refused("queue_full");
             return Err(ServiceError::Busy { detail: "too many runs wait", retry_after_s: 1 });
         }
-        let record = record(caller, &submission, policy, limits, rerun_of, matches!(turn, Turn::Now(_)));
+        let code_sha256 = self.code_sha256(caller, &submission).await?;
+        let record = record(caller, &submission, code_sha256, (policy, limits), rerun_of, matches!(turn, Turn::Now(_)));
         let live = Live::new(record.clone(), caller.project_id().to_owned(), 0);
         live.emit(EventKind::Queued { id: record.id.clone() });
         let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": without_values(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
@@ -116,6 +134,24 @@ impl Service {
         metrics::accepted();
         self.spawn_run(Arc::clone(&live), caller.clone(), submission, turn, Some(held));
         Ok(Submitted { id: live.id.clone(), is_repeated: false, live: Some(live) })
+    }
+
+    /// The hash of the program. Where it is an object, of that as it is now; empty where there is none, which is told when the run starts.
+    async fn code_sha256(&self, caller: &Caller, submission: &RunSubmission) -> Result<String, ServiceError> {
+        if let Some(code) = &submission.code {
+            return Ok(format!("{:x}", Sha256::digest(code)));
+        }
+        let entry = submission.entry_name();
+        let Some(file) = submission.files.iter().find(|file| file.path == entry) else { return Ok(String::new()) };
+        match (file.bytes()?, &file.object) {
+            (Some(bytes), _) => Ok(format!("{:x}", Sha256::digest(bytes))),
+            (None, Some(name)) => match self.store().object(caller.project_id(), &ObjectName::try_from(name.as_str())?).await {
+                Ok(object) => Ok(object.record.sha256),
+                Err(StoreError::NotFound { .. }) => Ok(String::new()),
+                Err(error) => Err(error.into()),
+            },
+            (None, None) => Ok(String::new()),
+        }
     }
 
     async fn repeated(&self, caller: &Caller, key: &KeyUse) -> Result<Option<Submitted>, ServiceError> {
@@ -193,26 +229,20 @@ fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy
 fn record(
     caller: &Caller,
     submission: &RunSubmission,
-    policy: Policy,
-    limits: Limits,
+    code_sha256: String,
+    (policy, limits): (Policy, Limits),
     rerun_of: Option<RunId>,
     starts_now: bool,
 ) -> RunRecord {
     let now = Timestamp::now();
-    let entry = submission.entry_name();
-    let code = match &submission.code {
-        Some(code) => Some(code.clone().into_bytes()),
-        None => submission.files.iter().find(|file| file.path == entry).and_then(|file| file.bytes().ok().flatten()),
-    };
     RunRecord {
         id: RunId::new(),
         project: caller.project().to_owned(),
         status: if starts_now { RunState::Running } else { RunState::Queued },
         language: submission.language,
         runtime: submission.runtime.as_ref().map(ToString::to_string),
-        entry: entry.as_str().to_owned(),
-        // A program that is an object is hashed by what it is when it starts; the outcome cannot say, so its name stands for it.
-        code_sha256: code.map_or_else(String::new, |code| format!("{:x}", Sha256::digest(code))),
+        entry: submission.entry_name().as_str().to_owned(),
+        code_sha256,
         created_at: now,
         started_at: starts_now.then_some(now),
         finished_at: None,

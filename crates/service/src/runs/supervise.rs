@@ -4,12 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_engine::{ArtifactFile, Finished, RunEvent, RunOptions};
-use belljar_protocol::{
-    EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Start, Status, Timestamp, Usage,
-};
+use belljar_protocol::{EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp};
 use belljar_store::{Ending, NewAuditEntry, StoreError, StoredArtifact};
 use serde_json::json;
-use serde_json::value::RawValue;
 use tracing::Instrument;
 
 use super::live::Live;
@@ -347,20 +344,8 @@ fn not_run(live: &Live, submission: &RunSubmission, status: Status, name: &str, 
 }
 
 pub(super) fn without_run(live: &Live, runtime: String, status: Status, name: &str, message: &str) -> Outcome {
-    Outcome {
-        id: live.id.clone(),
-        status,
-        value: None::<Box<RawValue>>,
-        error: Some(RunError { name: name.into(), message: message.into(), ..RunError::default() }),
-        exit_code: None,
-        signal: None,
-        logs: Vec::new(),
-        results: Vec::new(),
-        artifacts: Vec::new(),
-        denied: Vec::new(),
-        usage: Usage::default(),
-        sandbox: SandboxInfo { runtime, start: Start::Fork, environment: None, degraded: Vec::new() },
-    }
+    let error = RunError { name: name.into(), message: message.into(), ..RunError::default() };
+    Outcome::without_run(live.id.clone(), SandboxInfo::none_yet(runtime), status, error)
 }
 
 /// An entry for what the server does by itself.
