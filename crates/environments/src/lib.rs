@@ -1,0 +1,2 @@
+//! The packages of a program: found in what it says, locked by its installers' own resolvers, installed once in a jail, and kept read-only.
+#![forbid(unsafe_code)]
