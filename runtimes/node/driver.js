@@ -3,6 +3,7 @@
 // with the native library and the supervisor. How a run ends is in ending.js.
 
 const fs = require('node:fs');
+const { createRequire } = require('node:module');
 const path = require('node:path');
 const process = require('node:process');
 const { createDisplay } = require('./display.js');
@@ -41,6 +42,8 @@ function drive(native, { home, boot }) {
   // A process of its own runs one program: what it does not use is not worth loading.
   const zygote = boot.start === 'exec' ? null : require('./boot.js');
   zygote?.warmUp(native, boot.rehearsal, rehearse);
+  const importsHere = boot.environment?.ahead === 'sandbox';
+  if (boot.environment && !importsHere) importAhead(boot.environment.modules, home);
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
@@ -48,7 +51,19 @@ function drive(native, { home, boot }) {
 
   takeIdentity(native);
   ending.takeOverLoop();
+  if (importsHere) importAhead(boot.environment.modules, home);
   activate(native, native.receive(), home, { denials, ending, display });
+}
+
+// Code of the packages runs from here on: the driver has taken what it needs of the builtins long before. What fails here fails again
+// in the program, which is then told why.
+function importAhead(modules, home) {
+  const requireFromHome = createRequire(`${home}/main.js`);
+  for (const name of modules) {
+    try {
+      requireFromHome(name);
+    } catch {}
+  }
 }
 
 // What of the zygote a fork still takes itself for.

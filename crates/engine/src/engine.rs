@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
-use belljar_protocol::{EventKind, Limits, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
+use belljar_protocol::{EventKind, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
 use belljar_provision::{Provisioner, Step};
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 use crate::calls::Calls;
 use crate::config::EngineConfig;
 use crate::door::Door;
+use crate::environment::Environment;
 use crate::error::{EngineError, system};
 use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
@@ -21,6 +22,7 @@ use crate::runtime::Runtime;
 use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
 use crate::self_test::{self, SelfTest};
 use crate::spawner::Spawner;
+use crate::tool::{Check, Tool, ToolEnd};
 use crate::zygote::{Ended, UidLease, Zygote};
 
 /// Where no other is missing, a parked sandbox that was taken is replaced this much later: a fork takes the processors from the run that has just begun,
@@ -61,6 +63,8 @@ pub struct RunOptions {
     pub door: Option<Arc<dyn Door>>,
     /// Whose run it is. Tenants share no zygote; runs of none share theirs.
     pub tenant: Option<String>,
+    /// The packages that it has.
+    pub environment: Option<Arc<Environment>>,
 }
 
 /// What an engine found to confine and count with.
@@ -113,13 +117,13 @@ impl Engine {
             Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
             _ => Calls::default(),
         };
-        let tenant = options.tenant;
+        let place = Place { tenant: options.tenant, environment: options.environment };
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);
         let finished = tokio::spawn({
             let id = id.clone();
-            async move { inner.run(id, &request, tenant, calls, Emitter::new(sender), cancelled).await }
+            async move { inner.run(id, &request, place, calls, Emitter::new(sender), cancelled).await }
         });
         Run { id, events, finished, cancel }
     }
@@ -166,6 +170,19 @@ impl Engine {
         }
     }
 
+    /// Runs a tool in a jail of its own, to its end. Its output goes to `lines`, line by line; `check` is asked every half second whether it may go
+    /// on. When the returned future is dropped, the tool ends.
+    pub async fn run_tool(&self, tool: Tool, lines: mpsc::UnboundedSender<String>, check: Check) -> Result<ToolEnd, EngineError> {
+        let (_wants, wanted) = oneshot::channel();
+        let (engine, leaver) = (Arc::clone(&self.inner), self.inner.leaving.one_more());
+        let running = tokio::spawn(async move {
+            let end = engine.run_tool(tool, lines, check, wanted).await;
+            drop(leaver);
+            end
+        });
+        running.await.map_err(|_| EngineError::NotReady("running the tool panicked".into()))?
+    }
+
     /// Ends a sandbox that nothing was run in.
     pub fn discard(&self, sandbox: Sandbox) {
         self.inner.take_down(sandbox.body, Some(sandbox.ended));
@@ -190,7 +207,7 @@ impl Inner {
         self: Arc<Self>,
         id: RunId,
         request: &RunRequest,
-        tenant: Option<String>,
+        place: Place,
         calls: Calls,
         mut emitter: Emitter,
         mut cancelled: watch::Receiver<bool>,
@@ -208,7 +225,7 @@ impl Inner {
                 let error = RunError { name: "Cancelled".into(), message: "the run was cancelled before it started".into(), ..RunError::default() };
                 return run::not_started(id, info, &mut emitter, Status::Cancelled, error);
             }
-            prepared = self.prepare(&name, request, tenant, &mut emitter, &mut info) => prepared,
+            prepared = self.prepare(&name, request, place, &mut emitter, &mut info) => prepared,
         };
         match prepared {
             Ok(sandbox) => run::execute(&self, sandbox, id, request, calls, emitter, cancelled).await,
@@ -220,7 +237,7 @@ impl Inner {
         &self,
         name: &RuntimeName,
         request: &RunRequest,
-        tenant: Option<String>,
+        place: Place,
         emitter: &mut Emitter,
         info: &mut SandboxInfo,
     ) -> Result<Sandbox, EngineError> {
@@ -236,8 +253,14 @@ impl Inner {
                 Some(message) = messages.recv() => { emitter.emit(EventKind::Progress { message }); }
             }
         };
-        *info = self.sandbox_info(&runtime, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
-        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(tenant);
+        // What a program sets for its packages to read has to be there before they are imported.
+        let environment = place.environment.map(|environment| match request.policy.env.is_empty() {
+            true => environment,
+            false => Arc::new(environment.without_modules()),
+        });
+        let start = if request.start == StartMode::Exec { Start::Exec } else { Start::Fork };
+        *info = self.sandbox_info(&runtime, environment.as_deref(), start);
+        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(place.tenant).with_environment(environment);
         self.sandbox(spec, request.start).await
     }
 
@@ -267,8 +290,17 @@ impl Inner {
         self.weak.upgrade().ok_or_else(|| EngineError::NotReady("the engine is shutting down".into()))
     }
 
-    /// A parked sandbox if there is one, else a fresh one; and then another one parked in its place.
+    /// One that is ready. Where modules that are imported ahead keep it from getting there, one without: the program then meets what is wrong with them.
     async fn sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
+        let without_modules = spec.without_modules();
+        match (self.ready_sandbox(spec, start).await, without_modules) {
+            (Err(EngineError::NotReady(_)), Some(spec)) if !self.is_closing.load(Ordering::Acquire) => self.ready_sandbox(spec, start).await,
+            (sandbox, _) => sandbox,
+        }
+    }
+
+    /// A parked sandbox if there is one, else a fresh one; and then another one parked in its place.
+    async fn ready_sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
         if start == StartMode::Exec || self.config.parked == 0 {
             return self.fresh(spec, start).await;
         }
@@ -352,7 +384,7 @@ impl Inner {
         let cell = self.pool.zygote_cell(&key, Renewal { forks: self.config.zygote_forks, age_s: self.config.zygote_age_s });
         let is_new = cell.get().is_none();
         let boot = || async {
-            let boot = Zygote::boot(self.spawner.clone(), Arc::clone(&spec.runtime), spec.grants.clone(), self.leaving.clone());
+            let boot = Zygote::boot(self.spawner.clone(), spec.clone(), self.leaving.clone());
             let leaver = self.leaving.one_more();
             // In a task of its own, which goes on when nobody waits any longer: its zygote is then dropped.
             let booted = tokio::spawn(async move { (boot.await, leaver) });
@@ -372,11 +404,11 @@ impl Inner {
     }
 
     /// The control group of a new sandbox; none only where the caller has accepted that.
-    pub(crate) fn make_cgroup(&self, sandbox: u64, limits: &Limits) -> Result<Option<SandboxCgroup>, EngineError> {
+    pub(crate) fn make_cgroup(&self, sandbox: u64, memory_bytes: u64, processes: u32) -> Result<Option<SandboxCgroup>, EngineError> {
         match &self.cgroups {
             Ok(cgroups) => {
                 let cgroup = cgroups.create(&format!("s{sandbox}"))?;
-                cgroup.limit(limits.memory_bytes.0, u64::from(limits.processes))?;
+                cgroup.limit(memory_bytes, u64::from(processes))?;
                 Ok(Some(cgroup))
             }
             Err(_) if self.config.allow_degraded => Ok(None),
@@ -391,8 +423,9 @@ impl Inner {
         }
     }
 
-    pub(crate) fn sandbox_info(&self, runtime: &Runtime, start: Start) -> SandboxInfo {
-        SandboxInfo { runtime: runtime.name.clone(), start, environment: None, degraded: self.degraded() }
+    pub(crate) fn sandbox_info(&self, runtime: &Runtime, environment: Option<&Environment>, start: Start) -> SandboxInfo {
+        let environment = environment.map(|environment| environment.key.clone());
+        SandboxInfo { runtime: runtime.name.clone(), start, environment, degraded: self.degraded() }
     }
 
     /// Ends a sandbox and removes what it had, in the background.
@@ -402,10 +435,10 @@ impl Inner {
     }
 
     /// Removes what a killed sandbox had, in the background; `rest` is dropped at the very end.
-    pub(crate) fn clear_away(
+    pub(crate) fn clear_away<T: Send + 'static>(
         &self,
         cgroup: Option<SandboxCgroup>,
-        ended: Option<oneshot::Receiver<Ended>>,
+        ended: Option<oneshot::Receiver<T>>,
         rest: (Option<UidLease>, Option<Arc<Zygote>>),
     ) {
         // The control groups must not go before those in them.
@@ -445,6 +478,12 @@ async fn remove_cgroup(cgroup: &SandboxCgroup) {
 async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
     // An error means that the handle was dropped, which cancels as well.
     let _ = cancelled.wait_for(|cancelled| *cancelled).await;
+}
+
+/// Where a run belongs: whose it is, and with which packages.
+struct Place {
+    tenant: Option<String>,
+    environment: Option<Arc<Environment>>,
 }
 
 fn names_storage(request: &RunRequest) -> bool {

@@ -34,6 +34,7 @@ mod decision;
 mod doctor;
 mod door;
 mod engine;
+mod environment;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -50,6 +51,7 @@ mod runtime;
 mod sandbox;
 mod self_test;
 mod spawner;
+mod tool;
 mod watch;
 mod zygote;
 
@@ -59,12 +61,14 @@ pub use config::EngineConfig;
 pub use doctor::{Finding, Health, diagnose};
 pub use door::{Call, Door};
 pub use engine::{Engine, Isolation, RunOptions};
+pub use environment::{Ahead, Environment};
 pub use error::EngineError;
 pub use measure::{Measurement, Times, measure};
 pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};
 pub use sandbox::{Sandbox, SandboxSpec};
 pub use self_test::SelfTest;
+pub use tool::{Check, FolderAccess, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits, ToolNetwork};
 
 /// Compiles the program of the guide.
 #[cfg(doctest)]

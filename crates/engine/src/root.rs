@@ -5,13 +5,15 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use belljar_channel::BootFacts;
-use belljar_jail::{Bind, BindAccess, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan};
+use belljar_jail::{Bind, BindAccess, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan, ToolNetwork};
 use belljar_protocol::{FsPolicy, Language, Start};
 
 use crate::activation::rehearsal;
 use crate::carried::FOLDER;
+use crate::environment::{Environment, NODE_PLACE};
 use crate::error::EngineError;
 use crate::runtime::{Runtime, RuntimeKind};
+use crate::tool::{FolderAccess, Tool};
 
 /// What every program may see of the system: its libraries and programs (which run only where `exec` is granted). Links are copied as links.
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"];
@@ -33,7 +35,7 @@ const OWN_FILES: [&str; 6] = ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/h
 const HIDDEN: [&str; 2] = ["/usr/local", "/usr/src"];
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Where a grant makes no sense: it is there already, or it would take the sandbox's own place.
-const RESERVED: [&str; 9] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/proc", "/dev", "/sys"];
+const RESERVED: [&str; 10] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/proc", "/dev", "/sys", NODE_PLACE];
 
 /// The granted host paths, found and checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,11 +106,13 @@ pub(crate) struct Boot {
     pub(crate) loopback: bool,
 }
 
-/// The plan, and the facts that go with it.
-pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
-    let mut plan = RootPlan::default();
-    let bind = |source: &Path, access| Bind { source: source.to_owned(), target: source.to_owned(), access, as_owner: false };
+fn bind(source: &Path, access: BindAccess) -> Bind {
+    Bind { source: source.to_owned(), target: source.to_owned(), access, as_owner: false }
+}
 
+/// What every root has of the system.
+fn system() -> RootPlan {
+    let mut plan = RootPlan::default();
     for path in SYSTEM.map(Path::new) {
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => {
@@ -133,16 +137,58 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
     {
         plan.links.push((Path::new("/dev").join(link), to.into()));
     }
-    for mount in &runtime.mounts {
-        // Only what no other bind shows. /usr/local is hidden unless the runtime is in it.
+    plan
+}
+
+/// Shows host paths, at the same places, where no other bind does.
+fn show(plan: &mut RootPlan, mounts: &[PathBuf]) {
+    for mount in mounts {
+        // /usr/local is hidden unless something in it is needed.
         if !SYSTEM.iter().any(|shown| mount.starts_with(shown)) || HIDDEN.iter().any(|hidden| mount.starts_with(hidden)) {
             plan.binds.push(bind(mount, BindAccess::Read));
         }
     }
+    let is_needed = |hidden: &Path| mounts.iter().any(|mount| mount.starts_with(hidden));
+    plan.masks.extend(HIDDEN.map(PathBuf::from).into_iter().filter(|hidden| hidden.is_dir() && !is_needed(hidden)));
+}
+
+/// The root of a tool: what it is made of, what it is given, and what it needs of the host's own configuration to find others by name.
+pub(crate) fn tool_plan(tool: &Tool) -> RootPlan {
+    let mut plan = system();
+    show(&mut plan, &tool.shows);
+    for folder in &tool.folders {
+        let access = if folder.access == FolderAccess::Write { BindAccess::Write } else { BindAccess::Read };
+        plan.binds.push(Bind { source: folder.outside.clone(), target: folder.inside.clone(), access, as_owner: true });
+    }
+    let users = format!("root:x:0:0:root:/root:/usr/sbin/nologin\nuser:x:{FIRST_UID}:{FIRST_UID}::{HOME}:/bin/sh\n");
+    let mut files = vec![
+        ("/etc/passwd".to_owned(), users.into_bytes()),
+        ("/etc/group".to_owned(), format!("root:x:0:\nuser:x:{FIRST_UID}:\n").into_bytes()),
+    ];
+    if tool.network == ToolNetwork::Host {
+        let of_host = |path: &str| fs::read(path).ok().map(|content| (path.to_owned(), content));
+        files.extend(["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf"].into_iter().filter_map(of_host));
+    }
+    files.extend(tool.files.iter().map(|(path, content)| (path.display().to_string(), content.clone())));
+    plan.files.extend(files.into_iter().map(|(path, content)| GeneratedFile { path: path.into(), content }));
+    plan
+}
+
+/// The plan, and the facts that go with it.
+pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Environment>, boot: Boot) -> RootPlan {
+    let mut plan = system();
+    show(&mut plan, &runtime.mounts);
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
         plan.binds.push(Bind { source: source.clone(), target: Path::new(FOLDER).join(name), access: BindAccess::Read, as_owner: false });
     }
-    plan.masks.extend(HIDDEN.map(PathBuf::from).into_iter().filter(|hidden| hidden.is_dir() && !runtime.is_beneath(hidden)));
+    if let Some(environment) = environment {
+        plan.binds.push(Bind {
+            source: environment.folder.clone(),
+            target: environment.place.clone(),
+            access: BindAccess::Read,
+            as_owner: false,
+        });
+    }
 
     for (inside, outside, write) in &grants.paths {
         plan.binds.push(Bind {
@@ -152,11 +198,11 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, boot: Boot) -> RootPlan {
             as_owner: true,
         });
     }
-    generated(&mut plan, runtime.kind, grants, boot);
+    generated(&mut plan, runtime.kind, grants, environment, boot);
     plan
 }
 
-fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, boot: Boot) {
+fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environment: Option<&Environment>, boot: Boot) {
     // Every sandbox of a zygote has a uid of its own, and each is "user".
     // Files of the system are root's, and programs look its name up. Nobody becomes it.
     let (mut users, mut groups) = ("root:x:0:0:root:/root:/usr/sbin/nologin\n".to_owned(), "root:x:0:\n".to_owned());
@@ -187,7 +233,8 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, boot: Boot
     // As a program's own files, it is named from the working folder.
     let from_home = "/..".repeat(Path::new(HOME).components().count() - 1);
     let rehearsal = rehearsal(language, &format!("{}{FOLDER}/{program}", &from_home[1..]));
-    let configuration = serde_json::json!({"start": start, "cpus": processors(), "rehearsal": rehearsal});
+    let configuration =
+        serde_json::json!({"start": start, "cpus": processors(), "rehearsal": rehearsal, "environment": environment.map(Environment::told)});
     let files: Vec<(String, Vec<u8>)> = vec![
         ("/etc/passwd".into(), users.into_bytes()),
         ("/etc/group".into(), groups.into_bytes()),

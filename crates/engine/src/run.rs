@@ -137,7 +137,7 @@ pub(crate) async fn execute(
     emitter: Emitter,
     cancelled: watch::Receiver<bool>,
 ) -> Finished {
-    let info = engine.sandbox_info(&sandbox.spec.runtime, sandbox.start);
+    let info = engine.sandbox_info(&sandbox.spec.runtime, sandbox.spec.environment.as_deref(), sandbox.start);
     let execution = Execution {
         engine,
         request,

@@ -130,9 +130,4 @@ impl Runtime {
             RuntimeKind::Python => "python",
         }
     }
-
-    /// The runtime's own folder, where it is not beneath a folder that every root shows.
-    pub(crate) fn is_beneath(&self, folder: &Path) -> bool {
-        self.mounts.iter().any(|mount| mount.starts_with(folder))
-    }
 }

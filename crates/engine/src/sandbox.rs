@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::decision::Exit;
 use crate::engine::Inner;
+use crate::environment::Environment;
 use crate::error::{EngineError, system};
 use crate::root::{self, Boot, Grants};
 use crate::runtime::Runtime;
@@ -26,6 +27,7 @@ use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
 pub struct SandboxSpec {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) tenant: Option<String>,
+    pub(crate) environment: Option<Arc<Environment>>,
     pub(crate) grants: Grants,
     pub(crate) exec: bool,
     pub(crate) loopback: bool,
@@ -35,9 +37,7 @@ pub struct SandboxSpec {
 /// What makes two sandboxes interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SpecKey {
-    runtime: String,
-    tenant: Option<String>,
-    grants: Grants,
+    zygote: ZygoteKey,
     exec: bool,
     loopback: bool,
     limits: Limits,
@@ -46,7 +46,7 @@ pub(crate) struct SpecKey {
 impl SpecKey {
     /// Whether such sandboxes are children of that zygote.
     pub(crate) fn is_of(&self, zygote: &ZygoteKey) -> bool {
-        self.runtime == zygote.runtime && self.tenant == zygote.tenant && self.grants == zygote.grants
+        self.zygote == *zygote
     }
 }
 
@@ -55,6 +55,7 @@ impl SpecKey {
 pub(crate) struct ZygoteKey {
     runtime: String,
     tenant: Option<String>,
+    environment: Option<Arc<Environment>>,
     grants: Grants,
 }
 
@@ -66,6 +67,7 @@ impl SandboxSpec {
         Ok(Self {
             runtime,
             tenant: None,
+            environment: None,
             grants: Grants::resolve(&policy.fs)?,
             exec: policy.exec,
             loopback: policy.loopback,
@@ -79,22 +81,32 @@ impl SandboxSpec {
         Self { tenant, ..self }
     }
 
+    /// The same with packages.
+    #[must_use]
+    pub fn with_environment(self, environment: Option<Arc<Environment>>) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// The same with nothing imported ahead; `None` where nothing is.
+    pub(crate) fn without_modules(&self) -> Option<Self> {
+        let environment = self.environment.as_ref().filter(|environment| !environment.modules.is_empty())?;
+        Some(self.clone().with_environment(Some(Arc::new(environment.without_modules()))))
+    }
+
     pub(crate) fn key(&self) -> SpecKey {
-        let Self { grants, exec, loopback, limits, .. } = self;
+        let Self { exec, loopback, limits, .. } = self;
         // What the supervisor alone enforces does not matter to what is parked.
         let limits = Limits { timeout_ms: Limits::default().timeout_ms, ..*limits };
-        SpecKey {
-            runtime: self.runtime.identity.clone(),
-            tenant: self.tenant.clone(),
-            grants: grants.clone(),
-            exec: *exec,
-            loopback: *loopback,
-            limits,
-        }
+        SpecKey { zygote: self.zygote_key(), exec: *exec, loopback: *loopback, limits }
     }
 
     pub(crate) fn zygote_key(&self) -> ZygoteKey {
-        ZygoteKey { runtime: self.runtime.identity.clone(), tenant: self.tenant.clone(), grants: self.grants.clone() }
+        ZygoteKey {
+            runtime: self.runtime.identity.clone(),
+            tenant: self.tenant.clone(),
+            environment: self.environment.clone(),
+            grants: self.grants.clone(),
+        }
     }
 
     /// The back-stop: the supervisor counts in microseconds, the kernel in whole seconds of one process.
@@ -156,7 +168,7 @@ impl Drop for Body {
             return;
         }
         if let Some(engine) = self.engine.upgrade() {
-            engine.clear_away(self.cgroup.take(), None, (self.uid.take(), self.zygote.take()));
+            engine.clear_away::<Ended>(self.cgroup.take(), None, (self.uid.take(), self.zygote.take()));
         }
     }
 }
@@ -200,7 +212,7 @@ impl Sandbox {
     /// Forks one from a zygote, and waits until it is parked.
     pub(crate) async fn fork(engine: &Inner, zygote: &Arc<Zygote>, spec: SandboxSpec) -> Result<Self, EngineError> {
         let id = engine.next_sandbox();
-        let mut body = Body::new(engine, engine.make_cgroup(id, &spec.limits)?);
+        let mut body = Body::new(engine, engine.make_cgroup(id, spec.limits.memory_bytes.0, spec.limits.processes)?);
         body.zygote = Some(Arc::clone(zygote));
         let (ends, theirs) = Ends::new()?;
         let lease = zygote.lease_uid()?;
@@ -229,10 +241,11 @@ impl Sandbox {
     /// reap what it makes.
     pub(crate) async fn exec(engine: &Inner, spec: SandboxSpec) -> Result<Self, EngineError> {
         let id = engine.next_sandbox();
-        let mut body = Body::new(engine, engine.make_cgroup(id, &spec.limits)?);
+        let mut body = Body::new(engine, engine.make_cgroup(id, spec.limits.memory_bytes.0, spec.limits.processes)?);
         let (ends, theirs) = Ends::new()?;
         let ids = IdMap::available();
-        let plan = root::plan(&spec.runtime, &spec.grants, Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback });
+        let plan =
+            root::plan(&spec.runtime, &spec.grants, spec.environment.as_deref(), Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback });
         let confinement = Confinement {
             uid: FIRST_UID,
             may_set_groups: ids == IdMap::Own,

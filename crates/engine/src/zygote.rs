@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 use crate::decision::Exit;
 use crate::error::{EngineError, system};
 use crate::leaving::Leaving;
-use crate::root::{self, Boot, Grants};
+use crate::root::{self, Boot};
 use crate::runtime::Runtime;
+use crate::sandbox::SandboxSpec;
 use crate::spawner::Spawner;
 
 /// How long a runtime may take to boot. Emulated machines need most of it.
@@ -89,9 +90,10 @@ impl Drop for UidLease {
 
 impl Zygote {
     /// Boots one. Some tens of milliseconds. Not to be dropped half way: the launch would go on without anyone to reap what it makes.
-    pub(crate) async fn boot(spawner: Spawner, runtime: Arc<Runtime>, grants: Grants, leaving: Leaving) -> Result<Arc<Self>, EngineError> {
+    pub(crate) async fn boot(spawner: Spawner, spec: SandboxSpec, leaving: Leaving) -> Result<Arc<Self>, EngineError> {
+        let SandboxSpec { runtime, grants, environment, .. } = spec;
         let ids = IdMap::available();
-        let plan = root::plan(&runtime, &grants, Boot { start: Start::Fork, ids, exec: false, loopback: false });
+        let plan = root::plan(&runtime, &grants, environment.as_deref(), Boot { start: Start::Fork, ids, exec: false, loopback: false });
         let (ours, theirs) = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,
             rustix::net::SocketType::SEQPACKET,

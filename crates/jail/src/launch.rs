@@ -26,6 +26,22 @@ pub enum Purpose {
     Zygote,
     /// Boots a runtime and runs one program.
     Sandbox(Confinement),
+    /// A program of ours that works on what others made: sealed before it starts.
+    Tool {
+        /// How it is confined. Exec is granted.
+        confinement: Confinement,
+        /// What it reaches.
+        network: ToolNetwork,
+    },
+}
+
+/// What a tool reaches over the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolNetwork {
+    /// Nothing: an empty network namespace.
+    None,
+    /// What the host reaches, by its own network.
+    Host,
 }
 
 /// One process to launch.
@@ -123,12 +139,11 @@ impl Launch<'_> {
             reset_signals().at(Step::Fork)?;
             // Children of a supervisor go first when the machine runs out of memory.
             let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-            let namespaces = libc::CLONE_NEWUSER
-                | libc::CLONE_NEWPID
-                | libc::CLONE_NEWNET
-                | libc::CLONE_NEWIPC
-                | libc::CLONE_NEWUTS
-                | libc::CLONE_PARENT;
+            let mut namespaces =
+                libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_PARENT;
+            if !matches!(self.purpose, Purpose::Tool { network: ToolNetwork::Host, .. }) {
+                namespaces |= libc::CLONE_NEWNET;
+            }
             let (mut go_read, go_write) = self::pipe().at(Step::Report)?;
             if self.ids == IdMap::Own {
                 make_mounts_private()?;
@@ -182,9 +197,12 @@ impl Launch<'_> {
                 die_with_parent()?;
                 prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::Privileges)?;
             }
-            Purpose::Sandbox(confinement) => confine(confinement, false)?,
+            Purpose::Sandbox(confinement) | Purpose::Tool { confinement, .. } => confine(confinement, false)?,
         }
         seccomp::install(&seccomp::base().compile()).at(Step::Seccomp)?;
+        if let Purpose::Tool { network, .. } = &self.purpose {
+            seccomp::install(&seccomp::sealed(true, *network == ToolNetwork::Host).compile()).at(Step::Seccomp)?;
+        }
         let error = execute(&self.executable, &self.arguments, &self.environment);
         Err(error).at(Step::Exec)
     }

@@ -25,7 +25,7 @@ pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};
 pub use identity::{FIRST_UID, IdMap, LEASABLE_UIDS, ZYGOTE_UID};
 pub use landlock::{Abi, abi};
-pub use launch::{Launch, LaunchError, Launched, Purpose};
+pub use launch::{Launch, LaunchError, Launched, Purpose, ToolNetwork};
 pub use limits::ResourceLimits;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};

@@ -20,13 +20,19 @@ def main(native=None, configuration=None):
     # Nothing here can be written to: looking for somewhere to put a .pyc only takes time.
     sys.dont_write_bytecode = True
     is_zygote = configuration["start"] == "fork"
+    environment = configuration.get("environment")
+    if environment is not None:
+        driver_module("packages").find(environment)
     if is_zygote:
         enable()
         stop_holding_back = driver_module("fork_hooks").hold_back()
         driver_module("preload").import_common_modules()
         sandbox.load_everything()
-    sandbox.prepare(native)
+    sandbox.prepare(native, environment)
     if is_zygote:
+        if environment is not None and environment["ahead"] == "zygote":
+            driver_module("packages").enter(environment)
+            environment = None
         stop_holding_back()
         freeze()
     else:
@@ -34,7 +40,7 @@ def main(native=None, configuration=None):
         freeze_collected()
         enable()
     native.start(configuration["rehearsal"])
-    sandbox.live(native, is_zygote)
+    sandbox.live(native, is_zygote, environment)
 
 
 def freeze():

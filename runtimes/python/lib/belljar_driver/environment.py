@@ -23,8 +23,8 @@ DEFAULTS = {
 _Module = type(sys)
 
 
-def prepare():
-    """What is the same for every program, at boot."""
+def prepare(packages=None):
+    """What is the same for every program, at boot. `packages` is the environment that it has its packages from."""
     if not is_frozen("os"):
         # Where it comes from a file, as before 3.11, it has to be there before a program can have an `os.py` of its own, as in any Python.
         import os  # noqa: F401
@@ -33,6 +33,8 @@ def prepare():
     environ.clear()
     for name, value in DEFAULTS.items():
         _set_variable(name, value)
+    if packages is not None:
+        _set_variable("PATH", f"{packages['place']}/bin:{DEFAULTS['PATH']}")
     if "site" not in sys.modules:
         _add_site_builtins()
 

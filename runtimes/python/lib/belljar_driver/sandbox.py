@@ -20,18 +20,20 @@ def load_everything():
     errors.load()
 
 
-def prepare(native):
+def prepare(native, packages=None):
     """What needs no activation: done at boot, and in a zygote once for all its sandboxes."""
     streams.install(native.annotate)
-    environment.prepare()
+    environment.prepare(packages)
     after_import.call("matplotlib.pyplot", _take_over_matplotlib)
     denials.install()
 
 
-def live(native, is_forked, home=HOME):
-    """Waits for the activation, runs the program, reports and leaves the process."""
+def live(native, is_forked, packages=None, home=HOME):
+    """Waits for the activation, runs the program, reports and leaves the process. `packages` is the environment that is still to be entered."""
     if is_forked:
         _take_identity(native)
+    if packages is not None:
+        driver_module("packages").enter(packages)
     activation = decode_json(native.receive())
     Sandbox(native, activation, home).live()
 

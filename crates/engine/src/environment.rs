@@ -1,0 +1,60 @@
+//! Packages that a sandbox has from the start. The engine knows a folder, where it is seen, and what to import ahead; what a package is, it does not.
+
+use std::path::{Path, PathBuf};
+
+use crate::runtime::RuntimeKind;
+
+/// Where a sandbox's packages are for Node: above any folder of a program's, so that `require` and `import` find them as in plain Node.
+pub(crate) const NODE_PLACE: &str = "/node_modules";
+/// Where they are for Python.
+pub(crate) const PYTHON_PLACE: &str = "/opt/belljar/environment";
+
+/// Where the modules of an environment are imported ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ahead {
+    /// In each parked sandbox, for itself: jailed like any program, and seen by one run only.
+    Sandbox,
+    /// Once, in the zygote, for all its sandboxes. The code of the packages then runs with what a zygote may do: only for packages that the operator
+    /// trusts.
+    Zygote,
+}
+
+/// Packages that a sandbox has from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Environment {
+    /// What tells it from every other: the hash of its lock and of what it was made with.
+    pub key: String,
+    /// The folder outside. Nobody may change it while it is in use.
+    pub folder: PathBuf,
+    /// Where it is seen inside.
+    pub place: PathBuf,
+    /// Modules to import ahead, in order. What cannot be imported is left to the program, which is told why.
+    pub modules: Vec<String>,
+    /// Where they are imported.
+    pub ahead: Ahead,
+}
+
+impl Environment {
+    /// Where a runtime looks for the packages of an environment.
+    pub fn place(kind: RuntimeKind) -> &'static Path {
+        Path::new(match kind {
+            RuntimeKind::Node => NODE_PLACE,
+            RuntimeKind::Python => PYTHON_PLACE,
+        })
+    }
+
+    /// The same without anything imported ahead.
+    #[must_use]
+    pub fn without_modules(&self) -> Self {
+        Self { modules: Vec::new(), ahead: Ahead::Sandbox, ..self.clone() }
+    }
+
+    /// What the driver is told at boot.
+    pub(crate) fn told(&self) -> serde_json::Value {
+        let ahead = match self.ahead {
+            Ahead::Sandbox => "sandbox",
+            Ahead::Zygote => "zygote",
+        };
+        serde_json::json!({"place": self.place, "modules": self.modules, "ahead": ahead})
+    }
+}
