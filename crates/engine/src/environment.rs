@@ -1,6 +1,9 @@
 //! Packages that a sandbox has from the start. The engine knows a folder, where it is seen, and what to import ahead; what a package is, it does not.
 
+use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::runtime::RuntimeKind;
 
@@ -20,7 +23,7 @@ pub enum Ahead {
 }
 
 /// Packages that a sandbox has from the start.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Environment {
     /// What tells it from every other: the hash of its lock and of what it was made with.
     pub key: String,
@@ -32,6 +35,23 @@ pub struct Environment {
     pub modules: Vec<String>,
     /// Where they are imported.
     pub ahead: Ahead,
+    /// Held for as long as anything uses the environment, so that whoever keeps it can tell by a lock on it.
+    pub lease: Option<Arc<File>>,
+}
+
+/// The key stands for the folder: equal ones have the same packages.
+impl PartialEq for Environment {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.modules, self.ahead) == (&other.key, &other.modules, other.ahead)
+    }
+}
+
+impl Eq for Environment {}
+
+impl Hash for Environment {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.key, &self.modules, self.ahead).hash(state);
+    }
 }
 
 impl Environment {

@@ -60,7 +60,7 @@ pub use belljar_channel::{CallError, CallErrorName, CallRequest, ObjectHead};
 pub use config::EngineConfig;
 pub use doctor::{Finding, Health, diagnose};
 pub use door::{Call, Door};
-pub use engine::{Engine, Isolation, RunOptions};
+pub use engine::{Engine, Isolation, RunOptions, describe_step};
 pub use environment::{Ahead, Environment};
 pub use error::EngineError;
 pub use measure::{Measurement, Times, measure};

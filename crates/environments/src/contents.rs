@@ -1,0 +1,96 @@
+//! The contents of all files of all environments, each once, by its hash. Environments hold hard links to them.
+
+use std::ffi::CStr;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat};
+
+/// The folder of contents: `ab/cdef...`, with an `x` at the end of those that are programs. Written by no one but this process's user, read by everyone
+/// in whose sandbox they are shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    root: PathBuf,
+}
+
+impl Contents {
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn path(&self, sha256: &str, is_executable: bool) -> PathBuf {
+        let (folder, name) = sha256.split_at(2);
+        self.root.join(folder).join(format!("{name}{}", if is_executable { "x" } else { "" }))
+    }
+
+    /// Makes the file `name` of `folder` the content of this hash, unless there is one. It is moved where `is_alone` says that the inode has no other name,
+    /// and copied otherwise.
+    pub(crate) fn adopt(&self, folder: BorrowedFd<'_>, name: &CStr, sha256: &str, is_executable: bool, is_alone: bool) -> io::Result<()> {
+        let place = self.path(sha256, is_executable);
+        if place.exists() {
+            return Ok(());
+        }
+        let parent = place.parent().unwrap_or(&self.root);
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        // Under another name until it is as it has to be.
+        let new = tempfile::Builder::new().prefix(".new").make_in(parent, |path| {
+            if is_alone {
+                return rustix::fs::renameat(folder, name, CWD, path).map_err(io::Error::from);
+            }
+            let mut source = File::from(openat(folder, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+            let mut copy = File::options().write(true).create_new(true).open(path)?;
+            io::copy(&mut source, &mut copy).map(drop)
+        })?;
+        let file = openat(CWD, new.path(), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        if rustix::process::geteuid().is_root() {
+            rustix::fs::fchown(&file, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(if is_executable { 0o555 } else { 0o444 }))?;
+        // Another process may have been faster: the same content either way.
+        new.into_temp_path().persist(&place).map_err(|error| error.error)
+    }
+
+    /// Gives a content a name in `folder`.
+    pub(crate) fn link(&self, sha256: &str, is_executable: bool, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        let place = self.path(sha256, is_executable);
+        match rustix::fs::linkat(CWD, &place, folder, name, AtFlags::empty()) {
+            Ok(()) => Ok(()),
+            // A file system allows only so many names of one file (empty ones reach it first): then another copy.
+            Err(rustix::io::Errno::MLINK) => {
+                let mode = Mode::from_raw_mode(if is_executable { 0o555 } else { 0o444 });
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let mut copy = File::from(openat(folder, name, flags, mode)?);
+                io::copy(&mut File::open(&place)?, &mut copy)?;
+                Ok(rustix::fs::fchmod(copy.as_fd(), mode)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes contents that no environment has a link to. Returns how many bytes that frees. Nobody may be making one meanwhile.
+    pub(crate) fn sweep(&self) -> io::Result<u64> {
+        let mut freed = 0;
+        for folder in folders(&self.root)? {
+            for entry in fs::read_dir(folder)?.flatten() {
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_file() && metadata.nlink() == 1 {
+                    fs::remove_file(entry.path())?;
+                    freed += metadata.size();
+                }
+            }
+        }
+        Ok(freed)
+    }
+}
+
+/// The folders in a folder; none where it is not there.
+fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(root) {
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,400 @@
+//! From what a program asks for to the environment that it runs in: resolved, checked against the policy, installed once, kept.
+
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use belljar_engine::{Ahead, Engine, Environment, Runtime, describe_step};
+use belljar_protocol::{PackagePolicy, RuntimeName, Timestamp};
+use belljar_provision::{Progress, Provisioner, Step};
+use sha2::{Digest, Sha256};
+
+use crate::config::EnvironmentsConfig;
+use crate::error::EnvironmentError;
+use crate::installers::{Installed, Job, Rules};
+use crate::lock::Lock;
+use crate::requirement::{Ecosystem, Requirement, merged};
+use crate::store::{EnvironmentRecord, SCHEMA, Store, Stored, TakeOverRules};
+use crate::tree::TreeLimits;
+
+/// Told what goes on, for people.
+pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
+
+/// Modules that are imported ahead, at the most.
+const MOST_MODULES: usize = 32;
+
+/// Makes and keeps environments. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Environments {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    provisioner: Arc<Provisioner>,
+    config: EnvironmentsConfig,
+    store: Store,
+}
+
+/// What a program needs, and how it may be had.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The runtime that it runs on.
+    pub runtime: RuntimeName,
+    /// Where its packages come from.
+    pub ecosystem: Ecosystem,
+    /// What it asks for. Not looked at where there is a lock.
+    pub requirements: Vec<Requirement>,
+    /// The lock that came with it.
+    pub lock: Option<Lock>,
+    /// The modules that it imports, where that is known.
+    pub modules: Vec<String>,
+    /// Refuse what no lock names.
+    pub frozen: bool,
+    /// Fetch nothing.
+    pub offline: bool,
+    /// Let packages' own code run to build them.
+    pub allow_build: bool,
+    /// Versions that are younger do not count, days. `None`: what the policy says.
+    pub minimum_release_age_days: Option<u32>,
+    /// Resolve again, whatever was found before.
+    pub upgrade: bool,
+}
+
+impl Wanted {
+    /// These packages, by the policy's rules.
+    pub fn new(runtime: RuntimeName, ecosystem: Ecosystem, requirements: Vec<Requirement>) -> Self {
+        Self {
+            runtime,
+            ecosystem,
+            requirements,
+            lock: None,
+            modules: Vec::new(),
+            frozen: false,
+            offline: false,
+            allow_build: false,
+            minimum_release_age_days: None,
+            upgrade: false,
+        }
+    }
+}
+
+/// An environment that is there. Nobody removes it as long as this, or the engine's part of it, is held.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// For the engine.
+    pub environment: Arc<Environment>,
+    /// What is known of it.
+    pub record: EnvironmentRecord,
+    /// The lock that it was made from.
+    pub lock: String,
+}
+
+/// What a collection has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Collected {
+    /// Environments.
+    pub environments: u64,
+    /// Environments that would have gone, but are in use.
+    pub in_use: u64,
+    /// Bytes on the disk.
+    pub freed_bytes: u64,
+}
+
+impl Environments {
+    /// Opens the folder of environments. Nothing is made yet.
+    pub fn new(engine: Engine, config: EnvironmentsConfig) -> Result<Self, EnvironmentError> {
+        let provisioner = Arc::new(Provisioner::new(config.provision.clone()).map_err(EnvironmentError::Installer)?);
+        let store = Store::at(config.folder.clone());
+        Ok(Self { inner: Arc::new(Inner { engine, provisioner, config, store }) })
+    }
+
+    /// The engine that installs and runs.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The addresses that packages of Python may come from besides the public index.
+    pub fn indexes(&self) -> Vec<String> {
+        self.inner.config.indexes()
+    }
+
+    /// The lock of what is wanted: the one given, the one that the same request led to before, or a new one.
+    pub async fn lock(&self, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Lock, EnvironmentError> {
+        let runtime = self.inner.engine.runtime(&wanted.runtime).await?;
+        self.inner.lock(&runtime, wanted, policy, tell).await
+    }
+
+    /// The environment of what is wanted, made where there is none yet. Many may ask for the same at the same time: one makes it, the others wait.
+    pub async fn prepare(&self, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Prepared, EnvironmentError> {
+        let runtime = self.inner.engine.runtime(&wanted.runtime).await?;
+        let lock = self.inner.lock(&runtime, wanted, policy, tell).await?;
+        let rules = rules(wanted, policy);
+        let key = key(&lock, &runtime, rules);
+        if let Some(stored) = self.inner.store.open(&key)? {
+            return Ok(prepared(stored, &runtime, policy));
+        }
+        let making = self.inner.making(&key, tell).await?;
+        // Whoever was first may have made it.
+        if let Some(stored) = self.inner.store.open(&key)? {
+            return Ok(prepared(stored, &runtime, policy));
+        }
+        self.inner.make(&key, &lock, &runtime, wanted, rules, tell).await?;
+        drop(making);
+        let stored = self.inner.store.open(&key)?.ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
+        let kept = prepared(stored, &runtime, policy);
+        // What is used least makes room, off this run's way.
+        let environments = self.clone();
+        tokio::task::spawn_blocking(move || environments.collect(None));
+        Ok(kept)
+    }
+
+    /// An environment that is there, by its key.
+    pub fn find(&self, key: &str) -> Result<Option<(EnvironmentRecord, String)>, EnvironmentError> {
+        if !is_key(key) {
+            return Ok(None);
+        }
+        Ok(self.inner.store.open(key)?.map(|stored| (stored.record, stored.lock)))
+    }
+
+    /// The environments that there are, those used last first, with the time of last use.
+    pub fn list(&self) -> Vec<(EnvironmentRecord, Timestamp)> {
+        let all = self.inner.store.list().into_iter();
+        all.map(|(record, used)| (record, Timestamp::from_system(used))).collect()
+    }
+
+    /// Removes environments that were not used for `unused_for`, and then those used least until the rest is within the configured size. Those in use
+    /// stay. Blocks.
+    pub fn collect(&self, unused_for: Option<Duration>) -> Result<Collected, EnvironmentError> {
+        let mut collected = Collected::default();
+        let all = self.inner.store.list();
+        let mut total: u64 = all.iter().map(|(record, _)| record.size_bytes).sum();
+        for (record, used) in all.into_iter().rev() {
+            let is_old = unused_for.is_some_and(|age| used.elapsed().is_ok_and(|unused| unused >= age));
+            if !is_old && total <= self.inner.config.most_bytes {
+                continue;
+            }
+            if self.inner.store.remove(&record.key)? {
+                collected.environments += 1;
+                total = total.saturating_sub(record.size_bytes);
+            } else {
+                collected.in_use += 1;
+            }
+        }
+        if let Some(age) = unused_for.and_then(|age| SystemTime::now().checked_sub(age)) {
+            collected.freed_bytes += self.inner.store.forget_before(age);
+        }
+        if collected.environments > 0 || unused_for.is_some() {
+            collected.freed_bytes += self.inner.store.sweep_contents()?;
+        }
+        Ok(collected)
+    }
+}
+
+/// Whether a text has the form of a key: it becomes part of a path.
+fn is_key(key: &str) -> bool {
+    key.len() <= 80 && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+impl Inner {
+    fn job<'a>(&'a self, runtime: &'a Runtime, rules: Rules, tell: &'a Tell) -> Job<'a> {
+        Job { engine: &self.engine, provisioner: &self.provisioner, config: &self.config, store: &self.store, runtime, rules, tell }
+    }
+
+    async fn lock(&self, runtime: &Runtime, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Lock, EnvironmentError> {
+        check_request(wanted, policy)?;
+        if let Some(lock) = &wanted.lock {
+            if lock.ecosystem != wanted.ecosystem {
+                return Err(crate::lock::LockError::OtherEcosystem { found: lock.ecosystem, wanted: wanted.ecosystem }.into());
+            }
+            check_lock(lock, policy)?;
+            return Ok(lock.clone());
+        }
+        let requirements = merged(wanted.requirements.iter().cloned())?;
+        if wanted.frozen {
+            let names: Vec<&str> = requirements.iter().map(Requirement::name).collect();
+            return Err(EnvironmentError::Unlocked(names.join(", ")));
+        }
+        let rules = rules(wanted, policy);
+        let request = request_sha256(&requirements, runtime, rules, wanted.ecosystem);
+        if !wanted.upgrade
+            && let Some(lock) = self.store.known_lock(&request)
+        {
+            check_lock(&lock, policy)?;
+            return Ok(lock);
+        }
+        let resolving = self.making(&format!("lock-{}", &request[..32]), tell).await?;
+        if !wanted.upgrade
+            && let Some(lock) = self.store.known_lock(&request)
+        {
+            check_lock(&lock, policy)?;
+            return Ok(lock);
+        }
+        let lock = self.job(runtime, rules, tell).resolve(wanted.ecosystem, &requirements).await?;
+        self.store.remember_lock(&request, &lock)?;
+        drop(resolving);
+        check_lock(&lock, policy)?;
+        Ok(lock)
+    }
+
+    /// Waits, off the async threads, until nobody else makes the same.
+    async fn making(&self, key: &str, tell: &Tell) -> Result<std::fs::File, EnvironmentError> {
+        let (store, key, tell) = (Store::at(self.store.root().to_owned()), key.to_owned(), Arc::clone(tell));
+        let waiting = tokio::task::spawn_blocking(move || store.making(&key, || tell("waiting for another run that installs the same".to_owned())));
+        Ok(waiting.await.map_err(|_| EnvironmentError::Internal("waiting panicked".into()))??)
+    }
+
+    async fn make(
+        &self,
+        key: &str,
+        lock: &Lock,
+        runtime: &Runtime,
+        wanted: &Wanted,
+        rules: Rules,
+        tell: &Tell,
+    ) -> Result<(), EnvironmentError> {
+        tell(format!("installing {} packages", lock.packages.len()));
+        let installed = self.job(runtime, rules, tell).install(lock).await?;
+        let record = EnvironmentRecord {
+            schema: SCHEMA,
+            key: key.to_owned(),
+            ecosystem: lock.ecosystem,
+            runtime: runtime_line(runtime),
+            requirements: wanted.requirements.iter().map(ToString::to_string).collect(),
+            packages: lock.packages.clone(),
+            modules: Vec::new(),
+            files: 0,
+            size_bytes: 0,
+            content_sha256: String::new(),
+            lock_sha256: lock.sha256(),
+            allow_build: rules.allow_build,
+            created_at: Timestamp::now(),
+        };
+        let limits = TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes };
+        let (store, lock) = (Store::at(self.store.root().to_owned()), lock.clone());
+        let wanted_modules = wanted.modules.clone();
+        let publishing = tokio::task::spawn_blocking(move || {
+            let Installed { staging, root, may_point_to, leaves } = installed;
+            let modules = crate::modules::imported_ahead(&lock, &root, &record.requirements, &wanted_modules, MOST_MODULES);
+            let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to };
+            let result = store.publish(&root, rules, &lock, |files, size_bytes, content_sha256| EnvironmentRecord {
+                files,
+                size_bytes,
+                content_sha256,
+                modules,
+                ..record
+            });
+            drop(staging);
+            result
+        });
+        Ok(publishing.await.map_err(|_| EnvironmentError::Internal("keeping the environment panicked".into()))??)
+    }
+}
+
+fn rules(wanted: &Wanted, policy: &PackagePolicy) -> Rules {
+    Rules {
+        minimum_release_age_days: wanted.minimum_release_age_days.unwrap_or(policy.minimum_release_age_days),
+        allow_build: wanted.allow_build,
+        offline: wanted.offline,
+    }
+}
+
+/// What is asked for besides packages, against the policy.
+fn check_request(wanted: &Wanted, policy: &PackagePolicy) -> Result<(), EnvironmentError> {
+    let refused = |what: String, why| Err(EnvironmentError::Refused { what, why });
+    if !policy.enabled {
+        return refused("packages".to_owned(), "they are switched off here; use what the runtime brings along, or ask the operator");
+    }
+    if wanted.allow_build && !policy.allow_build {
+        return refused("building packages".to_owned(), "their own code would run; ask for versions that come built, or ask the operator");
+    }
+    if wanted.minimum_release_age_days.is_some_and(|days| days < policy.least_release_age_days) {
+        return refused("a shorter minimum release age".to_owned(), "the operator has set the least; leave it out, or ask the operator");
+    }
+    if wanted.lock.is_none()
+        && let Some(requirement) = wanted.requirements.iter().find(|requirement| !policy.allows(requirement.name()))
+    {
+        return refused(format!("the package {}", requirement.name()), "it is not among the allowed ones; do without it, or ask the operator");
+    }
+    Ok(())
+}
+
+/// What a lock would install, against the policy.
+fn check_lock(lock: &Lock, policy: &PackagePolicy) -> Result<(), EnvironmentError> {
+    match lock.packages.iter().find(|package| policy.blocks(&package.name)) {
+        Some(package) => Err(EnvironmentError::Refused {
+            what: format!("the package {}", package.name),
+            why: "it is blocked, also where another package needs it; do without it, or ask the operator",
+        }),
+        None => Ok(()),
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    hex::encode(digest.finalize())
+}
+
+/// What tells a request from others, and so which lock it led to.
+fn request_sha256(requirements: &[Requirement], runtime: &Runtime, rules: Rules, ecosystem: Ecosystem) -> String {
+    let list: Vec<String> = requirements.iter().map(ToString::to_string).collect();
+    let rules = format!("{SCHEMA} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
+    digest(&[rules.as_bytes(), ecosystem.name().as_bytes(), runtime_line(runtime).as_bytes(), list.join("\n").as_bytes()])
+}
+
+fn key(lock: &Lock, runtime: &Runtime, rules: Rules) -> String {
+    let form = format!("{SCHEMA} {} {}", rules.allow_build, std::env::consts::ARCH);
+    // A virtual environment has a link to its interpreter.
+    let interpreter = if lock.ecosystem == Ecosystem::PyPi { runtime.executable.as_os_str().as_encoded_bytes() } else { b"" };
+    let hash = digest(&[form.as_bytes(), runtime_line(runtime).as_bytes(), interpreter, lock.text.as_bytes()]);
+    format!("{}-{}", lock.ecosystem.name(), &hash[..24])
+}
+
+/// The runtime, without what does not matter to packages.
+fn runtime_line(runtime: &Runtime) -> String {
+    let (language, version) = runtime.name.split_once('@').unwrap_or((&runtime.name, ""));
+    let parts = if language == "node" { 1 } else { 2 };
+    format!("{language}@{}", version.split('.').take(parts).collect::<Vec<_>>().join("."))
+}
+
+fn prepared(stored: Stored, runtime: &Runtime, policy: &PackagePolicy) -> Prepared {
+    let Stored { record, root, lock, lease } = stored;
+    let is_trusted = !record.packages.is_empty() && record.packages.iter().all(|package| policy.trusts(&package.name));
+    let environment = Environment {
+        key: record.key.clone(),
+        folder: std::fs::canonicalize(&root).unwrap_or(root),
+        place: Environment::place(runtime.kind).to_owned(),
+        modules: record.modules.clone(),
+        ahead: if is_trusted { Ahead::Zygote } else { Ahead::Sandbox },
+        lease: Some(lease),
+    };
+    Prepared { environment: Arc::new(environment), record, lock }
+}
+
+/// Passes on what provisioning does, each thing once.
+pub(crate) struct Steps {
+    tell: Tell,
+    last: String,
+}
+
+impl Steps {
+    pub(crate) fn told_to(tell: Tell) -> Self {
+        Self { tell, last: String::new() }
+    }
+}
+
+impl Progress for Steps {
+    fn step(&mut self, step: Step<'_>) {
+        let message = describe_step(step);
+        if message != self.last {
+            (self.tell)(message.clone());
+            self.last = message;
+        }
+    }
+}
+

@@ -1,0 +1,96 @@
+//! Why there is no environment. Each says what, why and the mend, for the model that wrote the program as much as for people.
+
+use belljar_engine::EngineError;
+use belljar_provision::ProvisionError;
+
+use crate::lock::LockError;
+use crate::near::near_matches;
+use crate::requirement::{Ecosystem, RequirementError};
+use crate::store::StoreError;
+
+/// Why there is no environment.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// What is asked for cannot be read.
+    #[error("packages: {0}")]
+    Requirement(#[from] RequirementError),
+    /// What a file of the program says of its packages cannot be read or is refused.
+    #[error("packages: {0}")]
+    Manifest(String),
+    /// The lock that was given is refused.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// No registry has it.
+    #[error("the package {name} exists in no registry that is configured{}; nothing was installed in its place", did_you_mean(near))]
+    NotInRegistry {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        near: Vec<&'static str>,
+    },
+    /// The packages exist, but not in versions that go together.
+    #[error("the packages cannot be resolved: {0}; ask for other versions, or, where a version is too young, shorten the minimum release age")]
+    Resolution(String),
+    /// A package has to be built.
+    #[error(
+        "a package has to be built from source, which runs its own code: {0}; ask for a version with a wheel, or allow it with --allow-build where the policy does"
+    )]
+    NeedsBuild(String),
+    /// Something is not in the cache, and nothing may be fetched.
+    #[error("offline, and not everything is in the cache: {0}; go online once, or warm the environment with `belljar env warm`")]
+    Offline(String),
+    /// Frozen, and there is something that no lock names.
+    #[error("frozen: {0} is named by no lock; give the run a lock, made by `belljar env lock`, or leave --frozen out")]
+    Unlocked(String),
+    /// The policy does not allow it.
+    #[error("the policy refuses {what}: {why}")]
+    Refused {
+        /// A package, or what was asked for besides.
+        what: String,
+        /// The rule, and the mend.
+        why: &'static str,
+    },
+    /// It used more than it may.
+    #[error("the installation was stopped: {0}; ask for fewer packages, or let the operator raise the limits of environments")]
+    Stopped(String),
+    /// The installer could not be had.
+    #[error("the package installer could not be had: {}; {}", .0, .0.hint())]
+    Installer(#[source] ProvisionError),
+    /// The configuration of registries cannot be followed.
+    #[error("packages: {0}; correct it, so that nothing is taken from another registry than the one that is meant")]
+    Configuration(String),
+    /// The folder of environments.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sandbox or tool could not be had.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A defect of Belljar's own.
+    #[error("{0}")]
+    Internal(String),
+}
+
+fn did_you_mean(near: &[&str]) -> String {
+    if near.is_empty() { String::new() } else { format!("; near it are {}", near.join(", ")) }
+}
+
+impl EnvironmentError {
+    pub(crate) fn not_in_registry(ecosystem: Ecosystem, name: &str) -> Self {
+        Self::NotInRegistry { name: name.to_owned(), near: near_matches(ecosystem, name) }
+    }
+
+    /// The name that a run's error has.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Requirement(_) | Self::Manifest(_) | Self::Lock(_) => "InvalidPackages",
+            Self::NotInRegistry { .. } => "PackageNotFound",
+            Self::Resolution(_) => "PackagesNotResolved",
+            Self::NeedsBuild(_) => "PackageNeedsBuild",
+            Self::Offline(_) => "PackagesOffline",
+            Self::Unlocked(_) => "PackagesNotLocked",
+            Self::Refused { .. } => "PackagesRefused",
+            Self::Stopped(_) => "InstallationStopped",
+            Self::Installer(_) | Self::Configuration(_) | Self::Store(_) | Self::Engine(_) | Self::Internal(_) => "EnvironmentError",
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `pnpm`: resolves into a `pnpm-lock.yaml`, and installs one as the flat `node_modules` that npm makes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use belljar_engine::Tool;
+use serde_json::{Map, Value, json};
+
+use super::{DOWNLOADS, Installed, Job, PROJECT, Ran, Staging, read_back};
+use crate::environments::Steps;
+use crate::error::EnvironmentError;
+use crate::lock::Lock;
+use crate::requirement::{Ecosystem, Requirement};
+
+/// Where the jail has the configuration of the registry.
+const NPMRC: &str = "/belljar/npmrc";
+
+pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Result<Lock, EnvironmentError> {
+    let asked = requirements.iter().filter_map(Requirement::as_npm).map(|requirement| {
+        (requirement.name().to_owned(), Value::from(requirement.range()))
+    });
+    let staging = job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job))])?;
+    let mut tool = tool(job, &staging).await?;
+    tool.arguments.push("--lockfile-only".to_owned());
+    let ran = job.run(tool, &staging, &progress).await?;
+    if !ran.is_success {
+        return Err(explain(&ran, requirements));
+    }
+    Ok(Lock::parse(&read_back(&staging, "pnpm-lock.yaml")?, &[])?)
+}
+
+pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
+    let asked = lock.specifiers.iter().map(|(name, range)| (name.clone(), Value::from(range.as_str()))).collect();
+    let files = [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job)), ("pnpm-lock.yaml", &*lock.text)];
+    let staging = job.project(&files)?;
+    let mut tool = tool(job, &staging).await?;
+    tool.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
+    let ran = job.run(tool, &staging, &progress).await?;
+    if !ran.is_success {
+        return Err(explain(&ran, &[]));
+    }
+    let root = staging.path().join("project/node_modules");
+    Ok(Installed { root, staging, may_point_to: Vec::new(), leaves })
+}
+
+/// What is nobody's but the installer's, and would differ from one installation to the next.
+fn leaves(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.components().count() == 1 && (matches!(name, ".modules.yaml" | ".pnpm") || name.starts_with(".pnpm-workspace-state"))
+}
+
+async fn tool(job: &Job<'_>, staging: &Staging) -> Result<Tool, EnvironmentError> {
+    let tell = job.tell.clone();
+    let pnpm = job.provision(move |provisioner| provisioner.pnpm(&mut Steps::told_to(tell))).await?;
+    let mut shows = pnpm.mounts.clone();
+    shows.extend(job.runtime.mounts.iter().cloned());
+    let is_script = pnpm.program.extension().is_some();
+    let program = if is_script { &job.runtime.executable } else { &pnpm.program };
+    let mut tool = job.tool(program, &shows, staging, Path::new(PROJECT), "pnpm")?;
+    if is_script {
+        tool.arguments.push(pnpm.program.display().to_string());
+    }
+    tool.arguments.extend(["--dir", PROJECT, "install", "--ignore-workspace", "--reporter=ndjson"].map(str::to_owned).into_iter().filter(|argument| argument != "--ignore-workspace"));
+    if !job.rules.allow_build {
+        tool.arguments.push("--ignore-scripts".to_owned());
+    }
+    if job.rules.offline {
+        tool.arguments.push("--offline".to_owned());
+    }
+    let registry = &job.config.provision.registry;
+    let mut npmrc = registry.address_lines().join("\n");
+    for line in registry.credential_lines() {
+        npmrc.push('\n');
+        npmrc.push_str(line.expose());
+    }
+    tool.files.push((NPMRC.into(), npmrc.into_bytes()));
+    for (name, value) in [("NPM_CONFIG_USERCONFIG", NPMRC), ("npm_config_userconfig", NPMRC), ("CI", "1")] {
+        tool.variables.insert(name.to_owned(), value.to_owned());
+    }
+    // Lifecycle scripts of packages that may be built find the runtime that they are built for.
+    if let Some(folder) = job.runtime.executable.parent() {
+        tool.variables.insert("PATH".to_owned(), format!("{}:/usr/bin:/bin", folder.display()));
+    }
+    Ok(tool)
+}
+
+fn manifest(dependencies: Map<String, Value>) -> String {
+    json!({"name": "environment", "version": "0.0.0", "private": true, "dependencies": dependencies}).to_string()
+}
+
+/// pnpm's settings. A flat folder, as npm makes it: code that agents write imports what it has never declared.
+fn settings(job: &Job<'_>) -> String {
+    let cpu = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "x64" };
+    let mut text = format!(
+        "nodeLinker: hoisted\npackageImportMethod: copy\nstoreDir: {DOWNLOADS}/store\ncacheDir: {DOWNLOADS}/cache\nstateDir: {DOWNLOADS}/state\n\
+         ignoreScripts: {}\nupdateNotifier: false\nmanagePackageManagerVersions: false\nignorePnpmfile: true\n\
+         supportedArchitectures:\n  os: [linux]\n  cpu: [{cpu}]\n  libc: [glibc]\n",
+        !job.rules.allow_build
+    );
+    if job.rules.allow_build {
+        text.push_str("dangerouslyAllowAllBuilds: true\n");
+    }
+    let _ = writeln!(text, "minimumReleaseAge: {}", u64::from(job.rules.minimum_release_age_days) * 24 * 60);
+    text
+}
+
+/// What a line of pnpm's reporter means to a person who waits.
+fn progress(line: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    match text("name")? {
+        "pnpm:fetching-progress" if text("status") == Some("started") => {
+            let size = event.get("size").and_then(Value::as_u64).filter(|size| *size > 1 << 20)?;
+            let package = text("packageId")?;
+            Some(format!("downloading {package} ({:.1}MiB)", size as f64 / f64::from(1 << 20)))
+        }
+        "pnpm:stage" => match text("stage")? {
+            "resolution_started" => None,
+            "importing_started" => Some("installing".to_owned()),
+            _ => None,
+        },
+        "pnpm:stats" => event.get("added").and_then(Value::as_u64).map(|count| format!("installed {count} packages")),
+        _ => None,
+    }
+}
+
+fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
+    let (mut code, mut message) = (String::new(), String::new());
+    for event in ran.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if text("level") == "error" {
+            (code, message) = (text("code"), text("message"));
+        }
+    }
+    if message.is_empty() {
+        message = ran.lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join("; ");
+    }
+    let message: String = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ").chars().take(1500).collect();
+    if code == "ERR_PNPM_FETCH_404" {
+        let missing = requirements.iter().map(Requirement::name).find(|name| message.contains(&format!("/{name}:")) || message.contains(&format!("{name}@")) || message.contains(&name.replace('/', "%2F")));
+        return match missing {
+            Some(name) => EnvironmentError::not_in_registry(Ecosystem::Npm, name),
+            None => EnvironmentError::Resolution(message),
+        };
+    }
+    if code.contains("OFFLINE") || code.contains("NO_OFFLINE") {
+        return EnvironmentError::Offline(message);
+    }
+    EnvironmentError::Resolution(message)
+}

@@ -1,0 +1,173 @@
+//! `uv`: resolves into a `uv.lock`, and installs one as a virtual environment.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use belljar_engine::{Environment, RuntimeKind, Tool, ToolNetwork};
+
+use super::{DOWNLOADS, Installed, Job, PROJECT, Ran, Staging, read_back};
+use crate::environments::Steps;
+use crate::error::EnvironmentError;
+use crate::lock::{Lock, LockedPackage};
+use crate::requirement::{Ecosystem, Requirement};
+
+/// What every project is called.
+const PROJECT_NAME: &str = "environment";
+
+pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Result<Lock, EnvironmentError> {
+    let staging = job.project(&[("pyproject.toml", &manifest(job, PROJECT_NAME, "0", requirements))])?;
+    let mut tool = tool(job, &staging).await?;
+    tool.arguments.insert(0, "lock".to_owned());
+    if job.rules.minimum_release_age_days > 0 {
+        tool.arguments.extend(["--exclude-newer".to_owned(), format!("{} days", job.rules.minimum_release_age_days)]);
+    }
+    let ran = job.run(tool, &staging, &progress).await?;
+    if !ran.is_success {
+        return Err(explain(&ran, requirements));
+    }
+    Ok(Lock::parse(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
+}
+
+pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
+    let LockedPackage { name, version } = &lock.project;
+    let manifest = manifest(job, name, if version.is_empty() { "0" } else { version }, &[]);
+    let staging = job.project(&[("pyproject.toml", &manifest), ("uv.lock", &lock.text)])?;
+    let mut tool = tool(job, &staging).await?;
+    tool.arguments.insert(0, "sync".to_owned());
+    tool.arguments.extend(["--frozen", "--no-dev", "--no-default-groups", "--no-install-project", "--link-mode", "copy"].map(str::to_owned));
+    let ran = job.run(tool, &staging, &progress).await?;
+    if !ran.is_success {
+        return Err(explain(&ran, &[]));
+    }
+    compile(job, &staging).await?;
+    let root = staging.path().join("root");
+    Ok(Installed { root, staging, may_point_to: vec![job.runtime.executable.clone()], leaves })
+}
+
+/// Compiles what programs import, tests left out: otherwise each sandbox would compile it anew. Without times in it, so that it is the same whenever it is
+/// done, and without a network.
+async fn compile(job: &Job<'_>, staging: &Staging) -> Result<(), EnvironmentError> {
+    (job.tell)("compiling".to_owned());
+    let place = Environment::place(RuntimeKind::Python);
+    let mut tool = job.tool(&job.runtime.executable, &job.runtime.mounts, staging, place, "uv")?;
+    tool.network = ToolNetwork::None;
+    tool.variables.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
+    // What came with the network is none of the packages' business.
+    tool.variables.retain(|name, _| !name.to_lowercase().ends_with("_proxy"));
+    let arguments =
+        ["-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-x", r"/(tests?|testing/tests)/"];
+    tool.arguments = arguments.map(str::to_owned).into();
+    tool.arguments.push(place.join("lib").display().to_string());
+    // Files that do not compile are no error: they are for other versions of Python.
+    job.run(tool, staging, &|_| None).await.map(drop)
+}
+
+/// What is nobody's but the installer's, and would differ from one installation to the next.
+fn leaves(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let depth = path.components().count();
+    match depth {
+        1 => matches!(name, ".lock" | ".gitignore" | "CACHEDIR.TAG"),
+        2 if path.starts_with("bin") => name.starts_with("activate") || matches!(name, "deactivate.bat" | "pydoc.bat"),
+        4 => matches!(name, "_virtualenv.py" | "_virtualenv.pth"),
+        _ => false,
+    }
+}
+
+async fn tool(job: &Job<'_>, staging: &Staging) -> Result<Tool, EnvironmentError> {
+    let tell = job.tell.clone();
+    let uv = job.provision(move |provisioner| provisioner.uv(&mut Steps::told_to(tell))).await?;
+    let shows: Vec<PathBuf> = uv.mounts.iter().chain(&job.runtime.mounts).cloned().collect();
+    let place = Environment::place(RuntimeKind::Python);
+    let mut tool = job.tool(&uv.program, &shows, staging, place, "uv")?;
+    let arguments = ["--directory", PROJECT, "--no-config", "--no-python-downloads", "--no-progress", "--color", "never", "--python"];
+    tool.arguments.extend(arguments.map(str::to_owned));
+    tool.arguments.push(job.runtime.executable.display().to_string());
+    if !job.rules.allow_build {
+        tool.arguments.push("--no-build".to_owned());
+    }
+    if job.rules.offline {
+        tool.arguments.push("--offline".to_owned());
+    }
+    for (name, value) in [
+        ("UV_CACHE_DIR", DOWNLOADS),
+        ("UV_PROJECT_ENVIRONMENT", &place.display().to_string()),
+        ("UV_NO_ENV_FILE", "1"),
+        ("UV_NO_MANAGED_PYTHON", "1"),
+    ] {
+        tool.variables.insert(name.to_owned(), value.to_owned());
+    }
+    tool.variables.extend(index_variables(job)?);
+    Ok(tool)
+}
+
+/// What `uv` is told of indexes. Logins in it are seen by `uv` alone.
+fn index_variables(job: &Job<'_>) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let index = &job.config.provision.python_index;
+    if let Some(setting) = index.passed_over().first() {
+        // Asking the public index for what was to come from another would let anybody put a package of that name there.
+        return Err(EnvironmentError::Configuration(format!("{setting} is not understood")));
+    }
+    let extra: Vec<String> = index
+        .extra_indexes()
+        .iter()
+        .map(|index| format!("{}{}", index.name().map(|name| format!("{name}=")).unwrap_or_default(), index.authenticated_url().expose()))
+        .collect();
+    let mut variables = vec![("UV_DEFAULT_INDEX".to_owned(), index.default_index().authenticated_url().expose().to_owned())];
+    if !extra.is_empty() {
+        variables.push(("UV_INDEX".to_owned(), extra.join(" ")));
+    }
+    Ok(variables)
+}
+
+/// The manifest of a project that asks for these.
+fn manifest(job: &Job<'_>, name: &str, version: &str, requirements: &[Requirement]) -> String {
+    // A JSON string of plain text is a TOML string too.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let minor = job.runtime.name.trim_start_matches("python@").rsplit_once('.').map_or("3", |(minor, _)| minor);
+    let mut text = format!(
+        "[project]\nname = {}\nversion = {}\nrequires-python = {}\ndependencies = [\n",
+        quoted(name),
+        quoted(version),
+        quoted(&format!("=={minor}.*"))
+    );
+    for requirement in requirements {
+        let _ = writeln!(text, "  {},", quoted(&requirement.to_string()));
+    }
+    let machine = std::env::consts::ARCH;
+    let _ = write!(
+        text,
+        "]\n\n[tool.uv]\npackage = false\nenvironments = [{}]\n",
+        quoted(&format!("sys_platform == 'linux' and platform_machine == '{machine}' and implementation_name == 'cpython'"))
+    );
+    text
+}
+
+/// What a line of `uv` means to a person who waits.
+fn progress(line: &str) -> Option<String> {
+    let line = line.trim();
+    let message = ["Downloading ", "Building ", "Resolved ", "Prepared ", "Installed "].iter().find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
+    Some(format!("{}{}", message.0.to_lowercase(), message.1))
+}
+
+fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
+    let text = ran.lines.join("\n");
+    let missing = requirements.iter().map(Requirement::name).find(|name| text.contains(&format!("{name} was not found in the")));
+    if let Some(name) = missing {
+        return EnvironmentError::not_in_registry(Ecosystem::PyPi, name);
+    }
+    if text.contains("no usable wheels") || text.contains("no-build") {
+        return EnvironmentError::NeedsBuild(last_words(&ran.lines));
+    }
+    if text.contains("offline") || text.contains("network was disabled") {
+        return EnvironmentError::Offline(last_words(&ran.lines));
+    }
+    EnvironmentError::Resolution(last_words(&ran.lines))
+}
+
+/// What `uv` says of an error, in one line.
+fn last_words(lines: &[String]) -> String {
+    let from = lines.iter().rposition(|line| line.starts_with("error:")).unwrap_or(lines.len().saturating_sub(6));
+    let words: Vec<&str> = lines[from..].iter().map(|line| line.trim().trim_start_matches("error:").trim_start_matches("cause:").trim()).filter(|line| !line.is_empty()).collect();
+    words.join("; ").chars().take(1500).collect()
+}

@@ -1,0 +1,67 @@
+//! Which modules of an environment are worth importing ahead: those that the program imports, where that is known; else the main module of each package
+//! that was asked for.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::lock::Lock;
+use crate::requirement::{Ecosystem, Requirement};
+
+/// Of a package's list of files, what is read.
+const MOST_RECORD_BYTES: u64 = 4 << 20;
+
+/// At most `most` of them. `root` is what was installed: names in it are read, and nothing of it is believed.
+pub(crate) fn imported_ahead(lock: &Lock, root: &Path, requirements: &[String], imported: &[String], most: usize) -> Vec<String> {
+    let mut modules: Vec<String> = match lock.ecosystem {
+        _ if !imported.is_empty() => imported.to_vec(),
+        Ecosystem::PyPi => {
+            let asked = requirements.iter().filter_map(|text| Requirement::parse(Ecosystem::PyPi, text).ok());
+            asked.filter_map(|requirement| main_module(lock, root, requirement.name())).collect()
+        }
+        Ecosystem::Npm => lock.specifiers.keys().cloned().collect(),
+    };
+    modules.retain(|module| is_module(lock.ecosystem, module));
+    modules.dedup();
+    modules.truncate(most);
+    modules
+}
+
+/// What can be handed to `import` or `require` and is nothing else.
+fn is_module(ecosystem: Ecosystem, name: &str) -> bool {
+    let allowed = |character: char| match ecosystem {
+        Ecosystem::PyPi => character.is_ascii_alphanumeric() || "_.".contains(character),
+        Ecosystem::Npm => character.is_ascii_alphanumeric() || "@/._-".contains(character),
+    };
+    !name.is_empty() && name.len() <= 214 && !name.starts_with(['.', '/']) && !name.contains("..") && name.chars().all(allowed)
+}
+
+/// The module of a distribution that is most its own: the one of its name, else the first that it lists.
+fn main_module(lock: &Lock, root: &Path, name: &str) -> Option<String> {
+    let version = &lock.packages.iter().find(|package| package.name == name)?.version;
+    let lib = std::fs::read_dir(root.join("lib")).ok()?.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with("python3."))?;
+    let folder = lib.path().join("site-packages");
+    let record = folder.join(format!("{}-{version}.dist-info", name.replace('-', "_"))).join("RECORD");
+    let file = rustix::fs::open(&record, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut first = None;
+    for line in BufReader::new(File::from(file).take(MOST_RECORD_BYTES)).lines().map_while(Result::ok) {
+        let path = line.split(',').next().unwrap_or_default();
+        let module = match path.split_once('/') {
+            Some((module, "__init__.py")) => module,
+            None => match path.strip_suffix(".py") {
+                Some(module) => module,
+                None => continue,
+            },
+            Some(_) => continue,
+        };
+        if module.replace('_', "-").eq_ignore_ascii_case(name) {
+            return Some(module.to_owned());
+        }
+        if !module.starts_with('_') && first.is_none() {
+            first = Some(module.to_owned());
+        }
+    }
+    first
+}

@@ -1,0 +1,319 @@
+//! The folder of environments: what is in it, and who may change what when.
+//!
+//! ```text
+//! contents/ab/cd...      contents of files by hash, shared by all environments
+//! made/KEY/root/         an environment, complete and never changed again: hard links to contents
+//! made/KEY/environment.json, made/KEY/lock
+//! made/KEY/used          its time is when the environment was last used; locked, shared, by whoever uses it
+//! locks/HASH.json        what was asked for, and the lock that it led to
+//! staging/NAME/          an installation that goes on; its file `alive` is locked as long as it does
+//! downloads/             what the installers keep for themselves
+//! making/KEY             locked while an environment is made, so that one makes it and the others wait
+//! sweeping               locked, shared, while contents are linked; exclusively while those without a link are removed
+//! ```
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use belljar_protocol::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::contents::Contents;
+use crate::lock::{Lock, LockedPackage};
+use crate::requirement::Ecosystem;
+use crate::tree::{TakeOver, TreeError, TreeLimits};
+
+/// Changes when what is in the folder does: environments of another are made anew.
+pub(crate) const SCHEMA: u32 = 1;
+/// How often the time of last use is noted, at the most.
+const NOTE_USE_EVERY: Duration = Duration::from_secs(60);
+
+/// Why the folder of environments cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be read or written.
+    #[error("cannot {action} {}: {source}; check the permissions and the free space there, or name another folder with BELLJAR_CACHE", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What was installed is not taken over.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
+}
+
+/// What is known of an environment. Kept beside it as `environment.json`, and what `belljar env show` prints.
+///
+/// ```
+/// let text = r#"{"schema": 1, "key": "py-2f6a1c", "ecosystem": "pypi", "runtime": "python@3.11", "requirements": ["pandas==2.2.3"],
+///   "packages": [{"name": "pandas", "version": "2.2.3"}], "modules": ["pandas"], "files": 5799, "size_bytes": 158000000,
+///   "content_sha256": "9f86d0", "lock_sha256": "60303a", "allow_build": false, "created_at": "2026-01-02T03:04:05.678Z"}"#;
+/// let record: belljar_environments::EnvironmentRecord = serde_json::from_str(text).unwrap();
+/// assert_eq!(record.packages[0].name, "pandas");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentRecord {
+    /// The version of this record's form.
+    pub schema: u32,
+    /// What tells the environment from every other.
+    pub key: String,
+    /// Where its packages come from.
+    pub ecosystem: Ecosystem,
+    /// The runtime that it was made for, without what does not matter to packages: `python@3.11`, `node@24`.
+    pub runtime: String,
+    /// What was asked for.
+    pub requirements: Vec<String>,
+    /// What it holds.
+    pub packages: Vec<LockedPackage>,
+    /// The modules that are imported ahead.
+    pub modules: Vec<String>,
+    /// How many files and folders.
+    pub files: u64,
+    /// All files together. What it shares with other environments counts here as well.
+    pub size_bytes: u64,
+    /// Over the names, kinds and contents of its files, without compiled bytecode. The same lock gives the same.
+    pub content_sha256: String,
+    /// Of the lock's text.
+    pub lock_sha256: String,
+    /// Whether packages' own code was allowed to run to build them.
+    pub allow_build: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// An environment that is in use as long as this is held: nobody removes it meanwhile.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) record: EnvironmentRecord,
+    pub(crate) root: PathBuf,
+    pub(crate) lock: String,
+    pub(crate) lease: Arc<File>,
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+    contents: Contents,
+}
+
+impl Store {
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { contents: Contents::at(root.join("contents")), root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder directly below the root, made if need be.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.root.join(name);
+        if !path.is_dir() {
+            // Contents are shown in sandboxes, whose users are others; the folders above them are not.
+            DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
+        }
+        Ok(path)
+    }
+
+    /// Opens an environment for use; `None` where there is none of this key.
+    pub(crate) fn open(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+        let place = self.root.join("made").join(key);
+        let used = place.join("used");
+        let lease = match File::options().write(true).open(&used) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("open", &used)(error)),
+        };
+        lease.lock_shared().map_err(io_error("lock", &used))?;
+        // It may have been removed while the lock was waited for.
+        let Ok(text) = fs::read(place.join("environment.json")) else { return Ok(None) };
+        let Some(record) = serde_json::from_slice::<EnvironmentRecord>(&text).ok().filter(|record| record.schema == SCHEMA) else {
+            return Ok(None);
+        };
+        let lock_path = place.join("lock");
+        let lock = fs::read_to_string(&lock_path).map_err(io_error("read", &lock_path))?;
+        let is_due = lease.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY));
+        if is_due {
+            let _ = lease.set_modified(SystemTime::now());
+        }
+        Ok(Some(Stored { record, root: place.join("root"), lock, lease: Arc::new(lease) }))
+    }
+
+    /// The environments that there are, those used last first, with the time of last use.
+    pub(crate) fn list(&self) -> Vec<(EnvironmentRecord, SystemTime)> {
+        let entries = fs::read_dir(self.root.join("made")).into_iter().flatten().flatten();
+        let mut all: Vec<_> = entries
+            .filter_map(|entry| {
+                let record = serde_json::from_slice(&fs::read(entry.path().join("environment.json")).ok()?).ok()?;
+                let used = fs::metadata(entry.path().join("used")).and_then(|metadata| metadata.modified()).ok()?;
+                Some((record, used))
+            })
+            .collect();
+        all.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
+        all
+    }
+
+    /// Waits until nobody else makes this environment. Blocks; `waits` is called where it has to.
+    pub(crate) fn making(&self, key: &str, waits: impl FnOnce()) -> Result<File, StoreError> {
+        let path = self.folder("making")?.join(key);
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => waits(),
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+        }
+        lock.lock().map_err(io_error("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// A folder to install into. What killed processes have left of theirs goes at the same time.
+    pub(crate) fn stage(&self) -> Result<Staging, StoreError> {
+        let staging = self.folder("staging")?;
+        sweep(&staging);
+        let folder = tempfile::Builder::new().prefix("install-").tempdir_in(&staging).map_err(io_error("create a folder in", &staging))?;
+        let alive = folder.path().join("alive");
+        let lock = File::create(&alive).map_err(io_error("create", &alive))?;
+        lock.lock().map_err(io_error("lock", &alive))?;
+        Ok(Staging { folder, _alive: lock })
+    }
+
+    /// Takes what was installed over and makes it the environment of its key, in one step. `finish` completes the record.
+    pub(crate) fn publish(
+        &self,
+        installed: &Path,
+        take_over: TakeOverRules<'_>,
+        lock: &Lock,
+        finish: impl FnOnce(u64, u64, String) -> EnvironmentRecord,
+    ) -> Result<(), StoreError> {
+        let guard_path = self.folder("contents").map(|_| self.root.join("sweeping"))?;
+        let guard = File::options().create(true).truncate(false).write(true).open(&guard_path).map_err(io_error("create", &guard_path))?;
+        guard.lock_shared().map_err(io_error("lock", &guard_path))?;
+        let staging = self.stage()?;
+        let made = staging.path().join("made");
+        let root = made.join("root");
+        DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
+        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
+        let summary =
+            TakeOver::new(&self.contents, take_over.limits, take_over.leaves, take_over.may_point_to).run(installed, &root)?;
+        let record = finish(summary.files, summary.bytes, summary.sha256);
+        let write = |name: &str, content: &[u8]| {
+            let path = made.join(name);
+            fs::write(&path, content).map_err(io_error("write", &path))
+        };
+        write("lock", lock.text.as_bytes())?;
+        write("used", b"")?;
+        write("environment.json", &serde_json::to_vec_pretty(&record).unwrap_or_default())?;
+        // Whole on the disk before it can be found, also where the machine loses power.
+        let folder = File::open(&made).map_err(io_error("open", &made))?;
+        rustix::fs::syncfs(&folder).map_err(|error| io_error("write", &made)(error.into()))?;
+        let place = self.folder("made")?.join(&record.key);
+        match fs::rename(&made, &place) {
+            Ok(()) => Ok(()),
+            // Somebody has made the same in the meantime.
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) && place.join("used").exists() => Ok(()),
+            Err(error) => Err(io_error("create", &place)(error)),
+        }
+    }
+
+    /// The lock that this request led to before.
+    pub(crate) fn known_lock(&self, request_sha256: &str) -> Option<Lock> {
+        let text = fs::read(self.root.join("locks").join(format!("{request_sha256}.json"))).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    pub(crate) fn remember_lock(&self, request_sha256: &str, lock: &Lock) -> Result<(), StoreError> {
+        let folder = self.folder("locks")?;
+        let path = folder.join(format!("{request_sha256}.json"));
+        let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
+        fs::write(new.path(), serde_json::to_vec(lock).unwrap_or_default()).map_err(io_error("write", &path))?;
+        new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
+    }
+
+    /// Removes an environment that nobody uses. `false` where somebody does.
+    pub(crate) fn remove(&self, key: &str) -> Result<bool, StoreError> {
+        let place = self.root.join("made").join(key);
+        let used = place.join("used");
+        let lease = match File::options().write(true).open(&used) {
+            Ok(lease) => lease,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(io_error("open", &used)(error)),
+        };
+        match lease.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &used)(error)),
+        }
+        let staging = self.stage()?;
+        // Out of sight in one step, then piece by piece.
+        fs::rename(&place, staging.path().join("gone")).map_err(io_error("remove", &place))?;
+        Ok(true)
+    }
+
+    /// Removes contents that no environment holds any longer. Returns the bytes that were freed; none while an environment is being made.
+    pub(crate) fn sweep_contents(&self) -> Result<u64, StoreError> {
+        let path = self.root.join("sweeping");
+        let Ok(guard) = File::options().write(true).open(&path) else { return Ok(0) };
+        match guard.try_lock() {
+            Ok(()) => self.contents.sweep().map_err(io_error("clear", &self.root)),
+            Err(TryLockError::WouldBlock) => Ok(0),
+            Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+        }
+    }
+
+    /// Forgets locks and downloads that were not used since `before`. Returns the bytes that were freed.
+    pub(crate) fn forget_before(&self, before: SystemTime) -> u64 {
+        let entries = fs::read_dir(self.root.join("locks")).into_iter().flatten().flatten();
+        let old = entries.filter(|entry| entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at < before));
+        old.map(|entry| (entry.metadata().map_or(0, |metadata| metadata.len()), fs::remove_file(entry.path())))
+            .filter_map(|(bytes, removed)| removed.ok().map(|()| bytes))
+            .sum()
+    }
+}
+
+/// How an installation is taken over.
+pub(crate) struct TakeOverRules<'a> {
+    pub(crate) limits: TreeLimits,
+    pub(crate) leaves: &'a dyn Fn(&Path) -> bool,
+    pub(crate) may_point_to: &'a [PathBuf],
+}
+
+/// A folder to install into, gone when dropped; by the next installation after a `kill -9`.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    folder: tempfile::TempDir,
+    _alive: File,
+}
+
+impl Staging {
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Removes what nobody works on any longer.
+fn sweep(staging: &Path) {
+    for entry in fs::read_dir(staging).into_iter().flatten().flatten() {
+        let is_dead = match File::open(entry.path().join("alive")) {
+            Ok(alive) => alive.try_lock().is_ok(),
+            // One that is being made has none yet; it is young.
+            Err(_) => entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY)),
+        };
+        if is_dead {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Packages: what a run may ask for, and what a policy lets it have.
+
+use serde::{Deserialize, Serialize};
+
+/// What of packages a server, a project or an operator allows. The default allows all but building.
+///
+/// ```
+/// let policy: belljar_protocol::PackagePolicy = serde_json::from_str(
+///     r#"{"allowed": ["pandas", "numpy", "@acme/*"], "blocked": ["left-pad"], "minimum_release_age_days": 7}"#).unwrap();
+/// assert!(policy.allows("pandas") && policy.allows("@acme/tools") && !policy.allows("requests"));
+/// assert!(policy.blocks("left-pad") && policy.enabled && !policy.allow_build);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct PackagePolicy {
+    /// Whether runs can have packages at all. Default true.
+    pub enabled: bool,
+    /// The packages that a run may ask for; what those need comes with them. `*` stands for any text. Empty, the default: every package.
+    pub allowed: Vec<String>,
+    /// Packages that are never installed, also not because another needs them. `*` stands for any text. Default: none.
+    pub blocked: Vec<String>,
+    /// Versions that are younger do not count, in days. Default 3: most packages that were taken over have been found out by then.
+    pub minimum_release_age_days: u32,
+    /// How far a run may shorten that, in days. Default 0.
+    pub least_release_age_days: u32,
+    /// Whether a run may ask for packages to be built, which runs their own code in the installer's jail, with its network. Default false.
+    pub allow_build: bool,
+    /// Packages whose code may run in a zygote, where it is imported once for all sandboxes of a project instead of in each. An environment is treated so
+    /// only where all of its packages are trusted. `*` stands for any text. Default: none.
+    pub trusted: Vec<String>,
+}
+
+impl Default for PackagePolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            allowed: Vec::new(),
+            blocked: Vec::new(),
+            minimum_release_age_days: 3,
+            least_release_age_days: 0,
+            allow_build: false,
+            trusted: Vec::new(),
+        }
+    }
+}
+
+impl PackagePolicy {
+    /// Whether a run may ask for this package.
+    pub fn allows(&self, name: &str) -> bool {
+        self.allowed.is_empty() || matches_any(&self.allowed, name)
+    }
+
+    /// Whether this package is never installed.
+    pub fn blocks(&self, name: &str) -> bool {
+        matches_any(&self.blocked, name)
+    }
+
+    /// Whether its code may run in a zygote.
+    pub fn trusts(&self, name: &str) -> bool {
+        matches_any(&self.trusted, name)
+    }
+}
+
+fn matches_any(patterns: &[String], name: &str) -> bool {
+    let name = canonical(name);
+    patterns.iter().any(|pattern| matches(canonical(pattern).as_bytes(), name.as_bytes()))
+}
+
+/// Names of Python's packages are written in many ways and mean one.
+fn canonical(name: &str) -> String {
+    if name.starts_with('@') { name.to_lowercase() } else { name.to_lowercase().replace(['_', '.'], "-") }
+}
+
+/// Whether a pattern with `*` matches all of a text. Takes time linear in both, but for the last star.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut from, mut star) = (0, 0, None);
+    while from < text.len() {
+        if pattern.get(at) == Some(&b'*') {
+            star = Some((at, from));
+            at += 1;
+        } else if pattern.get(at) == Some(&text[from]) {
+            at += 1;
+            from += 1;
+        } else if let Some((star_at, matched)) = star {
+            star = Some((star_at, matched + 1));
+            at = star_at + 1;
+            from = matched + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+/// How the packages of a run are to be had, besides which.
+///
+/// ```
+/// let options: belljar_protocol::PackageOptions = serde_json::from_str(r#"{"frozen": true, "lock": "version = 1\n"}"#).unwrap();
+/// assert!(options.frozen && !options.offline);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct PackageOptions {
+    /// A `uv.lock` or `pnpm-lock.yaml`, as text. Exactly what is in it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// Refuse what no lock names.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
+    /// Fetch nothing: only what is in the cache.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
+    /// Let packages' own code run to build them, where the policy does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_build: bool,
+    /// Versions that are younger do not count, days, where the policy lets a run choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_release_age_days: Option<u32>,
+    /// No packages, whatever the program imports.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub none: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, expected) in [
+            ("*", "anything", true),
+            ("pandas", "pandas", true),
+            ("pandas", "pandas-stubs", false),
+            ("pandas*", "pandas-stubs", true),
+            ("@acme/*", "@acme/tools", true),
+            ("@acme/*", "@acmeevil/tools", false),
+            ("*-stubs", "pandas-stubs", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXbY", false),
+            ("Ruamel.YAML", "ruamel_yaml", true),
+        ] {
+            assert_eq!(matches_any(&[pattern.to_owned()], name), expected, "{pattern} {name}");
+        }
+    }
+}
