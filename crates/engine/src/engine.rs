@@ -465,12 +465,12 @@ fn check(name: &RuntimeName, request: &RunRequest) -> Result<(), EngineError> {
 fn describe(step: Step<'_>) -> String {
     match step {
         Step::Asking { path } => format!("looking at {}", path.display()),
-        Step::Waiting => "waiting for another process that installs the same runtime".into(),
+        Step::Waiting => "waiting for another process that installs the same".into(),
         Step::Discarding { path, why } => format!("discarding {}: {why}", path.display()),
         Step::FallingBack { why } => format!("trying the next source: {why}"),
-        Step::Downloading { version, bytes, total } => match total {
-            Some(total) => format!("downloading node {version}: {} of {} MB", bytes >> 20, total >> 20),
-            None => format!("downloading node {version}: {} MB", bytes >> 20),
+        Step::Downloading { what, version, bytes, total } => match total {
+            Some(total) => format!("downloading {what} {version}: {} of {} MB", bytes >> 20, total >> 20),
+            None => format!("downloading {what} {version}: {} MB", bytes >> 20),
         },
         Step::Verifying => "verifying".into(),
         Step::Unpacking => "unpacking".into(),

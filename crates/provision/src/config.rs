@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::ProvisionError;
+use crate::index::PythonIndex;
+use crate::integrity::Integrity;
 use crate::npmrc::Registry;
+use crate::pins;
+use crate::platform::Arch;
+use crate::request::Version;
 
 /// What a [`Provisioner`](crate::Provisioner) works with.
 #[derive(Clone, Debug)]
@@ -19,10 +24,20 @@ pub struct ProvisionConfig {
     pub node: Option<PathBuf>,
     /// Use this Python and no other.
     pub python: Option<PathBuf>,
+    /// Use this uv and no other.
+    pub uv: Option<PathBuf>,
+    /// The uv that is fetched. Belljar's own choice unless set by hand.
+    pub uv_release: Release,
+    /// Use this pnpm and no other. A program of its own, which pnpm is since version 12.
+    pub pnpm: Option<PathBuf>,
+    /// The pnpm that is fetched. Belljar's own choice unless set by hand.
+    pub pnpm_release: Release,
     /// A mirror of Node's distribution: below it lie `v24.21.0/SHASUMS256.txt` and `v24.21.0/node-v24.21.0-linux-x64.tar.gz`. Asked before npm.
     pub node_mirror: Option<String>,
-    /// The npm registry.
+    /// The npm registry. What is fetched of npm comes from here, and pnpm is to install from it.
     pub registry: Registry,
+    /// The Python indexes. uv is fetched from there, and is to install from them.
+    pub python_index: PythonIndex,
     /// Never fetch.
     pub offline: bool,
     /// The home folder, which is never shown to a sandbox as a whole.
@@ -35,6 +50,26 @@ pub struct ProvisionConfig {
     pub proxy: ProxyUse,
     /// Bounds on fetching.
     pub bounds: FetchBounds,
+}
+
+/// One release of an installer, with what its archives hash to: a wheel for uv, for pnpm the package `@pnpm/exe.linux-*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its version.
+    pub version: Version,
+    /// The hash of the archive for `x86_64`.
+    pub x64: Integrity,
+    /// The hash of the archive for `aarch64`.
+    pub arm64: Integrity,
+}
+
+impl Release {
+    pub(crate) fn integrity(&self, arch: Arch) -> Integrity {
+        match arch {
+            Arch::X64 => self.x64.clone(),
+            Arch::Arm64 => self.arm64.clone(),
+        }
+    }
 }
 
 /// How Python version managers are set up.
@@ -106,15 +141,20 @@ impl Default for FetchBounds {
 }
 
 impl ProvisionConfig {
-    /// The defaults with a given cache folder: nothing configured, nothing on PATH, npm's default registry.
+    /// The defaults with a given cache folder: nothing configured, nothing on PATH, and the default registry and index.
     pub fn new(cache: PathBuf) -> Self {
         Self {
             cache,
             search_path: Vec::new(),
             node: None,
             python: None,
+            uv: None,
+            uv_release: pins::uv(),
+            pnpm: None,
+            pnpm_release: pins::pnpm(),
             node_mirror: None,
             registry: Registry::default(),
+            python_index: PythonIndex::default(),
             offline: false,
             home: None,
             python_versions: PythonVersions::default(),
@@ -126,9 +166,15 @@ impl ProvisionConfig {
 
     /// Reads the environment of this process.
     ///
-    /// Belljar's own variables are `BELLJAR_CACHE`, `BELLJAR_NODE`, `BELLJAR_PYTHON`, `BELLJAR_NODE_MIRROR` and `BELLJAR_OFFLINE` (anything but
-    /// empty and `0`). Beside them count `PATH`, `HOME`, `XDG_CACHE_HOME`, npm's `npm_config_registry` and `npm_config_userconfig` (in
-    /// small or capital letters) and `~/.npmrc`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `NODE_EXTRA_CA_CERTS`, and pyenv's `PYENV_ROOT` and `PYENV_VERSION`.
+    /// Belljar's own variables are `BELLJAR_CACHE`, `BELLJAR_NODE`, `BELLJAR_PYTHON`, `BELLJAR_UV`, `BELLJAR_PNPM`, `BELLJAR_NODE_MIRROR` and
+    /// `BELLJAR_OFFLINE` (anything but empty and `0`). Beside them count `PATH`, `HOME`, `XDG_CACHE_HOME`, `SSL_CERT_FILE`, `SSL_CERT_DIR`,
+    /// `NODE_EXTRA_CA_CERTS`, and of other programs:
+    ///
+    /// - npm: `npm_config_registry` and `npm_config_userconfig` (in small or capital letters) and `~/.npmrc`
+    /// - uv: `UV_DEFAULT_INDEX`, `UV_INDEX_URL`, `UV_INDEX`, `UV_EXTRA_INDEX_URL`, `UV_FIND_LINKS`
+    /// - pip, where uv's say nothing: `PIP_INDEX_URL`, `PIP_EXTRA_INDEX_URL`, `PIP_FIND_LINKS`, `PIP_CERT`, and the section `[global]` of its
+    ///   files: `PIP_CONFIG_FILE`, `$XDG_CONFIG_HOME/pip/pip.conf`, `~/.pip/pip.conf`, `/etc/pip.conf`
+    /// - pyenv: `PYENV_ROOT` and `PYENV_VERSION`
     pub fn from_env() -> Result<Self, ProvisionError> {
         let mut config = Self::from_variables(&|name| std::env::var_os(name), rustix::process::geteuid().is_root())?;
         config.python_versions.directory = std::env::current_dir().ok();
@@ -148,6 +194,8 @@ impl ProvisionConfig {
         config.search_path = paths("PATH");
         config.node = path("BELLJAR_NODE");
         config.python = path("BELLJAR_PYTHON");
+        config.uv = path("BELLJAR_UV");
+        config.pnpm = path("BELLJAR_PNPM");
         config.node_mirror = text("BELLJAR_NODE_MIRROR");
         config.offline = text("BELLJAR_OFFLINE").is_some_and(|value| value != "0");
         config.trust = Trust { file: path("SSL_CERT_FILE"), directories: paths("SSL_CERT_DIR"), extra: path("NODE_EXTRA_CA_CERTS") };
@@ -159,6 +207,7 @@ impl ProvisionConfig {
         let npmrc = npm("userconfig").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".npmrc")));
         let npmrc = npmrc.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
         config.registry = Registry::from_npm(&npmrc, npm("registry").as_deref(), &text);
+        config.python_index = PythonIndex::from_variables(&text, home.as_deref());
         config.home = home;
         Ok(config)
     }

@@ -1,11 +1,11 @@
-//! The ways in which a runtime cannot be had. Each says what and why; [`ProvisionError::hint`] says what to do about it.
+//! The ways in which a runtime or an installer cannot be had. Each says what and why; [`ProvisionError::hint`] says what to do about it.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::request::{OLDEST_PYTHON_MINOR, Version};
 
-/// Why there is no runtime.
+/// Why there is no runtime, or no installer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProvisionError {
@@ -33,17 +33,19 @@ pub enum ProvisionError {
         /// What was asked for or found.
         version: String,
     },
-    /// No runtimes are published, and no jail exists, for this processor.
-    #[error("this machine is {arch}, and Node is fetched for x86_64 and aarch64 only")]
+    /// Nothing is published, and no jail exists, for this processor.
+    #[error("this machine is {arch}, and {what} is fetched for x86_64 and aarch64 only")]
     UnsupportedMachine {
+        /// `node`, `uv` or `pnpm`.
+        what: &'static str,
         /// Rust's name of the architecture.
         arch: &'static str,
     },
-    /// The interpreter that the configuration names does not work.
-    #[error("the configured {language} {path:?} cannot be used: {why}")]
+    /// The program that the configuration names will not do.
+    #[error("the configured {what} {path:?} cannot be used: {why}")]
     Unusable {
-        /// `node` or `python`.
-        language: &'static str,
+        /// `node`, `python`, `uv` or `pnpm`.
+        what: &'static str,
         /// What the configuration names.
         path: PathBuf,
         /// What is wrong with it.
@@ -62,6 +64,8 @@ pub enum ProvisionError {
     /// Neither here nor to be fetched, because fetching is switched off.
     #[error("{wanted} is neither cached nor on PATH, and fetching is switched off{}", passed_over_in_words(.passed_over))]
     Offline {
+        /// `node`, `uv` or `pnpm`.
+        what: &'static str,
         /// What was asked for.
         wanted: String,
         /// What was found instead.
@@ -91,7 +95,7 @@ pub enum ProvisionError {
         /// The HTTP status.
         status: u16,
     },
-    /// More bytes than any real runtime has.
+    /// More bytes than anything real has.
     #[error("{url} is refused: it is larger than {cap} bytes")]
     TooLarge {
         /// Without credentials.
@@ -99,7 +103,7 @@ pub enum ProvisionError {
         /// The most that is accepted.
         cap: u64,
     },
-    /// The metadata of a registry or mirror makes no sense.
+    /// The metadata of a registry, index or mirror makes no sense.
     #[error("the answer of {url} is refused: {why}")]
     Metadata {
         /// Without credentials.
@@ -118,16 +122,20 @@ pub enum ProvisionError {
         actual: String,
     },
     /// The archive holds what no real package holds.
-    #[error("the archive of node {version} is refused: {why}")]
+    #[error("the archive of {what} {version} is refused: {why}")]
     Archive {
+        /// `node`, `uv` or `pnpm`.
+        what: &'static str,
         /// What was fetched.
         version: Version,
         /// What is wrong with it.
         why: String,
     },
     /// What was fetched is genuine, but does not run here.
-    #[error("node {version} was fetched, but does not run on this machine: {why}")]
+    #[error("{what} {version} was fetched, but does not run on this machine: {why}")]
     DoesNotRun {
+        /// `node`, `uv` or `pnpm`.
+        what: &'static str,
         /// What was fetched.
         version: Version,
         /// What it or the kernel said.
@@ -181,27 +189,46 @@ impl ProvisionError {
             Self::UnsupportedPython { .. } | Self::NoPython { .. } => {
                 format!("install CPython 3.{OLDEST_PYTHON_MINOR} or newer, or name one with BELLJAR_PYTHON=/path/to/python3")
             }
-            Self::UnsupportedMachine { .. } => "install a supported Node yourself and name it with BELLJAR_NODE=/path/to/node".to_owned(),
-            Self::Unusable { language, .. } => format!("correct BELLJAR_{}, or remove it to let Belljar find one", language.to_uppercase()),
-            Self::OtherVersion { found, .. } => format!("ask for {found}, or remove the configured path"),
-            Self::Offline { .. } => "switch fetching on (unset BELLJAR_OFFLINE), or put this Node on PATH".to_owned(),
-            Self::Fetch { .. } => "check the network, HTTPS_PROXY and SSL_CERT_FILE; the registry is the one that npm is configured with, \
-                                   BELLJAR_NODE_MIRROR names another source"
-                .to_owned(),
-            Self::Status { status: 401 | 403, .. } => "check the registry's token in ~/.npmrc".to_owned(),
-            Self::Status { status: 404, .. } => "check that this version exists and that the registry carries it".to_owned(),
-            Self::Status { .. } => "try again later, or use another registry (npm_config_registry) or mirror (BELLJAR_NODE_MIRROR)".to_owned(),
-            Self::TooLarge { .. } | Self::WrongHash { .. } | Self::Archive { .. } | Self::Metadata { .. } => {
-                "the registry or something on the way to it serves other bytes than were published; do not use them, and check the registry".to_owned()
+            Self::UnsupportedMachine { what, .. } => {
+                format!("install {what} yourself and name it with BELLJAR_{0}=/path/to/{what}", what.to_uppercase())
             }
-            Self::DoesNotRun { .. } => "it needs glibc 2.28 or newer and a cache that is not mounted noexec; or install a Node for this system and name it with BELLJAR_NODE".to_owned(),
+            Self::Unusable { what, .. } => format!("correct BELLJAR_{}, or remove it to let Belljar find one", what.to_uppercase()),
+            Self::OtherVersion { found, .. } => format!("ask for {found}, or remove the configured path"),
+            Self::Offline { what, .. } => {
+                format!(
+                    "switch fetching on (unset BELLJAR_OFFLINE), put it on PATH, or name one with BELLJAR_{}=/path/to/{what}",
+                    what.to_uppercase()
+                )
+            }
+            Self::Fetch { .. } => {
+                "check the network, HTTPS_PROXY and SSL_CERT_FILE; the registry is the one that npm is configured with, the \
+                                   Python index that of uv and pip, and BELLJAR_NODE_MIRROR names another source of Node"
+                    .to_owned()
+            }
+            Self::Status { status: 401 | 403, .. } => {
+                "check the registry's token in ~/.npmrc, or the login in the address of the Python index".to_owned()
+            }
+            Self::Status { status: 404, .. } => "check that this version exists and that the registry or index carries it".to_owned(),
+            Self::Status { .. } => {
+                "try again later, or use another registry (npm_config_registry), Python index (UV_DEFAULT_INDEX) or mirror of \
+                                    Node (BELLJAR_NODE_MIRROR)"
+                    .to_owned()
+            }
+            Self::TooLarge { .. } | Self::WrongHash { .. } | Self::Archive { .. } | Self::Metadata { .. } => {
+                "the server or something on the way to it serves other bytes than were published; do not use them, and check the server"
+                    .to_owned()
+            }
+            Self::DoesNotRun { what, .. } => format!(
+                "it needs glibc 2.28 or newer and a cache that is not mounted noexec; or install a {what} for this system and name it with BELLJAR_{}",
+                what.to_uppercase()
+            ),
             Self::Tampered { path, .. } => format!("find out who changed it, then remove {} and switch fetching on", path.display()),
             Self::UnsafeCache { path, .. } => {
                 format!("make it yours alone (chown and chmod 700 {}), or name another with BELLJAR_CACHE", path.display())
             }
             Self::NoCache => "set BELLJAR_CACHE to an absolute path".to_owned(),
             Self::Cache { .. } => "check its permissions and the free space, or name another with BELLJAR_CACHE".to_owned(),
-            Self::Certificates { .. } => "correct SSL_CERT_FILE, SSL_CERT_DIR, NODE_EXTRA_CA_CERTS or npm's cafile".to_owned(),
+            Self::Certificates { .. } => "correct SSL_CERT_FILE, SSL_CERT_DIR, NODE_EXTRA_CA_CERTS, npm's cafile or pip's cert".to_owned(),
         }
     }
 

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use ureq::http::Response;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, ResponseExt as _};
 
 use crate::config::{FetchBounds, ProvisionConfig, ProxyUse, Trust};
+pub(crate) use crate::credential::Credential;
 use crate::error::ProvisionError;
-use crate::npmrc::Credential;
 
 /// Where Linux distributions keep the system's bundle of certificate authorities.
 const SYSTEM_BUNDLES: [&str; 4] =
@@ -20,6 +20,12 @@ const SYSTEM_BUNDLES: [&str; 4] =
 /// Takes what arrives, piece by piece, with the expected total where the server has said it.
 type Sink<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<(), ProvisionError> + 'a;
 
+/// A text, and the address that it was found at after all redirects: what it says about other addresses is relative to that one.
+pub(crate) struct Page {
+    pub url: String,
+    pub text: String,
+}
+
 /// A client with the configured trust, proxy and bounds.
 pub(crate) struct Client {
     agent: Agent,
@@ -27,9 +33,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub fn new(config: &ProvisionConfig) -> Result<Self, ProvisionError> {
+    /// `ca_file` is that of the server that is to be asked, on top of what is trusted anyway.
+    pub fn new(config: &ProvisionConfig, ca_file: Option<&Path>) -> Result<Self, ProvisionError> {
         let bounds = config.bounds;
-        let tls = TlsConfig::builder().root_certs(root_certificates(&config.trust, config.registry.ca_file())?).build();
+        let tls = TlsConfig::builder().root_certs(root_certificates(&config.trust, ca_file)?).build();
         let mut builder = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("belljar/", env!("CARGO_PKG_VERSION")))
@@ -46,13 +53,21 @@ impl Client {
 
     /// Fetches a text of bounded size.
     pub fn text(&self, url: &str, accept: &str, credential: Option<&Credential>) -> Result<String, ProvisionError> {
+        self.page(url, accept, credential).map(|page| page.text)
+    }
+
+    /// Fetches a text of bounded size, and says where it was in the end.
+    pub fn page(&self, url: &str, accept: &str, credential: Option<&Credential>) -> Result<Page, ProvisionError> {
         self.with_retries(|| {
             let mut bytes = Vec::new();
-            self.stream(url, accept, credential, self.bounds.metadata_bytes, &mut |chunk, _total| {
+            let url = self.stream(url, accept, credential, self.bounds.metadata_bytes, &mut |chunk, _total| {
                 bytes.extend_from_slice(chunk);
                 Ok(())
             })?;
-            String::from_utf8(bytes).map_err(|_| ProvisionError::Metadata { url: shown(url), why: "it is not UTF-8".to_owned() })
+            match String::from_utf8(bytes) {
+                Ok(text) => Ok(Page { url, text }),
+                Err(_) => Err(ProvisionError::Metadata { url: shown(&url), why: "it is not UTF-8".to_owned() }),
+            }
         })
     }
 
@@ -60,7 +75,7 @@ impl Client {
     pub fn archive(&self, url: &str, credential: Option<&Credential>, sink: &mut Sink<'_>) -> Result<(), ProvisionError> {
         self.with_retries(|| {
             sink(&[], None)?;
-            self.stream(url, "application/octet-stream, */*", credential, self.bounds.archive_bytes, sink)
+            self.stream(url, "application/octet-stream, */*", credential, self.bounds.archive_bytes, sink).map(drop)
         })
     }
 
@@ -76,6 +91,7 @@ impl Client {
         attempt()
     }
 
+    /// Returns where the answer came from, which is another address where there was a redirect.
     fn stream(
         &self,
         url: &str,
@@ -83,9 +99,10 @@ impl Client {
         credential: Option<&Credential>,
         cap: u64,
         sink: &mut Sink<'_>,
-    ) -> Result<(), ProvisionError> {
+    ) -> Result<String, ProvisionError> {
         let failed = |why: String| ProvisionError::Fetch { url: shown(url), why };
         let response = self.get(url, accept, credential)?;
+        let arrived_at = response.get_uri().to_string();
         let total = response.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if total.is_some_and(|total| total > cap) {
             return Err(ProvisionError::TooLarge { url: shown(url), cap });
@@ -107,7 +124,7 @@ impl Client {
         if total.is_some_and(|total| total != received) {
             return Err(failed(format!("the connection ended after {received} of {} bytes", total.unwrap_or_default())));
         }
-        Ok(())
+        Ok(arrived_at)
     }
 
     fn get(&self, url: &str, accept: &str, credential: Option<&Credential>) -> Result<Response<Body>, ProvisionError> {
@@ -137,7 +154,7 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-fn root_certificates(trust: &Trust, registry_ca: Option<&str>) -> Result<RootCerts, ProvisionError> {
+fn root_certificates(trust: &Trust, ca_file: Option<&Path>) -> Result<RootCerts, ProvisionError> {
     let mut certificates = Vec::new();
     if let Some(file) = &trust.file {
         certificates.extend(certificates_of(file)?);
@@ -152,8 +169,8 @@ fn root_certificates(trust: &Trust, registry_ca: Option<&str>) -> Result<RootCer
     if trust.file.is_none() && trust.directories.is_empty() {
         certificates.extend(SYSTEM_BUNDLES.iter().map(Path::new).find_map(|bundle| certificates_of(bundle).ok()).unwrap_or_default());
     }
-    for extra in trust.extra.iter().cloned().chain(registry_ca.map(PathBuf::from)) {
-        certificates.extend(certificates_of(&extra)?);
+    for extra in trust.extra.as_deref().into_iter().chain(ca_file) {
+        certificates.extend(certificates_of(extra)?);
     }
     // A machine without any bundle of its own trusts Mozilla's, as built into the client.
     Ok(if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&certificates) })

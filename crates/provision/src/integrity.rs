@@ -1,4 +1,4 @@
-//! Hashes that fetched and installed files are checked by: npm's integrity strings, `SHASUMS256.txt`, and the identity of a binary.
+//! Hashes that fetched and installed files are checked by: npm's integrity strings, the SHA-256 of a Python index and of `SHASUMS256.txt`, and the identity of a binary.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -36,9 +36,9 @@ impl Function {
     }
 }
 
-/// What the bytes of a download must hash to.
+/// What the bytes of a download must hash to, by SHA-256 or a stronger function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Integrity {
+pub struct Integrity {
     function: Function,
     digest: Vec<u8>,
 }
@@ -64,26 +64,28 @@ impl Integrity {
         strongest
     }
 
+    /// Reads the 64 hex digits of a SHA-256, as a Python index publishes it. None where it is anything else.
+    pub fn from_sha256(hex: &str) -> Option<Self> {
+        from_hex(hex).map(|digest| Self { function: Function::Sha256, digest })
+    }
+
     /// Finds a file in the text of a `SHASUMS256.txt`: lines of `<64 hex digits>  <name>`.
-    pub fn from_shasums(text: &str, file_name: &str) -> Option<Self> {
+    pub(crate) fn from_shasums(text: &str, file_name: &str) -> Option<Self> {
         text.lines().find_map(|line| {
             let (hex, name) = line.split_once(char::is_whitespace)?;
             // `sha256sum` marks binary mode by a star before the name.
             let name = name.trim();
-            (name.strip_prefix('*').unwrap_or(name) == file_name)
-                .then(|| from_hex(hex))
-                .flatten()
-                .map(|digest| Self { function: Function::Sha256, digest })
+            (name.strip_prefix('*').unwrap_or(name) == file_name).then(|| Self::from_sha256(hex)).flatten()
         })
     }
 
     /// Starts hashing for this integrity.
-    pub fn hasher(&self) -> digest::Context {
+    pub(crate) fn hasher(&self) -> digest::Context {
         digest::Context::new(self.function.ring())
     }
 
     /// Whether the hash is the expected one; else what it is, in the same notation.
-    pub fn check(&self, digest: &digest::Digest) -> Result<(), String> {
+    pub(crate) fn check(&self, digest: &digest::Digest) -> Result<(), String> {
         if digest.as_ref() == self.digest {
             return Ok(());
         }

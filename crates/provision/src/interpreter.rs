@@ -1,4 +1,4 @@
-//! Finding interpreters on this machine and asking them what they are.
+//! Finding interpreters and other programs on this machine and asking them what they are.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -39,8 +39,36 @@ pub(crate) fn is_elf(path: &Path) -> bool {
 /// Runs an interpreter and returns what it prints. Its environment is empty but for `HOME` and `PATH`, so that `NODE_OPTIONS`, `PYTHONPATH`,
 /// `LD_PRELOAD` and their like neither change the answer nor run anything.
 pub(crate) fn ask<S: AsRef<OsStr>>(executable: &Path, arguments: &[S]) -> Result<Vec<u8>, String> {
+    ask_with(executable, arguments, &[])
+}
+
+/// The shared libraries that the loader finds for a program, with the loader itself. None for one that is linked statically: it knows nothing
+/// of the loader's variable (`ld.so(8)`), and only says its version once more.
+pub(crate) fn libraries_of(executable: &Path) -> Vec<PathBuf> {
+    let traced = ask_with(executable, &["--version"], &[("LD_TRACE_LOADED_OBJECTS", "1")]).unwrap_or_default();
+    traced_libraries(&String::from_utf8_lossy(&traced))
+}
+
+/// Reads lines of `name => /path (0x...)` and `/path (0x...)`. Each library is there by the name that it is loaded by, and as the file that it is.
+fn traced_libraries(text: &str) -> Vec<PathBuf> {
+    let path = |line: &str| {
+        let found = line.split_once("=> ").map_or(line, |(_, found)| found);
+        found.rsplit_once(" (0x").map(|(path, _)| PathBuf::from(path.trim())).filter(|path| path.is_absolute())
+    };
+    let named = text.lines().filter_map(path);
+    named.flat_map(|path| [fs::canonicalize(&path).ok(), Some(path)]).flatten().collect()
+}
+
+fn ask_with<S: AsRef<OsStr>>(executable: &Path, arguments: &[S], variables: &[(&str, &str)]) -> Result<Vec<u8>, String> {
     let mut command = Command::new(executable);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .current_dir("/");
     for name in ["HOME", "PATH"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -177,6 +205,16 @@ mod tests {
         // CARGO_MANIFEST_DIR is set for every test, so this environment is not empty.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
         assert!(answer.contains("PATH=") && !answer.contains("CARGO_MANIFEST_DIR"), "{answer}");
+    }
+
+    #[test]
+    fn the_libraries_of_a_program_are_those_that_the_loader_names() {
+        let libraries = libraries_of(Path::new("/bin/sh"));
+        assert!(libraries.iter().any(|path| path.to_string_lossy().contains("libc.so")), "{libraries:?}");
+        assert!(Library::beyond(None, &libraries).is_empty());
+        let traced =
+            "\tlinux-vdso.so.1 (0x1)\n\tliba.so => /nix/a b/liba.so (0x2)\n\tlibb.so => not found\n\t/nix/ld.so (0x3)\nuv 0.13.9\n";
+        assert_eq!(traced_libraries(traced), [Path::new("/nix/a b/liba.so"), Path::new("/nix/ld.so")]);
     }
 
     #[test]

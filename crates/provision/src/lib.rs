@@ -1,6 +1,7 @@
-//! Finds, fetches and verifies the runtimes that Belljar boots: Node (fetched where this machine has none) and `CPython` (found).
+//! Finds, fetches and verifies the runtimes that Belljar boots, Node (fetched where this machine has none) and `CPython` (found), and the
+//! installers of their packages, pnpm and uv (fetched alike).
 //!
-//! Everything here blocks. What was learnt about an interpreter is remembered in the cache, so that finding it again starts no process.
+//! Everything here blocks. What was learnt about a program is remembered in the cache, so that finding it again starts no process.
 //!
 //! ```no_run
 //! use belljar_provision::{NodeRequest, ProvisionConfig, Provisioner, Silent};
@@ -14,29 +15,38 @@
 
 mod cache;
 mod config;
+mod credential;
 mod error;
 mod http;
+mod index;
+mod install;
+mod installer;
 mod integrity;
 mod interpreter;
 mod node;
+mod npm;
 mod npmrc;
 mod pins;
 mod platform;
 mod progress;
 mod python;
 mod request;
+mod tool;
 mod unpack;
 
-pub use config::{FetchBounds, ProvisionConfig, ProxyUse, PythonVersions, Trust};
+pub use config::{FetchBounds, ProvisionConfig, ProxyUse, PythonVersions, Release, Trust};
+pub use credential::{Login, Secret};
 pub use error::ProvisionError;
-pub use integrity::Identity;
+pub use index::{DEFAULT_INDEX, PackageIndex, PythonIndex};
+pub use installer::Installer;
+pub use integrity::{Identity, Integrity};
 pub use node::NodeRuntime;
 pub use npmrc::{DEFAULT_REGISTRY, Registry};
 pub use progress::{Progress, Silent, Step};
 pub use python::PythonRuntime;
 pub use request::{NodeRequest, NotAVersion, PythonRequest, Version};
 
-/// Where a runtime was found.
+/// Where a runtime or an installer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -52,7 +62,7 @@ pub enum Source {
     Fetched,
 }
 
-/// Finds and fetches runtimes.
+/// Finds and fetches runtimes and installers.
 #[derive(Debug)]
 pub struct Provisioner {
     config: ProvisionConfig,

@@ -1,6 +1,6 @@
 //! Finding Node: the configured one, the cached one, one on PATH, or one that is fetched.
 
-mod install;
+mod fetch;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::FileStamp;
 use crate::error::ProvisionError;
+use crate::install::Installation;
 use crate::integrity::Identity;
 use crate::interpreter::{self, Library};
 use crate::platform::Arch;
 use crate::progress::{Progress, Step};
 use crate::request::{NodeRequest, Version};
+use crate::tool::{Build, Tool};
 use crate::{Provisioner, Source};
 
 /// A Node that can be started.
@@ -39,6 +41,13 @@ impl NodeRuntime {
     /// `/usr` and `/lib*` anyway.
     pub fn mounts(&self) -> Vec<PathBuf> {
         std::iter::once(self.executable.clone()).chain(self.library_mounts.iter().cloned()).collect()
+    }
+}
+
+impl NodeRuntime {
+    fn fetched(version: Version, installation: Installation) -> Self {
+        let Installation { program, identity, source } = installation;
+        Self { version, prefix: prefix_of(&program), executable: program, source, identity, library_mounts: Vec::new() }
     }
 }
 
@@ -73,21 +82,25 @@ impl Provisioner {
             return self.configured_node(path, request, progress);
         }
         // On a machine that nothing is published for, a Node on PATH may still do.
-        let arch = Arch::host();
+        let arch = Arch::host("node");
+        let version = request.pinned();
         if let Ok(arch) = arch
-            && let Some(node) = self.cached_node(request.pinned(), arch)
+            && let Some(installation) = self.cached(Build { tool: Tool::Node, version, arch })
         {
-            return Ok(node);
+            return Ok(NodeRuntime::fetched(version, installation));
         }
         let mut passed_over = Vec::new();
         if let Some(node) = self.node_on_path(request, &mut passed_over, progress) {
             return Ok(node);
         }
-        self.install_node(request, arch?, passed_over, progress)
+        let build = Build { tool: Tool::Node, version, arch: arch? };
+        let installation =
+            self.install(build, request.to_string(), passed_over, progress, |into, progress| self.fetch_node(build, into, progress))?;
+        Ok(NodeRuntime::fetched(version, installation))
     }
 
     fn configured_node(&self, path: &Path, request: &NodeRequest, progress: &mut dyn Progress) -> Result<NodeRuntime, ProvisionError> {
-        let unusable = |why| ProvisionError::Unusable { language: "node", path: path.to_owned(), why };
+        let unusable = |why| ProvisionError::Unusable { what: "node", path: path.to_owned(), why };
         let node = self.examine_node(path, Source::Configured, progress).map_err(unusable)?;
         if request.accepts(node.version) {
             return Ok(node);

@@ -2,39 +2,26 @@
 //!
 //! Only the user's own file is read. One in the working folder is not: a project that was cloned must not choose where binaries come from.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::credential::{Credential, Login, Secret};
+
 /// The registry that npm uses where nothing is configured.
 pub const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org/";
 
-/// The value of an `Authorization` header. It is not shown by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credential(String);
-
-impl Credential {
-    /// The header's value.
-    pub fn header(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credential(..)")
-    }
-}
-
-/// An npm registry and how to log in to it.
+/// An npm registry, those of scopes, and how to log in to them.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    /// Ends in a slash.
+    /// Ends in a slash, and holds no login.
     url: String,
-    /// By scope, in npm's notation: `//host:port/path/`.
+    /// By scope (`@acme`), alike.
+    scopes: Vec<(String, String)>,
+    /// By place, in npm's notation: `//host:port/path/`. Of several for one place the last counts.
     credentials: Vec<(String, Credential)>,
-    ca_file: Option<String>,
+    ca_file: Option<PathBuf>,
 }
 
 impl Default for Registry {
@@ -44,9 +31,11 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// The registry at a base URL, without credentials.
+    /// The registry at a base URL. A login in it is taken out, and sent to that place.
     pub fn at(url: &str) -> Self {
-        Self { url: format!("{}/", url.trim_end_matches('/')), credentials: Vec::new(), ca_file: None }
+        let mut registry = Self { url: String::new(), scopes: Vec::new(), credentials: Vec::new(), ca_file: None };
+        registry.url = registry.address(url);
+        registry
     }
 
     /// What npm would use: `registry_variable` (`npm_config_registry`) comes before the text of `.npmrc`. What cannot be understood is passed
@@ -56,64 +45,123 @@ impl Registry {
         let last = |key: &str| settings.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let url = registry_variable.or_else(|| last("registry")).filter(|url| is_http(url)).unwrap_or(DEFAULT_REGISTRY);
         let mut registry = Self::at(url);
-        registry.ca_file = last("cafile").map(str::to_owned);
-        for (name, value) in settings.iter().rev() {
-            let Some((scope, kind)) = name.rsplit_once(':').filter(|(scope, _)| scope.starts_with("//")) else { continue };
-            let password = || last(&format!("{scope}:_password")).and_then(|encoded| STANDARD.decode(encoded).ok());
-            let header = match kind {
-                "_authToken" => Some(format!("Bearer {value}")),
-                "_auth" => Some(format!("Basic {value}")),
-                "username" => password().map(|password| {
-                    let pair = [value.as_bytes(), b":", &password].concat();
-                    format!("Basic {}", STANDARD.encode(pair))
-                }),
+        registry.ca_file = last("cafile").map(PathBuf::from);
+        for (name, value) in &settings {
+            let Some((subject, kind)) = name.rsplit_once(':').filter(|(subject, _)| is_plain(subject)) else { continue };
+            if subject.starts_with('@') && kind == "registry" && is_http(value) {
+                let url = registry.address(value);
+                registry.scopes.retain(|(scope, _)| scope != subject);
+                registry.scopes.push((subject.to_owned(), url));
+            }
+            if !subject.starts_with("//") {
+                continue;
+            }
+            let credential = match kind {
+                "_authToken" => Credential::bearer(value),
+                "_auth" => Credential::basic_encoded(value),
+                "username" => last(&format!("{subject}:_password"))
+                    .and_then(|encoded| STANDARD.decode(encoded).ok())
+                    .and_then(|password| Credential::basic(value.as_bytes(), &password)),
                 _ => None,
             };
-            if let Some(header) = header.filter(|header| !value.is_empty() && header.bytes().all(|byte| (b' '..=b'~').contains(&byte))) {
-                let scope = format!("{}/", scope.trim_end_matches('/'));
-                registry.credentials.push((scope, Credential(header)));
+            if let Some(credential) = credential {
+                registry.credentials.push((format!("{}/", subject.trim_end_matches('/')), credential));
             }
         }
         registry
     }
 
-    /// The address of a package's metadata.
-    pub(crate) fn package_url(&self, package: &str) -> String {
-        format!("{}{package}", self.url)
+    /// The address of the registry, with a slash at its end and no login in it.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
-    /// The PEM file with the registry's certificate authorities.
-    pub(crate) fn ca_file(&self) -> Option<&str> {
+    /// The scopes that have a registry of their own (`@acme`), each with its address, which is like [`url`](Self::url).
+    pub fn scopes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.scopes.iter().map(|(scope, url)| (scope.as_str(), url.as_str()))
+    }
+
+    /// The PEM file with the registry's certificate authorities: `cafile` of `.npmrc`.
+    pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// Where to fetch a tarball from. Mirrors often repeat the default registry's own addresses; as npm does (`replace-registry-host`), those
-    /// are taken to mean the configured registry.
-    pub(crate) fn tarball_url(&self, published: &str) -> String {
+    /// The lines of an `.npmrc` that say where packages come from: `registry=https://...`, and `@acme:registry=https://...` for each scope
+    /// that has its own. Nothing in them is a secret.
+    pub fn address_lines(&self) -> Vec<String> {
+        let own = self.scopes().map(|(scope, url)| format!("{scope}:registry={url}"));
+        std::iter::once(format!("registry={}", self.url)).chain(own).collect()
+    }
+
+    /// The lines of an `.npmrc` that say who is asking: `//host/path/:_authToken=...`, or `_auth` with an encoded user and password. Nothing
+    /// is left in them for npm to look up in the environment.
+    pub fn credential_lines(&self) -> Vec<Secret> {
+        self.credentials.iter().map(|(place, credential)| Secret::new(format!("{place}:{}", credential.npmrc_setting()))).collect()
+    }
+
+    /// Takes the login out of an address, and keeps it for that place.
+    fn address(&mut self, url: &str) -> String {
+        let (url, login) = Login::split(url);
+        let url = format!("{}/", url.trim_end_matches('/'));
+        if let Some((_, rest)) = url.split_once("://")
+            && let Some(credential) = login.and_then(|login| login.credential())
+        {
+            self.credentials.push((format!("//{rest}"), credential));
+        }
+        url
+    }
+
+    /// The registry that a package is in: its scope's, if that has its own.
+    fn registry_of(&self, package: &str) -> &str {
+        let scope = package.split_once('/').map(|(scope, _)| scope);
+        self.scopes().find(|(name, _)| Some(*name) == scope).map_or(&self.url, |(_, url)| url)
+    }
+
+    /// The address of a package's metadata.
+    pub(crate) fn package_url(&self, package: &str) -> String {
+        // The slash behind a scope is a part of the name, which npm writes like this.
+        format!("{}{}", self.registry_of(package), package.replace('/', "%2f"))
+    }
+
+    /// Where to fetch a package's tarball from. Mirrors often repeat the default registry's own addresses; as npm does
+    /// (`replace-registry-host`), those are taken to mean the configured registry.
+    pub(crate) fn tarball_url(&self, package: &str, published: &str) -> String {
         match published.strip_prefix(DEFAULT_REGISTRY) {
-            Some(path) => format!("{}{path}", self.url),
+            Some(path) => format!("{}{path}", self.registry_of(package)),
             None => published.to_owned(),
         }
     }
 
-    /// The credential that npm would send to this address: the one of the longest scope that it lies in. Never in the clear, unless the
-    /// registry itself is configured so.
+    /// The credential that npm would send to this address: the one of the longest place that it lies in. Never in the clear, unless a
+    /// registry on that host is configured so.
     pub(crate) fn credential_for(&self, url: &str) -> Option<&Credential> {
         let (scheme, rest) = url.split_once("://")?;
-        if scheme != self.url.split_once("://")?.0 {
+        let mut registries = std::iter::once(self.url.as_str()).chain(self.scopes().map(|(_, url)| url));
+        if scheme != "https" && !registries.any(|registry| origin(registry) == origin(url)) {
             return None;
         }
         let address = format!("//{rest}");
         self.credentials
             .iter()
-            .filter(|(scope, _)| address.starts_with(scope.as_str()))
-            .max_by_key(|(scope, _)| scope.len())
-            .map(|(_, c)| c)
+            .filter(|(place, _)| address.starts_with(place.as_str()))
+            .max_by_key(|(place, _)| place.len())
+            .map(|(_, credential)| credential)
     }
 }
 
+/// The scheme, host and port of an address.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    &url[..url[start..].find('/').map_or(url.len(), |at| start + at)]
+}
+
+/// Whether it can stand in a line of its own.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn is_http(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
+    is_plain(url) && (url.starts_with("https://") || url.starts_with("http://"))
 }
 
 /// The `key = value` lines of an `.npmrc`, in order, with `${VARIABLE}` expanded. Sections, comments and lines without a value are passed over.
@@ -207,8 +255,8 @@ mod tests {
     #[test]
     fn a_tarball_of_the_default_registry_is_fetched_from_the_configured_one() {
         let registry = registry("registry=http://127.0.0.1:4873");
-        assert_eq!(registry.tarball_url(&format!("{DEFAULT_REGISTRY}p/-/p-1.tgz")), "http://127.0.0.1:4873/p/-/p-1.tgz");
-        assert_eq!(registry.tarball_url("https://cdn.example/p-1.tgz"), "https://cdn.example/p-1.tgz");
+        assert_eq!(registry.tarball_url("p", &format!("{DEFAULT_REGISTRY}p/-/p-1.tgz")), "http://127.0.0.1:4873/p/-/p-1.tgz");
+        assert_eq!(registry.tarball_url("p", "https://cdn.example/p-1.tgz"), "https://cdn.example/p-1.tgz");
     }
 
     proptest! {

@@ -1,5 +1,6 @@
-//! The Node versions that Belljar pins, as data: what is fetched when nothing on the machine answers a request.
+//! The versions of Node, uv and pnpm that Belljar pins, as data: what is fetched when nothing on the machine will do.
 
+use crate::config::Release;
 use crate::integrity::Integrity;
 use crate::platform::Arch;
 use crate::request::Version;
@@ -10,7 +11,7 @@ pub(crate) const DEFAULT_MAJOR: u32 = 24;
 /// For messages.
 pub(crate) const SUPPORTED_IN_WORDS: &str = "22, 24 or 26";
 
-/// A pinned version, with the `dist.integrity` that its npm packages were published with.
+/// A pinned Node, with the `dist.integrity` that its npm packages were published with.
 pub(crate) struct Pin {
     pub version: Version,
     x64: &'static str,
@@ -45,7 +46,43 @@ pub(crate) fn pin(major: u32) -> &'static Pin {
     PINS.iter().find(|pin| pin.version.major == major).unwrap_or(&PINS[1])
 }
 
-/// The pinned hash of the npm package of exactly this version.
+/// The oldest uv that knows all that is asked of it. Up to 0.9.16 `exclude-newer` takes dates only, and no spans of time; the others are
+/// older: `--no-build`, and a `uv.lock` of any revision of its version 1.
+pub(crate) const OLDEST_UV: Version = Version::new(0, 9, 17);
+
+/// The oldest pnpm that will do: the first one that is a program of its own, and not a script for a Node of its choice.
+pub(crate) const OLDEST_PNPM: Version = Version::new(12, 0, 0);
+
+/// uv, with the SHA-256 of its wheels.
+pub(crate) fn uv() -> Release {
+    let published = |hex| Integrity::from_sha256(hex).expect("the pins are read by a test");
+    Release {
+        version: Version::new(0, 13, 9),
+        x64: published("d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"),
+        arm64: published("5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe"),
+    }
+}
+
+/// The name of uv's wheel for the oldest C library that it runs on. That for aarch64 is the one for musl as well.
+pub(crate) fn uv_wheel(version: Version, arch: Arch) -> String {
+    let platform = match arch {
+        Arch::X64 => "manylinux_2_17_x86_64.manylinux2014_x86_64",
+        Arch::Arm64 => "manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64",
+    };
+    format!("uv-{version}-py3-none-{platform}.whl")
+}
+
+/// pnpm, with the `dist.integrity` of its packages `@pnpm/exe.linux-*`.
+pub(crate) fn pnpm() -> Release {
+    let published = |text| Integrity::parse(text).expect("the pins are read by a test");
+    Release {
+        version: Version::new(12, 21, 0),
+        x64: published("sha512-8eufCjHXspKbNS/kh8q4Q0gqJoOuvC4Q5pgos6XS8By/nAMtP+jf8F1Cw9er840kfAX+PJ/ts+A9qnLE91rvXQ=="),
+        arm64: published("sha512-4Oj/iF2TDCe2lcH0n4TupPR5sSdrNLclJB6xBElLMPCUOAvBhdf2rRlSaO5M4erJ6g4Fyy7YTXTpcmfFsKyxEA=="),
+    }
+}
+
+/// The pinned hash of Node's npm package of exactly this version.
 pub(crate) fn integrity(version: Version, arch: Arch) -> Option<Integrity> {
     let pin = PINS.iter().find(|pin| pin.version == version)?;
     let text = match arch {
@@ -79,6 +116,10 @@ mod tests {
                 seen.push(hash);
             }
         }
+        for release in [uv(), pnpm()] {
+            assert_ne!(release.x64, release.arm64);
+        }
+        assert!(OLDEST_UV <= uv().version && OLDEST_PNPM <= pnpm().version);
         assert_eq!(pin(DEFAULT_MAJOR).version.major, DEFAULT_MAJOR);
     }
 }

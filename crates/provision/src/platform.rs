@@ -1,4 +1,4 @@
-//! The machine that runtimes are fetched for.
+//! The machine that runtimes and installers are fetched for.
 
 use crate::error::ProvisionError;
 
@@ -10,12 +10,12 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// The architecture of this machine.
-    pub fn host() -> Result<Self, ProvisionError> {
+    /// The architecture of this machine. `what` is wanted for it, for the error.
+    pub fn host(what: &'static str) -> Result<Self, ProvisionError> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::X64),
             "aarch64" => Ok(Self::Arm64),
-            other => Err(ProvisionError::UnsupportedMachine { arch: other }),
+            other => Err(ProvisionError::UnsupportedMachine { what, arch: other }),
         }
     }
 

@@ -1,19 +1,19 @@
-//! What a caller is told while a runtime is found or fetched.
+//! What a caller is told while a runtime or an installer is found or fetched.
 
 use std::path::Path;
 
 use crate::request::Version;
 
-/// One step on the way to a runtime. Several steps of a kind follow each other while a download goes on.
+/// One step on the way to a runtime or an installer. Several steps of a kind follow each other while a download goes on.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Step<'a> {
-    /// An interpreter that was not looked at before is started and asked what it is.
+    /// A program that was not looked at before is started and asked what it is.
     Asking {
         /// The program.
         path: &'a Path,
     },
-    /// Another process is installing the same runtime; waiting for it.
+    /// Another process is installing the same; waiting for it.
     Waiting,
     /// What the cache holds is not what was installed, so it is thrown away and fetched anew.
     Discarding {
@@ -29,7 +29,9 @@ pub enum Step<'a> {
     },
     /// Bytes are arriving.
     Downloading {
-        /// What is fetched.
+        /// What is fetched: `node`, `pnpm` or `uv`.
+        what: &'static str,
+        /// Which version of it.
         version: Version,
         /// How many bytes have arrived.
         bytes: u64,

@@ -116,7 +116,7 @@ impl Provisioner {
         request: &PythonRequest,
         progress: &mut dyn Progress,
     ) -> Result<PythonRuntime, ProvisionError> {
-        let unusable = |why| ProvisionError::Unusable { language: "python", path: path.to_owned(), why };
+        let unusable = |why| ProvisionError::Unusable { what: "python", path: path.to_owned(), why };
         let path = versions::behind_shim(path, &self.config.python_versions).into_iter().next().unwrap_or_else(|| path.to_owned());
         let python = self.examine_python(&path, Source::Configured, progress).map_err(unusable)?;
         if request.accepts(python.version) {

@@ -1,79 +1,65 @@
-//! Unpacking a verified archive of Node. Nothing in it decides where anything is written: three known files are picked out by name.
+//! Unpacking a verified archive. Nothing in it decides where anything is written: a few known files are picked out by name.
+
+mod tarball;
+mod wheel;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path};
 
-use flate2::read::GzDecoder;
-use tar::EntryType;
+use crate::tool::Kept;
 
-/// The only files that are kept: the program, its licence, and npm's description of the package. With the mode they get.
-const WANTED: [(&str, u32); 3] = [("bin/node", 0o755), ("LICENSE", 0o644), ("package.json", 0o644)];
-
-/// Where an archive comes from, which decides what it may hold beside the wanted files.
+/// What kind of archive it is, which decides what it may hold beside the files that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum Format {
     /// A package of npm, which never holds links.
-    Npm,
+    Package,
     /// Node's own distribution, in which `bin/npm` is a symbolic link. It is not unpacked.
     Distribution,
+    /// A wheel of Python, which never holds links.
+    Wheel,
 }
 
-/// Unpacks the wanted files into an existing, empty folder. `cap` bounds everything that the archive decompresses to.
-pub(crate) fn unpack(archive: &Path, into: &Path, origin: Origin, cap: u64) -> Result<(), String> {
+/// Unpacks what is kept into an existing, empty folder. The first one of `kept` is the program, which must be there. `cap` bounds
+/// everything that the archive decompresses to.
+pub(crate) fn unpack(archive: &Path, format: Format, kept: &[Kept], into: &Path, cap: u64) -> Result<(), String> {
     let file = File::open(archive).map_err(|error| error.to_string())?;
-    let mut bounded = GzDecoder::new(file).take(cap + 1);
-    let mut found_program = false;
-    {
-        let mut reader = tar::Archive::new(&mut bounded);
-        for entry in reader.entries().map_err(|error| error.to_string())? {
-            let mut entry = entry.map_err(|error| malformed(&error))?;
-            let path = entry.path().map_err(|error| malformed(&error))?.into_owned();
-            let kind = entry.header().entry_type();
-            check(&path, kind, origin)?;
-            let inner: std::path::PathBuf = path.components().skip(1).collect();
-            let Some((name, mode)) = WANTED.iter().find(|(name, _)| inner == Path::new(name)) else { continue };
-            if !is_file(kind) {
-                return Err(format!("{name} is not a regular file"));
-            }
-            write(&mut entry, &into.join(name), *mode).map_err(|error| format!("{name}: {error}"))?;
-            found_program |= *name == "bin/node";
-        }
+    match format {
+        Format::Package => tarball::unpack(file, tarball::Links::Refused, kept, into, cap)?,
+        Format::Distribution => tarball::unpack(file, tarball::Links::PassedOver, kept, into, cap)?,
+        Format::Wheel => wheel::unpack(file, kept, into, cap)?,
     }
-    // Reads on to the end, so that a bomb behind the last entry and a broken checksum of the compression are seen as well.
-    io::copy(&mut bounded, &mut io::sink()).map_err(|error| malformed(&error))?;
-    if bounded.limit() == 0 {
-        return Err(format!("it unpacks to more than {cap} bytes"));
+    match kept.first() {
+        Some(program) if !into.join(program.to).is_file() => Err(format!("there is no {} in it", program.from)),
+        _ => Ok(()),
     }
-    if found_program { Ok(()) } else { Err("there is no bin/node in it".to_owned()) }
 }
 
 fn malformed(error: &io::Error) -> String {
     format!("it is malformed or too large: {error}")
 }
 
-fn is_file(kind: EntryType) -> bool {
-    matches!(kind, EntryType::Regular | EntryType::Continuous)
+fn too_large(cap: u64) -> String {
+    format!("it unpacks to more than {cap} bytes")
 }
 
-/// Refuses what no real package holds. The wanted files are safe without it; but who put such an entry there meant harm.
-fn check(path: &Path, kind: EntryType, origin: Origin) -> Result<(), String> {
-    // Quoted, as it may hold anything.
-    let shown = path.to_string_lossy();
+/// Refuses a path that no real archive holds. The files that are kept are safe without it; but who put such an entry there meant harm.
+fn check_path(path: &Path) -> Result<(), String> {
     let escapes = path.components().any(|component| !matches!(component, Component::Normal(_) | Component::CurDir));
-    if escapes {
-        return Err(format!("the path {shown:?} leads out of it"));
-    }
-    let is_harmless = match kind {
-        EntryType::Symlink | EntryType::Link => origin == Origin::Distribution,
-        EntryType::Directory | EntryType::XGlobalHeader => true,
-        other => is_file(other),
-    };
-    if is_harmless { Ok(()) } else { Err(format!("{shown:?} is a link or a device")) }
+    // Quoted, as it may hold anything.
+    if escapes { Err(format!("the path {:?} leads out of it", path.to_string_lossy())) } else { Ok(()) }
 }
 
-fn write(source: &mut impl Read, path: &Path, mode: u32) -> io::Result<()> {
+fn link_or_device(path: &Path) -> String {
+    format!("{:?} is a link or a device", path.to_string_lossy())
+}
+
+fn write(source: &mut impl Read, kept: &Kept, into: &Path) -> Result<(), String> {
+    write_file(source, &into.join(kept.to), kept.mode).map_err(|error| format!("{}: {error}", kept.from))
+}
+
+fn write_file(source: &mut impl Read, path: &Path, mode: u32) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }

@@ -3,6 +3,7 @@
 mod archives;
 mod fetch;
 mod hostile;
+mod installers;
 mod killed;
 mod node;
 mod python;

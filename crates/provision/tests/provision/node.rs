@@ -16,7 +16,7 @@ fn find(config: &ProvisionConfig, request: &str) -> (Result<NodeRuntime, Provisi
     (found, asked)
 }
 
-fn offline(cache: &Path) -> ProvisionConfig {
+pub fn offline(cache: &Path) -> ProvisionConfig {
     ProvisionConfig { offline: true, ..ProvisionConfig::new(cache.to_owned()) }
 }
 
@@ -68,7 +68,7 @@ fn the_pinned_package_of_the_real_registry_is_fetched_and_then_found_everywhere(
     assert_eq!(asked, 1);
 }
 
-fn write_program(path: &Path, content: &[u8]) {
+pub fn write_program(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,0 +1,180 @@
+//! Finding the installers of packages, uv and pnpm: the configured one, the cached one, one on PATH, or one that is fetched.
+
+mod fetch;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::FileStamp;
+use crate::config::Release;
+use crate::error::ProvisionError;
+use crate::install::{Archive, Installation};
+use crate::integrity::Identity;
+use crate::interpreter::{self, Library};
+use crate::platform::Arch;
+use crate::progress::{Progress, Step};
+use crate::request::Version;
+use crate::tool::{Build, Tool};
+use crate::{Provisioner, Source, pins};
+
+/// An installer of packages that can be started: a program of its own, which needs neither Python nor Node to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installer {
+    /// Its exact version.
+    pub version: Version,
+    /// The program itself: canonical, neither a link, a shim nor a script.
+    pub program: PathBuf,
+    /// The host paths that a jail must show, at the same places, for it to start: the program; and, for the rare build with shared libraries
+    /// outside `/usr` and `/lib*`, the folders of those. A jail is taken to show `/usr` and `/lib*` anyway.
+    pub mounts: Vec<PathBuf>,
+    /// Where it was found.
+    pub source: Source,
+    /// The hash of the program (and of its own shared libraries, where a build has some).
+    pub identity: Identity,
+}
+
+/// Which installer, and what there is to know of it before the search.
+struct Wanted<'a> {
+    tool: Tool,
+    configured: Option<&'a Path>,
+    release: &'a Release,
+    oldest: Version,
+}
+
+/// What is remembered about an installer on this machine.
+#[derive(Serialize, Deserialize)]
+struct Probe {
+    version: Version,
+    libraries: Vec<Library>,
+    identity: Identity,
+}
+
+impl Provisioner {
+    /// Finds uv, which installs Python packages, or fetches it: the configured path; else the cached one; else one on PATH; else the wheel from
+    /// the Python index. Blocks; with everything cached it costs a few file reads and starts no process.
+    pub fn uv(&self, progress: &mut dyn Progress) -> Result<Installer, ProvisionError> {
+        let config = &self.config;
+        let wanted = Wanted { tool: Tool::Uv, configured: config.uv.as_deref(), release: &config.uv_release, oldest: pins::OLDEST_UV };
+        self.installer(&wanted, progress, |build, into, progress| self.fetch_uv(build, into, progress))
+    }
+
+    /// Finds pnpm, which installs npm packages, or fetches it: the configured path; else the cached one; else one on PATH; else the npm package
+    /// with its program for this processor. Since version 12 it is started as it is, without Node; older ones are scripts, and passed over.
+    /// The `node-gyp` that a whole installation of pnpm has beside it is not there. Blocks, like [`uv`](Self::uv).
+    pub fn pnpm(&self, progress: &mut dyn Progress) -> Result<Installer, ProvisionError> {
+        let config = &self.config;
+        let wanted =
+            Wanted { tool: Tool::Pnpm, configured: config.pnpm.as_deref(), release: &config.pnpm_release, oldest: pins::OLDEST_PNPM };
+        self.installer(&wanted, progress, |build, into, progress| self.fetch_pnpm(build, into, progress))
+    }
+
+    fn installer(
+        &self,
+        wanted: &Wanted<'_>,
+        progress: &mut dyn Progress,
+        fetch: impl FnOnce(Build, &Path, &mut dyn Progress) -> Result<Archive, ProvisionError>,
+    ) -> Result<Installer, ProvisionError> {
+        let tool = wanted.tool;
+        if let Some(path) = wanted.configured {
+            let unusable = |why| ProvisionError::Unusable { what: tool.name(), path: path.to_owned(), why };
+            return self.examine_installer(wanted, path, Source::Configured, progress).map_err(unusable);
+        }
+        // On a machine that nothing is published for, one on PATH may still do.
+        let arch = Arch::host(tool.name());
+        let version = wanted.release.version;
+        if let Ok(arch) = arch
+            && let Some(installation) = self.cached(Build { tool, version, arch })
+        {
+            return Ok(Installer::fetched(version, installation));
+        }
+        let mut passed_over = Vec::new();
+        if let Some(installer) = self.installer_on_path(wanted, &mut passed_over, progress) {
+            return Ok(installer);
+        }
+        let build = Build { tool, version, arch: arch? };
+        let installation = self.install(build, wanted.in_words(), passed_over, progress, |into, progress| fetch(build, into, progress))?;
+        Ok(Installer::fetched(version, installation))
+    }
+
+    fn installer_on_path(&self, wanted: &Wanted<'_>, passed_over: &mut Vec<String>, progress: &mut dyn Progress) -> Option<Installer> {
+        let mut seen = Vec::new();
+        for path in interpreter::on_path(&self.config.search_path, wanted.tool.name()) {
+            let Ok(program) = fs::canonicalize(&path) else { continue };
+            if seen.contains(&program) {
+                continue;
+            }
+            match self.examine_installer(wanted, &path, Source::Path, progress) {
+                Ok(installer) => return Some(installer),
+                Err(why) => passed_over.push(format!("{}: {why}", path.display())),
+            }
+            seen.push(program);
+        }
+        None
+    }
+
+    /// Finds out what an installer is, from memory if it was looked at before, and whether it will do.
+    fn examine_installer(
+        &self,
+        wanted: &Wanted<'_>,
+        path: &Path,
+        source: Source,
+        progress: &mut dyn Progress,
+    ) -> Result<Installer, String> {
+        let kind = wanted.tool.name();
+        let program = fs::canonicalize(path).map_err(|error| error.to_string())?;
+        // A shim costs a shell to start, and what it stands for can change without a trace.
+        if !interpreter::is_elf(&program) {
+            return Err("it is a script, and not the program itself".to_owned());
+        }
+        let stamp = FileStamp::of(&program).map_err(|error| error.to_string())?;
+        let remembered =
+            self.cache.recall::<Probe>(kind, &program, stamp).filter(|probe| probe.libraries.iter().all(Library::is_unchanged));
+        let probe = match remembered {
+            Some(probe) => probe,
+            None => {
+                progress.step(Step::Asking { path: &program });
+                let probe = Probe::of(wanted.tool, &program)?;
+                self.cache.remember(kind, &program, stamp, &probe);
+                probe
+            }
+        };
+        if !wanted.accepts(probe.version) {
+            return Err(format!("it is version {}, and {} is needed", probe.version, wanted.in_words()));
+        }
+        let libraries = interpreter::library_mounts(&probe.libraries, self.config.home.as_deref());
+        let mounts = std::iter::once(program.clone()).chain(libraries).collect();
+        Ok(Installer { version: probe.version, program, mounts, source, identity: probe.identity })
+    }
+}
+
+impl Installer {
+    fn fetched(version: Version, installation: Installation) -> Self {
+        let Installation { program, identity, source } = installation;
+        Self { version, mounts: vec![program.clone()], program, source, identity }
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether this version knows everything that Belljar asks of it. The next major may not.
+    fn accepts(&self, version: Version) -> bool {
+        version >= self.oldest && version.major <= self.release.version.major
+    }
+
+    fn in_words(&self) -> String {
+        format!("{} {} or newer, below {}", self.tool.name(), self.oldest, self.release.version.major + 1)
+    }
+}
+
+impl Probe {
+    fn of(tool: Tool, program: &Path) -> Result<Self, String> {
+        let answer = interpreter::ask(program, &["--version"])?;
+        let answer = String::from_utf8_lossy(&answer);
+        let version = tool.version_in(&answer).ok_or_else(|| format!("it does not answer like {}", tool.name()))?;
+        let libraries = Library::beyond(None, &interpreter::libraries_of(program));
+        let identity =
+            Identity::of_files(program, libraries.iter().map(|library| library.path.as_path())).map_err(|error| error.to_string())?;
+        Ok(Self { version, libraries, identity })
+    }
+}
