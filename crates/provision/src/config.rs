@@ -141,7 +141,7 @@ impl Default for FetchBounds {
 }
 
 impl ProvisionConfig {
-    /// The defaults with a given cache folder: nothing configured, nothing on PATH, npm's default registry and PyPI.
+    /// The defaults with a given cache folder: nothing configured, nothing on PATH, and the default registry and index.
     pub fn new(cache: PathBuf) -> Self {
         Self {
             cache,

@@ -87,7 +87,7 @@ impl PythonIndex {
         index
     }
 
-    /// The index that is asked for what no other has: `UV_DEFAULT_INDEX`, else `UV_INDEX_URL`, else pip's `index-url`, else PyPI.
+    /// The index that is asked for what no other has: `UV_DEFAULT_INDEX`, else `UV_INDEX_URL`, else pip's `index-url`, else [`DEFAULT_INDEX`].
     pub fn default_index(&self) -> &PackageIndex {
         &self.default
     }

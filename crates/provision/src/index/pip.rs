@@ -48,7 +48,10 @@ fn parse(text: &str) -> Vec<(String, String)> {
         }
         if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = settings.last_mut().filter(|_| is_global) {
-                *value = format!("{value}\n{content}").trim().to_owned();
+                if !value.is_empty() {
+                    value.push('\n');
+                }
+                value.push_str(content);
             }
         } else if content.starts_with('[') {
             is_global = content == "[global]";

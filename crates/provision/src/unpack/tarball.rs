@@ -21,21 +21,22 @@ pub(super) enum Links {
 
 pub(super) fn unpack(archive: File, links: Links, kept: &[Kept], into: &Path, cap: u64) -> Result<(), String> {
     let mut bounded = GzDecoder::new(archive).take(cap + 1);
-    let mut reader = tar::Archive::new(&mut bounded);
-    for entry in reader.entries().map_err(|error| error.to_string())? {
-        let mut entry = entry.map_err(|error| malformed(&error))?;
-        let path = entry.path().map_err(|error| malformed(&error))?.into_owned();
-        let kind = entry.header().entry_type();
-        check_path(&path)?;
-        check_kind(&path, kind, links)?;
-        let inner: PathBuf = path.components().skip(1).collect();
-        let Some(kept) = kept.iter().find(|kept| inner == Path::new(&kept.from)) else { continue };
-        if !is_file(kind) {
-            return Err(format!("{} is not a regular file", kept.from));
+    {
+        let mut reader = tar::Archive::new(&mut bounded);
+        for entry in reader.entries().map_err(|error| error.to_string())? {
+            let mut entry = entry.map_err(|error| malformed(&error))?;
+            let path = entry.path().map_err(|error| malformed(&error))?.into_owned();
+            let kind = entry.header().entry_type();
+            check_path(&path)?;
+            check_kind(&path, kind, links)?;
+            let inner: PathBuf = path.components().skip(1).collect();
+            let Some(kept) = kept.iter().find(|kept| inner == Path::new(&kept.from)) else { continue };
+            if !is_file(kind) {
+                return Err(format!("{} is not a regular file", kept.from));
+            }
+            write(&mut entry, kept, into)?;
         }
-        write(&mut entry, kept, into)?;
     }
-    drop(reader);
     // Reads on to the end, so that a bomb behind the last entry and a broken checksum of the compression are seen as well.
     io::copy(&mut bounded, &mut io::sink()).map_err(|error| malformed(&error))?;
     if bounded.limit() == 0 { Err(too_large(cap)) } else { Ok(()) }

@@ -37,8 +37,7 @@ fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
         .unwrap();
     half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
     // Sent is not yet written: wait for the first bytes on the disk.
-    let archive =
-        cache.join(format!("staging/node-{VERSION}-{}/archive", if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" }));
+    let archive = cache.join(format!("staging/node-{VERSION}-{}/archive", if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" }));
     let deadline = Instant::now() + Duration::from_secs(30);
     while fs::metadata(&archive).map_or(0, |metadata| metadata.len()) == 0 {
         assert!(Instant::now() < deadline, "nothing was downloaded");
