@@ -38,6 +38,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod imports;
 mod leaving;
 mod logs;
 mod measure;
@@ -60,6 +61,7 @@ pub use doctor::{Finding, Health, diagnose};
 pub use door::{Call, Door};
 pub use engine::{Engine, Isolation, RunOptions};
 pub use error::EngineError;
+pub use imports::{FoundImport, FoundImports};
 pub use measure::{Measurement, Times, measure};
 pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};
