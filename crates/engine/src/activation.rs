@@ -7,9 +7,20 @@ use serde_json::value::RawValue;
 
 use crate::error::EngineError;
 
+/// What a sandbox does with the files that it is given. The engine's own business: no request can say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Task {
+    /// Runs the program.
+    Run,
+    /// Reads what they import, and runs nothing of them.
+    FindImports,
+}
+
 /// What the sandbox is told when it is activated. `docs/concepts/drivers.md` shows it.
 #[derive(Serialize)]
 struct Activation<'a> {
+    task: Task,
     run: ActivatedRun<'a>,
     language: Language,
     entry: &'a str,
@@ -30,7 +41,7 @@ struct ActivatedRun<'a> {
 }
 
 /// The frames that activate a sandbox: its files, then the activation.
-pub(crate) fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, EngineError> {
+pub(crate) fn activation(id: &RunId, request: &RunRequest, task: Task) -> Result<Vec<u8>, EngineError> {
     let mut bytes = Vec::new();
     for file in &request.files {
         let path = file.path.as_str().as_bytes();
@@ -41,7 +52,7 @@ pub(crate) fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, En
         bytes.extend_from_slice(&(file.content.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&file.content);
     }
-    let activation = text(id, request, request.entry.as_str())?;
+    let activation = text(id, request, request.entry.as_str(), task)?;
     bytes.extend_from_slice(&encode_header(kind::ACTIVATE, activation.len()));
     bytes.extend_from_slice(activation.as_bytes());
     Ok(bytes)
@@ -50,12 +61,13 @@ pub(crate) fn activation(id: &RunId, request: &RunRequest) -> Result<Vec<u8>, En
 /// What a zygote rehearses with: the activation of a program that its driver brings along, `entry` as seen from the working folder. Written as every
 /// other, so that a runtime which has read it knows the shape of them all.
 pub(crate) fn rehearsal(language: Language, entry: &str) -> String {
-    text(&RunId::new(), &RunRequest::new(language, ""), entry).expect("a request of the engine's own can be written as JSON")
+    text(&RunId::new(), &RunRequest::new(language, ""), entry, Task::Run).expect("a request of the engine's own can be written as JSON")
 }
 
-fn text(id: &RunId, request: &RunRequest, entry: &str) -> Result<String, EngineError> {
+fn text(id: &RunId, request: &RunRequest, entry: &str, task: Task) -> Result<String, EngineError> {
     let timeout_ms = request.limits.timeout_ms.0;
     let activation = Activation {
+        task,
         run: ActivatedRun { id: id.as_str(), deadline: Timestamp::now().plus_ms(timeout_ms), timeout_ms },
         language: request.language,
         entry,

@@ -62,6 +62,9 @@ pub enum EngineError {
     /// A zygote or sandbox failed before the program started.
     #[error("the sandbox failed before it was ready: {0}")]
     NotReady(String),
+    /// The files of a program could not be searched for what they import.
+    #[error("the imports could not be found: {0}")]
+    Imports(String),
     /// A call of the supervisor failed.
     #[error("{what}: {source}")]
     System {

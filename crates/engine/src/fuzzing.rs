@@ -5,6 +5,7 @@ use belljar_channel::Annotation;
 use belljar_protocol::{Denial, LogLevel, RichResult, RunError, Stream};
 use serde_json::value::RawValue;
 
+use crate::imports::{self, FoundImports};
 use crate::logs::{Entry, LogAssembler};
 use crate::report;
 
@@ -22,6 +23,11 @@ pub fn rich_result(payload: &[u8]) -> Option<RichResult> {
 /// Reads a denial.
 pub fn denial(payload: &[u8]) -> Option<Denial> {
     report::denial(payload)
+}
+
+/// Reads what a sandbox has found that files import.
+pub fn found_imports(json: &str) -> Option<FoundImports> {
+    imports::read(json)
 }
 
 /// The log of one run, as it grows.

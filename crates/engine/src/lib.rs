@@ -39,6 +39,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod imports;
 mod leaving;
 mod logs;
 mod measure;
@@ -63,6 +64,7 @@ pub use door::{Call, Door};
 pub use engine::{Engine, Isolation, RunOptions, describe_step};
 pub use environment::{Ahead, Environment};
 pub use error::EngineError;
+pub use imports::{FoundImport, FoundImports};
 pub use measure::{Measurement, Times, measure};
 pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};

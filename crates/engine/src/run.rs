@@ -195,7 +195,7 @@ enum Over {
 impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
     async fn run(mut self, mut sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
         let limits = self.request.limits;
-        match activation(&self.id, self.request) {
+        match activation(&self.id, self.request, sandbox.spec.task) {
             Ok(activation) => self.outgoing = Outgoing::new(activation),
             Err(error) => {
                 self.engine.take_down(sandbox.body, Some(sandbox.ended));

@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use crate::activation::Task;
 use crate::decision::Exit;
 use crate::engine::Inner;
 use crate::environment::Environment;
@@ -32,6 +33,7 @@ pub struct SandboxSpec {
     pub(crate) exec: bool,
     pub(crate) loopback: bool,
     pub(crate) limits: Limits,
+    pub(crate) task: Task,
 }
 
 /// What makes two sandboxes interchangeable.
@@ -41,6 +43,7 @@ pub(crate) struct SpecKey {
     exec: bool,
     loopback: bool,
     limits: Limits,
+    task: Task,
 }
 
 impl SpecKey {
@@ -72,6 +75,7 @@ impl SandboxSpec {
             exec: policy.exec,
             loopback: policy.loopback,
             limits: *limits,
+            task: Task::Run,
         })
     }
 
@@ -93,11 +97,16 @@ impl SandboxSpec {
         Some(self.clone().with_environment(Some(Arc::new(environment.without_modules()))))
     }
 
+    /// The same for another task. A sandbox that was made for one is never given another.
+    pub(crate) fn for_task(self, task: Task) -> Self {
+        Self { task, ..self }
+    }
+
     pub(crate) fn key(&self) -> SpecKey {
-        let Self { exec, loopback, limits, .. } = self;
+        let Self { exec, loopback, limits, task, .. } = self;
         // What the supervisor alone enforces does not matter to what is parked.
         let limits = Limits { timeout_ms: Limits::default().timeout_ms, ..*limits };
-        SpecKey { zygote: self.zygote_key(), exec: *exec, loopback: *loopback, limits }
+        SpecKey { zygote: self.zygote_key(), exec: *exec, loopback: *loopback, limits, task: *task }
     }
 
     pub(crate) fn zygote_key(&self) -> ZygoteKey {

@@ -49,6 +49,7 @@ def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=
             "calls": [theirs.fileno() for _, theirs in ends],
             "busy": busy,
             "activation": {
+                "task": "run",
                 "run": {"id": "run_1", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 30000},
                 "language": "python",
                 "entry": "main.py",

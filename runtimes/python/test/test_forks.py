@@ -26,7 +26,7 @@ def outcomes(code, count=3, **activation):
         with open(os.path.join(home, "main.py"), "w") as file:
             file.write(code)
         given = {
-            "run": {"id": "run_1", "deadline": None, "timeout_ms": 1000}, "language": "python", "entry": "main.py", "arguments": [],
+            "task": "run", "run": {"id": "run_1", "deadline": None, "timeout_ms": 1000}, "language": "python", "entry": "main.py", "arguments": [],
             "parameters": {}, "env": {}, "seed": None, "finish": "idle", "policy": sandboxes.POLICY, "limits": {"result_bytes": 1000000},
             **activation,
         }  # fmt: skip

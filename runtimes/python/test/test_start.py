@@ -44,7 +44,7 @@ class TheBundle(unittest.TestCase):
         with open(os.path.join(home, "main.py"), "w") as file:
             file.write(code)
         activation = {
-            "run": {"id": "run_1", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 30000}, "entry": "main.py", "arguments": [], "parameters": {},
+            "task": "run", "run": {"id": "run_1", "deadline": "2026-01-02T03:04:35.678Z", "timeout_ms": 30000}, "entry": "main.py", "arguments": [], "parameters": {},
             "env": {"GRANTED": "é"}, "seed": None, "finish": "idle", "policy": POLICY, "limits": {"result_bytes": 10485760},
         }  # fmt: skip
         arguments = [os.path.join(self.folder, "lib"), record, home, json.dumps(activation)]

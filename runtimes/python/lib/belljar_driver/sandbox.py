@@ -1,4 +1,4 @@
-"""The life of one sandbox, from the forked and jailed process to its last frame."""
+"""The life of one sandbox, from the forked and jailed process to its last frame: it runs a program, or says what one imports."""
 
 from belljar_driver import originals as __builtins__
 
@@ -15,7 +15,7 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "fork_hooks", "hints", "identity", "rich", "source", "storage"):
+    for name in ("call", "fork_hooks", "hints", "identity", "imports", "rich", "source", "storage"):
         driver_module(name)
     errors.load()
 
@@ -29,13 +29,17 @@ def prepare(native, packages=None):
 
 
 def live(native, is_forked, packages=None, home=HOME):
-    """Waits for the activation, runs the program, reports and leaves the process. `packages` is the environment that is still to be entered."""
+    """Waits for the activation, does what it says, reports and leaves the process. `packages` is the environment that is still to be entered."""
     if is_forked:
         _take_identity(native)
     if packages is not None:
         driver_module("packages").enter(packages)
     activation = decode_json(native.receive())
-    Sandbox(native, activation, home).live()
+    sandbox = Sandbox(native, activation, home)
+    if activation["task"] == "find_imports":
+        sandbox.find_imports()
+    else:
+        sandbox.live()
 
 
 def _take_identity(native):
@@ -73,6 +77,15 @@ class Sandbox:
         finally:
             # Whatever the program did to this process, its outcome is told.
             self._finish(value, told, exit_code)
+
+    def find_imports(self):
+        """Reports what the program's files import, and runs nothing of them."""
+        value, told = b"null", None
+        try:
+            value = convert.to_json(driver_module("imports").find(self.home), self.limit)
+        except Exception as failure:
+            told = errors.describe(failure)
+        self._finish(value, told, None)
 
     def prepare(self):
         activation = self.activation

@@ -1,0 +1,263 @@
+//! What a program imports: asked of a sandbox that parses its files and runs nothing of them, and read as hostile data. The parsers are the drivers';
+//! which package an import stands for is for others to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use belljar_protocol::{Bytes, Language, Limits, Millis, ProgramFile, ProgramName, RunRequest, RuntimeName, StartMode, Status};
+use serde::Deserialize;
+
+use crate::activation::Task;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::run::Finished;
+use crate::sandbox::SandboxSpec;
+
+/// Of a file that is looked into. A larger one is data, or a bundle that has what it imports within it.
+const MOST_SOURCE_BYTES: usize = 2 << 20;
+/// Of imports, and of additions.
+const MOST_NAMES: usize = 1000;
+const MOST_NAME_BYTES: usize = 256;
+
+/// What the drivers bring along for every program.
+const OF_DRIVERS: [&str; 2] = ["belljar", "yepcode"];
+
+/// What the files of a program name that they do not bring along. Each name once, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundImports {
+    /// What they import, the language's own library included.
+    pub imports: Vec<FoundImport>,
+    /// What follows `@add-package` in their comments, as it was written.
+    pub additions: Vec<String>,
+}
+
+/// Something that a program imports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundImport {
+    /// Python: the module in full (`google.cloud.storage`; `a.b` for `from a.b import c`). JavaScript: the specifier as written (`csv-parser`,
+    /// `@scope/x/sub`, `npm:lodash@4/fp`, `node:fs`); a version given beside it has become part of it (`npm:lodash@4`).
+    pub name: String,
+    /// Whether the program says, wherever it imports this, what to do without it.
+    pub is_optional: bool,
+}
+
+impl Engine {
+    /// Finds what a program imports: in `files` of its language, the first of which is taken for its entry, whatever it is called. A file that does not
+    /// parse contributes nothing, for the run will tell; nor do those beneath `node_modules`.
+    pub async fn find_imports(
+        &self,
+        language: Language,
+        runtime: Option<RuntimeName>,
+        tenant: Option<String>,
+        files: &[ProgramFile],
+    ) -> Result<FoundImports, EngineError> {
+        let Some(request) = request(language, files) else { return Ok(FoundImports::default()) };
+        let name = runtime.unwrap_or_else(|| language.default_runtime());
+        if !name.runs(language) {
+            return Err(EngineError::Request(format!("{name} does not run {language}")));
+        }
+        let runtime = self.runtime(&name).await?;
+        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(tenant).for_task(Task::FindImports);
+        let sandbox = self.sandbox(spec, StartMode::Auto).await?;
+        let found = answer(self.execute(sandbox, &request).await, &request.limits)?;
+        Ok(found.without_those_of(language, files))
+    }
+}
+
+/// The files that are worth looking into, under limits of their own; none where there is no such file.
+fn request(language: Language, files: &[ProgramFile]) -> Option<RunRequest> {
+    let entry = files.first()?;
+    let sources = files.iter().enumerate().filter(|(index, file)| {
+        (*index == 0 || is_source(language, &file.path)) && !is_installed(&file.path) && file.content.len() <= MOST_SOURCE_BYTES
+    });
+    let files: Vec<ProgramFile> = sources.map(|(_, file)| file.clone()).collect();
+    let limits = Limits {
+        timeout_ms: Millis(5_000),
+        cpu_ms: Millis(2_000),
+        memory_bytes: Bytes(256 << 20),
+        result_bytes: Bytes(1 << 20),
+        ..Limits::default()
+    };
+    (!files.is_empty()).then(|| RunRequest { entry: entry.path.clone(), files, limits, ..RunRequest::new(language, "") })
+}
+
+fn is_source(language: Language, path: &ProgramName) -> bool {
+    let path = Path::new(path.as_str());
+    match Language::of_path(path) {
+        Some(Language::Python) => language == Language::Python,
+        Some(Language::JavaScript | Language::TypeScript) => language != Language::Python,
+        None => language == Language::Python && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pyw")),
+    }
+}
+
+fn is_installed(path: &ProgramName) -> bool {
+    path.as_str().split('/').any(|part| part == "node_modules")
+}
+
+/// What the sandbox found, or why it could not.
+fn answer(finished: Finished, limits: &Limits) -> Result<FoundImports, EngineError> {
+    let outcome = finished.outcome;
+    let too_much = |what: String| format!("that took more than {what}; move data and generated code out of the program's source files");
+    let why = match outcome.status {
+        Status::Succeeded => match outcome.value.and_then(|value| read(value.get())) {
+            Some(found) => return Ok(found),
+            None => "the sandbox gave no answer that can be read".into(),
+        },
+        Status::TimedOut => too_much(limits.timeout_ms.to_string()),
+        Status::CpuExceeded => too_much(format!("{} of CPU time", limits.cpu_ms)),
+        Status::MemoryExceeded => too_much(format!("{} of memory", limits.memory_bytes)),
+        status => outcome.error.map_or_else(|| status.name().to_owned(), |error| error.message),
+    };
+    Err(EngineError::Imports(why))
+}
+
+/// Reads a sandbox's answer. Names that cannot be meant are left out, and so is what goes beyond the bounds.
+pub(crate) fn read(json: &str) -> Option<FoundImports> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Answer {
+        /// Whether it is optional, by name.
+        imports: BTreeMap<String, bool>,
+        additions: BTreeSet<String>,
+    }
+    let Answer { imports, additions } = serde_json::from_str(json).ok()?;
+    let imports = imports.into_iter().filter(|(name, _)| is_name(name)).take(MOST_NAMES);
+    Some(FoundImports {
+        imports: imports.map(|(name, is_optional)| FoundImport { name, is_optional }).collect(),
+        additions: additions.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect(),
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MOST_NAME_BYTES && !name.chars().any(char::is_control)
+}
+
+impl FoundImports {
+    /// Without what lies among the program's files or is the drivers' own.
+    fn without_those_of(mut self, language: Language, files: &[ProgramFile]) -> Self {
+        let files = Brought::new(files);
+        self.imports.retain(|import| {
+            let is_brought = if language == Language::Python { files.has_module(&import.name) } else { files.has_package(&import.name) };
+            !is_brought && !OF_DRIVERS.contains(&import.name.as_str())
+        });
+        self
+    }
+}
+
+/// The files of a program and the folders they are in.
+struct Brought<'a> {
+    files: BTreeSet<&'a Path>,
+    folders: BTreeSet<&'a Path>,
+    /// The entry's folder, and those around it.
+    around_entry: Vec<&'a Path>,
+}
+
+impl<'a> Brought<'a> {
+    fn new(files: &'a [ProgramFile]) -> Self {
+        let files: Vec<&Path> = files.iter().map(|file| Path::new(file.path.as_str())).collect();
+        Self {
+            folders: files.iter().flat_map(|file| file.ancestors().skip(1)).collect(),
+            around_entry: files.first().map_or_else(Vec::new, |entry| entry.ancestors().skip(1).collect()),
+            files: files.into_iter().collect(),
+        }
+    }
+
+    /// Whether Python finds a module here: where its path leads by default, and in the working folder, which programs often put there.
+    fn has_module(&self, name: &str) -> bool {
+        let roots = [self.around_entry.first(), self.around_entry.last()];
+        roots.into_iter().flatten().any(|root| self.leads_to(root.to_path_buf(), name))
+    }
+
+    fn leads_to(&self, mut folder: PathBuf, name: &str) -> bool {
+        for part in name.split('.') {
+            folder.push(part);
+            let is_module = [folder.with_extension("py"), folder.join("__init__.py")].iter().any(|file| self.files.contains(&**file));
+            if is_module {
+                return true;
+            }
+            // Without an `__init__.py`, a folder is one of several that may make up a package.
+            if !self.folders.contains(&*folder) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether Node finds a package here from where the entry is.
+    fn has_package(&self, specifier: &str) -> bool {
+        let parts = if specifier.starts_with('@') { 2 } else { 1 };
+        let package: PathBuf = specifier.split('/').take(parts).collect();
+        self.around_entry.iter().any(|folder| self.folders.contains(&*folder.join("node_modules").join(&package)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn files(paths: &[&str]) -> Vec<ProgramFile> {
+        paths.iter().map(|&path| ProgramFile { path: path.try_into().unwrap(), content: b"1".to_vec() }).collect()
+    }
+
+    fn missing<'a>(language: Language, paths: &[&str], names: &[&'a str]) -> Vec<&'a str> {
+        let imports = names.iter().map(|&name| FoundImport { name: name.to_owned(), is_optional: false }).collect();
+        let found = FoundImports { imports, additions: Vec::new() }.without_those_of(language, &files(paths));
+        names.iter().copied().filter(|name| found.imports.iter().any(|import| import.name == *name)).collect()
+    }
+
+    #[test]
+    fn what_a_python_program_brings_along_is_left_out() {
+        let names = ["helpers", "helpers.text", "app.models", "google.auth", "google.local", "google", "numpy", "belljar", "lib.deep"];
+        let paths = ["app/main.py", "app/helpers.py", "app/models.py", "app/google/local.py", "lib/deep/__init__.py", "app/numpy.txt"];
+        assert_eq!(missing(Language::Python, &paths, &names), ["google.auth", "numpy"]);
+    }
+
+    #[test]
+    fn what_a_node_program_brings_along_is_left_out() {
+        let names = ["left-pad", "left-pad/sub", "@scope/a/b", "@scope/other", "deep", "belljar", "node:fs", "npm:left-pad@1"];
+        let paths = ["src/main.js", "node_modules/left-pad/index.js", "src/node_modules/@scope/a/b.js", "other/node_modules/deep/index.js"];
+        assert_eq!(missing(Language::JavaScript, &paths, &names), ["@scope/other", "deep", "node:fs", "npm:left-pad@1"]);
+    }
+
+    #[test]
+    fn only_source_files_and_the_entry_are_sent() {
+        let sent = |language, paths: &[&str]| -> Vec<String> {
+            let request = request(language, &files(paths)).unwrap();
+            request.files.iter().map(|file| file.path.as_str().to_owned()).collect()
+        };
+        let paths = ["run", "a.py", "b.PYW", "c.js", "d.tsx", "data.csv", "node_modules/e/index.js"];
+        assert_eq!(sent(Language::Python, &paths), ["run", "a.py", "b.PYW"]);
+        assert_eq!(sent(Language::JavaScript, &paths), ["run", "c.js", "d.tsx"]);
+        let large = ProgramFile { path: "main.py".try_into().unwrap(), content: vec![b'#'; MOST_SOURCE_BYTES + 1] };
+        assert!(request(Language::Python, &[large]).is_none());
+        assert!(request(Language::Python, &[]).is_none());
+    }
+
+    #[test]
+    fn an_answer_is_sorted_and_bounded() {
+        let found = read(r#"{"imports": {"b": true, "a": false, "": false, "c\n": false}, "additions": ["y", "x=1", "y", "z\u0000"]}"#).unwrap();
+        let names: Vec<(&str, bool)> = found.imports.iter().map(|import| (import.name.as_str(), import.is_optional)).collect();
+        assert_eq!(names, [("a", false), ("b", true)]);
+        assert_eq!(found.additions, ["x=1", "y"]);
+        let longest = "x".repeat(MOST_NAME_BYTES);
+        let many: BTreeMap<String, bool> = (0..2 * MOST_NAMES).map(|index| (format!("m{index}"), true)).collect();
+        let json = serde_json::json!({"imports": many, "additions": [longest, format!("{longest}x")]}).to_string();
+        let found = read(&json).unwrap();
+        assert_eq!((found.imports.len(), found.additions), (MOST_NAMES, vec![longest]));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_none() {
+        for json in ["", "null", "[]", "{}", r#"{"imports": {"a": 1}, "additions": []}"#, r#"{"imports": {}, "additions": [], "more": 1}"#] {
+            assert_eq!(read(json), None, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(json in ".{0,200}") {
+            let _ = read(&json);
+        }
+    }
+}

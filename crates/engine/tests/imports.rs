@@ -1,0 +1,100 @@
+//! What programs import, found in real sandboxes: in each language, whatever the files hold, and without a line of them being run.
+
+use std::time::Duration;
+
+use belljar_engine::{Engine, EngineConfig, EngineError, FoundImports};
+use belljar_protocol::{Language, Limits, Millis, ProgramFile, RunRequest, RuntimeName, Status};
+
+fn engine() -> Engine {
+    let mut config = EngineConfig::from_env().unwrap();
+    config.allow_degraded = true;
+    Engine::new(config).unwrap()
+}
+
+fn file(path: &str, content: impl Into<Vec<u8>>) -> ProgramFile {
+    ProgramFile { path: path.try_into().unwrap(), content: content.into() }
+}
+
+/// The names, those that are optional with a question mark.
+fn names(found: &FoundImports) -> Vec<String> {
+    found.imports.iter().map(|import| format!("{}{}", import.name, if import.is_optional { "?" } else { "" })).collect()
+}
+
+async fn find(engine: &Engine, language: Language, files: &[ProgramFile]) -> Result<FoundImports, EngineError> {
+    engine.find_imports(language, None, None, files).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_programs_imports_and_additions_are_found() {
+    let engine = engine();
+    let main = "# @add-package python-dateutil==2.9\nimport os, helpers\nfrom google.cloud.storage import Client\ntry:\n  import ujson\nexcept ImportError:\n  pass\n";
+    let files =
+        [file("main.py", main), file("helpers.py", "import numpy as np\nfrom . import main"), file("data.csv", "import nothing"), file("broken.py", "import x\n(")];
+    let found = find(&engine, Language::Python, &files).await.unwrap();
+    assert_eq!(names(&found), ["google.cloud.storage", "numpy", "os", "ujson?"]);
+    assert_eq!(found.additions, ["python-dateutil==2.9"]);
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_program_is_run() {
+    let engine = engine();
+    for (language, code, imported) in [(Language::Python, "import os\nwhile True: pass", "os")] {
+        let mut request = RunRequest::new(language, code);
+        request.limits = Limits { timeout_ms: Millis(500), ..Limits::default() };
+        let outcome = engine.run(request).finished().await.outcome;
+        assert_eq!(outcome.status, Status::TimedOut, "the attack does not run: {:?}", outcome.error);
+        let found = find(&engine, language, &[file(language.default_entry(), code)]).await.unwrap();
+        assert_eq!(names(&found), [imported]);
+    }
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_files_end_in_an_answer_or_in_words() {
+    let engine = engine();
+    let nested = |levels: usize| format!("x = {}{}", "[".repeat(levels), "]".repeat(levels));
+    let many: String = (0..200_000).map(|index| format!("import m{index}\n")).collect();
+    for (what, hostile) in [
+        ("brackets", nested(3_000)),
+        ("many brackets", nested(500_000)),
+        ("a decorator without end", "@a\n".repeat(600_000)),
+        ("decorators", format!("{}def f(): pass", "@a\n".repeat(600_000))),
+        ("members", format!("a{}", ".b".repeat(900_000))),
+        ("signs", format!("{}1", "-".repeat(1_900_000))),
+        ("a large file", "x = 1\n".repeat(20 << 20 >> 2)),
+        ("a list", format!("x = [{}]", "1,".repeat(900_000))),
+        ("imports", many),
+        ("nought", "import a\n\0".to_owned()),
+    ] {
+        let hostile = format!("{hostile}\nimport hostile");
+        let files = [file("main.py", "import innocent"), file("hostile.py", hostile)];
+        match find(&engine, Language::Python, &files).await {
+            Ok(found) => assert!(names(&found).len() <= 1000 && names(&found).contains(&"innocent".to_owned()), "{what}: {found:?}"),
+            Err(error) => assert!(error.to_string().starts_with("the imports could not be found: "), "{what}: {error}"),
+        }
+    }
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_too_long_is_ended_in_words() {
+    let engine = engine();
+    // Many files, each of them small enough to be looked into.
+    let source = "import a\n".repeat(200_000);
+    let files: Vec<ProgramFile> = (0..30).map(|index| file(&format!("f{index}.py"), source.clone())).collect();
+    let began = std::time::Instant::now();
+    let error = find(&engine, Language::Python, &files).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(error.to_string().starts_with("the imports could not be found: that took more than "), "{error}");
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_of_another_language_is_refused() {
+    let engine = engine();
+    let error = engine.find_imports(Language::Python, Some(RuntimeName::Node(None)), None, &[file("main.py", "1")]).await.unwrap_err();
+    assert_eq!(error.to_string(), "node does not run python");
+    assert_eq!(find(&engine, Language::Python, &[]).await.unwrap(), FoundImports::default());
+    engine.shutdown().await;
+}
