@@ -1,2 +1,9 @@
 //! The packages of a program: found in what it says, locked by its installers' own resolvers, installed once in a jail, and kept read-only.
 #![forbid(unsafe_code)]
+
+mod requirement;
+
+pub use requirement::{
+    Ecosystem, MOST_REQUIREMENT_BYTES, MOST_REQUIREMENTS, NpmRequirement, PyPiRequirement, Requirement, RequirementError,
+    VersionSpecifiers, merged,
+};

@@ -1,0 +1,305 @@
+//! Requirements of `PyPI`: what of PEP 508 asks for a package by name and version, with versions as PEP 440 has them.
+//! Source: the packaging specifications, "Dependency specifiers", "Version specifiers" and "Names and normalization".
+
+use std::fmt;
+
+use super::{Ecosystem, RequirementError, bounded};
+
+/// Names that end so are names of files, which no installer may be tempted to look for.
+const FILE_ENDINGS: [&str; 8] = [".whl", ".zip", ".tar", ".tar.gz", ".tar.bz2", ".tgz", ".txt", ".toml"];
+
+/// A distribution: its name, extras, versions, and where it holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PyPiRequirement {
+    name: String,
+    /// Normalized, sorted, each once.
+    extras: Vec<String>,
+    specifiers: VersionSpecifiers,
+    /// Plain text without runs of white space; empty where there is none.
+    marker: String,
+}
+
+impl PyPiRequirement {
+    /// What the text asks for. `name=1.2.3` and `name@1.2.3` mean `name==1.2.3`.
+    pub fn parse(text: &str) -> Result<Self, RequirementError> {
+        let text = bounded(text)?;
+        if text.starts_with('-') {
+            return Err(RequirementError::InstallerOption { text: text.to_owned() });
+        }
+        let reference = || RequirementError::Reference { text: text.to_owned() };
+        if text.starts_with(['.', '/', '~', '\\']) || text.contains("://") || text.contains('\\') {
+            return Err(reference());
+        }
+        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))).unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        let rest = rest.trim_start();
+        if rest.starts_with(['/', ':']) || FILE_ENDINGS.iter().any(|ending| name.to_ascii_lowercase().ends_with(ending)) {
+            return Err(reference());
+        }
+        let name = normalized_or_error(name)?;
+        let (extras, rest) = split_extras(rest, text)?;
+        let (versions, marker) = match rest.split_once(';') {
+            Some((versions, marker)) => (versions.trim(), plain_marker(marker)?),
+            None => (rest, String::new()),
+        };
+        let specifiers = match versions.strip_prefix('@') {
+            Some(version) if version.contains(['/', ':']) => return Err(reference()),
+            Some(version) => VersionSpecifiers::pinned(version.trim())?,
+            None => VersionSpecifiers::of_requirement(versions)?,
+        };
+        Ok(Self { name, extras, specifiers, marker })
+    }
+
+    /// Any version of a distribution.
+    pub fn any(name: &str) -> Result<Self, RequirementError> {
+        let name = normalized_or_error(bounded(name)?)?;
+        Ok(Self { name, extras: Vec::new(), specifiers: VersionSpecifiers::default(), marker: String::new() })
+    }
+
+    /// The name as PEP 503 normalizes it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The extras, normalized and sorted.
+    pub fn extras(&self) -> &[String] {
+        &self.extras
+    }
+
+    /// What is asked of the version; [`VersionSpecifiers::is_any`] where nothing is.
+    pub fn specifiers(&self) -> &VersionSpecifiers {
+        &self.specifiers
+    }
+
+    /// Where the requirement holds, as `python_version < "3.12"`. Its text is of a safe alphabet; what it means is the resolver's to judge.
+    pub fn marker(&self) -> Option<&str> {
+        Some(self.marker.as_str()).filter(|marker| !marker.is_empty())
+    }
+
+    /// Whether nothing is asked but the distribution itself.
+    pub fn is_any(&self) -> bool {
+        self.extras.is_empty() && self.specifiers.is_any() && self.marker.is_empty()
+    }
+
+    /// The line of a `requirements.in` that uv takes: `name[extra]<3,>=2 ; python_version < "3.12"`.
+    pub fn to_pep508(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for PyPiRequirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if !self.extras.is_empty() {
+            write!(f, "[{}]", self.extras.join(","))?;
+        }
+        self.specifiers.fmt(f)?;
+        if self.marker.is_empty() { Ok(()) } else { write!(f, " ; {}", self.marker) }
+    }
+}
+
+/// A set of version specifiers, all of which must hold: `>=2,<3`. The empty set allows any version. Sorted, each once, without white space.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionSpecifiers(Vec<String>);
+
+const EXAMPLE: &str = "name>=1.2,<2";
+
+impl VersionSpecifiers {
+    /// Reads specifiers that commas separate, as in `requires-python`. A text of white space is the empty set.
+    pub fn parse(text: &str) -> Result<Self, RequirementError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        // PEP 440 has no empty specifier, but the packaging library takes a comma at the end.
+        let list = text.strip_suffix(',').unwrap_or(text);
+        let mut specifiers = list.split(',').map(|one| specifier(one.trim())).collect::<Result<Vec<_>, _>>()?;
+        specifiers.sort_unstable();
+        specifiers.dedup();
+        Ok(Self(specifiers))
+    }
+
+    /// What follows a name: a list, one in parentheses as PEP 508 still allows it, or `=1.2.3`.
+    fn of_requirement(text: &str) -> Result<Self, RequirementError> {
+        if let Some(inner) = text.strip_prefix('(').and_then(|rest| rest.trim_end().strip_suffix(')')) {
+            return Self::parse(inner);
+        }
+        match text.strip_prefix('=') {
+            Some(version) if !version.starts_with('=') => Self::pinned(version.trim()),
+            _ => Self::parse(text),
+        }
+    }
+
+    /// Exactly this version, or those with this prefix: `1.2.*`.
+    fn pinned(version: &str) -> Result<Self, RequirementError> {
+        specifier(&format!("=={version}")).map(|one| Self(vec![one]))
+    }
+
+    /// Whether every version will do.
+    pub fn is_any(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for VersionSpecifiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+/// The longest ones first, so that no operator is taken for the beginning of another.
+const OPERATORS: [&str; 8] = ["===", "==", "!=", "~=", ">=", "<=", ">", "<"];
+
+/// One specifier in its canonical spelling.
+fn specifier(text: &str) -> Result<String, RequirementError> {
+    let error = |why| RequirementError::Version { ecosystem: Ecosystem::PyPi, text: text.to_owned(), why, example: EXAMPLE };
+    let Some((operator, version)) = OPERATORS.iter().find_map(|operator| Some((*operator, text.strip_prefix(operator)?.trim()))) else {
+        return Err(error("there is no operator such as == or >="));
+    };
+    if operator == "===" {
+        let plain = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+!".contains(&b));
+        return if plain {
+            Ok(format!("==={version}"))
+        } else {
+            Err(error("the version has other characters than letters, digits and ._-+!"))
+        };
+    }
+    let version = version.to_ascii_lowercase();
+    let (exact, is_prefix) = match version.strip_suffix(".*") {
+        Some(prefix) => (prefix, true),
+        None => (version.as_str(), false),
+    };
+    let Some(parts) = version_parts(exact) else {
+        return Err(error("it is not a version as PEP 440 has them, such as 1.2.3 or 2.0rc1; leave it out for the newest"));
+    };
+    if is_prefix && (!matches!(operator, "==" | "!=") || parts.has_development || parts.has_local) {
+        return Err(error("`.*` goes with == and != and a plain version"));
+    }
+    if parts.has_local && !matches!(operator, "==" | "!=") {
+        return Err(error("a local version, with a +, goes with == and !="));
+    }
+    if operator == "~=" && parts.release_numbers < 2 {
+        return Err(error("~= needs at least two numbers, as in ~=1.2"));
+    }
+    Ok(format!("{operator}{version}"))
+}
+
+/// What a version of PEP 440 is made of, as far as it decides which operators it goes with.
+struct VersionParts {
+    release_numbers: usize,
+    has_development: bool,
+    has_local: bool,
+}
+
+/// Takes a lower-case version apart, by the grammar of PEP 440's appendix B: `[v][N!]N(.N)*[pre][post][.devN][+local]`.
+fn version_parts(version: &str) -> Option<VersionParts> {
+    let (public, local) = match version.split_once('+') {
+        Some((public, local)) => (public, Some(local)),
+        None => (version, None),
+    };
+    let well_formed =
+        |local: &str| local.split(['.', '-', '_']).all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric()));
+    if local.is_some_and(|local| !well_formed(local)) {
+        return None;
+    }
+    let public = public.strip_prefix('v').unwrap_or(public);
+    let release = match public.split_once('!') {
+        Some((epoch, release)) => Some(release).filter(|_| !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit()))?,
+        None => public,
+    };
+    let (release_numbers, mut rest) = release_part(release)?;
+    rest = suffix_part(rest, &["alpha", "a", "beta", "b", "preview", "pre", "c", "rc"]).unwrap_or(rest);
+    let implicit_post = rest.strip_prefix('-').and_then(after_digits);
+    rest = implicit_post.or_else(|| suffix_part(rest, &["post", "rev", "r"])).unwrap_or(rest);
+    let development = suffix_part(rest, &["dev"]);
+    rest = development.unwrap_or(rest);
+    rest.is_empty().then_some(VersionParts { release_numbers, has_development: development.is_some(), has_local: local.is_some() })
+}
+
+/// `N(.N)*`: how many numbers, and what follows.
+fn release_part(text: &str) -> Option<(usize, &str)> {
+    let mut rest = after_digits(text)?;
+    let mut count = 1;
+    while let Some(after) = rest.strip_prefix('.').and_then(after_digits) {
+        count += 1;
+        rest = after;
+    }
+    Some((count, rest))
+}
+
+/// `[-_.]?word[-_.]?N?`: what follows it, where it is there.
+fn suffix_part<'a>(text: &'a str, words: &[&str]) -> Option<&'a str> {
+    let unseparated = text.strip_prefix(['-', '_', '.']).unwrap_or(text);
+    let rest = words.iter().find_map(|word| unseparated.strip_prefix(word))?;
+    Some(after_digits(rest.strip_prefix(['-', '_', '.']).unwrap_or(rest)).unwrap_or(rest))
+}
+
+/// What follows the digits that the text begins with; none where it does not.
+fn after_digits(text: &str) -> Option<&str> {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    (rest.len() < text.len()).then_some(rest)
+}
+
+/// The name as PEP 503 normalizes it, where PEP 508 allows it at all: lower case, and each run of `-`, `_` and `.` as one `-`.
+pub(crate) fn normalized(name: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let ends_well = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if !ends_well || !name.bytes().all(allowed) {
+        return None;
+    }
+    let parts: Vec<&str> = name.split(['.', '_', '-']).filter(|part| !part.is_empty()).collect();
+    Some(parts.join("-").to_ascii_lowercase())
+}
+
+fn normalized_or_error(name: &str) -> Result<String, RequirementError> {
+    normalized(name).ok_or_else(|| RequirementError::Name {
+        ecosystem: Ecosystem::PyPi,
+        name: name.to_owned(),
+        why: "names are of letters, digits, and ._- between them",
+    })
+}
+
+/// Takes `[a,b]` off the front.
+fn split_extras<'a>(rest: &'a str, text: &str) -> Result<(Vec<String>, &'a str), RequirementError> {
+    let Some(inner) = rest.strip_prefix('[') else { return Ok((Vec::new(), rest)) };
+    let error = |why| RequirementError::Version { ecosystem: Ecosystem::PyPi, text: text.to_owned(), why, example: "name[extra]>=1.2" };
+    let Some((list, after)) = inner.split_once(']') else { return Err(error("a bracket of extras is not closed")) };
+    let mut extras = Vec::new();
+    for extra in list.split(',').map(str::trim).filter(|extra| !extra.is_empty()) {
+        extras.push(normalized(extra).ok_or_else(|| error("an extra is not a name"))?);
+    }
+    extras.sort_unstable();
+    extras.dedup();
+    Ok((extras, after.trim()))
+}
+
+/// The marker with single spaces, where it is of characters that no installer's input gives a meaning of its own, and its quotes and
+/// parentheses are closed.
+fn plain_marker(marker: &str) -> Result<String, RequirementError> {
+    let error = |why| RequirementError::Marker { marker: marker.trim().to_owned(), why };
+    let words: Vec<&str> = marker.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+    let plain = words.join(" ");
+    if plain.is_empty() {
+        return Err(error("there is nothing after the semicolon"));
+    }
+    if !plain.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._<>=!~'\"(),-+*".contains(&b)) {
+        return Err(error("it has a character that conditions do not need"));
+    }
+    let (mut quote, mut depth) = (None, 0_i32);
+    for byte in plain.bytes() {
+        match (quote, byte) {
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (Some(open), _) if byte == open => quote = None,
+            (None, b'(') => depth += 1,
+            (None, b')') => depth -= 1,
+            _ => {}
+        }
+        if depth < 0 {
+            return Err(error("a parenthesis is not opened"));
+        }
+    }
+    if quote.is_some() || depth != 0 {
+        return Err(error("a quote or a parenthesis is not closed"));
+    }
+    Ok(plain)
+}
