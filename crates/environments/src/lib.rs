@@ -7,6 +7,7 @@ mod environments;
 mod error;
 mod installers;
 mod lock;
+mod manifest;
 mod modules;
 mod near;
 mod requirement;
@@ -17,6 +18,10 @@ pub use config::{EnvironmentsConfig, InstallLimits};
 pub use environments::{Collected, Environments, Prepared, Tell, Wanted};
 pub use error::EnvironmentError;
 pub use lock::{Lock, LockError, LockedPackage, MOST_LOCK_BYTES};
-pub use requirement::{Ecosystem, Requirement, RequirementError};
+pub use manifest::{MOST_MANIFEST_BYTES, Manifest, ManifestError, PackageJson, addition, package_json, requirements_txt, script_manifest};
+pub use requirement::{
+    Ecosystem, MOST_REQUIREMENT_BYTES, MOST_REQUIREMENTS, NpmRequirement, PyPiRequirement, Requirement, RequirementError,
+    VersionSpecifiers, merged,
+};
 pub use store::{EnvironmentRecord, StoreError};
 pub use tree::TreeError;
