@@ -21,7 +21,8 @@ export const { parameters, env, secrets, run, display } = belljar;`;
 
 /** Whether a program can only run with the hooks: cheap, and wrong only on the side of installing them for nothing. */
 function needsHooks(source, isModule, language) {
-  return isModule || language === 'typescript' || StringPrototypeIncludes(source, 'import(') || StringPrototypeIncludes(source, '.ts');
+  return isModule || language === 'typescript' || StringPrototypeIncludes(source, 'import(') || StringPrototypeIncludes(source, '.ts') ||
+    StringPrototypeIncludes(source, 'npm:');
 }
 
 /**
@@ -35,6 +36,7 @@ function installHooks(native, main) {
       if (specifier === 'belljar' && isImport(context)) {
         return { __proto__: null, url: belljarModule, format: 'module', shortCircuit: true };
       }
+      if (StringPrototypeStartsWith(specifier, 'npm:')) return next(withoutVersion(StringPrototypeSlice(specifier, 4)), context);
       try {
         return next(specifier, context);
       } catch (error) {
@@ -59,6 +61,14 @@ function removeHooks() {
 }
 
 let hooks;
+
+// `npm:name@version/path`, as Deno has it: which version it is, its environment has decided.
+function withoutVersion(specifier) {
+  const parts = RegExpPrototypeExec(packageParts, specifier);
+  return parts === null ? specifier : `${parts[1]}${parts[2] ?? ''}`;
+}
+
+const packageParts = /^((?:@[^/@]+\/)?[^/@]+)(?:@[^/]*)?(\/.*)?$/;
 
 // `import`, and not `require`, which finds the package of that name in this folder.
 function isImport(context) {

@@ -27,6 +27,9 @@ pub enum Command {
     /// Run one program: JavaScript, TypeScript or Python
     #[command(after_help = RUN_HELP, visible_alias = "r")]
     Run(Box<RunArguments>),
+    /// Lock, list, warm and remove the environments that programs find their packages in
+    #[command(subcommand)]
+    Env(EnvCommand),
     /// Serve one AI client over standard input and output, by the Model Context Protocol: its model can run programs
     #[command(after_help = MCP_HELP)]
     Mcp(Box<McpArguments>),
@@ -84,7 +87,7 @@ pub enum Command {
 
 /// The commands in the order of the help, by what they need.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run programs here", &["run", "mcp"]),
+    ("Run programs here", &["run", "env", "mcp"]),
     ("Serve a team", &["serve", "projects", "tokens", "audit", "usage", "backup", "restore"]),
     ("Speak to a server", &["login", "logout", "runs", "logs", "cancel", "storage"]),
     ("Look at this machine", &["doctor", "self-test", "bench"]),
@@ -129,6 +132,9 @@ Results:
   The value of the run is the first of these that there is: what an exported or defined `main` returns
   (it is called with the parameters), what `module.exports` was set to, the value of the last expression.
   Standard output and error pass through as they come; the value is printed at the end, as JSON.
+
+Packages are found in what the program imports, locked, installed once and kept; `belljar env` looks
+after them. A manifest rules: PEP 723 in the program, or --file requirements.txt, --file package.json.
 
 Everything is denied unless granted: host files (--read, --write), environment (--env), other programs
 (--exec), a loopback network (--loopback). What was refused is told, with the grant to ask for.
@@ -233,6 +239,10 @@ pub struct RunArguments {
     #[command(flatten)]
     pub limits: LimitArguments,
 
+    /// What packages it has
+    #[command(flatten)]
+    pub packages: PackageArguments,
+
     /// A file to hand back besides those in outputs/. May be repeated
     #[arg(long = "output", value_name = "NAME", help_heading = "Output")]
     pub outputs: Vec<String>,
@@ -287,6 +297,129 @@ pub struct PolicyArguments {
     pub policy: Option<PathBuf>,
 }
 
+/// The packages of a program: the same flags wherever that is said.
+#[derive(Args, Debug, Default)]
+pub struct PackageArguments {
+    /// A package from PyPI or npm: pandas==2.2, lodash@4. Then what the program imports is not looked for. May be repeated
+    #[arg(long = "package", value_name = "PACKAGE", help_heading = "Packages")]
+    pub packages: Vec<String>,
+    /// Install exactly what this lock says: a uv.lock or pnpm-lock.yaml
+    #[arg(long, value_name = "FILE", help_heading = "Packages")]
+    pub lock: Option<PathBuf>,
+    /// Refuse what no lock names
+    #[arg(long, help_heading = "Packages")]
+    pub frozen: bool,
+    /// Fetch no packages: only what is in the cache
+    #[arg(long, help_heading = "Packages")]
+    pub offline: bool,
+    /// Let packages that come without a wheel be built, and run install scripts: their own code then runs in the installer's jail
+    #[arg(long, help_heading = "Packages")]
+    pub allow_build: bool,
+    /// Versions that are younger do not count [default: 3]
+    #[arg(long, value_name = "DAYS", help_heading = "Packages")]
+    pub minimum_release_age: Option<u32>,
+    /// Look for no packages, whatever the program imports
+    #[arg(long, conflicts_with_all = ["packages", "lock", "frozen"], help_heading = "Packages")]
+    pub no_packages: bool,
+}
+
+/// `belljar env`.
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// Find a program's packages and print, or write, their lock
+    Lock(EnvLockArguments),
+    /// List the environments of this machine
+    List(EnvListArguments),
+    /// Show what is in an environment
+    Show(EnvShowArguments),
+    /// Make the environment of a program, or of packages, ahead of its first run
+    Warm(EnvWarmArguments),
+    /// Remove environments that were not used for a while, and what only they held
+    Gc(EnvGcArguments),
+}
+
+/// `belljar env lock`.
+#[derive(Args, Debug)]
+pub struct EnvLockArguments {
+    /// The program
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to write the lock [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Its language; otherwise the file's extension tells it
+    #[arg(short, long, value_name = "LANGUAGE")]
+    pub language: Option<Language>,
+    /// The runtime: node, node@22, python@3.11
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub runtime: Option<RuntimeName>,
+    /// A file beside it: requirements.txt, package.json, a module of its own. May be repeated
+    #[arg(long = "file", value_name = "[NAME=]PATH")]
+    pub files: Vec<String>,
+    /// A package. Then what the program imports is not looked for. May be repeated
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// Resolve anew, although the same request led to a lock before
+    #[arg(long)]
+    pub upgrade: bool,
+    /// Versions that are younger do not count [default: 3]
+    #[arg(long, value_name = "DAYS")]
+    pub minimum_release_age: Option<u32>,
+}
+
+/// `belljar env list`.
+#[derive(Args, Debug)]
+pub struct EnvListArguments {
+    /// Print them as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `belljar env show`.
+#[derive(Args, Debug)]
+pub struct EnvShowArguments {
+    /// Its key, or the beginning of it
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// Print its lock, and nothing else
+    #[arg(long)]
+    pub lock: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `belljar env warm`.
+#[derive(Args, Debug)]
+pub struct EnvWarmArguments {
+    /// Programs whose packages are to be there
+    #[arg(value_name = "FILE", required_unless_present = "packages")]
+    pub files: Vec<PathBuf>,
+    /// A package. May be repeated
+    #[arg(long = "package", value_name = "PACKAGE", requires = "language")]
+    pub packages: Vec<String>,
+    /// The language of the packages
+    #[arg(short, long, value_name = "LANGUAGE")]
+    pub language: Option<Language>,
+    /// The runtime: node, node@22, python@3.11
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub runtime: Option<RuntimeName>,
+    /// Print what was made as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `belljar env gc`.
+#[derive(Args, Debug)]
+pub struct EnvGcArguments {
+    /// Remove what was not used for so long [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    pub unused_for: Option<Millis>,
+    /// Print what went as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What programs may use: the same flags wherever that is said.
 #[derive(Args, Debug)]
 pub struct LimitArguments {
@@ -329,6 +462,16 @@ pub struct McpArguments {
     /// The most that programs may use
     #[command(flatten)]
     pub limits: LimitArguments,
+
+    /// Let no program have packages
+    #[arg(long, help_heading = "Packages")]
+    pub no_packages: bool,
+    /// A package that programs may ask for; `*` stands for any text. May be repeated [default: every package]
+    #[arg(long = "allow-package", value_name = "NAME", help_heading = "Packages")]
+    pub allow_packages: Vec<String>,
+    /// A package that is never installed; `*` stands for any text. May be repeated
+    #[arg(long = "block-package", value_name = "NAME", help_heading = "Packages")]
+    pub block_packages: Vec<String>,
 
     /// Programs that run at the same time; further calls wait [default: twice the processors]
     #[arg(long = "runs-at-a-time", value_name = "NUMBER", help_heading = "Behaviour")]

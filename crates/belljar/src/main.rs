@@ -7,6 +7,7 @@ mod beneath;
 mod commands;
 mod exit;
 mod home;
+mod packages;
 mod policy;
 mod profile;
 mod remote;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let arguments = Belljar::from_arg_matches(&arguments::belljar().get_matches()).unwrap_or_else(|error| error.exit());
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(*arguments),
+        Command::Env(command) => commands::env::run(command),
         Command::Mcp(arguments) => commands::mcp::run(*arguments),
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Login(arguments) => commands::login::login(arguments),

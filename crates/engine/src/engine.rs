@@ -13,7 +13,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use crate::calls::Calls;
 use crate::config::EngineConfig;
 use crate::door::Door;
-use crate::environment::Environment;
+use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
 use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
@@ -63,8 +63,8 @@ pub struct RunOptions {
     pub door: Option<Arc<dyn Door>>,
     /// Whose run it is. Tenants share no zygote; runs of none share theirs.
     pub tenant: Option<String>,
-    /// The packages that it has.
-    pub environment: Option<Arc<Environment>>,
+    /// Who makes the environment that its packages are in. Without, it has none.
+    pub environments: Option<Arc<dyn EnvironmentSource>>,
 }
 
 /// What an engine found to confine and count with.
@@ -117,7 +117,7 @@ impl Engine {
             Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
             _ => Calls::default(),
         };
-        let place = Place { tenant: options.tenant, environment: options.environment };
+        let place = Place { tenant: options.tenant, environments: options.environments };
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);
@@ -229,6 +229,7 @@ impl Inner {
         };
         match prepared {
             Ok(sandbox) => run::execute(&self, sandbox, id, request, calls, emitter, cancelled).await,
+            Err(EngineError::Environment(error)) => run::not_started(id, info, &mut emitter, Status::Refused, error),
             Err(error) => run::refused(id, info, emitter, &error),
         }
     }
@@ -244,22 +245,18 @@ impl Inner {
         check(name, request)?;
         request.policy.validate()?;
         request.limits.validate()?;
-        let (progress, mut messages) = mpsc::unbounded_channel::<String>();
-        let provisioning = self.runtime(name, move |message| drop(progress.send(message)));
-        let mut provisioning = std::pin::pin!(provisioning);
-        let runtime = loop {
-            tokio::select! {
-                runtime = &mut provisioning => break runtime?,
-                Some(message) = messages.recv() => { emitter.emit(EventKind::Progress { message }); }
-            }
+        let runtime = telling(emitter, |tell| self.runtime(name, move |message| tell(message))).await?;
+        *info = self.sandbox_info(&runtime, None, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
+        let environment = match place.environments {
+            Some(source) => telling(emitter, |tell| source.environment(request, tell)).await.map_err(EngineError::Environment)?,
+            None => None,
         };
         // What a program sets for its packages to read has to be there before they are imported.
-        let environment = place.environment.map(|environment| match request.policy.env.is_empty() {
+        let environment = environment.map(|environment| match request.policy.env.is_empty() {
             true => environment,
             false => Arc::new(environment.without_modules()),
         });
-        let start = if request.start == StartMode::Exec { Start::Exec } else { Start::Fork };
-        *info = self.sandbox_info(&runtime, environment.as_deref(), start);
+        info.environment = environment.as_ref().map(|environment| environment.key.clone());
         let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(place.tenant).with_environment(environment);
         self.sandbox(spec, request.start).await
     }
@@ -480,10 +477,23 @@ async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
     let _ = cancelled.wait_for(|cancelled| *cancelled).await;
 }
 
+/// Waits for something, and emits what it tells meanwhile as progress.
+async fn telling<F: Future>(emitter: &mut Emitter, begin: impl FnOnce(Arc<dyn Fn(String) + Send + Sync>) -> F) -> F::Output {
+    let (progress, mut messages) = mpsc::unbounded_channel::<String>();
+    let mut waiting = std::pin::pin!(begin(Arc::new(move |message| drop(progress.send(message)))));
+    loop {
+        tokio::select! {
+            biased;
+            Some(message) = messages.recv() => { emitter.emit(EventKind::Progress { message }); }
+            done = &mut waiting => return done,
+        }
+    }
+}
+
 /// Where a run belongs: whose it is, and with which packages.
 struct Place {
     tenant: Option<String>,
-    environment: Option<Arc<Environment>>,
+    environments: Option<Arc<dyn EnvironmentSource>>,
 }
 
 fn names_storage(request: &RunRequest) -> bool {

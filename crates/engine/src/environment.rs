@@ -1,9 +1,14 @@
-//! Packages that a sandbox has from the start. The engine knows a folder, where it is seen, and what to import ahead; what a package is, it does not.
+//! Packages that a sandbox has from the start. The engine knows a folder, where it is seen, what to import ahead, and whom to ask for all that; what a
+//! package is, it does not.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+
+use belljar_protocol::{RunError, RunRequest};
 
 use crate::runtime::RuntimeKind;
 
@@ -11,6 +16,17 @@ use crate::runtime::RuntimeKind;
 pub(crate) const NODE_PLACE: &str = "/node_modules";
 /// Where they are for Python.
 pub(crate) const PYTHON_PLACE: &str = "/opt/belljar/environment";
+
+/// Who makes the environments of runs.
+pub trait EnvironmentSource: Debug + Send + Sync {
+    /// The environment of a run, made where there is none yet; `None` where it needs none. What goes on is told to `tell`, for people. An error refuses
+    /// the run. Dropped when the run is cancelled meanwhile.
+    fn environment<'a>(
+        &'a self,
+        request: &'a RunRequest,
+        tell: Arc<dyn Fn(String) + Send + Sync>,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Arc<Environment>>, RunError>> + Send + 'a>>;
+}
 
 /// Where the modules of an environment are imported ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -32,6 +32,9 @@ pub enum EngineError {
         /// Why.
         source: io::Error,
     },
+    /// The environment of a run could not be had.
+    #[error("{}", .0.message)]
+    Environment(belljar_protocol::RunError),
     /// A granted path is not there or cannot be granted.
     #[error("cannot grant {path}: {why}")]
     Grant {

@@ -1,11 +1,12 @@
 //! From what a program asks for to the environment that it runs in: resolved, checked against the policy, installed once, kept.
 
 
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use belljar_engine::{Ahead, Engine, Environment, Runtime, describe_step};
-use belljar_protocol::{PackagePolicy, RuntimeName, Timestamp};
+use belljar_engine::{Ahead, Engine, Environment, FoundImports, Runtime, describe_step};
+use belljar_protocol::{Language, PackagePolicy, ProgramFile, RuntimeName, Timestamp};
 use belljar_provision::{Progress, Provisioner, Step};
 use sha2::{Digest, Sha256};
 
@@ -35,7 +36,18 @@ struct Inner {
     provisioner: Arc<Provisioner>,
     config: EnvironmentsConfig,
     store: Store,
+    found: Mutex<Found>,
 }
+
+/// What programs were found to import, by the hash of their files: a program that is run again is not read again.
+#[derive(Debug, Default)]
+struct Found {
+    by_program: HashMap<[u8; 32], Arc<FoundImports>>,
+    order: VecDeque<[u8; 32]>,
+}
+
+/// How many programs are remembered.
+const MOST_FOUND: usize = 4096;
 
 /// What a program needs, and how it may be had.
 #[derive(Clone, Debug)]
@@ -107,7 +119,7 @@ impl Environments {
     pub fn new(engine: Engine, config: EnvironmentsConfig) -> Result<Self, EnvironmentError> {
         let provisioner = Arc::new(Provisioner::new(config.provision.clone()).map_err(EnvironmentError::Installer)?);
         let store = Store::at(config.folder.clone());
-        Ok(Self { inner: Arc::new(Inner { engine, provisioner, config, store }) })
+        Ok(Self { inner: Arc::new(Inner { engine, provisioner, config, store, found: Mutex::default() }) })
     }
 
     /// The engine that installs and runs.
@@ -118,6 +130,36 @@ impl Environments {
     /// The addresses that packages of Python may come from besides the public index.
     pub fn indexes(&self) -> Vec<String> {
         self.inner.config.indexes()
+    }
+
+    /// What a program imports, as a sandbox of `tenant` finds it; remembered.
+    pub(crate) async fn found_imports(
+        &self,
+        language: Language,
+        runtime: Option<RuntimeName>,
+        tenant: Option<String>,
+        files: &[ProgramFile],
+    ) -> Result<Arc<FoundImports>, EnvironmentError> {
+        let mut digest = Sha256::new();
+        for part in [language.to_string().as_bytes()].into_iter().chain(files.iter().flat_map(|file| [file.path.as_str().as_bytes(), &file.content])) {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        let program: [u8; 32] = digest.finalize().into();
+        if let Some(found) = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).by_program.get(&program) {
+            return Ok(Arc::clone(found));
+        }
+        let found = Arc::new(self.inner.engine.find_imports(language, runtime, tenant, files).await?);
+        let mut remembered = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.by_program.insert(program, Arc::clone(&found)).is_none() {
+            remembered.order.push_back(program);
+        }
+        if remembered.order.len() > MOST_FOUND
+            && let Some(oldest) = remembered.order.pop_front()
+        {
+            remembered.by_program.remove(&oldest);
+        }
+        Ok(found)
     }
 
     /// The lock of what is wanted: the one given, the one that the same request led to before, or a new one.

@@ -3,6 +3,7 @@
 
 mod config;
 mod contents;
+mod detect;
 mod environments;
 mod error;
 mod installers;
@@ -11,6 +12,7 @@ mod manifest;
 mod modules;
 mod near;
 mod requirement;
+mod source;
 mod store;
 mod tree;
 
@@ -23,5 +25,6 @@ pub use requirement::{
     Ecosystem, MOST_REQUIREMENT_BYTES, MOST_REQUIREMENTS, NpmRequirement, PyPiRequirement, Requirement, RequirementError,
     VersionSpecifiers, merged,
 };
+pub use source::RunPackages;
 pub use store::{EnvironmentRecord, StoreError};
 pub use tree::TreeError;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use belljar_provision::DEFAULT_REGISTRY;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -271,11 +270,6 @@ fn key_and_value(line: &str) -> Option<(&str, &str)> {
         Some((key, value)) => Some((key, value.trim())),
         None => Some((line.strip_suffix(':')?, "")),
     }
-}
-
-/// The address that npm's registry is known by in locks.
-pub(crate) fn default_npm_registry() -> &'static str {
-    DEFAULT_REGISTRY
 }
 
 #[cfg(test)]

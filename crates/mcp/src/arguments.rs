@@ -22,6 +22,8 @@ struct Arguments {
     #[serde(default)]
     outputs: Option<Vec<ProgramName>>,
     #[serde(default)]
+    packages: Option<Vec<String>>,
+    #[serde(default)]
     policy: Option<Policy>,
     #[serde(default)]
     limits: Option<RequestedLimits>,
@@ -53,8 +55,8 @@ pub(crate) enum InvalidArguments {
     Widened(#[from] Widened),
 }
 
-/// The run that a call asks for, within the ceiling.
-pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result<RunRequest, InvalidArguments> {
+/// The run that a call asks for, within the ceiling, and the packages that it names.
+pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result<(RunRequest, Vec<String>), InvalidArguments> {
     let given: Arguments = serde_path_to_error::deserialize(arguments).map_err(|error| {
         let path = error.path().to_string();
         // At the top the error itself names the field.
@@ -84,7 +86,7 @@ pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result
     if given.policy.is_some() {
         ceiling.check_links(&request.policy)?;
     }
-    Ok(request)
+    Ok((request, given.packages.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -104,7 +106,7 @@ mod tests {
             (json!({"code": "1"}), "missing field `language`"),
             (json!({"language": "python"}), "missing field `code`"),
             (json!({"language": "ruby", "code": "1"}), "`ruby` is not a language"),
-            (json!({"language": "python", "code": "1", "packages": []}), "unknown field `packages`"),
+            (json!({"language": "python", "code": "1", "package": []}), "unknown field `package`"),
             (json!({"language": "python", "code": 1}), "code: invalid type"),
             (json!({"language": "python", "code": "1", "limits": {"timeout_ms": "5s"}}), "limits.timeout_ms: invalid type"),
             (json!({"language": "python", "code": "1", "limits": {"timeout_ms": 0}}), "limits.timeout_ms is 0"),
@@ -127,11 +129,11 @@ mod tests {
         let policy: Policy = serde_json::from_value(json!({"fs": {"read": ["/data"]}, "env": {"A": "1"}})).unwrap();
         let limits = Limits { memory_bytes: Bytes(1 << 30), timeout_ms: belljar_protocol::Millis(2000), ..Limits::default() };
         let ceiling = Ceiling { policy, limits };
-        let plain = request(json!({"language": "js", "code": "1"}), &ceiling).unwrap();
+        let (plain, _) = request(json!({"language": "js", "code": "1"}), &ceiling).unwrap();
         assert_eq!(plain.policy, ceiling.policy);
         assert_eq!((plain.limits.memory_bytes, plain.limits.timeout_ms.0), (Bytes(256 << 20), 2000));
         let narrowed = json!({"language": "js", "code": "1", "policy": {}, "limits": {"memory_bytes": 1 << 30}});
-        let narrowed = request(narrowed, &ceiling).unwrap();
+        let (narrowed, _) = request(narrowed, &ceiling).unwrap();
         assert_eq!(narrowed.policy, Policy::default());
         assert_eq!((narrowed.limits.memory_bytes, narrowed.limits.timeout_ms.0), (Bytes(1 << 30), 2000));
     }

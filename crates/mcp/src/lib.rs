@@ -12,5 +12,5 @@ mod server;
 mod streams;
 mod tool;
 
-pub use server::{Mcp, McpError};
+pub use server::{Mcp, McpError, Packages};
 pub use streams::{StandardInput, StandardOutput, standard_streams};

@@ -1,9 +1,11 @@
 //! The server: takes calls, runs several at once, and ends what nobody waits for.
 
 use std::future::Future;
+use std::sync::Arc;
 
-use belljar_engine::{Engine, RunEvent};
-use belljar_protocol::{Ceiling, RunRequest};
+use belljar_engine::{Engine, Run, RunEvent, RunOptions};
+use belljar_environments::{Environments, RunPackages};
+use belljar_protocol::{Ceiling, PackageOptions, PackagePolicy};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
@@ -31,6 +33,7 @@ const MOST_MESSAGE_BYTES: usize = 64 << 20;
 pub struct Mcp {
     engine: Engine,
     ceiling: Ceiling,
+    packages: Packages,
     tool: Tool,
     /// One for each run at a time.
     places: Semaphore,
@@ -38,6 +41,15 @@ pub struct Mcp {
     calls: Semaphore,
     /// Cancelled when the client is gone, or the server is to stop.
     closing: CancellationToken,
+}
+
+/// The packages that programs can have.
+#[derive(Clone, Debug)]
+pub struct Packages {
+    /// Where they are kept.
+    pub environments: Environments,
+    /// Which ones they are.
+    pub policy: PackagePolicy,
 }
 
 /// Why a client could not be served.
@@ -53,11 +65,12 @@ pub enum McpError {
 
 impl Mcp {
     /// A server that runs at most `runs_at_a_time` programs at a time, under a ceiling.
-    pub fn new(engine: Engine, ceiling: Ceiling, runs_at_a_time: usize) -> Self {
+    pub fn new(engine: Engine, ceiling: Ceiling, packages: Packages, runs_at_a_time: usize) -> Self {
         Self {
-            tool: tool::tool(&ceiling),
+            tool: tool::tool(&ceiling, &packages.policy),
             engine,
             ceiling,
+            packages,
             places: Semaphore::new(runs_at_a_time),
             calls: Semaphore::new(runs_at_a_time + MOST_WAITING),
             closing: CancellationToken::new(),
@@ -93,10 +106,13 @@ impl Mcp {
     }
 
     async fn call(&self, arguments: serde_json::Value, context: RequestContext<RoleServer>) -> CallToolResult {
-        let request = match arguments::request(arguments, &self.ceiling) {
-            Ok(request) => request,
+        let (request, packages) = match arguments::request(arguments, &self.ceiling) {
+            Ok(asked) => asked,
             Err(error) => return refusal(error),
         };
+        let Packages { environments, policy } = self.packages.clone();
+        let packages = RunPackages::new(environments, packages, PackageOptions::default(), policy, None);
+        let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
         let Ok(_call) = self.calls.try_acquire() else {
             return refusal("too many calls are waiting already; wait for their answers before making more");
         };
@@ -107,7 +123,8 @@ impl Mcp {
             () = self.closing.cancelled() => return refusal("the server is stopping"),
             place = self.places.acquire() => place,
         };
-        let answered = self.run(request, &context.ct, progress.as_ref()).await;
+        // Dropped at the latest when this future is: that cancels it, too.
+        let answered = self.run(self.engine.run_with(request, options), &context.ct, progress.as_ref()).await;
         drop(place);
         if let Some(progress) = progress {
             progress.finish().await;
@@ -115,9 +132,7 @@ impl Mcp {
         answered
     }
 
-    async fn run(&self, request: RunRequest, cancelled: &CancellationToken, progress: Option<&Progress>) -> CallToolResult {
-        // Dropped at the latest when this future is: that cancels it, too.
-        let mut run = self.engine.run(request);
+    async fn run(&self, mut run: Run, cancelled: &CancellationToken, progress: Option<&Progress>) -> CallToolResult {
         let canceller = run.canceller();
         let mut is_cancelled = false;
         loop {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use belljar_protocol::{Bytes, Ceiling, Millis, Policy};
+use belljar_protocol::{Bytes, Ceiling, Millis, PackagePolicy, Policy};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 pub(crate) const NAME: &str = "run_code";
 
 /// The tool under a ceiling.
-pub(crate) fn tool(ceiling: &Ceiling) -> Tool {
+pub(crate) fn tool(ceiling: &Ceiling, packages: &PackagePolicy) -> Tool {
     let writes = !ceiling.policy.fs.write.is_empty();
     let annotations = ToolAnnotations::with_title("Run code in a sandbox").read_only(!writes).destructive(writes).idempotent(false);
-    Tool::new(NAME, description(ceiling), object(input_schema(ceiling)))
+    Tool::new(NAME, description(ceiling, packages), object(input_schema(ceiling, packages)))
         .with_title("Run code in a sandbox")
         .with_raw_output_schema(object(output_schema()))
         .with_annotations(annotations.open_world(false))
@@ -27,7 +27,7 @@ fn object(schema: Value) -> Arc<JsonObject> {
     }
 }
 
-fn description(ceiling: &Ceiling) -> String {
+fn description(ceiling: &Ceiling, packages: &PackagePolicy) -> String {
     let (default, most) = (ceiling.default_limits(), &ceiling.limits);
     let limit = |name: &str, default: String, most: String| {
         if default == most { format!("{name} {most}") } else { format!("{name} {default} (at most {most})") }
@@ -48,15 +48,33 @@ awaited), what `module.exports` was set to, the value of the last expression. It
 `display(x)` (JavaScript: `belljar.display`; Python: `import belljar`, then `belljar.display`) shows text, HTML, JSON or an image (PNG, JPEG, GIF, WebP as bytes) beside the value. Files that it writes to \
 `outputs/` in its working folder come back as artifacts. Errors have the program's own line numbers.
 
-TypeScript's types are stripped, not checked. Each call starts afresh: no files, variables or processes are kept from one to the next. Only the \
-standard library is there, no packages.
+TypeScript's types are stripped, not checked. Each call starts afresh: no files, variables or processes are kept from one to the next. \
+{}
 
 {}
 
 Limits: {}. What exceeds a limit is stopped, and its status says which.",
+        available(packages),
         granted(&ceiling.policy),
         limits.join(", ")
     )
+}
+
+/// Which packages a program can have, in words.
+fn available(packages: &PackagePolicy) -> String {
+    if !packages.enabled {
+        return "Only the standard library is there, no packages.".to_owned();
+    }
+    let mut text = "Packages of PyPI and npm are installed as the program imports them (`import pandas`, `require(\"lodash\")`); name versions in \
+                    `packages` where they matter. The first use of one takes some seconds, further ones milliseconds."
+        .to_owned();
+    if !packages.allowed.is_empty() {
+        let _ = write!(text, " Only these can be asked for: {}.", packages.allowed.join(", "));
+    }
+    if !packages.blocked.is_empty() {
+        let _ = write!(text, " These are not to be had: {}.", packages.blocked.join(", "));
+    }
+    text
 }
 
 /// What a program may touch, in words.
@@ -89,11 +107,11 @@ fn granted(policy: &Policy) -> String {
     }
 }
 
-fn input_schema(ceiling: &Ceiling) -> Value {
+fn input_schema(ceiling: &Ceiling, packages: &PackagePolicy) -> Value {
     let (default, most) = (ceiling.default_limits(), &ceiling.limits);
     let number = |description: &str, default: u64, most: u64| json!({"type": "integer", "minimum": 1, "maximum": most, "description": format!("{description} Default {default}.")});
     let paths = |description: &str| json!({"type": "array", "items": {"type": "string"}, "description": description});
-    json!({
+    let mut schema = json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["language", "code"],
@@ -148,7 +166,12 @@ fn input_schema(ceiling: &Ceiling) -> Value {
                 },
             },
         },
-    })
+    });
+    if packages.enabled {
+        schema["properties"]["packages"] =
+            paths("Packages with versions, such as pandas==2.2 or lodash@4. With any given, imports are not looked at: name all that it needs.");
+    }
+    schema
 }
 
 fn output_schema() -> Value {
@@ -248,20 +271,20 @@ mod tests {
         let policy = serde_json::from_value(json!({"fs": {"read": ["/data"]}, "env": {"CITY": "Oslo"}, "exec": true})).unwrap();
         let mut ceiling = Ceiling { policy, ..Ceiling::default() };
         ceiling.limits.memory_bytes = Bytes(1 << 30);
-        let told = description(&ceiling);
+        let told = description(&ceiling, &PackagePolicy::default());
         assert!(
             told.contains("It may read /data of the host; see the environment variables CITY; start other programs. Everything else"),
             "{told}"
         );
         assert!(told.contains("memory 256 MB (at most 1 GB)"), "{told}");
         assert!(!told.contains("Oslo"), "values may be private: {told}");
-        assert!(description(&Ceiling::default()).contains("It may touch nothing of the host"));
+        assert!(description(&Ceiling::default(), &PackagePolicy::default()).contains("It may touch nothing of the host"));
     }
 
     #[test]
     fn every_limit_of_the_protocol_is_in_the_schema() {
         let limits = serde_json::to_value(belljar_protocol::Limits::default()).unwrap();
-        let schema = input_schema(&Ceiling::default());
+        let schema = input_schema(&Ceiling::default(), &PackagePolicy::default());
         for (name, value) in limits.as_object().unwrap() {
             assert_eq!(&schema["properties"]["limits"]["properties"][name]["maximum"], value, "{name}");
         }

@@ -5,19 +5,25 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use belljar_engine::{Engine, EngineConfig};
-use belljar_mcp::{Mcp, standard_streams};
-use belljar_protocol::Ceiling;
+use belljar_mcp::{Mcp, Packages, standard_streams};
+use belljar_protocol::{Ceiling, PackagePolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::McpArguments;
 use crate::policy::policy_and_limits;
-use crate::show;
+use crate::{packages, show};
 
 /// Serves one client until it goes away.
 pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     config.allow_degraded = arguments.allow_degraded;
     let ceiling = ceiling(&arguments)?;
+    let policy = PackagePolicy {
+        enabled: !arguments.no_packages,
+        allowed: arguments.allow_packages.clone(),
+        blocked: arguments.block_packages.clone(),
+        ..PackagePolicy::default()
+    };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runs_at_a_time = arguments.runs_at_a_time.map_or(2 * processors, usize::from);
     if std::io::stdin().is_terminal() {
@@ -25,9 +31,10 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let served = runtime.block_on(async {
-        let engine = Engine::new(config)?;
+        let engine = Engine::new(config.clone())?;
+        let packages = Packages { environments: packages::environments(&engine, &config)?, policy };
         let (input, output) = standard_streams();
-        let served = Mcp::new(engine.clone(), ceiling, runs_at_a_time).serve(input, output, told_to_stop()).await;
+        let served = Mcp::new(engine.clone(), ceiling, packages, runs_at_a_time).serve(input, output, told_to_stop()).await;
         engine.shutdown().await;
         anyhow::Ok(served?)
     });

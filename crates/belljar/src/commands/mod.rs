@@ -5,6 +5,7 @@ pub mod backup;
 pub mod bench;
 pub mod cancel;
 pub mod doctor;
+pub mod env;
 pub mod generate;
 pub mod login;
 pub mod logs;

@@ -6,15 +6,16 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use belljar_engine::{ArtifactFile, Engine, EngineConfig, RunEvent};
+use belljar_engine::{ArtifactFile, Engine, EngineConfig, Run, RunEvent, RunOptions};
 use belljar_protocol::{Bytes, EventKind, Finish, Language, Outcome, ProgramFile, ProgramName, RunRequest, StartMode, Stream};
 use serde_json::value::RawValue;
 
 use crate::arguments::{RunArguments, StartChoice};
 use crate::policy::policy_and_limits;
-use crate::{exit, show};
+use crate::{exit, packages, show};
 
 /// Largest program or input file: what is given on a command line is read into memory.
 pub const MOST_INPUT_BYTES: u64 = 1 << 30;
@@ -36,8 +37,10 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     // One run needs no pool of threads, and starts sooner without.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
     let code = runtime.block_on(async {
-        let engine = Engine::new(config)?;
-        let code = supervise(&engine, request, &arguments).await;
+        let engine = Engine::new(config.clone())?;
+        let packages = packages::of_run(packages::environments(&engine, &config)?, &arguments.packages)?;
+        let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
+        let code = supervise(engine.run_with(request, options), &arguments).await;
         engine.shutdown().await;
         // The program has run: what went wrong since is not the caller's doing.
         Ok(code.unwrap_or_else(|error| {
@@ -48,8 +51,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     code.map(ExitCode::from)
 }
 
-async fn supervise(engine: &Engine, request: RunRequest, arguments: &RunArguments) -> anyhow::Result<u8> {
-    let mut run = engine.run(request);
+async fn supervise(mut run: Run, arguments: &RunArguments) -> anyhow::Result<u8> {
     let canceller = run.canceller();
     tokio::spawn(async move {
         until_told_to_stop().await;

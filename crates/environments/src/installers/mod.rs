@@ -169,7 +169,7 @@ impl Job<'_> {
 
     /// Runs an installer. Gives the last lines that it wrote; each line is shown to `read` as it comes. Where it fails, `explain` says what its lines
     /// mean.
-    async fn run(&self, tool: Tool, staging: &Staging, read: &dyn Fn(&str) -> Option<String>) -> Result<Ran, EnvironmentError> {
+    async fn run(&self, tool: Tool, staging: &Staging, read: fn(&str) -> Option<String>) -> Result<Ran, EnvironmentError> {
         let (sender, mut lines) = mpsc::unbounded_channel();
         let (folder, most) = (staging.path().to_owned(), self.config.limits.environment_bytes);
         let check: Check = Box::new(move || {

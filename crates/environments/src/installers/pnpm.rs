@@ -22,7 +22,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     let staging = job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job))])?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.push("--lockfile-only".to_owned());
-    let ran = job.run(tool, &staging, &progress).await?;
+    let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
         return Err(explain(&ran, requirements));
     }
@@ -35,7 +35,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     let staging = job.project(&files)?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
-    let ran = job.run(tool, &staging, &progress).await?;
+    let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
         return Err(explain(&ran, &[]));
     }

@@ -21,7 +21,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     if job.rules.minimum_release_age_days > 0 {
         tool.arguments.extend(["--exclude-newer".to_owned(), format!("{} days", job.rules.minimum_release_age_days)]);
     }
-    let ran = job.run(tool, &staging, &progress).await?;
+    let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
         return Err(explain(&ran, requirements));
     }
@@ -35,7 +35,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     let mut tool = tool(job, &staging).await?;
     tool.arguments.insert(0, "sync".to_owned());
     tool.arguments.extend(["--frozen", "--no-dev", "--no-default-groups", "--no-install-project", "--link-mode", "copy"].map(str::to_owned));
-    let ran = job.run(tool, &staging, &progress).await?;
+    let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
         return Err(explain(&ran, &[]));
     }
@@ -59,7 +59,7 @@ async fn compile(job: &Job<'_>, staging: &Staging) -> Result<(), EnvironmentErro
     tool.arguments = arguments.map(str::to_owned).into();
     tool.arguments.push(place.join("lib").display().to_string());
     // Files that do not compile are no error: they are for other versions of Python.
-    job.run(tool, staging, &|_| None).await.map(drop)
+    job.run(tool, staging, |_| None).await.map(drop)
 }
 
 /// What is nobody's but the installer's, and would differ from one installation to the next.

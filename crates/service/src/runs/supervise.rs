@@ -99,7 +99,7 @@ impl Service {
         let door =
             has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
         let mut run =
-            self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()) });
+            self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()), environments: None });
         let canceller = run.canceller();
         let mut store_events = tokio::time::interval_at(tokio::time::Instant::now() + STORE_EVENTS_EVERY, STORE_EVENTS_EVERY);
         let mut is_cancelling = false;

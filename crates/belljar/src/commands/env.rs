@@ -1,0 +1,189 @@
+//! `belljar env`: the environments that programs on this machine find their packages in.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use belljar_engine::{Engine, EngineConfig};
+use belljar_environments::{EnvironmentRecord, Environments, Prepared, RunPackages, Tell};
+use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RuntimeName};
+
+use super::run::{MOST_INPUT_BYTES, ignore_closed, read};
+use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArguments, EnvShowArguments, EnvWarmArguments};
+use crate::{packages, show, table};
+
+/// What was not used for so long goes, where nothing else is said.
+const UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Does one thing with environments.
+pub fn run(command: EnvCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        EnvCommand::Lock(arguments) => with_environments(async |environments| lock(environments, &arguments).await),
+        EnvCommand::List(arguments) => with_environments(async |environments| list(&environments, &arguments)),
+        EnvCommand::Show(arguments) => with_environments(async |environments| show_one(&environments, &arguments)),
+        EnvCommand::Warm(arguments) => with_environments(async |environments| warm(environments, &arguments).await),
+        EnvCommand::Gc(arguments) => with_environments(async |environments| collect(&environments, &arguments)),
+    }
+}
+
+fn with_environments(act: impl AsyncFnOnce(Environments) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    let config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
+    runtime.block_on(async {
+        let engine = Engine::new(config.clone())?;
+        let environments = packages::environments(&engine, &config)?;
+        let acted = tokio::select! {
+            acted = act(environments) => acted,
+            () = super::run::until_told_to_stop() => Err(anyhow::anyhow!("stopped; nothing half made stays behind")),
+        };
+        engine.shutdown().await;
+        acted
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what goes on, on a terminal.
+fn progress() -> (Tell, Arc<Mutex<show::Progress>>) {
+    let shown = Arc::new(Mutex::new(show::Progress::new()));
+    let progress = Arc::clone(&shown);
+    (Arc::new(move |message| progress.lock().unwrap_or_else(PoisonError::into_inner).show(&message)), shown)
+}
+
+fn clear(shown: &Mutex<show::Progress>) {
+    shown.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+/// What a person may have who is their own operator.
+fn policy() -> PackagePolicy {
+    PackagePolicy { allow_build: true, ..PackagePolicy::default() }
+}
+
+/// A program and the files beside it, as `belljar run` would take them.
+fn program(path: &Path, language: Option<Language>, beside: &[String]) -> anyhow::Result<(Language, Vec<ProgramFile>)> {
+    let language =
+        language.or_else(|| Language::of_path(path)).context("the language is not known; name it with --language javascript, typescript or python")?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(language.default_entry());
+    let mut files = vec![ProgramFile { path: ProgramName::try_from(name)?, content: read(path, "the program", MOST_INPUT_BYTES)? }];
+    for file in beside {
+        let (name, path) = file.split_once('=').unwrap_or((file.strip_prefix("./").unwrap_or(file), file));
+        files.push(ProgramFile { path: ProgramName::try_from(name)?, content: read(Path::new(path), "the file", MOST_INPUT_BYTES)? });
+    }
+    Ok((language, files))
+}
+
+async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyhow::Result<()> {
+    let (language, files) = program(&arguments.file, arguments.language, &arguments.files)?;
+    let options = PackageOptions { minimum_release_age_days: arguments.minimum_release_age, ..PackageOptions::default() };
+    let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), options, policy(), None);
+    let Some(mut wanted) = packages.wanted(language, arguments.runtime.clone(), &files).await? else {
+        bail!("{} needs no packages: it imports nothing but the standard library and its own files", arguments.file.display());
+    };
+    wanted.upgrade = arguments.upgrade;
+    let (tell, shown) = progress();
+    let lock = environments.lock(&wanted, &policy(), &tell).await;
+    clear(&shown);
+    let lock = lock?;
+    let Some(output) = &arguments.output else { return table::write(&lock.text) };
+    std::fs::write(output, &lock.text).with_context(|| format!("cannot write the lock to {}", output.display()))?;
+    show::note(&format!("locked {} packages in {}", lock.packages.len(), output.display()));
+    Ok(())
+}
+
+fn list(environments: &Environments, arguments: &EnvListArguments) -> anyhow::Result<()> {
+    let all = environments.list();
+    if arguments.json {
+        let all: Vec<_> = all.iter().map(|(record, used)| serde_json::json!({"environment": record, "used_at": used})).collect();
+        return table::print_json(&serde_json::json!({"environments": all}));
+    }
+    let rows = all.iter().map(|(record, used)| {
+        let asked = if record.requirements.is_empty() { "by a lock".to_owned() } else { record.requirements.join(" ") };
+        [record.key.clone(), record.runtime.clone(), Bytes(record.size_bytes).to_string(), table::age(*used), asked]
+    });
+    table::print(["KEY", "RUNTIME", "SIZE", "USED", "PACKAGES"], &rows.collect::<Vec<_>>())
+}
+
+fn show_one(environments: &Environments, arguments: &EnvShowArguments) -> anyhow::Result<()> {
+    let keys: Vec<String> = environments.list().into_iter().map(|(record, _)| record.key).filter(|key| key.starts_with(&arguments.key)).collect();
+    let key = match &keys[..] {
+        [key] => key,
+        [] => bail!("there is no environment {}; `belljar env list` lists them", arguments.key),
+        _ => bail!("{} is the beginning of {}; give more of it", arguments.key, keys.join(", ")),
+    };
+    let Some((record, lock)) = environments.find(key)? else { bail!("the environment {key} has just been removed; make it anew with `belljar env warm`") };
+    if arguments.lock {
+        return table::write(&lock);
+    }
+    if arguments.json {
+        return table::print_json(&record);
+    }
+    print_record(&record)
+}
+
+fn print_record(record: &EnvironmentRecord) -> anyhow::Result<()> {
+    table::print_fields(&[
+        ("key", record.key.clone()),
+        ("runtime", record.runtime.clone()),
+        ("asked for", record.requirements.join(" ")),
+        ("imported ahead", record.modules.join(" ")),
+        ("files", record.files.to_string()),
+        ("size", Bytes(record.size_bytes).to_string()),
+        ("content", record.content_sha256.clone()),
+        ("lock", record.lock_sha256.clone()),
+        ("made", record.created_at.to_string()),
+    ])?;
+    let rows = record.packages.iter().map(|package| [package.name.clone(), package.version.clone()]);
+    table::write("\n")?;
+    table::print(["PACKAGE", "VERSION"], &rows.collect::<Vec<_>>())
+}
+
+async fn warm(environments: Environments, arguments: &EnvWarmArguments) -> anyhow::Result<()> {
+    let mut made = Vec::new();
+    if !arguments.packages.is_empty() {
+        let language = arguments.language.context("name the language of the packages; --language python or javascript")?;
+        let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), PackageOptions::default(), policy(), None);
+        made.extend(warm_one(&environments, &packages, language, arguments.runtime.clone(), &[]).await?);
+    }
+    for file in &arguments.files {
+        let (language, files) = program(file, arguments.language, &[])?;
+        let packages = RunPackages::new(environments.clone(), Vec::new(), PackageOptions::default(), policy(), None);
+        match warm_one(&environments, &packages, language, arguments.runtime.clone(), &files).await? {
+            Some(prepared) => made.push(prepared),
+            None => show::note(&format!("{} needs no packages", file.display())),
+        }
+    }
+    if arguments.json {
+        let made: Vec<_> = made.iter().map(|prepared| &prepared.record).collect();
+        return table::print_json(&serde_json::json!({"environments": made}));
+    }
+    for prepared in &made {
+        ignore_closed(super::run::print_line(&prepared.record.key))?;
+    }
+    Ok(())
+}
+
+async fn warm_one(
+    environments: &Environments,
+    packages: &RunPackages,
+    language: Language,
+    runtime: Option<RuntimeName>,
+    files: &[ProgramFile],
+) -> anyhow::Result<Option<Prepared>> {
+    let Some(wanted) = packages.wanted(language, runtime, files).await? else { return Ok(None) };
+    let (tell, shown) = progress();
+    let prepared = environments.prepare(&wanted, &policy(), &tell).await;
+    clear(&shown);
+    Ok(Some(prepared?))
+}
+
+fn collect(environments: &Environments, arguments: &EnvGcArguments) -> anyhow::Result<()> {
+    let unused_for = arguments.unused_for.map_or(UNUSED_FOR, |age| Duration::from_millis(age.0));
+    let collected = environments.collect(Some(unused_for))?;
+    if arguments.json {
+        return table::print_json(&collected);
+    }
+    let in_use = if collected.in_use > 0 { format!("; {} are in use and stay", collected.in_use) } else { String::new() };
+    show::note(&format!("removed {} environments, {}{in_use}", collected.environments, Bytes(collected.freed_bytes)));
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! From flags to the packages of a run.
+
+use std::path::Path;
+
+use belljar_engine::{Engine, EngineConfig};
+use belljar_environments::{Environments, EnvironmentsConfig, MOST_LOCK_BYTES, RunPackages};
+use belljar_protocol::{PackageOptions, PackagePolicy};
+
+use crate::arguments::PackageArguments;
+use crate::commands::run::read;
+
+/// The environments beside the runtimes in this user's cache.
+pub fn environments(engine: &Engine, config: &EngineConfig) -> anyhow::Result<Environments> {
+    Ok(Environments::new(engine.clone(), EnvironmentsConfig::new(config.provision.clone()))?)
+}
+
+/// What the flags ask for besides packages.
+pub fn options(arguments: &PackageArguments) -> anyhow::Result<PackageOptions> {
+    Ok(PackageOptions {
+        lock: arguments.lock.as_deref().map(lock).transpose()?,
+        frozen: arguments.frozen,
+        offline: arguments.offline,
+        allow_build: arguments.allow_build,
+        minimum_release_age_days: arguments.minimum_release_age,
+        none: arguments.no_packages,
+    })
+}
+
+/// The text of a lock.
+pub fn lock(path: &Path) -> anyhow::Result<String> {
+    let bytes = read(path, "the lock", MOST_LOCK_BYTES as u64)?;
+    String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8; give a uv.lock or pnpm-lock.yaml", path.display()))
+}
+
+/// The packages of a run on this machine, whose user is its own operator: nothing is kept from them but what runs others' code unasked.
+pub fn of_run(environments: Environments, arguments: &PackageArguments) -> anyhow::Result<RunPackages> {
+    let policy = PackagePolicy { allow_build: true, ..PackagePolicy::default() };
+    Ok(RunPackages::new(environments, arguments.packages.clone(), options(arguments)?, policy, None))
+}
