@@ -271,6 +271,20 @@ mod tests {
     }
 
     #[test]
+    fn the_installers_and_the_index_are_read_as_uv_and_pip_read_themselves() {
+        let base = [("HOME", "/home/me"), ("PIP_CONFIG_FILE", "/dev/null")];
+        let url = |variables: &[(&str, &str)]| {
+            let config = config(&[&base[..], variables].concat(), false).unwrap();
+            config.python_index.default_index().url().to_owned()
+        };
+        assert_eq!(url(&[]), crate::DEFAULT_INDEX);
+        assert_eq!(url(&[("PIP_INDEX_URL", "https://pip.example/simple")]), "https://pip.example/simple");
+        assert_eq!(url(&[("PIP_INDEX_URL", "https://pip.example/"), ("UV_DEFAULT_INDEX", "https://uv.example/")]), "https://uv.example");
+        let config = config(&[&base[..], &[("BELLJAR_UV", "/opt/uv"), ("BELLJAR_PNPM", "/opt/pnpm")]].concat(), false).unwrap();
+        assert_eq!((config.uv.unwrap(), config.pnpm.unwrap()), (PathBuf::from("/opt/uv"), PathBuf::from("/opt/pnpm")));
+    }
+
+    #[test]
     fn offline_is_anything_but_empty_and_0() {
         for (value, expected) in [("1", true), ("true", true), ("0", false), ("", false)] {
             assert_eq!(config(&[("HOME", "/h"), ("BELLJAR_OFFLINE", value)], false).unwrap().offline, expected, "{value:?}");

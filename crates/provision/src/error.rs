@@ -111,6 +111,14 @@ pub enum ProvisionError {
         /// What is wrong with it.
         why: String,
     },
+    /// The server answered, but has no such version.
+    #[error("{url} does not list {what}")]
+    NotListed {
+        /// Without credentials.
+        url: String,
+        /// The version or file that was looked for.
+        what: String,
+    },
     /// The bytes are not the published ones.
     #[error("{url} is refused: its hash is {actual}, not {expected}")]
     WrongHash {
@@ -214,6 +222,9 @@ impl ProvisionError {
                                     Node (BELLJAR_NODE_MIRROR)"
                     .to_owned()
             }
+            Self::NotListed { .. } => "check that this version exists and that the registry or index carries it, or use another one \
+                                       (npm_config_registry, UV_DEFAULT_INDEX)"
+                .to_owned(),
             Self::TooLarge { .. } | Self::WrongHash { .. } | Self::Archive { .. } | Self::Metadata { .. } => {
                 "the server or something on the way to it serves other bytes than were published; do not use them, and check the server"
                     .to_owned()
@@ -239,7 +250,7 @@ impl ProvisionError {
 
     /// Whether another source may be asked instead. Wrong bytes are not passed over in silence: they end the search.
     pub(crate) fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Status { .. })
+        matches!(self, Self::Fetch { .. } | Self::Status { .. } | Self::NotListed { .. })
     }
 }
 

@@ -141,7 +141,12 @@ impl Provisioner {
             }
         };
         if !wanted.accepts(probe.version) {
-            return Err(format!("it is version {}, and {} is needed", probe.version, wanted.in_words()));
+            return Err(format!(
+                "it is version {}, and Belljar needs {} or newer, below {}",
+                probe.version,
+                wanted.oldest,
+                wanted.next_major()
+            ));
         }
         let libraries = interpreter::library_mounts(&probe.libraries, self.config.home.as_deref());
         let mounts = std::iter::once(program.clone()).chain(libraries).collect();
@@ -159,11 +164,16 @@ impl Installer {
 impl Wanted<'_> {
     /// Whether this version knows everything that Belljar asks of it. The next major may not.
     fn accepts(&self, version: Version) -> bool {
-        version >= self.oldest && version.major <= self.release.version.major
+        version >= self.oldest && version.major < self.next_major()
+    }
+
+    /// The first major that this Belljar was not tested with.
+    fn next_major(&self) -> u32 {
+        self.release.version.major + 1
     }
 
     fn in_words(&self) -> String {
-        format!("{} {} or newer, below {}", self.tool.name(), self.oldest, self.release.version.major + 1)
+        format!("{} {} or newer, below {},", self.tool.name(), self.oldest, self.next_major())
     }
 }
 
@@ -176,5 +186,22 @@ impl Probe {
         let identity =
             Identity::of_files(program, libraries.iter().map(|library| library.path.as_path())).map_err(|error| error.to_string())?;
         Ok(Self { version, libraries, identity })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_old_or_of_a_later_major_will_not_do() {
+        for (tool, release, oldest, accepted, refused) in [
+            (Tool::Uv, pins::uv(), pins::OLDEST_UV, ["0.9.17", "0.13.9", "0.99.0"], ["0.9.16", "0.8.30", "1.0.0"]),
+            (Tool::Pnpm, pins::pnpm(), pins::OLDEST_PNPM, ["12.0.0", "12.21.0", "12.99.0"], ["11.28.11", "10.16.0", "13.0.0"]),
+        ] {
+            let wanted = Wanted { tool, configured: None, release: &release, oldest };
+            assert!(accepted.iter().all(|version| wanted.accepts(version.parse().unwrap())), "{tool:?}");
+            assert!(!refused.iter().any(|version| wanted.accepts(version.parse().unwrap())), "{tool:?}");
+        }
     }
 }

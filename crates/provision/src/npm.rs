@@ -42,8 +42,10 @@ impl Package<'_> {
         let accept = "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8";
         let text = client.text(&url, accept, registry.credential_for(&url))?;
         let mut document: Document = serde_json::from_str(&text).map_err(|error| refuse(format!("it is not npm's: {error}")))?;
-        let published =
-            document.versions.remove(&version.to_string()).ok_or_else(|| refuse(format!("it does not list version {version}")))?;
+        let published = document
+            .versions
+            .remove(&version.to_string())
+            .ok_or_else(|| ProvisionError::NotListed { url: http::shown(&url), what: format!("version {version}") })?;
         let Published { dist } = serde_json::from_value(published).map_err(|error| refuse(format!("version {version}: {error}")))?;
         let integrity = pinned
             .or_else(|| Integrity::parse(&dist.integrity?))

@@ -38,6 +38,11 @@ impl Registry {
         registry
     }
 
+    /// What npm would use by the text of an `.npmrc` alone, in which `${VARIABLE}` stays as it is.
+    pub fn from_npmrc(text: &str) -> Self {
+        Self::from_npm(text, None, &|_| None)
+    }
+
     /// What npm would use: `registry_variable` (`npm_config_registry`) comes before the text of `.npmrc`. What cannot be understood is passed
     /// over, as npm does it.
     pub(crate) fn from_npm(npmrc: &str, registry_variable: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
@@ -257,6 +262,33 @@ mod tests {
         let registry = registry("registry=http://127.0.0.1:4873");
         assert_eq!(registry.tarball_url("p", &format!("{DEFAULT_REGISTRY}p/-/p-1.tgz")), "http://127.0.0.1:4873/p/-/p-1.tgz");
         assert_eq!(registry.tarball_url("p", "https://cdn.example/p-1.tgz"), "https://cdn.example/p-1.tgz");
+    }
+
+    #[test]
+    fn the_lines_for_an_installer_say_the_same_without_a_secret_in_the_addresses() {
+        let npmrc = "registry=https://me:p%40ss@r.example/npm\n@acme:registry=https://old.example\n@acme:registry=https://acme.example/a/\n\
+                     @bad:registry=ftp://x/\n//acme.example/a/:_authToken=${TOKEN}\nfund=false\n";
+        let registry = registry(npmrc);
+        assert_eq!(registry.address_lines(), ["registry=https://r.example/npm/", "@acme:registry=https://acme.example/a/"]);
+        let lines = registry.credential_lines();
+        let basic = format!("//r.example/npm/:_auth={}", STANDARD.encode("me:p@ss"));
+        assert_eq!(lines.iter().map(Secret::expose).collect::<Vec<_>>(), [basic.as_str(), "//acme.example/a/:_authToken=s3cret"]);
+        assert_eq!(registry.package_url("@acme/p"), "https://acme.example/a/@acme%2fp");
+        assert_eq!(registry.package_url("@other/p"), "https://r.example/npm/@other%2fp");
+        assert_eq!(registry.tarball_url("@acme/p", &format!("{DEFAULT_REGISTRY}x.tgz")), "https://acme.example/a/x.tgz");
+        assert_eq!(registry.credential_for("https://acme.example/a/x.tgz").map(Credential::header), Some("Bearer s3cret"));
+        assert_eq!(registry.credential_for("http://acme.example/a/x.tgz"), None);
+        let shown = format!("{registry:?} {lines:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("p%40ss") && !shown.contains(&STANDARD.encode("me:p@ss")), "{shown}");
+    }
+
+    #[test]
+    fn no_value_can_bring_a_line_of_its_own() {
+        let evil = |name: &str| (name == "EVIL").then(|| "https://r.example/\n//evil.test/:_authToken=x".to_owned());
+        let npmrc = "registry=${EVIL}\n@acme:registry=${EVIL}\n//r.example/${EVIL}:_authToken=t\n//r.example/:_authToken=${EVIL}\n";
+        let registry = Registry::from_npm(npmrc, None, &evil);
+        assert_eq!(registry.address_lines(), [format!("registry={DEFAULT_REGISTRY}")]);
+        assert!(registry.credential_lines().is_empty());
     }
 
     proptest! {

@@ -3,13 +3,14 @@
 use serde::Deserialize;
 use url::Url;
 
-use crate::http::Page;
+use crate::error::ProvisionError;
+use crate::http::{self, Page};
 
 /// What is asked for. JSON has no surprises; an old index has HTML only.
 pub(crate) const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.2, text/html; q=0.1";
 
 /// The address of a file on the page. What the page says of its hash is not asked for: it is known beforehand.
-pub(crate) fn address_of(file_name: &str, page: &Page) -> Result<String, String> {
+pub(crate) fn address_of(file_name: &str, page: &Page) -> Result<String, ProvisionError> {
     #[derive(Deserialize)]
     struct Project {
         files: Vec<File>,
@@ -20,18 +21,21 @@ pub(crate) fn address_of(file_name: &str, page: &Page) -> Result<String, String>
         url: String,
     }
 
+    let refuse = |why: String| ProvisionError::Metadata { url: http::shown(&page.url), why };
     // By the text itself, and not by what the server says that it is: that is wrong often enough.
     let found = if page.text.trim_start().starts_with('{') {
-        let project: Project = serde_json::from_str(&page.text).map_err(|error| format!("it is no project's: {error}"))?;
+        let project: Project = serde_json::from_str(&page.text).map_err(|error| refuse(format!("it is no project's: {error}")))?;
         project.files.into_iter().find(|file| file.filename == file_name).map(|file| file.url)
     } else {
         anchors(&page.text).find(|(_, text)| *text == file_name).map(|(address, _)| address)
     };
-    let address = found.ok_or_else(|| format!("it does not list {file_name}"))?;
-    let url = Url::parse(&page.url).and_then(|base| base.join(&address)).map_err(|error| format!("the address of {file_name}: {error}"))?;
+    let address = found.ok_or_else(|| ProvisionError::NotListed { url: http::shown(&page.url), what: file_name.to_owned() })?;
+    let url = Url::parse(&page.url)
+        .and_then(|base| base.join(&address))
+        .map_err(|error| refuse(format!("the address of {file_name}: {error}")))?;
     match url.scheme() {
         "http" | "https" => Ok(url.into()),
-        other => Err(format!("the address of {file_name} begins with {other}:")),
+        other => Err(refuse(format!("the address of {file_name} begins with {other}:"))),
     }
 }
 
@@ -53,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    fn found(text: &str) -> Result<String, String> {
+    fn found(text: &str) -> Result<String, ProvisionError> {
         let page = Page { url: "https://r.example/a/simple/uv/".to_owned(), text: text.to_owned() };
         address_of("uv-1.whl", &page)
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::credential::Login;
 use crate::error::ProvisionError;
-use crate::http::{self, Client};
+use crate::http::Client;
 use crate::index::{PackageIndex, simple};
 use crate::install::{self, Archive};
 use crate::npm::Package;
@@ -46,8 +46,7 @@ impl Provisioner {
     fn wheel(&self, client: &Client, index: &PackageIndex, build: Build) -> Result<Archive, ProvisionError> {
         let url = index.project_url("uv");
         let page = client.page(&url, simple::ACCEPT, index.credential_for(&url).as_ref())?;
-        let address = simple::address_of(&pins::uv_wheel(build.version, build.arch), &page)
-            .map_err(|why| ProvisionError::Metadata { url: http::shown(&url), why })?;
+        let address = simple::address_of(&pins::uv_wheel(build.version, build.arch), &page)?;
         let (url, login) = Login::split(&address);
         let credential = login.and_then(|login| login.credential()).or_else(|| index.credential_for(&url));
         Ok(Archive { url, credential, integrity: self.config.uv_release.integrity(build.arch), format: Format::Wheel })

@@ -9,18 +9,12 @@ use zip::ZipArchive;
 use super::{check_path, link_or_device, malformed, too_large, write};
 use crate::tool::Kept;
 
-/// More entries than any wheel with one program in it has. The list of them is held in memory.
-const MOST_ENTRIES: usize = 10_000;
-
 /// The bits of a Unix mode that say what kind of file it is, and the kinds that a wheel may hold. Tools that are not Unix's leave them out.
 const KIND: u32 = 0o170_000;
 const HARMLESS: [u32; 3] = [0, 0o100_000, 0o040_000];
 
 pub(super) fn unpack(archive: File, kept: &[Kept], into: &Path, cap: u64) -> Result<(), String> {
     let mut archive = ZipArchive::new(archive).map_err(|error| malformed(&error.into()))?;
-    if archive.len() > MOST_ENTRIES {
-        return Err(format!("it has more than {MOST_ENTRIES} entries"));
-    }
     let mut left = cap;
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(|error| malformed(&error.into()))?;

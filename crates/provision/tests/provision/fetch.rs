@@ -105,7 +105,7 @@ fn a_redirect_is_followed_but_the_token_stays_with_its_host() {
 
 /// The example binary, in an environment of its own: nothing on PATH but the system's tools, no proxy.
 pub fn example(home: &Path, cache: &Path) -> std::process::Command {
-    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/fetch_node");
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/fetch");
     let mut command = std::process::Command::new(program);
     command.env_clear().env("HOME", home).env("BELLJAR_CACHE", cache).env("PATH", "/nonexistent");
     command

@@ -194,14 +194,11 @@ fn nobody_there_is_an_error_with_a_hint() {
 
 #[test]
 fn metadata_that_makes_no_sense_is_refused() {
-    let archive = Archive::package(VERSION).bytes();
     let weak = "sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=";
     for described in [
         b"<html>".to_vec(),
         b"{}".to_vec(),
         b"\xff\xfe".to_vec(),
-        b"{\"versions\": {}}".to_vec(),
-        metadata("24.19.0", &integrity(&archive)),
         metadata(VERSION, weak),
         metadata(VERSION, "sha512-AAAA"),
         format!("{{\"versions\": {{\"{VERSION}\": {{\"dist\": {{\"tarball\": \"x\"}}}}}}}}").into_bytes(),
@@ -211,6 +208,17 @@ fn metadata_that_makes_no_sense_is_refused() {
         let server = Server::start(move |_| Reply::Whole(described.clone()));
         let error = refused_from(&server);
         assert!(matches!(error, ProvisionError::Metadata { .. }), "{shown}: {error}");
+    }
+}
+
+#[test]
+fn a_registry_without_the_version_is_named() {
+    let archive = Archive::package(VERSION).bytes();
+    for described in [b"{\"versions\": {}}".to_vec(), metadata("24.19.0", &integrity(&archive))] {
+        let server = Server::start(move |_| Reply::Whole(described.clone()));
+        let error = refused_from(&server);
+        assert!(matches!(&error, ProvisionError::NotListed { url, .. } if url.starts_with(&server.url)), "{error}");
+        assert!(error.hint().contains("npm_config_registry"), "{}", error.hint());
     }
 }
 

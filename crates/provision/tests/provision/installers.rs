@@ -1,81 +1,390 @@
-//! Real installers: the pinned uv and pnpm through the configured index and registry, found again in the cache, on PATH and by configuration.
+//! Installers from servers on loopback: pages of both kinds, logins, several indexes, scopes of npm, and everything that can be wrong with a wheel.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
-use belljar_provision::{Installer, ProvisionConfig, ProvisionError, Provisioner, Source, Step};
+use belljar_provision::{
+    Installer, PackageIndex, ProvisionConfig, ProvisionError, Provisioner, PythonIndex, Registry, Silent, Source, Step,
+};
 
-use crate::node::{offline, write_program};
+use crate::archives::Archive;
+use crate::fetch::files;
+use crate::registry::{Reply, Server};
+use crate::wheels::{Page, UV, Wheel, config, index, program, program_entry, release, wants_wheel, wheel_name};
 
-/// Finds one of the installers.
-type Find = fn(&Provisioner, &mut dyn belljar_provision::Progress) -> Result<Installer, ProvisionError>;
-
-/// Finds an installer, and counts how many programs were started for it.
-fn find(config: &ProvisionConfig, which: Find) -> (Result<Installer, ProvisionError>, usize) {
-    let mut asked = 0;
-    let found = which(&Provisioner::new(config.clone()).unwrap(), &mut |step: Step<'_>| {
-        asked += usize::from(matches!(step, Step::Asking { .. }));
-    });
-    (found, asked)
+fn uv(config: &ProvisionConfig) -> Result<Installer, ProvisionError> {
+    Provisioner::new(config.clone())?.uv(&mut Silent)
 }
 
-/// The indexes, registry, proxy and certificates of this machine, but an empty cache and nothing on PATH.
-fn environment(cache: PathBuf) -> ProvisionConfig {
-    let here = ProvisionConfig::from_env().unwrap();
-    ProvisionConfig { cache, search_path: Vec::new(), uv: None, pnpm: None, offline: false, ..here }
+fn pnpm(config: &ProvisionConfig) -> Result<Installer, ProvisionError> {
+    Provisioner::new(config.clone())?.pnpm(&mut Silent)
+}
+
+/// What is in a cache beside the locks.
+fn left_in(cache: &Path) -> Vec<String> {
+    files(cache).into_iter().filter(|path| !path.starts_with("locks/")).collect()
+}
+
+/// Asks for uv, expects a refusal, and checks that nothing of the attempt stays behind.
+fn refused(config: &ProvisionConfig) -> ProvisionError {
+    let error = uv(config).expect_err("this must be refused");
+    assert_eq!(left_in(&config.cache), [""; 0]);
+    assert!(!error.hint().is_empty());
+    error
 }
 
 #[test]
-fn the_pinned_installers_are_fetched_and_then_found_everywhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = environment(folder.path().join("fetched"));
-    let tools: [(&str, Find, &str); 2] = [("uv", Provisioner::uv, "uv 0.13.9"), ("pnpm", Provisioner::pnpm, "12.21.0")];
-    for (name, which, says) in tools {
-        let fetched = find(&config, which).0.unwrap();
-        assert_eq!(fetched.source, Source::Fetched);
-        let said = Command::new(&fetched.program).arg("--version").output().unwrap();
-        let said = String::from_utf8(said.stdout).unwrap();
-        assert!(said.starts_with(says) && says.ends_with(&fetched.version.to_string()), "{said}");
+fn a_fetched_uv_is_cached_and_then_needs_no_network() {
+    for page in [Page::Json, Page::Html] {
+        let cache = tempfile::tempdir().unwrap();
+        let wheel = Wheel::of_uv().bytes();
+        let server = index(wheel.clone(), page, Reply::Whole);
+        let mut config = config(&server, &wheel, cache.path());
+        let mut told = Vec::new();
+        let fetched = Provisioner::new(config.clone())
+            .unwrap()
+            .uv(&mut |step: Step<'_>| {
+                if let Step::Downloading { what, version, bytes, total } = step {
+                    told.push((what, version.to_string(), bytes, total));
+                }
+            })
+            .unwrap();
+        let size = wheel.len() as u64;
+        assert_eq!(told.last(), Some(&("uv", UV.to_owned(), size, Some(size))));
+        assert_eq!((fetched.source, fetched.version.to_string().as_str()), (Source::Fetched, UV));
+        assert_eq!(fs::read(&fetched.program).unwrap(), program());
+        assert_eq!(fs::metadata(&fetched.program).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fetched.mounts, std::slice::from_ref(&fetched.program));
+        let place = fetched.program.parent().unwrap().parent().unwrap();
+        assert_eq!(files(place), ["LICENSE-APACHE", "LICENSE-MIT", "bin/uv", "manifest.json"]);
+        assert_eq!(server.requests("").len(), 2);
 
-        let cached = find(&ProvisionConfig { offline: true, ..config.clone() }, which);
-        assert_eq!((cached.0.unwrap(), cached.1), (Installer { source: Source::Cache, ..fetched.clone() }, 0));
-
-        found_on_path_and_by_configuration(&folder.path().join(name), name, which, &fetched);
+        for offline in [false, true] {
+            config.offline = offline;
+            assert_eq!(uv(&config).unwrap(), Installer { source: Source::Cache, ..fetched.clone() });
+        }
+        assert_eq!(server.requests("").len(), 2);
     }
 }
 
-fn found_on_path_and_by_configuration(folder: &Path, name: &str, which: Find, fetched: &Installer) {
-    // The same program on PATH, behind a script and a link: asked once, then known, and for the same identity.
-    let (scripts, links) = (folder.join("scripts"), folder.join("links"));
-    write_program(&scripts.join(name), b"#!/bin/sh\necho pretending\n");
-    fs::create_dir_all(&links).unwrap();
-    symlink(&fetched.program, links.join(name)).unwrap();
-    let mut config = ProvisionConfig { search_path: vec![PathBuf::from("."), scripts.clone(), links], ..offline(&folder.join("cache")) };
-    for expected in [1, 0] {
-        let (found, asked) = find(&config, which);
-        assert_eq!((found.unwrap(), asked), (Installer { source: Source::Path, ..fetched.clone() }, expected));
+#[test]
+fn without_the_network_nothing_is_asked_and_the_mend_is_named() {
+    let cache = tempfile::tempdir().unwrap();
+    let wheel = Wheel::of_uv().bytes();
+    let server = index(wheel.clone(), Page::Json, Reply::Whole);
+    let config = ProvisionConfig { offline: true, ..config(&server, &wheel, cache.path()) };
+    for (error, name) in [(uv(&config).unwrap_err(), "BELLJAR_UV"), (pnpm(&config).unwrap_err(), "BELLJAR_PNPM")] {
+        assert!(matches!(&error, ProvisionError::Offline { .. }), "{error}");
+        assert!(error.hint().contains("BELLJAR_OFFLINE") && error.hint().contains(name), "{}", error.hint());
     }
+    assert!(server.requests("").is_empty());
+}
 
-    // With the script alone there is none, and the refusal says what is there and what to do.
-    config.search_path = vec![scripts.clone()];
-    let error = find(&config, which).0.unwrap_err();
-    assert!(matches!(&error, ProvisionError::Offline { .. }) && error.to_string().contains("it is a script"), "{error}");
-    assert!(error.hint().contains("BELLJAR_OFFLINE") && error.hint().contains(&format!("BELLJAR_{}", name.to_uppercase())));
+#[test]
+fn several_at_once_download_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let wheel = Wheel::of_uv().bytes();
+    let server = index(wheel.clone(), Page::Json, Reply::Whole);
+    let config = config(&server, &wheel, cache.path());
+    let together = Arc::new(Barrier::new(8));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let (config, together) = (config.clone(), together.clone());
+            thread::spawn(move || {
+                together.wait();
+                uv(&config).unwrap().source
+            })
+        })
+        .collect();
+    let sources: Vec<Source> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(sources.iter().filter(|source| **source == Source::Fetched).count(), 1, "{sources:?}");
+    assert_eq!(server.requests(".whl").len(), 1);
+}
 
-    // A configured one is the only one.
-    let configure = |config: &mut ProvisionConfig, path: PathBuf| match name {
-        "uv" => config.uv = Some(path),
-        _ => config.pnpm = Some(path),
+#[test]
+fn a_login_is_sent_to_its_host_alone_and_shown_nowhere() {
+    let cache = tempfile::tempdir().unwrap();
+    let wheel = Wheel::of_uv().bytes();
+    let server = index(wheel.clone(), Page::Html, Reply::Whole);
+    let with_login = |server: &Server| {
+        let address = server.url.replace("http://", "http://me:s3cret@");
+        PythonIndex::at(PackageIndex::parse(&format!("{address}/simple")).unwrap())
     };
-    configure(&mut config, fetched.program.clone());
-    assert_eq!(find(&config, which).0.unwrap().source, Source::Configured);
-    for unusable in [scripts.join(name), folder.join("nothing"), fs::canonicalize("/bin/sh").unwrap()] {
-        configure(&mut config, unusable.clone());
-        let error = find(&config, which).0.unwrap_err();
-        assert!(matches!(&error, ProvisionError::Unusable { path, .. } if *path == unusable), "{error}");
-        assert!(error.hint().contains(&format!("BELLJAR_{}", name.to_uppercase())), "{}", error.hint());
+    let mut config = config(&server, &wheel, cache.path());
+    config.python_index = with_login(&server);
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let fetched = uv(&config).unwrap();
+    // "me:s3cret", encoded.
+    assert!(server.requests("").iter().all(|request| request.authorization.as_deref() == Some("Basic bWU6czNjcmV0")));
+    assert_eq!(server.requests("").len(), 2);
+    let manifest = fs::read_to_string(fetched.program.parent().unwrap().parent().unwrap().join("manifest.json")).unwrap();
+    assert!(manifest.contains(&server.url) && !manifest.contains("s3cret") && !manifest.contains("bWU6"), "{manifest}");
+
+    // The file is on another host (another port is one), by the page or by a redirect: the login stays behind.
+    let storage = Arc::new(index(wheel.clone(), Page::Json, Reply::Whole));
+    let file = format!("{}/files/{}", storage.url, wheel_name());
+    let listing = Page::Json.listing(&wheel_name(), &file);
+    let by_page = Server::start(move |_| Reply::Whole(listing.clone()));
+    let by_redirect = index(wheel.clone(), Page::Json, move |_| Reply::Redirect(file.clone()));
+    for (server, asked) in [(by_page, 1), (by_redirect, 2)] {
+        let cache = tempfile::tempdir().unwrap();
+        let config = ProvisionConfig { cache: cache.path().to_owned(), python_index: with_login(&server), ..config.clone() };
+        assert_eq!(uv(&config).unwrap().source, Source::Fetched);
+        assert_eq!(server.requests("").iter().filter(|request| request.authorization.is_some()).count(), asked);
+        assert_eq!(storage.requests(".whl").last().unwrap().authorization, None);
     }
+
+    // Nor does an error show it, whatever goes wrong.
+    let secret = |reply: fn() -> Reply| {
+        let cache = tempfile::tempdir().unwrap();
+        let server = Server::start(move |_| reply());
+        let error = refused(&ProvisionConfig { cache: cache.path().to_owned(), python_index: with_login(&server), ..config.clone() });
+        assert!(server.requests("")[0].authorization.is_some());
+        let shown = format!("{error} {error:?} {}", error.hint());
+        assert!(!shown.contains("s3cret") && !shown.contains("bWU6"), "{shown}");
+        error
+    };
+    assert!(secret(|| Reply::Status(401)).hint().contains("login"));
+    assert!(matches!(secret(|| Reply::Whole(b"<html>".to_vec())), ProvisionError::NotListed { .. }));
+    assert!(matches!(secret(|| Reply::Whole(b"{".to_vec())), ProvisionError::Metadata { .. }));
+    assert!(matches!(secret(|| Reply::Claiming(b"{".to_vec(), 10)), ProvisionError::Fetch { .. }));
+    assert!(matches!(secret(|| Reply::Redirect("/simple/uv/".to_owned())), ProvisionError::Fetch { .. }));
+}
+
+#[test]
+fn a_further_index_is_asked_where_the_default_one_is_away_and_not_where_it_lies() {
+    let wheel = Wheel::of_uv().bytes();
+    let further = index(wheel.clone(), Page::Json, Reply::Whole);
+    let other = Wheel::empty().bytes();
+    let default = |status: Option<u16>| {
+        let other = other.clone();
+        index(wheel.clone(), Page::Json, move |_| status.map_or(Reply::Whole(other.clone()), Reply::Status))
+    };
+    let find = |default: &Server| {
+        let cache = tempfile::tempdir().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        // As the environment has it: in a process of its own.
+        let output = crate::fetch::example(home.path(), cache.path())
+            .arg("uv")
+            .env("PIP_CONFIG_FILE", "/dev/null")
+            .env("UV_DEFAULT_INDEX", format!("{}/simple", default.url))
+            .env("UV_INDEX", format!("further={}/simple/", further.url))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // The pretended wheel is not the pinned one, and that it is refused for this very reason proves that it was fetched.
+    let (away, lying) = (default(Some(404)), default(None));
+    let said = find(&away);
+    assert!(said.contains("FallingBack") && said.contains(&format!("{}/files/", further.url)) && said.contains("its hash is"), "{said}");
+    let asked = further.requests("").len();
+    assert_eq!(asked, 2);
+    let said = find(&lying);
+    assert!(!said.contains("FallingBack") && said.contains(&format!("{}/files/", lying.url)) && said.contains("its hash is"), "{said}");
+    assert_eq!(further.requests("").len(), asked);
+}
+
+#[test]
+fn an_index_cannot_put_something_else_in_the_place_of_the_pinned_wheel() {
+    let cache = tempfile::tempdir().unwrap();
+    let wheel = Wheel::of_uv().bytes();
+    let server = index(Wheel::of_uv().file("uv/more.py", b"x").bytes(), Page::Json, Reply::Whole);
+    assert!(matches!(refused(&config(&server, &wheel, cache.path())), ProvisionError::WrongHash { .. }));
+    assert_eq!(server.requests(".whl").len(), 1, "no second try");
+}
+
+#[test]
+fn a_page_that_makes_no_sense_is_refused() {
+    let wheel = Wheel::of_uv().bytes();
+    let file = Page::Html.listing(&wheel_name(), "file:///etc/passwd");
+    for page in [b"{}".to_vec(), b"\xff\xfe".to_vec(), vec![b'{'; 100_000], file] {
+        let shown = String::from_utf8_lossy(&page).chars().take(60).collect::<String>();
+        let cache = tempfile::tempdir().unwrap();
+        let server = Server::start(move |_| Reply::Whole(page.clone()));
+        let error = refused(&config(&server, &wheel, cache.path()));
+        assert!(matches!(error, ProvisionError::Metadata { .. }), "{shown}: {error}");
+    }
+}
+
+#[test]
+fn an_index_without_the_wheel_is_named() {
+    let wheel = Wheel::of_uv().bytes();
+    let another = wheel_name().replace(UV, "0.13.8");
+    for page in [b"".to_vec(), b"[]".to_vec(), Page::Json.listing(&another, "x"), Page::Html.listing(&another, "x")] {
+        let cache = tempfile::tempdir().unwrap();
+        let server = Server::start(move |_| Reply::Whole(page.clone()));
+        let error = refused(&config(&server, &wheel, cache.path()));
+        assert!(matches!(&error, ProvisionError::NotListed { what, .. } if *what == wheel_name()), "{error}");
+        assert!(error.hint().contains("UV_DEFAULT_INDEX"), "{}", error.hint());
+    }
+}
+
+/// The wheel has the very hash that is pinned, so only unpacking can refuse it.
+fn why_unpacking_refuses(wheel: Vec<u8>) -> String {
+    let cache = tempfile::tempdir().unwrap();
+    let server = index(wheel.clone(), Page::Json, Reply::Whole);
+    let mut config = config(&server, &wheel, cache.path());
+    config.bounds.unpacked_bytes = 1 << 20;
+    match refused(&config) {
+        ProvisionError::Archive { what: "uv", why, .. } => {
+            assert_eq!(server.requests(".whl").len(), 1);
+            why
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_entry_that_leads_out_of_the_wheel_is_refused() {
+    let target = std::env::temp_dir().join(format!("belljar-escaped-wheel-{}", std::process::id()));
+    let up = format!("uv/{}{}", "../".repeat(12), target.display());
+    for path in ["../escaped", "uv/../../escaped", up.as_str(), target.to_str().unwrap()] {
+        let before = Wheel::empty().file(path, b"x").file(&program_entry(), &program()).bytes();
+        for wheel in [Wheel::of_uv().file(path, b"x").bytes(), before] {
+            let why = why_unpacking_refuses(wheel);
+            assert!(why.contains("leads out of it"), "{path}: {why}");
+        }
+        assert!(!target.exists());
+    }
+}
+
+#[test]
+fn links_are_refused() {
+    assert!(why_unpacking_refuses(Wheel::of_uv().symlink("uv/x", "/etc/passwd").bytes()).contains("link or a device"));
+    assert!(why_unpacking_refuses(Wheel::empty().symlink(&program_entry(), "/bin/sh").bytes()).contains("link or a device"));
+}
+
+#[test]
+fn a_wheel_that_unpacks_to_too_much_is_refused_whatever_it_says() {
+    let large = vec![0; 4 << 20];
+    let kept = Wheel::empty().file(&program_entry(), &large).bytes();
+    let not_kept = Wheel::of_uv().file("uv/large", &large).bytes();
+    // Both places where a zip archive says how large the program is: 100 bytes.
+    let size = u32::try_from(large.len()).unwrap().to_le_bytes();
+    let mut lying = kept.clone();
+    let mut lies = 0;
+    for at in 0..lying.len() - 4 {
+        if lying[at..at + 4] == size {
+            lying[at..at + 4].copy_from_slice(&100u32.to_le_bytes());
+            lies += 1;
+        }
+    }
+    assert_eq!(lies, 2);
+    for wheel in [&kept, &not_kept] {
+        assert!(wheel.len() < 100_000, "a bomb is small");
+        assert!(why_unpacking_refuses(wheel.clone()).contains("more than 1048576 bytes"));
+    }
+    let why = why_unpacking_refuses(lying);
+    assert!(why.contains("larger than its declared"), "{why}");
+}
+
+#[test]
+fn a_wheel_without_the_program_or_that_is_none_is_refused() {
+    let whole = Wheel::of_uv().bytes();
+    assert!(why_unpacking_refuses(Wheel::empty().file("uv/uv", &program()).bytes()).contains("there is no uv-0.13.9.data/scripts/uv"));
+    assert!(why_unpacking_refuses(Wheel::empty().file(&format!("./{}", program_entry()), &program()).bytes()).contains("there is no"));
+    for length in [0, 5, whole.len() / 2, whole.len() - 4] {
+        assert!(why_unpacking_refuses(whole[..length].to_vec()).contains("malformed"), "{length}");
+    }
+    assert!(why_unpacking_refuses(Archive::package("24.0.0").bytes()).contains("malformed"));
+    // Not compressed, so that one letter is all that differs.
+    let mut broken = Wheel::empty().stored(&program_entry(), &program()).bytes();
+    let at = broken.windows(9).position(|window| window == b"pretended").unwrap();
+    broken[at] = b'P';
+    let why = why_unpacking_refuses(broken);
+    assert!(why.contains("checksum"), "{why}");
+}
+
+#[test]
+fn more_than_the_largest_archive_is_refused_whether_its_length_is_said_or_not() {
+    let replies: [fn(Vec<u8>) -> Reply; 2] = [Reply::Whole, Reply::Chunked];
+    for reply in replies {
+        let cache = tempfile::tempdir().unwrap();
+        let wheel = Wheel::of_uv().bytes();
+        let server = index(wheel.clone(), Page::Json, reply);
+        let mut config = config(&server, &wheel, cache.path());
+        config.bounds.archive_bytes = 100;
+        assert!(matches!(refused(&config), ProvisionError::TooLarge { cap: 100, .. }));
+        config.bounds.metadata_bytes = 10;
+        assert!(matches!(refused(&config), ProvisionError::TooLarge { cap: 10, .. }));
+    }
+}
+
+#[test]
+fn a_uv_that_does_not_run_here_is_refused() {
+    for content in [b"#!/bin/sh\necho 'uv 0.1.2'\n".to_vec(), b"#!/bin/sh\nexit 1\n".to_vec(), b"\x7fELF for another machine".to_vec()] {
+        let cache = tempfile::tempdir().unwrap();
+        let wheel = Wheel::empty().file(&program_entry(), &content).bytes();
+        let server = index(wheel.clone(), Page::Json, Reply::Whole);
+        let error = refused(&config(&server, &wheel, cache.path()));
+        assert!(matches!(error, ProvisionError::DoesNotRun { what: "uv", .. }), "{error}");
+        assert!(error.hint().contains("BELLJAR_UV"), "{}", error.hint());
+    }
+}
+
+#[test]
+fn a_tampered_installer_is_fetched_anew_or_refused() {
+    let cache = tempfile::tempdir().unwrap();
+    let wheel = Wheel::of_uv().bytes();
+    let server = index(wheel.clone(), Page::Json, Reply::Whole);
+    let mut config = config(&server, &wheel, cache.path());
+    let original = uv(&config).unwrap();
+    fs::write(&original.program, b"#!/bin/sh\necho changed\n").unwrap();
+    config.offline = true;
+    assert!(matches!(uv(&config), Err(ProvisionError::Tampered { .. })));
+    config.offline = false;
+    let again = uv(&config).unwrap();
+    assert_eq!((again.source, again.identity), (Source::Fetched, original.identity));
+    assert_eq!(server.requests("").iter().filter(|request| wants_wheel(request)).count(), 2);
+}
+
+/// The package that holds the program of a pretended pnpm.
+fn pnpm_package(version: &str) -> Vec<u8> {
+    Archive::empty()
+        .file("package/package.json", b"{}")
+        .file("package/LICENSE", b"do as you like\n")
+        .file("package/pnpm", format!("#!/bin/sh\necho {version}\n").as_bytes())
+        .bytes()
+}
+
+/// A registry that has that package, and says of its hash what is wrong: the pinned one counts.
+fn pnpm_registry(package: Vec<u8>) -> Server {
+    let tarball = format!("{}@pnpm/exe.linux-x64/-/exe.linux-x64-12.0.1.tgz", belljar_provision::DEFAULT_REGISTRY);
+    let described = serde_json::json!({"versions": {"12.0.1": {"dist": {"tarball": tarball, "integrity": "sha512-AAAA"}}}}).to_string();
+    Server::start(move |request| Reply::Whole(if request.wants_archive() { package.clone() } else { described.clone().into_bytes() }))
+}
+
+#[test]
+fn pnpm_comes_from_the_registry_of_its_scope_by_its_pinned_hash() {
+    let cache = tempfile::tempdir().unwrap();
+    let package = pnpm_package("12.0.1");
+    let server = pnpm_registry(package.clone());
+    let mut config = server.config(cache.path());
+    config.registry = Registry::at(&server.url.replace("http://", "http://me:s3cret@"));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    config.pnpm_release = release("12.0.1", b"something else");
+    assert!(matches!(pnpm(&config), Err(ProvisionError::WrongHash { .. })));
+    config.pnpm_release = release("12.0.1", &package);
+    let fetched = pnpm(&config).unwrap();
+    assert_eq!((fetched.source, fetched.version.to_string().as_str()), (Source::Fetched, "12.0.1"));
+    let place = fetched.program.parent().unwrap().parent().unwrap();
+    assert_eq!(files(place), ["LICENSE", "bin/pnpm", "manifest.json", "package.json"]);
+    assert_eq!(server.requests("").len(), 4);
+    assert!(server.requests("").iter().all(|request| request.authorization.as_deref() == Some("Basic bWU6czNjcmV0")));
+    let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
+    assert_eq!(server.requests("")[0].path, format!("/@pnpm%2fexe.linux-{arch}"));
+}
+
+#[test]
+fn a_program_that_is_only_called_uv_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = fs::read(fs::canonicalize("/bin/cat").unwrap()).unwrap();
+    crate::node::write_program(&folder.path().join("bin/uv"), &cat);
+    let config = ProvisionConfig { search_path: vec![folder.path().join("bin")], ..crate::node::offline(&folder.path().join("cache")) };
+    let error = uv(&config).unwrap_err().to_string();
+    assert!(error.starts_with("uv 0.9.17 or newer, below 1, is neither cached nor on PATH"), "{error}");
+    assert!(error.contains("does not answer like uv"), "{error}");
 }

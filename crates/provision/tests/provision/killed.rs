@@ -2,26 +2,32 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use belljar_provision::{ProvisionError, Provisioner, Source, Step};
+use belljar_provision::{ProvisionError, Provisioner, Silent, Source, Step};
 
 use crate::archives::Archive;
 use crate::fetch::{example, files, node};
 use crate::registry::{Reply, VERSION, registry, registry_that_stalls_once};
+use crate::wheels::{Page, UV, Wheel, config, index};
 
-/// A package whose archive is large enough that its first half reaches the disk.
-fn large_package() -> Vec<u8> {
+/// Makes an archive so large that its first half reaches the disk.
+fn noise() -> Vec<u8> {
     // Bytes that do not compress: a simple generator is enough.
     let mut state = 1u32;
-    let noise: Vec<u8> = (0..1 << 20)
+    (0..1 << 20)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         })
-        .collect();
-    Archive::package(VERSION).file("package/noise", &noise).bytes()
+        .collect()
+}
+
+fn large_package() -> Vec<u8> {
+    Archive::package(VERSION).file("package/noise", &noise()).bytes()
 }
 
 #[test]
@@ -36,13 +42,7 @@ fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
         .spawn()
         .unwrap();
     half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
-    // Sent is not yet written: wait for the first bytes on the disk.
-    let archive = cache.join(format!("staging/node-{VERSION}-{}/archive", if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" }));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while fs::metadata(&archive).map_or(0, |metadata| metadata.len()) == 0 {
-        assert!(Instant::now() < deadline, "nothing was downloaded");
-        std::thread::yield_now();
-    }
+    let archive = wait_for_archive(&cache, &format!("node-{VERSION}"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!cache.join("node").exists(), "{:?}", files(&cache));
@@ -50,6 +50,47 @@ fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
 
     // Its lock is gone with it, and so is what it left, as soon as the next one comes.
     assert_eq!(node(&server.config(&cache)).unwrap().source, Source::Fetched);
+    assert_eq!(fs::read_dir(cache.join("staging")).unwrap().count(), 0);
+}
+
+/// Sent is not yet written: waits for the first bytes on the disk.
+fn wait_for_archive(cache: &Path, build: &str) -> PathBuf {
+    let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
+    let archive = cache.join(format!("staging/{build}-{arch}/archive"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs::metadata(&archive).map_or(0, |metadata| metadata.len()) == 0 {
+        assert!(Instant::now() < deadline, "nothing was downloaded");
+        std::thread::yield_now();
+    }
+    archive
+}
+
+#[test]
+fn one_that_is_killed_while_it_fetches_uv_leaves_nothing_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let wheel = Wheel::of_uv().file("uv/noise", &noise()).bytes();
+    let (sender, half_sent) = channel();
+    let sender = Mutex::new(Some(sender));
+    let server = index(wheel.clone(), Page::Json, move |wheel| match sender.lock().unwrap().take() {
+        Some(sender) => Reply::Half(wheel, sender),
+        None => Reply::Whole(wheel),
+    });
+    let mut child = example(folder.path(), &cache)
+        .arg("uv")
+        .env("UV_DEFAULT_INDEX", format!("{}/simple", server.url))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    let archive = wait_for_archive(&cache, &format!("uv-{UV}"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!cache.join("uv").exists(), "{:?}", files(&cache));
+    assert!(archive.exists(), "the kill came too late to prove anything");
+
+    let provisioner = Provisioner::new(config(&server, &wheel, &cache)).unwrap();
+    assert_eq!(provisioner.uv(&mut Silent).unwrap().source, Source::Fetched);
     assert_eq!(fs::read_dir(cache.join("staging")).unwrap().count(), 0);
 }
 

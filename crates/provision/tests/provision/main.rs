@@ -7,4 +7,6 @@ mod installers;
 mod killed;
 mod node;
 mod python;
+mod real_installers;
 mod registry;
+mod wheels;

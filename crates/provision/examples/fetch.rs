@@ -1,0 +1,50 @@
+//! Finds or fetches a program as the environment says, tells the steps on stderr and the program's path on stdout. Takes `uv`, `pnpm`, or the
+//! version of a Node, such as `24`. Also what the tests kill in the middle of a download.
+
+use std::path::PathBuf;
+
+use belljar_provision::{Installer, NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Step};
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        eprintln!("hint: {}", error.hint());
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), ProvisionError> {
+    let provisioner = Provisioner::new(ProvisionConfig::from_env()?)?;
+    let mut tenths = 0;
+    let mut tell = |step: Step<'_>| match step {
+        Step::Downloading { bytes, total: Some(total), .. } => {
+            let now = bytes * 10 / total.max(1);
+            if now != tenths {
+                eprintln!("downloading: {bytes} of {total} bytes");
+            }
+            tenths = now;
+        }
+        Step::Downloading { .. } => {}
+        other => eprintln!("{other:?}"),
+    };
+    let program = match std::env::args().nth(1).as_deref() {
+        Some("uv") => told_installer("uv", provisioner.uv(&mut tell)?),
+        Some("pnpm") => told_installer("pnpm", provisioner.pnpm(&mut tell)?),
+        version => {
+            let request: NodeRequest = version.map_or(Ok(NodeRequest::default()), str::parse)?;
+            told_node(provisioner.node(&request, &mut tell)?)
+        }
+    };
+    println!("{}", program.display());
+    Ok(())
+}
+
+fn told_node(node: NodeRuntime) -> PathBuf {
+    eprintln!("node {} ({:?}), identity {}", node.version, node.source, node.identity);
+    node.executable
+}
+
+fn told_installer(name: &str, installer: Installer) -> PathBuf {
+    eprintln!("{name} {} ({:?}), identity {}", installer.version, installer.source, installer.identity);
+    installer.program
+}
