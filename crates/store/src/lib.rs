@@ -30,7 +30,7 @@ pub use idempotency::KeyUse;
 pub use objects::{NewObject, StoredObject};
 pub use projects::Project;
 pub use retention::Retention;
-pub use runs::{Ending, EventLines, NewRun, RunFilter, StoredArtifact, UnfinishedRun};
+pub use runs::{EVENT_NUMBERS, Ending, EventLines, NewRun, RunFilter, StoredArtifact, UnfinishedRun};
 pub use tokens::{Token, TokenHash};
 
 use crate::writer::Writer;

@@ -1,6 +1,7 @@
 //! The records of runs.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use belljar_protocol::{Artifact, Language, Limits, Outcome, Policy, Priority, RunId, RunPage, RunRecord, RunState, Timestamp, Usage};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use crate::audit::{self, Head, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
 use crate::idempotency::{self, KeyUse};
 use crate::usage::UsedToday;
+
+/// Numbers of events that are reserved at a time.
+pub const EVENT_NUMBERS: u64 = 10_000;
 
 /// A run that is accepted.
 #[derive(Debug)]
@@ -100,8 +104,8 @@ pub struct UnfinishedRun {
     pub submission: String,
     /// When its next attempt is due.
     pub due_at: Timestamp,
-    /// The number of its next event.
-    pub next_seq: u64,
+    /// The numbers for its next events, as far as they are reserved. None of them was ever told.
+    pub numbers: Range<u64>,
 }
 
 /// What never changes of a run.
@@ -180,8 +184,8 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
         limits: record.limits,
     };
     let last = sqlx::query(concat!(
-        "INSERT INTO runs (id, project_id, status, created_at, started_at, attempt, due_at, runtime, comment, facts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8, $9); \
+        "INSERT INTO runs (id, project_id, status, created_at, started_at, attempt, due_at, runtime, comment, facts, event_numbers_end) \
+         VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8, $9, $11); \
          INSERT INTO run_submissions (run_id, submission) VALUES ($1, $10); ",
         audit::select_head!()
     ))
@@ -195,6 +199,7 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
     .bind(record.comment)
     .bind(json(&facts))
     .bind(submission)
+    .bind(EVENT_NUMBERS as i64)
     .fetch_optional(&mut *connection)
     .await?;
     let head = Head::of(last.as_ref())?;
@@ -396,16 +401,26 @@ impl Store {
             .await
     }
 
-    /// Puts a run back into the queue for another attempt.
-    pub async fn requeue_run(&self, id: RunId, due_at: Timestamp, events: EventLines, audit: NewAuditEntry) -> Result<(), StoreError> {
+    /// Puts a run back into the queue for another attempt, with all of its events. Numbers below `numbers_end` are reserved for the next ones.
+    pub async fn requeue_run(
+        &self,
+        id: RunId,
+        due_at: Timestamp,
+        events: EventLines,
+        numbers_end: u64,
+        audit: NewAuditEntry,
+    ) -> Result<(), StoreError> {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
-                    let done = sqlx::query("UPDATE runs SET status = 'queued', due_at = $1 WHERE id = $2 AND finished_at IS NULL")
-                        .bind(due_at.unix_ms())
-                        .bind(id.as_str())
-                        .execute(&mut *connection)
-                        .await?;
+                    let done = sqlx::query(
+                        "UPDATE runs SET status = 'queued', due_at = $1, event_numbers_end = $3 WHERE id = $2 AND finished_at IS NULL",
+                    )
+                    .bind(due_at.unix_ms())
+                    .bind(id.as_str())
+                    .bind(numbers_end as i64)
+                    .execute(&mut *connection)
+                    .await?;
                     if done.rows_affected() == 0 {
                         return Err(StoreError::NotUnderWay(id.to_string()));
                     }
@@ -419,6 +434,22 @@ impl Store {
     /// Keeps events of a run that is under way.
     pub async fn keep_run_events(&self, id: RunId, events: EventLines) -> Result<(), StoreError> {
         self.writer.write(move |connection| Box::pin(async move { keep_events(connection, &id, events).await })).await
+    }
+
+    /// Reserves the numbers below `end` for events of a run that is under way: from then on they can be told.
+    pub async fn reserve_event_numbers(&self, id: RunId, end: u64) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("UPDATE runs SET event_numbers_end = $1 WHERE id = $2 AND finished_at IS NULL")
+                        .bind(end as i64)
+                        .bind(id.as_str())
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// Ends a run, once: a second end is refused.
@@ -486,7 +517,7 @@ impl Store {
     pub async fn unfinished_runs(&self) -> Result<Vec<UnfinishedRun>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
         query.push(COLUMNS).push(
-            ", project_id, submission, (SELECT lines FROM run_events WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_lines, \
+            ", project_id, submission, event_numbers_end, (SELECT lines FROM run_events WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_lines, \
              (SELECT MAX(seq) FROM run_events WHERE run_id = runs.id) AS last_seq \
              FROM runs JOIN projects ON projects.id = runs.project_id JOIN run_submissions ON run_id = runs.id \
              WHERE finished_at IS NULL ORDER BY runs.id",
@@ -496,13 +527,16 @@ impl Store {
             .map(|row| {
                 let last_lines: Option<&str> = row.try_get("last_lines")?;
                 let last_seq: Option<i64> = row.try_get("last_seq")?;
+                let record = record(row)?;
+                let stored = last_seq.map_or(0, |seq| seq as u64 + last_lines.unwrap_or_default().lines().count() as u64);
+                let end = row.try_get::<i64, _>("event_numbers_end")? as u64;
                 Ok(UnfinishedRun {
-                    record: record(row)?,
+                    // Of one that waits all that was told is stored, but for the first. Of one under way any number may have been told that was reserved.
+                    numbers: if record.status == RunState::Queued { stored..end.max(stored) } else { end.max(stored)..end.max(stored) },
+                    record,
                     project_id: row.try_get("project_id")?,
                     submission: row.try_get("submission")?,
                     due_at: Timestamp::from_unix_ms(row.try_get("due_at")?),
-                    // The one that says that it was queued is never stored before its end.
-                    next_seq: last_seq.map_or(1, |seq| seq as u64 + last_lines.unwrap_or_default().lines().count() as u64),
                 })
             })
             .collect()

@@ -6,7 +6,7 @@ use belljar_protocol::{
     Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait,
     Widened,
 };
-use belljar_store::{KeyUse, NewRun, StoreError};
+use belljar_store::{EVENT_NUMBERS, KeyUse, NewRun, StoreError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
@@ -103,7 +103,7 @@ impl Service {
         }
         let code_sha256 = self.code_sha256(caller, &submission).await?;
         let record = record(caller, &submission, code_sha256, (policy, limits), rerun_of, matches!(turn, Turn::Now(_)));
-        let live = Live::new(record.clone(), caller.project_id().to_owned(), 0);
+        let live = Live::new(record.clone(), caller.project_id().to_owned(), 0..EVENT_NUMBERS);
         live.emit(EventKind::Queued { id: record.id.clone() });
         let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": without_values(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
         let has_key = key.is_some();

@@ -109,7 +109,10 @@ impl Service {
                     Some(RunEvent::Event(event)) => match event.kind {
                         // The one is told already, the other when it is stored.
                         EventKind::Queued { .. } | EventKind::Finished { .. } => {}
-                        kind => live.emit(kind),
+                        kind => {
+                            live.emit(kind);
+                            self.reserve_numbers(live).await;
+                        }
                     },
                     Some(RunEvent::Output { .. }) => {}
                     None => break,
@@ -129,6 +132,15 @@ impl Service {
         }
         let Finished { outcome, artifacts } = run.finished().await;
         Attempt { outcome, artifacts, has_run: true }
+    }
+
+    /// Reserves numbers for the events to come. Where that cannot be stored, watchers wait for those that it would have been for.
+    async fn reserve_numbers(&self, live: &Live) {
+        let Some(end) = live.numbers_wanted() else { return };
+        match self.store().reserve_event_numbers(live.id.clone(), end).await {
+            Ok(()) => live.numbers_are_reserved(end),
+            Err(error) => tracing::warn!(%error, "events cannot be told for now"),
+        }
     }
 
     /// What the engine is asked, and the memory that the objects in it hold.
@@ -218,7 +230,7 @@ impl Service {
         });
         let audit = by_belljar(&record, "run.retry", json!({"attempt": number, "status": outcome.status.name()}));
         // Where it cannot be stored, a crash before the next attempt gives an interrupted run: no worse.
-        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), audit).await;
+        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), live.numbers_end(), audit).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => Some(self.ask_again(live, caller, submission)),
             () = live.until_cancelled() => None,
