@@ -42,7 +42,7 @@ pub enum Durability {
 pub struct RunConfig {
     /// Runs at one time; the others wait. Default: four times the processors.
     pub concurrent: Option<u32>,
-    /// What the memory limits of all runs under way may add up to. Default: three quarters of the machine's memory.
+    /// What the memory limits of all runs under way may add up to, with what the server may have to hold of what they write. Default: three quarters of the machine's memory.
     pub memory_bytes: Option<Bytes>,
     /// Runs that may wait, over all projects. Further ones are refused with 429. Default 1,000.
     pub queue: u32,

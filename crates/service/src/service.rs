@@ -23,7 +23,7 @@ use crate::config::{Durability, Home, ServiceConfig};
 use crate::error::ServiceError;
 use crate::metrics;
 use crate::rate::Rates;
-use crate::runs::{LiveRuns, Queue};
+use crate::runs::{Ends, LiveRuns, Queue};
 use crate::signing::Keys;
 use crate::tokens::WRONG_TOKENS_BURST_S;
 
@@ -51,6 +51,7 @@ struct Inner {
     keys: Keys,
     live: LiveRuns,
     queue: Queue,
+    ends: Ends,
     run_tasks: TaskTracker,
     wrong_tokens: Rates,
     requests: Rates,
@@ -128,6 +129,7 @@ impl Service {
             keys,
             live: LiveRuns::default(),
             queue,
+            ends: Ends::default(),
             run_tasks: TaskTracker::new(),
             wrong_tokens: Rates::new(WRONG_TOKENS_BURST_S),
             requests: Rates::new(REQUESTS_BURST_S),
@@ -242,6 +244,10 @@ impl Service {
 
     pub(crate) fn queue(&self) -> &Queue {
         &self.inner.queue
+    }
+
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.inner.ends
     }
 
     pub(crate) fn run_tasks(&self) -> &TaskTracker {

@@ -89,6 +89,11 @@ impl Live {
         self.changed.send_modify(|_| {});
     }
 
+    /// What its events have, as JSON.
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.state().events.iter().map(|event| event.json.len()).sum()
+    }
+
     /// Up to where numbers are reserved.
     pub(crate) fn numbers_end(&self) -> u64 {
         self.state().numbers_end

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use belljar_protocol::{
-    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait,
-    Widened,
+    EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
 };
 use belljar_store::{EVENT_NUMBERS, KeyUse, NewRun, StoreError};
 use serde_json::json;
@@ -17,6 +16,12 @@ use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::metrics;
 use crate::service::Service;
+
+/// How often the server holds what a run writes, until the run is over: as it came, and as the JSON of its events, where a control character has six
+/// bytes.
+const HELD_OF_OUTPUT: u64 = 8;
+/// The same of its result, which is JSON already.
+const HELD_OF_RESULT: u64 = 2;
 
 /// A run that was accepted, now or before.
 #[derive(Debug)]
@@ -204,6 +209,7 @@ pub(super) fn ask(caller: &Caller, priority: Priority, limits: &Limits) -> Ask {
         project_id: caller.project_id().to_owned(),
         priority,
         memory_bytes: limits.memory_bytes.0,
+        held_bytes: limits.output_bytes.0 * HELD_OF_OUTPUT + limits.result_bytes.0 * HELD_OF_RESULT,
         most_of_project: caller.project.settings.quotas.concurrent_runs.unwrap_or(u32::MAX),
     }
 }
@@ -211,7 +217,7 @@ pub(super) fn ask(caller: &Caller, priority: Priority, limits: &Limits) -> Ask {
 /// What the run may touch and use: what it asks for, if that is within the project's ceiling.
 fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy, Limits), ServiceError> {
     let settings = &caller.project.settings;
-    let ceiling = Ceiling { policy: settings.policy.clone(), limits: settings.limits.over(Limits::MOST) };
+    let ceiling = settings.ceiling();
     // What is left out must not be more than the ceiling either.
     let limits = submission.limits.over(ceiling.default_limits());
     let policy = match &submission.policy {

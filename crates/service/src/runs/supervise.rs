@@ -47,12 +47,15 @@ impl Service {
     }
 
     async fn see_through(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, mut turn: Turn) {
+        // What attempts wrote is held until the run is over, and so is what they have of the account of memory for it.
+        let mut places = Vec::new();
         loop {
             let was_running = live.record().status == RunState::Running;
             let attempt = match until_turn(live, turn).await {
-                Some(place) => {
+                Some(mut place) => {
                     let attempt = self.attempt(live, caller, submission, was_running).await;
-                    drop(place);
+                    place.sandbox_is_gone();
+                    places.push(place);
                     attempt
                 }
                 None => cancelled(live, submission),
@@ -255,6 +258,7 @@ impl Service {
             }
         };
         let record = live.record();
+        let _room = self.ends().room(live, &outcome).await;
         let last = live.last_line(&outcome);
         let details = json!({
             "status": outcome.status.name(),
