@@ -15,7 +15,7 @@ use belljar_service::{NewUpload, ServiceError};
 use futures::{Stream, StreamExt};
 
 use crate::State;
-use crate::authentication::{Authenticated, for_object};
+use crate::authentication::{Allowed, Authenticated, Storage, for_object};
 use crate::form::Form;
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
@@ -121,10 +121,9 @@ pub(crate) async fn put(
     request_body(content = Vec<u8>, content_type = "multipart/form-data"), responses((status = 200, body = ObjectPage)))]
 pub(crate) async fn post(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Storage>,
     request: Request,
 ) -> Result<axum::Json<ObjectPage>, Refusal> {
-    state.service.may_upload(&caller)?;
     let mut form = Form::of(request).await?;
     let (mut objects, mut name) = (Vec::new(), None);
     while let Some(field) = form.next_part().await? {
@@ -267,7 +266,7 @@ pub(crate) async fn delete(
     responses((status = 200, body = ObjectRecord)))]
 pub(crate) async fn copy(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Storage>,
     Json(copy): Json<ObjectCopy>,
 ) -> Result<axum::Json<ObjectRecord>, Refusal> {
     Ok(axum::Json(state.service.copy_object(&caller, copy).await?))
@@ -278,7 +277,7 @@ pub(crate) async fn copy(
     responses((status = 200, body = SignedUrl)))]
 pub(crate) async fn sign(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Storage>,
     Json(request): Json<SignedUrlRequest>,
 ) -> Result<axum::Json<SignedUrl>, Refusal> {
     Ok(axum::Json(state.service.sign_url(&caller, request).await?))

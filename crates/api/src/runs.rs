@@ -9,7 +9,7 @@ use belljar_service::{Caller, EventLine, RunQuery, Submitted};
 use serde::{Deserialize, Serialize};
 
 use crate::State;
-use crate::authentication::Authenticated;
+use crate::authentication::{Allowed, Authenticated, Run};
 use crate::events::{Format, last_event_id, stream_events};
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
@@ -56,7 +56,7 @@ fn run_id(text: &str) -> Result<RunId, Refusal> {
         (status = 202, body = RunRecord, description = "It was accepted", headers(("Location" = String, description = "The run")))))]
 pub(crate) async fn start(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Run>,
     query: Query,
     headers: HeaderMap,
     Json(mut submission): Json<RunSubmission>,
