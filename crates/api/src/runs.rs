@@ -102,7 +102,7 @@ async fn answer(state: &State, caller: &Caller, submitted: Submitted, wait: Wait
         ("label" = Option<Vec<String>>, Query, description = "With all of these labels, each as `name:value`"),
         ("since" = Option<String>, Query, description = "Accepted not before this moment, RFC 3339"),
         ("until" = Option<String>, Query, description = "Accepted before this moment, RFC 3339"),
-        ("text" = Option<String>, Query, description = "With this text in the comment or the submission, whatever the case"),
+        ("text" = Option<String>, Query, description = "With this text in the comment or the submission, whatever the case. It takes time: narrow it with the others"),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
     responses((status = 200, body = RunPage)))]

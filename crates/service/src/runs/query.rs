@@ -89,6 +89,7 @@ impl Service {
             since: query.since,
             until: query.until,
             text: query.text.clone(),
+            search_time: Duration::from_millis(self.config().runs.search_ms.0),
             before,
             limit: query.limit,
         };

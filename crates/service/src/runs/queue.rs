@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use belljar_protocol::Priority;
 use tokio::sync::oneshot;
 
+use crate::held::is_fair;
+
 /// A run that is too large for what is free now is passed by those that fit, for so long; then nobody goes before it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -86,6 +88,8 @@ pub(crate) enum Turn {
     Later(oneshot::Receiver<Place>),
     /// Too many wait.
     Full,
+    /// Too many of the project wait: there must be room for others.
+    ShareTaken,
 }
 
 impl Queue {
@@ -101,8 +105,14 @@ impl Queue {
         if is_first && state.overdue(self.0.capacity).is_none() && state.has_room(self.0.capacity, &ask) {
             return Turn::Now(state.seat(&self.0, &ask));
         }
-        if !must && state.waiting >= self.0.capacity.waiting {
+        let most = self.0.capacity.waiting;
+        if !must && state.waiting >= most {
             return Turn::Full;
+        }
+        let of_project: usize = state.projects.get(&ask.project_id).map_or(0, |project| project.waiting.iter().map(VecDeque::len).sum());
+        // The first of a project may wait while there is any place.
+        if !must && of_project > 0 && !is_fair(of_project as u64 + 1, u64::from(state.waiting) + 1, u64::from(most)) {
+            return Turn::ShareTaken;
         }
         state.waiting += 1;
         let (turn, later) = oneshot::channel();
@@ -249,7 +259,7 @@ mod tests {
         match turn {
             Turn::Now(place) => place,
             Turn::Later(_) => panic!("it has to wait"),
-            Turn::Full => panic!("it is turned away"),
+            Turn::Full | Turn::ShareTaken => panic!("it is turned away"),
         }
     }
 
@@ -257,7 +267,7 @@ mod tests {
         match turn {
             Turn::Later(later) => later,
             Turn::Now(_) => panic!("it does not wait"),
-            Turn::Full => panic!("it is turned away"),
+            Turn::Full | Turn::ShareTaken => panic!("it is turned away"),
         }
     }
 
@@ -345,8 +355,14 @@ mod tests {
     fn a_full_queue_turns_away_and_forgets_those_who_left() {
         let queue = queue(1);
         let _place = now(queue.ask(ask("a", Priority::Interactive), false));
-        let waiting: Vec<_> = (0..10).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
-        assert!(matches!(queue.ask(ask("b", Priority::Interactive), false), Turn::Full));
+        let of = |project: &str, count: usize| -> Vec<_> {
+            (0..count).map(|_| later(queue.ask(ask(project, Priority::Interactive), false))).collect()
+        };
+        let waiting = of("a", 5);
+        assert!(matches!(queue.ask(ask("a", Priority::Interactive), false), Turn::ShareTaken), "half of it is for others");
+        let others = (of("b", 2), of("c", 1), of("d", 1), of("e", 1));
+        assert!(matches!(queue.ask(ask("f", Priority::Interactive), false), Turn::Full));
+        drop(others);
         let _must = later(queue.ask(ask("b", Priority::Interactive), true));
         drop(waiting);
         assert_eq!(queue.counts(), (1, 1));

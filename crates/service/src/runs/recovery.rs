@@ -57,7 +57,7 @@ impl Service {
         self.live().add(&live);
         let pause_ms = due_at.unix_ms().saturating_sub(Timestamp::now().unix_ms()).max(0) as u64;
         // They were accepted: there is room for them, whatever it is.
-        let held = self.hold_submission(0);
+        let held = self.hold_submission(&project_id, 0);
         let service = self.clone();
         tokio::spawn(async move {
             tokio::select! {

@@ -97,14 +97,21 @@ impl Service {
             return Ok(repeated);
         }
 
-        let Some(held) = self.hold_submission(text.len() as u64) else {
+        let Some(held) = self.hold_submission(caller.project_id(), text.len() as u64) else {
             metrics::refused("submissions_full");
-            return Err(ServiceError::Busy { detail: "the runs that wait hold too much memory", retry_after_s: 1 });
+            return Err(ServiceError::Busy {
+                detail: "the runs that wait hold too much memory, or the project's share of it",
+                retry_after_s: 1,
+            });
         };
         let turn = self.queue().ask(ask(caller, submission.priority, &limits), false);
-        if matches!(turn, Turn::Full) {
-            metrics::refused("queue_full");
-            return Err(ServiceError::Busy { detail: "too many runs wait", retry_after_s: 1 });
+        if let Some((reason, detail)) = match turn {
+            Turn::Now(_) | Turn::Later(_) => None,
+            Turn::Full => Some(("queue_full", "too many runs wait")),
+            Turn::ShareTaken => Some(("queue_share", "too many runs of the project wait: there must be room for others")),
+        } {
+            metrics::refused(reason);
+            return Err(ServiceError::Busy { detail, retry_after_s: 1 });
         }
         let code_sha256 = self.code_sha256(caller, &submission).await?;
         let record = record(caller, &submission, code_sha256, (policy, limits), rerun_of, matches!(turn, Turn::Now(_)));

@@ -15,8 +15,9 @@ use super::submit::{ask, wanted_runtime};
 use crate::caller::Caller;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
+use crate::held::HeldSubmission;
 use crate::metrics;
-use crate::service::{HeldSubmission, Service};
+use crate::service::Service;
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
@@ -201,8 +202,9 @@ impl Service {
                 "the objects among the files of the run have {bytes} bytes; a run can start with {most}: let the program download them with belljar.storage"
             )));
         }
-        let held =
-            self.hold_submission(bytes).ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
+        let held = self
+            .hold_submission(caller.project_id(), bytes)
+            .ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
         Ok((most, held))
     }
 
@@ -326,7 +328,7 @@ impl Service {
 async fn until_turn(live: &Live, turn: Turn) -> Option<Place> {
     match turn {
         Turn::Now(place) => Some(place),
-        Turn::Full => None,
+        Turn::Full | Turn::ShareTaken => None,
         Turn::Later(later) => tokio::select! {
             place = later => place.ok(),
             () = live.until_cancelled() => None,
