@@ -49,7 +49,7 @@ const REFUSALS: [(&str, &str); 13] = [
     ("416", "The range lies outside of the object"),
     ("422", "The request says something that cannot be meant"),
     ("429", "A quota is used up, or too much is asked at once; `Retry-After` says when to try again"),
-    ("503", "The server is being stopped, or is not ready"),
+    ("503", "The server is being stopped or is not ready, or a search took too long"),
 ];
 
 impl Modify for Problems {

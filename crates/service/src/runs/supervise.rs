@@ -15,8 +15,9 @@ use super::submit::{ask, wanted_runtime};
 use crate::caller::Caller;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
+use crate::held::HeldSubmission;
 use crate::metrics;
-use crate::service::{HeldSubmission, Service};
+use crate::service::Service;
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
@@ -47,12 +48,15 @@ impl Service {
     }
 
     async fn see_through(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, mut turn: Turn) {
+        // What attempts wrote is held until the run is over, and so is what they have of the account of memory for it.
+        let mut places = Vec::new();
         loop {
             let was_running = live.record().status == RunState::Running;
             let attempt = match until_turn(live, turn).await {
-                Some(place) => {
+                Some(mut place) => {
                     let attempt = self.attempt(live, caller, submission, was_running).await;
-                    drop(place);
+                    place.sandbox_is_gone();
+                    places.push(place);
                     attempt
                 }
                 None => cancelled(live, submission),
@@ -109,7 +113,10 @@ impl Service {
                     Some(RunEvent::Event(event)) => match event.kind {
                         // The one is told already, the other when it is stored.
                         EventKind::Queued { .. } | EventKind::Finished { .. } => {}
-                        kind => live.emit(kind),
+                        kind => {
+                            live.emit(kind);
+                            self.reserve_numbers(live).await;
+                        }
                     },
                     Some(RunEvent::Output { .. }) => {}
                     None => break,
@@ -129,6 +136,15 @@ impl Service {
         }
         let Finished { outcome, artifacts } = run.finished().await;
         Attempt { outcome, artifacts, has_run: true }
+    }
+
+    /// Reserves numbers for the events to come. Where that cannot be stored, watchers wait for those that it would have been for.
+    async fn reserve_numbers(&self, live: &Live) {
+        let Some(end) = live.numbers_wanted() else { return };
+        match self.store().reserve_event_numbers(live.id.clone(), end).await {
+            Ok(()) => live.numbers_are_reserved(end),
+            Err(error) => tracing::warn!(%error, "events cannot be told for now"),
+        }
     }
 
     /// What the engine is asked, and the memory that the objects in it hold.
@@ -186,8 +202,9 @@ impl Service {
                 "the objects among the files of the run have {bytes} bytes; a run can start with {most}: let the program download them with belljar.storage"
             )));
         }
-        let held =
-            self.hold_submission(bytes).ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
+        let held = self
+            .hold_submission(caller.project_id(), bytes)
+            .ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
         Ok((most, held))
     }
 
@@ -218,7 +235,7 @@ impl Service {
         });
         let audit = by_belljar(&record, "run.retry", json!({"attempt": number, "status": outcome.status.name()}));
         // Where it cannot be stored, a crash before the next attempt gives an interrupted run: no worse.
-        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), audit).await;
+        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), live.numbers_end(), audit).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => Some(self.ask_again(live, caller, submission)),
             () = live.until_cancelled() => None,
@@ -243,6 +260,7 @@ impl Service {
             }
         };
         let record = live.record();
+        let _room = self.ends().room(live, &outcome).await;
         let last = live.last_line(&outcome);
         let details = json!({
             "status": outcome.status.name(),
@@ -310,7 +328,7 @@ impl Service {
 async fn until_turn(live: &Live, turn: Turn) -> Option<Place> {
     match turn {
         Turn::Now(place) => Some(place),
-        Turn::Full => None,
+        Turn::Full | Turn::ShareTaken => None,
         Turn::Later(later) => tokio::select! {
             place = later => place.ok(),
             () = live.until_cancelled() => None,
