@@ -10,7 +10,7 @@ use crate::{audit, health, objects, projects, runs, tokens};
 #[openapi(
     info(title = "Belljar", description = "Runs the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox."),
     paths(
-        runs::start, runs::list, runs::show, runs::delete, runs::cancel, runs::rerun, runs::events, runs::logs, runs::artifacts, runs::artifact,
+        runs::start, runs::list, runs::show, runs::delete, runs::cancel, runs::rerun, runs::events, runs::logs, runs::lock, runs::artifacts, runs::artifact,
         objects::put, objects::post, objects::get, objects::head, objects::list, objects::delete, objects::copy, objects::sign,
         tokens::create, tokens::list, tokens::revoke, tokens::callback_key,
         projects::create, projects::list, projects::show, projects::set, projects::delete, projects::usage,

@@ -227,6 +227,24 @@ pub(crate) async fn logs(
     Ok(axum::Json(Logs { logs: state.service.logs(&caller, &id).await? }).into_response())
 }
 
+/// The lock that a run's packages were installed from: a `uv.lock` or `pnpm-lock.yaml`. Given with another run, it gives it the same files.
+#[utoipa::path(get, path = "/v1/runs/{id}/lock", tag = "runs", operation_id = "show_lock", params(("id" = String, Path, description = "The run")),
+    responses((status = 200, body = String, content_type = "text/plain", headers(("ETag" = String, description = "The SHA-256 of the text, in quotes")))))]
+pub(crate) async fn lock(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let lock = state.service.run_lock(&caller, &run_id(&id)?).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", lock.file_name)),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::ETAG, format!("\"{}\"", lock.sha256)),
+    ];
+    Ok((headers, lock.text).into_response())
+}
+
 /// The files that a run left.
 #[utoipa::path(get, path = "/v1/runs/{id}/artifacts", tag = "runs", operation_id = "list_artifacts", params(("id" = String, Path, description = "The run")),
     responses((status = 200, body = Artifacts)))]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use belljar_objects::ObjectsConfig;
-use belljar_protocol::{Bytes, Millis};
+use belljar_protocol::{Bytes, Millis, PackagePolicy};
 use serde::Deserialize;
 
 /// What an operator can set; everything has a default.
@@ -21,6 +21,8 @@ pub struct ServiceConfig {
     pub runs: RunConfig,
     /// Where the contents of objects are. Default: the folder `objects` in the home.
     pub objects: Option<ObjectsConfig>,
+    /// What of packages runs may have. A project may have less.
+    pub packages: PackagePolicy,
     /// Of callbacks.
     pub callbacks: CallbackConfig,
 }

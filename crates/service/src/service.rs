@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use belljar_engine::Engine;
+use belljar_environments::Environments;
 use belljar_objects::{Objects, ObjectsConfig};
 use belljar_protocol::{IssuedToken, NewToken, ProjectName, ProjectRecord, ProjectSettings, Scope};
 use belljar_store::{NewAuditEntry, Store, Token, TokenHash};
@@ -47,6 +48,7 @@ struct Inner {
     home: Home,
     config: ServiceConfig,
     engine: Engine,
+    environments: Environments,
     store: Store,
     objects: Objects,
     keys: Keys,
@@ -98,7 +100,7 @@ impl Service {
     pub const FIRST_PROJECT: &str = "default";
 
     /// Opens a home, makes it where there is none, and takes up what was left when it was last closed. Fails where another server uses it.
-    pub async fn open(home: PathBuf, config: ServiceConfig, engine: Engine) -> Result<Self, ServiceError> {
+    pub async fn open(home: PathBuf, config: ServiceConfig, engine: Engine, environments: Environments) -> Result<Self, ServiceError> {
         metrics::describe();
         let home = Home::new(home);
         make_private(&home)?;
@@ -113,6 +115,7 @@ impl Service {
             home,
             config,
             engine,
+            environments,
             store,
             objects,
             keys,
@@ -213,6 +216,10 @@ impl Service {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    pub(crate) fn environments(&self) -> &Environments {
+        &self.inner.environments
     }
 
     pub(crate) fn store(&self) -> &Store {

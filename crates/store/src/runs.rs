@@ -13,6 +13,7 @@ use crate::Store;
 use crate::audit::{self, Head, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
 use crate::idempotency::{self, KeyUse};
+use crate::locks::{self, RunLock};
 use crate::usage::UsedToday;
 
 /// Numbers of events that are reserved at a time.
@@ -50,6 +51,8 @@ pub struct Ending {
     pub events: EventLines,
     /// The files that it left.
     pub artifacts: Vec<StoredArtifact>,
+    /// The lock that its packages were installed from.
+    pub lock: Option<RunLock>,
     /// When it started, if it did.
     pub started_at: Option<Timestamp>,
     /// What the audit trail says of it.
@@ -213,7 +216,7 @@ async fn keep_events(connection: &mut SqliteConnection, id: &RunId, events: Even
 }
 
 async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), StoreError> {
-    let Ending { id, project_id, attempt, outcome, events, artifacts, started_at, audit } = ending;
+    let Ending { id, project_id, attempt, outcome, events, artifacts, lock, started_at, audit } = ending;
     let now = Timestamp::now().unix_ms();
     let done = sqlx::query(
         "UPDATE runs SET status = $1, finished_at = $2, started_at = COALESCE($3, started_at), runtime = $4, usage = $5, attempt = $7 \
@@ -250,6 +253,9 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
             .execute(&mut *connection)
             .await?;
     }
+    if let Some(lock) = lock {
+        locks::keep(connection, &id, lock).await?;
+    }
     let usage = UsedToday::of(&outcome.usage);
     let last = sqlx::query(concat!(
         "INSERT INTO run_events (run_id, seq, lines) SELECT $1, $2, $3 WHERE $3 <> ''; \
@@ -275,6 +281,7 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
 
 /// Deletes a run with all that it has; its artifacts' contents are doomed.
 pub(crate) async fn delete(connection: &mut SqliteConnection, id: &str, project_id: &str) -> Result<(), StoreError> {
+    locks::release(connection, id).await?;
     sqlx::query(
         "INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT blob, $1 FROM artifacts WHERE run_id = $2; \
          UPDATE projects SET storage_bytes = storage_bytes - (SELECT COALESCE(SUM(size_bytes), 0) FROM artifacts WHERE run_id = $2) WHERE id = $3; \

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_protocol::{Artifact, Event, EventKind, LogEntry, RunId, RunPage, RunRecord, RunState, Scope, Timestamp};
-use belljar_store::RunFilter;
+use belljar_store::{RunFilter, RunLock};
 use serde_json::json;
 
 use super::live::{EventLine, Live};
@@ -108,6 +108,12 @@ impl Service {
         }
         let record = self.store().run(caller.project_id(), id).await?;
         Ok(RunRecord { outcome: self.store().run_outcome(id).await?.map(Box::new), ..record })
+    }
+
+    /// The lock that a run's packages were installed from, once it is over.
+    pub async fn run_lock(&self, caller: &Caller, id: &RunId) -> Result<RunLock, ServiceError> {
+        self.run(caller, id).await?;
+        self.store().run_lock(id).await?.ok_or_else(|| ServiceError::not_found("lock of the run", id.as_str()))
     }
 
     /// The record of a run that the caller has just asked for: whoever may start it may see that much.

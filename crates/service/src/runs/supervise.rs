@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_engine::{ArtifactFile, Finished, RunEvent, RunOptions};
+use belljar_environments::RunPackages;
 use belljar_protocol::{EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp};
-use belljar_store::{Ending, NewAuditEntry, StoreError, StoredArtifact};
+use belljar_store::{Ending, NewAuditEntry, RunLock, StoreError, StoredArtifact};
 use serde_json::json;
 use tracing::Instrument;
 
@@ -29,6 +30,8 @@ const BELLJAR: &str = "belljar";
 struct Attempt {
     outcome: Outcome,
     artifacts: Vec<ArtifactFile>,
+    /// The lock that its packages were installed from.
+    lock: Option<RunLock>,
     /// Whether there was one at all.
     has_run: bool,
 }
@@ -102,8 +105,14 @@ impl Service {
         let has_storage = !request.policy.storage.read.is_empty() || !request.policy.storage.write.is_empty();
         let door =
             has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
-        let mut run =
-            self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()), environments: None });
+        let packages = Arc::new(self.packages_of(caller, submission));
+        let options = RunOptions {
+            id: Some(live.id.clone()),
+            door,
+            tenant: Some(live.project_id.clone()),
+            environments: Some(Arc::clone(&packages) as Arc<_>),
+        };
+        let mut run = self.engine().run_with(request, options);
         let canceller = run.canceller();
         let mut store_events = tokio::time::interval_at(tokio::time::Instant::now() + STORE_EVENTS_EVERY, STORE_EVENTS_EVERY);
         let mut is_cancelling = false;
@@ -135,7 +144,23 @@ impl Service {
             }
         }
         let Finished { outcome, artifacts } = run.finished().await;
-        Attempt { outcome, artifacts, has_run: true }
+        let lock = packages.prepared().map(|prepared| RunLock {
+            sha256: prepared.record.lock_sha256,
+            file_name: prepared.record.ecosystem.lock_file_name().to_owned(),
+            text: prepared.lock,
+        });
+        Attempt { outcome, artifacts, lock, has_run: true }
+    }
+
+    /// The packages that a run asks for, as far as the server and its project allow.
+    fn packages_of(&self, caller: &Caller, submission: &RunSubmission) -> RunPackages {
+        RunPackages::new(
+            self.environments().clone(),
+            submission.packages.clone(),
+            submission.package_options.clone(),
+            self.config().packages.within(&caller.project.settings.packages),
+            Some(caller.project_id().to_owned()),
+        )
     }
 
     /// Reserves numbers for the events to come. Where that cannot be stored, watchers wait for those that it would have been for.
@@ -249,7 +274,7 @@ impl Service {
 
     /// Stores the end of a run, then tells it.
     async fn conclude(&self, live: &Arc<Live>, caller: &Caller, attempt: Attempt) {
-        let Attempt { mut outcome, artifacts, has_run } = attempt;
+        let Attempt { mut outcome, artifacts, lock, has_run } = attempt;
         outcome.id = live.id.clone();
         let stored = match self.keep_artifacts(live, caller, artifacts).await {
             Ok(stored) => stored,
@@ -268,6 +293,8 @@ impl Service {
             "denied": outcome.denied,
             "usage": outcome.usage,
             "runtime": outcome.sandbox.runtime,
+            "environment": outcome.sandbox.environment,
+            "lock_sha256": lock.as_ref().map(|lock| &lock.sha256),
             "attempt": record.attempt,
         });
         let ending = Ending {
@@ -277,6 +304,7 @@ impl Service {
             outcome: outcome.clone(),
             events: live.unstored_with(&last),
             artifacts: stored,
+            lock,
             started_at: record.started_at.filter(|_| has_run),
             audit: NewAuditEntry { actor: caller.actor.clone(), ..by_belljar(&record, "run.finish", details) },
         };
@@ -358,7 +386,7 @@ fn cancelled(live: &Live, submission: &RunSubmission) -> Attempt {
 
 /// The outcome of a run whose program was not started.
 fn not_run(live: &Live, submission: &RunSubmission, status: Status, name: &str, message: &str) -> Attempt {
-    Attempt { outcome: without_run(live, wanted_runtime(submission), status, name, message), artifacts: Vec::new(), has_run: false }
+    Attempt { outcome: without_run(live, wanted_runtime(submission), status, name, message), artifacts: Vec::new(), lock: None, has_run: false }
 }
 
 pub(super) fn without_run(live: &Live, runtime: String, status: Status, name: &str, message: &str) -> Outcome {
