@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_sorted_and_bounded() {
-        let found = read(r#"{"imports": {"b": true, "a": false, "": false, "c\n": false}, "additions": ["y", "x=1", "y", "z\u0000"]}"#).unwrap();
+        let found =
+            read(r#"{"imports": {"b": true, "a": false, "": false, "c\n": false}, "additions": ["y", "x=1", "y", "z\u0000"]}"#).unwrap();
         let names: Vec<(&str, bool)> = found.imports.iter().map(|import| (import.name.as_str(), import.is_optional)).collect();
         assert_eq!(names, [("a", false), ("b", true)]);
         assert_eq!(found.additions, ["x=1", "y"]);
@@ -249,7 +250,8 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        for json in ["", "null", "[]", "{}", r#"{"imports": {"a": 1}, "additions": []}"#, r#"{"imports": {}, "additions": [], "more": 1}"#] {
+        for json in ["", "null", "[]", "{}", r#"{"imports": {"a": 1}, "additions": []}"#, r#"{"imports": {}, "additions": [], "more": 1}"#]
+        {
             assert_eq!(read(json), None, "{json}");
         }
     }

@@ -28,8 +28,12 @@ async fn find(engine: &Engine, language: Language, files: &[ProgramFile]) -> Res
 async fn a_python_programs_imports_and_additions_are_found() {
     let engine = engine();
     let main = "# @add-package python-dateutil==2.9\nimport os, helpers\nfrom google.cloud.storage import Client\ntry:\n  import ujson\nexcept ImportError:\n  pass\n";
-    let files =
-        [file("main.py", main), file("helpers.py", "import numpy as np\nfrom . import main"), file("data.csv", "import nothing"), file("broken.py", "import x\n(")];
+    let files = [
+        file("main.py", main),
+        file("helpers.py", "import numpy as np\nfrom . import main"),
+        file("data.csv", "import nothing"),
+        file("broken.py", "import x\n("),
+    ];
     let found = find(&engine, Language::Python, &files).await.unwrap();
     assert_eq!(names(&found), ["google.cloud.storage", "numpy", "os", "ujson?"]);
     assert_eq!(found.additions, ["python-dateutil==2.9"]);
