@@ -13,6 +13,7 @@ use belljar_service::Service;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::packages;
 use crate::home;
 use crate::server_config::ServerConfig;
 use crate::service_arguments::ServeArguments;
