@@ -49,6 +49,7 @@ impl Engine {
         language: Language,
         runtime: Option<RuntimeName>,
         tenant: Option<String>,
+        start: StartMode,
         files: &[ProgramFile],
     ) -> Result<FoundImports, EngineError> {
         let Some(request) = request(language, files) else { return Ok(FoundImports::default()) };
@@ -58,7 +59,7 @@ impl Engine {
         }
         let runtime = self.runtime(&name).await?;
         let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(tenant).for_task(Task::FindImports);
-        let sandbox = self.sandbox(spec, StartMode::Auto).await?;
+        let sandbox = self.sandbox(spec, start).await?;
         let found = answer(self.execute(sandbox, &request).await, &request.limits)?;
         Ok(found.without_those_of(language, files))
     }

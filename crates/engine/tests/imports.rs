@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belljar_engine::{Engine, EngineConfig, EngineError, FoundImports};
-use belljar_protocol::{Language, Limits, Millis, ProgramFile, RunRequest, RuntimeName, Status};
+use belljar_protocol::{Language, Limits, Millis, ProgramFile, RunRequest, RuntimeName, StartMode, Status};
 
 fn engine() -> Engine {
     let mut config = EngineConfig::from_env().unwrap();
@@ -21,7 +21,7 @@ fn names(found: &FoundImports) -> Vec<String> {
 }
 
 async fn find(engine: &Engine, language: Language, files: &[ProgramFile]) -> Result<FoundImports, EngineError> {
-    engine.find_imports(language, None, None, files).await
+    engine.find_imports(language, None, None, StartMode::Auto, files).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +140,7 @@ async fn what_takes_too_long_is_ended_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runtime_of_another_language_is_refused() {
     let engine = engine();
-    let error = engine.find_imports(Language::Python, Some(RuntimeName::Node(None)), None, &[file("main.py", "1")]).await.unwrap_err();
+    let error = engine.find_imports(Language::Python, Some(RuntimeName::Node(None)), None, StartMode::Auto, &[file("main.py", "1")]).await.unwrap_err();
     assert_eq!(error.to_string(), "node does not run python");
     assert_eq!(find(&engine, Language::Python, &[]).await.unwrap(), FoundImports::default());
     engine.shutdown().await;

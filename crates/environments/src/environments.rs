@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use belljar_engine::{Ahead, Engine, Environment, FoundImports, Runtime, describe_step};
-use belljar_protocol::{Language, PackagePolicy, ProgramFile, RuntimeName, Timestamp};
+use belljar_protocol::{Language, PackagePolicy, ProgramFile, RuntimeName, StartMode, Timestamp};
 use belljar_provision::{Progress, Provisioner, Step};
 use sha2::{Digest, Sha256};
 
@@ -141,6 +141,7 @@ impl Environments {
         language: Language,
         runtime: Option<RuntimeName>,
         tenant: Option<String>,
+        start: StartMode,
         files: &[ProgramFile],
     ) -> Result<Arc<FoundImports>, EnvironmentError> {
         let mut digest = Sha256::new();
@@ -152,7 +153,7 @@ impl Environments {
         if let Some(found) = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).by_program.get(&program) {
             return Ok(Arc::clone(found));
         }
-        let found = Arc::new(self.inner.engine.find_imports(language, runtime, tenant, files).await?);
+        let found = Arc::new(self.inner.engine.find_imports(language, runtime, tenant, start, files).await?);
         let mut remembered = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.by_program.insert(program, Arc::clone(&found)).is_none() {
             remembered.order.push_back(program);

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use belljar_engine::{Environment, EnvironmentSource, FoundImports};
-use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName};
+use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
 use crate::detect::{Detection, LockPresence, NamedImport, NamedImports, Presence, Program, SourceFile, detect, from_imports};
 use crate::environments::{Environments, Prepared, Tell, Wanted};
@@ -42,11 +42,12 @@ impl RunPackages {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a program needs, the first of `files` its entry; `None` where that is nothing.
+    /// What a program needs, the first of `files` its entry; `None` where that is nothing. `start` is that of the sandbox that reads it.
     pub async fn wanted(
         &self,
         language: Language,
         runtime: Option<RuntimeName>,
+        start: StartMode,
         files: &[ProgramFile],
     ) -> Result<Option<Wanted>, EnvironmentError> {
         let Self { environments, packages, options, policy, tenant, .. } = self;
@@ -73,7 +74,7 @@ impl RunPackages {
                 (requirements, Vec::new())
             }
             Detection::NeedsParser { .. } => {
-                let found = environments.found_imports(language, runtime.clone(), tenant.clone(), files).await?;
+                let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
                 let named = named(&found);
                 (from_imports(&program, &named)?, modules(&program, &named))
             }
@@ -98,7 +99,7 @@ impl RunPackages {
         let mut files = request.files.clone();
         // The entry first: it is the one that may say what it needs in itself.
         files.sort_by_key(|file| file.path != request.entry);
-        let Some(wanted) = self.wanted(request.language, request.runtime.clone(), &files).await? else { return Ok(None) };
+        let Some(wanted) = self.wanted(request.language, request.runtime.clone(), request.start, &files).await? else { return Ok(None) };
         let prepared = self.environments.prepare(&wanted, &self.policy, &tell).await?;
         let environment = Arc::clone(&prepared.environment);
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
