@@ -31,7 +31,7 @@ fn a_run_has_what_its_program_imports_and_its_lock_is_kept() {
 fn a_project_allows_only_what_its_operator_lets_it() {
     let server = Server::start();
     let settings = json!({"packages": {"allowed": ["humanize", "six"], "blocked": ["tzdata"]}});
-    server.operate("PUT", "/v1/projects/default", Some(settings)).is(200);
+    server.operate("PUT", "/v1/projects/default/settings", Some(settings)).is(200);
     let outcome = run(&server, json!({"language": "python", "code": "1", "packages": ["humanize"]}));
     assert_eq!(outcome["value"], 1, "{outcome}");
     for (package, words) in [("requests", "not among the allowed ones"), ("humanize[x] @ http://127.0.0.1/x", "registry")] {
@@ -42,5 +42,5 @@ fn a_project_allows_only_what_its_operator_lets_it() {
     let build = run(&server, json!({"language": "python", "code": "1", "packages": ["six"], "package_options": {"allow_build": true}}));
     assert_eq!(build["error"]["name"], "PackagesRefused", "{build}");
     let unknown = json!({"language": "python", "code": "1", "package_options": {"froozen": true}});
-    server.post("/v1/runs", unknown).is_problem(400, "invalid", "froozen");
+    server.post("/v1/runs", unknown).is_problem(422, "invalid-request", "froozen");
 }
