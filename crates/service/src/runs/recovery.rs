@@ -84,6 +84,7 @@ impl Service {
             outcome,
             events: live.unstored_with(&last),
             artifacts: Vec::new(),
+            quota_bytes: None,
             started_at: None,
             audit: by_belljar(&record, "run.finish", details),
         };
