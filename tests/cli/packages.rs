@@ -101,7 +101,9 @@ fn a_lock_gives_the_same_again_and_frozen_refuses_what_none_names() {
 fn packages_can_be_left_out_and_neither_come_from_elsewhere_nor_run_unasked() {
     let none = outcome("python", "import humanize", &["--no-packages"]);
     assert_eq!((&none["status"], &none["error"]["name"]), (&json!("failed"), &json!("ModuleNotFoundError")), "{none}");
-    for package in ["git+https://example.com/x.git", "x @ https://example.com/x.whl", "../x", "--index-url=http://127.0.0.1", "-r x", "x\ny"] {
+    for package in
+        ["git+https://example.com/x.git", "x @ https://example.com/x.whl", "../x", "--index-url=http://127.0.0.1", "-r x", "x\ny"]
+    {
         let refused = outcome("python", "1", &[&format!("--package={package}")]);
         assert_eq!((&refused["status"], &refused["error"]["name"]), (&json!("refused"), &json!("InvalidPackages")), "{package}: {refused}");
     }

@@ -300,7 +300,7 @@ pub struct PolicyArguments {
 /// The packages of a program: the same flags wherever that is said.
 #[derive(Args, Debug, Default)]
 pub struct PackageArguments {
-    /// A package from PyPI or npm: pandas==2.2, lodash@4. Then what the program imports is not looked for. May be repeated
+    /// A package of the registry: pandas==2.2, lodash@4. Then what the program imports is not looked for. May be repeated
     #[arg(long = "package", value_name = "PACKAGE", help_heading = "Packages")]
     pub packages: Vec<String>,
     /// Install exactly what this lock says: a uv.lock or pnpm-lock.yaml

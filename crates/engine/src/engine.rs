@@ -252,10 +252,8 @@ impl Inner {
             None => None,
         };
         // What a program sets for its packages to read has to be there before they are imported.
-        let environment = environment.map(|environment| match request.policy.env.is_empty() {
-            true => environment,
-            false => Arc::new(environment.without_modules()),
-        });
+        let environment = environment
+            .map(|environment| if request.policy.env.is_empty() { environment } else { Arc::new(environment.without_modules()) });
         info.environment = environment.as_ref().map(|environment| environment.key.clone());
         let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(place.tenant).with_environment(environment);
         self.sandbox(spec, request.start).await

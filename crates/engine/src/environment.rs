@@ -21,12 +21,11 @@ pub(crate) const PYTHON_PLACE: &str = "/opt/belljar/environment";
 pub trait EnvironmentSource: Debug + Send + Sync {
     /// The environment of a run, made where there is none yet; `None` where it needs none. What goes on is told to `tell`, for people. An error refuses
     /// the run. Dropped when the run is cancelled meanwhile.
-    fn environment<'a>(
-        &'a self,
-        request: &'a RunRequest,
-        tell: Arc<dyn Fn(String) + Send + Sync>,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Arc<Environment>>, RunError>> + Send + 'a>>;
+    fn environment<'a>(&'a self, request: &'a RunRequest, tell: Arc<dyn Fn(String) + Send + Sync>) -> EnvironmentFuture<'a>;
 }
+
+/// What becomes of asking an [`EnvironmentSource`].
+pub type EnvironmentFuture<'a> = Pin<Box<dyn Future<Output = Result<Option<Arc<Environment>>, RunError>> + Send + 'a>>;
 
 /// Where the modules of an environment are imported ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

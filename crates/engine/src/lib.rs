@@ -62,7 +62,7 @@ pub use config::EngineConfig;
 pub use doctor::{Finding, Health, diagnose};
 pub use door::{Call, Door};
 pub use engine::{Engine, Isolation, RunOptions, describe_step};
-pub use environment::{Ahead, Environment, EnvironmentSource};
+pub use environment::{Ahead, Environment, EnvironmentFuture, EnvironmentSource};
 pub use error::EngineError;
 pub use imports::{FoundImport, FoundImports};
 pub use measure::{Measurement, Times, measure};

@@ -65,9 +65,10 @@ fn available(packages: &PackagePolicy) -> String {
     if !packages.enabled {
         return "Only the standard library is there, no packages.".to_owned();
     }
-    let mut text = "Packages of PyPI and npm are installed as the program imports them (`import pandas`, `require(\"lodash\")`); name versions in \
+    let mut text =
+        "Packages of PyPI and npm are installed as the program imports them (`import pandas`, `require(\"lodash\")`); name versions in \
                     `packages` where they matter. The first use of one takes some seconds, further ones milliseconds."
-        .to_owned();
+            .to_owned();
     if !packages.allowed.is_empty() {
         let _ = write!(text, " Only these can be asked for: {}.", packages.allowed.join(", "));
     }
@@ -168,8 +169,9 @@ fn input_schema(ceiling: &Ceiling, packages: &PackagePolicy) -> Value {
         },
     });
     if packages.enabled {
-        schema["properties"]["packages"] =
-            paths("Packages with versions, such as pandas==2.2 or lodash@4. With any given, imports are not looked at: name all that it needs.");
+        schema["properties"]["packages"] = paths(
+            "Packages with versions, such as pandas==2.2 or lodash@4. With any given, imports are not looked at: name all that it needs.",
+        );
     }
     schema
 }

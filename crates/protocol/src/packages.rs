@@ -93,7 +93,9 @@ impl PackagePolicy {
 
 /// The patterns of each that a pattern of the other covers.
 fn covered(one: &[String], other: &[String]) -> Vec<String> {
-    let beneath = |inner: &[String], outer: &[String]| -> Vec<String> { inner.iter().filter(|pattern| matches_any(outer, pattern)).cloned().collect() };
+    let beneath = |inner: &[String], outer: &[String]| -> Vec<String> {
+        inner.iter().filter(|pattern| matches_any(outer, pattern)).cloned().collect()
+    };
     let mut both = [beneath(one, other), beneath(other, one)].concat();
     both.sort();
     both.dedup();
@@ -185,12 +187,14 @@ mod tests {
 
     #[test]
     fn what_both_allow_is_more_than_neither_allows() {
-        let allowing = |allowed: &[&str]| PackagePolicy { allowed: allowed.iter().map(|&text| text.to_owned()).collect(), ..PackagePolicy::default() };
+        let allowing =
+            |allowed: &[&str]| PackagePolicy { allowed: allowed.iter().map(|&text| text.to_owned()).collect(), ..PackagePolicy::default() };
         let both = allowing(&["@acme/*", "pandas"]).within(&allowing(&["@acme/tools", "*", "numpy"]));
         assert!(both.allows("@acme/tools") && both.allows("@acme/x") && both.allows("pandas") && !both.allows("numpy"));
         let none = allowing(&["pandas"]).within(&allowing(&["numpy"]));
         assert!(!none.allows("pandas") && !none.allows("numpy") && !none.allows("x"));
-        let all = PackagePolicy::default().within(&PackagePolicy { blocked: vec!["x".into()], allow_build: true, ..PackagePolicy::default() });
+        let all =
+            PackagePolicy::default().within(&PackagePolicy { blocked: vec!["x".into()], allow_build: true, ..PackagePolicy::default() });
         assert!(all.allows("pandas") && all.blocks("x") && !all.allow_build);
         assert!(!PackagePolicy { trusted: vec!["*".into()], ..PackagePolicy::default() }.within(&PackagePolicy::default()).trusts("numpy"));
     }

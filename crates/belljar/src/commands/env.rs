@@ -15,7 +15,7 @@ use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArgu
 use crate::{packages, show, table};
 
 /// What was not used for so long goes, where nothing else is said.
-const UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
 
 /// Does one thing with environments.
 pub fn run(command: EnvCommand) -> anyhow::Result<ExitCode> {
@@ -62,8 +62,9 @@ fn policy() -> PackagePolicy {
 
 /// A program and the files beside it, as `belljar run` would take them.
 fn program(path: &Path, language: Option<Language>, beside: &[String]) -> anyhow::Result<(Language, Vec<ProgramFile>)> {
-    let language =
-        language.or_else(|| Language::of_path(path)).context("the language is not known; name it with --language javascript, typescript or python")?;
+    let language = language
+        .or_else(|| Language::of_path(path))
+        .context("the language is not known; name it with --language javascript, typescript or python")?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(language.default_entry());
     let mut files = vec![ProgramFile { path: ProgramName::try_from(name)?, content: read(path, "the program", MOST_INPUT_BYTES)? }];
     for file in beside {
@@ -105,13 +106,16 @@ fn list(environments: &Environments, arguments: &EnvListArguments) -> anyhow::Re
 }
 
 fn show_one(environments: &Environments, arguments: &EnvShowArguments) -> anyhow::Result<()> {
-    let keys: Vec<String> = environments.list().into_iter().map(|(record, _)| record.key).filter(|key| key.starts_with(&arguments.key)).collect();
+    let keys: Vec<String> =
+        environments.list().into_iter().map(|(record, _)| record.key).filter(|key| key.starts_with(&arguments.key)).collect();
     let key = match &keys[..] {
         [key] => key,
         [] => bail!("there is no environment {}; `belljar env list` lists them", arguments.key),
         _ => bail!("{} is the beginning of {}; give more of it", arguments.key, keys.join(", ")),
     };
-    let Some((record, lock)) = environments.find(key)? else { bail!("the environment {key} has just been removed; make it anew with `belljar env warm`") };
+    let Some((record, lock)) = environments.find(key)? else {
+        bail!("the environment {key} has just been removed; make it anew with `belljar env warm`")
+    };
     if arguments.lock {
         return table::write(&lock);
     }

@@ -14,8 +14,8 @@ use belljar_service::Service;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::packages;
 use crate::home;
+use crate::packages;
 use crate::server_config::ServerConfig;
 use crate::service_arguments::ServeArguments;
 use crate::telemetry::Telemetry;

@@ -428,7 +428,12 @@ fn cancelled(live: &Live, submission: &RunSubmission) -> Attempt {
 
 /// The outcome of a run whose program was not started.
 fn not_run(live: &Live, submission: &RunSubmission, status: Status, name: &str, message: &str) -> Attempt {
-    Attempt { outcome: without_run(live, wanted_runtime(submission), status, name, message), artifacts: Vec::new(), lock: None, has_run: false }
+    Attempt {
+        outcome: without_run(live, wanted_runtime(submission), status, name, message),
+        artifacts: Vec::new(),
+        lock: None,
+        has_run: false,
+    }
 }
 
 pub(super) fn without_run(live: &Live, runtime: String, status: Status, name: &str, message: &str) -> Outcome {
