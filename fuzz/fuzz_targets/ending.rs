@@ -24,10 +24,17 @@ fuzz_target!(|payload: &[u8]| {
             assert_eq!(compacted, Some(original));
         }
     }
-    let (mut next, mut causes) = (error.as_ref(), 0);
-    while let Some(RunError { name, message, stack, cause }) = next {
-        assert!(name.len() <= 1024 + 3 && message.len() <= MOST_TEXT_BYTES && stack.len() <= MOST_TEXT_BYTES);
-        assert!(causes <= 5);
-        (next, causes) = (cause.as_deref(), causes + 1);
+    if let Some(error) = error {
+        check(&error, 5);
     }
 });
+
+/// An error, what it came from, and those that it stands for.
+fn check(error: &RunError, causes: usize) {
+    let RunError { name, message, stack, cause, errors } = error;
+    assert!(name.len() <= 1024 + 3 && message.len() <= MOST_TEXT_BYTES && stack.len() <= MOST_TEXT_BYTES);
+    assert!(errors.len() <= 10);
+    for beneath in cause.as_deref().into_iter().chain(errors) {
+        check(beneath, causes.checked_sub(1).expect("no deeper than so many causes"));
+    }
+}

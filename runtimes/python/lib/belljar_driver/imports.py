@@ -7,8 +7,6 @@ import _ast as ast
 from gc import disable
 from posix import scandir
 
-from belljar_driver.untouched import standard_module
-
 _FLAGS = 0x2400  # ast.PyCF_ONLY_AST, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -20,11 +18,20 @@ _IMPORTING = {"import_module", "__import__"}
 _ADDITION = "@add-package"
 
 
+def load():
+    """Makes the tokenizer compile its patterns, which takes 5 ms: a zygote does that for all its sandboxes."""
+    # A line of nothing but a comment would not need them.
+    list(_additions(b"name  # comment"))
+
+
 def find(home):
     """What all files beneath a folder import, `{"imports": {name: is_optional}, "additions": [text]}`."""
     # The process ends with this, and trees have no cycles.
     disable()
-    standard_module("warnings").simplefilter("ignore")
+    # What the compiler warns of, the run will tell. No code of the program's has run here, so that any import finds the standard library.
+    import warnings
+
+    warnings.simplefilter("ignore")
     imports, additions = {}, set()
     for path in _files(home):
         with open(path, "rb") as file:
@@ -122,7 +129,8 @@ def _imported_by(call):
 
 
 def _additions(source):
-    tokenize = standard_module("tokenize")
+    import tokenize
+
     for token in tokenize.tokenize(iter(source.splitlines(keepends=True)).__next__):
         if token.type == tokenize.COMMENT:
             word, *added = token.string.lstrip("#! \t").split(None, 1)[:2] or [""]

@@ -18,6 +18,7 @@ def load_everything():
     for name in ("call", "fork_hooks", "hints", "identity", "imports", "rich", "source", "storage"):
         driver_module(name)
     errors.load()
+    driver_module("imports").load()
 
 
 def prepare(native, packages=None):
