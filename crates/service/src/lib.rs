@@ -16,6 +16,7 @@ mod held;
 mod metrics;
 mod projects;
 mod rate;
+mod refusals;
 mod runs;
 mod service;
 mod signing;
