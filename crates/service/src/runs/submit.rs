@@ -84,7 +84,7 @@ impl Service {
             file.bytes()?;
         }
         if let Some(callback) = &submission.callback {
-            crate::callbacks::check(&callback.url)?;
+            crate::addresses::check(&callback.url)?;
         }
         self.within_cpu_quota(caller).await?;
 
