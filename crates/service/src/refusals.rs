@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use belljar_store::NewAuditEntry;
+use belljar_store::{NewAuditEntry, StoreError};
 use serde_json::json;
 
 use crate::caller::{BELLJAR, Caller};
@@ -85,8 +85,10 @@ impl Service {
     }
 
     async fn write_down(&self, entry: NewAuditEntry) {
-        if let Err(error) = self.store().record_audit(entry).await {
-            tracing::error!(%error, "a refusal could not be written down");
+        match self.store().record_audit(entry).await {
+            // The server is being stopped, and is past telling.
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => tracing::error!(%error, "a refusal could not be written down"),
         }
     }
 }

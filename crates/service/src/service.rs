@@ -55,6 +55,8 @@ struct Inner {
     queue: Queue,
     ends: Ends,
     run_tasks: TaskTracker,
+    /// What goes on until the service is closed.
+    background: TaskTracker,
     wrong_tokens: Rates,
     requests: Rates,
     refusals: Refusals,
@@ -123,6 +125,7 @@ impl Service {
             queue,
             ends: Ends::default(),
             run_tasks: TaskTracker::new(),
+            background: TaskTracker::new(),
             wrong_tokens: Rates::new(WRONG_TOKENS_BURST_S),
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Refusals::default(),
@@ -139,8 +142,8 @@ impl Service {
         };
         let service = Self { inner: Arc::new(inner) };
         service.recover_runs().await?;
-        tokio::spawn(service.clone().make_callbacks(messenger));
-        tokio::spawn(service.clone().sweep());
+        service.inner.background.spawn(service.clone().make_callbacks(messenger));
+        service.inner.background.spawn(service.clone().sweep());
         Ok(service)
     }
 
@@ -198,6 +201,9 @@ impl Service {
             let _ = tokio::time::timeout(END_TIME, self.run_tasks().wait()).await;
         }
         self.inner.closed.cancel();
+        // What is at work in the store ends what it is at, before the store is closed under it.
+        self.inner.background.close();
+        let _ = tokio::time::timeout(END_TIME, self.inner.background.wait()).await;
         self.note_left_out().await;
         self.inner.engine.clone().shutdown().await;
         self.store().close().await;

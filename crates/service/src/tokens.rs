@@ -62,7 +62,7 @@ impl Service {
         if self.requests().take(caller.project_id(), f64::from(rate), Instant::now()) {
             return Ok(());
         }
-        Err(ServiceError::Busy { detail: "the project's requests per second are used up", retry_after_s: 1 })
+        Err(ServiceError::Busy { detail: "the project's quota of requests per second is used up", retry_after_s: 1 })
     }
 
     fn touch(&self, known: &Arc<CachedToken>) {
