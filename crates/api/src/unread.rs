@@ -77,7 +77,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_breaks_when_nothing_moves_and_only_then() {
         let (near, mut far) = tokio::io::duplex(100);
-        let mut near = Moving::new(near, Duration::from_secs(60));
+        let mut near = Moving::new(near, Duration::from_mins(1));
         let writing = tokio::spawn(async move {
             let started = Instant::now();
             (near.write_all(&[7; 1000]).await, started.elapsed())

@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn one_host_does_not_take_the_place_of_all() {
-        let (mut taken, runs): (_, Vec<_>) = (Taken::default(), (0..MOST_TAKEN_TO_HOST + 1).map(|_| RunId::new()).collect());
+        let (mut taken, runs): (_, Vec<_>) = (Taken::default(), (0..=MOST_TAKEN_TO_HOST).map(|_| RunId::new()).collect());
         let slow = host("https://slow.example/a?b");
         assert_eq!(runs.iter().filter(|run| matches!(taken.take(run, &slow), Take::Taken(_))).count(), MOST_TAKEN_TO_HOST);
         assert!(matches!(taken.take(&runs[0], &slow), Take::IsTaken));
