@@ -32,6 +32,23 @@ fn everything_is_written_down_and_exported() {
 }
 
 #[test]
+fn refusals_without_end_do_not_fill_the_trail_and_are_counted() {
+    let mut server = Server::start();
+    for _ in 0..200 {
+        server.ask("GET", "/v1/runs").no_token().send().is(401);
+    }
+    assert!(server.stop().success());
+    let server = Server::start_in(&server.home);
+    let page = server.operate("GET", "/v1/audit?all=true&action=request.refuse&limit=1000", None).is(200);
+    let entries = page["entries"].as_array().unwrap();
+    let (anonymous, told): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry["actor"] == "anonymous");
+    assert!((60..180).contains(&anonymous.len()), "{}", anonymous.len());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["actor"], &told[0]["target"]), (&json!("belljar"), &json!("others")));
+    assert_eq!(told[0]["details"]["left_out"].as_u64().unwrap() + anonymous.len() as u64, 200);
+}
+
+#[test]
 fn a_changed_a_missing_and_an_added_entry_are_seen() {
     for (number, tamper) in [
         "UPDATE audit SET actor = 'somebody' WHERE seq = 3",

@@ -60,6 +60,67 @@ fn the_end_of_a_run_is_told_signed_and_again_until_it_is_taken() {
 }
 
 #[test]
+fn a_receiver_that_does_not_answer_holds_up_nobody_else() {
+    let server = Server::start_with("[callbacks]\nallow_private = true\n");
+    let (slow, quick) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let start = |url: String| server.start_run(json!({"language": "javascript", "code": "1", "callback": {"url": url}}));
+    for _ in 0..20 {
+        start(format!("http://127.0.0.1:{}/", slow.local_addr().unwrap().port()));
+    }
+    // They are connected to, and never answered.
+    let mut held: Vec<TcpStream> = (0..8).map(|_| slow.accept().unwrap().0).collect();
+    let started = Instant::now();
+    let told = start(format!("http://localhost:{}/", quick.local_addr().unwrap().port()));
+    let (head, _) = take(&quick, "204 No Content");
+    assert_eq!(header(&head, "belljar-run"), told);
+    assert!(started.elapsed() < Duration::from_secs(8), "it does not wait for the others: {:?}", started.elapsed());
+    // To one host there are so many at one time, and no more.
+    slow.set_nonblocking(true).unwrap();
+    assert!(slow.accept().is_err());
+    // The next ones come when those are done.
+    drop(held.pop());
+    eventually("the next one comes", || slow.accept().is_ok());
+}
+
+/// A server in a network of its own, where a public address is the machine's, and something listens there. Each is heard by a file of this name.
+fn with_a_public_address(config: &str) -> Server {
+    const LISTENER: &str = "
+import pathlib, signal, socket, sys
+signal.alarm(120)
+home = pathlib.Path(sys.argv[1])
+listener = socket.create_server(('93.184.216.34', 8080))
+(home / 'listening').touch()
+listener.accept()
+(home / 'heard').touch()
+";
+    let network = format!(
+        "ip link set lo up && ip address add 93.184.216.34/32 dev lo && {{ python3 -c \"{LISTENER}\" \"$BELLJAR_HOME\" >/dev/null & }} && exec \"$0\" \"$@\""
+    );
+    Server::start_by(&["unshare", "-n", "sh", "-c", &network], config)
+}
+
+#[test]
+fn callbacks_do_not_reach_the_servers_own_public_address() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can make a network.
+        return;
+    }
+    let tell = |server: &Server| {
+        eventually("somebody listens", || server.home.join("listening").exists());
+        let body = json!({"language": "javascript", "code": "1", "callback": {"url": "http://93.184.216.34:8080/"}});
+        server.operate("POST", "/v1/runs", Some(body)).is(202);
+    };
+    let server = with_a_public_address("");
+    tell(&server);
+    eventually("it was tried", || server.operate("GET", "/metrics", None).text().contains("belljar_callbacks_total{result=\"failed\"}"));
+    assert!(!server.home.join("heard").exists());
+    // Where that is configured it is heard: it could have been.
+    let server = with_a_public_address("[callbacks]\nallow_private = true\n");
+    tell(&server);
+    eventually("it is heard", || server.home.join("heard").exists());
+}
+
+#[test]
 fn callbacks_do_not_reach_into_the_servers_own_network() {
     let server = Server::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,7 @@
 //! What is left of a server that dies, and how one stops that is asked to.
 
+use std::io::Write;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -130,6 +132,37 @@ fn a_server_that_is_asked_to_stop_lets_runs_end_and_keeps_those_that_wait() {
     assert_eq!(server.until_over(&short)["outcome"]["value"], 5);
     assert_eq!(server.until_over(&long)["status"], "interrupted");
     assert_eq!(server.until_over(&waits)["outcome"]["value"], 6);
+}
+
+#[test]
+fn a_quick_stop_while_everybody_asks_logs_no_error() {
+    let _one = ONE_AT_A_TIME.lock();
+    for _ in 0..3 {
+        let mut server = Server::start_by(&["sh", "-c", "exec \"$0\" \"$@\" 2> \"$BELLJAR_HOME/log\""], "");
+        let (url, token) = (server.url.strip_prefix("http://").unwrap().to_owned(), server.token.clone());
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let (url, token, asked) = (&url, &token, &asked);
+                scope.spawn(move || {
+                    let token = if n == 0 { "bjr_wrong" } else { token };
+                    let request =
+                        format!("PUT /v1/objects/{n} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: 1\r\n\r\nx");
+                    // Until nobody listens any more.
+                    while let Ok(mut socket) = std::net::TcpStream::connect(url) {
+                        let _ = socket.write_all(request.as_bytes());
+                        let status = crate::server::read_answer(&mut socket).status;
+                        assert!([0, 200, 401, 429, 503].contains(&status), "{status}");
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            eventually("all ask", || asked.load(Ordering::Relaxed) > 20);
+            assert!(server.stop().success());
+        });
+        let log = std::fs::read_to_string(server.home.join("log")).unwrap();
+        assert!(!log.contains("ERROR") && !log.contains("closed"), "{log}");
+    }
 }
 
 #[test]

@@ -74,20 +74,31 @@ impl Server {
 
     /// The same, with a configuration.
     pub fn start_with(config: &str) -> Self {
+        Self::start_by(&[], config)
+    }
+
+    /// The same, by a command that becomes the server.
+    pub fn start_by(command: &[&str], config: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let home = folder.path().join("home");
         std::fs::create_dir(&home).unwrap();
         std::fs::write(home.join("belljar.toml"), config).unwrap();
-        let mut server = Self::start_in(&home);
+        let mut server = Self::start_in_by(command, &home);
         server.folder = Some(folder);
         server
     }
 
     /// A server with a home that may be there. Its token is empty unless it is the first start.
     pub fn start_in(home: &Path) -> Self {
+        Self::start_in_by(&[], home)
+    }
+
+    fn start_in_by(command: &[&str], home: &Path) -> Self {
         // With the soft limit on open files that most sessions have.
         let mut process = Command::new("sh")
-            .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\"", BINARY, "serve", "--listen", "127.0.0.1:0"])
+            .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\""])
+            .args(command)
+            .args([BINARY, "serve", "--listen", "127.0.0.1:0"])
             .env("BELLJAR_HOME", home)
             .env("BELLJAR_LOG", "warn")
             .stdin(Stdio::null())

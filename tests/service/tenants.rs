@@ -121,7 +121,7 @@ fn quotas_hold() {
     put("a", 600).is(200);
     put("b", 600).is_problem(429, "quota-exceeded", "1000 bytes");
     put("a", 900).is(200);
-    put("c", 1001).is_problem(413, "too-large", "1000");
+    put("c", 1001).is_problem(413, "too-large", "quota");
     let upload = run("try { await belljar.storage.upload('d', 'x'.repeat(500)); 'done' } catch (error) { error.name }", true).is(200);
     assert_ne!(upload["value"], "done", "{upload}");
     let artifact = run("require('fs').mkdirSync('outputs'); require('fs').writeFileSync('outputs/a', 'x'.repeat(500)); 1", true).is(200);
@@ -129,7 +129,7 @@ fn quotas_hold() {
 
     run("while (process.cpuUsage().user + process.cpuUsage().system < 200000);", true).is(200);
     let refused = run("1", true);
-    refused.is_problem(429, "quota-exceeded", "CPU time");
+    refused.is_problem(429, "quota-exceeded", "quota of CPU time");
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() <= 86_400);
     let usage = server.ask("GET", "/v1/usage").token(&token).send().is(200);
     assert!(usage["days"][0]["cpu_ms"].as_u64().unwrap() >= 50, "{usage}");

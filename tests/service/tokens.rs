@@ -51,6 +51,17 @@ fn a_token_allows_its_scopes_and_nothing_else() {
 }
 
 #[test]
+fn who_may_only_start_runs_reads_none_by_cancelling_them() {
+    let server = Server::start();
+    let (run, _) = token(&server, &["run"]);
+    let (both, _) = token(&server, &["run", "read"]);
+    let id = server.run("javascript", "console.log('private'); 'secret'")["id"].as_str().unwrap().to_owned();
+    let cancel = |token: &str| server.ask("POST", &format!("/v1/runs/{id}/cancel")).token(token).json(json!({})).send().is(200);
+    assert_eq!(cancel(&run), json!({"id": id, "status": "succeeded"}));
+    assert_eq!(cancel(&both)["outcome"]["value"], "secret");
+}
+
+#[test]
 fn a_body_of_whoever_may_not_is_not_read() {
     let server = Server::start();
     let (read, _) = token(&server, &["read"]);

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use belljar_protocol::{Artifact, LogEntry, Outcome, RunId, RunPage, RunRecord, RunState, RunSubmission, Wait};
+use belljar_protocol::{Artifact, CancelledRun, LogEntry, Outcome, RunId, RunPage, RunRecord, RunState, RunSubmission, Wait};
 use belljar_service::{Caller, EventLine, RunQuery, Submitted};
 use serde::{Deserialize, Serialize};
 
@@ -161,14 +161,15 @@ pub(crate) async fn delete(
 
 /// Cancel a run.
 ///
-/// Answers with its record once it has ended, or after two seconds. A run that is over already stays as it is.
+/// Answers with its record once it has ended, or after two seconds; with its id and status alone where the token has not the scope `read`. A run that is
+/// over already stays as it is.
 #[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", operation_id = "cancel_run", params(("id" = String, Path, description = "The run")),
-    responses((status = 200, body = RunRecord)))]
+    responses((status = 200, body = CancelledRun)))]
 pub(crate) async fn cancel(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-) -> Result<axum::Json<RunRecord>, Refusal> {
+) -> Result<axum::Json<CancelledRun>, Refusal> {
     Ok(axum::Json(state.service.cancel(&caller, &run_id(&id)?).await?))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use belljar_protocol::{Artifact, LogEntry, Outcome, RunId, RunPage, RunRecord, RunState, RunSubmission, Timestamp, Wait};
+use belljar_protocol::{Artifact, CancelledRun, LogEntry, Outcome, RunId, RunPage, RunRecord, RunState, RunSubmission, Timestamp, Wait};
 use futures::{Stream, TryStreamExt};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -113,8 +113,8 @@ impl Client {
         })
     }
 
-    /// Cancels a run. Its record once it has ended, or after two seconds; a run that is over stays as it is.
-    pub async fn cancel_run(&self, id: &RunId) -> Result<RunRecord, ClientError> {
+    /// Cancels a run. Its record once it has ended, or after two seconds, as far as the token may read it; a run that is over stays as it is.
+    pub async fn cancel_run(&self, id: &RunId) -> Result<CancelledRun, ClientError> {
         // Cancelling twice is cancelling once.
         self.again(async || self.change(self.request(Method::POST, &format!("/v1/runs/{id}/cancel"))).await).await
     }

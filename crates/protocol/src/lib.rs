@@ -43,7 +43,7 @@ pub use project::{
     StorageUsage, TokenList, TokenRecord, UsageDay, UsageReport,
 };
 pub use request::{Finish, InvalidName, ProgramFile, ProgramName, RunRequest, StartMode};
-pub use run_record::{RunPage, RunRecord, RunState, UnknownState};
+pub use run_record::{CancelledRun, RunPage, RunRecord, RunState, RunStatus, UnknownState};
 pub use submission::{Callback, InvalidSubmission, Priority, Retry, RunSubmission, SubmittedFile, Wait};
 pub use timestamp::Timestamp;
 pub use units::{Bytes, InvalidUnit, Millis};

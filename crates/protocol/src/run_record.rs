@@ -103,6 +103,60 @@ impl utoipa::PartialSchema for RunState {
 #[cfg(feature = "openapi")]
 impl utoipa::ToSchema for RunState {}
 
+/// Which run, and where it is: what whoever may start runs but not read them is told.
+///
+/// ```
+/// let told: belljar_protocol::RunStatus = serde_json::from_str(r#"{"id": "run_019a", "status": "cancelled"}"#).unwrap();
+/// assert_eq!(told.status.name(), "cancelled");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RunStatus {
+    /// `run_` and a `UUIDv7`.
+    pub id: RunId,
+    /// Where it is.
+    pub status: RunState,
+}
+
+/// What a request to cancel a run is answered with: as much as the caller may read.
+///
+/// ```
+/// let told: belljar_protocol::CancelledRun = serde_json::from_str(r#"{"id": "run_019a", "status": "cancelled"}"#).unwrap();
+/// assert!(matches!(told, belljar_protocol::CancelledRun::Status(_)));
+/// assert_eq!(told.status().name(), "cancelled");
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum CancelledRun {
+    /// The record, with the outcome once there is one.
+    Record(Box<RunRecord>),
+    /// Without the scope `read`: this much.
+    Status(RunStatus),
+}
+
+impl CancelledRun {
+    /// Where the run is.
+    pub fn status(&self) -> RunState {
+        match self {
+            Self::Record(record) => record.status,
+            Self::Status(told) => told.status,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CancelledRun {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What serde makes of `untagged` cannot hold a value that is kept as its text.
+        let text = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+        serde_json::from_str(text.get())
+            .map(Self::Status)
+            .or_else(|_| serde_json::from_str(text.get()).map(Self::Record))
+            .map_err(serde::de::Error::custom)
+    }
+}
+
 /// What is kept of a run.
 ///
 /// ```

@@ -1,15 +1,18 @@
 //! Callbacks: the end of a run, told by a signed `POST`, until it is taken or a day has passed. They go to public addresses only, unless the operator
-//! says otherwise: who may start runs must not make the server speak to its own network.
+//! says otherwise: who may start runs must not make the server speak to its own network. Those of one receiver wait for one another, and for nobody else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_protocol::{RunId, RunRecord, Timestamp};
 use belljar_store::DueCallback;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
+use crate::addresses::{PublicResolver, check, is_allowed};
 use crate::error::ServiceError;
 use crate::metrics;
 use crate::service::Service;
@@ -23,72 +26,13 @@ const FIRST_PAUSE_MS: u64 = 1000;
 const MOST_TRIES: u32 = 17;
 /// How often it is looked whether a try is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Checks what can be checked of a callback's address by looking at it alone.
-pub(crate) fn check(url: &str) -> Result<Url, ServiceError> {
-    let wrong = |why: &str| ServiceError::invalid(format!("callback.url: {why}"));
-    if url.len() > 2048 {
-        return Err(wrong("at most 2,048 bytes"));
-    }
-    let url = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("it begins with https:// or http://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("it has no user and no password: they would be kept in the clear"));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(wrong("it names no host"));
-    }
-    Ok(url)
-}
-
-/// Whether an address is anybody's on the Internet: not loopback, private, link-local, shared, multicast, reserved, nor one of these mapped into IPv6.
-pub(crate) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            !(v4.is_loopback()
-                || v4.is_private()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || v4.is_documentation()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && (18..20).contains(&b)))
-        }
-        IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4_mapped() {
-                return is_public(IpAddr::V4(v4));
-            }
-            let segments = v6.segments();
-            // Only 2000::/3 is given out (RFC 4291), less what carries an IPv4 address (6to4, Teredo) or is for documents.
-            (segments[0] & 0xe000) == 0x2000
-                && segments[0] != 0x2002
-                && !(segments[0] == 0x2001 && (segments[1] < 0x200 || segments[1] == 0x0db8))
-                && !(segments[0] == 0x3fff && segments[1] < 0x1000)
-        }
-    }
-}
-
-/// Resolves names, and keeps what is public of the answer.
-struct PublicResolver;
-
-impl Resolve for PublicResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err(format!("{} has no public address", name.as_str()).into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
+/// Tries at one time, to one host and in all.
+const MOST_TO_HOST: usize = 8;
+const MOST_AT_ONCE: usize = 256;
+/// Of those that are due, how many are taken up, to one host and in all. The others are looked at again later, so that those behind them have their turn.
+const MOST_TAKEN_TO_HOST: usize = 128;
+const MOST_TAKEN: usize = 1024;
+const PUT_OFF_MS: u64 = 2000;
 
 /// Who makes the callbacks.
 #[derive(Clone, Debug)]
@@ -117,8 +61,8 @@ impl Messenger {
         let url = check(url).map_err(|error| error.to_string())?;
         // An address that is written out is not resolved.
         let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
-        if literal.is_some_and(|address| !self.allow_private && !is_public(address)) {
-            return Err("its address is not public".to_owned());
+        if literal.is_some_and(|address| !self.allow_private && !is_allowed(address)) {
+            return Err("its address is not public, or this machine's own".to_owned());
         }
         let timestamp_s = Timestamp::now().unix_ms() / 1000;
         let signature = callback_signature(key, timestamp_s, &body);
@@ -137,24 +81,118 @@ impl Messenger {
     }
 }
 
+/// Callbacks that were taken up: being tried, or about to be.
+#[derive(Debug)]
+struct Taken {
+    runs: HashSet<RunId>,
+    hosts: HashMap<String, OfHost>,
+    at_once: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct OfHost {
+    taken: usize,
+    at_once: Arc<Semaphore>,
+}
+
+/// Whether a callback is to be tried now.
+enum Take {
+    /// It is, once this allows it.
+    Taken(Arc<Semaphore>),
+    /// It was before.
+    IsTaken,
+    /// There are too many, in all or to its host.
+    TooMany,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { runs: HashSet::new(), hosts: HashMap::new(), at_once: Arc::new(Semaphore::new(MOST_AT_ONCE)) }
+    }
+}
+
+impl Taken {
+    fn take(&mut self, run: &RunId, host: &str) -> Take {
+        if self.runs.contains(run) {
+            return Take::IsTaken;
+        }
+        let of_host = self.hosts.get(host).map_or(0, |of_host| of_host.taken);
+        if self.runs.len() >= MOST_TAKEN || of_host >= MOST_TAKEN_TO_HOST {
+            return Take::TooMany;
+        }
+        self.runs.insert(run.clone());
+        let of_host =
+            self.hosts.entry(host.to_owned()).or_insert_with(|| OfHost { taken: 0, at_once: Arc::new(Semaphore::new(MOST_TO_HOST)) });
+        of_host.taken += 1;
+        Take::Taken(Arc::clone(&of_host.at_once))
+    }
+
+    fn give_back(&mut self, run: &RunId, host: &str) {
+        self.runs.remove(run);
+        if let Some(of_host) = self.hosts.get_mut(host) {
+            of_host.taken -= 1;
+            if of_host.taken == 0 {
+                self.hosts.remove(host);
+            }
+        }
+    }
+}
+
+/// Whose an address is. One that cannot be read fails when it is tried.
+fn host(url: &str) -> String {
+    Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+}
+
 impl Service {
     /// Makes callbacks for as long as the service lives.
     pub(crate) async fn make_callbacks(self, messenger: Messenger) {
+        let (mut taken, mut tries, mut of_tries) = (Taken::default(), JoinSet::new(), HashMap::<_, (RunId, String)>::new());
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
                 () = self.until_callbacks_are_due() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = look.tick() => {}
+                // Given back here and nowhere else: what is found to be due below was taken before, or is not being tried.
+                Some(tried) = tries.join_next_with_id() => {
+                    let id = tried.map_or_else(|panicked| panicked.id(), |(id, ())| id);
+                    if let Some((run, host)) = of_tries.remove(&id) {
+                        taken.give_back(&run, &host);
+                    }
+                    continue;
+                }
                 () = self.until_closed() => return,
             }
-            let due = match self.store().due_callbacks().await {
+            let due = match self.store().due_callbacks(MOST_TAKEN + MOST_TAKEN_TO_HOST).await {
                 Ok(due) => due,
                 Err(error) => {
                     tracing::error!(%error, "callbacks could not be looked up");
                     continue;
                 }
             };
-            // Side by side: one that answers slowly holds up no other.
-            futures::future::join_all(due.into_iter().map(|callback| self.make_callback(&messenger, callback))).await;
+            let mut put_off = Vec::new();
+            for callback in due {
+                let host = host(&callback.url);
+                match taken.take(&callback.run, &host) {
+                    Take::Taken(of_host) => {
+                        let (service, messenger, at_once) = (self.clone(), messenger.clone(), Arc::clone(&taken.at_once));
+                        let run = callback.run.clone();
+                        let task = tries.spawn(async move {
+                            // Neither is ever closed.
+                            let _of_host = of_host.acquire().await;
+                            let _of_all = at_once.acquire().await;
+                            service.make_callback(&messenger, callback).await;
+                        });
+                        of_tries.insert(task.id(), (run, host));
+                    }
+                    Take::IsTaken => {}
+                    Take::TooMany => put_off.push(callback.run),
+                }
+            }
+            if !put_off.is_empty()
+                && let Err(error) = self.store().put_off_callbacks(put_off, Timestamp::now().plus_ms(PUT_OFF_MS)).await
+            {
+                tracing::error!(%error, "callbacks could not be put off");
+            }
         }
     }
 
@@ -197,47 +235,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_ones_own_network_are_not_public() {
-        for text in [
-            "127.0.0.1",
-            "127.9.9.9",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "224.0.0.1",
-            "255.255.255.255",
-            "240.0.0.1",
-            "192.0.0.1",
-            "198.18.0.1",
-            "::1",
-            "::",
-            "fe80::1",
-            "fc00::1",
-            "fd00:ec2::254",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::7f00:1",
-            "2002:7f00:1::",
-            "2001::1",
-            "ff02::1",
-            "2001:db8::1",
-            "::127.0.0.1",
-        ] {
-            assert!(!is_public(text.parse().unwrap()), "{text}");
-        }
-        for text in ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"] {
-            assert!(is_public(text.parse().unwrap()), "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_that_keep_secrets_or_speak_no_http_are_refused() {
-        for url in ["ftp://a/", "file:///etc/passwd", "https://user:secret@a/", "https://", "nonsense", "http://"] {
-            assert!(check(url).is_err(), "{url}");
-        }
-        assert!(check("https://example.com/done?x=1").is_ok());
+    fn one_host_does_not_take_the_place_of_all() {
+        let (mut taken, runs): (_, Vec<_>) = (Taken::default(), (0..=MOST_TAKEN_TO_HOST).map(|_| RunId::new()).collect());
+        let slow = host("https://slow.example/a?b");
+        assert_eq!(runs.iter().filter(|run| matches!(taken.take(run, &slow), Take::Taken(_))).count(), MOST_TAKEN_TO_HOST);
+        assert!(matches!(taken.take(&runs[0], &slow), Take::IsTaken));
+        let last = runs.last().unwrap();
+        assert!(matches!(taken.take(last, &slow), Take::TooMany));
+        assert!(matches!(taken.take(last, &host("https://quick.example:8443/")), Take::Taken(_)));
+        taken.give_back(&runs[0], &slow);
+        assert!(matches!(taken.take(&runs[0], &slow), Take::Taken(_)));
     }
 }

@@ -23,6 +23,9 @@ pub struct Caller {
 /// Who the operator is in records.
 pub(crate) const OPERATOR: &str = "operator";
 
+/// Who does what nobody asked for just now.
+pub(crate) const BELLJAR: &str = "belljar";
+
 impl Caller {
     /// The project's name.
     pub fn project(&self) -> &str {

@@ -83,7 +83,7 @@ impl Default for RunConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallbackConfig {
-    /// Whether they may go to addresses that are not public: loopback, private and link-local ones. Off by default, so that whoever may start runs
+    /// Whether they may go to addresses that are not public, loopback, private and link-local ones, and to this machine's own. Off by default, so that whoever may start runs
     /// cannot make the server speak to its own network.
     pub allow_private: bool,
 }

@@ -144,7 +144,7 @@ impl ServiceError {
             Self::Range(_) => Problem::Range,
             Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => Problem::Quota,
             Self::Busy { .. } => Problem::Busy,
-            Self::Stopping => Problem::Stopping,
+            Self::Stopping | Self::Store(StoreError::Closed) => Problem::Stopping,
             Self::Store(StoreError::SearchTooLong(_)) => Problem::SearchTooLong,
             Self::Store(_) | Self::Objects(_) | Self::Home { .. } | Self::Engine(_) => Problem::Internal,
         }
@@ -173,7 +173,7 @@ impl ServiceError {
         match self {
             Self::Quota { retry_after_s, .. } => *retry_after_s,
             Self::Busy { retry_after_s, .. } => Some(*retry_after_s),
-            Self::Stopping => Some(5),
+            Self::Stopping | Self::Store(StoreError::Closed) => Some(5),
             Self::Store(StoreError::SearchTooLong(_)) => Some(1),
             _ => None,
         }

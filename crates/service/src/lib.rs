@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod audit;
 mod backup;
 mod callbacks;
@@ -16,6 +17,7 @@ mod held;
 mod metrics;
 mod projects;
 mod rate;
+mod refusals;
 mod runs;
 mod service;
 mod signing;

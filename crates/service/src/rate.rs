@@ -1,11 +1,25 @@
 //! How often somebody may ask: token buckets, by name.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names that are remembered; beyond, those whose buckets are full again are let go.
 const MOST_NAMES: usize = 10_000;
+/// How often it is looked for those: it takes a walk over all of them.
+const LET_GO_EVERY: Duration = Duration::from_secs(1);
+/// The one bucket of all for whom there is no room.
+const OTHERS: &str = "";
+
+/// Whom an address is counted as: of IPv6 its network of 64 bits, all of whose addresses are one customer's to use (RFC 6177); else itself.
+pub(crate) fn network(source: &str) -> String {
+    match source.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V6(address)) => format!("{}/64", Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        Ok(address) => address.to_string(),
+        Err(_) => source.to_owned(),
+    }
+}
 
 #[derive(Debug)]
 struct Bucket {
@@ -17,7 +31,13 @@ struct Bucket {
 #[derive(Debug)]
 pub(crate) struct Rates {
     burst_s: f64,
-    buckets: Mutex<HashMap<String, Bucket>>,
+    buckets: Mutex<Buckets>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    by_name: HashMap<String, Bucket>,
+    let_go_at: Option<Instant>,
 }
 
 impl Rates {
@@ -29,10 +49,13 @@ impl Rates {
     pub(crate) fn take(&self, name: &str, per_second: f64, now: Instant) -> bool {
         let most = (per_second * self.burst_s).max(1.0);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MOST_NAMES && !buckets.contains_key(name) {
-            buckets.retain(|_, bucket| bucket.left + now.duration_since(bucket.at).as_secs_f64() * per_second < most);
+        let is_full = |buckets: &Buckets| buckets.by_name.len() >= MOST_NAMES && !buckets.by_name.contains_key(name);
+        if is_full(&buckets) && buckets.let_go_at.is_none_or(|at| now.duration_since(at) >= LET_GO_EVERY) {
+            buckets.by_name.retain(|_, bucket| bucket.left + now.duration_since(bucket.at).as_secs_f64() * per_second < most);
+            buckets.let_go_at = Some(now);
         }
-        let bucket = buckets.entry(name.to_owned()).or_insert(Bucket { left: most, at: now });
+        let name = if is_full(&buckets) { OTHERS } else { name };
+        let bucket = buckets.by_name.entry(name.to_owned()).or_insert(Bucket { left: most, at: now });
         bucket.left = (bucket.left + now.duration_since(bucket.at).as_secs_f64() * per_second).min(most);
         bucket.at = now;
         let has_one = bucket.left >= 1.0;
@@ -55,5 +78,24 @@ mod tests {
         assert_eq!(taken(start), 20);
         assert_eq!(taken(start + Duration::from_secs(1)), 2);
         assert!(rates.take("b", 2.0, start));
+    }
+
+    #[test]
+    fn very_many_names_share_what_is_left_and_take_no_memory() {
+        let (rates, start) = (Rates::new(1.0), Instant::now());
+        let taken = |names: std::ops::Range<usize>, at| names.filter(|name| rates.take(&name.to_string(), 3.0, at)).count();
+        assert_eq!(taken(0..MOST_NAMES, start), MOST_NAMES);
+        assert_eq!(taken(MOST_NAMES..3 * MOST_NAMES, start), 3);
+        assert_eq!(rates.buckets.lock().unwrap().by_name.len(), MOST_NAMES + 1);
+        // Once theirs are full again, there is room for others.
+        assert_eq!(taken(MOST_NAMES..2 * MOST_NAMES, start + Duration::from_secs(2)), MOST_NAMES);
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(network("2001:db8:1:2::9"), network("2001:db8:1:2:ffff::1"));
+        assert_ne!(network("2001:db8:1:3::9"), network("2001:db8:1:2::9"));
+        assert_eq!((network("::ffff:192.0.2.1"), network("socket")), ("192.0.2.1".to_owned(), "socket".to_owned()));
     }
 }

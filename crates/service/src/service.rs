@@ -25,6 +25,7 @@ use crate::error::ServiceError;
 use crate::held::{HeldSubmission, Submissions};
 use crate::metrics;
 use crate::rate::Rates;
+use crate::refusals::Refusals;
 use crate::runs::{Ends, LiveRuns, Queue};
 use crate::signing::Keys;
 use crate::staged::Staged;
@@ -32,9 +33,6 @@ use crate::tokens::WRONG_TOKENS_BURST_S;
 
 /// How many seconds' worth of a project's requests may come at once.
 const REQUESTS_BURST_S: f64 = 10.0;
-/// Refusals of one source that are written down, a second, and how many seconds' worth at once: whoever is refused again and again must not fill the disk.
-const REFUSALS_PER_SECOND: f64 = 1.0;
-const REFUSALS_BURST_S: f64 = 60.0;
 /// How long runs that were told to end are waited for.
 const END_TIME: Duration = Duration::from_secs(5);
 
@@ -57,9 +55,11 @@ struct Inner {
     queue: Queue,
     ends: Ends,
     run_tasks: TaskTracker,
+    /// What goes on until the service is closed.
+    background: TaskTracker,
     wrong_tokens: Rates,
     requests: Rates,
-    refusals: Rates,
+    refusals: Refusals,
     /// Of runs that are not over.
     submissions: Submissions,
     staged: Staged,
@@ -125,9 +125,10 @@ impl Service {
             queue,
             ends: Ends::default(),
             run_tasks: TaskTracker::new(),
+            background: TaskTracker::new(),
             wrong_tokens: Rates::new(WRONG_TOKENS_BURST_S),
             requests: Rates::new(REQUESTS_BURST_S),
-            refusals: Rates::new(REFUSALS_BURST_S),
+            refusals: Refusals::default(),
             submissions,
             staged: Staged::default(),
             generation: AtomicU64::new(0),
@@ -141,8 +142,8 @@ impl Service {
         };
         let service = Self { inner: Arc::new(inner) };
         service.recover_runs().await?;
-        tokio::spawn(service.clone().make_callbacks(messenger));
-        tokio::spawn(service.clone().sweep());
+        service.inner.background.spawn(service.clone().make_callbacks(messenger));
+        service.inner.background.spawn(service.clone().sweep());
         Ok(service)
     }
 
@@ -200,6 +201,10 @@ impl Service {
             let _ = tokio::time::timeout(END_TIME, self.run_tasks().wait()).await;
         }
         self.inner.closed.cancel();
+        // What is at work in the store ends what it is at, before the store is closed under it.
+        self.inner.background.close();
+        let _ = tokio::time::timeout(END_TIME, self.inner.background.wait()).await;
+        self.note_left_out().await;
         self.inner.engine.clone().shutdown().await;
         self.store().close().await;
     }
@@ -259,6 +264,10 @@ impl Service {
 
     pub(crate) fn wrong_tokens(&self) -> &Rates {
         &self.inner.wrong_tokens
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.inner.refusals
     }
 
     pub(crate) fn requests(&self) -> &Rates {
@@ -356,25 +365,6 @@ impl Service {
         let mut cached = self.cached_projects();
         if self.generation() == generation {
             cached.insert(project.id.clone(), Arc::clone(project));
-        }
-    }
-
-    /// Notes that a request was refused: by whom, if that is known, what it was, and why. Whoever is refused very often is written down now and then only.
-    pub async fn note_refusal(&self, caller: Option<&Caller>, source: Option<String>, target: &str, why: &str) {
-        let name = caller.map_or_else(|| source.as_deref().unwrap_or("unknown"), |caller| &caller.actor);
-        if !self.inner.refusals.take(name, REFUSALS_PER_SECOND, Instant::now()) {
-            return;
-        }
-        let entry = NewAuditEntry {
-            project: caller.map(|caller| caller.project().to_owned()),
-            actor: caller.map_or_else(|| "anonymous".to_owned(), |caller| caller.actor.clone()),
-            source,
-            action: "request.refuse",
-            target: target.chars().filter(|c| !c.is_control()).take(200).collect(),
-            details: json!({"why": why}),
-        };
-        if let Err(error) = self.store().record_audit(entry).await {
-            tracing::error!(%error, "a refusal could not be written down");
         }
     }
 

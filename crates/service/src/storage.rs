@@ -311,7 +311,8 @@ impl Service {
 }
 
 fn too_large(most: u64) -> ServiceError {
-    ServiceError::TooLarge(format!("an object can have {most} bytes here"))
+    let why = if most < MOST_OBJECT_BYTES { ": that is the project's storage quota" } else { "" };
+    ServiceError::TooLarge(format!("an object can have {most} bytes here{why}"))
 }
 
 fn check(new: &NewUpload) -> Result<(), ServiceError> {

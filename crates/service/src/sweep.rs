@@ -1,4 +1,4 @@
-//! What is done every now and then: old runs are deleted, contents that nothing refers to are deleted.
+//! What is done every now and then: old runs are deleted, contents that nothing refers to are deleted, refusals that were left out are told.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -25,6 +25,7 @@ impl Service {
             tokio::select! {
                 () = self.until_blobs_are_doomed() => {}
                 _ = old_runs.tick() => {
+                    self.note_left_out().await;
                     if let Err(error) = self.delete_old_runs().await {
                         tracing::error!(%error, "old runs could not be deleted");
                     }

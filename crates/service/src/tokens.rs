@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 use crate::caller::{Caller, OPERATOR};
 use crate::error::ServiceError;
 use crate::metrics;
+use crate::rate::network;
 use crate::service::{CachedToken, Service};
 
 /// How often the last use of a token is written down.
@@ -50,7 +51,7 @@ impl Service {
     /// with 256 bits of randomness there is nothing to guess.
     fn wrong_token(&self, source: Option<&str>) -> ServiceError {
         metrics::refused("unauthorized");
-        if self.wrong_tokens().take(source.unwrap_or("unknown"), WRONG_TOKENS_PER_SECOND, Instant::now()) {
+        if self.wrong_tokens().take(&network(source.unwrap_or("unknown")), WRONG_TOKENS_PER_SECOND, Instant::now()) {
             return ServiceError::Unauthorized;
         }
         ServiceError::Busy { detail: "too many wrong tokens came from this address", retry_after_s: 2 }
@@ -61,7 +62,7 @@ impl Service {
         if self.requests().take(caller.project_id(), f64::from(rate), Instant::now()) {
             return Ok(());
         }
-        Err(ServiceError::Busy { detail: "the project's requests per second are used up", retry_after_s: 1 })
+        Err(ServiceError::Busy { detail: "the project's quota of requests per second is used up", retry_after_s: 1 })
     }
 
     fn touch(&self, known: &Arc<CachedToken>) {

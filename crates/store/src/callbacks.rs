@@ -20,12 +20,13 @@ pub struct DueCallback {
 }
 
 impl Store {
-    /// The callbacks whose time has come, at most 100.
-    pub async fn due_callbacks(&self) -> Result<Vec<DueCallback>, StoreError> {
+    /// The callbacks whose time has come, at most so many, those due longest first.
+    pub async fn due_callbacks(&self, most: usize) -> Result<Vec<DueCallback>, StoreError> {
         let rows = sqlx::query(
-            "SELECT run_id, project_id, url, tries FROM callbacks JOIN runs ON runs.id = run_id WHERE callbacks.due_at <= $1 ORDER BY callbacks.due_at LIMIT 100",
+            "SELECT run_id, project_id, url, tries FROM callbacks JOIN runs ON runs.id = run_id WHERE callbacks.due_at <= $1 ORDER BY callbacks.due_at LIMIT $2",
         )
         .bind(Timestamp::now().unix_ms())
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
         .await?;
         rows.iter()
@@ -49,6 +50,24 @@ impl Store {
             .write(move |connection| {
                 Box::pin(async move {
                     sqlx::query("DELETE FROM callbacks WHERE run_id = $1").bind(run.as_str()).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Callbacks are looked at again then. None of them was tried.
+    pub async fn put_off_callbacks(&self, runs: Vec<RunId>, due_at: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    for run in &runs {
+                        sqlx::query("UPDATE callbacks SET due_at = $1 WHERE run_id = $2")
+                            .bind(due_at.unix_ms())
+                            .bind(run.as_str())
+                            .execute(&mut *connection)
+                            .await?;
+                    }
                     Ok(())
                 })
             })

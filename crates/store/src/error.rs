@@ -48,7 +48,7 @@ pub enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// `SQLite` failed.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// What was to be written could not be committed: a full disk, most likely.
     #[error("the database cannot be written: {0}; see that there is room on its disk")]
     Unwritable(String),
@@ -67,6 +67,15 @@ impl StoreError {
         match error.as_database_error() {
             Some(database) if database.is_unique_violation() => Self::Exists { what, name: name.to_owned() },
             _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolClosed => Self::Closed,
+            error => Self::Database(error),
         }
     }
 }

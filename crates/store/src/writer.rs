@@ -93,8 +93,8 @@ async fn write_all(database: SqlitePool, mut waiting: mpsc::Receiver<Change>, fa
     while waiting.recv_many(&mut changes, MOST_TOGETHER).await > 0 {
         let mut answers = Vec::with_capacity(changes.len());
         let committed = write_together(&database, &mut changes, &mut answers).await;
-        // An error of sqlx cannot be cloned, and each of them waits for an answer.
-        let why = committed.err().map(|error| error.to_string());
+        // An error of sqlx cannot be cloned, and each of them waits for an answer. Of a database that was closed there is nothing to be told.
+        let why = committed.err().filter(|error| !matches!(error, sqlx::Error::PoolClosed)).map(|error| error.to_string());
         failure.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&why);
         changes.clear();
         for answer in answers {

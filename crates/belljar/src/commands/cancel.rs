@@ -9,11 +9,11 @@ use crate::{remote, table};
 pub fn run(arguments: RunIdsArguments) -> anyhow::Result<ExitCode> {
     remote::ask(&arguments.ask.server, async |client| {
         for id in &arguments.ids {
-            let record = client.cancel_run(id).await?;
+            let cancelled = client.cancel_run(id).await?;
             if arguments.ask.json {
-                table::print_json(&record)?;
+                table::print_json(&cancelled)?;
             } else {
-                table::write(&format!("{id} {}\n", record.status))?;
+                table::write(&format!("{id} {}\n", cancelled.status()))?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_protocol::{Artifact, Event, EventKind, LogEntry, RunId, RunPage, RunRecord, RunState, Scope, Timestamp};
+use belljar_protocol::{
+    Artifact, CancelledRun, Event, EventKind, LogEntry, RunId, RunPage, RunRecord, RunState, RunStatus, Scope, Timestamp,
+};
 use belljar_store::{RunFilter, RunLock};
 use serde_json::json;
 
@@ -165,14 +167,20 @@ impl Service {
         Ok(pieces.iter().flat_map(|piece| piece.lines.lines()).filter_map(log_entry).collect())
     }
 
-    /// Ends a run. Its record as it is then; a run that is over already stays as it is.
-    pub async fn cancel(&self, caller: &Caller, id: &RunId) -> Result<RunRecord, ServiceError> {
+    /// Ends a run. What it is then, as far as the caller may read it; a run that is over already stays as it is.
+    pub async fn cancel(&self, caller: &Caller, id: &RunId) -> Result<CancelledRun, ServiceError> {
         caller.must(Scope::Run)?;
-        let Some(live) = self.live().get(caller.project_id(), id) else { return self.run_record(caller, id).await };
-        self.store().record_audit(caller.did("run.cancel", id.as_str(), json!({}))).await?;
-        live.cancel();
-        let _ = tokio::time::timeout(CANCEL_WAIT, live.until_over()).await;
-        self.run_record(caller, id).await
+        if let Some(live) = self.live().get(caller.project_id(), id) {
+            self.store().record_audit(caller.did("run.cancel", id.as_str(), json!({}))).await?;
+            live.cancel();
+            let _ = tokio::time::timeout(CANCEL_WAIT, live.until_over()).await;
+        }
+        let record = self.run_record(caller, id).await?;
+        Ok(if caller.scopes.contains(&Scope::Read) {
+            CancelledRun::Record(Box::new(record))
+        } else {
+            CancelledRun::Status(RunStatus { id: record.id, status: record.status })
+        })
     }
 
     pub(crate) async fn cancel_all_of(&self, project_id: &str) {

@@ -84,7 +84,7 @@ impl Service {
             file.bytes()?;
         }
         if let Some(callback) = &submission.callback {
-            crate::callbacks::check(&callback.url)?;
+            crate::addresses::check(&callback.url)?;
         }
         self.within_cpu_quota(caller).await?;
 
@@ -183,7 +183,7 @@ impl Service {
         }
         metrics::refused("cpu_quota");
         let now_s = Timestamp::now().unix_ms() / 1000;
-        let detail = format!("the project's CPU time for today is used up: {used} of {quota} ms");
+        let detail = format!("the project's quota of CPU time for today is used up: {used} of {quota} ms");
         Err(ServiceError::Quota { detail, retry_after_s: Some(86_400 - (now_s % 86_400) as u64) })
     }
 

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::live::{EventLine, Live};
 use super::queue::{Place, Turn};
 use super::submit::{ask, wanted_runtime};
-use crate::caller::Caller;
+use crate::caller::{BELLJAR, Caller};
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
 use crate::held::HeldSubmission;
@@ -22,9 +22,6 @@ use crate::service::Service;
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
-
-/// Who does what nobody asked for just now.
-const BELLJAR: &str = "belljar";
 
 /// How one attempt ended.
 struct Attempt {
