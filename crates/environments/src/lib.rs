@@ -11,6 +11,7 @@ mod lock;
 mod manifest;
 mod modules;
 mod near;
+mod printable;
 mod requirement;
 mod source;
 mod store;

@@ -26,7 +26,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     if !ran.is_success {
         return Err(explain(&ran, requirements));
     }
-    Ok(Lock::parse(&read_back(&staging, "pnpm-lock.yaml")?, &[])?)
+    Ok(Lock::written(&read_back(&staging, "pnpm-lock.yaml")?, &[])?)
 }
 
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {

@@ -25,7 +25,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     if !ran.is_success {
         return Err(explain(&ran, requirements));
     }
-    Ok(Lock::parse(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
+    Ok(Lock::written(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
 }
 
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
