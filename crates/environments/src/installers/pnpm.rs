@@ -6,7 +6,7 @@ use std::path::Path;
 use belljar_engine::Tool;
 use serde_json::{Map, Value, json};
 
-use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, read_back, rewrite};
+use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, read_back, rewrite, secrets};
 use crate::environments::Steps;
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
@@ -70,7 +70,8 @@ async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, Envi
     let pnpm = job.provision(move |provisioner| provisioner.pnpm(&mut Steps::told_to(tell))).await?;
     let mut shows = pnpm.mounts.clone();
     shows.extend(job.runtime.mounts.iter().cloned());
-    let downloads = if code == Code::IsRun { Downloads::ThrownAway } else { Downloads::Shared("pnpm") };
+    // Building looks into what was fetched: it is the same folder for both, and the environment's own.
+    let downloads = if job.rules.allow_build { Downloads::ThrownAway } else { Downloads::Shared("pnpm") };
     let mut tool = job.tool(&pnpm.program, &shows, staging, Path::new(PROJECT), downloads)?;
     let registry = &job.config.provision.registry;
     let mut npmrc = registry.address_lines().join("\n");
@@ -84,6 +85,12 @@ async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, Envi
                 npmrc.push('\n');
                 npmrc.push_str(line.expose());
             }
+            // pnpm asks any address that a package names as what it needs, before it refuses it, and has git ask any repository.
+            tool.variables.insert("PATH".to_owned(), "/nonexistent".to_owned());
+            if !tool.variables.keys().any(|name| secrets::names_a_proxy(name)) {
+                let registries = std::iter::once(registry.url()).chain(registry.scopes().map(|(_, url)| url));
+                tool.variables.extend(secrets::nowhere_but(registries));
+            }
         }
         Code::IsRun => {
             tool.arguments.extend(["--dir", PROJECT, "rebuild", "--reporter=ndjson"].map(str::to_owned));
@@ -95,7 +102,7 @@ async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, Envi
         tool.variables.insert(name.to_owned(), value.to_owned());
     }
     // Lifecycle scripts of packages that may be built find the runtime that they are built for.
-    if let Some(folder) = job.runtime.executable.parent() {
+    if let Some(folder) = job.runtime.executable.parent().filter(|_| code == Code::IsRun) {
         tool.variables.insert("PATH".to_owned(), format!("{}:/usr/bin:/bin", folder.display()));
     }
     Ok(tool)
@@ -114,14 +121,17 @@ fn settings(job: &Job<'_>, code: Code) -> String {
          supportedArchitectures:\n  os: [linux]\n  cpu: [{cpu}]\n  libc: [glibc]\n",
         code == Code::IsNotRun
     );
-    if code == Code::IsRun {
-        text.push_str("dangerouslyAllowAllBuilds: true\n");
-    }
     // What a package needs comes from the registry, and from no address or repository that the package names.
     text.push_str("blockExoticSubdeps: true\n");
-    // Held also to a lock that came with the run, and where no version is old enough, or none says how old it is.
-    text.push_str("minimumReleaseAgeStrict: true\nminimumReleaseAgeIgnoreMissingTime: false\ntrustLockfile: false\n");
-    let _ = writeln!(text, "minimumReleaseAge: {}", u64::from(job.rules.minimum_release_age_days) * 24 * 60);
+    match code {
+        // Held also to a lock that came with the run, and where no version is old enough, or none says how old it is.
+        Code::IsNotRun => {
+            let minutes = u64::from(job.rules.minimum_release_age_days) * 24 * 60;
+            let _ = writeln!(text, "trustLockfile: false\nminimumReleaseAgeStrict: true\nminimumReleaseAgeIgnoreMissingTime: false\nminimumReleaseAge: {minutes}");
+        }
+        // All that has been looked at when it was fetched.
+        Code::IsRun => text.push_str("dangerouslyAllowAllBuilds: true\ntrustLockfile: true\nminimumReleaseAge: 0\n"),
+    }
     text
 }
 
