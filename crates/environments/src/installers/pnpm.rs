@@ -25,7 +25,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     tool.arguments.push("--lockfile-only".to_owned());
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, requirements));
+        return Err(explain(job, &ran, requirements));
     }
     Ok(Lock::written(&read_back(&staging, "pnpm-lock.yaml")?, &[])?)
 }
@@ -38,14 +38,14 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     fetching.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
     let ran = job.run(fetching, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, &[]));
+        return Err(explain(job, &ran, &[]));
     }
     if job.rules.allow_build {
         (job.tell)("building".to_owned());
         rewrite(&staging, "pnpm-workspace.yaml", &settings(job, Code::IsRun))?;
         let ran = job.run(tool(job, &staging, Code::IsRun).await?, &staging, progress).await?;
         if !ran.is_success {
-            return Err(explain(&ran, &[]));
+            return Err(explain(job, &ran, &[]));
         }
     }
     let root = staging.path().join("project/node_modules");
@@ -155,7 +155,7 @@ fn progress(line: &str) -> Option<String> {
     }
 }
 
-fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
+fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
     let (mut code, mut message) = (String::new(), String::new());
     for event in ran.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -167,15 +167,16 @@ fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
         message = ran.lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join("; ");
     }
     let message = printable(&message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "));
+    // What is not in the cache may well be in the registry.
+    if job.rules.offline {
+        return EnvironmentError::Offline(message);
+    }
     if code == "ERR_PNPM_FETCH_404" {
         let missing = requirements.iter().map(Requirement::name).find(|name| message.contains(&format!("/{name}:")) || message.contains(&format!("{name}@")) || message.contains(&name.replace('/', "%2F")));
         return match missing {
             Some(name) => EnvironmentError::not_in_registry(Ecosystem::Npm, name),
             None => EnvironmentError::Resolution(message),
         };
-    }
-    if code.contains("OFFLINE") || code.contains("NO_OFFLINE") {
-        return EnvironmentError::Offline(message);
     }
     EnvironmentError::Resolution(message)
 }

@@ -24,7 +24,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     }
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, requirements));
+        return Err(explain(job, &ran, requirements));
     }
     Ok(Lock::written(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
 }
@@ -38,7 +38,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     tool.arguments.extend(["--frozen", "--no-dev", "--no-default-groups", "--no-install-project", "--link-mode", "copy"].map(str::to_owned));
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, &[]));
+        return Err(explain(job, &ran, &[]));
     }
     compile(job, &staging).await?;
     let root = staging.path().join("root");
@@ -159,19 +159,19 @@ fn progress(line: &str) -> Option<String> {
     Some(format!("{}{}", message.0.to_lowercase(), message.1))
 }
 
-fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
+fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
     let text = ran.lines.join("\n");
-    let missing = requirements.iter().map(Requirement::name).find(|name| text.contains(&format!("{name} was not found in the")));
-    if let Some(name) = missing {
-        return EnvironmentError::not_in_registry(Ecosystem::PyPi, name);
-    }
     if text.contains("no usable wheels") || text.contains("no-build") {
         return EnvironmentError::NeedsBuild(last_words(&ran.lines));
     }
-    if text.contains("offline") || text.contains("network was disabled") {
+    // What is not in the cache may well be in the registry.
+    if job.rules.offline {
         return EnvironmentError::Offline(last_words(&ran.lines));
     }
-    EnvironmentError::Resolution(last_words(&ran.lines))
+    match requirements.iter().map(Requirement::name).find(|name| text.contains(&format!("{name} was not found in the"))) {
+        Some(name) => EnvironmentError::not_in_registry(Ecosystem::PyPi, name),
+        None => EnvironmentError::Resolution(last_words(&ran.lines)),
+    }
 }
 
 /// What `uv` says of an error, in one line.

@@ -22,7 +22,7 @@ fn installers() -> &'static (PathBuf, PathBuf) {
 }
 
 pub struct Home {
-    pub folder: TempDir,
+    pub folder: Arc<TempDir>,
     pub environments: Environments,
     pub policy: PackagePolicy,
     told: Arc<Mutex<Vec<String>>>,
@@ -34,10 +34,19 @@ impl Home {
     }
 
     pub fn with(registry: &Registry, change: impl FnOnce(&mut EnvironmentsConfig)) -> Self {
-        Self::at(tempfile::tempdir().unwrap(), registry, change)
+        Self::at(Arc::new(tempfile::tempdir().unwrap()), registry, change)
     }
 
-    pub fn at(folder: TempDir, registry: &Registry, change: impl FnOnce(&mut EnvironmentsConfig)) -> Self {
+    /// Another process's: the same folder, and nothing else.
+    pub fn at_same(home: &Self, registry: &Registry) -> Self {
+        Self::at_same_with(home, registry, |_| ())
+    }
+
+    pub fn at_same_with(home: &Self, registry: &Registry, change: impl FnOnce(&mut EnvironmentsConfig)) -> Self {
+        Self::at(Arc::clone(&home.folder), registry, change)
+    }
+
+    fn at(folder: Arc<TempDir>, registry: &Registry, change: impl FnOnce(&mut EnvironmentsConfig)) -> Self {
         let config = config(folder.path(), registry, change);
         let engine = Engine::new(EngineConfig::from_env().unwrap()).unwrap();
         let environments = Environments::new(engine, config).unwrap();

@@ -11,4 +11,5 @@ mod builds;
 mod credentials;
 mod locks;
 mod policy;
+mod rootless;
 mod sandboxes;

@@ -48,6 +48,11 @@ impl Registry {
         Self::start_at("127.0.0.1")
     }
 
+    /// One that another process serves.
+    pub fn known(address: &str) -> Self {
+        Self { address: address.to_owned(), state: Arc::default() }
+    }
+
     /// Another one, on a host of its own.
     pub fn start_elsewhere() -> Self {
         Self::start_at("127.0.0.2")
