@@ -170,9 +170,9 @@ impl Engine {
         }
     }
 
-    /// Runs a tool in a jail of its own, to its end. Its output goes to `lines`, line by line; `check` is asked every half second whether it may go
-    /// on. When the returned future is dropped, the tool ends.
-    pub async fn run_tool(&self, tool: Tool, lines: mpsc::UnboundedSender<String>, check: Check) -> Result<ToolEnd, EngineError> {
+    /// Runs a tool in a jail of its own, to its end. Its output goes to `lines`, line by line, and it waits where nobody takes them; `check` is asked every
+    /// half second whether it may go on. When the returned future is dropped, the tool ends.
+    pub async fn run_tool(&self, tool: Tool, lines: mpsc::Sender<String>, check: Check) -> Result<ToolEnd, EngineError> {
         let (_wants, wanted) = oneshot::channel();
         let (engine, leaver) = (Arc::clone(&self.inner), self.inner.leaving.one_more());
         let running = tokio::spawn(async move {

@@ -1,18 +1,20 @@
 //! Tools: programs that we trust and that work on what we do not, such as an installer that unpacks other people's archives. Each runs in a jail of its
 //! own, with nothing of the host but what it is given, and under limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, OsStr};
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belljar_jail::{Confinement, FIRST_UID, HOME, IdMap, Launch, Purpose, ResourceLimits, WritableSpace, kill_pidfd, reap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 pub use belljar_jail::ToolNetwork;
 
@@ -63,7 +65,7 @@ pub struct ToolLimits {
 }
 
 /// A tool to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tool {
     /// The program, as a path outside that is seen at the same place inside.
     pub program: PathBuf,
@@ -83,6 +85,19 @@ pub struct Tool {
     pub limits: ToolLimits,
 }
 
+/// Its variables and files by name only: logins are in them.
+impl fmt::Debug for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tool")
+            .field("program", &self.program)
+            .field("arguments", &self.arguments)
+            .field("variables", &self.variables.keys())
+            .field("files", &self.files.iter().map(|(path, _)| path).collect::<Vec<_>>())
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How a tool ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolEnd {
@@ -92,47 +107,34 @@ pub enum ToolEnd {
     Stopped(String),
 }
 
-/// What is asked every half second whether the tool may go on; the answer is why not.
+/// What is asked every half second whether the tool may go on; the answer is why not. Asked off the async threads, as it may take its time, and dropped only
+/// once the tool is gone: what it holds is there for as long as the tool is.
 pub type Check = Box<dyn FnMut() -> Option<String> + Send>;
 
 impl Inner {
-    /// Runs a tool to its end. Lines of its output go to `lines`. The tool ends when `wanted` is dropped; this future is not to be dropped half way, as
-    /// the launch would go on without anyone to reap what it makes.
+    /// Runs a tool to its end. Lines of its output go to `lines`, and it waits where nobody takes them. The tool ends when `wanted` is dropped; this future is
+    /// not to be dropped half way, as the launch would go on without anyone to reap what it makes.
     pub(crate) async fn run_tool(
         self: Arc<Self>,
         tool: Tool,
-        lines: mpsc::UnboundedSender<String>,
-        mut check: Check,
+        lines: mpsc::Sender<String>,
+        check: Check,
         mut wanted: oneshot::Receiver<()>,
     ) -> Result<ToolEnd, EngineError> {
         let limits = tool.limits;
-        let cgroup = self.make_cgroup(self.next_sandbox(), limits.memory_bytes, limits.processes)?;
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("making a pipe"))?;
-        rustix::io::ioctl_fionbio(&read, true).map_err(system("making a pipe"))?;
-        let output = AsyncFd::new(read).map_err(system("watching a tool"))?;
-        let entrances = cgroup.as_ref().map(belljar_jail::SandboxCgroup::entrances).transpose()?.unwrap_or_default();
-        let launched = self.spawner.run(move || launch(&tool, write, &entrances)).await;
-        let launched = launched.ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))??;
-        let (sender, ended) = oneshot::channel();
-        let watched = AsyncFd::with_interest(launched.pidfd.try_clone().map_err(system("copying a descriptor"))?, Interest::READABLE)
-            .map_err(system("watching a process"))?;
-        let pid = launched.pid;
-        tokio::spawn(async move {
-            // A pidfd is readable once the process has ended.
-            let _ = watched.readable().await;
-            let _ = sender.send(reap(pid).map_or(Exit::Unknown, |reaped| Exit::of_wait_status(reaped.wait_status)));
-        });
-        let mut running = Running { engine: self, process: launched.pidfd, cgroup, ended: Some(ended) };
-        let mut output = Lines { output, pending: Vec::new(), lines, is_open: true };
-        let deadline = Instant::now() + limits.time;
-        let mut checks = tokio::time::interval(CHECK_EVERY);
+        let (mut running, output) = self.start_tool(tool).await?;
+        let mut output = Lines { output, pending: Vec::new(), ready: VecDeque::new(), lines, is_open: true };
+        let deadline = tokio::time::sleep(limits.time);
+        let mut deadline = std::pin::pin!(deadline);
+        let mut checking = ask(check, Duration::ZERO);
         let stopped = loop {
-            let Some(ended) = running.ended.as_mut() else { break None };
+            let Some(ended) = running.ended.as_mut() else { break String::new() };
             tokio::select! {
                 exit = ended => {
                     running.ended = None;
                     let exit = exit.unwrap_or(Exit::Unknown);
                     output.take().await;
+                    let _ = checking.await;
                     if running.was_out_of_memory() {
                         return Ok(ToolEnd::Stopped(format!("it needed more than {} MB of memory", limits.memory_bytes >> 20)));
                     }
@@ -141,24 +143,71 @@ impl Inner {
                         other => ToolEnd::Stopped(format!("it died: {other:?}")),
                     });
                 }
-                _ = &mut wanted => break Some("nobody waits for it any longer".to_owned()),
+                _ = &mut wanted => break "nobody waits for it any longer".to_owned(),
+                () = &mut deadline => break format!("it took longer than {} s", limits.time.as_secs()),
                 () = output.next() => {}
-                _ = checks.tick() => {
-                    if Instant::now() > deadline {
-                        break Some(format!("it took longer than {} s", limits.time.as_secs()));
+                answer = &mut checking => match answer {
+                    Ok((check, None)) => checking = ask(check, CHECK_EVERY),
+                    Ok((_, Some(why))) => {
+                        checking = ask(Box::new(|| None), Duration::ZERO);
+                        break why;
                     }
-                    if let Some(why) = check() {
-                        break Some(why);
-                    }
+                    Err(_) => break "it could not be watched".to_owned(),
                 }
             }
         };
         let _ = kill_pidfd(running.process.as_fd());
-        if let Some(ended) = running.ended.as_mut() {
+        if let Some(ended) = running.ended.take() {
             let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
         }
-        Ok(ToolEnd::Stopped(stopped.unwrap_or_default()))
+        let _ = checking.await;
+        Ok(ToolEnd::Stopped(stopped))
     }
+
+    /// Starts it, and gives the reading end of its output. What was made for it does not stay where it cannot be started.
+    async fn start_tool(self: Arc<Self>, tool: Tool) -> Result<(Running, AsyncFd<OwnedFd>), EngineError> {
+        let cgroup = self.make_cgroup(self.next_sandbox(), tool.limits.memory_bytes, tool.limits.processes)?;
+        let started = async {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("making a pipe"))?;
+            rustix::io::ioctl_fionbio(&read, true).map_err(system("making a pipe"))?;
+            let output = AsyncFd::new(read).map_err(system("watching a tool"))?;
+            let entrances = cgroup.as_ref().map(belljar_jail::SandboxCgroup::entrances).transpose()?.unwrap_or_default();
+            let launched = self.spawner.run(move || launch(&tool, write, &entrances)).await;
+            let launched = launched.ok_or_else(|| EngineError::NotReady("the launching thread is gone".into()))??;
+            Ok((launched, output))
+        };
+        let (launched, output) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                self.clear_away::<Exit>(cgroup, None, (None, None));
+                return Err(error);
+            }
+        };
+        let (sender, ended) = oneshot::channel();
+        let (pid, watched) = (launched.pid, launched.pidfd.try_clone());
+        tokio::spawn(async move {
+            // A pidfd is readable once the process has ended. Where it cannot be watched, whoever waits for its end waits here.
+            let watched = watched.and_then(|pidfd| AsyncFd::with_interest(pidfd, Interest::READABLE));
+            if let Ok(watched) = watched {
+                let _ = watched.readable().await;
+            }
+            let reaped = tokio::task::spawn_blocking(move || reap(pid)).await;
+            let _ = sender.send(reaped.ok().flatten().map_or(Exit::Unknown, |reaped| Exit::of_wait_status(reaped.wait_status)));
+        });
+        Ok((Running { engine: self, process: launched.pidfd, cgroup, ended: Some(ended) }, output))
+    }
+}
+
+/// Asks whether a tool may go on, after a while. The question comes back with the answer.
+fn ask(mut check: Check, after: Duration) -> JoinHandle<(Check, Option<String>)> {
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = check();
+            (check, answer)
+        });
+        asked.await.unwrap_or_else(|_| (Box::new(|| None), Some("it could not be watched".to_owned())))
+    })
 }
 
 fn launch(tool: &Tool, output: OwnedFd, cgroup: &[OwnedFd]) -> Result<belljar_jail::Launched, EngineError> {
@@ -226,13 +275,22 @@ impl Drop for Running {
 struct Lines {
     output: AsyncFd<OwnedFd>,
     pending: Vec<u8>,
-    lines: mpsc::UnboundedSender<String>,
+    /// Whole, and not taken yet. Nothing more is read before they are.
+    ready: VecDeque<String>,
+    lines: mpsc::Sender<String>,
     is_open: bool,
 }
 
 impl Lines {
-    /// Waits for more. For ever once it is closed.
+    /// Waits for more, or until what there is has been taken. For ever once it is closed.
     async fn next(&mut self) {
+        if !self.ready.is_empty() {
+            let Ok(permit) = self.lines.reserve().await else { return self.ready.clear() };
+            if let Some(line) = self.ready.pop_front() {
+                permit.send(line);
+            }
+            return;
+        }
         if !self.is_open {
             return std::future::pending().await;
         }
@@ -244,10 +302,18 @@ impl Lines {
     /// What is there already, after the tool has ended.
     async fn take(&mut self) {
         let mut buffer = [0; 8192];
-        while let Ok(read @ 1..) = rustix::io::read(self.output.get_ref(), &mut buffer) {
-            self.take_in(&buffer[..read]);
+        loop {
+            while let Some(line) = self.ready.pop_front() {
+                if self.lines.send(line).await.is_err() {
+                    return;
+                }
+            }
+            match rustix::io::read(self.output.get_ref(), &mut buffer) {
+                Ok(read @ 1..) => self.take_in(&buffer[..read]),
+                _ if self.pending.is_empty() => return,
+                _ => self.take_in(&[]),
+            }
         }
-        self.take_in(&[]);
     }
 
     fn take_in(&mut self, bytes: &[u8]) {
@@ -256,19 +322,19 @@ impl Lines {
             let room = MOST_LINE_BYTES.saturating_sub(self.pending.len());
             self.pending.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") || piece.ends_with(b"\r") {
-                self.tell();
+                self.end_line();
             }
         }
         if !self.is_open {
-            self.tell();
+            self.end_line();
         }
     }
 
-    fn tell(&mut self) {
+    fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.pending).trim_end().to_owned();
         self.pending.clear();
         if !line.is_empty() {
-            let _ = self.lines.send(line);
+            self.ready.push_back(line);
         }
     }
 }

@@ -30,8 +30,11 @@ impl Contents {
     /// and copied otherwise.
     pub(crate) fn adopt(&self, folder: BorrowedFd<'_>, name: &CStr, sha256: &str, is_executable: bool, is_alone: bool) -> io::Result<()> {
         let place = self.path(sha256, is_executable);
-        if place.exists() {
-            return Ok(());
+        let source = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match fs::symlink_metadata(&place) {
+            // One of another length is what a machine that lost power left of it: it is made anew.
+            Ok(there) if there.is_file() && i64::try_from(there.len()).is_ok_and(|length| length == source.st_size) => return Ok(()),
+            _ => {}
         }
         let parent = place.parent().unwrap_or(&self.root);
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -89,7 +92,7 @@ impl Contents {
 /// The folders in a folder; none where it is not there.
 fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(root) {
-        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()),
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }

@@ -1,6 +1,5 @@
 //! From what a program asks for to the environment that it runs in: resolved, checked against the policy, installed once, kept.
 
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,7 +14,7 @@ use crate::error::EnvironmentError;
 use crate::installers::{Installed, Job, Rules};
 use crate::lock::Lock;
 use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged};
-use crate::store::{EnvironmentRecord, SCHEMA, Store, Stored, TakeOverRules};
+use crate::store::{EnvironmentRecord, MadeLock, SCHEMA, Store, Stored, TakeOverRules};
 use crate::tree::TreeLimits;
 
 /// Told what goes on, for people.
@@ -48,6 +47,9 @@ struct Found {
 
 /// How many programs are remembered.
 const MOST_FOUND: usize = 4096;
+/// How soon it is looked again whether another has made the same, and how late.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a program needs, and how it may be had.
 #[derive(Clone, Debug)]
@@ -178,17 +180,17 @@ impl Environments {
         let lock = self.inner.lock(&runtime, wanted, policy, tell).await?;
         let rules = rules(wanted, policy);
         let key = key(&lock, &runtime, rules);
-        if let Some(stored) = self.inner.store.open(&key)? {
+        if let Some(stored) = self.inner.open(&key, &lock)? {
             return Ok(prepared(stored, &runtime, policy));
         }
         let making = self.inner.making(&key, tell).await?;
         // Whoever was first may have made it.
-        if let Some(stored) = self.inner.store.open(&key)? {
+        if let Some(stored) = self.inner.open(&key, &lock)? {
             return Ok(prepared(stored, &runtime, policy));
         }
         self.inner.make(&key, &lock, &runtime, wanted, rules, tell).await?;
         drop(making);
-        let stored = self.inner.store.open(&key)?.ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
+        let stored = self.inner.open(&key, &lock)?.ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
         let kept = prepared(stored, &runtime, policy);
         // What is used least makes room, off this run's way.
         let environments = self.clone();
@@ -256,6 +258,7 @@ impl Inner {
                 return Err(crate::lock::LockError::OtherEcosystem { found: lock.ecosystem, wanted: wanted.ecosystem }.into());
             }
             check_lock(lock, policy)?;
+            self.check_given_lock(lock, policy)?;
             return Ok(lock.clone());
         }
         let requirements = merged(wanted.requirements.iter().cloned())?;
@@ -279,17 +282,58 @@ impl Inner {
             return Ok(lock);
         }
         let lock = self.job(runtime, rules, tell).resolve(wanted.ecosystem, &requirements).await?;
-        self.store.remember_lock(&request, &lock)?;
+        let names = requirements.iter().map(|requirement| requirement.name().to_owned()).collect();
+        self.store.remember_lock(&request, &lock, &MadeLock { names, minimum_release_age_days: rules.minimum_release_age_days })?;
         drop(resolving);
         check_lock(&lock, policy)?;
         Ok(lock)
     }
 
-    /// Waits, off the async threads, until nobody else makes the same.
+    /// The environment of a key, if it is of this lock: a key is only a part of a hash.
+    fn open(&self, key: &str, lock: &Lock) -> Result<Option<Stored>, EnvironmentError> {
+        match self.store.open(key)? {
+            Some(stored) if stored.lock != lock.text => Err(EnvironmentError::Internal(format!("the environment {key} is one of another lock"))),
+            stored => Ok(stored),
+        }
+    }
+
+    /// Waits until nobody else makes the same. Whoever stops waiting leaves nothing behind.
     async fn making(&self, key: &str, tell: &Tell) -> Result<std::fs::File, EnvironmentError> {
-        let (store, key, tell) = (Store::at(self.store.root().to_owned()), key.to_owned(), Arc::clone(tell));
-        let waiting = tokio::task::spawn_blocking(move || store.making(&key, || tell("waiting for another run that installs the same".to_owned())));
-        Ok(waiting.await.map_err(|_| EnvironmentError::Internal("waiting panicked".into()))??)
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(making) = self.store.try_making(key)? {
+                return Ok(making);
+            }
+            if pause == FIRST_PAUSE {
+                tell("waiting for another run that installs the same".to_owned());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A lock that came with the run says what it likes about who needs whom, and how old a version is. Where a policy depends on either, every package of
+    /// it has to be allowed, or the lock to be one that was made here within that policy.
+    fn check_given_lock(&self, lock: &Lock, policy: &PackagePolicy) -> Result<(), EnvironmentError> {
+        let made = self.store.made_lock(lock);
+        let is_made_within = |made: &MadeLock| made.names.iter().all(|name| policy.allows(name)) && made.minimum_release_age_days >= policy.least_release_age_days;
+        if made.as_ref().is_some_and(is_made_within) {
+            return Ok(());
+        }
+        if let Some(package) = lock.packages.iter().find(|package| !policy.allows(&package.name)) {
+            return Err(EnvironmentError::Refused {
+                what: format!("the package {} of the lock", package.name),
+                why: "it is not among the allowed ones, and the lock was not made here; make it here with `belljar env lock`, or ask the operator",
+            });
+        }
+        // pnpm looks up how old the versions of a lock are.
+        if policy.least_release_age_days > 0 && lock.ecosystem == Ecosystem::PyPi {
+            return Err(EnvironmentError::Refused {
+                what: "the lock".to_owned(),
+                why: "there is a least release age, and it was not made here by it; make it here with `belljar env lock`, or ask the operator",
+            });
+        }
+        Ok(())
     }
 
     async fn make(
@@ -323,13 +367,13 @@ impl Inner {
         let wanted_modules = wanted.modules.clone();
         let publishing = tokio::task::spawn_blocking(move || {
             let Installed { staging, root, may_point_to, leaves } = installed;
-            let modules = crate::modules::imported_ahead(&lock, &root, &record.requirements, &wanted_modules, MOST_MODULES);
             let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to };
-            let result = store.publish(&root, rules, &lock, |files, size_bytes, content_sha256| EnvironmentRecord {
-                files,
-                size_bytes,
-                content_sha256,
-                modules,
+            let result = store.publish(&root, rules, &lock, |taken, summary| EnvironmentRecord {
+                // Of what was taken over: no link in it leads to a file of the host.
+                modules: crate::modules::imported_ahead(&lock, taken, &record.requirements, &wanted_modules, MOST_MODULES),
+                files: summary.files,
+                size_bytes: summary.bytes,
+                content_sha256: summary.sha256,
                 ..record
             });
             drop(staging);

@@ -83,6 +83,18 @@ impl EnvironmentError {
         Self::NotInRegistry { name: name.to_owned(), near: near_matches(ecosystem, name) }
     }
 
+    /// What is said to those whose machine it is not: nothing of where the host keeps what.
+    pub fn for_tenants(&self) -> String {
+        match self {
+            Self::Store(StoreError::Tree(error)) => error.to_string(),
+            Self::Store(_) => "the folder of environments cannot be used: ask the operator, whose log says why".to_owned(),
+            Self::Installer(_) | Self::Configuration(_) | Self::Internal(_) | Self::Engine(_) => {
+                "the package installer cannot be used: ask the operator, whose log says why".to_owned()
+            }
+            told => told.to_string(),
+        }
+    }
+
     /// The name that a run's error has.
     pub fn name(&self) -> &'static str {
         match self {

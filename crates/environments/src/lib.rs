@@ -17,6 +17,7 @@ mod manifest;
 mod modules;
 mod near;
 mod prefilter;
+mod printable;
 mod python_names;
 mod requirement;
 mod source;

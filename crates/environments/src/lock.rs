@@ -1,11 +1,14 @@
 //! Locks: `uv.lock` and `pnpm-lock.yaml`, as their installers write them. One that comes with a run is somebody's text: it is read far enough to know
 //! that everything in it comes from a registry by its hash, and refused otherwise.
 
+mod pnpm;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::printable::printable;
 use crate::requirement::Ecosystem;
 
 /// More than the lock of any program.
@@ -69,13 +72,31 @@ pub enum LockError {
     },
 }
 
+/// Whose word a lock is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Author {
+    /// Somebody's: whoever gave it with a run.
+    Anybody,
+    /// An installer's, that has asked the configured indexes only. Where those keep their files is theirs to say.
+    Installer,
+}
+
 impl Lock {
-    /// Reads a lock of either form. `indexes` are the addresses that packages may come from besides the public registries.
+    /// Reads a lock of either form that came with a run. `indexes` are the addresses that packages of Python may come from.
     pub fn parse(text: &str, indexes: &[String]) -> Result<Self, LockError> {
+        Self::read(text, indexes, Author::Anybody)
+    }
+
+    /// Reads a lock that an installer has just written.
+    pub(crate) fn written(text: &str, indexes: &[String]) -> Result<Self, LockError> {
+        Self::read(text, indexes, Author::Installer)
+    }
+
+    fn read(text: &str, indexes: &[String], author: Author) -> Result<Self, LockError> {
         if text.len() > MOST_LOCK_BYTES {
             return Err(LockError::TooLong { bytes: text.len() });
         }
-        if text.trim_start().starts_with("lockfileVersion:") { pnpm(text) } else { uv(text, indexes) }
+        if text.trim_start().starts_with("lockfileVersion:") { pnpm::read(text) } else { uv(text, indexes, author) }
     }
 
     /// The hash of its text, hexadecimal.
@@ -89,6 +110,9 @@ struct UvLock {
     version: u32,
     #[serde(rename = "package", default)]
     packages: Vec<UvPackage>,
+    /// What `uv` also reads as packages.
+    #[serde(default)]
+    distribution: Option<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -109,36 +133,41 @@ struct UvFile {
     url: Option<String>,
     #[serde(default)]
     hash: Option<String>,
+    /// Files of this machine.
+    #[serde(default)]
+    path: Option<toml::Value>,
 }
 
-fn uv(text: &str, indexes: &[String]) -> Result<Lock, LockError> {
-    let unreadable = |why: String| LockError::Unreadable { why };
+fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError> {
+    let unreadable = |why: String| LockError::Unreadable { why: printable(&why) };
     let lock: UvLock = toml::from_str(text).map_err(|error| unreadable(error.message().to_owned()))?;
     if lock.version != 1 {
         return Err(unreadable(format!("its version is {}, and this Belljar knows 1", lock.version)));
+    }
+    if lock.distribution.is_some() {
+        return Err(unreadable("it has a section of an old form".to_owned()));
     }
     let mut project = None;
     let mut packages = Vec::new();
     for package in lock.packages {
         let found = LockedPackage { name: package.name.clone(), version: package.version.clone().unwrap_or_default() };
-        if !is_plain(&found.name) || !(found.version.is_empty() || is_plain(&found.version)) {
+        // Spelled as uv spells it, so that a policy that names it in any other way means this one.
+        if !is_plain(&found.name) || canonical(&found.name) != found.name || !(found.version.is_empty() || is_plain(&found.version)) {
             return Err(unreadable("a name or version in it has characters that none has".to_owned()));
         }
-        let is_project = ["virtual", "editable"].iter().any(|kind| package.source.get(*kind).and_then(toml::Value::as_str) == Some("."));
+        let is_project = package.source.len() == 1
+            && ["virtual", "editable"].iter().any(|kind| package.source.get(*kind).and_then(toml::Value::as_str) == Some("."));
         if is_project {
             project = Some(found);
             continue;
         }
         let refused = || LockError::NotFromRegistry { what: package.name.clone() };
         let registry = package.source.get("registry").and_then(toml::Value::as_str).filter(|_| package.source.len() == 1);
-        let allowed = registry.is_some_and(|registry| registry == PYPI_INDEX || indexes.iter().any(|index| same_place(index, registry)));
-        if !allowed {
-            return Err(refused());
-        }
+        let Some(registry) = registry.filter(|registry| is_among(indexes, registry)) else { return Err(refused()) };
         for file in package.wheels.iter().chain(&package.sdist) {
             let is_hashed = file.hash.as_deref().is_some_and(|hash| hash.starts_with("sha256:"));
-            let is_near = file.url.as_deref().is_some_and(|url| url.starts_with(PYPI_FILES) || indexes.iter().any(|index| same_host(index, url)));
-            if !is_hashed || !is_near {
+            let is_of_it = file.url.as_deref().is_some_and(|url| is_file_of(url, &found.name) && is_near(url, registry, author));
+            if !is_hashed || !is_of_it || file.path.is_some() {
                 return Err(refused());
             }
         }
@@ -152,116 +181,46 @@ fn is_plain(text: &str) -> bool {
     text.len() <= 256 && !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || "._-+!".contains(character))
 }
 
-fn same_place(one: &str, other: &str) -> bool {
-    without_user(one).trim_end_matches('/') == without_user(other).trim_end_matches('/')
+/// A name of a Python package in its one spelling (PEP 503).
+fn canonical(name: &str) -> String {
+    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
-fn same_host(one: &str, other: &str) -> bool {
-    let origin = |url: &str| without_user(url).splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-    one.contains("://") && origin(one) == origin(other)
+/// Whether the last part of an address names a file of this package. By that name the index has it, whatever a lock says that it is.
+fn is_file_of(url: &str, package: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let file = path.rsplit('/').next().unwrap_or_default().replace("%2B", "+").replace("%2b", "+").replace("%21", "!");
+    if file.contains('%') || !is_plain(&file) {
+        return false;
+    }
+    if file.ends_with(".whl") {
+        return file.split('-').next().is_some_and(|name| canonical(name) == package);
+    }
+    canonical(&file).strip_prefix(package).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// An address without the user and password in it.
-fn without_user(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
-            format!("{scheme}://{host}{}", &rest[end..])
-        }
-        None => url.to_owned(),
-    }
+fn is_among(indexes: &[String], registry: &str) -> bool {
+    let is_same = |index: &String| index.trim_end_matches('/') == registry.trim_end_matches('/');
+    origin(registry).is_some() && indexes.iter().any(is_same)
 }
 
-/// The keys that say that something comes from elsewhere than the registry.
-const ELSEWHERE: [&str; 8] = ["tarball", "repo", "commit", "directory", "type", "path", "url", "gitHosted"];
-/// Top-level sections that change nothing about where packages come from.
-const KNOWN_SECTIONS: [&str; 6] = ["lockfileVersion", "settings", "importers", "packages", "snapshots", "time"];
-
-/// Reads the lines that pnpm writes, and only those: another spelling of the same YAML is refused, so that nothing in it is read otherwise by pnpm.
-fn pnpm(text: &str) -> Result<Lock, LockError> {
-    let unreadable = |why: String| LockError::Unreadable { why };
-    let from_elsewhere = |what: &str| LockError::NotFromRegistry { what: what.chars().take(120).collect() };
-    let (mut section, mut importer, mut dependency) = (String::new(), String::new(), String::new());
-    let mut specifiers = BTreeMap::new();
-    let mut packages = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        let content = &line[indent..];
-        if content.starts_with('-') || content.starts_with(['#']) {
-            // Items of lists name systems and peers; comments name nothing.
-            if content == "---" {
-                return Err(unreadable("it has several documents".to_owned()));
-            }
-            continue;
-        }
-        if content.contains('\t') || content.starts_with(['&', '*', '!', '?', '{', '[', '|', '>', '"', '%', '@']) {
-            return Err(unreadable("it is not written as pnpm writes it".to_owned()));
-        }
-        let Some((key, value)) = key_and_value(content) else { return Err(unreadable(format!("a line in it is no setting: {:.60}", content))) };
-        if value.starts_with(['&', '*', '!', '|', '>']) {
-            return Err(unreadable("it is not written as pnpm writes it".to_owned()));
-        }
-        if indent == 0 {
-            if !KNOWN_SECTIONS.contains(&key) {
-                return Err(from_elsewhere(key));
-            }
-            key.clone_into(&mut section);
-            if key == "lockfileVersion" && value.trim_matches('\'') != "9.0" {
-                return Err(unreadable(format!("its version is {value}, and this Belljar knows 9.0")));
-            }
-            continue;
-        }
-        match (section.as_str(), indent) {
-            ("importers", 2) => key.clone_into(&mut importer),
-            ("importers", 6) => key.clone_into(&mut dependency),
-            ("importers", 8) => {
-                let is_plain = !["link:", "file:", "http", "git", "workspace:", "portal:"].iter().any(|start| value.trim_matches('\'').starts_with(start));
-                if importer != "." || !is_plain || !["specifier", "version"].contains(&key) {
-                    return Err(from_elsewhere(&dependency));
-                }
-                if key == "specifier" {
-                    specifiers.insert(dependency.clone(), value.trim_matches('\'').to_owned());
-                }
-            }
-            ("packages", 2) => {
-                let (name, version) = key.rsplit_once('@').filter(|(name, _)| !name.is_empty()).ok_or_else(|| from_elsewhere(key))?;
-                let is_version = version.starts_with(|first: char| first.is_ascii_digit());
-                if !is_version || !version.chars().all(|character| character.is_ascii_alphanumeric() || ".-+_".contains(character)) {
-                    return Err(from_elsewhere(key));
-                }
-                packages.push(LockedPackage { name: name.to_owned(), version: version.to_owned() });
-            }
-            ("packages" | "snapshots", _) if ELSEWHERE.contains(&key) => return Err(from_elsewhere(key)),
-            ("packages", 4) if key == "resolution" => {
-                let hash = value.strip_prefix("{integrity: ").and_then(|rest| rest.strip_suffix('}'));
-                let is_hash = hash.is_some_and(|hash| {
-                    hash.starts_with("sha") && hash.chars().all(|character| character.is_ascii_alphanumeric() || "+/=-".contains(character))
-                });
-                if !is_hash {
-                    return Err(from_elsewhere(packages.last().map_or("", |package| package.name.as_str())));
-                }
-            }
-            _ => {}
-        }
-    }
-    if !text.contains("importers:") {
-        return Err(unreadable("there is no project in it".to_owned()));
-    }
-    let project = LockedPackage { name: "environment".to_owned(), version: "0.0.0".to_owned() };
-    Ok(Lock { ecosystem: Ecosystem::Npm, text: text.to_owned(), project, specifiers, packages })
+/// Whether a file is where the packages of this index are.
+fn is_near(url: &str, registry: &str, author: Author) -> bool {
+    let Some(own) = origin(url) else { return false };
+    let is_pypi = registry.trim_end_matches('/') == PYPI_INDEX;
+    author == Author::Installer || origin(registry) == Some(own) || is_pypi && url.starts_with(PYPI_FILES)
 }
 
-/// The key of a line, without quotes, and what follows it.
-fn key_and_value(line: &str) -> Option<(&str, &str)> {
-    if let Some(rest) = line.strip_prefix('\'') {
-        let (key, rest) = rest.split_once('\'')?;
-        return Some((key, rest.strip_prefix(':')?.trim()));
+/// Scheme, host and port of an address without a login. `None` where two readers could find different hosts in it.
+fn origin(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    if url.chars().any(|character| character.is_control() || character.is_whitespace() || character == '\\') {
+        return None;
     }
-    match line.split_once(": ") {
-        Some((key, value)) => Some((key, value.trim())),
-        None => Some((line.strip_suffix(':')?, "")),
-    }
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let is_host = !authority.is_empty() && authority.chars().all(|character| character.is_ascii_alphanumeric() || ".-_:[]".contains(character));
+    is_host.then(|| &url[..url.len() - rest.len() + authority.len()])
 }
 
 #[cfg(test)]
@@ -271,15 +230,30 @@ mod tests {
     use super::*;
 
     const PNPM: &str = "lockfileVersion: '9.0'\n\nsettings:\n  autoInstallPeers: true\n\nimporters:\n\n  .:\n    dependencies:\n      '@scope/x':\n        specifier: ^1.0.0\n        version: 1.2.3\n\npackages:\n\n  '@scope/x@1.2.3':\n    resolution: {integrity: sha512-AAAA+/==}\n    engines: {node: '>=18'}\n    os: [linux]\n\nsnapshots:\n\n  '@scope/x@1.2.3': {}\n";
-    const UV: &str = "version = 1\nrevision = 3\nrequires-python = \"==3.11.*\"\n\n[[package]]\nname = \"environment\"\nversion = \"0\"\nsource = { virtual = \".\" }\n\n[[package]]\nname = \"six\"\nversion = \"1.17.0\"\nsource = { registry = \"https://pypi.org/simple\" }\nwheels = [\n    { url = \"https://files.pythonhosted.org/packages/six.whl\", hash = \"sha256:4721\", size = 11050 },\n]\n";
+    const UV: &str = "version = 1\nrevision = 3\nrequires-python = \"==3.11.*\"\n\n[[package]]\nname = \"environment\"\nversion = \"0\"\nsource = { virtual = \".\" }\n\n[[package]]\nname = \"six\"\nversion = \"1.17.0\"\nsource = { registry = \"https://pypi.org/simple\" }\nwheels = [\n    { url = \"https://files.pythonhosted.org/packages/six-1.17.0-py2.py3-none-any.whl\", hash = \"sha256:4721\", size = 11050 },\n]\n";
+
+    fn pypi() -> [String; 1] {
+        [PYPI_INDEX.to_owned()]
+    }
 
     #[test]
     fn what_the_installers_write_is_read() {
         let lock = Lock::parse(PNPM, &[]).unwrap();
         assert_eq!(lock.packages, [LockedPackage { name: "@scope/x".into(), version: "1.2.3".into() }]);
         assert_eq!(lock.specifiers["@scope/x"], "^1.0.0");
-        let lock = Lock::parse(UV, &[]).unwrap();
+        let lock = Lock::parse(UV, &pypi()).unwrap();
         assert_eq!((lock.project.name.as_str(), lock.packages[0].name.as_str()), ("environment", "six"));
+    }
+
+    #[test]
+    fn all_that_pnpm_knows_of_a_package_is_read() {
+        let more = "    engines: {node: '>=18'}\n    cpu: [x64]\n    libc: [glibc]\n    os: ['!win32']\n    hasBin: true\n    deprecated: |-\n      Moved.\n\n      tarball: nowhere\n    peerDependencies:\n      react: '*'\n    peerDependenciesMeta:\n      react:\n        optional: true\n    bundledDependencies:\n      - inner\n";
+        let snapshots = "  '@scope/x@1.2.3(react@18.0.0)':\n    dependencies:\n      '@scope/x': 1.2.3(react@18.0.0)\n      other: '@scope/x@1.2.3'\n    transitivePeerDependencies:\n      - supports-color\n    optional: true\n";
+        let text = PNPM
+            .replace("    engines: {node: '>=18'}\n    os: [linux]\n", more)
+            .replace("  '@scope/x@1.2.3': {}\n", snapshots)
+            .replace("specifier: ^1.0.0", "specifier: npm:@scope/y@>=1 <2 || ~3");
+        assert_eq!(Lock::parse(&text, &[]).unwrap().specifiers["@scope/x"], "npm:@scope/y@>=1 <2 || ~3", "{text}");
     }
 
     #[test]
@@ -290,10 +264,32 @@ mod tests {
             ("    resolution: {integrity: sha512-AAAA+/==}", "    resolution:\n      tarball: http://127.0.0.1/x.tgz"),
             ("    resolution: {integrity: sha512-AAAA+/==}", "    resolution: &x\n      integrity: sha512-AAAA"),
             ("version: 1.2.3", "version: link:../../etc"),
+            ("version: 1.2.3", "version: https://127.0.0.1/x.tgz"),
+            ("specifier: ^1.0.0", "specifier: someone/their-fork"),
+            ("specifier: ^1.0.0", "specifier: ssh://127.0.0.1/x"),
             ("'@scope/x@1.2.3':\n", "'@scope/x@https://127.0.0.1/x.tgz':\n"),
+            // A name that means another.
+            ("'@scope/x@1.2.3':\n", "'x@npm:@scope/x@1.2.3':\n"),
             ("settings:", "overrides:"),
             ("settings:", "\"packages\":"),
+            ("settings:", "packages:\nsettings:"),
             ("  .:", "  ../other:"),
+            // The same YAML in another form: on one line, further in, by a line end that only YAML knows, in a second document.
+            ("'@scope/x@1.2.3':\n", "'@scope/x@1.2.3': {resolution: {tarball: 'http://127.0.0.1/x.tgz'}}\n"),
+            ("packages:\n", "packages: {x@1.0.0: {resolution: {tarball: 'http://127.0.0.1/x.tgz'}}}\n"),
+            ("  '@scope/x@1.2.3':\n    resolution:", "   '@scope/x@1.2.3':\n      resolution:"),
+            ("    os: [linux]\n", "    os: [linux]\n   x@1.0.0:\n      resolution: {tarball: 'http://127.0.0.1/x.tgz'}\n"),
+            ("    os: [linux]\n", "    # no comment\r    name: y\n"),
+            ("    os: [linux]\n", "    # no comment\u{85}    name: y\n"),
+            ("    os: [linux]\n", "    # no comment\u{2028}    name: y\n"),
+            ("snapshots:", "--- {packages: {}}\nsnapshots:"),
+            ("snapshots:", "- x\nsnapshots:"),
+            ("    os: [linux]\n", "    os: 'a\n    tarball'\n"),
+            ("    os: [linux]\n", "    os: \"a\n    b\"\n"),
+            ("    os: [linux]\n", "    name: y\n    version: 1.0.0\n"),
+            // What is installed without being listed.
+            ("  '@scope/x@1.2.3': {}\n", "  'evil@1.0.0': {}\n"),
+            ("  '@scope/x@1.2.3': {}\n", "  '@scope/x@1.2.3':\n    dependencies:\n      y: file:/etc\n"),
         ] {
             let text = PNPM.replacen(from, to, 1);
             assert_ne!(text, PNPM, "{from}");
@@ -301,31 +297,58 @@ mod tests {
         }
         for (from, to) in [
             ("https://files.pythonhosted.org/packages", "http://127.0.0.1/packages"),
+            ("https://files.pythonhosted.org/packages", "https://files.pythonhosted.org.evil.example/packages"),
+            ("https://files.pythonhosted.org/packages", "https://127.0.0.1\\\\@files.pythonhosted.org/packages"),
             ("{ registry = \"https://pypi.org/simple\" }", "{ registry = \"http://127.0.0.1/simple\" }"),
+            ("{ registry = \"https://pypi.org/simple\" }", "{ registry = \"https://me@pypi.org/simple\" }"),
             ("{ registry = \"https://pypi.org/simple\" }", "{ git = \"https://example.com/six\" }"),
             ("{ registry = \"https://pypi.org/simple\" }", "{ path = \"/etc\" }"),
             (", hash = \"sha256:4721\"", ""),
+            ("url = ", "path = \"/etc/passwd\", url = "),
             ("name = \"six\"", "name = \"six\\\"\\n[x]\""),
             ("version = 1\n", "version = 2\n"),
+            // Another package under the name of an allowed one; a blocked one under another spelling.
+            ("packages/six-", "packages/evil-"),
+            ("packages/six-", "packages/%65vil-"),
+            ("name = \"six\"", "name = \"Six\""),
+            ("name = \"six\"", "name = \"six--x\""),
+            ("version = 1\n", "version = 1\ndistribution = []\n"),
         ] {
             let text = UV.replacen(from, to, 1);
             assert_ne!(text, UV, "{from}");
-            assert!(Lock::parse(&text, &[]).is_err(), "{text}");
+            assert!(Lock::parse(&text, &pypi()).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn an_index_of_ones_own_is_a_registry_too() {
+    fn an_index_of_ones_own_is_a_registry_and_then_the_only_one() {
+        let own = ["https://index.example/simple/".to_owned()];
         let text = UV.replace("https://pypi.org/simple", "https://index.example/simple").replace("https://files.pythonhosted.org", "https://index.example");
-        assert!(Lock::parse(&text, &[]).is_err());
-        assert!(Lock::parse(&text, &["https://me:secret@index.example/simple/".to_owned()]).is_ok());
+        assert!(Lock::parse(&text, &pypi()).is_err());
+        assert!(Lock::parse(&text, &own).is_ok());
         assert!(Lock::parse(&text, &["https://index.example.evil/simple/".to_owned()]).is_err());
+        assert!(Lock::parse(UV, &own).is_err(), "the public index is not asked where another is configured");
+        let mixed = text.replace("https://index.example/packages", "https://files.pythonhosted.org/packages");
+        assert!(Lock::parse(&mixed, &own).is_err(), "nor are its files had by naming another index");
+        assert!(Lock::written(&mixed, &own).is_ok(), "where an index keeps its files is its own to say");
+        for host in ["https://127.0.0.1\\\\@index.example", "https://127.0.0.1?@index.example", "https://127.0.0.1#@index.example", "https://index.example@127.0.0.1", "https://index.example:81"] {
+            let text = text.replace("https://index.example/packages", &format!("{host}/packages"));
+            assert!(Lock::parse(&text, &own).is_err(), "{host}");
+        }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in "(lockfileVersion: '9.0'\n)?(\\PC|\n|  |: |importers:\n|packages:\n|resolution: |@1|'){0,60}") {
             let _ = Lock::parse(&text, &[]);
+        }
+
+        /// Whatever is put into a lock of pnpm's: if it is still read, every address in it was refused.
+        #[test]
+        fn no_line_brings_an_address_in(line in " {0,8}('|\"|\\? |- |\\{|\\[|resolution: |tarball: |x@1.0.0: |version: |integrity: ){0,5}http://127.0.0.1/x.tgz('|\"|\\}|\\]|,){0,3}", at in 0_usize..20) {
+            let mut lines: Vec<&str> = PNPM.lines().collect();
+            lines.insert(at.min(lines.len()), &line);
+            prop_assert!(Lock::parse(&lines.join("\n"), &[]).is_err(), "{}", lines.join("\n"));
         }
     }
 }

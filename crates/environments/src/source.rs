@@ -116,7 +116,7 @@ impl EnvironmentSource for RunPackages {
         Box::pin(async move {
             self.prepare(request, tell).await.map_err(|error| RunError {
                 name: error.name().into(),
-                message: error.to_string(),
+                message: if self.tenant.is_some() { error.for_tenants() } else { error.to_string() },
                 ..RunError::default()
             })
         })

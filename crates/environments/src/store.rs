@@ -5,16 +5,17 @@
 //! made/KEY/root/         an environment, complete and never changed again: hard links to contents
 //! made/KEY/environment.json, made/KEY/lock
 //! made/KEY/used          its time is when the environment was last used; locked, shared, by whoever uses it
-//! locks/HASH.json        what was asked for, and the lock that it led to
+//! locks/HASH.json        what was asked for, and the lock that it led to; HASH.made by which rules a lock was made here
 //! staging/NAME/          an installation that goes on; its file `alive` is locked as long as it does
 //! downloads/             what the installers keep for themselves
+//! downloading            locked, shared, while an installer works with them; exclusively while they are removed
 //! making/KEY             locked while an environment is made, so that one makes it and the others wait
 //! sweeping               locked, shared, while contents are linked; exclusively while those without a link are removed
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::contents::Contents;
 use crate::lock::{Lock, LockedPackage};
 use crate::requirement::Ecosystem;
-use crate::tree::{TakeOver, TreeError, TreeLimits};
+use crate::tree::{TakeOver, TreeError, TreeLimits, TreeSummary, measure};
 
 /// Changes when what is in the folder does: environments of another are made anew.
 pub(crate) const SCHEMA: u32 = 1;
@@ -139,11 +140,11 @@ impl Store {
             Err(error) => return Err(io_error("open", &used)(error)),
         };
         lease.lock_shared().map_err(io_error("lock", &used))?;
-        // It may have been removed while the lock was waited for.
-        let Ok(text) = fs::read(place.join("environment.json")) else { return Ok(None) };
-        let Some(record) = serde_json::from_slice::<EnvironmentRecord>(&text).ok().filter(|record| record.schema == SCHEMA) else {
+        // It may have been removed while the lock was waited for, and another may be there by now.
+        if !is_at(&lease, &used) {
             return Ok(None);
-        };
+        }
+        let Some(record) = read_record(&place, key) else { return Ok(None) };
         let lock_path = place.join("lock");
         let lock = fs::read_to_string(&lock_path).map_err(io_error("read", &lock_path))?;
         let is_due = lease.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY));
@@ -158,7 +159,7 @@ impl Store {
         let entries = fs::read_dir(self.root.join("made")).into_iter().flatten().flatten();
         let mut all: Vec<_> = entries
             .filter_map(|entry| {
-                let record = serde_json::from_slice(&fs::read(entry.path().join("environment.json")).ok()?).ok()?;
+                let record = read_record(&entry.path(), entry.file_name().to_str()?)?;
                 let used = fs::metadata(entry.path().join("used")).and_then(|metadata| metadata.modified()).ok()?;
                 Some((record, used))
             })
@@ -167,16 +168,28 @@ impl Store {
         all
     }
 
-    /// Waits until nobody else makes this environment. Blocks; `waits` is called where it has to.
-    pub(crate) fn making(&self, key: &str, waits: impl FnOnce()) -> Result<File, StoreError> {
+    /// Takes the right to make this environment, unless somebody else has it.
+    pub(crate) fn try_making(&self, key: &str) -> Result<Option<File>, StoreError> {
         let path = self.folder("making")?.join(key);
         let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
         match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) => waits(),
-            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
         }
-        lock.lock().map_err(io_error("lock", &path))?;
+    }
+
+    /// Takes part in the use of the downloads. Before, they go if they hold more than so many bytes and nobody uses them.
+    pub(crate) fn use_downloads(&self, most_bytes: u64) -> Result<File, StoreError> {
+        let downloads = self.folder("downloads")?;
+        let path = self.root.join("downloading");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
+        if lock.try_lock().is_ok() && measure(&downloads, TreeLimits { files: u64::MAX, bytes: most_bytes }).is_err() {
+            for entry in fs::read_dir(&downloads).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir_all(entry.path()).and_then(|()| fs::create_dir(entry.path()));
+            }
+        }
+        lock.lock_shared().map_err(io_error("lock", &path))?;
         Ok(lock)
     }
 
@@ -188,16 +201,16 @@ impl Store {
         let alive = folder.path().join("alive");
         let lock = File::create(&alive).map_err(io_error("create", &alive))?;
         lock.lock().map_err(io_error("lock", &alive))?;
-        Ok(Staging { folder, _alive: lock })
+        Ok(Staging { folder: Arc::new(StagingFolder { folder, _alive: lock }) })
     }
 
-    /// Takes what was installed over and makes it the environment of its key, in one step. `finish` completes the record.
+    /// Takes what was installed over and makes it the environment of its key, in one step. `finish` completes the record, and may look at what was taken.
     pub(crate) fn publish(
         &self,
         installed: &Path,
         take_over: TakeOverRules<'_>,
         lock: &Lock,
-        finish: impl FnOnce(u64, u64, String) -> EnvironmentRecord,
+        finish: impl FnOnce(&Path, TreeSummary) -> EnvironmentRecord,
     ) -> Result<(), StoreError> {
         let guard_path = self.folder("contents").map(|_| self.root.join("sweeping"))?;
         let guard = File::options().create(true).truncate(false).write(true).open(&guard_path).map_err(io_error("create", &guard_path))?;
@@ -209,7 +222,7 @@ impl Store {
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
         let summary =
             TakeOver::new(&self.contents, take_over.limits, take_over.leaves, take_over.may_point_to).run(installed, &root)?;
-        let record = finish(summary.files, summary.bytes, summary.sha256);
+        let record = finish(&root, summary);
         let write = |name: &str, content: &[u8]| {
             let path = made.join(name);
             fs::write(&path, content).map_err(io_error("write", &path))
@@ -223,8 +236,15 @@ impl Store {
         let place = self.folder("made")?.join(&record.key);
         match fs::rename(&made, &place) {
             Ok(()) => Ok(()),
-            // Somebody has made the same in the meantime.
-            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) && place.join("used").exists() => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+                // Somebody has made the same in the meantime.
+                if read_record(&place, &record.key).is_some() && place.join("used").exists() {
+                    return Ok(());
+                }
+                // What is there is none: it would be in the way for ever.
+                fs::rename(&place, staging.path().join("broken")).map_err(io_error("remove", &place))?;
+                fs::rename(&made, &place).map_err(io_error("create", &place))
+            }
             Err(error) => Err(io_error("create", &place)(error)),
         }
     }
@@ -235,12 +255,23 @@ impl Store {
         serde_json::from_slice(&text).ok()
     }
 
-    pub(crate) fn remember_lock(&self, request_sha256: &str, lock: &Lock) -> Result<(), StoreError> {
+    /// Remembers what a request led to; and of the lock, whoever brings it, that it was made here, from what and by which rules.
+    pub(crate) fn remember_lock(&self, request_sha256: &str, lock: &Lock, made: &MadeLock) -> Result<(), StoreError> {
         let folder = self.folder("locks")?;
-        let path = folder.join(format!("{request_sha256}.json"));
-        let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
-        fs::write(new.path(), serde_json::to_vec(lock).unwrap_or_default()).map_err(io_error("write", &path))?;
-        new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
+        let keep = |name: String, content: Vec<u8>| {
+            let path = folder.join(name);
+            let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
+            fs::write(new.path(), content).map_err(io_error("write", &path))?;
+            new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
+        };
+        keep(format!("{}.made", lock.sha256()), serde_json::to_vec(made).unwrap_or_default())?;
+        keep(format!("{request_sha256}.json"), serde_json::to_vec(lock).unwrap_or_default())
+    }
+
+    /// How a lock was made, if it was made here.
+    pub(crate) fn made_lock(&self, lock: &Lock) -> Option<MadeLock> {
+        let text = fs::read(self.root.join("locks").join(format!("{}.made", lock.sha256()))).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Removes an environment that nobody uses. `false` where somebody does.
@@ -256,6 +287,10 @@ impl Store {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &used)(error)),
+        }
+        // Somebody else has removed it, and another may be there by now.
+        if !is_at(&lease, &used) {
+            return Ok(true);
         }
         let staging = self.stage()?;
         // Out of sight in one step, then piece by piece.
@@ -284,6 +319,28 @@ impl Store {
     }
 }
 
+/// From what a lock was made here, and by which rules.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MadeLock {
+    /// The names that were asked for.
+    pub(crate) names: Vec<String>,
+    /// Versions that were younger did not count, days.
+    pub(crate) minimum_release_age_days: u32,
+}
+
+/// The record of the environment in a folder of this name, if it is one. What is in the folder may have been put there by anybody who can write it: no part
+/// of it becomes part of a path.
+fn read_record(place: &Path, key: &str) -> Option<EnvironmentRecord> {
+    let record: EnvironmentRecord = serde_json::from_slice(&fs::read(place.join("environment.json")).ok()?).ok()?;
+    (record.schema == SCHEMA && record.key == key).then_some(record)
+}
+
+/// Whether an open file is the one at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(one), Ok(other)) if identity(&one) == identity(&other))
+}
+
 /// How an installation is taken over.
 pub(crate) struct TakeOverRules<'a> {
     pub(crate) limits: TreeLimits,
@@ -291,16 +348,21 @@ pub(crate) struct TakeOverRules<'a> {
     pub(crate) may_point_to: &'a [PathBuf],
 }
 
-/// A folder to install into, gone when dropped; by the next installation after a `kill -9`.
-#[derive(Debug)]
+/// A folder to install into, gone when the last clone is dropped; by the next installation after a `kill -9`.
+#[derive(Clone, Debug)]
 pub(crate) struct Staging {
+    folder: Arc<StagingFolder>,
+}
+
+#[derive(Debug)]
+struct StagingFolder {
     folder: tempfile::TempDir,
     _alive: File,
 }
 
 impl Staging {
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        self.folder.folder.path()
     }
 }
 
@@ -317,3 +379,6 @@ fn sweep(staging: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,15 +12,18 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, fstat, openat, readli
 use sha2::{Digest, Sha256};
 
 use crate::contents::Contents;
+use crate::printable::printable;
 
 /// Deeper than any package's folders.
 const MOST_DEPTH: usize = 64;
+/// Names in one folder that an installer leaves and that do not count.
+const INSTALLERS_OWN: u64 = 16;
 
 /// Why a tree is not taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// Something in it that no package has, and that could lead out of it.
-    #[error("{} is {what}: no package that can be trusted holds such a thing", path.display())]
+    #[error("{} is {what}: no package that can be trusted holds such a thing", printable(&path.to_string_lossy()))]
     Refused {
         /// Where, in the tree.
         path: PathBuf,
@@ -38,7 +41,7 @@ pub enum TreeError {
         setting: &'static str,
     },
     /// The file system failed.
-    #[error("cannot take over {}: {source}", path.display())]
+    #[error("cannot take over {}: {source}", printable(&path.to_string_lossy()))]
     Io {
         /// Where, in the tree.
         path: PathBuf,
@@ -104,7 +107,10 @@ impl<'a> TakeOver<'a> {
         if depth > MOST_DEPTH {
             return Err(TreeError::Refused { path: path.to_owned(), what: "nested too deep" });
         }
-        for name in names(from).map_err(|source| TreeError::Io { path: path.to_owned(), source })? {
+        // The folder's own names count before they are kept.
+        let room = self.limits.files.saturating_sub(self.summary.files);
+        let too_many = || TreeError::TooLarge { what: "files", limit: self.limits.files, setting: "files" };
+        for name in names(from, room).map_err(|source| TreeError::Io { path: path.to_owned(), source })?.ok_or_else(too_many)? {
             let inner = path.join(OsString::from_vec(name.to_bytes().to_vec()));
             if (self.leaves)(&inner) {
                 continue;
@@ -177,28 +183,33 @@ impl<'a> TakeOver<'a> {
     }
 }
 
-/// Names in a folder, sorted, so that a tree has one digest.
-fn names(folder: &OwnedFd) -> io::Result<Vec<CString>> {
+/// Names in a folder, sorted, so that a tree has one digest. `None` where there are more than `most`.
+fn names(folder: &OwnedFd, most: u64) -> io::Result<Option<Vec<CString>>> {
     let mut names: Vec<CString> = Vec::new();
     for entry in rustix::fs::Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
+            if names.len() as u64 >= most.saturating_add(INSTALLERS_OWN) {
+                return Ok(None);
+            }
             names.push(name.to_owned());
         }
     }
     names.sort();
-    Ok(names)
+    Ok(Some(names))
 }
 
-/// Whether a link in the folder `folder` (in the tree) leads to something in the tree.
+/// Whether a link in the folder `folder` (in the tree) leads to something in the tree. Only a link that first goes up, and then down by names, is taken:
+/// after a name, which may be another link's, `..` leads to where that one does and not to where this path says.
 fn stays_inside(folder: &Path, target: &Path) -> bool {
-    let mut depth = folder.components().count();
+    let mut above = folder.components().count();
+    let mut has_gone_down = false;
     for part in target.components() {
         match part {
-            Component::Normal(_) => depth += 1,
+            Component::Normal(_) => has_gone_down = true,
             Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir if above > 0 && !has_gone_down => above -= 1,
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
         }
     }
@@ -216,26 +227,53 @@ pub(crate) fn hash(source: &mut impl Read) -> io::Result<String> {
     }
 }
 
-/// How many bytes a folder holds that somebody else may be changing meanwhile. `None` once it is more than `most`, or cannot be told.
-pub(crate) fn size_within(folder: &Path, most: u64) -> Option<u64> {
+/// What a folder that somebody else may be changing meanwhile is found to hold: more of something than is allowed, or so many bytes. It takes one
+/// descriptor a level of folders, and no more memory and time than `most` files do.
+pub(crate) fn measure(folder: &Path, most: TreeLimits) -> Result<u64, TooMuch> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let mut total = 0_u64;
-    let mut open = vec![rustix::fs::open(folder, flags, Mode::empty()).ok()?];
-    while let Some(folder) = open.pop() {
-        if open.len() > 4096 {
-            return None;
+    let folder = rustix::fs::open(folder, flags, Mode::empty()).map_err(|_| TooMuch::Unreadable)?;
+    let mut found = (0_u64, 0_u64);
+    measure_in(&folder, most, &mut found, 0)?;
+    Ok(found.1)
+}
+
+/// Why a folder that is being written is not to be written any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooMuch {
+    Bytes,
+    Files,
+    Depth,
+    Unreadable,
+}
+
+fn measure_in(folder: &OwnedFd, most: TreeLimits, found: &mut (u64, u64), depth: usize) -> Result<(), TooMuch> {
+    // An installer's own folders are above those of packages, and builds have deeper ones than what they leave.
+    if depth > 2 * MOST_DEPTH {
+        return Err(TooMuch::Depth);
+    }
+    let names = names(folder, most.files.saturating_sub(found.0)).map_err(|_| TooMuch::Unreadable)?.ok_or(TooMuch::Files)?;
+    for name in names {
+        // What is gone by now does not count.
+        let Ok(stat) = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        found.0 += 1;
+        found.1 = found.1.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512));
+        if found.0 > most.files {
+            return Err(TooMuch::Files);
         }
-        for name in names(&folder).ok()? {
-            // What is gone by now does not count.
-            let Ok(stat) = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            total = total.saturating_add(u64::try_from(stat.st_blocks).ok()?.saturating_mul(512));
-            if total > most {
-                return None;
-            }
-            if FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::Directory {
-                open.extend(openat(&folder, &name, flags, Mode::empty()));
+        if found.1 > most.bytes {
+            return Err(TooMuch::Bytes);
+        }
+        if FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::Directory {
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+            match openat(folder, &name, flags, Mode::empty()) {
+                Ok(below) => measure_in(&below, most, found, depth + 1)?,
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {}
+                Err(_) => return Err(TooMuch::Unreadable),
             }
         }
     }
-    Some(total)
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,10 +197,19 @@ impl Launch<'_> {
                 die_with_parent()?;
                 prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::Privileges)?;
             }
-            Purpose::Sandbox(confinement) | Purpose::Tool { confinement, .. } => confine(confinement, false)?,
+            Purpose::Sandbox(confinement) => confine(confinement, false)?,
+            Purpose::Tool { confinement, .. } => {
+                // Signals to "my own group" would be to the supervisor's as well where both are the same user.
+                // SAFETY: no arguments. It leads no group, as it was cloned just now.
+                check(i64::from(unsafe { libc::setsid() })).at(Step::Namespaces)?;
+                confine(confinement, false)?;
+            }
         }
         seccomp::install(&seccomp::base().compile()).at(Step::Seccomp)?;
         if let Purpose::Tool { network, .. } = &self.purpose {
+            if *network == ToolNetwork::Host {
+                seccomp::install(&seccomp::no_local_sockets().compile()).at(Step::Seccomp)?;
+            }
             seccomp::install(&seccomp::sealed(true, *network == ToolNetwork::Host).compile()).at(Step::Seccomp)?;
         }
         let error = execute(&self.executable, &self.arguments, &self.environment);

@@ -2,16 +2,17 @@
 //! that it fills. The network is the host's while packages are fetched; an egress layer will narrow it to the registries (`network` below is the seam).
 
 mod pnpm;
+mod secrets;
 mod uv;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_engine::{Check, Engine, FolderAccess, Runtime, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits, ToolNetwork};
-use belljar_provision::Provisioner;
+use belljar_provision::{Provisioner, ProxyUse};
 use tokio::sync::mpsc;
 
 use crate::config::EnvironmentsConfig;
@@ -20,7 +21,8 @@ use crate::error::EnvironmentError;
 use crate::lock::Lock;
 use crate::requirement::{Ecosystem, Requirement};
 use crate::store::{Staging, Store, io_error};
-use crate::tree::size_within;
+use crate::printable::printable;
+use crate::tree::{TooMuch, TreeLimits, measure};
 
 /// Where a jail has the project, that is the manifest and the lock.
 const PROJECT: &str = "/belljar/project";
@@ -30,6 +32,12 @@ const DOWNLOADS: &str = "/belljar/downloads";
 const CERTIFICATES: &str = "/belljar/certificates.pem";
 /// The lines of an installer that are kept for an error.
 const MOST_LINES: usize = 200;
+/// Of one installer, what is told to those who wait.
+const MOST_TOLD: usize = 1000;
+/// A disk that is as full is left alone. What is open and has no name any more is seen only by this.
+const LEAST_FREE_BYTES: u64 = 256 << 20;
+/// What all installers together may add to the downloads while one runs, beyond four environments.
+const DOWNLOADS_GROWTH: u64 = 1 << 30;
 
 /// How packages are to be resolved and installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,24 +114,27 @@ impl Job<'_> {
     }
 
     /// A tool that works on a project.
-    fn tool(&self, program: &Path, shows: &[PathBuf], staging: &Staging, place: &Path, downloads: &str) -> Result<Tool, EnvironmentError> {
-        // What packages' own code has had its hands on is not given to the next installation.
-        let downloads = if self.rules.allow_build {
-            let path = staging.path().join("downloads");
-            fs::create_dir_all(&path).map_err(io_error("create", &path))?;
-            path
-        } else {
-            self.store.folder("downloads")?;
-            self.store.folder(&format!("downloads/{downloads}"))?
+    fn tool(&self, program: &Path, shows: &[PathBuf], staging: &Staging, place: &Path, downloads: Downloads) -> Result<Tool, EnvironmentError> {
+        let downloads = match downloads {
+            Downloads::Shared(name) => {
+                self.store.folder("downloads")?;
+                Some(self.store.folder(&format!("downloads/{name}"))?)
+            }
+            Downloads::ThrownAway => {
+                let path = staging.path().join("downloads");
+                fs::create_dir_all(&path).map_err(io_error("create", &path))?;
+                Some(path)
+            }
+            Downloads::None => None,
         };
         let folder = |outside: PathBuf, inside: &str| {
             let outside = fs::canonicalize(&outside).map_err(io_error("find", &outside))?;
             Ok::<_, EnvironmentError>(ToolFolder { outside, inside: inside.into(), access: FolderAccess::Write })
         };
-        let mut folders = vec![
-            folder(staging.path().join("project"), PROJECT)?,
-            folder(downloads, DOWNLOADS)?,
-        ];
+        let mut folders = vec![folder(staging.path().join("project"), PROJECT)?];
+        if let Some(downloads) = downloads {
+            folders.push(folder(downloads, DOWNLOADS)?);
+        }
         if !place.starts_with(PROJECT) {
             folders.push(folder(staging.path().join("root"), &place.display().to_string())?);
         }
@@ -143,10 +154,8 @@ impl Job<'_> {
                 variables.insert(name.to_owned(), CERTIFICATES.to_owned());
             }
         }
-        for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned).into_iter().flat_map(|name| [name.to_lowercase(), name]) {
-            if let Ok(value) = std::env::var(&name) {
-                variables.insert(name, value);
-            }
+        if self.config.provision.proxy == ProxyUse::FromEnvironment {
+            variables.extend(secrets::proxies());
         }
         let limits = self.config.limits;
         Ok(Tool {
@@ -170,22 +179,26 @@ impl Job<'_> {
     /// Runs an installer. Gives the last lines that it wrote; each line is shown to `read` as it comes. Where it fails, `explain` says what its lines
     /// mean.
     async fn run(&self, tool: Tool, staging: &Staging, read: fn(&str) -> Option<String>) -> Result<Ran, EnvironmentError> {
-        let (sender, mut lines) = mpsc::unbounded_channel();
-        let (folder, most) = (staging.path().to_owned(), self.config.limits.environment_bytes);
-        let check: Check = Box::new(move || {
-            // Files that an installer is still unpacking count too, and a copy of each.
-            size_within(&folder, most.saturating_mul(2)).is_none().then(|| format!("it wrote more than {} MB", most >> 20))
-        });
+        let (sender, mut lines) = mpsc::channel(64);
+        let downloads = self.store.root().join("downloads");
+        let has_downloads = tool.folders.iter().any(|folder| folder.outside.starts_with(fs::canonicalize(&downloads).unwrap_or_default()));
+        let in_use = if has_downloads { Some(self.use_downloads().await?) } else { None };
+        let check = watch(staging.clone(), self.limits(), has_downloads.then_some(downloads));
+        let secrets = secrets::of(&self.config.provision);
         let mut running = std::pin::pin!(self.engine.run_tool(tool, sender, check));
-        let mut last = Vec::new();
+        let (mut last, mut told, mut told_last) = (VecDeque::new(), 0, String::new());
         let mut take = |line: String| {
-            if let Some(message) = read(&line) {
+            let line = secrets::without(&secrets, line);
+            // Packages name themselves, and their own code may write here too.
+            if let Some(message) = read(&line).map(|message| printable(&message)).filter(|message| told < MOST_TOLD && *message != told_last) {
+                told += 1;
+                told_last.clone_from(&message);
                 (self.tell)(message);
             }
             if last.len() == MOST_LINES {
-                last.remove(0);
+                last.pop_front();
             }
-            last.push(line);
+            last.push_back(line);
         };
         let end = loop {
             tokio::select! {
@@ -197,11 +210,66 @@ impl Job<'_> {
         while let Ok(line) = lines.try_recv() {
             take(line);
         }
+        drop(in_use);
         match end {
-            ToolEnd::Exited(code) => Ok(Ran { is_success: code == 0, lines: last }),
+            ToolEnd::Exited(code) => Ok(Ran { is_success: code == 0, lines: last.into() }),
             ToolEnd::Stopped(why) => Err(EnvironmentError::Stopped(why)),
         }
     }
+
+    /// Off the async threads: it may clear them first.
+    async fn use_downloads(&self) -> Result<fs::File, EnvironmentError> {
+        let (store, most) = (Store::at(self.store.root().to_owned()), self.config.most_bytes / 2);
+        let lock = tokio::task::spawn_blocking(move || store.use_downloads(most)).await;
+        Ok(lock.map_err(|_| EnvironmentError::Internal("clearing the downloads panicked".into()))??)
+    }
+
+    fn limits(&self) -> TreeLimits {
+        TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes }
+    }
+}
+
+/// The downloads that an installer is given.
+#[derive(Clone, Copy)]
+enum Downloads {
+    /// Those of its kind, which all installations share. Only installers themselves touch them.
+    Shared(&'static str),
+    /// Its own: what packages' own code has had its hands on is not given to the next installation.
+    ThrownAway,
+    /// None.
+    None,
+}
+
+/// Looks whether an installer may go on. Holds the staging folder for as long as the installer runs, whoever has stopped waiting for it.
+fn watch(staging: Staging, limits: TreeLimits, downloads: Option<PathBuf>) -> Check {
+    // What is still being unpacked counts too, and a copy of it.
+    let twice = TreeLimits { files: limits.files.saturating_mul(2), bytes: limits.bytes.saturating_mul(2) };
+    let unlimited = TreeLimits { files: u64::MAX, bytes: u64::MAX };
+    let (mut most_downloaded, mut asked) = (None, 0_u32);
+    Box::new(move || {
+        let free = rustix::fs::statvfs(staging.path()).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if free < LEAST_FREE_BYTES {
+            return Some(format!("less than {} MB are left on the disk", LEAST_FREE_BYTES >> 20));
+        }
+        asked += 1;
+        // All of them are looked through: less often.
+        if let Some(downloads) = downloads.as_ref().filter(|_| asked % 8 == 1) {
+            let most = *most_downloaded.get_or_insert_with(|| {
+                let already = measure(downloads, unlimited).unwrap_or(0);
+                already.saturating_add(limits.bytes.saturating_mul(4)).saturating_add(DOWNLOADS_GROWTH)
+            });
+            if measure(downloads, TreeLimits { bytes: most, ..unlimited }) == Err(TooMuch::Bytes) {
+                return Some("what it downloads unpacks to far more than an environment may hold".to_owned());
+            }
+        }
+        match measure(staging.path(), twice) {
+            Ok(_) => None,
+            Err(TooMuch::Bytes) => Some(format!("it wrote more than {} MB", limits.bytes >> 20)),
+            Err(TooMuch::Files) => Some(format!("it wrote more than {} files", limits.files)),
+            Err(TooMuch::Depth) => Some("it wrote folders that are nested too deep".to_owned()),
+            Err(TooMuch::Unreadable) => Some("what it wrote cannot be looked at".to_owned()),
+        }
+    })
 }
 
 /// An installer that has ended by itself.
@@ -210,16 +278,30 @@ struct Ran {
     lines: Vec<String>,
 }
 
-/// Reads a file that an installer was to write.
+/// Reads a file that an installer was to write. What is none, or leads elsewhere, is as good as no lock.
 fn read_back(staging: &Staging, name: &str) -> Result<String, EnvironmentError> {
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::{FileType, Mode, OFlags, RawMode, fstat};
     let path = staging.path().join("project").join(name);
+    let missing = || EnvironmentError::Resolution(format!("the installer left no {name}"));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| io_error("read", &path)(error.into()))?;
+    let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|_| missing())?;
+    let is_file = fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::RegularFile);
+    if !is_file {
+        return Err(missing());
+    }
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::io::Read::take(fs::File::from(file), crate::lock::MOST_LOCK_BYTES as u64 + 1), &mut text)
-        .map_err(io_error("read", &path))?;
+        .map_err(|_| missing())?;
     Ok(text)
+}
+
+/// Exchanges a file of the project between two tools.
+fn rewrite(staging: &Staging, name: &str, content: &str) -> Result<(), EnvironmentError> {
+    let path = staging.path().join("project").join(name);
+    fs::remove_file(&path).map_err(io_error("remove", &path))?;
+    // A new one, whatever has been put in the place of the old one.
+    let mut file = fs::File::options().write(true).create_new(true).open(&path).map_err(io_error("create", &path))?;
+    Ok(std::io::Write::write_all(&mut file, content.as_bytes()).map_err(io_error("write", &path))?)
 }
 
 /// How long one more try may be worth waiting for: installers try again by themselves.

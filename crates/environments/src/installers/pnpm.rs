@@ -6,10 +6,11 @@ use std::path::Path;
 use belljar_engine::Tool;
 use serde_json::{Map, Value, json};
 
-use super::{DOWNLOADS, Installed, Job, PROJECT, Ran, Staging, read_back};
+use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, read_back, rewrite, secrets};
 use crate::environments::Steps;
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
+use crate::printable::printable;
 use crate::requirement::{Ecosystem, Requirement};
 
 /// Where the jail has the configuration of the registry.
@@ -19,25 +20,33 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     let asked = requirements.iter().filter_map(Requirement::as_npm).map(|requirement| {
         (requirement.name().to_owned(), Value::from(requirement.range()))
     });
-    let staging = job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job))])?;
-    let mut tool = tool(job, &staging).await?;
+    let staging = job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job, Code::IsNotRun))])?;
+    let mut tool = tool(job, &staging, Code::IsNotRun).await?;
     tool.arguments.push("--lockfile-only".to_owned());
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, requirements));
+        return Err(explain(job, &ran, requirements));
     }
-    Ok(Lock::parse(&read_back(&staging, "pnpm-lock.yaml")?, &[])?)
+    Ok(Lock::written(&read_back(&staging, "pnpm-lock.yaml")?, &[])?)
 }
 
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
     let asked = lock.specifiers.iter().map(|(name, range)| (name.clone(), Value::from(range.as_str()))).collect();
-    let files = [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job)), ("pnpm-lock.yaml", &*lock.text)];
+    let files = [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job, Code::IsNotRun)), ("pnpm-lock.yaml", &*lock.text)];
     let staging = job.project(&files)?;
-    let mut tool = tool(job, &staging).await?;
-    tool.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
-    let ran = job.run(tool, &staging, progress).await?;
+    let mut fetching = tool(job, &staging, Code::IsNotRun).await?;
+    fetching.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
+    let ran = job.run(fetching, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, &[]));
+        return Err(explain(job, &ran, &[]));
+    }
+    if job.rules.allow_build {
+        (job.tell)("building".to_owned());
+        rewrite(&staging, "pnpm-workspace.yaml", &settings(job, Code::IsRun))?;
+        let ran = job.run(tool(job, &staging, Code::IsRun).await?, &staging, progress).await?;
+        if !ran.is_success {
+            return Err(explain(job, &ran, &[]));
+        }
     }
     let root = staging.path().join("project/node_modules");
     Ok(Installed { root, staging, may_point_to: Vec::new(), leaves })
@@ -49,36 +58,51 @@ fn leaves(path: &Path) -> bool {
     path.components().count() == 1 && (matches!(name, ".modules.yaml" | ".pnpm") || name.starts_with(".pnpm-workspace-state"))
 }
 
-async fn tool(job: &Job<'_>, staging: &Staging) -> Result<Tool, EnvironmentError> {
+/// Whether a pnpm runs packages' own code. One that does has no login, and no downloads that others get: that code is the same user as pnpm is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Code {
+    IsNotRun,
+    IsRun,
+}
+
+async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, EnvironmentError> {
     let tell = job.tell.clone();
     let pnpm = job.provision(move |provisioner| provisioner.pnpm(&mut Steps::told_to(tell))).await?;
     let mut shows = pnpm.mounts.clone();
     shows.extend(job.runtime.mounts.iter().cloned());
-    let is_script = pnpm.program.extension().is_some();
-    let program = if is_script { &job.runtime.executable } else { &pnpm.program };
-    let mut tool = job.tool(program, &shows, staging, Path::new(PROJECT), "pnpm")?;
-    if is_script {
-        tool.arguments.push(pnpm.program.display().to_string());
-    }
-    tool.arguments.extend(["--dir", PROJECT, "install", "--ignore-workspace", "--reporter=ndjson"].map(str::to_owned).into_iter().filter(|argument| argument != "--ignore-workspace"));
-    if !job.rules.allow_build {
-        tool.arguments.push("--ignore-scripts".to_owned());
-    }
-    if job.rules.offline {
-        tool.arguments.push("--offline".to_owned());
-    }
+    // Building looks into what was fetched: it is the same folder for both, and the environment's own.
+    let downloads = if job.rules.allow_build { Downloads::ThrownAway } else { Downloads::Shared("pnpm") };
+    let mut tool = job.tool(&pnpm.program, &shows, staging, Path::new(PROJECT), downloads)?;
     let registry = &job.config.provision.registry;
     let mut npmrc = registry.address_lines().join("\n");
-    for line in registry.credential_lines() {
-        npmrc.push('\n');
-        npmrc.push_str(line.expose());
+    match code {
+        Code::IsNotRun => {
+            tool.arguments.extend(["--dir", PROJECT, "install", "--reporter=ndjson", "--ignore-scripts"].map(str::to_owned));
+            if job.rules.offline {
+                tool.arguments.push("--offline".to_owned());
+            }
+            for line in registry.credential_lines() {
+                npmrc.push('\n');
+                npmrc.push_str(line.expose());
+            }
+            // pnpm asks any address that a package names as what it needs, before it refuses it, and has git ask any repository.
+            tool.variables.insert("PATH".to_owned(), "/nonexistent".to_owned());
+            if !tool.variables.keys().any(|name| secrets::names_a_proxy(name)) {
+                let registries = std::iter::once(registry.url()).chain(registry.scopes().map(|(_, url)| url));
+                tool.variables.extend(secrets::nowhere_but(registries));
+            }
+        }
+        Code::IsRun => {
+            tool.arguments.extend(["--dir", PROJECT, "rebuild", "--reporter=ndjson"].map(str::to_owned));
+            tool.variables.retain(|_, value| !(value.contains("://") && value.contains('@')));
+        }
     }
     tool.files.push((NPMRC.into(), npmrc.into_bytes()));
     for (name, value) in [("NPM_CONFIG_USERCONFIG", NPMRC), ("npm_config_userconfig", NPMRC), ("CI", "1")] {
         tool.variables.insert(name.to_owned(), value.to_owned());
     }
     // Lifecycle scripts of packages that may be built find the runtime that they are built for.
-    if let Some(folder) = job.runtime.executable.parent() {
+    if let Some(folder) = job.runtime.executable.parent().filter(|_| code == Code::IsRun) {
         tool.variables.insert("PATH".to_owned(), format!("{}:/usr/bin:/bin", folder.display()));
     }
     Ok(tool)
@@ -89,18 +113,25 @@ fn manifest(dependencies: Map<String, Value>) -> String {
 }
 
 /// pnpm's settings. A flat folder, as npm makes it: code that agents write imports what it has never declared.
-fn settings(job: &Job<'_>) -> String {
+fn settings(job: &Job<'_>, code: Code) -> String {
     let cpu = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "x64" };
     let mut text = format!(
         "nodeLinker: hoisted\npackageImportMethod: copy\nstoreDir: {DOWNLOADS}/store\ncacheDir: {DOWNLOADS}/cache\nstateDir: {DOWNLOADS}/state\n\
          ignoreScripts: {}\nupdateNotifier: false\nmanagePackageManagerVersions: false\nignorePnpmfile: true\n\
          supportedArchitectures:\n  os: [linux]\n  cpu: [{cpu}]\n  libc: [glibc]\n",
-        !job.rules.allow_build
+        code == Code::IsNotRun
     );
-    if job.rules.allow_build {
-        text.push_str("dangerouslyAllowAllBuilds: true\n");
+    // What a package needs comes from the registry, and from no address or repository that the package names.
+    text.push_str("blockExoticSubdeps: true\n");
+    match code {
+        // Held also to a lock that came with the run, and where no version is old enough, or none says how old it is.
+        Code::IsNotRun => {
+            let minutes = u64::from(job.rules.minimum_release_age_days) * 24 * 60;
+            let _ = writeln!(text, "trustLockfile: false\nminimumReleaseAgeStrict: true\nminimumReleaseAgeIgnoreMissingTime: false\nminimumReleaseAge: {minutes}");
+        }
+        // All that has been looked at when it was fetched.
+        Code::IsRun => text.push_str("dangerouslyAllowAllBuilds: true\ntrustLockfile: true\nminimumReleaseAge: 0\n"),
     }
-    let _ = writeln!(text, "minimumReleaseAge: {}", u64::from(job.rules.minimum_release_age_days) * 24 * 60);
     text
 }
 
@@ -124,7 +155,7 @@ fn progress(line: &str) -> Option<String> {
     }
 }
 
-fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
+fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
     let (mut code, mut message) = (String::new(), String::new());
     for event in ran.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -135,16 +166,17 @@ fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
     if message.is_empty() {
         message = ran.lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join("; ");
     }
-    let message: String = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ").chars().take(1500).collect();
+    let message = printable(&message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "));
+    // What is not in the cache may well be in the registry.
+    if job.rules.offline {
+        return EnvironmentError::Offline(message);
+    }
     if code == "ERR_PNPM_FETCH_404" {
         let missing = requirements.iter().map(Requirement::name).find(|name| message.contains(&format!("/{name}:")) || message.contains(&format!("{name}@")) || message.contains(&name.replace('/', "%2F")));
         return match missing {
             Some(name) => EnvironmentError::not_in_registry(Ecosystem::Npm, name),
             None => EnvironmentError::Resolution(message),
         };
-    }
-    if code.contains("OFFLINE") || code.contains("NO_OFFLINE") {
-        return EnvironmentError::Offline(message);
     }
     EnvironmentError::Resolution(message)
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use belljar_engine::{Environment, RuntimeKind, Tool, ToolNetwork};
 
-use super::{DOWNLOADS, Installed, Job, PROJECT, Ran, Staging, read_back};
+use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, read_back, secrets};
 use crate::environments::Steps;
 use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
+use crate::printable::printable;
 use crate::requirement::{Ecosystem, Requirement};
 
 /// What every project is called.
@@ -23,9 +24,9 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     }
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, requirements));
+        return Err(explain(job, &ran, requirements));
     }
-    Ok(Lock::parse(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
+    Ok(Lock::written(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
 }
 
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
@@ -37,7 +38,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     tool.arguments.extend(["--frozen", "--no-dev", "--no-default-groups", "--no-install-project", "--link-mode", "copy"].map(str::to_owned));
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
-        return Err(explain(&ran, &[]));
+        return Err(explain(job, &ran, &[]));
     }
     compile(job, &staging).await?;
     let root = staging.path().join("root");
@@ -49,7 +50,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
 async fn compile(job: &Job<'_>, staging: &Staging) -> Result<(), EnvironmentError> {
     (job.tell)("compiling".to_owned());
     let place = Environment::place(RuntimeKind::Python);
-    let mut tool = job.tool(&job.runtime.executable, &job.runtime.mounts, staging, place, "uv")?;
+    let mut tool = job.tool(&job.runtime.executable, &job.runtime.mounts, staging, place, Downloads::None)?;
     tool.network = ToolNetwork::None;
     tool.variables.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
     // What came with the network is none of the packages' business.
@@ -75,11 +76,19 @@ fn leaves(path: &Path) -> bool {
 }
 
 async fn tool(job: &Job<'_>, staging: &Staging) -> Result<Tool, EnvironmentError> {
+    // uv builds as the user that it is, and hands its variables on.
+    if job.rules.allow_build && secrets::are_told_to_uv(&job.config.provision) {
+        return Err(EnvironmentError::Refused {
+            what: "building packages of Python".to_owned(),
+            why: "their own code would see the login of the configured index or proxy; ask for versions that come built, or let the operator configure one without a login",
+        });
+    }
     let tell = job.tell.clone();
     let uv = job.provision(move |provisioner| provisioner.uv(&mut Steps::told_to(tell))).await?;
     let shows: Vec<PathBuf> = uv.mounts.iter().chain(&job.runtime.mounts).cloned().collect();
     let place = Environment::place(RuntimeKind::Python);
-    let mut tool = job.tool(&uv.program, &shows, staging, place, "uv")?;
+    let downloads = if job.rules.allow_build { Downloads::ThrownAway } else { Downloads::Shared("uv") };
+    let mut tool = job.tool(&uv.program, &shows, staging, place, downloads)?;
     let arguments = ["--directory", PROJECT, "--no-config", "--no-python-downloads", "--no-progress", "--color", "never", "--python"];
     tool.arguments.extend(arguments.map(str::to_owned));
     tool.arguments.push(job.runtime.executable.display().to_string());
@@ -150,24 +159,24 @@ fn progress(line: &str) -> Option<String> {
     Some(format!("{}{}", message.0.to_lowercase(), message.1))
 }
 
-fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
+fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
     let text = ran.lines.join("\n");
-    let missing = requirements.iter().map(Requirement::name).find(|name| text.contains(&format!("{name} was not found in the")));
-    if let Some(name) = missing {
-        return EnvironmentError::not_in_registry(Ecosystem::PyPi, name);
-    }
     if text.contains("no usable wheels") || text.contains("no-build") {
         return EnvironmentError::NeedsBuild(last_words(&ran.lines));
     }
-    if ["offline", "Network connectivity is disabled", "network was disabled"].iter().any(|words| text.contains(words)) {
+    // What is not in the cache may well be in the registry.
+    if job.rules.offline {
         return EnvironmentError::Offline(last_words(&ran.lines));
     }
-    EnvironmentError::Resolution(last_words(&ran.lines))
+    match requirements.iter().map(Requirement::name).find(|name| text.contains(&format!("{name} was not found in the"))) {
+        Some(name) => EnvironmentError::not_in_registry(Ecosystem::PyPi, name),
+        None => EnvironmentError::Resolution(last_words(&ran.lines)),
+    }
 }
 
 /// What `uv` says of an error, in one line.
 fn last_words(lines: &[String]) -> String {
     let from = lines.iter().rposition(|line| line.starts_with("error:")).unwrap_or(lines.len().saturating_sub(6));
     let words: Vec<&str> = lines[from..].iter().map(|line| line.trim().trim_start_matches("error:").trim_start_matches("cause:").trim()).filter(|line| !line.is_empty()).collect();
-    words.join("; ").chars().take(1500).collect()
+    printable(&words.join("; "))
 }

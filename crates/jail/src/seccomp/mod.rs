@@ -7,7 +7,7 @@ mod compile;
 mod rules;
 
 pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, evaluate};
-pub use rules::{base, sealed};
+pub use rules::{base, no_local_sockets, sealed};
 
 use std::io;
 

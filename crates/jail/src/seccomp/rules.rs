@@ -293,6 +293,19 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
     Filter { rules, default: Action::Allow }
 }
 
+/// For who has the host's network, and with it the names of its abstract sockets, which are nobody's files: no local sockets but pairs that are
+/// connected from the start and stay so. Landlock keeps these names apart only from Linux 6.12 on.
+pub fn no_local_sockets() -> Filter {
+    let socket = vec![(vec![equal(0, libc::AF_UNIX as u32)], EACCES)];
+    let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![bits(1, SOCKET_TYPE, kind as u32)], Action::Allow));
+    let rules = vec![
+        by_argument(libc::SYS_socket, socket, Action::Allow),
+        // One of a pair of datagram sockets can send to any name.
+        by_argument(libc::SYS_socketpair, connected.to_vec(), EACCES),
+    ];
+    Filter { rules, default: Action::Allow }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::compile::{SyscallData, evaluate};
@@ -348,6 +361,19 @@ mod tests {
         assert_eq!(answer(&sealed(false, true), libc::SYS_socket, &inet), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_RAW as u64]), errno(libc::EAFNOSUPPORT));
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_VSOCK as u64, libc::SOCK_STREAM as u64]), errno(libc::EAFNOSUPPORT));
+    }
+
+    #[test]
+    fn who_has_the_hosts_network_reaches_no_name_of_its_local_sockets() {
+        let (unix, inet) = (libc::AF_UNIX as u64, libc::AF_INET as u64);
+        let cloexec = libc::SOCK_CLOEXEC as u64;
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET, libc::SOCK_RAW].map(|kind| kind as u64) {
+            assert_eq!(answer(&no_local_sockets(), libc::SYS_socket, &[unix, kind | cloexec]), errno(libc::EACCES));
+            assert_eq!(answer(&no_local_sockets(), libc::SYS_socket, &[inet, kind]), ALLOW);
+        }
+        for (kind, expected) in [(libc::SOCK_STREAM, ALLOW), (libc::SOCK_SEQPACKET, ALLOW), (libc::SOCK_DGRAM, errno(libc::EACCES)), (libc::SOCK_RAW, errno(libc::EACCES))] {
+            assert_eq!(answer(&no_local_sockets(), libc::SYS_socketpair, &[unix, kind as u64 | cloexec]), expected);
+        }
     }
 
     #[test]

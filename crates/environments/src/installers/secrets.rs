@@ -1,0 +1,104 @@
+//! What an installer is told that nobody else may learn: the logins of registries and proxies. None of it is shown in what comes back.
+
+use belljar_provision::{ProvisionConfig, ProxyUse};
+
+/// Shorter ones would take words out of messages.
+const LEAST_LENGTH: usize = 4;
+
+/// The port of the discard protocol, where nobody is.
+const NO_SUCH_PROXY: &str = "http://127.0.0.1:9";
+
+/// The variables that name proxies, which an installer is given as they are.
+pub(super) fn proxies() -> Vec<(String, String)> {
+    let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned).into_iter();
+    names.flat_map(|name| [name.to_lowercase(), name]).filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect()
+}
+
+/// Whether a variable sends requests to a proxy.
+pub(super) fn names_a_proxy(variable: &str) -> bool {
+    let name = variable.to_uppercase();
+    name.ends_with("_PROXY") && name != "NO_PROXY"
+}
+
+/// Variables by which a program that heeds them reaches the hosts of these addresses and no others: all others by a proxy that is none.
+pub(super) fn nowhere_but<'a>(addresses: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
+    let host = |url: &str| {
+        let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
+        let port = authority.rfind(':').filter(|at| authority[*at..].bytes().skip(1).all(|byte| byte.is_ascii_digit()));
+        Some(authority[..port.unwrap_or(authority.len())].trim_matches(['[', ']']).to_owned())
+    };
+    let hosts: Vec<String> = addresses.filter_map(host).collect();
+    let none = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, NO_SUCH_PROXY.to_owned()));
+    let all = none.into_iter().chain([("NO_PROXY", hosts.join(","))]);
+    all.flat_map(|(name, value)| [(name.to_lowercase(), value.clone()), (name.to_owned(), value)]).collect()
+}
+
+/// Whether an installer of Python packages holds a login: code that it runs could read it, being the same user.
+pub(super) fn are_told_to_uv(config: &ProvisionConfig) -> bool {
+    let index = &config.python_index;
+    index.default_index().login().is_some() || index.extra_indexes().iter().any(|index| index.login().is_some()) || !of_proxies(config).is_empty()
+}
+
+/// Every form in which an installer is told a login.
+pub(super) fn of(config: &ProvisionConfig) -> Vec<String> {
+    let index = &config.python_index;
+    let mut all = of_proxies(config);
+    for index in std::iter::once(index.default_index()).chain(index.extra_indexes()) {
+        if let Some(login) = index.login() {
+            all.extend([login.username(), login.password()].map(|part| part.expose().to_owned()));
+            all.extend(login_of(index.authenticated_url().expose()));
+        }
+    }
+    for line in config.registry.credential_lines() {
+        all.extend(line.expose().split_once('=').map(|(_, secret)| secret.to_owned()));
+    }
+    all.retain(|secret| secret.len() >= LEAST_LENGTH);
+    // The longer before its own parts.
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all.dedup();
+    all
+}
+
+fn of_proxies(config: &ProvisionConfig) -> Vec<String> {
+    if config.proxy == ProxyUse::Never { Vec::new() } else { proxies().iter().flat_map(|(_, value)| login_of(value)).collect() }
+}
+
+/// The login in an address, whole and in its parts.
+fn login_of(url: &str) -> Vec<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some((login, _)) = authority.rsplit_once('@') else { return Vec::new() };
+    std::iter::once(login).chain(login.splitn(2, ':')).map(str::to_owned).collect()
+}
+
+/// A line without them.
+pub(super) fn without(secrets: &[String], line: String) -> String {
+    secrets.iter().fold(line, |line, secret| if line.contains(secret.as_str()) { line.replace(secret.as_str(), "****") } else { line })
+}
+
+#[cfg(test)]
+mod tests {
+    use belljar_provision::{PackageIndex, PythonIndex, Registry};
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_registries_is_reached_directly() {
+        let variables = nowhere_but(["https://r.example/npm/", "http://127.0.0.1:4873/", "http://[::1]:80/"].into_iter());
+        assert!(variables.contains(&("NO_PROXY".into(), "r.example,127.0.0.1,::1".into())) && variables.contains(&("https_proxy".into(), NO_SUCH_PROXY.into())));
+        assert!(names_a_proxy("https_proxy") && !names_a_proxy("NO_PROXY"));
+    }
+
+    #[test]
+    fn no_form_of_a_login_is_shown() {
+        let mut config = ProvisionConfig::new("/nowhere".into());
+        config.proxy = ProxyUse::Never;
+        assert!(of(&config).is_empty() && !are_told_to_uv(&config));
+        config.python_index = PythonIndex::at(PackageIndex::parse("https://reader:p%40ss-word@index.example/simple").unwrap());
+        config.registry = Registry::from_npmrc("registry=https://r.example/\n//r.example/:_authToken=npm_token\n");
+        let secrets = of(&config);
+        let shown = without(&secrets, "a reader:p%40ss-word b p@ss-word c npm_token d".to_owned());
+        assert_eq!(shown, "a **** b **** c **** d");
+        assert!(are_told_to_uv(&config));
+    }
+}

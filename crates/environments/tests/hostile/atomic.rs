@@ -1,0 +1,197 @@
+//! That an environment is there whole or not at all, once, and for as long as it is used.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use belljar_engine::{Engine, EngineConfig};
+use belljar_environments::Environments;
+use belljar_protocol::{Language, PackagePolicy};
+
+use crate::archive::Entry;
+use crate::home::{Home, config, files_in, wanted};
+use crate::registry::Registry;
+
+/// Names the folder and the registry to the process that is to be killed.
+const VICTIM: &str = "BELLJAR_TEST_VICTIM";
+const KILLS: u32 = 20;
+const FILES: usize = 120;
+
+fn filled() -> Registry {
+    let registry = Registry::start();
+    let python: Vec<Entry> = (0..FILES).map(|index| Entry::file(&format!("many/{index}.py"), format!("X = {index}\n"))).collect();
+    let npm: Vec<Entry> = (0..FILES).map(|index| Entry::file(&format!("package/many/{index}.js"), format!("exports.x = {index};\n"))).collect();
+    registry.wheel("large", "1.0", &[], &python);
+    registry.npm("large", "1.0.0", "", &npm);
+    registry
+}
+
+fn open(folder: &Path, registry: &Registry) -> Environments {
+    let engine = Engine::new(EngineConfig::from_env().unwrap()).unwrap();
+    Environments::new(engine, config(folder, registry, |_| ())).unwrap()
+}
+
+/// The processes that are told of this registry: its installers. Nobody else knows its port.
+fn installers_of(registry: &Registry) -> Vec<u32> {
+    let knows = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        String::from_utf8_lossy(&environment).contains(registry.address()) && !String::from_utf8_lossy(&environment).contains(VICTIM)
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(knows).collect()
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Not a test of its own: the process that [`a_process_killed_at_any_moment_leaves_nothing_half`] starts and kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn victim() {
+    let Ok(told) = std::env::var(VICTIM) else { return };
+    let (folder, address) = told.split_once('|').unwrap();
+    let environments = open(Path::new(folder), &Registry::known(address));
+    let tell: belljar_environments::Tell = std::sync::Arc::new(|_| ());
+    for language in [Language::Python, Language::JavaScript] {
+        environments.prepare(&wanted(language, &["large"]), &PackagePolicy::default(), &tell).await.unwrap();
+    }
+}
+
+fn start_victim(folder: &Path, registry: &Registry) -> std::process::Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "atomic::victim"]).env(VICTIM, format!("{}|{}", folder.display(), registry.address()));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_any_moment_leaves_nothing_half() {
+    let registry = filled();
+    let reference = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    assert!(start_victim(reference.path(), &registry).wait().unwrap().success());
+    let whole = started.elapsed();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut unfinished, mut made_something) = (0, 0);
+    for kill in 1..=KILLS {
+        // What is there is whole already: then the next process begins anew.
+        if kill % 3 == 0 {
+            let _ = fs::remove_dir_all(folder.path().join("environments/made"));
+        }
+        let mut victim = start_victim(folder.path(), &registry);
+        // A moment is what this is about.
+        std::thread::sleep(whole * kill / KILLS);
+        if victim.try_wait().unwrap().is_none() {
+            unfinished += 1;
+        }
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        until("its installers go with it", || installers_of(&registry).is_empty());
+        for place in fs::read_dir(folder.path().join("environments/made")).into_iter().flatten().flatten() {
+            made_something += 1;
+            let record: serde_json::Value = serde_json::from_slice(&fs::read(place.path().join("environment.json")).unwrap()).unwrap();
+            assert!(place.path().join("used").exists() && place.path().join("lock").exists());
+            let files = files_in(&place.path().join("root"));
+            assert!(files.len() >= FILES, "{} of {record}", files.len());
+            assert!(files.iter().all(|file| fs::symlink_metadata(file).unwrap().is_symlink() || fs::metadata(file).unwrap().len() > 0 || file.extension().is_none_or(|end| end != "py")));
+        }
+    }
+    assert!(unfinished > KILLS / 4 && made_something > 0, "{unfinished} were killed at work, {made_something} seen made");
+    assert!(start_victim(folder.path(), &registry).wait().unwrap().success());
+    assert_eq!(fs::read_dir(folder.path().join("environments/staging")).unwrap().count(), 0, "what the killed have left is swept");
+    let environments = open(folder.path(), &registry);
+    let others = open(reference.path(), &registry);
+    let digests = |environments: &Environments| {
+        let mut all: Vec<_> = environments.list().into_iter().map(|(record, _)| (record.key, record.content_sha256)).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(digests(&environments), digests(&others));
+    assert_eq!(digests(&environments).len(), 2);
+    environments.collect(Some(Duration::ZERO)).unwrap();
+    assert!(files_in(&folder.path().join("environments/contents")).is_empty(), "nothing of the killed is kept for ever");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_want_the_same_one_installs_and_the_other_waits() {
+    for language in [Language::Python, Language::JavaScript] {
+        let (alone, together) = (filled(), filled());
+        let folder = tempfile::tempdir().unwrap();
+        Home::new(&alone).get(&wanted(language, &["large"])).await.unwrap();
+        // As two processes: nothing is shared but the folder.
+        let homes = [open(folder.path(), &together), open(folder.path(), &together)];
+        let (policy, wanted) = (PackagePolicy::default(), wanted(language, &["large"]));
+        let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let note = std::sync::Arc::clone(&told);
+        let tell: belljar_environments::Tell = std::sync::Arc::new(move |line| note.lock().unwrap().push(line));
+        let (one, other) = tokio::join!(homes[0].prepare(&wanted, &policy, &tell), homes[1].prepare(&wanted, &policy, &tell));
+        assert_eq!(one.unwrap().record, other.unwrap().record);
+        assert_eq!(together.asked().len(), alone.asked().len(), "{language}: {:?}", together.asked());
+        assert!(told.lock().unwrap().iter().any(|line| line.contains("waiting")), "{:?}", told.lock().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_waiting_leaves_nothing() {
+    let registry = filled();
+    registry.trickle("/files/large-1.0-py3-none-any.whl");
+    let home = Home::new(&registry);
+    let (environments, policy, tell) = (home.environments.clone(), home.policy.clone(), home.tell());
+    let installing = tokio::spawn(async move { environments.prepare(&wanted(Language::Python, &["large"]), &policy, &tell).await.map(drop) });
+    until("it is fetched", || registry.count("/files/large") > 0 && !installers_of(&registry).is_empty());
+    let groups: Vec<String> = installers_of(&registry).iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()).collect();
+    assert!(groups.iter().any(|group| group.contains("/s")), "{groups:?}");
+    installing.abort();
+    assert!(installing.await.unwrap_err().is_cancelled());
+    until("its processes end", || installers_of(&registry).is_empty());
+    until("its folder goes", || home.names("staging").is_empty());
+    for group in groups {
+        for line in group.lines().filter_map(|line| line.rsplit(':').next()).filter(|path| path.contains("/s")) {
+            let at = ["", "memory", "pids", "cpuacct", "cpu,cpuacct", "unified"].map(|kind| Path::new("/sys/fs/cgroup").join(kind).join(line.trim_start_matches('/')));
+            until("its control groups go", || !at.iter().any(|path| path.exists()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("/belljar/project") && !mounts.contains("install-"), "{mounts}");
+    // And it is in nobody's way.
+    let again = Home::at_same(&home, &filled());
+    assert!(again.python(&["large"]).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_used_stays_and_what_was_used_first_goes_first() {
+    let registry = Registry::start();
+    for package in ["one", "two", "three"] {
+        registry.wheel(package, "1.0", &[], &[Entry::file(&format!("{package}_data.bin"), package.repeat(200_000))]);
+    }
+    let home = Home::new(&registry);
+    let one = home.python(&["one"]).await.unwrap();
+    let two = home.python(&["two"]).await.unwrap();
+    let three = home.python(&["three"]).await.unwrap();
+    let keys = [&one, &two, &three].map(|prepared| prepared.record.key.clone());
+    let size = three.record.size_bytes;
+    for (key, age) in keys.iter().zip([300, 200, 100]) {
+        let used = fs::File::options().write(true).open(home.store().join("made").join(key).join("used")).unwrap();
+        used.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    }
+    // The environment alone, without the rest of what was prepared, holds it.
+    let held = std::sync::Arc::clone(&one.environment);
+    drop((one, two, three));
+    let small = Home::at_same_with(&home, &registry, |config| config.most_bytes = size + size * 3 / 4);
+    let collected = small.environments.collect(None).unwrap();
+    assert_eq!((collected.environments, collected.in_use), (1, 1), "{collected:?}");
+    let mut left = home.names("made");
+    left.sort();
+    let mut expected = vec![keys[0].clone(), keys[2].clone()];
+    expected.sort();
+    assert_eq!(left, expected);
+    assert!(collected.freed_bytes >= 600_000, "{collected:?}");
+    assert!(held.folder.join("bin").exists());
+    drop(held);
+    let collected = small.environments.collect(Some(Duration::from_secs(50))).unwrap();
+    assert_eq!((collected.environments, collected.in_use), (2, 0), "{collected:?}");
+    assert!(home.names("made").is_empty() && files_in(&home.store().join("contents")).is_empty());
+}

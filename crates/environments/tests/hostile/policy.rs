@@ -1,0 +1,148 @@
+//! What a policy and a run's own options allow.
+
+use std::time::{Duration, SystemTime};
+
+use belljar_environments::{EnvironmentError, Wanted};
+use belljar_protocol::{Language, PackageOptions, Timestamp};
+
+use crate::home::{Home, wanted};
+use crate::registry::{OLD, Registry};
+
+const BOTH: [Language; 2] = [Language::Python, Language::JavaScript];
+
+fn days_ago(days: u64) -> String {
+    let at = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+    serde_json::to_value(Timestamp::from_system(at)).unwrap().as_str().unwrap().to_owned()
+}
+
+fn put(registry: &Registry, package: &str, version: &str, needs: &[&str], published: &str) {
+    let file = format!("{}-{version}-py3-none-any.whl", package.replace('-', "_"));
+    registry.python(package, &file, crate::archive::wheel(package, version, needs, &[]), published);
+    let dependencies: Vec<String> = needs.iter().map(|name| format!("{name:?}: \"*\"")).collect();
+    let dependencies = format!(", \"dependencies\": {{{}}}", dependencies.join(", "));
+    registry.npm_at(package, &format!("{version}.0"), &dependencies, &[], published);
+}
+
+fn filled() -> Registry {
+    let registry = Registry::start();
+    put(&registry, "outer", "1.0", &["inner"], OLD);
+    put(&registry, "inner", "1.0", &[], OLD);
+    put(&registry, "inner", "1.1", &[], &days_ago(1));
+    put(&registry, "young", "1.0", &[], &days_ago(1));
+    put(&registry, "needs-young", "1.0", &["young"], OLD);
+    registry
+}
+
+fn version_of(prepared: &belljar_environments::Prepared, package: &str) -> String {
+    prepared.record.packages.iter().find(|known| known.name == package).expect("it is in the record").version.trim_end_matches(".0").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_too_young_do_not_count() {
+    let registry = filled();
+    let home = Home::new(&registry);
+    for language in BOTH {
+        let prepared = home.get(&wanted(language, &["outer"])).await.unwrap();
+        assert_eq!(version_of(&prepared, "inner"), "1", "{language}");
+        for package in ["young", "needs-young"] {
+            let error = home.get(&wanted(language, &[package])).await.unwrap_err();
+            assert!(matches!(error, EnvironmentError::Resolution(_)), "{language}: {error}");
+            assert!(error.to_string().contains("young"), "{error}");
+        }
+        let shortened = |days, packages| Wanted { minimum_release_age_days: Some(days), ..wanted(language, packages) };
+        let prepared = home.get(&shortened(0, &["outer"])).await.unwrap();
+        assert_eq!(version_of(&prepared, "inner"), "1.1", "{language}");
+        home.get(&shortened(0, &["needs-young"])).await.unwrap();
+        // No further than the policy allows.
+        let strict = Home::new(&registry).policy(|policy| policy.least_release_age_days = 2);
+        let error = strict.get(&shortened(1, &["outer"])).await.unwrap_err();
+        assert!(matches!(error, EnvironmentError::Refused { .. }), "{error}");
+        assert_eq!(version_of(&strict.get(&shortened(2, &["outer"])).await.unwrap(), "inner"), "1", "{language}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_npms_with_too_young_a_version_is_refused() {
+    let registry = filled();
+    let home = Home::new(&registry);
+    let shortened = Wanted { minimum_release_age_days: Some(0), ..wanted(Language::JavaScript, &["young"]) };
+    let lock = home.environments.lock(&shortened, &home.policy, &home.tell()).await.unwrap();
+    let error = home.get(&Wanted { lock: Some(lock.clone()), ..wanted(Language::JavaScript, &[]) }).await.unwrap_err();
+    assert!(error.to_string().contains("young"), "{error}");
+    assert!(home.get(&Wanted { lock: Some(lock), minimum_release_age_days: Some(0), ..wanted(Language::JavaScript, &[]) }).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_blocked_or_not_allowed_is_not_installed_also_not_for_another() {
+    let registry = filled();
+    for language in BOTH {
+        let home = Home::new(&registry).policy(|policy| policy.blocked = vec!["Inner".into()]);
+        let error = home.get(&wanted(language, &["outer"])).await.unwrap_err().to_string();
+        assert!(error.contains("inner") && error.contains("blocked"), "{error}");
+        assert!(home.names("made").is_empty());
+        // Nor by a lock that is known already.
+        assert!(home.get(&wanted(language, &["outer"])).await.is_err());
+        let home = Home::new(&registry).policy(|policy| policy.allowed = vec!["outer".into()]);
+        let error = home.get(&wanted(language, &["inner"])).await.unwrap_err().to_string();
+        assert!(error.contains("inner") && error.contains("allowed"), "{error}");
+        assert!(home.get(&wanted(language, &["outer"])).await.is_ok(), "what an allowed one needs comes with it");
+        let home = Home::new(&registry).policy(|policy| policy.enabled = false);
+        assert!(matches!(home.get(&wanted(language, &["inner"])).await, Err(EnvironmentError::Refused { .. })));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frozen_and_offline_fetch_nothing() {
+    let registry = filled();
+    for language in BOTH {
+        let home = Home::new(&registry);
+        let before = registry.asked().len();
+        let error = home.get(&Wanted { frozen: true, ..wanted(language, &["outer"]) }).await.unwrap_err();
+        assert!(matches!(error, EnvironmentError::Unlocked(_)) && error.to_string().contains("outer"), "{error}");
+        let offline = Wanted { offline: true, ..wanted(language, &["outer"]) };
+        let error = home.get(&offline).await.unwrap_err();
+        assert!(matches!(error, EnvironmentError::Offline(_)), "{language}: {error}");
+        assert_eq!(registry.asked().len(), before);
+        let prepared = home.get(&wanted(language, &["outer"])).await.unwrap();
+        let asked = registry.asked().len();
+        assert!(asked > before);
+        assert_eq!(home.get(&offline).await.unwrap().record.key, prepared.record.key);
+        // What was fetched once is enough to make it again.
+        drop(prepared);
+        while home.environments.collect(Some(Duration::ZERO)).unwrap().in_use > 0 {}
+        let lock = home.environments.lock(&wanted(language, &["outer"]), &home.policy, &home.tell()).await.unwrap();
+        let asked = registry.asked().len();
+        let again = Wanted { offline: true, frozen: true, lock: Some(lock), ..wanted(language, &[]) };
+        assert!(home.get(&again).await.is_ok(), "{language}");
+        assert_eq!(registry.asked().len(), asked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_exists_only_elsewhere_does_not_exist() {
+    let registry = filled();
+    let home = Home::new(&registry);
+    // Both are in the public registries, which are not configured here.
+    for (language, package) in [(Language::Python, "six"), (Language::JavaScript, "lodash")] {
+        let error = home.get(&wanted(language, &[package])).await.unwrap_err();
+        assert!(matches!(&error, EnvironmentError::NotInRegistry { name, .. } if name == package), "{error}");
+        assert!(error.to_string().contains(package) && home.names("made").is_empty());
+        assert!(registry.count(package) > 0);
+        let outcome = home.run(language, "1", &[package], PackageOptions::default(), None).await;
+        assert_eq!(outcome.error.unwrap().name, "PackageNotFound");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_do_not_tell_a_tenant_where_the_host_keeps_things() {
+    let registry = filled();
+    let home = Home::new(&registry);
+    std::fs::create_dir_all(home.store()).unwrap();
+    // A folder that cannot be made.
+    std::fs::write(home.store().join("making"), "").unwrap();
+    let path = home.store().display().to_string();
+    let tenants = home.run(Language::Python, "1", &["inner"], PackageOptions::default(), Some("a tenant")).await.error.unwrap();
+    assert!(!tenants.message.contains(&path) && tenants.message.contains("operator"), "{}", tenants.message);
+    let own = home.run(Language::Python, "1", &["inner"], PackageOptions::default(), None).await.error.unwrap();
+    assert!(own.message.contains(&path), "{}", own.message);
+}

@@ -1,0 +1,229 @@
+//! A registry: an index of Python packages and one of npm, on loopback, that notes what is asked of it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256, Sha512};
+
+/// Long ago: old enough for every policy.
+pub const OLD: &str = "2020-01-02T03:04:05.000Z";
+
+/// One thing that was asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub path: String,
+    pub authorization: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By path.
+    files: BTreeMap<String, Vec<u8>>,
+    /// By package: what the index says of each file.
+    python: BTreeMap<String, Vec<Value>>,
+    /// By package: version, what the packument says of it, and when it was published.
+    npm: BTreeMap<String, Vec<(String, Value, String)>>,
+    /// The value of the header that everything needs.
+    authorization: Option<String>,
+    /// Files that come byte by byte.
+    trickles: Vec<String>,
+    asked: Vec<Asked>,
+}
+
+/// The registry. It ends with the process.
+#[derive(Clone)]
+pub struct Registry {
+    address: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Registry {
+    pub fn start() -> Self {
+        Self::start_at("127.0.0.1")
+    }
+
+    /// One that another process serves.
+    pub fn known(address: &str) -> Self {
+        Self { address: address.to_owned(), state: Arc::default() }
+    }
+
+    /// Another one, on a host of its own.
+    pub fn start_elsewhere() -> Self {
+        Self::start_at("127.0.0.2")
+    }
+
+    fn start_at(host: &str) -> Self {
+        let listener = TcpListener::bind((host, 0)).unwrap();
+        let registry = Self { address: listener.local_addr().unwrap().to_string(), state: Arc::default() };
+        let serving = registry.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serving = serving.clone();
+                std::thread::spawn(move || serving.serve(stream));
+            }
+        });
+        registry
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn python_index(&self) -> String {
+        format!("{}/simple", self.origin())
+    }
+
+    pub fn npm_registry(&self) -> String {
+        format!("{}/npm/", self.origin())
+    }
+
+    /// Puts a file of a Python package there, published at a time.
+    pub fn python(&self, package: &str, file: &str, content: Vec<u8>, published: &str) {
+        let hash = hex::encode(Sha256::digest(&content));
+        let entry = json!({"filename": file, "url": format!("{}/files/{file}", self.origin()), "hashes": {"sha256": hash}, "size": content.len(), "upload-time": published});
+        let mut state = self.state.lock().unwrap();
+        let files = state.python.entry(package.into()).or_default();
+        files.retain(|known| known["filename"] != file);
+        files.push(entry);
+        state.files.insert(format!("/files/{file}"), content);
+    }
+
+    /// A wheel, old enough.
+    pub fn wheel(&self, package: &str, version: &str, requires: &[&str], more: &[crate::archive::Entry]) {
+        let file = format!("{}-{version}-py3-none-any.whl", package.replace('-', "_"));
+        self.python(package, &file, crate::archive::wheel(package, version, requires, more), OLD);
+    }
+
+    /// A source distribution, old enough.
+    pub fn sdist(&self, package: &str, version: &str, attack: &str) {
+        let file = format!("{}-{version}.tar.gz", package.replace('-', "_"));
+        self.python(package, &file, crate::archive::sdist(package, version, attack), OLD);
+    }
+
+    /// Exchanges the bytes of a file, and of what the index says of it nothing.
+    pub fn tamper(&self, path: &str, content: Vec<u8>) {
+        assert!(self.state.lock().unwrap().files.insert(path.into(), content).is_some(), "{path}");
+    }
+
+    /// Puts a version of an npm package there. `manifest` are members of its packument and `package.json`, each with a comma before it.
+    pub fn npm_at(&self, package: &str, version: &str, manifest: &str, more: &[crate::archive::Entry], published: &str) {
+        let content = crate::archive::npm(package, version, manifest, more);
+        let path = format!("/npm/{package}/-/{}-{version}.tgz", package.rsplit('/').next().unwrap());
+        let integrity = format!("sha512-{}", STANDARD.encode(Sha512::digest(&content)));
+        let mut said: Value = serde_json::from_str(&format!("{{\"name\": {package:?}, \"version\": {version:?}{manifest}}}")).unwrap();
+        said["dist"] = json!({"tarball": format!("{}{path}", self.origin()), "integrity": integrity});
+        if said["scripts"].get("postinstall").is_some() {
+            said["hasInstallScript"] = json!(true);
+        }
+        let mut state = self.state.lock().unwrap();
+        let versions = state.npm.entry(package.into()).or_default();
+        versions.retain(|(known, ..)| known != version);
+        versions.push((version.into(), said, published.into()));
+        state.files.insert(path, content);
+    }
+
+    pub fn npm(&self, package: &str, version: &str, manifest: &str, more: &[crate::archive::Entry]) {
+        self.npm_at(package, version, manifest, more, OLD);
+    }
+
+    /// From now on everything needs this header.
+    pub fn require(&self, authorization: &str) {
+        self.state.lock().unwrap().authorization = Some(authorization.into());
+    }
+
+    /// This file comes byte by byte, and takes longer than anybody waits.
+    pub fn trickle(&self, path: &str) {
+        self.state.lock().unwrap().trickles.push(path.into());
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    /// How often something whose path has this in it was asked for.
+    pub fn count(&self, part: &str) -> usize {
+        self.asked().iter().filter(|asked| asked.path.contains(part)).count()
+    }
+
+    fn serve(&self, mut stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        // Several on one connection: installers keep it.
+        while let Some((method, asked)) = read_request(&mut reader) {
+            let answer = self.answer(&asked);
+            self.state.lock().unwrap().asked.push(asked.clone());
+            let (status, kind, body) = answer;
+            if method == "GET" && self.state.lock().unwrap().trickles.contains(&asked.path) {
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                for byte in body {
+                    if stream.write_all(&[byte]).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                return;
+            }
+            let head = format!("HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let body = if method == "HEAD" { &[] } else { body.as_slice() };
+            if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, asked: &Asked) -> (u16, &'static str, Vec<u8>) {
+        let state = self.state.lock().unwrap();
+        if state.authorization.is_some() && state.authorization != asked.authorization {
+            return (401, "text/plain", b"who is asking?".to_vec());
+        }
+        if let Some(content) = state.files.get(&asked.path) {
+            return (200, "application/octet-stream", content.clone());
+        }
+        if let Some(package) = asked.path.strip_prefix("/simple/").map(|rest| rest.trim_end_matches('/'))
+            && let Some(files) = state.python.get(package)
+        {
+            let page = json!({"meta": {"api-version": "1.1"}, "name": package, "files": files});
+            return (200, "application/vnd.pypi.simple.v1+json", page.to_string().into_bytes());
+        }
+        if let Some(package) = asked.path.strip_prefix("/npm/").map(|rest| rest.replace("%2f", "/").replace("%2F", "/").replace("%40", "@"))
+            && let Some(versions) = state.npm.get(&package)
+        {
+            let latest = versions.last().map(|(version, ..)| version);
+            let all: BTreeMap<_, _> = versions.iter().map(|(version, said, _)| (version, said)).collect();
+            let mut time: BTreeMap<_, _> = versions.iter().map(|(version, _, at)| (version.as_str(), at.as_str())).collect();
+            time.insert("created", OLD);
+            let newest = versions.iter().map(|(.., at)| at.as_str()).max().unwrap_or(OLD);
+            time.insert("modified", newest);
+            let packument = json!({"name": package, "dist-tags": {"latest": latest}, "versions": all, "time": time, "modified": newest});
+            return (200, "application/json", packument.to_string().into_bytes());
+        }
+        (404, "text/plain", b"there is none".to_vec())
+    }
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Asked)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let mut parts = line.split_ascii_whitespace();
+    let (method, path) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+    let mut authorization = None;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok().filter(|read| *read > 0)?;
+        match header.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => authorization = Some(value.to_owned()),
+            Some(_) => {}
+            None => return Some((method, Asked { path, authorization })),
+        }
+    }
+}
