@@ -40,8 +40,9 @@ function warmUp(native, rehearsal, rehearse) {
     for (const name of lazyGlobals) void globalThis[name];
     loadFetch();
   });
-  // For the runs that need it: to load it in each took 3 ms.
+  // For those that need them: to load the first in each took 3 ms.
   require('./storage.js');
+  require('./imports.js');
   warmImport();
   rehearsed = JSON.parse(rehearsal);
   collectGarbage();

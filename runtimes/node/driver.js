@@ -1,6 +1,6 @@
 'use strict';
-// The Node driver: the order of things in a sandbox, from boot to the start of the program. docs/concepts/drivers.md is the contract
-// with the native library and the supervisor. How a run ends is in ending.js.
+// The Node driver: the order of things in a sandbox, from boot to the start of the program or of the search for its imports.
+// docs/concepts/drivers.md is the contract with the native library and the supervisor. How a run ends is in ending.js.
 
 const fs = require('node:fs');
 const { createRequire } = require('node:module');
@@ -74,6 +74,7 @@ function takeIdentity(native) {
 
 function activate(native, text, home, { denials, ending, display }) {
   const activation = JSON.parse(text);
+  if (activation.task === 'find_imports') return reportImports(native, activation, home, ending);
   if (activation.seed !== null && activation.seed !== undefined) seedMathRandom(seedFromRequest(activation.seed));
   process.chdir(home);
   extendEnvironment(activation.env);
@@ -82,6 +83,16 @@ function activate(native, text, home, { denials, ending, display }) {
   denials.judgeBy(activation.policy);
   ending.begin(activation);
   runProgram(native, activation, home, ending);
+}
+
+// In place of a run: nothing of the program's, its environment included, comes into this process but as text.
+function reportImports(native, activation, home, ending) {
+  ending.begin(activation);
+  try {
+    ending.settle(require('./imports.js').findImports(native, activation, home));
+  } catch (error) {
+    ending.fail(error);
+  }
 }
 
 // A run of `program`, with everything that a run does, whose end goes nowhere.

@@ -10,6 +10,7 @@ mod help;
 mod javascript;
 mod limits;
 mod output;
+mod packages;
 mod policy;
 mod python;
 mod rootless;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::{ONE_AT_A_TIME, Server, eventually};
 
@@ -12,11 +12,19 @@ fn reopen(server: &Server) -> Server {
     next
 }
 
-/// Pieces of events in the database, read as somebody else would.
-fn stored_events(home: &std::path::Path) -> u32 {
-    let script = "import sqlite3, sys\nprint(sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True).execute('SELECT COUNT(*) FROM run_events').fetchone()[0])";
-    let output = std::process::Command::new("python3").args(["-c", script]).arg(home.join("belljar.db")).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+/// What the database says, read as somebody else would.
+fn look_up(home: &std::path::Path, query: &str) -> u64 {
+    let script = "import sqlite3, sys\nprint(sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True).execute(sys.argv[2]).fetchone()[0])";
+    let output = std::process::Command::new("python3").args(["-c", script]).arg(home.join("belljar.db")).arg(query).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// Runs whose logs are stored.
+const WITH_LOGS: &str = "SELECT COUNT(DISTINCT run_id) FROM run_events WHERE lines LIKE '%begun%'";
+
+/// The number after that of the last event in the database.
+fn stored_numbers(home: &std::path::Path) -> u64 {
+    look_up(home, "SELECT coalesce(max(seq + length(lines) - length(replace(lines, char(10), ''))), 0) FROM run_events")
 }
 
 #[test]
@@ -37,7 +45,7 @@ fn a_killed_server_loses_no_run_and_runs_none_twice() {
         server.start_run(json!({"language": "javascript", "code": "await belljar.storage.upload('marks/waits/' + Math.random(), 'x'); 3"}));
     let done =
         |server: &Server, name: &str| server.get(&format!("/v1/objects?prefix=marks/{name}/")).is(200)["objects"].as_array().unwrap().len();
-    eventually("what was written is stored", || stored_events(&server.home) >= 2);
+    eventually("what was written is stored", || look_up(&server.home, WITH_LOGS) == 2);
     eventually("two have begun", || done(&server, "plain") == 1 && done(&server, "again") == 1);
     server.kill();
 
@@ -52,15 +60,59 @@ fn a_killed_server_loses_no_run_and_runs_none_twice() {
     assert_eq!(server.until_over(&waits)["outcome"]["value"], 3);
     assert_eq!((done(&server, "plain"), done(&server, "again"), done(&server, "waits")), (1, 2, 1));
     assert_eq!(server.operate("GET", "/v1/audit/verification", None).is(200)["verdict"], "intact");
-    // Whoever watched hears of the end, whatever they heard before.
-    let last = server
-        .ask("GET", &format!("/v1/runs/{plain}/events"))
-        .header("Accept", "application/x-ndjson")
-        .header("Last-Event-ID", "900")
-        .lines()
-        .last()
-        .unwrap();
+    // Whoever watched hears of the end, whatever they heard before; and that one waited, whoever asks from the start.
+    let events = |id: &str, after: &str| -> Vec<String> {
+        let request = server.ask("GET", &format!("/v1/runs/{id}/events{after}")).header("Accept", "application/x-ndjson");
+        request.lines().filter(|line| !line.is_empty()).collect()
+    };
+    let last = events(&plain, "?after=900").pop().unwrap();
     assert!(last.contains("\"finished\"") && last.contains("interrupted"), "{last}");
+    let of_one_that_waited: Vec<u64> = events(&waits, "").iter().map(|line| number(line)).collect();
+    assert_eq!(of_one_that_waited, [0, 1, 2]);
+}
+
+fn number(line: &str) -> u64 {
+    serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap()
+}
+
+#[test]
+fn a_watcher_that_goes_on_after_a_crash_misses_nothing_of_the_next_attempt() {
+    let _one = ONE_AT_A_TIME.lock();
+    let mut server = Server::start();
+    let code = "
+import random, time
+name = random.random()
+for n in range(60):
+    print(name, n)
+    time.sleep(0.01)
+";
+    let id = server.start_run(json!({"language": "python", "code": code, "retry": {"attempts": 2, "backoff_ms": 10}}));
+    let watch = |server: &Server, after: Option<u64>| {
+        let request = server.ask("GET", &format!("/v1/runs/{id}/events")).header("Accept", "application/x-ndjson");
+        match after {
+            Some(after) => request.header("Last-Event-ID", &after.to_string()).lines(),
+            None => request.lines(),
+        }
+    };
+    let heard: Vec<String> = watch(&server, None).filter(|line| !line.is_empty()).take(12).collect();
+    server.kill();
+    // The attack has run: more was told than is stored, or the next numbers would have been new in any case.
+    let (last, stored) = (number(heard.last().unwrap()), stored_numbers(&server.home));
+    assert!(stored <= last, "{stored} were stored of {last}");
+
+    let server = reopen(&server);
+    let events: Vec<Value> =
+        watch(&server, Some(last)).filter(|line| !line.is_empty()).map(|line| serde_json::from_str(&line).unwrap()).collect();
+    let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert!(numbers[0] > last && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "after {last}: {numbers:?}");
+    let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!((kinds[..2].to_vec(), kinds.last().copied()), (vec!["progress", "started"], Some("finished")), "{kinds:?}");
+    let lines: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).filter(|line| line.starts_with("0.")).collect();
+    let counted: Vec<String> = lines.iter().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(counted, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(events.last().unwrap()["outcome"]["status"], "succeeded");
+    // Afterwards the same, from the store.
+    assert_eq!(watch(&server, Some(last)).filter(|line| !line.is_empty()).map(|line| number(&line)).collect::<Vec<_>>(), numbers);
 }
 
 #[test]

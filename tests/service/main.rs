@@ -6,6 +6,7 @@ mod callbacks;
 mod crash;
 mod examples;
 mod objects;
+mod packages;
 #[path = "../registries/mod.rs"]
 mod registries;
 mod runs;

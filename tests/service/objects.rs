@@ -118,6 +118,37 @@ fn a_form_uploads_files() {
 }
 
 #[test]
+fn headers_of_a_part_of_a_form_are_bounded() {
+    let head = |length: usize| {
+        format!(
+            "POST /v1/objects HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n",
+            SHARED.token
+        )
+    };
+    let disposition = "Content-Disposition: form-data; name=\"file\"; filename=\"forms-bounded\"\r\n";
+    for (start, endless) in [
+        // In the first part, in a later one, and before the first.
+        (format!("--b\r\n{disposition}X-Endless: "), "x"),
+        (format!("--b\r\n{disposition}\r\nfirst\r\n--b\r\n{disposition}"), "X: y\r\n"),
+        (String::new(), "no boundary "),
+    ] {
+        let mut socket = TcpStream::connect(SHARED.url.strip_prefix("http://").unwrap()).unwrap();
+        // Far less is sent than was announced: the answer does not wait for the rest.
+        let body = format!("{start}{}", endless.repeat((128 << 10) / endless.len()));
+        socket.write_all(head(1 << 30).as_bytes()).unwrap();
+        socket.write_all(body.as_bytes()).unwrap();
+        let mut bytes = vec![0; 4096];
+        let length = socket.read(&mut bytes).unwrap();
+        crate::server::parse_answer(&bytes[..length]).is_problem(413, "too-large", "16384 bytes");
+    }
+    // What is large in the content is no header; and what a part may have it may have.
+    let content = "z".repeat(300_000);
+    let body = format!("--b\r\n{disposition}X: {}\r\n\r\n{content}\r\n--b\r\n{disposition}\r\nlast\r\n--b--\r\n", "y".repeat(8000));
+    let answer = SHARED.ask("POST", "/v1/objects").header("Content-Type", "multipart/form-data; boundary=b").body(body).send().is(200);
+    assert_eq!((&answer["objects"][0]["size_bytes"], &answer["objects"][1]["size_bytes"]), (&json!(300_000), &json!(4)));
+}
+
+#[test]
 fn names_that_lead_elsewhere_are_refused() {
     for name in ["..%2f..%2fetc%2fpasswd", "a%2f%2e%2e%2fb", "%2fetc/passwd", "a%00b", "a%0d%0aX:%20y", "a//b", "%2e"] {
         let answer = SHARED.ask("PUT", &format!("/v1/objects/{name}")).body("x").send();

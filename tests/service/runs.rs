@@ -176,8 +176,54 @@ fn a_run_is_retried_after_the_ends_that_are_named() {
 }
 
 #[test]
+fn a_project_that_fills_the_queue_leaves_room_for_others() {
+    let server = Server::start_with("[runs]\nconcurrent = 1\nqueue = 6\nsubmissions_bytes = 6000000\n");
+    let other = server.project("other", json!({}));
+    let long = server.start_run(json!({"language": "javascript", "code": "setTimeout(() => {}, 60000)"}));
+    let start = || server.post("/v1/runs", json!({"language": "javascript", "code": "1"}));
+    let waiting: Vec<u16> = (0..4).map(|_| start().status).collect();
+    assert_eq!(waiting, [202, 202, 202, 429]);
+    let refused = start();
+    refused.is_problem(429, "busy", "room for others");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let of_other = |bytes: usize| {
+        let body = json!({"language": "javascript", "code": "1", "comment": "x", "stdin": "x".repeat(bytes)});
+        server.ask("POST", "/v1/runs").token(&other).json(body).send()
+    };
+    of_other(0).is(202);
+    server.post(&format!("/v1/runs/{long}/cancel"), json!({})).is(200);
+    crate::server::eventually("nothing waits", || {
+        server.get("/v1/runs?status=queued&status=running").is(200)["runs"].as_array().unwrap().is_empty()
+    });
+
+    // The same with what they hold in memory: one that holds more than is left gets no more, and one that holds nothing does.
+    let hold = |bytes: usize| {
+        let code = "setTimeout(() => {}, 60000)";
+        server.post("/v1/runs", json!({"language": "javascript", "code": code, "stdin": "x".repeat(bytes)})).status
+    };
+    assert_eq!((hold(2_500_000), hold(2_500_000)), (202, 429));
+    of_other(2_500_000).is(202);
+    of_other(2_500_000).is_problem(429, "busy", "share");
+}
+
+#[test]
+fn a_search_for_a_text_ends_in_time_and_holds_up_nobody() {
+    let server = Server::start_with("[runs]\nsearch_ms = 1\n");
+    let body = json!({"language": "javascript", "code": "1", "stdin": "x".repeat(2_000_000)});
+    for _ in 0..20 {
+        server.post("/v1/runs", body.clone()).is(202);
+    }
+    let refused = server.get("/v1/runs?text=needle");
+    refused.is_problem(503, "search-too-long", "1 ms");
+    assert!(refused.json()["hint"].as_str().unwrap().contains("`since`"), "{}", refused.text());
+    // What is found by an index is found, and the next search has its turn.
+    assert_eq!(server.get("/v1/runs?limit=20").is(200)["runs"].as_array().unwrap().len(), 20);
+    server.get("/v1/runs?text=needle").is_problem(503, "search-too-long", "1 ms");
+}
+
+#[test]
 fn what_waits_is_bounded_and_somebody_goes_before_nobody() {
-    let server = Server::start_with("[runs]\nconcurrent = 1\nqueue = 2\n");
+    let server = Server::start_with("[runs]\nconcurrent = 1\nqueue = 4\n");
     let long = server.start_run(json!({"language": "javascript", "code": "setTimeout(() => {}, 60000)"}));
     let scheduled = server.start_run(json!({"language": "javascript", "code": "1", "priority": "scheduled"}));
     let interactive = server.start_run(json!({"language": "javascript", "code": "1"}));

@@ -289,7 +289,7 @@ impl Request<'_> {
     }
 
     /// The lines of a stream, as they come.
-    pub fn lines(self) -> impl Iterator<Item = String> {
+    pub fn lines(self) -> impl Iterator<Item = String> + use<> {
         let response = self.response();
         assert_eq!(response.status(), 200);
         BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok)

@@ -79,6 +79,31 @@ fn a_ceiling_is_not_widened() {
 }
 
 #[test]
+fn what_the_server_has_to_hold_of_a_run_is_bounded() {
+    // 64 MB of output and 64 MB of result are counted as 640 MB, beside the 256 MB of the sandbox.
+    let server = Server::start_with("[runs]\nmemory_bytes = 1300000000\n");
+    let code = "await new Promise((r) => setTimeout(r, 60000))";
+    let start = |limits: serde_json::Value| server.post("/v1/runs", json!({"language": "javascript", "code": code, "limits": limits}));
+    let most = json!({"output_bytes": 64 << 20, "result_bytes": 64 << 20});
+    let first = start(most.clone()).is(202);
+    let second = start(most).is(202);
+    assert_eq!((&first["status"], &second["status"]), (&json!("running"), &json!("queued")));
+    // One that may write less than both goes ahead, of whichever project.
+    let token = server.project("other", json!({"limits": {"output_bytes": 128 << 20}}));
+    let of_other = |limits: serde_json::Value| {
+        server.ask("POST", "/v1/runs").token(&token).json(json!({"language": "javascript", "code": code, "limits": limits})).send()
+    };
+    assert_eq!(of_other(json!({})).is(202)["status"], "running");
+    for field in ["output_bytes", "result_bytes"] {
+        start(json!({field: (64 << 20) + 1})).is_problem(403, "forbidden", &format!("limits.{field}"));
+    }
+    // More is the operator's to grant.
+    assert_eq!(of_other(json!({"output_bytes": 128 << 20})).is(202)["status"], "queued");
+    server.post(&format!("/v1/runs/{}/cancel", first["id"].as_str().unwrap()), json!({})).is(200);
+    server.until(second["id"].as_str().unwrap(), |record| record["status"] == "running");
+}
+
+#[test]
 fn quotas_hold() {
     let server = Server::start();
     let token = server.project("small", json!({"quotas": {"cpu_ms_per_day": 50, "storage_bytes": 1000, "concurrent_runs": 1}}));

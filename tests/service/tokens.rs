@@ -1,8 +1,12 @@
 //! Tokens: what they allow, until when, and where they must never be.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::server::{Server, eventually};
+use crate::server::{Server, eventually, parse_answer};
 
 fn token(server: &Server, scopes: &[&str]) -> (String, String) {
     let issued = server.post("/v1/tokens", json!({"name": "t", "scopes": scopes})).is(201);
@@ -44,6 +48,34 @@ fn a_token_allows_its_scopes_and_nothing_else() {
         "forbidden",
         "`run`",
     );
+}
+
+#[test]
+fn a_body_of_whoever_may_not_is_not_read() {
+    let server = Server::start();
+    let (read, _) = token(&server, &["read"]);
+    for what in [
+        "POST /v1/runs",
+        "POST /v1/tokens",
+        "POST /v1/projects",
+        "PUT /v1/projects/default/settings",
+        "POST /v1/object-copies",
+        "POST /v1/object-urls",
+        "POST /v1/objects",
+        "PUT /v1/objects/x",
+    ] {
+        for (credentials, status) in [(format!("Authorization: Bearer {read}\r\n"), 403), (String::new(), 401)] {
+            let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            // The body never comes: whoever waits for it does not answer.
+            let head =
+                format!("{what} HTTP/1.1\r\nHost: x\r\n{credentials}Content-Type: application/json\r\nContent-Length: 60000000\r\n\r\n{{");
+            socket.write_all(head.as_bytes()).unwrap();
+            let mut bytes = vec![0; 4096];
+            let length = socket.read(&mut bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(parse_answer(&bytes[..length]).status, status, "{what}");
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Who calls: a token in the header, or whoever may use the home's own socket.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use belljar_protocol::{ObjectName, SignedMethod, Timestamp};
+use belljar_protocol::{ObjectName, Scope, SignedMethod, Timestamp};
 use belljar_service::{Caller, Service, ServiceError, SignedAccess};
 
 use crate::State;
@@ -30,6 +31,67 @@ impl FromRequestParts<State> for Authenticated {
             let _ = who.0.set(caller.clone());
         }
         Ok(Self(caller))
+    }
+}
+
+/// What a route needs, known before anything of a body is read.
+pub(crate) trait Needs {
+    /// Refuses whoever may not.
+    fn check(caller: &Caller) -> Result<(), ServiceError>;
+}
+
+/// To start runs.
+#[derive(Debug)]
+pub(crate) struct Run;
+/// To upload, copy and delete objects.
+#[derive(Debug)]
+pub(crate) struct Storage;
+/// To manage the project's tokens.
+#[derive(Debug)]
+pub(crate) struct Admin;
+/// To manage the server.
+#[derive(Debug)]
+pub(crate) struct Operator;
+
+impl Needs for Run {
+    fn check(caller: &Caller) -> Result<(), ServiceError> {
+        caller.must(Scope::Run)
+    }
+}
+
+impl Needs for Storage {
+    fn check(caller: &Caller) -> Result<(), ServiceError> {
+        caller.must(Scope::Storage)
+    }
+}
+
+impl Needs for Admin {
+    fn check(caller: &Caller) -> Result<(), ServiceError> {
+        caller.must(Scope::Admin)
+    }
+}
+
+impl Needs for Operator {
+    fn check(caller: &Caller) -> Result<(), ServiceError> {
+        caller.must_be_operator()
+    }
+}
+
+/// Whoever calls, and may do what the route needs. Routes with a body have this, so that a body of whoever may not is never read; the service decides
+/// again, about what the body says.
+#[derive(Debug)]
+pub(crate) struct Allowed<N> {
+    pub(crate) caller: Caller,
+    need: PhantomData<N>,
+}
+
+impl<N: Needs> FromRequestParts<State> for Allowed<N> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+        N::check(&caller)?;
+        Ok(Self { caller, need: PhantomData })
     }
 }
 

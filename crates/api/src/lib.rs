@@ -9,6 +9,7 @@ mod audit;
 mod authentication;
 mod documents;
 mod events;
+mod form;
 mod health;
 mod input;
 mod linger;

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, Multipart, Path, Request, State as Shared};
+use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -15,12 +15,13 @@ use belljar_service::{NewUpload, ServiceError};
 use futures::{Stream, StreamExt};
 
 use crate::State;
-use crate::authentication::{Authenticated, for_object};
+use crate::authentication::{Allowed, Authenticated, Storage, for_object};
+use crate::form::Form;
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
 
 /// How long an upload may go without a byte.
-const IDLE_TIME: Duration = Duration::from_mins(1);
+pub(crate) const IDLE_TIME: Duration = Duration::from_mins(1);
 /// What the names of headers with metadata begin with.
 const METADATA: &str = "belljar-metadata-";
 const SHA256: HeaderName = HeaderName::from_static("belljar-sha256");
@@ -120,18 +121,12 @@ pub(crate) async fn put(
     request_body(content = Vec<u8>, content_type = "multipart/form-data"), responses((status = 200, body = ObjectPage)))]
 pub(crate) async fn post(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Storage>,
     request: Request,
 ) -> Result<axum::Json<ObjectPage>, Refusal> {
-    state.service.may_upload(&caller)?;
-    let mut form = Multipart::from_request(request, &state)
-        .await
-        .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", error.body_text()))?;
-    let malformed = |error: MultipartError| Refusal::malformed(format!("the form: {}", error.body_text()));
+    let mut form = Form::of(request).await?;
     let (mut objects, mut name) = (Vec::new(), None);
-    loop {
-        let next = tokio::time::timeout(IDLE_TIME, form.next_field()).await.map_err(|_| Refusal::too_slow())?;
-        let Some(field) = next.map_err(malformed)? else { break };
+    while let Some(field) = form.next_part().await? {
         let Some(file_name) = field.file_name().map(str::to_owned) else {
             match field.name() {
                 Some("name") => {
@@ -271,7 +266,7 @@ pub(crate) async fn delete(
     responses((status = 200, body = ObjectRecord)))]
 pub(crate) async fn copy(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Storage>,
     Json(copy): Json<ObjectCopy>,
 ) -> Result<axum::Json<ObjectRecord>, Refusal> {
     Ok(axum::Json(state.service.copy_object(&caller, copy).await?))
@@ -282,7 +277,7 @@ pub(crate) async fn copy(
     responses((status = 200, body = SignedUrl)))]
 pub(crate) async fn sign(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Storage>,
     Json(request): Json<SignedUrlRequest>,
 ) -> Result<axum::Json<SignedUrl>, Refusal> {
     Ok(axum::Json(state.service.sign_url(&caller, request).await?))

@@ -10,7 +10,7 @@ use crate::{audit, health, objects, projects, runs, tokens};
 #[openapi(
     info(title = "Belljar", description = "Runs the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox."),
     paths(
-        runs::start, runs::list, runs::show, runs::delete, runs::cancel, runs::rerun, runs::events, runs::logs, runs::artifacts, runs::artifact,
+        runs::start, runs::list, runs::show, runs::delete, runs::cancel, runs::rerun, runs::events, runs::logs, runs::lock, runs::artifacts, runs::artifact,
         objects::put, objects::post, objects::get, objects::head, objects::list, objects::delete, objects::copy, objects::sign,
         tokens::create, tokens::list, tokens::revoke, tokens::callback_key,
         projects::create, projects::list, projects::show, projects::set, projects::delete, projects::usage,
@@ -49,7 +49,7 @@ const REFUSALS: [(&str, &str); 13] = [
     ("416", "The range lies outside of the object"),
     ("422", "The request says something that cannot be meant"),
     ("429", "A quota is used up, or too much is asked at once; `Retry-After` says when to try again"),
-    ("503", "The server is being stopped, or is not ready"),
+    ("503", "The server is being stopped or is not ready, or a search took too long"),
 ];
 
 impl Modify for Problems {

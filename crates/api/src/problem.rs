@@ -63,6 +63,7 @@ impl From<ServiceError> for Refusal {
             Kind::Quota => (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded"),
             Kind::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Kind::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            Kind::SearchTooLong => (StatusCode::SERVICE_UNAVAILABLE, "search-too-long"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {

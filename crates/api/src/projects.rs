@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use belljar_protocol::{NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, UsageReport};
 
 use crate::State;
-use crate::authentication::Authenticated;
+use crate::authentication::{Allowed, Authenticated, Operator};
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
 
@@ -14,7 +14,7 @@ use crate::problem::Refusal;
     responses((status = 201, body = ProjectRecord)))]
 pub(crate) async fn create(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Operator>,
     Json(new): Json<NewProject>,
 ) -> Result<(StatusCode, axum::Json<ProjectRecord>), Refusal> {
     Ok((StatusCode::CREATED, axum::Json(state.service.create_project(&caller, new).await?)))
@@ -42,7 +42,7 @@ pub(crate) async fn show(
     request_body = ProjectSettings, responses((status = 200, body = ProjectRecord)))]
 pub(crate) async fn set(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Operator>,
     Path(name): Path<String>,
     Json(settings): Json<ProjectSettings>,
 ) -> Result<axum::Json<ProjectRecord>, Refusal> {

@@ -28,6 +28,7 @@ pub fn routes(state: State) -> Router {
         .route("/v1/runs/{id}/rerun", post(runs::rerun))
         .route("/v1/runs/{id}/events", get(runs::events))
         .route("/v1/runs/{id}/logs", get(runs::logs))
+        .route("/v1/runs/{id}/lock", get(runs::lock))
         .route("/v1/runs/{id}/artifacts", get(runs::artifacts))
         .route("/v1/runs/{id}/artifacts/{*name}", get(runs::artifact))
         .route("/v1/objects", get(objects::list).post(objects::post))

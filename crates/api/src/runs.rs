@@ -9,7 +9,7 @@ use belljar_service::{Caller, EventLine, RunQuery, Submitted};
 use serde::{Deserialize, Serialize};
 
 use crate::State;
-use crate::authentication::Authenticated;
+use crate::authentication::{Allowed, Authenticated, Run};
 use crate::events::{Format, last_event_id, stream_events};
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
@@ -56,7 +56,7 @@ fn run_id(text: &str) -> Result<RunId, Refusal> {
         (status = 202, body = RunRecord, description = "It was accepted", headers(("Location" = String, description = "The run")))))]
 pub(crate) async fn start(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Run>,
     query: Query,
     headers: HeaderMap,
     Json(mut submission): Json<RunSubmission>,
@@ -102,7 +102,7 @@ async fn answer(state: &State, caller: &Caller, submitted: Submitted, wait: Wait
         ("label" = Option<Vec<String>>, Query, description = "With all of these labels, each as `name:value`"),
         ("since" = Option<String>, Query, description = "Accepted not before this moment, RFC 3339"),
         ("until" = Option<String>, Query, description = "Accepted before this moment, RFC 3339"),
-        ("text" = Option<String>, Query, description = "With this text in the comment or the submission, whatever the case"),
+        ("text" = Option<String>, Query, description = "With this text in the comment or the submission, whatever the case. It takes time: narrow it with the others"),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
     responses((status = 200, body = RunPage)))]
@@ -225,6 +225,24 @@ pub(crate) async fn logs(
         return Ok(stream_events(state.service.events(&caller, &id, after).await?, format, is_log));
     }
     Ok(axum::Json(Logs { logs: state.service.logs(&caller, &id).await? }).into_response())
+}
+
+/// The lock that a run's packages were installed from: a `uv.lock` or `pnpm-lock.yaml`. Given with another run, it gives it the same files.
+#[utoipa::path(get, path = "/v1/runs/{id}/lock", tag = "runs", operation_id = "show_lock", params(("id" = String, Path, description = "The run")),
+    responses((status = 200, body = String, content_type = "text/plain", headers(("ETag" = String, description = "The SHA-256 of the text, in quotes")))))]
+pub(crate) async fn lock(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let lock = state.service.run_lock(&caller, &run_id(&id)?).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", lock.file_name)),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::ETAG, format!("\"{}\"", lock.sha256)),
+    ];
+    Ok((headers, lock.text).into_response())
 }
 
 /// The files that a run left.

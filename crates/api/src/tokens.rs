@@ -7,7 +7,7 @@ use belljar_protocol::{IssuedToken, NewToken, TokenList};
 use serde::Serialize;
 
 use crate::State;
-use crate::authentication::Authenticated;
+use crate::authentication::{Admin, Allowed, Authenticated};
 use crate::input::Json;
 use crate::problem::Refusal;
 
@@ -23,7 +23,7 @@ pub(crate) struct CallbackKey {
     responses((status = 201, body = IssuedToken)))]
 pub(crate) async fn create(
     Shared(state): Shared<State>,
-    Authenticated(caller): Authenticated,
+    Allowed { caller, .. }: Allowed<Admin>,
     Json(new): Json<NewToken>,
 ) -> Result<Response, Refusal> {
     let issued = state.service.create_token(&caller, new).await?;

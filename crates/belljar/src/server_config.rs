@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use belljar_objects::ObjectsConfig;
+use belljar_protocol::PackagePolicy;
 use belljar_service::{CallbackConfig, Durability, RunConfig, ServiceConfig};
 use serde::Deserialize;
 
@@ -33,6 +34,8 @@ pub struct ServerConfig {
     pub runs: RunConfig,
     /// Where the contents of objects are.
     pub objects: Option<ObjectsConfig>,
+    /// What of packages runs may have.
+    pub packages: PackagePolicy,
     /// Of callbacks.
     pub callbacks: CallbackConfig,
     /// What it tells about itself.
@@ -49,6 +52,7 @@ impl Default for ServerConfig {
             durability: Durability::default(),
             runs: RunConfig::default(),
             objects: None,
+            packages: PackagePolicy::default(),
             callbacks: CallbackConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
@@ -157,6 +161,7 @@ impl ServerConfig {
             durability: self.durability,
             runs: self.runs.clone(),
             objects: self.objects.clone(),
+            packages: self.packages.clone(),
             callbacks: self.callbacks.clone(),
         }
     }

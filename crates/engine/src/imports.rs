@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use belljar_protocol::{Bytes, Language, Limits, Millis, ProgramFile, ProgramName, RunRequest, RuntimeName, StartMode, Status};
+use belljar_protocol::{Bytes, Finish, Language, Limits, Millis, ProgramFile, ProgramName, RunRequest, RuntimeName, StartMode, Status};
 use serde::Deserialize;
 
 use crate::activation::Task;
@@ -49,6 +49,7 @@ impl Engine {
         language: Language,
         runtime: Option<RuntimeName>,
         tenant: Option<String>,
+        start: StartMode,
         files: &[ProgramFile],
     ) -> Result<FoundImports, EngineError> {
         let Some(request) = request(language, files) else { return Ok(FoundImports::default()) };
@@ -58,7 +59,7 @@ impl Engine {
         }
         let runtime = self.runtime(&name).await?;
         let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(tenant).for_task(Task::FindImports);
-        let sandbox = self.sandbox(spec, StartMode::Auto).await?;
+        let sandbox = self.sandbox(spec, start).await?;
         let found = answer(self.execute(sandbox, &request).await, &request.limits)?;
         Ok(found.without_those_of(language, files))
     }
@@ -78,11 +79,21 @@ fn request(language: Language, files: &[ProgramFile]) -> Option<RunRequest> {
         result_bytes: Bytes(1 << 20),
         ..Limits::default()
     };
-    (!files.is_empty()).then(|| RunRequest { entry: entry.path.clone(), files, limits, ..RunRequest::new(language, "") })
+    (!files.is_empty()).then(|| RunRequest {
+        entry: entry.path.clone(),
+        files,
+        limits,
+        finish: Finish::Settled,
+        ..RunRequest::new(language, "")
+    })
 }
 
 fn is_source(language: Language, path: &ProgramName) -> bool {
     let path = Path::new(path.as_str());
+    // Declarations hold types alone.
+    if path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".d")) {
+        return false;
+    }
     match Language::of_path(path) {
         Some(Language::Python) => language == Language::Python,
         Some(Language::JavaScript | Language::TypeScript) => language != Language::Python,
@@ -106,6 +117,9 @@ fn answer(finished: Finished, limits: &Limits) -> Result<FoundImports, EngineErr
         Status::TimedOut => too_much(limits.timeout_ms.to_string()),
         Status::CpuExceeded => too_much(format!("{} of CPU time", limits.cpu_ms)),
         Status::MemoryExceeded => too_much(format!("{} of memory", limits.memory_bytes)),
+        _ if outcome.error.as_ref().is_some_and(|error| error.name == "ResultTooLarge") => {
+            too_much(format!("{} to tell", limits.result_bytes))
+        }
         status => outcome.error.map_or_else(|| status.name().to_owned(), |error| error.message),
     };
     Err(EngineError::Imports(why))
@@ -226,7 +240,7 @@ mod tests {
             let request = request(language, &files(paths)).unwrap();
             request.files.iter().map(|file| file.path.as_str().to_owned()).collect()
         };
-        let paths = ["run", "a.py", "b.PYW", "c.js", "d.tsx", "data.csv", "node_modules/e/index.js"];
+        let paths = ["run", "a.py", "b.PYW", "c.js", "d.tsx", "e.d.ts", "data.csv", "node_modules/e/index.js"];
         assert_eq!(sent(Language::Python, &paths), ["run", "a.py", "b.PYW"]);
         assert_eq!(sent(Language::JavaScript, &paths), ["run", "c.js", "d.tsx"]);
         let large = ProgramFile { path: "main.py".try_into().unwrap(), content: vec![b'#'; MOST_SOURCE_BYTES + 1] };
@@ -236,7 +250,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_sorted_and_bounded() {
-        let found = read(r#"{"imports": {"b": true, "a": false, "": false, "c\n": false}, "additions": ["y", "x=1", "y", "z\u0000"]}"#).unwrap();
+        let found =
+            read(r#"{"imports": {"b": true, "a": false, "": false, "c\n": false}, "additions": ["y", "x=1", "y", "z\u0000"]}"#).unwrap();
         let names: Vec<(&str, bool)> = found.imports.iter().map(|import| (import.name.as_str(), import.is_optional)).collect();
         assert_eq!(names, [("a", false), ("b", true)]);
         assert_eq!(found.additions, ["x=1", "y"]);
@@ -249,7 +264,8 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        for json in ["", "null", "[]", "{}", r#"{"imports": {"a": 1}, "additions": []}"#, r#"{"imports": {}, "additions": [], "more": 1}"#] {
+        for json in ["", "null", "[]", "{}", r#"{"imports": {"a": 1}, "additions": []}"#, r#"{"imports": {}, "additions": [], "more": 1}"#]
+        {
             assert_eq!(read(json), None, "{json}");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use belljar_engine::{Ahead, Engine, Environment, FoundImports, Runtime, describe_step};
-use belljar_protocol::{Language, PackagePolicy, ProgramFile, RuntimeName, Timestamp};
+use belljar_protocol::{Language, PackagePolicy, ProgramFile, RuntimeName, StartMode, Timestamp};
 use belljar_provision::{Progress, Provisioner, Step};
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,7 @@ use crate::config::EnvironmentsConfig;
 use crate::error::EnvironmentError;
 use crate::installers::{Installed, Job, Rules};
 use crate::lock::Lock;
-use crate::requirement::{Ecosystem, Requirement, merged};
+use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged};
 use crate::store::{EnvironmentRecord, SCHEMA, Store, Stored, TakeOverRules};
 use crate::tree::TreeLimits;
 
@@ -60,6 +60,8 @@ pub struct Wanted {
     pub requirements: Vec<Requirement>,
     /// The lock that came with it.
     pub lock: Option<Lock>,
+    /// Which Pythons it is for.
+    pub requires_python: VersionSpecifiers,
     /// The modules that it imports, where that is known.
     pub modules: Vec<String>,
     /// Refuse what no lock names.
@@ -82,6 +84,7 @@ impl Wanted {
             ecosystem,
             requirements,
             lock: None,
+            requires_python: VersionSpecifiers::default(),
             modules: Vec::new(),
             frozen: false,
             offline: false,
@@ -138,6 +141,7 @@ impl Environments {
         language: Language,
         runtime: Option<RuntimeName>,
         tenant: Option<String>,
+        start: StartMode,
         files: &[ProgramFile],
     ) -> Result<Arc<FoundImports>, EnvironmentError> {
         let mut digest = Sha256::new();
@@ -149,7 +153,7 @@ impl Environments {
         if let Some(found) = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).by_program.get(&program) {
             return Ok(Arc::clone(found));
         }
-        let found = Arc::new(self.inner.engine.find_imports(language, runtime, tenant, files).await?);
+        let found = Arc::new(self.inner.engine.find_imports(language, runtime, tenant, start, files).await?);
         let mut remembered = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.by_program.insert(program, Arc::clone(&found)).is_none() {
             remembered.order.push_back(program);
@@ -246,6 +250,7 @@ impl Inner {
 
     async fn lock(&self, runtime: &Runtime, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Lock, EnvironmentError> {
         check_request(wanted, policy)?;
+        check_python(wanted, runtime)?;
         if let Some(lock) = &wanted.lock {
             if lock.ecosystem != wanted.ecosystem {
                 return Err(crate::lock::LockError::OtherEcosystem { found: lock.ecosystem, wanted: wanted.ecosystem }.into());
@@ -360,6 +365,19 @@ fn check_request(wanted: &Wanted, policy: &PackagePolicy) -> Result<(), Environm
         return refused(format!("the package {}", requirement.name()), "it is not among the allowed ones; do without it, or ask the operator");
     }
     Ok(())
+}
+
+/// Whether the runtime is one that the program is for.
+fn check_python(wanted: &Wanted, runtime: &Runtime) -> Result<(), EnvironmentError> {
+    let Some(version) = runtime.name.strip_prefix("python@") else { return Ok(()) };
+    let version: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if wanted.requires_python.accept(&version) {
+        return Ok(());
+    }
+    Err(EnvironmentError::Manifest(format!(
+        "the program is for Python {}, and this is {}; choose another with --runtime python@VERSION",
+        wanted.requires_python, runtime.name
+    )))
 }
 
 /// What a lock would install, against the policy.

@@ -3,6 +3,7 @@
 use belljar_engine::EngineError;
 use belljar_provision::ProvisionError;
 
+use crate::detect::DetectError;
 use crate::lock::LockError;
 use crate::near::near_matches;
 use crate::requirement::{Ecosystem, RequirementError};
@@ -14,7 +15,10 @@ pub enum EnvironmentError {
     /// What is asked for cannot be read.
     #[error("packages: {0}")]
     Requirement(#[from] RequirementError),
-    /// What a file of the program says of its packages cannot be read or is refused.
+    /// What the program says of its packages cannot be read or is refused.
+    #[error("packages: {0}")]
+    Detect(#[from] DetectError),
+    /// What a file of the program says of its packages cannot be followed here.
     #[error("packages: {0}")]
     Manifest(String),
     /// The lock that was given is refused.
@@ -82,7 +86,7 @@ impl EnvironmentError {
     /// The name that a run's error has.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Requirement(_) | Self::Manifest(_) | Self::Lock(_) => "InvalidPackages",
+            Self::Requirement(_) | Self::Detect(_) | Self::Manifest(_) | Self::Lock(_) => "InvalidPackages",
             Self::NotInRegistry { .. } => "PackageNotFound",
             Self::Resolution(_) => "PackagesNotResolved",
             Self::NeedsBuild(_) => "PackageNeedsBuild",

@@ -82,14 +82,6 @@ impl Lock {
     pub fn sha256(&self) -> String {
         hex::encode(Sha256::digest(&self.text))
     }
-
-    /// The name of the file that its installer keeps it in.
-    pub fn file_name(&self) -> &'static str {
-        match self.ecosystem {
-            Ecosystem::PyPi => "uv.lock",
-            Ecosystem::Npm => "pnpm-lock.yaml",
-        }
-    }
 }
 
 #[derive(Deserialize)]

@@ -43,6 +43,14 @@ impl Ecosystem {
         }
     }
 
+    /// The file that its installer keeps a lock in.
+    pub fn lock_file_name(self) -> &'static str {
+        match self {
+            Self::PyPi => "uv.lock",
+            Self::Npm => "pnpm-lock.yaml",
+        }
+    }
+
     /// `pypi` or `npm`.
     pub fn name(self) -> &'static str {
         match self {

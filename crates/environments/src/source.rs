@@ -4,14 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use belljar_engine::{Environment, EnvironmentSource};
-use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName};
+use belljar_engine::{Environment, EnvironmentSource, FoundImports};
+use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
-use crate::detect::{Detection, NamedImports, detect};
+use crate::detect::{Detection, LockPresence, NamedImport, NamedImports, Presence, Program, SourceFile, detect, from_imports};
 use crate::environments::{Environments, Prepared, Tell, Wanted};
 use crate::error::EnvironmentError;
+use crate::imports::{OwnFiles, module_distribution, specifier_package};
 use crate::lock::Lock;
-use crate::requirement::{Ecosystem, Requirement};
+use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers};
 
 /// The packages of one run.
 #[derive(Debug)]
@@ -41,11 +42,12 @@ impl RunPackages {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a program needs; `None` where that is nothing.
+    /// What a program needs, the first of `files` its entry; `None` where that is nothing. `start` is that of the sandbox that reads it.
     pub async fn wanted(
         &self,
         language: Language,
         runtime: Option<RuntimeName>,
+        start: StartMode,
         files: &[ProgramFile],
     ) -> Result<Option<Wanted>, EnvironmentError> {
         let Self { environments, packages, options, policy, tenant, .. } = self;
@@ -56,16 +58,25 @@ impl RunPackages {
         let ecosystem = Ecosystem::of(language);
         let explicit = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
         let lock = options.lock.as_deref().map(|text| Lock::parse(text, &environments.indexes())).transpose()?;
-        let (requirements, modules) = match detect(&explicit, lock.is_some(), language, files)? {
+        let presence = if lock.is_some() { LockPresence::Given } else { LockPresence::Absent };
+        let sources: Vec<SourceFile<'_>> =
+            files.iter().map(|file| SourceFile { path: file.path.as_str(), bytes: &file.content }).collect();
+        let entry = files.first().map_or("", |file| file.path.as_str());
+        let program = Program { language, entry, files: &sources };
+        let mut requires_python = VersionSpecifiers::default();
+        let explicit = Some(&explicit[..]).filter(|explicit| !explicit.is_empty());
+        let (requirements, modules) = match detect(explicit, presence, &program)? {
             Detection::None => return Ok(None),
-            Detection::Requirements(requirements) => (requirements, Vec::new()),
-            Detection::NeedsParser => {
-                let imports = NamedImports::from(environments.found_imports(language, runtime.clone(), tenant.clone(), files).await?);
-                let requirements = imports.requirements(language, files)?;
-                if requirements.is_empty() {
-                    return Ok(None);
-                }
-                (requirements, imports.modules(language, files))
+            Detection::Explicit(requirements) => (requirements, Vec::new()),
+            Detection::Lock => (Vec::new(), Vec::new()),
+            Detection::Manifest { requirements, requires_python: wanted, .. } => {
+                requires_python = wanted;
+                (requirements, Vec::new())
+            }
+            Detection::NeedsParser { .. } => {
+                let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
+                let named = named(&found);
+                (from_imports(&program, &named)?, modules(&program, &named))
             }
         };
         if requirements.is_empty() && lock.is_none() {
@@ -75,6 +86,7 @@ impl RunPackages {
         Ok(Some(Wanted {
             lock,
             modules,
+            requires_python,
             frozen: options.frozen,
             offline: options.offline,
             allow_build: options.allow_build,
@@ -87,7 +99,7 @@ impl RunPackages {
         let mut files = request.files.clone();
         // The entry first: it is the one that may say what it needs in itself.
         files.sort_by_key(|file| file.path != request.entry);
-        let Some(wanted) = self.wanted(request.language, request.runtime.clone(), &files).await? else { return Ok(None) };
+        let Some(wanted) = self.wanted(request.language, request.runtime.clone(), request.start, &files).await? else { return Ok(None) };
         let prepared = self.environments.prepare(&wanted, &self.policy, &tell).await?;
         let environment = Arc::clone(&prepared.environment);
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
@@ -109,4 +121,24 @@ impl EnvironmentSource for RunPackages {
             })
         })
     }
+}
+
+fn named(found: &FoundImports) -> NamedImports {
+    let presence = |is_optional| if is_optional { Presence::Optional } else { Presence::Required };
+    let imports = found.imports.iter().map(|import| NamedImport { name: import.name.clone(), presence: presence(import.is_optional) });
+    NamedImports { imports: imports.collect(), additions: found.additions.clone() }
+}
+
+/// What of the imports comes from packages, as it is imported: worth importing ahead.
+fn modules(program: &Program<'_>, named: &NamedImports) -> Vec<String> {
+    let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
+    let required = named.imports.iter().filter(|import| import.presence == Presence::Required);
+    let modules = required.filter_map(|import| match Ecosystem::of(program.language) {
+        Ecosystem::PyPi => module_distribution(&import.name, &own).map(|_| import.name.clone()),
+        Ecosystem::Npm => {
+            let name = specifier_package(&import.name).filter(|name| !own.provide(Ecosystem::Npm, name))?;
+            Some(if import.name.starts_with("npm:") { name.to_owned() } else { import.name.clone() })
+        }
+    });
+    modules.collect()
 }

@@ -31,7 +31,9 @@ mod tests {
 
     #[test]
     fn pythons_own_modules_are_standard_those_of_every_release() {
-        for name in ["os", "os.path", "__future__", "__main__", "tomllib", "compression.zstd", "annotationlib", "_thread", "belljar", "yepcode"] {
+        for name in
+            ["os", "os.path", "__future__", "__main__", "tomllib", "compression.zstd", "annotationlib", "_thread", "belljar", "yepcode"]
+        {
             assert!(is_standard(Ecosystem::PyPi, name), "{name}");
         }
         for removed in ["imp", "distutils.core", "asyncore", "cgi", "telnetlib", "lib2to3", "binhex"] {

@@ -31,6 +31,8 @@ table! {
         napi_create_uint32: fn(Env, u32, *mut Value) -> i32,
         napi_create_string_utf8: fn(Env, *const c_char, usize, *mut Value) -> i32,
         napi_create_object: fn(Env, *mut Value) -> i32,
+        napi_create_array_with_length: fn(Env, usize, *mut Value) -> i32,
+        napi_set_element: fn(Env, Value, u32, Value) -> i32,
         napi_get_boolean: fn(Env, bool, *mut Value) -> i32,
         napi_get_undefined: fn(Env, *mut Value) -> i32,
         napi_get_typedarray_info: fn(Env, Value, *mut i32, *mut usize, *mut *mut c_void, *mut Value, *mut usize) -> i32,
@@ -173,6 +175,24 @@ impl Call {
         unsafe { (self.node.api.napi_set_named_property)(self.env, object, name.as_ptr(), value) };
     }
 
+    fn object(&self) -> Value {
+        let mut object = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_create_object)(self.env, &raw mut object) };
+        object
+    }
+
+    fn array(&self, values: impl ExactSizeIterator<Item = Value>) -> Value {
+        let mut array = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_create_array_with_length)(self.env, values.len(), &raw mut array) };
+        for (index, value) in (0..).zip(values) {
+            // SAFETY: handles of this call.
+            unsafe { (self.node.api.napi_set_element)(self.env, array, index, value) };
+        }
+        array
+    }
+
     fn throw(&self, message: &str) -> Value {
         let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
         // SAFETY: a NUL-terminated message; no code.
@@ -303,19 +323,22 @@ unsafe extern "C" fn exit(env: Env, info: CallbackInfo) -> Value {
     unsafe { call(env, info, |call| sandbox::exit(call.number(0) as i32)) }
 }
 
+/// A source, its file's name and its language, as the first arguments.
+fn source_argument(call: &Call) -> Option<(String, String, belljar_syntax::Language)> {
+    let is_typescript = call.text(2)? == "typescript";
+    let language = if is_typescript { belljar_syntax::Language::TypeScript } else { belljar_syntax::Language::JavaScript };
+    Some((call.text(0)?, call.text(1)?, language))
+}
+
 unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
         call(env, info, |call| {
-            let (Some(source), Some(name), Some(language)) = (call.text(0), call.text(1), call.text(2)) else {
+            let Some((source, name, language)) = source_argument(call) else {
                 return call.throw("prepare() takes source, file name and language");
             };
-            let language =
-                if language == "typescript" { belljar_syntax::Language::TypeScript } else { belljar_syntax::Language::JavaScript };
             let prepared = belljar_syntax::prepare(&source, &name, language);
-            let mut object = ptr::null_mut();
-            // SAFETY: the result is writable.
-            (call.node.api.napi_create_object)(call.env, &raw mut object);
+            let object = call.object();
             let kind = if prepared.kind == belljar_syntax::ModuleKind::Module { "module" } else { "commonjs" };
             call.set(object, c"kind", call.string(kind.as_bytes()));
             call.set(object, c"code", call.string(prepared.code.as_bytes()));
@@ -327,6 +350,28 @@ unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
             if let Some(error) = &prepared.error {
                 call.set(object, c"error", call.string(error.to_string().as_bytes()));
             }
+            object
+        })
+    }
+}
+
+unsafe extern "C" fn find_imports(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            let Some((source, name, language)) = source_argument(call) else {
+                return call.throw("findImports() takes source, file name and language");
+            };
+            let Ok(found) = belljar_syntax::find_imports(&source, &name, language) else { return call.undefined() };
+            let imports = found.imports.iter().map(|import| {
+                let object = call.object();
+                call.set(object, c"name", call.string(import.name.as_bytes()));
+                call.set(object, c"isOptional", call.boolean(import.is_optional));
+                object
+            });
+            let object = call.object();
+            call.set(object, c"imports", call.array(imports));
+            call.set(object, c"additions", call.array(found.additions.iter().map(|addition| call.string(addition.as_bytes()))));
             object
         })
     }
@@ -450,7 +495,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 12] = [
+    let functions: [(&CStr, Callback); 13] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -461,6 +506,7 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"randomSeed", random_seed),
         (c"exit", exit),
         (c"prepare", prepare),
+        (c"findImports", find_imports),
         (c"onIdle", on_idle),
         (c"alive", alive),
     ];

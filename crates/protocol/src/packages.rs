@@ -45,7 +45,36 @@ impl Default for PackagePolicy {
     }
 }
 
+impl PackageOptions {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl PackagePolicy {
+    /// What both allow.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        let mut blocked = [&self.blocked[..], &other.blocked].concat();
+        blocked.sort();
+        blocked.dedup();
+        Self {
+            enabled: self.enabled && other.enabled,
+            allowed: match (self.allowed.is_empty(), other.allowed.is_empty()) {
+                (true, _) => other.allowed.clone(),
+                (_, true) => self.allowed.clone(),
+                // A pattern of the one counts as far as a pattern of the other covers it. Where nothing is left, nothing is allowed: no package has an
+                // empty name.
+                _ => Some(covered(&self.allowed, &other.allowed)).filter(|both| !both.is_empty()).unwrap_or_else(|| vec![String::new()]),
+            },
+            blocked,
+            minimum_release_age_days: self.minimum_release_age_days.max(other.minimum_release_age_days),
+            least_release_age_days: self.least_release_age_days.max(other.least_release_age_days),
+            allow_build: self.allow_build && other.allow_build,
+            trusted: covered(&self.trusted, &other.trusted),
+        }
+    }
+
     /// Whether a run may ask for this package.
     pub fn allows(&self, name: &str) -> bool {
         self.allowed.is_empty() || matches_any(&self.allowed, name)
@@ -60,6 +89,15 @@ impl PackagePolicy {
     pub fn trusts(&self, name: &str) -> bool {
         matches_any(&self.trusted, name)
     }
+}
+
+/// The patterns of each that a pattern of the other covers.
+fn covered(one: &[String], other: &[String]) -> Vec<String> {
+    let beneath = |inner: &[String], outer: &[String]| -> Vec<String> { inner.iter().filter(|pattern| matches_any(outer, pattern)).cloned().collect() };
+    let mut both = [beneath(one, other), beneath(other, one)].concat();
+    both.sort();
+    both.dedup();
+    both
 }
 
 fn matches_any(patterns: &[String], name: &str) -> bool {
@@ -143,5 +181,17 @@ mod tests {
         ] {
             assert_eq!(matches_any(&[pattern.to_owned()], name), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn what_both_allow_is_more_than_neither_allows() {
+        let allowing = |allowed: &[&str]| PackagePolicy { allowed: allowed.iter().map(|&text| text.to_owned()).collect(), ..PackagePolicy::default() };
+        let both = allowing(&["@acme/*", "pandas"]).within(&allowing(&["@acme/tools", "*", "numpy"]));
+        assert!(both.allows("@acme/tools") && both.allows("@acme/x") && both.allows("pandas") && !both.allows("numpy"));
+        let none = allowing(&["pandas"]).within(&allowing(&["numpy"]));
+        assert!(!none.allows("pandas") && !none.allows("numpy") && !none.allows("x"));
+        let all = PackagePolicy::default().within(&PackagePolicy { blocked: vec!["x".into()], allow_build: true, ..PackagePolicy::default() });
+        assert!(all.allows("pandas") && all.blocks("x") && !all.allow_build);
+        assert!(!PackagePolicy { trusted: vec!["*".into()], ..PackagePolicy::default() }.within(&PackagePolicy::default()).trusts("numpy"));
     }
 }

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::ceiling::Ceiling;
 use crate::limits::RequestedLimits;
+use crate::packages::PackagePolicy;
 use crate::policy::Policy;
 use crate::timestamp::Timestamp;
 
@@ -68,8 +70,10 @@ impl<'de> Deserialize<'de> for ProjectName {
 pub struct ProjectSettings {
     /// The policy ceiling. Default: all of the project's storage, and nothing else.
     pub policy: Policy,
-    /// The ceiling of limits. What is left out has the engine's own bound.
+    /// The ceiling of limits. What is left out has the engine's own bound, output and result 64 MB: those the server itself has to hold.
     pub limits: RequestedLimits,
+    /// What of packages its runs may have, within what the server allows.
+    pub packages: PackagePolicy,
     /// How much of the server it may take.
     pub quotas: Quotas,
 }
@@ -79,7 +83,19 @@ impl Default for ProjectSettings {
         let mut policy = Policy::default();
         policy.storage.read = vec![String::new()];
         policy.storage.write = vec![String::new()];
-        Self { policy, limits: RequestedLimits::default(), quotas: Quotas::default() }
+        Self {
+            policy,
+            limits: RequestedLimits::default(),
+            packages: PackagePolicy { trusted: vec!["*".to_owned()], allow_build: true, ..PackagePolicy::default() },
+            quotas: Quotas::default(),
+        }
+    }
+}
+
+impl ProjectSettings {
+    /// The most that runs of the project may be given.
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling { policy: self.policy.clone(), limits: self.limits.over(Ceiling::LIMITS) }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::depth::nests_too_deep;
 use crate::language::{Language, RuntimeName};
 use crate::limits::RequestedLimits;
 use crate::outcome::Status;
+use crate::packages::PackageOptions;
 use crate::policy::Policy;
 use crate::request::{Finish, ProgramFile, ProgramName, StartMode};
 
@@ -55,6 +56,12 @@ pub struct RunSubmission {
     /// Files to hand back besides those in `outputs/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<ProgramName>,
+    /// Packages from PyPI or npm, in their own notation: `pandas==2.2`, `lodash@4`. With any given, what the program imports is not looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// How its packages are to be had.
+    #[serde(default, skip_serializing_if = "PackageOptions::is_default")]
+    pub package_options: PackageOptions,
     /// What it may touch. Default: all that the project's ceiling allows for storage, and nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
@@ -287,6 +294,8 @@ impl RunSubmission {
             arguments: Vec::new(),
             stdin: None,
             outputs: Vec::new(),
+            packages: Vec::new(),
+            package_options: PackageOptions::default(),
             policy: None,
             limits: RequestedLimits::default(),
             finish: Finish::default(),
@@ -330,6 +339,9 @@ impl RunSubmission {
             if given.iter().filter(|given| **given).count() != 1 {
                 return Err(InvalidSubmission::Content(file.path.as_str().to_owned()));
             }
+        }
+        if self.packages.len() > 256 || self.packages.iter().any(|package| package.len() > 512 || package.chars().any(char::is_control)) {
+            return Err(field("packages", "at most 256 of them, each at most 512 bytes and without control characters"));
         }
         if self.parameters.as_ref().is_some_and(|json| nests_too_deep(json.get())) {
             return Err(field("parameters", "they nest deeper than 120 levels"));

@@ -39,11 +39,12 @@ impl Caller {
     }
 
     /// Refuses whoever's token does not have the scope.
-    pub(crate) fn must(&self, scope: Scope) -> Result<(), ServiceError> {
+    pub fn must(&self, scope: Scope) -> Result<(), ServiceError> {
         if self.scopes.contains(&scope) { Ok(()) } else { Err(ServiceError::Forbidden(scope)) }
     }
 
-    pub(crate) fn must_be_operator(&self) -> Result<(), ServiceError> {
+    /// Refuses everybody but the operator.
+    pub fn must_be_operator(&self) -> Result<(), ServiceError> {
         if self.is_operator() { Ok(()) } else { Err(ServiceError::OperatorOnly) }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use belljar_objects::ObjectsConfig;
-use belljar_protocol::{Bytes, Millis};
+use belljar_protocol::{Bytes, Millis, PackagePolicy};
 use serde::Deserialize;
 
 /// What an operator can set; everything has a default.
@@ -21,6 +21,8 @@ pub struct ServiceConfig {
     pub runs: RunConfig,
     /// Where the contents of objects are. Default: the folder `objects` in the home.
     pub objects: Option<ObjectsConfig>,
+    /// What of packages runs may have. A project may have less.
+    pub packages: PackagePolicy,
     /// Of callbacks.
     pub callbacks: CallbackConfig,
 }
@@ -42,11 +44,12 @@ pub enum Durability {
 pub struct RunConfig {
     /// Runs at one time; the others wait. Default: four times the processors.
     pub concurrent: Option<u32>,
-    /// What the memory limits of all runs under way may add up to. Default: three quarters of the machine's memory.
+    /// What the memory limits of all runs under way may add up to, with what the server may have to hold of what they write. Default: three quarters of the machine's memory.
     pub memory_bytes: Option<Bytes>,
-    /// Runs that may wait, over all projects. Further ones are refused with 429. Default 1,000.
+    /// Runs that may wait, over all projects; of one project no more than there is room for others. Further ones are refused with 429. Default 1,000.
     pub queue: u32,
-    /// What the submissions of all runs that wait or run may hold in memory together. Further runs are refused with 429. Default 512 MB.
+    /// What the submissions of all runs that wait or run may hold in memory together, shared in the same way. Further runs are refused with 429.
+    /// Default 512 MB.
     pub submissions_bytes: Bytes,
     /// How long a run is kept after its end. Default 30 days.
     pub keep_ms: Millis,
@@ -56,6 +59,8 @@ pub struct RunConfig {
     pub most_submission_bytes: Bytes,
     /// How long a server that was asked to stop waits for runs under way before it interrupts them. Default 10 s.
     pub drain_ms: Millis,
+    /// How long a search for a text in runs may wait for its turn, and how long it may take. Default 5 s.
+    pub search_ms: Millis,
 }
 
 impl Default for RunConfig {
@@ -69,6 +74,7 @@ impl Default for RunConfig {
             keep_count: 1_000_000,
             most_submission_bytes: Bytes(64 << 20),
             drain_ms: Millis(10_000),
+            search_ms: Millis(5000),
         }
     }
 }

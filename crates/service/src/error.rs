@@ -116,6 +116,7 @@ pub enum Problem {
     Quota,
     Busy,
     Stopping,
+    SearchTooLong,
     Internal,
 }
 
@@ -144,6 +145,7 @@ impl ServiceError {
             Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => Problem::Quota,
             Self::Busy { .. } => Problem::Busy,
             Self::Stopping => Problem::Stopping,
+            Self::Store(StoreError::SearchTooLong(_)) => Problem::SearchTooLong,
             Self::Store(_) | Self::Objects(_) | Self::Home { .. } | Self::Engine(_) => Problem::Internal,
         }
     }
@@ -160,6 +162,7 @@ impl ServiceError {
                 "ask the operator for a larger quota, or free some of it".to_owned()
             }
             Self::Busy { .. } => "try again later; `Retry-After` says when".to_owned(),
+            Self::Store(StoreError::SearchTooLong(_)) => "narrow it with `since`, `until`, `label` or `status`".to_owned(),
             Self::Invalid { hint, .. } => return hint.clone(),
             _ => return None,
         })
@@ -171,6 +174,7 @@ impl ServiceError {
             Self::Quota { retry_after_s, .. } => *retry_after_s,
             Self::Busy { retry_after_s, .. } => Some(*retry_after_s),
             Self::Stopping => Some(5),
+            Self::Store(StoreError::SearchTooLong(_)) => Some(1),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ mod caller;
 mod config;
 mod door;
 mod error;
+mod held;
 mod metrics;
 mod projects;
 mod rate;

@@ -1,6 +1,6 @@
 //! Projects, and what they used.
 
-use belljar_protocol::{Ceiling, Limits, NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
+use belljar_protocol::{NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
 use serde_json::json;
 
 use crate::caller::Caller;
@@ -83,6 +83,5 @@ impl Service {
 /// A ceiling has to be one that can be meant.
 fn check(settings: &ProjectSettings) -> Result<(), ServiceError> {
     settings.policy.validate().map_err(ServiceError::invalid)?;
-    let ceiling = Ceiling { policy: settings.policy.clone(), limits: settings.limits.over(Limits::MOST) };
-    ceiling.validate().map_err(ServiceError::invalid)
+    settings.ceiling().validate().map_err(ServiceError::invalid)
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use belljar_engine::Engine;
+use belljar_environments::Environments;
 use belljar_objects::{Objects, ObjectsConfig};
 use belljar_protocol::{IssuedToken, NewToken, ProjectName, ProjectRecord, ProjectSettings, Scope};
 use belljar_store::{NewAuditEntry, Store, Token, TokenHash};
@@ -21,9 +22,10 @@ use crate::callbacks::Messenger;
 use crate::caller::{Caller, OPERATOR};
 use crate::config::{Durability, Home, ServiceConfig};
 use crate::error::ServiceError;
+use crate::held::{HeldSubmission, Submissions};
 use crate::metrics;
 use crate::rate::Rates;
-use crate::runs::{LiveRuns, Queue};
+use crate::runs::{Ends, LiveRuns, Queue};
 use crate::signing::Keys;
 use crate::tokens::WRONG_TOKENS_BURST_S;
 
@@ -46,17 +48,19 @@ struct Inner {
     home: Home,
     config: ServiceConfig,
     engine: Engine,
+    environments: Environments,
     store: Store,
     objects: Objects,
     keys: Keys,
     live: LiveRuns,
     queue: Queue,
+    ends: Ends,
     run_tasks: TaskTracker,
     wrong_tokens: Rates,
     requests: Rates,
     refusals: Rates,
-    /// Of submissions of runs that are not over.
-    submission_bytes: AtomicU64,
+    /// Of runs that are not over.
+    submissions: Submissions,
     /// Counts what was forgotten: what was looked up before that is not remembered after.
     generation: AtomicU64,
     /// This process is the only one that changes them: what is here is true.
@@ -88,19 +92,6 @@ impl CachedToken {
     }
 }
 
-/// Memory that a submission holds; given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct HeldSubmission {
-    service: Service,
-    bytes: u64,
-}
-
-impl Drop for HeldSubmission {
-    fn drop(&mut self) {
-        self.service.inner.submission_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
 /// Tokens that are remembered; beyond, they are looked up again.
 const MOST_CACHED_TOKENS: usize = 10_000;
 
@@ -109,7 +100,7 @@ impl Service {
     pub const FIRST_PROJECT: &str = "default";
 
     /// Opens a home, makes it where there is none, and takes up what was left when it was last closed. Fails where another server uses it.
-    pub async fn open(home: PathBuf, config: ServiceConfig, engine: Engine) -> Result<Self, ServiceError> {
+    pub async fn open(home: PathBuf, config: ServiceConfig, engine: Engine, environments: Environments) -> Result<Self, ServiceError> {
         metrics::describe();
         let home = Home::new(home);
         make_private(&home)?;
@@ -119,20 +110,23 @@ impl Service {
         let keys = Keys::open(&home.key()).map_err(|error| ServiceError::Home { what: "opening the signing key".into(), error })?;
         let messenger = Messenger::new(config.callbacks.allow_private)?;
         let queue = Queue::new(crate::runs::capacity(&config.runs));
+        let submissions = Submissions::new(config.runs.submissions_bytes.0);
         let inner = Inner {
             home,
             config,
             engine,
+            environments,
             store,
             objects,
             keys,
             live: LiveRuns::default(),
             queue,
+            ends: Ends::default(),
             run_tasks: TaskTracker::new(),
             wrong_tokens: Rates::new(WRONG_TOKENS_BURST_S),
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Rates::new(REFUSALS_BURST_S),
-            submission_bytes: AtomicU64::new(0),
+            submissions,
             generation: AtomicU64::new(0),
             tokens: Mutex::default(),
             projects: Mutex::default(),
@@ -224,6 +218,10 @@ impl Service {
         &self.inner.engine
     }
 
+    pub(crate) fn environments(&self) -> &Environments {
+        &self.inner.environments
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
     }
@@ -242,6 +240,10 @@ impl Service {
 
     pub(crate) fn queue(&self) -> &Queue {
         &self.inner.queue
+    }
+
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.inner.ends
     }
 
     pub(crate) fn run_tasks(&self) -> &TaskTracker {
@@ -369,12 +371,9 @@ impl Service {
         }
     }
 
-    /// Keeps count of the memory that submissions hold until their runs are over; `None` when there is no room for this one.
-    pub(crate) fn hold_submission(&self, bytes: u64) -> Option<HeldSubmission> {
-        let most = self.config().runs.submissions_bytes.0;
-        let before = self.inner.submission_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let held = HeldSubmission { service: self.clone(), bytes };
-        (before == 0 || before.saturating_add(bytes) <= most).then_some(held)
+    /// Takes memory for a submission until its run is over; `None` when there is no room for it.
+    pub(crate) fn hold_submission(&self, project_id: &str, bytes: u64) -> Option<HeldSubmission> {
+        self.inner.submissions.hold(project_id, bytes)
     }
 }
 

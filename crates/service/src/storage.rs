@@ -62,11 +62,6 @@ impl Service {
         self.store_object(caller, name, new, body).await
     }
 
-    /// Refuses whoever may not upload, before anything of an upload is read.
-    pub fn may_upload(&self, caller: &Caller) -> Result<(), ServiceError> {
-        caller.must(Scope::Storage)
-    }
-
     pub(crate) async fn store_object<S, E>(
         &self,
         caller: &Caller,

@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The run is over, or was never at this attempt.
     #[error("the run {0} is not under way")]
     NotUnderWay(String),
+    /// Too many runs had to be looked at, or others search as well.
+    #[error("the search for the text did not come to its end within {0} ms")]
+    SearchTooLong(u128),
     /// What stands in the database cannot be read. It was written by something else.
     #[error("the database holds a {what} that cannot be read: {why}")]
     Unreadable {

@@ -8,7 +8,9 @@ mod audit;
 mod backup;
 mod callbacks;
 mod error;
+mod finding;
 mod idempotency;
+mod locks;
 mod objects;
 mod projects;
 mod retention;
@@ -26,11 +28,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 pub use audit::{AuditFilter, AuditVerdict, NewAuditEntry, audit_hash};
 pub use callbacks::DueCallback;
 pub use error::StoreError;
+pub use finding::RunFilter;
+pub use locks::RunLock;
 pub use idempotency::KeyUse;
 pub use objects::{NewObject, StoredObject};
 pub use projects::Project;
 pub use retention::Retention;
-pub use runs::{Ending, EventLines, NewRun, RunFilter, StoredArtifact, UnfinishedRun};
+pub use runs::{EVENT_NUMBERS, Ending, EventLines, NewRun, StoredArtifact, UnfinishedRun};
 pub use tokens::{Token, TokenHash};
 
 use crate::writer::Writer;
@@ -50,6 +54,8 @@ pub enum Durability {
 #[derive(Clone, Debug)]
 pub struct Store {
     readers: SqlitePool,
+    /// For what looks at one row after another: one at a time, and never in the way of the readers.
+    searcher: SqlitePool,
     writer: Writer,
 }
 
@@ -72,13 +78,16 @@ impl Store {
         let one = pool().max_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!().run(&one).await?;
         let writer = Writer::start(one);
-        let readers = pool().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
-        Ok(Self { readers, writer })
+        let reading = options.read_only(true).create_if_missing(false);
+        let readers = pool().max_connections(4).connect_with(reading.clone()).await?;
+        let searcher = pool().max_connections(1).connect_lazy_with(reading);
+        Ok(Self { readers, searcher, writer })
     }
 
     /// Waits until all that was asked to be written is, and closes the database.
     pub async fn close(&self) {
         // The writer last: the last connection tidies the log of changes away, and a reader may not.
+        self.searcher.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

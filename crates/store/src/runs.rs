@@ -1,8 +1,9 @@
 //! The records of runs.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use belljar_protocol::{Artifact, Language, Limits, Outcome, Policy, Priority, RunId, RunPage, RunRecord, RunState, Timestamp, Usage};
+use belljar_protocol::{Artifact, Language, Limits, Outcome, Policy, Priority, RunId, RunRecord, RunState, Timestamp, Usage};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
@@ -12,7 +13,11 @@ use crate::Store;
 use crate::audit::{self, Head, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
 use crate::idempotency::{self, KeyUse};
+use crate::locks::{self, RunLock};
 use crate::usage::UsedToday;
+
+/// Numbers of events that are reserved at a time.
+pub const EVENT_NUMBERS: u64 = 10_000;
 
 /// A run that is accepted.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Ending {
     pub events: EventLines,
     /// The files that it left.
     pub artifacts: Vec<StoredArtifact>,
+    /// The lock that its packages were installed from.
+    pub lock: Option<RunLock>,
     /// When it started, if it did.
     pub started_at: Option<Timestamp>,
     /// What the audit trail says of it.
@@ -70,25 +77,6 @@ pub struct StoredArtifact {
     pub blob: String,
 }
 
-/// Which runs are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    /// In one of these states; any when empty.
-    pub states: Vec<RunState>,
-    /// With all of these labels.
-    pub labels: BTreeMap<String, String>,
-    /// Accepted not before.
-    pub since: Option<Timestamp>,
-    /// Accepted before.
-    pub until: Option<Timestamp>,
-    /// With this text in the comment or in what was submitted.
-    pub text: Option<String>,
-    /// Older than this run.
-    pub before: Option<RunId>,
-    /// At most so many.
-    pub limit: u32,
-}
-
 /// A run that was not over when the server last stopped.
 #[derive(Debug)]
 pub struct UnfinishedRun {
@@ -100,8 +88,8 @@ pub struct UnfinishedRun {
     pub submission: String,
     /// When its next attempt is due.
     pub due_at: Timestamp,
-    /// The number of its next event.
-    pub next_seq: u64,
+    /// The numbers for its next events, as far as they are reserved. None of them was ever told.
+    pub numbers: Range<u64>,
 }
 
 /// What never changes of a run.
@@ -120,10 +108,10 @@ struct Facts {
 }
 
 /// What a record is made of.
-const COLUMNS: &str =
+pub(crate) const COLUMNS: &str =
     "runs.id, projects.name AS project, status, runs.created_at, started_at, finished_at, attempt, due_at, runtime, comment, usage, facts";
 
-fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
+pub(crate) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
     let unreadable = |why: String| StoreError::Unreadable { what: "run", why };
     let facts: Facts = read_json("run", row.try_get("facts")?)?;
     let moment = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_unix_ms));
@@ -152,15 +140,6 @@ fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
     })
 }
 
-/// What a run's id may be later than its `created_at`: the clock may be set in between.
-const MOST_ID_LATER_MS: i64 = 3_600_000;
-
-/// No id that was made at this moment or after is less.
-fn first_id_of(unix_ms: i64) -> String {
-    // A UUIDv7 begins with 48 bits of milliseconds.
-    format!("run_{:012x}", unix_ms.clamp(0, (1 << 48) - 1))
-}
-
 fn run_id(text: &str) -> Result<RunId, StoreError> {
     text.parse().map_err(|error: belljar_protocol::InvalidRunId| StoreError::Unreadable { what: "run", why: error.to_string() })
 }
@@ -180,8 +159,8 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
         limits: record.limits,
     };
     let last = sqlx::query(concat!(
-        "INSERT INTO runs (id, project_id, status, created_at, started_at, attempt, due_at, runtime, comment, facts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8, $9); \
+        "INSERT INTO runs (id, project_id, status, created_at, started_at, attempt, due_at, runtime, comment, facts, event_numbers_end) \
+         VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8, $9, $11); \
          INSERT INTO run_submissions (run_id, submission) VALUES ($1, $10); ",
         audit::select_head!()
     ))
@@ -195,6 +174,7 @@ async fn insert(connection: &mut SqliteConnection, new: NewRun) -> Result<(), St
     .bind(record.comment)
     .bind(json(&facts))
     .bind(submission)
+    .bind(EVENT_NUMBERS as i64)
     .fetch_optional(&mut *connection)
     .await?;
     let head = Head::of(last.as_ref())?;
@@ -236,7 +216,7 @@ async fn keep_events(connection: &mut SqliteConnection, id: &RunId, events: Even
 }
 
 async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), StoreError> {
-    let Ending { id, project_id, attempt, outcome, events, artifacts, started_at, audit } = ending;
+    let Ending { id, project_id, attempt, outcome, events, artifacts, lock, started_at, audit } = ending;
     let now = Timestamp::now().unix_ms();
     let done = sqlx::query(
         "UPDATE runs SET status = $1, finished_at = $2, started_at = COALESCE($3, started_at), runtime = $4, usage = $5, attempt = $7 \
@@ -273,6 +253,9 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
             .execute(&mut *connection)
             .await?;
     }
+    if let Some(lock) = lock {
+        locks::keep(connection, &id, lock).await?;
+    }
     let usage = UsedToday::of(&outcome.usage);
     let last = sqlx::query(concat!(
         "INSERT INTO run_events (run_id, seq, lines) SELECT $1, $2, $3 WHERE $3 <> ''; \
@@ -298,6 +281,7 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
 
 /// Deletes a run with all that it has; its artifacts' contents are doomed.
 pub(crate) async fn delete(connection: &mut SqliteConnection, id: &str, project_id: &str) -> Result<(), StoreError> {
+    locks::release(connection, id).await?;
     sqlx::query(
         "INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT blob, $1 FROM artifacts WHERE run_id = $2; \
          UPDATE projects SET storage_bytes = storage_bytes - (SELECT COALESCE(SUM(size_bytes), 0) FROM artifacts WHERE run_id = $2) WHERE id = $3; \
@@ -309,61 +293,6 @@ pub(crate) async fn delete(connection: &mut SqliteConnection, id: &str, project_
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// At most one more than are wanted, of those in one state, or in any.
-async fn runs_in(
-    connection: &mut SqliteConnection,
-    project_id: &str,
-    filter: &RunFilter,
-    state: Option<RunState>,
-) -> Result<Vec<RunRecord>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-    query.push(COLUMNS).push(" FROM ");
-    // Whatever is asked for, runs are found in the order of their ids, by an index, and no more of them than are wanted: with a label by those of
-    // the first, whose key ends with the run; else by the project's, or those of one state. `CROSS JOIN` keeps the order that is written
-    // (sqlite.org/optoverview.html): the other way round a label that few have is looked for in a million runs.
-    let mut labels = filter.labels.iter();
-    let id = if let Some((name, value)) = labels.next() {
-        query.push("run_labels AS labelled CROSS JOIN runs ON runs.id = labelled.run_id JOIN projects ON projects.id = runs.project_id");
-        query.push(" WHERE labelled.project_id = ").push_bind(project_id).push(" AND labelled.name = ").push_bind(name);
-        query.push(" AND labelled.value = ").push_bind(value).push(" AND runs.project_id = labelled.project_id");
-        "labelled.run_id"
-    } else {
-        query.push("runs JOIN projects ON projects.id = runs.project_id WHERE runs.project_id = ").push_bind(project_id);
-        "runs.id"
-    };
-    for (name, value) in labels {
-        query.push(" AND EXISTS (SELECT 1 FROM run_labels WHERE run_labels.project_id = runs.project_id AND name = ").push_bind(name);
-        query.push(" AND value = ").push_bind(value).push(" AND run_id = runs.id)");
-    }
-    if let Some(state) = state {
-        query.push(" AND status = ").push_bind(state.name());
-    }
-    // An id begins with when it was made: just after the run's `created_at`.
-    if let Some(since) = filter.since {
-        query.push(" AND runs.created_at >= ").push_bind(since.unix_ms());
-        query.push(format!(" AND {id} >= ")).push_bind(first_id_of(since.unix_ms()));
-    }
-    if let Some(until) = filter.until {
-        query.push(" AND runs.created_at < ").push_bind(until.unix_ms());
-        query.push(format!(" AND {id} < ")).push_bind(first_id_of(until.unix_ms().saturating_add(MOST_ID_LATER_MS)));
-    }
-    if let Some(text) = &filter.text {
-        // As JSON has it: a line end in a program is `\n` there.
-        let encoded = serde_json::to_string(text).unwrap_or_default();
-        let encoded = encoded[1..encoded.len() - 1].to_owned();
-        query.push(" AND (instr(lower(coalesce(comment, '')), lower(").push_bind(text).push(")) > 0");
-        query
-            .push(" OR EXISTS (SELECT 1 FROM run_submissions WHERE run_id = runs.id AND instr(lower(submission), lower(")
-            .push_bind(encoded);
-        query.push(")) > 0))");
-    }
-    if let Some(before) = &filter.before {
-        query.push(format!(" AND {id} < ")).push_bind(before.as_str());
-    }
-    query.push(format!(" ORDER BY {id} DESC LIMIT ")).push_bind(i64::from(filter.limit) + 1);
-    query.build().fetch_all(connection).await?.iter().map(record).collect()
 }
 
 impl Store {
@@ -396,16 +325,26 @@ impl Store {
             .await
     }
 
-    /// Puts a run back into the queue for another attempt.
-    pub async fn requeue_run(&self, id: RunId, due_at: Timestamp, events: EventLines, audit: NewAuditEntry) -> Result<(), StoreError> {
+    /// Puts a run back into the queue for another attempt, with all of its events. Numbers below `numbers_end` are reserved for the next ones.
+    pub async fn requeue_run(
+        &self,
+        id: RunId,
+        due_at: Timestamp,
+        events: EventLines,
+        numbers_end: u64,
+        audit: NewAuditEntry,
+    ) -> Result<(), StoreError> {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
-                    let done = sqlx::query("UPDATE runs SET status = 'queued', due_at = $1 WHERE id = $2 AND finished_at IS NULL")
-                        .bind(due_at.unix_ms())
-                        .bind(id.as_str())
-                        .execute(&mut *connection)
-                        .await?;
+                    let done = sqlx::query(
+                        "UPDATE runs SET status = 'queued', due_at = $1, event_numbers_end = $3 WHERE id = $2 AND finished_at IS NULL",
+                    )
+                    .bind(due_at.unix_ms())
+                    .bind(id.as_str())
+                    .bind(numbers_end as i64)
+                    .execute(&mut *connection)
+                    .await?;
                     if done.rows_affected() == 0 {
                         return Err(StoreError::NotUnderWay(id.to_string()));
                     }
@@ -419,6 +358,22 @@ impl Store {
     /// Keeps events of a run that is under way.
     pub async fn keep_run_events(&self, id: RunId, events: EventLines) -> Result<(), StoreError> {
         self.writer.write(move |connection| Box::pin(async move { keep_events(connection, &id, events).await })).await
+    }
+
+    /// Reserves the numbers below `end` for events of a run that is under way: from then on they can be told.
+    pub async fn reserve_event_numbers(&self, id: RunId, end: u64) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("UPDATE runs SET event_numbers_end = $1 WHERE id = $2 AND finished_at IS NULL")
+                        .bind(end as i64)
+                        .bind(id.as_str())
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// Ends a run, once: a second end is refused.
@@ -461,32 +416,11 @@ impl Store {
         rows.iter().map(|row| Ok(EventLines { seq: row.try_get::<i64, _>(0)? as u64, lines: row.try_get(1)? })).collect()
     }
 
-    /// Some runs of a project, the latest first.
-    pub async fn runs(&self, project_id: &str, filter: &RunFilter) -> Result<RunPage, StoreError> {
-        // One state after another, each by its index and all as of one moment: several at once would be sorted, or looked for among all runs.
-        let mut reading = self.readers.begin().await?;
-        let mut runs = Vec::new();
-        if filter.states.is_empty() {
-            runs = runs_in(&mut reading, project_id, filter, None).await?;
-        }
-        for (index, state) in filter.states.iter().enumerate() {
-            if !filter.states[..index].contains(state) {
-                runs.append(&mut runs_in(&mut reading, project_id, filter, Some(*state)).await?);
-            }
-        }
-        reading.rollback().await?;
-        runs.sort_unstable_by(|one, other| other.id.as_str().cmp(one.id.as_str()));
-        let has_more = runs.len() > filter.limit as usize;
-        runs.truncate(filter.limit as usize);
-        let next_cursor = runs.last().filter(|_| has_more).map(|last| last.id.to_string());
-        Ok(RunPage { runs, next_cursor })
-    }
-
     /// All runs that are not over, in the order in which they were accepted.
     pub async fn unfinished_runs(&self) -> Result<Vec<UnfinishedRun>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
         query.push(COLUMNS).push(
-            ", project_id, submission, (SELECT lines FROM run_events WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_lines, \
+            ", project_id, submission, event_numbers_end, (SELECT lines FROM run_events WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_lines, \
              (SELECT MAX(seq) FROM run_events WHERE run_id = runs.id) AS last_seq \
              FROM runs JOIN projects ON projects.id = runs.project_id JOIN run_submissions ON run_id = runs.id \
              WHERE finished_at IS NULL ORDER BY runs.id",
@@ -496,13 +430,16 @@ impl Store {
             .map(|row| {
                 let last_lines: Option<&str> = row.try_get("last_lines")?;
                 let last_seq: Option<i64> = row.try_get("last_seq")?;
+                let record = record(row)?;
+                let stored = last_seq.map_or(0, |seq| seq as u64 + last_lines.unwrap_or_default().lines().count() as u64);
+                let end = row.try_get::<i64, _>("event_numbers_end")? as u64;
                 Ok(UnfinishedRun {
-                    record: record(row)?,
+                    // Of one that waits all that was told is stored, but for the first. Of one under way any number may have been told that was reserved.
+                    numbers: if record.status == RunState::Queued { stored..end.max(stored) } else { end.max(stored)..end.max(stored) },
+                    record,
                     project_id: row.try_get("project_id")?,
                     submission: row.try_get("submission")?,
                     due_at: Timestamp::from_unix_ms(row.try_get("due_at")?),
-                    // The one that says that it was queued is never stored before its end.
-                    next_seq: last_seq.map_or(1, |seq| seq as u64 + last_lines.unwrap_or_default().lines().count() as u64),
                 })
             })
             .collect()

@@ -27,10 +27,29 @@ pub(crate) fn elide(program: &Program<'_>, edits: &mut Edits) {
     }
 }
 
+/// Whether an import is for types alone: it says so, or no value refers to any of its names.
+pub(crate) fn is_elided(import: &ImportDeclaration<'_>, scoping: &Scoping) -> bool {
+    let is_unused = |specifiers: &[ImportDeclarationSpecifier<'_>]| !specifiers.iter().any(|specifier| is_kept(specifier, scoping));
+    import.import_kind.is_type() || import.specifiers.as_ref().is_some_and(|specifiers| !specifiers.is_empty() && is_unused(specifiers))
+}
+
+/// What an import calls what it imports.
+pub(crate) fn locals<'i, 'a>(import: &'i ImportDeclaration<'a>) -> impl Iterator<Item = &'i BindingIdentifier<'a>> {
+    import.specifiers.iter().flatten().map(local_of)
+}
+
+fn local_of<'i, 'a>(specifier: &'i ImportDeclarationSpecifier<'a>) -> &'i BindingIdentifier<'a> {
+    match specifier {
+        ImportDeclarationSpecifier::ImportSpecifier(it) => &it.local,
+        ImportDeclarationSpecifier::ImportDefaultSpecifier(it) => &it.local,
+        ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => &it.local,
+    }
+}
+
 fn elide_unused(import: &ImportDeclaration<'_>, scoping: &Scoping, source: &str, edits: &mut Edits) {
     let specifiers = import.specifiers.as_ref().map_or(&[][..], |specifiers| &specifiers[..]);
     let kept: Vec<bool> = specifiers.iter().map(|specifier| is_kept(specifier, scoping)).collect();
-    if import.import_kind.is_type() || !kept.contains(&true) {
+    if is_elided(import, scoping) {
         edits.blank_to_semicolon(import.span.start, import.span.end);
         return;
     }
@@ -53,13 +72,10 @@ fn elide_unused(import: &ImportDeclaration<'_>, scoping: &Scoping, source: &str,
 }
 
 fn is_kept(specifier: &ImportDeclarationSpecifier<'_>, scoping: &Scoping) -> bool {
-    let local: &BindingIdentifier<'_> = match specifier {
-        ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_type() => return false,
-        ImportDeclarationSpecifier::ImportSpecifier(it) => &it.local,
-        ImportDeclarationSpecifier::ImportDefaultSpecifier(it) => &it.local,
-        ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => &it.local,
-    };
-    let Some(symbol) = local.symbol_id.get() else { return true };
+    if matches!(specifier, ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_type()) {
+        return false;
+    }
+    let Some(symbol) = local_of(specifier).symbol_id.get() else { return true };
     !scoping.get_resolved_references(symbol).all(Reference::is_type)
 }
 

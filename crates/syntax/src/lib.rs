@@ -1,4 +1,5 @@
-//! Tells what a JavaScript or TypeScript program is, CommonJS or module, and prepares it to be run so that its value can be had.
+//! Tells what a JavaScript or TypeScript program is, CommonJS or module, and prepares it to be run so that its value can be had. Tells what it imports,
+//! too.
 //! Runs inside the sandbox only: a parser of hostile input has no place in the supervisor.
 //!
 //! A program stays the text its author wrote wherever that is possible: edits are made by position, line numbers never move, and
@@ -11,6 +12,7 @@ mod completion;
 mod depth;
 mod edits;
 mod erase;
+mod found_imports;
 mod imports;
 mod program;
 mod transform;
@@ -18,6 +20,8 @@ mod transform;
 use std::borrow::Cow;
 
 use oxc_allocator::Allocator;
+
+pub use crate::found_imports::{FoundImport, FoundImports, find_imports};
 
 use crate::edits::Edits;
 use crate::program::{Parsed, Syntax};

@@ -2,8 +2,8 @@
 
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
-    ArrowFunctionExpression, AwaitExpression, Expression, ForOfStatement, Function, ImportMeta, ImportOrExportKind, Program,
-    ReturnStatement, Statement, TSModuleReference, TSType, VariableDeclaration, VariableDeclarationKind,
+    ArrowFunctionExpression, AwaitExpression, Expression, ForOfStatement, Function, ImportMeta, ImportOrExportKind, JSXElementName,
+    Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName, VariableDeclaration, VariableDeclarationKind,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_diagnostics::Diagnostics;
@@ -234,7 +234,10 @@ impl<'a> Visit<'a> for TopLevel {
         }
     }
 
+    // Names, of types or of elements, can be chains of any length.
     fn visit_ts_type(&mut self, _: &TSType<'a>) {}
+    fn visit_ts_type_name(&mut self, _: &TSTypeName<'a>) {}
+    fn visit_jsx_element_name(&mut self, _: &JSXElementName<'a>) {}
 
     fn visit_function(&mut self, it: &Function<'a>, flags: ScopeFlags) {
         self.functions += 1;

@@ -1,6 +1,6 @@
 //! Hostile nesting ends in an answer, not in a stack overflow, on the stack that V8 leaves of a main thread's. Big inputs are fine.
 
-use belljar_syntax::{Language, PrepareError, prepare};
+use belljar_syntax::{Language, PrepareError, find_imports, prepare};
 
 const STACK: usize = 7 << 20;
 
@@ -56,6 +56,7 @@ fn nested(levels: usize) -> Vec<(&'static str, String)> {
     }
     cases.push(("suffixed types", format!("type A=B{}", "[]".repeat(levels))));
     cases.push(("qualified types", format!("type A=B{}", ".c".repeat(levels))));
+    cases.push(("implemented types", format!("class A implements B{} {{}}", ".c".repeat(levels))));
     cases.push(("imported types", format!("type A=import('a'){}", ".c".repeat(levels))));
     cases.push(("asserted", format!("a{}", " as B".repeat(levels))));
     cases.push(("non-null", format!("a{}", "!".repeat(levels))));
@@ -74,6 +75,7 @@ fn prepare_everywhere(name: &str, source: &str) {
             let source = format!("{source}{around}");
             let prepared = prepare(&source, file_name, language);
             assert!(prepared.parsed() || prepared.code == source, "{name}");
+            let _ = find_imports(&source, file_name, language);
         }
     }
 }

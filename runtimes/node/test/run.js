@@ -26,6 +26,7 @@ async function run(program, { nodeFlags = [], prelude, stdin = '', calls = [], b
     }
     const entry = Object.keys(files)[0];
     const activation = {
+      task: 'run',
       run: { id: 'run_test', deadline: '2026-01-02T03:04:35.678Z', timeout_ms: 30000 },
       language: /\.[mc]?ts$/.test(entry) ? 'typescript' : 'javascript', entry, arguments: [], parameters: null, env: {}, seed: null,
       finish: 'idle', ...changes,

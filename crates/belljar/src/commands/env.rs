@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use belljar_engine::{Engine, EngineConfig};
 use belljar_environments::{EnvironmentRecord, Environments, Prepared, RunPackages, Tell};
-use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RuntimeName};
+use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RuntimeName, StartMode};
 
 use super::run::{MOST_INPUT_BYTES, ignore_closed, read};
 use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArguments, EnvShowArguments, EnvWarmArguments};
@@ -77,7 +77,7 @@ async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyho
     let (language, files) = program(&arguments.file, arguments.language, &arguments.files)?;
     let options = PackageOptions { minimum_release_age_days: arguments.minimum_release_age, ..PackageOptions::default() };
     let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), options, policy(), None);
-    let Some(mut wanted) = packages.wanted(language, arguments.runtime.clone(), &files).await? else {
+    let Some(mut wanted) = packages.wanted(language, arguments.runtime.clone(), StartMode::Exec, &files).await? else {
         bail!("{} needs no packages: it imports nothing but the standard library and its own files", arguments.file.display());
     };
     wanted.upgrade = arguments.upgrade;
@@ -170,7 +170,7 @@ async fn warm_one(
     runtime: Option<RuntimeName>,
     files: &[ProgramFile],
 ) -> anyhow::Result<Option<Prepared>> {
-    let Some(wanted) = packages.wanted(language, runtime, files).await? else { return Ok(None) };
+    let Some(wanted) = packages.wanted(language, runtime, StartMode::Exec, files).await? else { return Ok(None) };
     let (tell, shown) = progress();
     let prepared = environments.prepare(&wanted, &policy(), &tell).await;
     clear(&shown);

@@ -18,7 +18,7 @@ use futures::StreamExt;
 use super::run::{self, MOST_INPUT_BYTES, read};
 use super::{logs, runs};
 use crate::arguments::{RunArguments, StartChoice};
-use crate::{exit, policy, remote, show, table};
+use crate::{exit, packages, policy, remote, show, table};
 
 /// What neither standard usage nor the program explains: the server cannot be reached, or failed.
 const UNAVAILABLE: u8 = exit::INTERNAL;
@@ -220,6 +220,8 @@ fn submission(arguments: &RunArguments) -> anyhow::Result<RunSubmission> {
     submission.parameters = Some(run::parameters(arguments)?);
     submission.arguments.clone_from(&arguments.arguments);
     submission.runtime.clone_from(&arguments.runtime);
+    submission.packages.clone_from(&arguments.packages.packages);
+    submission.package_options = packages::options(&arguments.packages)?;
     submission.outputs = arguments.outputs.iter().map(|name| ProgramName::try_from(name.as_str())).collect::<Result<_, _>>()?;
     if let Some(stdin) = &arguments.stdin {
         let text = String::from_utf8(read(stdin, "standard input", MOST_INPUT_BYTES)?);

@@ -13,6 +13,7 @@ use belljar_service::Service;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::packages;
 use crate::home;
 use crate::server_config::ServerConfig;
 use crate::service_arguments::ServeArguments;
@@ -41,8 +42,9 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
     let mut engine_config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     engine_config.parked = config.parked;
     engine_config.allow_degraded = config.allow_degraded;
-    let engine = Engine::new(engine_config)?;
-    let service = Service::open(home.to_owned(), config.service(), engine)
+    let engine = Engine::new(engine_config.clone())?;
+    let environments = packages::environments(&engine, &engine_config)?;
+    let service = Service::open(home.to_owned(), config.service(), engine, environments)
         .await
         .map_err(|error| anyhow::anyhow!("the server cannot use its home {}: {error}", home.display()))?;
     let socket = home.join("server.sock");

@@ -75,7 +75,7 @@ impl fmt::Display for NpmRequirement {
 }
 
 /// The name, and what is asked of it after the first `@` or `=` that is not the scope's.
-fn split_name(text: &str) -> (&str, &str) {
+pub(crate) fn split_name(text: &str) -> (&str, &str) {
     let from = usize::from(text.starts_with('@'));
     match text[from..].find(['@', '=']) {
         Some(at) => (text[..from + at].trim_end(), &text[from + at + 1..]),

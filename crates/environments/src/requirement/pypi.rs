@@ -1,6 +1,7 @@
 //! Requirements of `PyPI`: what of PEP 508 asks for a package by name and version, with versions as PEP 440 has them.
 //! Source: the packaging specifications, "Dependency specifiers", "Version specifiers" and "Names and normalization".
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::{Ecosystem, RequirementError, bounded};
@@ -138,6 +139,37 @@ impl VersionSpecifiers {
     /// Whether every version will do.
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a released version is among them, such as that of an interpreter: 3.11.7.
+    pub fn accept(&self, version: &[u32]) -> bool {
+        self.0.iter().all(|specifier| accepts(specifier, version))
+    }
+}
+
+/// Whether one specifier, canonical, holds for a released version (PEP 440, "Version specifiers").
+fn accepts(specifier: &str, version: &[u32]) -> bool {
+    let Some((operator, text)) = OPERATORS.iter().find_map(|operator| Some((*operator, specifier.strip_prefix(operator)?))) else {
+        return false;
+    };
+    let (text, is_prefix) = text.strip_suffix(".*").map_or((text, false), |prefix| (prefix, true));
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap_or(0);
+    let wanted: Vec<u32> = text.split('.').map(digits).collect();
+    let begins = |length: usize| (0..length).all(|at| version.get(at).unwrap_or(&0) == wanted.get(at).unwrap_or(&0));
+    let order = (0..version.len().max(wanted.len()))
+        .map(|at| version.get(at).unwrap_or(&0).cmp(wanted.get(at).unwrap_or(&0)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal);
+    match operator {
+        "==" if is_prefix => begins(wanted.len()),
+        "!=" if is_prefix => !begins(wanted.len()),
+        "==" | "===" => order.is_eq(),
+        "!=" => order.is_ne(),
+        "~=" => order.is_ge() && begins(wanted.len() - 1),
+        ">=" => order.is_ge(),
+        "<=" => order.is_le(),
+        ">" => order.is_gt(),
+        _ => order.is_lt(),
     }
 }
 
@@ -302,4 +334,30 @@ fn plain_marker(marker: &str) -> Result<String, RequirementError> {
         return Err(error("a quote or a parenthesis is not closed"));
     }
     Ok(plain)
+}
+
+#[cfg(test)]
+mod accept_tests {
+    use super::*;
+
+    #[test]
+    fn released_versions_are_among_those_that_a_program_is_for() {
+        for (specifiers, version, expected) in [
+            ("", [3, 11, 7], true),
+            (">=3.11", [3, 11, 7], true),
+            (">=3.12", [3, 11, 7], false),
+            (">=3.10,<3.12", [3, 11, 7], true),
+            (">=3.10,<3.11", [3, 11, 7], false),
+            ("==3.11.*", [3, 11, 7], true),
+            ("==3.1.*", [3, 11, 7], false),
+            ("!=3.11.7", [3, 11, 7], false),
+            ("~=3.10", [3, 11, 7], true),
+            ("~=3.11.8", [3, 11, 7], false),
+            ("~=3.10.0", [3, 11, 0], false),
+            (">3.11", [3, 11, 7], true),
+            ("<=3.11", [3, 11, 7], false),
+        ] {
+            assert_eq!(VersionSpecifiers::parse(specifiers).unwrap().accept(&version), expected, "{specifiers} {version:?}");
+        }
+    }
 }

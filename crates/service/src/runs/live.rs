@@ -2,11 +2,12 @@
 //! up nobody, and costs nothing but its place in the log.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belljar_protocol::{Event, EventKind, Outcome, RunId, RunRecord, Timestamp};
-use belljar_store::EventLines;
+use belljar_store::{EVENT_NUMBERS, EventLines};
 use tokio::sync::watch;
 
 /// One event, as JSON.
@@ -42,14 +43,19 @@ struct State {
     first_seq: u64,
     /// How many of `events` are stored.
     stored: usize,
+    /// Events with numbers below this one may be told: the store knows that they may have been, and after a crash none of them is used again.
+    numbers_end: u64,
 }
 
 impl Live {
-    pub(crate) fn new(record: RunRecord, project_id: String, first_seq: u64) -> Arc<Self> {
+    /// A run whose next events have these numbers, which are reserved.
+    pub(crate) fn new(record: RunRecord, project_id: String, numbers: Range<u64>) -> Arc<Self> {
+        let id = record.id.clone();
+        let state = State { record, outcome: None, events: Vec::new(), first_seq: numbers.start, stored: 0, numbers_end: numbers.end };
         Arc::new(Self {
-            id: record.id.clone(),
+            id,
             project_id,
-            state: Mutex::new(State { record, outcome: None, events: Vec::new(), first_seq, stored: 0 }),
+            state: Mutex::new(state),
             changed: watch::Sender::new(false),
             cancelled: watch::Sender::new(false),
             interrupted: AtomicBool::new(false),
@@ -74,12 +80,35 @@ impl Live {
         self.state().outcome.clone()
     }
 
-    /// Adds an event and tells the watchers.
+    /// Adds an event and tells the watchers, if its number is reserved.
     pub(crate) fn emit(&self, kind: EventKind) {
         let mut state = self.state();
         let line = line(state.first_seq + state.events.len() as u64, kind);
         state.events.push(line);
         drop(state);
+        self.changed.send_modify(|_| {});
+    }
+
+    /// What its events have, as JSON.
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.state().events.iter().map(|event| event.json.len()).sum()
+    }
+
+    /// Up to where numbers are reserved.
+    pub(crate) fn numbers_end(&self) -> u64 {
+        self.state().numbers_end
+    }
+
+    /// Up to where numbers are to be reserved next, if it is time for it: well before they are used up.
+    pub(crate) fn numbers_wanted(&self) -> Option<u64> {
+        let state = self.state();
+        let next = state.first_seq + state.events.len() as u64;
+        (next + EVENT_NUMBERS / 2 > state.numbers_end).then(|| (next / EVENT_NUMBERS + 2) * EVENT_NUMBERS)
+    }
+
+    /// Numbers are reserved up to here: what has them may be told.
+    pub(crate) fn numbers_are_reserved(&self, end: u64) {
+        self.state().numbers_end = end;
         self.changed.send_modify(|_| {});
     }
 
@@ -112,6 +141,8 @@ impl Live {
         record(&mut state.record);
         state.outcome = Some(Arc::new(outcome));
         state.events.push(last);
+        // All of them are stored: there is no crash that could bring another of these numbers.
+        state.numbers_end = u64::MAX;
         drop(state);
         self.changed.send_replace(true);
     }
@@ -126,11 +157,12 @@ impl Live {
         self.changed.subscribe()
     }
 
-    /// At most `most` events from this number on, and the number of the first that is here at all.
+    /// At most `most` events from this number on that may be told, and the number of the first that is here at all.
     pub(crate) fn events_from(&self, seq: u64, most: usize) -> (u64, Vec<EventLine>) {
         let state = self.state();
         let skip = usize::try_from(seq.saturating_sub(state.first_seq)).unwrap_or(usize::MAX);
-        (state.first_seq, state.events.iter().skip(skip).take(most).cloned().collect())
+        let may_be_told = |line: &&EventLine| line.seq < state.numbers_end;
+        (state.first_seq, state.events.iter().skip(skip).take_while(may_be_told).take(most).cloned().collect())
     }
 
     pub(crate) fn cancel(&self) {
@@ -225,7 +257,7 @@ mod tests {
             "policy": {}, "limits": {}}"#,
         )
         .unwrap();
-        Live::new(record, "prj_1".into(), 3)
+        Live::new(record, "prj_1".into(), 3..7)
     }
 
     #[test]
@@ -235,6 +267,11 @@ mod tests {
             live.emit(EventKind::Progress { message: n.to_string() });
         }
         let numbers = |from, most| live.events_from(from, most).1.iter().map(|line| line.seq).collect::<Vec<_>>();
+        assert_eq!(numbers(0, 9), [3, 4, 5, 6], "7 is not reserved");
+        let end = live.numbers_wanted().unwrap();
+        assert_eq!(end % EVENT_NUMBERS, 0);
+        live.numbers_are_reserved(end);
+        assert_eq!(live.numbers_wanted(), None);
         assert_eq!(numbers(0, 9), [3, 4, 5, 6, 7]);
         assert_eq!(numbers(6, 9), [6, 7]);
         assert_eq!(numbers(6, 1), [6]);

@@ -1,5 +1,6 @@
 //! Runs: accepted, queued, run, watched, kept.
 
+mod ends;
 mod live;
 mod query;
 mod queue;
@@ -7,6 +8,7 @@ mod recovery;
 mod submit;
 mod supervise;
 
+pub(crate) use ends::Ends;
 pub use live::EventLine;
 pub(crate) use live::LiveRuns;
 pub use query::{Events, RunQuery};

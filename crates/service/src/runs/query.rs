@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_protocol::{Artifact, Event, EventKind, LogEntry, RunId, RunPage, RunRecord, RunState, Scope, Status, Timestamp};
-use belljar_store::RunFilter;
+use belljar_protocol::{Artifact, Event, EventKind, LogEntry, RunId, RunPage, RunRecord, RunState, Scope, Timestamp};
+use belljar_store::{RunFilter, RunLock};
 use serde_json::json;
 
 use super::live::{EventLine, Live};
@@ -89,6 +89,7 @@ impl Service {
             since: query.since,
             until: query.until,
             text: query.text.clone(),
+            search_time: Duration::from_millis(self.config().runs.search_ms.0),
             before,
             limit: query.limit,
         };
@@ -109,6 +110,12 @@ impl Service {
         Ok(RunRecord { outcome: self.store().run_outcome(id).await?.map(Box::new), ..record })
     }
 
+    /// The lock that a run's packages were installed from, once it is over.
+    pub async fn run_lock(&self, caller: &Caller, id: &RunId) -> Result<RunLock, ServiceError> {
+        self.run(caller, id).await?;
+        self.store().run_lock(id).await?.ok_or_else(|| ServiceError::not_found("lock of the run", id.as_str()))
+    }
+
     /// The record of a run that the caller has just asked for: whoever may start it may see that much.
     pub async fn submitted_run(&self, caller: &Caller, id: &RunId) -> Result<RunRecord, ServiceError> {
         self.run_record(caller, id).await
@@ -122,19 +129,16 @@ impl Service {
         let next_seq = after.map_or(0, |after| after.saturating_add(1));
         // First the live run, then the store: one that ends between is in both.
         let live = self.live().get(caller.project_id(), id);
-        let record = if live.is_none() { Some(self.store().run(caller.project_id(), id).await?) } else { None };
-        // Some that were told may be gone with a server that died: then the numbers of what came later are not new to whoever heard them.
-        let may_repeat = record.is_some_and(|record| record.attempt > 1 || record.status == RunState::Ended(Status::Interrupted));
+        if live.is_none() {
+            self.store().run(caller.project_id(), id).await?;
+        }
         let first_live = live.as_ref().map(|live| live.events_from(0, 0).0);
         let mut stored = Vec::new();
         if first_live.is_none_or(|first| next_seq < first) {
             for piece in self.store().run_events(id, next_seq).await? {
                 for (seq, line) in (piece.seq..).zip(piece.lines.lines()) {
-                    let kind = kind_of(line);
-                    let is_wanted = seq >= next_seq && first_live.is_none_or(|first| seq < first);
-                    // Whoever heard more than was stored before the server died still has to hear of the end.
-                    if is_wanted || (kind == "finished" && first_live.is_none() && (may_repeat || after != Some(seq))) {
-                        stored.push(EventLine { seq, kind, json: line.into() });
+                    if seq >= next_seq && first_live.is_none_or(|first| seq < first) {
+                        stored.push(EventLine { seq, kind: kind_of(line), json: line.into() });
                     }
                 }
             }

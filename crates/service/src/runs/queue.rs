@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use belljar_protocol::Priority;
 use tokio::sync::oneshot;
 
+use crate::held::is_fair;
+
 /// A run that is too large for what is free now is passed by those that fit, for so long; then nobody goes before it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -15,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Capacity {
     /// Runs at one time.
     pub(crate) runs: u32,
-    /// What their memory limits may add up to.
+    /// What their memory limits may add up to, with what the server may have to hold of what they write.
     pub(crate) memory_bytes: u64,
     /// Runs that may wait.
     pub(crate) waiting: u32,
@@ -26,7 +28,10 @@ pub(crate) struct Capacity {
 pub(crate) struct Ask {
     pub(crate) project_id: String,
     pub(crate) priority: Priority,
+    /// Of its sandbox.
     pub(crate) memory_bytes: u64,
+    /// What the server may have to hold of what it writes.
+    pub(crate) held_bytes: u64,
     /// Runs of the project at one time.
     pub(crate) most_of_project: u32,
 }
@@ -71,6 +76,8 @@ pub(crate) struct Place {
     queue: Arc<Shared>,
     project_id: String,
     memory_bytes: u64,
+    held_bytes: u64,
+    has_sandbox: bool,
 }
 
 /// What a run gets when it asks.
@@ -81,6 +88,8 @@ pub(crate) enum Turn {
     Later(oneshot::Receiver<Place>),
     /// Too many wait.
     Full,
+    /// Too many of the project wait: there must be room for others.
+    ShareTaken,
 }
 
 impl Queue {
@@ -96,8 +105,14 @@ impl Queue {
         if is_first && state.overdue(self.0.capacity).is_none() && state.has_room(self.0.capacity, &ask) {
             return Turn::Now(state.seat(&self.0, &ask));
         }
-        if !must && state.waiting >= self.0.capacity.waiting {
+        let most = self.0.capacity.waiting;
+        if !must && state.waiting >= most {
             return Turn::Full;
+        }
+        let of_project: usize = state.projects.get(&ask.project_id).map_or(0, |project| project.waiting.iter().map(VecDeque::len).sum());
+        // The first of a project may wait while there is any place.
+        if !must && of_project > 0 && !is_fair(of_project as u64 + 1, u64::from(state.waiting) + 1, u64::from(most)) {
+            return Turn::ShareTaken;
         }
         state.waiting += 1;
         let (turn, later) = oneshot::channel();
@@ -124,18 +139,24 @@ impl State {
     fn has_room(&self, capacity: Capacity, ask: &Ask) -> bool {
         let of_project = self.projects.get(&ask.project_id).map_or(0, |project| project.running);
         // A run that is larger than all there is runs alone.
-        let fits = self.running == 0 || self.memory_bytes.saturating_add(ask.memory_bytes) <= capacity.memory_bytes;
+        let fits = self.running == 0 || self.memory_bytes.saturating_add(ask.memory_bytes + ask.held_bytes) <= capacity.memory_bytes;
         self.running < capacity.runs && fits && of_project < ask.most_of_project
     }
 
     fn seat(&mut self, queue: &Arc<Shared>, ask: &Ask) -> Place {
         self.running += 1;
-        self.memory_bytes += ask.memory_bytes;
+        self.memory_bytes += ask.memory_bytes + ask.held_bytes;
         self.turn += 1;
         let project = self.projects.entry(ask.project_id.clone()).or_default();
         project.running += 1;
         project.last_turn = self.turn;
-        Place { queue: Arc::clone(queue), project_id: ask.project_id.clone(), memory_bytes: ask.memory_bytes }
+        Place {
+            queue: Arc::clone(queue),
+            project_id: ask.project_id.clone(),
+            memory_bytes: ask.memory_bytes,
+            held_bytes: ask.held_bytes,
+            has_sandbox: true,
+        }
     }
 
     /// Those who do not wait any longer.
@@ -177,20 +198,41 @@ impl State {
     }
 }
 
+impl Place {
+    /// The sandbox is gone: another run can have the place. What the run wrote is still held, until this is dropped.
+    pub(crate) fn sandbox_is_gone(&mut self) {
+        if std::mem::take(&mut self.has_sandbox) {
+            let (project_id, memory_bytes) = (&self.project_id, self.memory_bytes);
+            self.queue.give_back(|state| {
+                state.running -= 1;
+                state.memory_bytes -= memory_bytes;
+                if let Some(project) = state.projects.get_mut(project_id) {
+                    project.running -= 1;
+                }
+            });
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
+        self.sandbox_is_gone();
+        let held_bytes = self.held_bytes;
+        self.queue.give_back(|state| state.memory_bytes -= held_bytes);
+    }
+}
+
+impl Shared {
+    /// Takes something back, and gives places to those who wait for it.
+    fn give_back(self: &Arc<Self>, take: impl FnOnce(&mut State)) {
         let mut seated = Vec::new();
-        let mut state = self.queue.state();
-        state.running -= 1;
-        state.memory_bytes -= self.memory_bytes;
-        if let Some(project) = state.projects.get_mut(&self.project_id) {
-            project.running -= 1;
-        }
+        let mut state = self.state();
+        take(&mut state);
         state.forget_gone();
-        while let Some((id, priority)) = state.next_project(self.queue.capacity) {
+        while let Some((id, priority)) = state.next_project(self.capacity) {
             let Some(waiting) = state.projects.get_mut(&id).and_then(|project| project.waiting[priority].pop_front()) else { break };
             state.waiting -= 1;
-            let place = state.seat(&self.queue, &waiting.ask);
+            let place = state.seat(self, &waiting.ask);
             seated.push((waiting.turn, place));
         }
         drop(state);
@@ -206,7 +248,7 @@ mod tests {
     use super::*;
 
     fn ask(project: &str, priority: Priority) -> Ask {
-        Ask { project_id: project.into(), priority, memory_bytes: 1, most_of_project: 100 }
+        Ask { project_id: project.into(), priority, memory_bytes: 1, held_bytes: 0, most_of_project: 100 }
     }
 
     fn queue(runs: u32) -> Queue {
@@ -217,7 +259,7 @@ mod tests {
         match turn {
             Turn::Now(place) => place,
             Turn::Later(_) => panic!("it has to wait"),
-            Turn::Full => panic!("it is turned away"),
+            Turn::Full | Turn::ShareTaken => panic!("it is turned away"),
         }
     }
 
@@ -225,7 +267,7 @@ mod tests {
         match turn {
             Turn::Later(later) => later,
             Turn::Now(_) => panic!("it does not wait"),
-            Turn::Full => panic!("it is turned away"),
+            Turn::Full | Turn::ShareTaken => panic!("it is turned away"),
         }
     }
 
@@ -293,11 +335,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_wrote_is_in_the_account_until_the_run_is_over() {
+        let queue = queue(100);
+        let writes = Ask { held_bytes: 600, ..ask("a", Priority::Interactive) };
+        let mut place = now(queue.ask(writes.clone(), false));
+        let small = Ask { memory_bytes: 300, ..ask("b", Priority::Interactive) };
+        let other = now(queue.ask(small, false));
+        let mut waiting = later(queue.ask(writes, false));
+        place.sandbox_is_gone();
+        assert_eq!(queue.counts(), (1, 1));
+        assert!(waiting.try_recv().is_err());
+        drop(place);
+        let next = waiting.try_recv().unwrap();
+        drop((next, other));
+        assert_eq!((queue.counts(), queue.0.state().memory_bytes), ((0, 0), 0));
+    }
+
+    #[test]
     fn a_full_queue_turns_away_and_forgets_those_who_left() {
         let queue = queue(1);
         let _place = now(queue.ask(ask("a", Priority::Interactive), false));
-        let waiting: Vec<_> = (0..10).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
-        assert!(matches!(queue.ask(ask("b", Priority::Interactive), false), Turn::Full));
+        let of = |project: &str, count: usize| -> Vec<_> {
+            (0..count).map(|_| later(queue.ask(ask(project, Priority::Interactive), false))).collect()
+        };
+        let waiting = of("a", 5);
+        assert!(matches!(queue.ask(ask("a", Priority::Interactive), false), Turn::ShareTaken), "half of it is for others");
+        let others = (of("b", 2), of("c", 1), of("d", 1), of("e", 1));
+        assert!(matches!(queue.ask(ask("f", Priority::Interactive), false), Turn::Full));
+        drop(others);
         let _must = later(queue.ask(ask("b", Priority::Interactive), true));
         drop(waiting);
         assert_eq!(queue.counts(), (1, 1));

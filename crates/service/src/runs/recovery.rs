@@ -1,7 +1,7 @@
 //! What the server does first with the runs that were not over when it last stopped, however it stopped.
 
 use belljar_protocol::{EventKind, RunState, RunSubmission, Status, Timestamp};
-use belljar_store::{Ending, EventLines, UnfinishedRun};
+use belljar_store::{Ending, UnfinishedRun};
 use serde_json::json;
 
 use super::live::Live;
@@ -21,12 +21,16 @@ impl Service {
     }
 
     async fn recover_run(&self, unfinished: UnfinishedRun) -> Result<(), ServiceError> {
-        let UnfinishedRun { record, project_id, submission, due_at, next_seq } = unfinished;
+        let UnfinishedRun { record, project_id, submission, due_at, numbers } = unfinished;
         let project = self.project_of_id(&project_id).await?;
         // Whoever asked may be long gone; what they could do was checked when they did.
         let caller =
             Caller { project, actor: record.token.clone(), scopes: belljar_protocol::Scope::ALL.into(), source: None, expires_at: None };
-        let live = Live::new(record.clone(), project_id.clone(), next_seq);
+        let live = Live::new(record.clone(), project_id.clone(), numbers.clone());
+        if numbers.start == 0 {
+            // Only a run that waits has told nothing else. It is not stored before there is more to tell.
+            live.emit(EventKind::Queued { id: record.id.clone() });
+        }
         let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
             // Written by another version, or by somebody else. One such run must not keep the server from starting.
             return self
@@ -46,13 +50,14 @@ impl Service {
                 record.attempt += 1;
             });
             let audit = by_belljar(&record, "run.retry", json!({"attempt": record.attempt + 1, "status": Status::Interrupted.name()}));
-            let EventLines { seq, lines } = live.take_unstored();
-            self.store().requeue_run(record.id.clone(), Timestamp::now(), EventLines { seq, lines }, audit).await?;
+            let end = live.numbers_wanted().unwrap_or(live.numbers_end());
+            self.store().requeue_run(record.id.clone(), Timestamp::now(), live.take_unstored(), end, audit).await?;
+            live.numbers_are_reserved(end);
         }
         self.live().add(&live);
         let pause_ms = due_at.unix_ms().saturating_sub(Timestamp::now().unix_ms()).max(0) as u64;
         // They were accepted: there is room for them, whatever it is.
-        let held = self.hold_submission(0);
+        let held = self.hold_submission(&project_id, 0);
         let service = self.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -79,6 +84,7 @@ impl Service {
             outcome,
             events: live.unstored_with(&last),
             artifacts: Vec::new(),
+            lock: None,
             started_at: None,
             audit: by_belljar(&record, "run.finish", details),
         };

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use belljar_protocol::{
-    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait,
-    Widened,
+    EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
 };
-use belljar_store::{KeyUse, NewRun, StoreError};
+use belljar_store::{EVENT_NUMBERS, KeyUse, NewRun, StoreError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
@@ -17,6 +16,12 @@ use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::metrics;
 use crate::service::Service;
+
+/// How often the server holds what a run writes, until the run is over: as it came, and as the JSON of its events, where a control character has six
+/// bytes.
+const HELD_OF_OUTPUT: u64 = 8;
+/// The same of its result, which is JSON already.
+const HELD_OF_RESULT: u64 = 2;
 
 /// A run that was accepted, now or before.
 #[derive(Debug)]
@@ -92,18 +97,25 @@ impl Service {
             return Ok(repeated);
         }
 
-        let Some(held) = self.hold_submission(text.len() as u64) else {
+        let Some(held) = self.hold_submission(caller.project_id(), text.len() as u64) else {
             metrics::refused("submissions_full");
-            return Err(ServiceError::Busy { detail: "the runs that wait hold too much memory", retry_after_s: 1 });
+            return Err(ServiceError::Busy {
+                detail: "the runs that wait hold too much memory, or the project's share of it",
+                retry_after_s: 1,
+            });
         };
         let turn = self.queue().ask(ask(caller, submission.priority, &limits), false);
-        if matches!(turn, Turn::Full) {
-            metrics::refused("queue_full");
-            return Err(ServiceError::Busy { detail: "too many runs wait", retry_after_s: 1 });
+        if let Some((reason, detail)) = match turn {
+            Turn::Now(_) | Turn::Later(_) => None,
+            Turn::Full => Some(("queue_full", "too many runs wait")),
+            Turn::ShareTaken => Some(("queue_share", "too many runs of the project wait: there must be room for others")),
+        } {
+            metrics::refused(reason);
+            return Err(ServiceError::Busy { detail, retry_after_s: 1 });
         }
         let code_sha256 = self.code_sha256(caller, &submission).await?;
         let record = record(caller, &submission, code_sha256, (policy, limits), rerun_of, matches!(turn, Turn::Now(_)));
-        let live = Live::new(record.clone(), caller.project_id().to_owned(), 0);
+        let live = Live::new(record.clone(), caller.project_id().to_owned(), 0..EVENT_NUMBERS);
         live.emit(EventKind::Queued { id: record.id.clone() });
         let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": without_values(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
         let has_key = key.is_some();
@@ -204,6 +216,7 @@ pub(super) fn ask(caller: &Caller, priority: Priority, limits: &Limits) -> Ask {
         project_id: caller.project_id().to_owned(),
         priority,
         memory_bytes: limits.memory_bytes.0,
+        held_bytes: limits.output_bytes.0 * HELD_OF_OUTPUT + limits.result_bytes.0 * HELD_OF_RESULT,
         most_of_project: caller.project.settings.quotas.concurrent_runs.unwrap_or(u32::MAX),
     }
 }
@@ -211,7 +224,7 @@ pub(super) fn ask(caller: &Caller, priority: Priority, limits: &Limits) -> Ask {
 /// What the run may touch and use: what it asks for, if that is within the project's ceiling.
 fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy, Limits), ServiceError> {
     let settings = &caller.project.settings;
-    let ceiling = Ceiling { policy: settings.policy.clone(), limits: settings.limits.over(Limits::MOST) };
+    let ceiling = settings.ceiling();
     // What is left out must not be more than the ceiling either.
     let limits = submission.limits.over(ceiling.default_limits());
     let policy = match &submission.policy {

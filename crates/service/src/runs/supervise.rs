@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_engine::{ArtifactFile, Finished, RunEvent, RunOptions};
+use belljar_environments::RunPackages;
 use belljar_protocol::{EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp};
-use belljar_store::{Ending, NewAuditEntry, StoreError, StoredArtifact};
+use belljar_store::{Ending, NewAuditEntry, RunLock, StoreError, StoredArtifact};
 use serde_json::json;
 use tracing::Instrument;
 
@@ -15,8 +16,9 @@ use super::submit::{ask, wanted_runtime};
 use crate::caller::Caller;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
+use crate::held::HeldSubmission;
 use crate::metrics;
-use crate::service::{HeldSubmission, Service};
+use crate::service::Service;
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
@@ -28,6 +30,8 @@ const BELLJAR: &str = "belljar";
 struct Attempt {
     outcome: Outcome,
     artifacts: Vec<ArtifactFile>,
+    /// The lock that its packages were installed from.
+    lock: Option<RunLock>,
     /// Whether there was one at all.
     has_run: bool,
 }
@@ -47,12 +51,15 @@ impl Service {
     }
 
     async fn see_through(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, mut turn: Turn) {
+        // What attempts wrote is held until the run is over, and so is what they have of the account of memory for it.
+        let mut places = Vec::new();
         loop {
             let was_running = live.record().status == RunState::Running;
             let attempt = match until_turn(live, turn).await {
-                Some(place) => {
+                Some(mut place) => {
                     let attempt = self.attempt(live, caller, submission, was_running).await;
-                    drop(place);
+                    place.sandbox_is_gone();
+                    places.push(place);
                     attempt
                 }
                 None => cancelled(live, submission),
@@ -98,8 +105,14 @@ impl Service {
         let has_storage = !request.policy.storage.read.is_empty() || !request.policy.storage.write.is_empty();
         let door =
             has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
-        let mut run =
-            self.engine().run_with(request, RunOptions { id: Some(live.id.clone()), door, tenant: Some(live.project_id.clone()), environments: None });
+        let packages = Arc::new(self.packages_of(caller, submission));
+        let options = RunOptions {
+            id: Some(live.id.clone()),
+            door,
+            tenant: Some(live.project_id.clone()),
+            environments: Some(Arc::clone(&packages) as Arc<_>),
+        };
+        let mut run = self.engine().run_with(request, options);
         let canceller = run.canceller();
         let mut store_events = tokio::time::interval_at(tokio::time::Instant::now() + STORE_EVENTS_EVERY, STORE_EVENTS_EVERY);
         let mut is_cancelling = false;
@@ -109,7 +122,10 @@ impl Service {
                     Some(RunEvent::Event(event)) => match event.kind {
                         // The one is told already, the other when it is stored.
                         EventKind::Queued { .. } | EventKind::Finished { .. } => {}
-                        kind => live.emit(kind),
+                        kind => {
+                            live.emit(kind);
+                            self.reserve_numbers(live).await;
+                        }
                     },
                     Some(RunEvent::Output { .. }) => {}
                     None => break,
@@ -128,7 +144,32 @@ impl Service {
             }
         }
         let Finished { outcome, artifacts } = run.finished().await;
-        Attempt { outcome, artifacts, has_run: true }
+        let lock = packages.prepared().map(|prepared| RunLock {
+            sha256: prepared.record.lock_sha256,
+            file_name: prepared.record.ecosystem.lock_file_name().to_owned(),
+            text: prepared.lock,
+        });
+        Attempt { outcome, artifacts, lock, has_run: true }
+    }
+
+    /// The packages that a run asks for, as far as the server and its project allow.
+    fn packages_of(&self, caller: &Caller, submission: &RunSubmission) -> RunPackages {
+        RunPackages::new(
+            self.environments().clone(),
+            submission.packages.clone(),
+            submission.package_options.clone(),
+            self.config().packages.within(&caller.project.settings.packages),
+            Some(caller.project_id().to_owned()),
+        )
+    }
+
+    /// Reserves numbers for the events to come. Where that cannot be stored, watchers wait for those that it would have been for.
+    async fn reserve_numbers(&self, live: &Live) {
+        let Some(end) = live.numbers_wanted() else { return };
+        match self.store().reserve_event_numbers(live.id.clone(), end).await {
+            Ok(()) => live.numbers_are_reserved(end),
+            Err(error) => tracing::warn!(%error, "events cannot be told for now"),
+        }
     }
 
     /// What the engine is asked, and the memory that the objects in it hold.
@@ -186,8 +227,9 @@ impl Service {
                 "the objects among the files of the run have {bytes} bytes; a run can start with {most}: let the program download them with belljar.storage"
             )));
         }
-        let held =
-            self.hold_submission(bytes).ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
+        let held = self
+            .hold_submission(caller.project_id(), bytes)
+            .ok_or(ServiceError::Busy { detail: "the files of runs hold too much memory", retry_after_s: 1 })?;
         Ok((most, held))
     }
 
@@ -218,7 +260,7 @@ impl Service {
         });
         let audit = by_belljar(&record, "run.retry", json!({"attempt": number, "status": outcome.status.name()}));
         // Where it cannot be stored, a crash before the next attempt gives an interrupted run: no worse.
-        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), audit).await;
+        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), live.numbers_end(), audit).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => Some(self.ask_again(live, caller, submission)),
             () = live.until_cancelled() => None,
@@ -232,7 +274,7 @@ impl Service {
 
     /// Stores the end of a run, then tells it.
     async fn conclude(&self, live: &Arc<Live>, caller: &Caller, attempt: Attempt) {
-        let Attempt { mut outcome, artifacts, has_run } = attempt;
+        let Attempt { mut outcome, artifacts, lock, has_run } = attempt;
         outcome.id = live.id.clone();
         let stored = match self.keep_artifacts(live, caller, artifacts).await {
             Ok(stored) => stored,
@@ -243,6 +285,7 @@ impl Service {
             }
         };
         let record = live.record();
+        let _room = self.ends().room(live, &outcome).await;
         let last = live.last_line(&outcome);
         let details = json!({
             "status": outcome.status.name(),
@@ -250,6 +293,8 @@ impl Service {
             "denied": outcome.denied,
             "usage": outcome.usage,
             "runtime": outcome.sandbox.runtime,
+            "environment": outcome.sandbox.environment,
+            "lock_sha256": lock.as_ref().map(|lock| &lock.sha256),
             "attempt": record.attempt,
         });
         let ending = Ending {
@@ -259,6 +304,7 @@ impl Service {
             outcome: outcome.clone(),
             events: live.unstored_with(&last),
             artifacts: stored,
+            lock,
             started_at: record.started_at.filter(|_| has_run),
             audit: NewAuditEntry { actor: caller.actor.clone(), ..by_belljar(&record, "run.finish", details) },
         };
@@ -310,7 +356,7 @@ impl Service {
 async fn until_turn(live: &Live, turn: Turn) -> Option<Place> {
     match turn {
         Turn::Now(place) => Some(place),
-        Turn::Full => None,
+        Turn::Full | Turn::ShareTaken => None,
         Turn::Later(later) => tokio::select! {
             place = later => place.ok(),
             () = live.until_cancelled() => None,
@@ -340,7 +386,7 @@ fn cancelled(live: &Live, submission: &RunSubmission) -> Attempt {
 
 /// The outcome of a run whose program was not started.
 fn not_run(live: &Live, submission: &RunSubmission, status: Status, name: &str, message: &str) -> Attempt {
-    Attempt { outcome: without_run(live, wanted_runtime(submission), status, name, message), artifacts: Vec::new(), has_run: false }
+    Attempt { outcome: without_run(live, wanted_runtime(submission), status, name, message), artifacts: Vec::new(), lock: None, has_run: false }
 }
 
 pub(super) fn without_run(live: &Live, runtime: String, status: Status, name: &str, message: &str) -> Outcome {

@@ -16,14 +16,16 @@ const randomFill = require('node:crypto').randomFillSync;
 let busy = Number(process.env.DOUBLE_BUSY ?? 0);
 const calls = Array.from({ length: Number(process.env.DOUBLE_CALLS ?? 0) }, (_, index) => 4 + index);
 
-// The real one where BELLJAR_LIBRARY names the built library, else the stand-in.
-function loadPrepare() {
+// The real parser where BELLJAR_LIBRARY names the built library, else the stand-in.
+function loadParser() {
   const file = process.env.BELLJAR_LIBRARY;
-  if (file === undefined) return require('./prepare.js').prepare;
+  if (file === undefined) return { ...require('./prepare.js'), ...require('./imports.js') };
   const library = { exports: {} };
   process.dlopen(library, file);
-  return library.exports.prepare;
+  return library.exports;
 }
+
+const { prepare, findImports } = loadParser();
 
 function line(value) {
   writeSync(3, `${stringify(value)}\n`);
@@ -80,5 +82,6 @@ exports.createNative = (activationFile) => ({
     }
     return false;
   },
-  prepare: loadPrepare(),
+  prepare,
+  findImports,
 });

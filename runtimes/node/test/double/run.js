@@ -11,5 +11,5 @@ const { drive } = require('../../driver.js');
 const activation = JSON.parse(fs.readFileSync(activationFile, 'utf8'));
 // What a zygote is warmed with has nothing of any run.
 const policy = { fs: { read: [], write: [] }, net: [], loopback: false, env: {}, exec: false, secrets: [], storage: { read: [], write: [] } };
-const rehearsal = JSON.stringify({ ...activation, language: 'javascript', env: {}, seed: null, finish: 'idle', policy });
+const rehearsal = JSON.stringify({ ...activation, task: 'run', language: 'javascript', env: {}, seed: null, finish: 'idle', policy });
 drive(native, { home, boot: { start: 'fork', cpus: [{ model: 'Test CPU', speed: 3000 }], rehearsal } });

@@ -1,0 +1,192 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A program whose first file is its entry.
+fn decide(language: Language, files: &[(&str, &str)]) -> Result<Detection, DetectError> {
+    with_program(language, files, |program| detect(None, LockPresence::Absent, program))
+}
+
+fn with_program<T>(language: Language, files: &[(&str, &str)], then: impl FnOnce(&Program<'_>) -> T) -> T {
+    let entry = files[0].0;
+    let files: Vec<SourceFile<'_>> = files.iter().map(|(path, text)| SourceFile { path, bytes: text.as_bytes() }).collect();
+    then(&Program { language, entry, files: &files })
+}
+
+fn asked(ecosystem: Ecosystem, texts: &[&str]) -> Vec<Requirement> {
+    texts.iter().map(|text| Requirement::parse(ecosystem, text).unwrap()).collect()
+}
+
+/// What imports come to, those that begin with `?` being optional ones.
+fn imported(language: Language, files: &[(&str, &str)], imports: &[&str], additions: &[&str]) -> Result<Vec<String>, DetectError> {
+    let named = |text: &&str| match text.strip_prefix('?') {
+        Some(name) => NamedImport { name: name.to_owned(), presence: Presence::Optional },
+        None => NamedImport { name: (*text).to_owned(), presence: Presence::Required },
+    };
+    let named =
+        NamedImports { imports: imports.iter().map(named).collect(), additions: additions.iter().map(ToString::to_string).collect() };
+    let list = with_program(language, files, |program| from_imports(program, &named))?;
+    Ok(list.iter().map(ToString::to_string).collect())
+}
+
+const SCRIPT: &str = "# /// script\n# requires-python = \">=3.12\"\n# dependencies = [\"rich\"]\n# ///\nimport numpy\n";
+
+#[test]
+fn a_list_that_was_given_comes_before_all_else() {
+    let list = asked(Ecosystem::PyPi, &["numpy", "Numpy>1"]);
+    with_program(Language::Python, &[("main.py", SCRIPT)], |program| {
+        let expected = Detection::Explicit(asked(Ecosystem::PyPi, &["numpy>1"]));
+        assert_eq!(detect(Some(&list), LockPresence::Given, program), Ok(expected));
+        // An empty list says that nothing is wanted.
+        assert_eq!(detect(Some(&[]), LockPresence::Absent, program), Ok(Detection::None));
+        assert_eq!(detect(None, LockPresence::Given, program), Ok(Detection::Lock));
+    });
+}
+
+#[test]
+fn a_script_block_comes_before_requirements_and_they_before_imports() {
+    let script = Detection::Manifest {
+        source: ManifestSource::ScriptBlock,
+        requirements: asked(Ecosystem::PyPi, &["rich"]),
+        requires_python: VersionSpecifiers::parse(">=3.12").unwrap(),
+    };
+    assert_eq!(decide(Language::Python, &[("main.py", SCRIPT), ("requirements.txt", "numpy")]), Ok(script));
+    let listed = Detection::Manifest {
+        source: ManifestSource::RequirementsTxt,
+        requirements: asked(Ecosystem::PyPi, &["numpy"]),
+        requires_python: VersionSpecifiers::default(),
+    };
+    // Only the entry's block counts, and only a list at the top.
+    assert_eq!(decide(Language::Python, &[("main.py", "import yaml"), ("other.py", "x"), ("requirements.txt", "numpy")]), Ok(listed));
+    let needed = Detection::NeedsParser { files: vec!["main.py".to_owned()] };
+    assert_eq!(decide(Language::Python, &[("main.py", "import yaml"), ("sub/requirements.txt", "numpy")]), Ok(needed));
+}
+
+#[test]
+fn a_package_json_counts_where_it_speaks_of_packages() {
+    let listed = Detection::Manifest {
+        source: ManifestSource::PackageJson,
+        requirements: asked(Ecosystem::Npm, &["lodash@^4"]),
+        requires_python: VersionSpecifiers::default(),
+    };
+    assert_eq!(
+        decide(Language::TypeScript, &[("main.ts", "import 'x'"), ("package.json", r#"{"dependencies": {"lodash": "^4"}}"#)]),
+        Ok(listed)
+    );
+    let silent = [("main.js", "import 'x'"), ("package.json", r#"{"type": "module"}"#)];
+    assert_eq!(decide(Language::JavaScript, &silent), Ok(Detection::NeedsParser { files: vec!["main.js".to_owned()] }));
+    // It is nothing to a program of Python.
+    assert_eq!(decide(Language::Python, &[("main.py", "import os"), ("package.json", "no JSON")]), Ok(Detection::None));
+}
+
+#[test]
+fn a_manifest_that_cannot_be_followed_is_an_error() {
+    assert!(matches!(decide(Language::Python, &[("main.py", ""), ("requirements.txt", "-r x")]), Err(DetectError::Manifest(_))));
+    assert!(matches!(decide(Language::JavaScript, &[("main.js", ""), ("package.json", "{")]), Err(DetectError::Manifest(_))));
+}
+
+#[test]
+fn programs_of_standard_and_own_modules_need_nothing() {
+    let python = [
+        ("main.py", "import json, helpers\nfrom pkg import x"),
+        ("helpers.py", "import os"),
+        ("pkg/__init__.py", ""),
+        ("data.csv", "import numpy"),
+    ];
+    assert_eq!(decide(Language::Python, &python), Ok(Detection::None));
+    let node = [
+        ("main.mjs", "import fs from 'fs'\nimport './lib.js'"),
+        ("lib.js", "require('os')"),
+        ("notes.txt", "require('lodash')"),
+        ("x.py", "import numpy"),
+    ];
+    assert_eq!(decide(Language::JavaScript, &node), Ok(Detection::None));
+}
+
+#[test]
+fn the_parser_reads_the_files_that_may_import_packages() {
+    let node = [
+        ("main.ts", "import './a'"),
+        ("a.js", "require('lodash')"),
+        ("b.js", "1"),
+        ("bin/tool", "require('chalk')"),
+        ("c.tsx", "import React from 'react'"),
+    ];
+    let files = ["a.js", "bin/tool", "c.tsx"].map(str::to_owned).to_vec();
+    assert_eq!(decide(Language::TypeScript, &node), Ok(Detection::NeedsParser { files }));
+    let not_text = SourceFile { path: "program", bytes: b"\xff" };
+    let program = Program { language: Language::Python, entry: "program", files: &[not_text] };
+    assert_eq!(detect(None, LockPresence::Absent, &program), Ok(Detection::NeedsParser { files: vec!["program".to_owned()] }));
+}
+
+#[test]
+fn imports_become_requirements() {
+    let python = imported(
+        Language::Python,
+        &[("main.py", ""), ("helpers.py", "")],
+        &["numpy.linalg", "numpy", "cv2", "os", "helpers", "google.cloud.storage", ".x"],
+        &[],
+    );
+    assert_eq!(python.unwrap(), ["google-cloud-storage", "numpy", "opencv-python-headless"]);
+    let files = [("main.js", ""), ("package.json", r#"{"name": "me", "exports": "./main.js"}"#)];
+    let node = imported(Language::JavaScript, &files, &["lodash/fp", "@scope/x/y", "fs", "./x", "me/sub", "npm:chalk@5"], &[]);
+    assert_eq!(node.unwrap(), ["@scope/x", "chalk@5", "lodash"]);
+}
+
+#[test]
+fn additions_name_and_pin_packages() {
+    let node = imported(Language::JavaScript, &[("main.js", "")], &["lodash", "x"], &["lodash@4.17.21", "@scope/extra"]);
+    assert_eq!(node.unwrap(), ["@scope/extra", "lodash@4.17.21", "x"]);
+    let python = imported(Language::Python, &[("main.py", "")], &["numpy", "yaml"], &["numpy=2.1.0", "PyYAML<7"]);
+    assert_eq!(python.unwrap(), ["numpy==2.1.0", "pyyaml<7"]);
+    assert!(matches!(imported(Language::Python, &[("main.py", "")], &[], &["x @ https://example.com"]), Err(DetectError::Addition(_))));
+    assert!(matches!(imported(Language::JavaScript, &[("main.js", "")], &["npm:x@file:y"], &[]), Err(DetectError::Import(_))));
+    assert!(matches!(imported(Language::JavaScript, &[("main.js", "")], &["npm:x@1", "npm:x@2"], &[]), Err(DetectError::Requirements(_))));
+}
+
+#[test]
+fn an_addition_that_provides_an_import_stands_in_for_the_usual_one() {
+    let python = imported(Language::Python, &[("main.py", "")], &["cv2", "psycopg2"], &["opencv-python", "psycopg2==2.9.9"]);
+    assert_eq!(python.unwrap(), ["opencv-python", "psycopg2==2.9.9"]);
+}
+
+#[test]
+fn an_optional_import_counts_where_the_tables_have_it() {
+    let python = imported(Language::Python, &[("main.py", "")], &["?cv2", "?numpy", "?some_plugin_of_ours", "?google"], &[]);
+    assert_eq!(python.unwrap(), ["numpy", "opencv-python-headless"]);
+    let node = imported(Language::JavaScript, &[("main.js", "")], &["?lodash", "?some-plugin-of-ours", "?npm:unheard-of@1"], &[]);
+    assert_eq!(node.unwrap(), ["lodash"]);
+}
+
+#[test]
+fn a_program_can_ask_for_so_many_packages_only() {
+    let names: Vec<String> = (0..300).map(|number| format!("package{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = imported(Language::Python, &[("main.py", "")], &names, &[]).unwrap_err();
+    assert_eq!(error, DetectError::Requirements(RequirementError::TooMany { count: 300 }));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_program_names_comes_out_plain(
+        names in prop::collection::vec("[?]?(npm:)?@?[a-zA-Z0-9._/@^ -]{0,14}|\\PC{0,8}|google\\.[a-z.]{0,9}", 0..8),
+        additions in prop::collection::vec("[a-z0-9=@.\n]{0,10}", 0..2),
+    ) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let additions: Vec<&str> = additions.iter().map(String::as_str).collect();
+        for (language, ecosystem) in [(Language::Python, Ecosystem::PyPi), (Language::JavaScript, Ecosystem::Npm)] {
+            let Ok(list) = imported(language, &[("main", "")], &names, &additions) else { continue };
+            prop_assert!(list.is_sorted());
+            for text in list {
+                prop_assert_eq!(Requirement::parse(ecosystem, &text).unwrap().to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_parser_is_never_left_out_for_a_package(before in "(import os\n|# x\n|x = 1\n){0,4}", package in "[a-z]{3,8}zz") {
+        let source = format!("{before}import {package}");
+        let expected = Detection::NeedsParser { files: vec!["main.py".to_owned()] };
+        prop_assert_eq!(decide(Language::Python, &[("main.py", &source)]), Ok(expected));
+    }
+}

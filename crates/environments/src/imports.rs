@@ -1,0 +1,229 @@
+//! Which package an import means: a dotted module of Python, or a specifier of JavaScript. What comes with the language and what the run's
+//! own files provide is no package.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::python_names::import_name;
+use crate::requirement::{Ecosystem, NpmRequirement, RequirementError, npm, pypi};
+use crate::standard_library::is_standard;
+
+/// What the files that a run starts with provide to its imports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnFiles {
+    /// Python's top-level modules: `helpers` for `helpers.py`, `pkg` for `pkg/mod.py`.
+    modules: BTreeSet<String>,
+    /// Packages of npm: those in a `node_modules` of the run's own, and the run itself.
+    packages: BTreeSet<String>,
+}
+
+impl OwnFiles {
+    /// What files at these paths provide to a program that starts at `entry`. Paths have slashes and are relative to the run's folder.
+    /// Python finds modules beside the entry and in the run's folder; both count.
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>, entry: &str) -> Self {
+        let entry_folder = entry.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let mut own = Self::default();
+        for path in paths {
+            let beside_entry = path.strip_prefix(entry_folder).and_then(|rest| rest.strip_prefix('/'));
+            own.modules.extend([Some(path), beside_entry].into_iter().flatten().filter_map(top_level_module));
+            own.packages.extend(vendored_package(path));
+        }
+        own
+    }
+
+    /// The run's files can import themselves by this name: [`crate::PackageJson::self_name`].
+    pub fn add_self_name(&mut self, name: &str) {
+        self.packages.insert(name.to_owned());
+    }
+
+    /// Whether a dotted module of Python, or a package of npm, is among the files.
+    pub fn provide(&self, ecosystem: Ecosystem, name: &str) -> bool {
+        match ecosystem {
+            Ecosystem::PyPi => name.split('.').next().is_some_and(|top_level| self.modules.contains(top_level)),
+            Ecosystem::Npm => self.packages.contains(name),
+        }
+    }
+}
+
+/// The module at the top that importing this file needs: its folder's name, or its own without what follows the first dot.
+fn top_level_module(path: &str) -> Option<String> {
+    let is_module = Path::new(path).extension().is_some_and(|extension| extension == "py" || extension == "pyc" || extension == "so");
+    let top = path.split('/').next().filter(|_| is_module)?;
+    let name = if top.len() == path.len() { top.split('.').next()? } else { top };
+    Some(name.to_owned())
+}
+
+/// The package whose file this is, where it lies in a `node_modules`.
+fn vendored_package(path: &str) -> Option<String> {
+    let inside = path.rsplit_once("node_modules/").filter(|(before, _)| before.is_empty() || before.ends_with('/'))?.1;
+    Some(package_part(inside)).filter(|name| npm::name_fault(name).is_none()).map(str::to_owned)
+}
+
+/// The distribution that an import of Python needs, normalized; none where it is standard, the run's own, relative, a namespace that alone
+/// means nothing, or no name that a distribution could have.
+///
+/// ```
+/// use belljar_environments::{OwnFiles, module_distribution};
+///
+/// let own = OwnFiles::new(["main.py", "helpers.py"], "main.py");
+/// assert_eq!(module_distribution("google.cloud.storage", &own).as_deref(), Some("google-cloud-storage"));
+/// assert_eq!(module_distribution("numpy.linalg", &own).as_deref(), Some("numpy"));
+/// assert_eq!(module_distribution("helpers", &own), None);
+/// assert_eq!(module_distribution("os.path", &own), None);
+/// ```
+pub fn module_distribution(module: &str, own: &OwnFiles) -> Option<String> {
+    if is_standard(Ecosystem::PyPi, module) || own.provide(Ecosystem::PyPi, module) {
+        return None;
+    }
+    match import_name(module) {
+        Some(name) => name.distribution.map(str::to_owned),
+        None => pypi::normalized(module.split('.').next()?),
+    }
+}
+
+/// The package of npm that a specifier of JavaScript leads to; none where it is Node's own, relative, absolute, a URL, one of the
+/// program's own `#imports`, or no name that a package could have.
+///
+/// ```
+/// use belljar_environments::specifier_package;
+///
+/// assert_eq!(specifier_package("@scope/x/sub/path"), Some("@scope/x"));
+/// assert_eq!(specifier_package("csv-parser/lib"), Some("csv-parser"));
+/// assert_eq!(specifier_package("npm:lodash@4/fp"), Some("lodash"));
+/// assert_eq!(specifier_package("node:fs"), None);
+/// assert_eq!(specifier_package("./x.js"), None);
+/// ```
+pub fn specifier_package(specifier: &str) -> Option<&str> {
+    let name = match specifier.strip_prefix("npm:") {
+        Some(package) => npm::split_name(package_part(package)).0.trim_matches([' ', '\t']),
+        None if is_standard(Ecosystem::Npm, specifier) || specifier.contains(':') => return None,
+        None => package_part(specifier),
+    };
+    npm::name_fault(name).is_none().then_some(name)
+}
+
+/// What a specifier asks of npm: any version of [`specifier_package`], or what `npm:name@range/path` says. An `npm:` that cannot be
+/// understood is an error, as no other package was meant.
+pub fn specifier_requirement(specifier: &str) -> Result<Option<NpmRequirement>, RequirementError> {
+    match specifier.strip_prefix("npm:") {
+        Some(package) => NpmRequirement::parse(package_part(package)).map(Some),
+        None => specifier_package(specifier).map(NpmRequirement::any).transpose(),
+    }
+}
+
+/// What is before the path inside the package: everything up to the first slash, or to the second one after a scope.
+fn package_part(specifier: &str) -> &str {
+    let slashes = usize::from(specifier.starts_with('@'));
+    let end = specifier.match_indices('/').nth(slashes).map_or(specifier.len(), |(at, _)| at);
+    &specifier[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn specifiers_lead_to_their_packages() {
+        for (specifier, package) in [
+            ("lodash", Some("lodash")),
+            ("csv-parser/lib", Some("csv-parser")),
+            ("@scope/x", Some("@scope/x")),
+            ("@scope/x/sub/path.js", Some("@scope/x")),
+            ("npm:lodash", Some("lodash")),
+            ("npm:lodash@4/fp", Some("lodash")),
+            ("npm:@scope/x@^1.2/sub", Some("@scope/x")),
+            ("punycode/", Some("punycode")),
+            ("fs", None),
+            ("fs/promises", None),
+            ("node:anything", None),
+            ("belljar", None),
+            ("yepcode", None),
+            ("./x", None),
+            ("../x", None),
+            (".", None),
+            ("/x", None),
+            ("https://example.com/x.js", None),
+            ("file:///x", None),
+            ("data:text/javascript,1", None),
+            ("#imports", None),
+            ("@/components", None),
+            ("~/x", None),
+            ("@scope", None),
+            ("", None),
+            ("Not A Name", None),
+            ("jsr:@std/x", None),
+        ] {
+            assert_eq!(specifier_package(specifier), package, "{specifier}");
+        }
+    }
+
+    #[test]
+    fn a_specifier_with_a_range_asks_for_it() {
+        let of = |specifier| specifier_requirement(specifier).map(|requirement| requirement.map(|one| one.to_string()));
+        assert_eq!(of("npm:lodash@4/fp").unwrap().as_deref(), Some("lodash@4"));
+        assert_eq!(of("npm:@scope/x@^1.2/sub").unwrap().as_deref(), Some("@scope/x@^1.2"));
+        assert_eq!(of("lodash/fp").unwrap().as_deref(), Some("lodash"));
+        assert_eq!(of("./x").unwrap(), None);
+        assert!(of("npm:x@github:y/z").is_err());
+        assert!(of("npm:").is_err());
+    }
+
+    #[test]
+    fn modules_of_python_lead_to_their_distributions() {
+        let own = OwnFiles::new(
+            ["src/main.py", "src/helpers.py", "pkg/__init__.py", "pkg/mod.py", "deep/er/mod.py", "fast.cpython-313.so", "data/x.csv"],
+            "src/main.py",
+        );
+        for module in [
+            "helpers",
+            "src.helpers",
+            "pkg.mod",
+            "deep.er.mod",
+            "fast",
+            "os.path",
+            "imp",
+            "belljar",
+            "google",
+            ".relative",
+            "..",
+            "",
+            "_private",
+            "é",
+        ] {
+            assert_eq!(module_distribution(module, &own), None, "{module}");
+        }
+        for (module, distribution) in
+            [("numpy.linalg", "numpy"), ("flask_cors", "flask-cors"), ("IPython", "ipython"), ("data", "data"), ("mod", "mod")]
+        {
+            assert_eq!(module_distribution(module, &own).as_deref(), Some(distribution), "{module}");
+        }
+    }
+
+    #[test]
+    fn packages_that_the_run_brings_along_are_its_own() {
+        let mut own =
+            OwnFiles::new(["node_modules/left-pad/index.js", "x/node_modules/@scope/y/z.js", "not_node_modules/no/x.js"], "main.js");
+        own.add_self_name("me");
+        for name in ["left-pad", "@scope/y", "me"] {
+            assert!(own.provide(Ecosystem::Npm, name), "{name}");
+        }
+        assert!(!own.provide(Ecosystem::Npm, "no"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_import_leads_to_can_be_asked_for(text in "(npm:)?@?[a-zA-Z0-9._~/@^ -]{0,20}|.{0,20}") {
+            if let Some(distribution) = module_distribution(&text, &OwnFiles::default()) {
+                prop_assert!(crate::Requirement::any(Ecosystem::PyPi, &distribution).is_ok(), "{}", distribution);
+            }
+            if let Some(package) = specifier_package(&text) {
+                prop_assert!(crate::Requirement::any(Ecosystem::Npm, package).is_ok(), "{}", package);
+            }
+            if let Ok(Some(requirement)) = specifier_requirement(&text) {
+                prop_assert_eq!(specifier_package(&text), Some(requirement.name()));
+            }
+        }
+    }
+}

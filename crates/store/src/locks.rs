@@ -1,0 +1,58 @@
+//! The locks that runs' packages were installed from.
+
+use belljar_protocol::RunId;
+use sqlx::{Row, SqliteConnection};
+
+use crate::Store;
+use crate::error::StoreError;
+
+/// A lock, as its installer wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunLock {
+    /// Of its text, hexadecimal.
+    pub sha256: String,
+    /// `uv.lock` or `pnpm-lock.yaml`.
+    pub file_name: String,
+    /// It.
+    pub text: String,
+}
+
+/// Keeps the lock of a run that ends.
+pub(crate) async fn keep(connection: &mut SqliteConnection, run: &RunId, lock: RunLock) -> Result<(), StoreError> {
+    sqlx::query("INSERT OR IGNORE INTO locks (sha256, file_name, text) VALUES ($1, $2, $3)")
+        .bind(&lock.sha256)
+        .bind(lock.file_name)
+        .bind(lock.text)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("INSERT OR REPLACE INTO run_locks (run_id, sha256) VALUES ($1, $2)")
+        .bind(run.as_str())
+        .bind(lock.sha256)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Lets go the lock of a run that is about to be deleted, and its text with the last run that has it.
+pub(crate) async fn release(connection: &mut SqliteConnection, run: &str) -> Result<(), StoreError> {
+    let sha256: Option<String> =
+        sqlx::query_scalar("DELETE FROM run_locks WHERE run_id = $1 RETURNING sha256").bind(run).fetch_optional(&mut *connection).await?;
+    if let Some(sha256) = sha256 {
+        sqlx::query("DELETE FROM locks WHERE sha256 = $1 AND NOT EXISTS (SELECT 1 FROM run_locks WHERE sha256 = $1)")
+            .bind(sha256)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The lock that a run's packages were installed from; `None` where it had none. Asks for no project: whoever calls has found the run in one.
+    pub async fn run_lock(&self, id: &RunId) -> Result<Option<RunLock>, StoreError> {
+        let row = sqlx::query("SELECT locks.sha256, file_name, text FROM run_locks JOIN locks USING (sha256) WHERE run_id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(|row| Ok(RunLock { sha256: row.try_get(0)?, file_name: row.try_get(1)?, text: row.try_get(2)? })).transpose()
+    }
+}

@@ -1,0 +1,273 @@
+//! What a file imports from outside of its program, and the packages that its comments add: looked up in the tree, and nothing of it is run.
+
+use oxc_allocator::Allocator;
+use oxc_ast::ast::{
+    ArrowFunctionExpression, BlockStatement, CallExpression, ExportAllDeclaration, ExportFromDeclaration, Expression, Function,
+    ImportDeclaration, ImportExpression, JSXElementName, Program, StringLiteral, TSClassImplements, TSExternalModuleDeclaration,
+    TSImportEqualsDeclaration, TSModuleReference, TSType, TSTypeName, TryStatement,
+};
+use oxc_ast_visit::{Visit, walk};
+use oxc_semantic::{ScopeFlags, Scoping, SemanticBuilder};
+
+use crate::depth::{self, MAX_TREE_DEPTH};
+use crate::program::{Syntax, parse};
+use crate::{Language, PrepareError, imports};
+
+/// What begins an addition, as the first word in a line of a comment.
+const ADDITION: &str = "@add-package";
+
+/// How the URLs begin that can be imported from.
+const URLS: [&str; 5] = ["https:", "http:", "file:", "data:", "blob:"];
+
+/// What a file names that is not of its program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundImports {
+    /// What it imports, in the order of the file.
+    pub imports: Vec<FoundImport>,
+    /// What follows `@add-package` in its comments.
+    pub additions: Vec<String>,
+}
+
+/// Something that a file imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundImport {
+    /// The specifier as written; `npm:name@version` where a version is given beside it.
+    pub name: String,
+    /// Whether the file catches the failure of this import.
+    pub is_optional: bool,
+}
+
+/// Finds what `source` imports, known to the program as `file_name`: by `import` and `export … from` other than those of types, by `import()`,
+/// `require()`, `require.resolve()` and `yepcode.import()` of a name that is written out. Relative and absolute paths, URLs and names that a
+/// package gives to its own files (`#name`) are left out.
+///
+/// ```
+/// use belljar_syntax::{Language, find_imports};
+///
+/// let found = find_imports("// @add-package zod@3\nconst { parse } = require('csv-parse/sync');", "main.js", Language::JavaScript).unwrap();
+/// assert_eq!(found.imports[0].name, "csv-parse/sync");
+/// assert_eq!(found.additions, ["zod@3"]);
+/// ```
+pub fn find_imports(source: &str, file_name: &str, language: Language) -> Result<FoundImports, PrepareError> {
+    let syntax = Syntax::new(file_name, language);
+    if let Some(line) = depth::too_deep(source, syntax) {
+        return Err(PrepareError::TooDeep { line });
+    }
+    let allocator = Allocator::default();
+    let program = parse(&allocator, source, syntax)?.program;
+    let elision = (language == Language::TypeScript).then(|| Elision::new(&program, syntax)).flatten();
+    let mut finder = Finder { elision, found: Vec::new(), is_caught: false, depth: 0 };
+    finder.visit_program(&program);
+    Ok(FoundImports { imports: finder.found, additions: additions(&program) })
+}
+
+/// Which imports TypeScript drops, because no value refers to what they import.
+struct Elision {
+    scoping: Scoping,
+    jsx: bool,
+}
+
+impl Elision {
+    /// None where a tree is too deep to tell.
+    fn new(program: &Program<'_>, syntax: Syntax) -> Option<Self> {
+        let is_shallow = depth::tree_too_deep(program).is_none();
+        is_shallow.then(|| Self { scoping: SemanticBuilder::new().build(program).semantic.into_scoping(), jsx: syntax.jsx })
+    }
+
+    fn drops(&self, import: &ImportDeclaration<'_>) -> bool {
+        // Elements refer to it without saying so.
+        let is_for_elements = self.jsx && imports::locals(import).any(|local| local.name == "React");
+        !is_for_elements && imports::is_elided(import, &self.scoping)
+    }
+}
+
+struct Finder {
+    elision: Option<Elision>,
+    found: Vec<FoundImport>,
+    /// Whether what fails here is caught.
+    is_caught: bool,
+    /// Of expressions. Deeper than is safe, nothing is looked for: what nests by brackets the parser has refused, this is for long chains.
+    depth: usize,
+}
+
+impl Finder {
+    fn import(&mut self, specifier: &str, is_optional: bool) {
+        if is_foreign(specifier) {
+            self.found.push(FoundImport { name: specifier.to_owned(), is_optional });
+        }
+    }
+
+    fn import_version(&mut self, specifier: Option<&Expression<'_>>, version: Option<&Expression<'_>>) {
+        let Some(specifier) = specifier.and_then(literal) else { return };
+        match version.and_then(literal).and_then(|version| with_version(specifier, version)) {
+            Some(name) => self.import(&name, self.is_caught),
+            None => self.import(specifier, self.is_caught),
+        }
+    }
+
+    fn within(&mut self, is_caught: bool, visit: impl FnOnce(&mut Self)) {
+        let around = std::mem::replace(&mut self.is_caught, is_caught);
+        visit(self);
+        self.is_caught = around;
+    }
+}
+
+impl<'a> Visit<'a> for Finder {
+    fn visit_import_declaration(&mut self, it: &ImportDeclaration<'a>) {
+        if it.import_kind.is_value() && !self.elision.as_ref().is_some_and(|elision| elision.drops(it)) {
+            self.import(&it.source.value, false);
+        }
+    }
+
+    fn visit_export_from_declaration(&mut self, it: &ExportFromDeclaration<'a>) {
+        let is_of_types = !it.specifiers.is_empty() && it.specifiers.iter().all(|specifier| specifier.export_kind.is_type());
+        if it.export_kind.is_value() && !is_of_types {
+            self.import(&it.source.value, false);
+        }
+    }
+
+    fn visit_export_all_declaration(&mut self, it: &ExportAllDeclaration<'a>) {
+        if it.export_kind.is_value() {
+            self.import(&it.source.value, false);
+        }
+    }
+
+    fn visit_ts_import_equals_declaration(&mut self, it: &TSImportEqualsDeclaration<'a>) {
+        if let TSModuleReference::ExternalModuleReference(reference) = &it.module_reference
+            && it.import_kind.is_value()
+        {
+            let StringLiteral { value, .. } = &reference.expression;
+            self.import(value, false);
+        }
+    }
+
+    fn visit_import_expression(&mut self, it: &ImportExpression<'a>) {
+        self.import_version(Some(&it.source), it.options.as_ref());
+        walk::walk_import_expression(self, it);
+    }
+
+    fn visit_call_expression(&mut self, it: &CallExpression<'a>) {
+        let argument = |index: usize| it.arguments.get(index).and_then(|argument| argument.as_expression());
+        if imports_with_version(&it.callee) {
+            self.import_version(argument(0), argument(1));
+        } else if imports_by_call(&it.callee) {
+            self.import_version(argument(0), None);
+        }
+        if is_catch_of_import(&it.callee) {
+            self.within(true, |finder| finder.visit_expression(&it.callee));
+            self.visit_arguments(&it.arguments);
+        } else {
+            walk::walk_call_expression(self, it);
+        }
+    }
+
+    fn visit_try_statement(&mut self, it: &TryStatement<'a>) {
+        let block = |finder: &mut Self, block: &BlockStatement<'a>| finder.visit_block_statement(block);
+        self.within(self.is_caught || it.handler.is_some(), |finder| block(finder, &it.block));
+        if let Some(handler) = &it.handler {
+            self.visit_catch_clause(handler);
+        }
+        if let Some(finalizer) = &it.finalizer {
+            block(self, finalizer);
+        }
+    }
+
+    // A function that is made inside of `try` is mostly called outside of it.
+    fn visit_function(&mut self, it: &Function<'a>, flags: ScopeFlags) {
+        self.within(false, |finder| walk::walk_function(finder, it, flags));
+    }
+
+    fn visit_arrow_function_expression(&mut self, it: &ArrowFunctionExpression<'a>) {
+        self.within(false, |finder| walk::walk_arrow_function_expression(finder, it));
+    }
+
+    fn visit_expression(&mut self, it: &Expression<'a>) {
+        if self.depth < MAX_TREE_DEPTH {
+            self.depth += 1;
+            walk::walk_expression(self, it);
+            self.depth -= 1;
+        }
+    }
+
+    // Names of types and of elements import nothing, and can be chains of any length; a declared module is there for types alone.
+    fn visit_ts_type(&mut self, _: &TSType<'a>) {}
+    fn visit_ts_type_name(&mut self, _: &TSTypeName<'a>) {}
+    fn visit_ts_class_implements(&mut self, _: &TSClassImplements<'a>) {}
+    fn visit_jsx_element_name(&mut self, _: &JSXElementName<'a>) {}
+    fn visit_ts_external_module_declaration(&mut self, _: &TSExternalModuleDeclaration<'a>) {}
+}
+
+/// `require(…)`, `require.resolve(…)`, `module.require(…)`
+fn imports_by_call(callee: &Expression<'_>) -> bool {
+    callee.is_specific_id("require") || is_member(callee, "require", "resolve") || is_member(callee, "module", "require")
+}
+
+/// `yepcode.import(…)`
+fn imports_with_version(callee: &Expression<'_>) -> bool {
+    is_member(callee, "yepcode", "import")
+}
+
+fn is_member(expression: &Expression<'_>, object: &str, property: &str) -> bool {
+    match expression.get_inner_expression() {
+        Expression::StaticMemberExpression(member) => member.property.name == property && member.object.is_specific_id(object),
+        _ => false,
+    }
+}
+
+/// `import(…).catch`, with any number of other methods in between.
+fn is_catch_of_import(callee: &Expression<'_>) -> bool {
+    let Expression::StaticMemberExpression(member) = callee else { return false };
+    if member.property.name != "catch" {
+        return false;
+    }
+    let mut object = member.object.without_parentheses();
+    while let Expression::CallExpression(call) = object
+        && let Expression::StaticMemberExpression(method) = &call.callee
+    {
+        if imports_with_version(&call.callee) {
+            return true;
+        }
+        object = method.object.without_parentheses();
+    }
+    matches!(object, Expression::ImportExpression(_))
+}
+
+/// The text of a string, or of a template without expressions.
+fn literal<'e>(expression: &'e Expression<'_>) -> Option<&'e str> {
+    match expression.get_inner_expression() {
+        Expression::StringLiteral(string) => Some(string.value.as_str()),
+        Expression::TemplateLiteral(template) if template.is_no_substitution_template() => template.quasis.first()?.value.cooked.as_deref(),
+        _ => None,
+    }
+}
+
+/// Whether a specifier leads out of the program.
+fn is_foreign(specifier: &str) -> bool {
+    !specifier.is_empty() && !specifier.starts_with(['.', '/', '#']) && !URLS.iter().any(|url| specifier.starts_with(url))
+}
+
+/// `npm:name@version/sub` of `name/sub`, if that is a name of npm's without a version.
+fn with_version(specifier: &str, version: &str) -> Option<String> {
+    let name = specifier.strip_prefix("npm:").unwrap_or(specifier);
+    let (scope, rest) = match name.split_once('/') {
+        Some((scope, rest)) if name.starts_with('@') => (Some(scope), rest),
+        _ => (None, name),
+    };
+    let (name, sub) = rest.split_once('/').map_or((rest, None), |(name, sub)| (name, Some(sub)));
+    if version.is_empty() || name.is_empty() || name.contains(['@', ':']) || !is_foreign(specifier) {
+        return None;
+    }
+    let scope = scope.map_or(String::new(), |scope| format!("{scope}/"));
+    let sub = sub.map_or(String::new(), |sub| format!("/{sub}"));
+    Some(format!("npm:{scope}{name}@{version}{sub}"))
+}
+
+fn additions(program: &Program<'_>) -> Vec<String> {
+    let lines = program.comments.iter().flat_map(|comment| comment.content_span().source_text(program.source_text).lines());
+    let added = lines.filter_map(|line| {
+        let added =
+            line.trim_start_matches(|character: char| character.is_whitespace() || "*/!".contains(character)).strip_prefix(ADDITION)?;
+        (added.starts_with(char::is_whitespace) && !added.trim().is_empty()).then(|| added.trim().to_owned())
+    });
+    added.collect()
+}

@@ -1,0 +1,42 @@
+'use strict';
+// What the files of a program import, and the packages that their comments add: the other thing that a sandbox can be activated for, and
+// all that it then does. Nothing of the program is run.
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+const typescript = /\.[mc]?tsx?$/i;
+const javascript = /\.[mc]?jsx?$/i;
+
+/**
+ * Looks into every file beneath `home`.
+ * @param {object} native
+ * @param {{entry: string, language: string}} activation
+ * @param {string} home
+ * @returns {{imports: Record<string, boolean>, additions: string[]}} whether each import is optional, by name
+ */
+function findImports(native, { entry, language }, home) {
+  const imports = { __proto__: null };
+  const additions = new Set();
+  for (const file of filesIn(home)) {
+    // Undefined where it does not parse, or nests too deep: the run will tell.
+    const found = native.findImports(fs.readFileSync(file, 'utf8'), file, languageOf(path.relative(home, file), entry, language));
+    for (const { name, isOptional } of found?.imports ?? []) imports[name] = isOptional && (imports[name] ?? true);
+    for (const addition of found?.additions ?? []) additions.add(addition);
+  }
+  return { imports, additions: [...additions] };
+}
+
+function filesIn(folder) {
+  const entries = fs.readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
+}
+
+// The entry is in the language of the run, whatever it is called.
+function languageOf(name, entry, language) {
+  if (name === entry) return language;
+  if (typescript.test(name)) return 'typescript';
+  return javascript.test(name) ? 'javascript' : language;
+}
+
+module.exports = { findImports };

@@ -1,0 +1,130 @@
+//! Packages: found in what a program says, locked, installed once and kept. From the registries that this machine is configured for.
+
+use serde_json::{Value, json};
+
+use crate::belljar::{STARTS, belljar, outcome, run, said};
+
+/// A folder for a cache of its own, with the runtimes of the usual one, so that nothing is installed yet.
+fn env(arguments: &[&str]) -> crate::belljar::Said {
+    let mut all = vec!["env"];
+    all.extend(arguments);
+    said(&mut belljar(all))
+}
+
+#[test]
+fn a_program_of_python_has_what_it_imports() {
+    for start in STARTS {
+        let ended = outcome("python", "import humanize, json\nhumanize.intcomma(1234567)", &["--start", start]);
+        assert_eq!(ended["value"], "1,234,567", "{ended}");
+        assert!(ended["sandbox"]["environment"].as_str().is_some_and(|key| key.starts_with("pypi-")), "{ended}");
+    }
+}
+
+#[test]
+fn a_program_of_javascript_has_what_it_requires_and_imports() {
+    for start in STARTS {
+        for code in [
+            "const chunk = require('lodash/chunk'); chunk([1, 2, 3], 2)",
+            "import chunk from 'lodash/chunk.js'; chunk([1, 2, 3], 2)",
+            "import chunk from 'npm:lodash@4/chunk.js'; chunk([1, 2, 3], 2)",
+            "// @add-package lodash=4.17.21\nmodule.exports = async () => (await import('lodash')).default.chunk([1, 2, 3], 2);",
+        ] {
+            let ended = outcome("javascript", code, &["--start", start]);
+            assert_eq!(ended["value"], json!([[1, 2], [3]]), "{code}: {ended}");
+        }
+    }
+    let typed = outcome("typescript", "import chunk from 'lodash/chunk.js';\nconst n: number = 2;\nchunk([1, 2, 3], n)", &[]);
+    assert_eq!(typed["value"], json!([[1, 2], [3]]), "{typed}");
+}
+
+#[test]
+fn a_program_that_imports_nothing_else_has_no_environment() {
+    for (language, code) in [("python", "import json, os.path\njson.dumps(1)"), ("javascript", "require('fs').existsSync('/etc')")] {
+        let ended = outcome(language, code, &[]);
+        assert_eq!(ended["status"], "succeeded", "{ended}");
+        assert_eq!(ended["sandbox"]["environment"], Value::Null, "{ended}");
+    }
+}
+
+#[test]
+fn a_manifest_rules_and_an_explicit_list_rules_over_it() {
+    let block = "# /// script\n# dependencies = ['humanize==4.9.0']\n# ///\nimport importlib.metadata as m\nm.version('humanize')";
+    assert_eq!(outcome("python", block, &[])["value"], "4.9.0");
+    let listed = outcome("python", block, &["--package", "humanize==4.8.0"]);
+    assert_eq!(listed["value"], "4.8.0", "{listed}");
+    let folder = tempfile::tempdir().unwrap();
+    let requirements = folder.path().join("requirements.txt");
+    std::fs::write(&requirements, "humanize==4.7.0 # pinned\n").unwrap();
+    let file = format!("requirements.txt={}", requirements.display());
+    let ended = outcome("python", "import importlib.metadata as m\nm.version('humanize')", &["--file", &file]);
+    assert_eq!(ended["value"], "4.7.0", "{ended}");
+    let later = outcome("python", "# /// script\n# requires-python = '>=3.99'\n# dependencies = ['humanize']\n# ///\n1", &[]);
+    assert_eq!((&later["status"], &later["error"]["name"]), (&json!("refused"), &json!("InvalidPackages")), "{later}");
+}
+
+#[test]
+fn a_name_that_no_registry_has_is_told_with_near_ones_and_nothing_comes_in_its_place() {
+    for (language, code, near) in [("python", "import pandass", "pandas"), ("javascript", "require('expresss-zz')", "express")] {
+        let ended = outcome(language, code, &[]);
+        assert_eq!((&ended["status"], &ended["error"]["name"]), (&json!("refused"), &json!("PackageNotFound")), "{ended}");
+        let message = ended["error"]["message"].as_str().unwrap();
+        assert!(message.contains(near) || language == "javascript", "{message}");
+        assert!(message.contains("nothing was installed in its place"), "{message}");
+    }
+}
+
+#[test]
+fn a_lock_gives_the_same_again_and_frozen_refuses_what_none_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("main.py");
+    std::fs::write(&program, "import humanize, importlib.metadata as m\nm.version('humanize')").unwrap();
+    let (program, lock) = (program.to_str().unwrap(), folder.path().join("uv.lock"));
+    let lock = lock.to_str().unwrap();
+    let made = env(&["lock", program, "--output", lock]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let frozen = said(run([program, "--frozen", "--lock", lock, "--json"]).arg("--offline")).outcome();
+    assert!(frozen["value"].as_str().is_some(), "{frozen}");
+    let unlocked = said(&mut run([program, "--frozen", "--json"])).outcome();
+    assert_eq!((&unlocked["status"], &unlocked["error"]["name"]), (&json!("refused"), &json!("PackagesNotLocked")), "{unlocked}");
+    let elsewhere = folder.path().join("elsewhere.lock");
+    let text = std::fs::read_to_string(lock).unwrap().replace("https://files.pythonhosted.org", "http://127.0.0.1:1");
+    std::fs::write(&elsewhere, text).unwrap();
+    let refused = said(&mut run([program, "--lock", elsewhere.to_str().unwrap(), "--json"])).outcome();
+    assert!(refused["status"] == "refused" && refused["error"]["message"].as_str().unwrap().contains("registry"), "{refused}");
+}
+
+#[test]
+fn packages_can_be_left_out_and_neither_come_from_elsewhere_nor_run_unasked() {
+    let none = outcome("python", "import humanize", &["--no-packages"]);
+    assert_eq!((&none["status"], &none["error"]["name"]), (&json!("failed"), &json!("ModuleNotFoundError")), "{none}");
+    for package in ["git+https://example.com/x.git", "x @ https://example.com/x.whl", "../x", "--index-url=http://127.0.0.1", "-r x", "x\ny"] {
+        let refused = outcome("python", "1", &[&format!("--package={package}")]);
+        assert_eq!((&refused["status"], &refused["error"]["name"]), (&json!("refused"), &json!("InvalidPackages")), "{package}: {refused}");
+    }
+    // It has no wheel, and would have to run its own setup.py.
+    let built = outcome("python", "import docopt", &["--package", "docopt==0.6.2"]);
+    assert_eq!((&built["status"], &built["error"]["name"]), (&json!("refused"), &json!("PackageNeedsBuild")), "{built}");
+}
+
+#[test]
+fn environments_are_listed_shown_warmed_and_removed() {
+    let warmed = env(&["warm", "--package", "humanize==4.6.0", "--language", "python", "--json"]);
+    assert_eq!(warmed.code, Some(0), "{warmed:?}");
+    let key = warmed.outcome()["environments"][0]["key"].as_str().unwrap().to_owned();
+    let listed = env(&["list", "--json"]).outcome();
+    assert!(listed["environments"].as_array().unwrap().iter().any(|entry| entry["environment"]["key"] == *key), "{listed}");
+    assert!(env(&["list"]).stdout.contains(&key));
+    let shown = env(&["show", &key, "--json"]).outcome();
+    assert_eq!(shown["packages"], json!([{"name": "humanize", "version": "4.6.0"}]), "{shown}");
+    assert_eq!(shown["modules"], json!(["humanize"]), "{shown}");
+    assert!(env(&["show", &key, "--lock"]).stdout.contains("humanize"));
+    env(&["show", "no-such"]).fails(1, &["there is no environment no-such", "belljar env list"]);
+    let collected = env(&["gc", "--unused-for", "1000d", "--json"]).outcome();
+    assert_eq!(collected["environments"], 0, "{collected}");
+}
+
+#[test]
+fn an_environment_cannot_be_written_to() {
+    let code = "import humanize, os\ntried = 0\nfor path in (humanize.__file__, os.path.dirname(humanize.__file__) + '/new', '/opt/belljar/environment/x'):\n    try:\n        open(path, 'w')\n    except OSError:\n        tried += 1\ntried";
+    assert_eq!(outcome("python", code, &[])["value"], 3);
+}

@@ -1,0 +1,46 @@
+//! Packages over HTTP: asked for, within what the server and the project allow, their lock kept with the run.
+
+use serde_json::{Value, json};
+
+use crate::server::{SHARED, Server};
+
+fn run(server: &Server, body: Value) -> Value {
+    let mut body = body;
+    body["wait"] = json!(true);
+    server.post("/v1/runs", body).is(200)
+}
+
+#[test]
+fn a_run_has_what_its_program_imports_and_its_lock_is_kept() {
+    let outcome = run(&SHARED, json!({"language": "python", "code": "import humanize\nhumanize.intcomma(1234)"}));
+    assert_eq!(outcome["value"], "1,234", "{outcome}");
+    let path = format!("/v1/runs/{}/lock", outcome["id"].as_str().unwrap());
+    let lock = SHARED.get(&path).text();
+    assert!(lock.contains("name = \"humanize\""), "{lock}");
+    let again = run(
+        &SHARED,
+        json!({"language": "python", "code": "import humanize\n2", "package_options": {"lock": lock, "frozen": true, "offline": true}}),
+    );
+    assert_eq!(again["value"], 2, "{again}");
+    assert_eq!(again["sandbox"]["environment"], outcome["sandbox"]["environment"]);
+    let plain = run(&SHARED, json!({"language": "python", "code": "1"}));
+    SHARED.get(&format!("/v1/runs/{}/lock", plain["id"].as_str().unwrap())).is_problem(404, "not-found", "lock");
+}
+
+#[test]
+fn a_project_allows_only_what_its_operator_lets_it() {
+    let server = Server::start();
+    let settings = json!({"packages": {"allowed": ["humanize", "six"], "blocked": ["tzdata"]}});
+    server.operate("PUT", "/v1/projects/default", Some(settings)).is(200);
+    let outcome = run(&server, json!({"language": "python", "code": "1", "packages": ["humanize"]}));
+    assert_eq!(outcome["value"], 1, "{outcome}");
+    for (package, words) in [("requests", "not among the allowed ones"), ("humanize[x] @ http://127.0.0.1/x", "registry")] {
+        let refused = run(&server, json!({"language": "python", "code": "1", "packages": [package]}));
+        assert_eq!(refused["status"], "refused", "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains(words), "{refused}");
+    }
+    let build = run(&server, json!({"language": "python", "code": "1", "packages": ["six"], "package_options": {"allow_build": true}}));
+    assert_eq!(build["error"]["name"], "PackagesRefused", "{build}");
+    let unknown = json!({"language": "python", "code": "1", "package_options": {"froozen": true}});
+    server.post("/v1/runs", unknown).is_problem(400, "invalid", "froozen");
+}
