@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::activation::Task;
 use crate::decision::Exit;
 use crate::engine::Inner;
-use crate::environment::Environment;
+use crate::environment::{Ahead, Environment};
 use crate::error::{EngineError, system};
 use crate::root::{self, Boot, Grants};
 use crate::runtime::Runtime;
@@ -95,6 +95,13 @@ impl SandboxSpec {
     pub(crate) fn without_modules(&self) -> Option<Self> {
         let environment = self.environment.as_ref().filter(|environment| !environment.modules.is_empty())?;
         Some(self.clone().with_environment(Some(Arc::new(environment.without_modules()))))
+    }
+
+    /// The same with modules imported in each sandbox, where they were to be imported in the zygote.
+    pub(crate) fn importing_in_sandbox(self) -> Self {
+        let environment = self.environment.as_deref().cloned();
+        let environment = environment.map(|environment| Arc::new(Environment { ahead: Ahead::Sandbox, ..environment }));
+        Self { environment, ..self }
     }
 
     /// The same for another task. A sandbox that was made for one is never given another.
@@ -347,6 +354,11 @@ impl Sandbox {
                 })
             }
         }
+    }
+
+    /// The name of a thread that its modules run, because of which they were imported in it and not in its zygote.
+    pub fn thread_of_modules(&self) -> Option<&str> {
+        self.body.zygote.as_ref()?.thread_of_modules.as_deref()
     }
 
     /// Whether a parked sandbox still lives.

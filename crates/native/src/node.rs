@@ -12,7 +12,7 @@ use belljar_jail::{SetupError, Step};
 use crate::node_platform::{Uv, keep_heap_across_fork, report_no_workers};
 use crate::symbols::table;
 use crate::zygote::Runtime;
-use crate::{randomness, sandbox, zygote};
+use crate::{randomness, sandbox, scratch, threads, zygote};
 
 type Env = *mut c_void;
 type Value = *mut c_void;
@@ -259,6 +259,17 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
     }
 }
 
+unsafe extern "C" fn begin_imports(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            scratch::make();
+            threads::watch();
+            call.undefined()
+        })
+    }
+}
+
 unsafe extern "C" fn receive(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
@@ -495,7 +506,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 13] = [
+    let functions: [(&CStr, Callback); 14] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -503,6 +514,7 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"annotate", annotate),
         (c"pid", pid),
         (c"parentPid", parent_pid),
+        (c"beginImports", begin_imports),
         (c"randomSeed", random_seed),
         (c"exit", exit),
         (c"prepare", prepare),

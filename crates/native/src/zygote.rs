@@ -16,6 +16,7 @@ use belljar_jail::{
 use crate::randomness;
 use crate::sandbox::fault;
 use crate::scout::{self, Side};
+use crate::{scratch, threads};
 use crate::touched;
 
 /// What a runtime needs done around a fork.
@@ -65,7 +66,14 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     // Set up here, once: what a generator does when it is first used would cost each child a millisecond. The children seed it anew.
     randomness::reseed(&generators)?;
     let seals = Seals::compile();
+    scratch::remove();
     runtime.prepare()?;
+    if let Some(thread) = threads::kept_across_fork() {
+        let mut name = [0; ZygoteReport::NAME_BYTES];
+        name.iter_mut().zip(thread.bytes()).for_each(|(to, from)| *to = from);
+        let _ = send_packet(channel, &ZygoteReport::HasThreads { name }.encode(), &[]);
+        leave();
+    }
     let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(()) };
     let has_learned = !touched.is_empty();
     touched.hand_on_files();

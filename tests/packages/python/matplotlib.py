@@ -2,7 +2,6 @@
 import random
 import struct
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -24,7 +23,6 @@ plt.close(figure)
         "png": head[1:4].decode(),
         "size": list(struct.unpack(">II", head[16:24])),
         "svg": svg.count("<svg"),
-        "backend": matplotlib.get_backend().lower().rpartition(".")[2].split("_")[-1],
     },
     "random": [float(np.random.random()), random.random()],
 }

@@ -7,7 +7,7 @@ from scipy.sparse.linalg import spsolve
 
 area, _ = integrate.quad(np.sin, 0, np.pi)
 minimum = optimize.minimize(optimize.rosen, [1.3, 0.7, 0.8], method="BFGS")
-matrix = sparse.diags([[-1] * 999, [2] * 1000, [-1] * 999], [-1, 0, 1], format="csc")
+matrix = sparse.diags([[-1.0] * 999, [2.0] * 1000, [-1.0] * 999], [-1, 0, 1], format="csc")
 solution = spsolve(matrix, np.ones(1000))
 dense = np.random.default_rng(0).normal(size=(200, 200))
 p, l, u = linalg.lu(dense)

@@ -5,9 +5,12 @@
 //! cargo run --release -p belljar-environments --example packages -- pandas   # some, to the terminal
 //! ```
 //!
+//! `--measure RUNS NAME...` gives the figures of `bench/packages`.
+//!
 //! `BELLJAR_CACHE` names another folder for environments; those that are in it already tell no time of installation.
 
 mod leftovers;
+mod measure;
 mod page;
 mod table;
 mod trial;
@@ -26,7 +29,8 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, AnyError> {
-    let only: Vec<String> = std::env::args().skip(1).collect();
+    let mut only: Vec<String> = std::env::args().skip(1).collect();
+    let measured = only.iter().position(|argument| argument == "--measure").map(|at| only.split_off(at));
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let folder = repository.join("tests/packages");
     let rows = table::read(&folder)?;
@@ -34,6 +38,15 @@ async fn main() -> Result<ExitCode, AnyError> {
     let provision = config.provision.clone();
     let engine = Engine::new(config)?;
     let environments = Environments::new(engine.clone(), EnvironmentsConfig::new(provision))?;
+    if let Some([_, runs, names @ ..]) = measured.as_deref() {
+        let tell: Tell = Arc::new(|line| eprintln!("    {line}"));
+        for row in rows.iter().filter(|row| names.contains(&row.name)) {
+            measure::measure(row, &folder, runs.parse()?, &environments, &tell).await?;
+        }
+        drop(environments);
+        engine.shutdown().await;
+        return Ok(ExitCode::SUCCESS);
+    }
     let trials = try_all(rows, &only, &folder, &environments).await;
     drop(environments);
     engine.shutdown().await;

@@ -84,6 +84,9 @@ fn notes(trial: &Trial) -> String {
     if trial.row.loopback {
         notes.push("`loopback`".into());
     }
+    if let Some(thread) = &trial.thread {
+        notes.push(format!("runs a thread `{thread}`: imported in the sandbox in both ways"));
+    }
     if !trial.row.note.is_empty() {
         notes.push(trial.row.note.clone());
     }

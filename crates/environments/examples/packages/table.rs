@@ -21,7 +21,7 @@ pub struct Row {
     pub program: String,
     /// What the program's `value` is to be, JSON.
     pub expected: String,
-    /// What is asked for: for Python in addition to what its imports name, for JavaScript instead of the name alone.
+    /// What is asked for besides what its imports name.
     #[serde(default)]
     pub packages: Vec<String>,
     /// Memory limit in MB, where the default one does not suffice.

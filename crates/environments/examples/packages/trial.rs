@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use belljar_engine::{Environment, EnvironmentSource, RunOptions, SandboxSpec};
-use belljar_environments::{Ecosystem, Environments, Prepared, Requirement, RunPackages, Tell, Wanted};
+use belljar_environments::{Environments, Prepared, Requirement, RunPackages, Tell, Wanted};
 use belljar_protocol::{Outcome, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RunError, RunRequest, StartMode, Status};
 
 use crate::AnyError;
@@ -61,6 +61,8 @@ pub struct Trial {
     pub cold: Result,
     pub sandbox: Result,
     pub zygote: Result,
+    /// A thread because of which the zygote could not import its modules.
+    pub thread: Option<String>,
     pub failures: Vec<String>,
 }
 
@@ -89,6 +91,7 @@ impl Trial {
             cold: Result::default(),
             sandbox: Result::default(),
             zygote: Result::default(),
+            thread: None,
             failures: Vec::new(),
         };
         if let Err(error) = trial.try_all_ways(folder, environments, tell).await {
@@ -142,7 +145,7 @@ impl Trial {
     ) -> Result {
         let mut result = Result { passed: true, ..Result::default() };
         for _ in 0..if way == Way::Cold { 1 } else { RUNS } {
-            match run_once(way, request, &environment, environments).await {
+            match run_once(way, request, &environment, environments, &mut self.thread).await {
                 Ok((outcome, time)) => match judge(&self.row, way, &outcome, drawn) {
                     Ok(()) => result.times_ms.push(time.as_secs_f64() * 1e3),
                     Err(why) => {
@@ -166,7 +169,7 @@ impl Trial {
 }
 
 /// The run, but for its environment.
-fn request(row: &Row, folder: &Path) -> std::result::Result<RunRequest, AnyError> {
+pub fn request(row: &Row, folder: &Path) -> std::result::Result<RunRequest, AnyError> {
     let content = std::fs::read(folder.join(&row.program))?;
     let mut request = RunRequest::new(row.language(), "");
     let extension = Path::new(&row.program).extension().unwrap_or_default().to_string_lossy().into_owned();
@@ -178,21 +181,17 @@ fn request(row: &Row, folder: &Path) -> std::result::Result<RunRequest, AnyError
     Ok(request)
 }
 
-/// What the program needs: for Python as its imports say, for JavaScript as the table says.
-async fn wanted(row: &Row, request: &RunRequest, environments: &Environments) -> std::result::Result<Wanted, AnyError> {
-    let runtime = row.language().default_runtime();
-    let named = if row.packages.is_empty() && row.ecosystem == Ecosystem::Npm { vec![row.name.clone()] } else { row.packages.clone() };
-    let named = named.iter().map(|text| Requirement::parse(row.ecosystem, text)).collect::<std::result::Result<Vec<_>, _>>()?;
-    if row.ecosystem == Ecosystem::Npm {
-        return Ok(Wanted::new(runtime, row.ecosystem, named));
-    }
+/// What the program needs: what its imports say, and what the table adds.
+pub async fn wanted(row: &Row, request: &RunRequest, environments: &Environments) -> std::result::Result<Wanted, AnyError> {
     let packages = RunPackages::new(environments.clone(), Vec::new(), PackageOptions::default(), PackagePolicy::default(), None);
-    let found = packages.wanted(row.language(), None, &request.files).await?;
+    let found = packages.wanted(row.language(), None, StartMode::Auto, &request.files).await?;
     let mut wanted = found.ok_or("its imports name no package")?;
-    if !wanted.requirements.iter().any(|requirement| requirement.name() == row.name) && !row.packages.contains(&row.name) {
+    if !wanted.requirements.iter().any(|requirement| requirement.name() == row.name) {
         return Err(format!("its imports lead to {:?}", wanted.requirements).into());
     }
-    wanted.requirements.extend(named);
+    for text in &row.packages {
+        wanted.requirements.push(Requirement::parse(row.ecosystem, text)?);
+    }
     Ok(wanted)
 }
 
@@ -201,6 +200,7 @@ async fn run_once(
     request: &RunRequest,
     environment: &Arc<Environment>,
     environments: &Environments,
+    thread: &mut Option<String>,
 ) -> std::result::Result<(Outcome, Duration), AnyError> {
     let engine = environments.engine();
     let runtime = engine.runtime(&request.language.default_runtime()).await?;
@@ -215,7 +215,9 @@ async fn run_once(
     request.start = if way == Way::Cold { StartMode::Exec } else { StartMode::Fork };
     if way == Way::Zygote {
         // Boots the zygote.
-        engine.discard(engine.sandbox(spec, StartMode::Fork).await?);
+        let sandbox = engine.sandbox(spec, StartMode::Fork).await?;
+        *thread = sandbox.thread_of_modules().map(str::to_owned);
+        engine.discard(sandbox);
     }
     let options = RunOptions { environments: Some(Arc::new(Made(Arc::clone(environment)))), ..RunOptions::default() };
     let began = Instant::now();
@@ -228,6 +230,7 @@ fn judge(row: &Row, way: Way, outcome: &Outcome, drawn: &mut HashSet<String>) ->
     if !logs.is_empty() {
         eprintln!("    {way:?} wrote {logs:?}");
     }
+    eprintln!("    {way:?}: {}", serde_json::to_string(&outcome.usage).unwrap_or_default());
     if outcome.status != Status::Succeeded {
         let error = outcome.error.as_ref().map(|error| format!("{}: {}\n{}", error.name, error.message, error.stack));
         return Err(format!("{:?}: {}; it wrote {logs:?}", outcome.status, error.unwrap_or_default()));
