@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// A thread that has ended is listed until the kernel has put it away.
 const PUT_AWAY_WITHIN: Duration = Duration::from_millis(100);
 
+/// Threads that expect forks: jemalloc, which pyarrow and polars bring along, takes the locks that its own holds before a fork and does without that thread in
+/// the child (jemalloc, `background_thread_prefork0` and `background_thread_postfork_child`).
+const SURVIVED: [&str; 1] = ["jemalloc_bg_thd"];
+
 /// The threads that were there before any package ran; `None` where none is to run.
 static BEFORE: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 
@@ -21,18 +25,22 @@ pub fn watch() {
 /// The name of a thread that was started since, and that does not end when this process forks, as those of OpenBLAS and others do that expect forks.
 pub fn kept_across_fork() -> Option<String> {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-    let started = || own().find(|thread| !before.contains(thread));
+    let started = || own().filter(|thread| !before.contains(thread)).find_map(|thread| name(thread).filter(|name| !SURVIVED.contains(&name.as_str())));
     started()?;
     fork_for_nothing().ok();
     let deadline = Instant::now() + PUT_AWAY_WITHIN;
     loop {
         let thread = started()?;
         if Instant::now() > deadline {
-            let name = fs::read_to_string(format!("/proc/self/task/{thread}/comm")).unwrap_or_default();
-            return Some(name.trim().to_owned());
+            return Some(thread);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// `None` if it has ended.
+fn name(thread: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/self/task/{thread}/comm")).ok().map(|name| name.trim().to_owned())
 }
 
 fn own() -> impl Iterator<Item = u32> {

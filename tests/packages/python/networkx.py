@@ -1,4 +1,5 @@
-# Paths, centrality, flows and communities of graphs.
+# Paths, centrality, flows and trees of graphs. Ranks are computed with scipy, which networkx does not ask for by itself.
+# @add-package scipy
 import random
 
 import networkx as nx
