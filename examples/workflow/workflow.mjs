@@ -21,18 +21,15 @@ async function ask(method, path, { headers, ...rest } = {}) {
   return answer;
 }
 
-// What runs in the sandbox. A model would have written it; it sees the storage that it was granted, and nothing else.
+// What runs in the sandbox. A model would have written it; it sees the storage that it was granted, the packages that it requires, and nothing else.
 const code = `
-const { createInterface } = require("node:readline");
+const csv = require("csv-parser");
 
 async function main() {
-  const lines = createInterface({ input: await belljar.storage.download("inputs/orders.csv") });
+  const orders = (await belljar.storage.download("inputs/orders.csv")).pipe(csv());
   const totals = {};
-  let header, records = 0;
-  for await (const line of lines) {
-    const fields = line.split(",");
-    if (!header) { header = fields; continue; }
-    const order = Object.fromEntries(header.map((name, at) => [name, fields[at]]));
+  let records = 0;
+  for await (const order of orders) {
     totals[order.city] = (totals[order.city] ?? 0) + Number(order.amount);
     records += 1;
   }

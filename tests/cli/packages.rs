@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::belljar::{STARTS, belljar, outcome, run, said};
 
-/// A folder for a cache of its own, with the runtimes of the usual one, so that nothing is installed yet.
+/// `belljar env`.
 fn env(arguments: &[&str]) -> crate::belljar::Said {
     let mut all = vec!["env"];
     all.extend(arguments);
@@ -82,8 +82,12 @@ fn a_lock_gives_the_same_again_and_frozen_refuses_what_none_names() {
     let lock = lock.to_str().unwrap();
     let made = env(&["lock", program, "--output", lock]);
     assert_eq!(made.code, Some(0), "{made:?}");
-    let frozen = said(run([program, "--frozen", "--lock", lock, "--json"]).arg("--offline")).outcome();
+    let frozen = said(&mut run([program, "--frozen", "--lock", lock, "--json"])).outcome();
     assert!(frozen["value"].as_str().is_some(), "{frozen}");
+    let offline = said(&mut run([program, "--offline", "--lock", lock, "--json"])).outcome();
+    assert_eq!(offline["sandbox"]["environment"], frozen["sandbox"]["environment"], "{offline}");
+    let missing = outcome("python", "1", &["--offline", "--package", "humanize==3.0.0"]);
+    assert_eq!(missing["error"]["name"], "PackagesOffline", "{missing}");
     let unlocked = said(&mut run([program, "--frozen", "--json"])).outcome();
     assert_eq!((&unlocked["status"], &unlocked["error"]["name"]), (&json!("refused"), &json!("PackagesNotLocked")), "{unlocked}");
     let elsewhere = folder.path().join("elsewhere.lock");
@@ -118,7 +122,7 @@ fn environments_are_listed_shown_warmed_and_removed() {
     assert_eq!(shown["packages"], json!([{"name": "humanize", "version": "4.6.0"}]), "{shown}");
     assert_eq!(shown["modules"], json!(["humanize"]), "{shown}");
     assert!(env(&["show", &key, "--lock"]).stdout.contains("humanize"));
-    env(&["show", "no-such"]).fails(1, &["there is no environment no-such", "belljar env list"]);
+    env(&["show", "no-such"]).fails(2, &["there is no environment no-such", "belljar env list"]);
     let collected = env(&["gc", "--unused-for", "1000d", "--json"]).outcome();
     assert_eq!(collected["environments"], 0, "{collected}");
 }

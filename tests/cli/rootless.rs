@@ -177,3 +177,16 @@ fn artifacts_come_back_to_an_ordinary_user() {
         assert_eq!(fs::read_to_string(folder.join("a.txt")).unwrap(), "A");
     }
 }
+
+#[test]
+fn an_ordinary_user_has_packages_too() {
+    let Some(user) = User::new() else { return };
+    for (language, code, value) in
+        [("python", "import humanize; humanize.intcomma(1234)", json!("1,234")), ("javascript", "require('lodash').chunk([1, 2, 3], 2)", json!([[1, 2], [3]]))]
+    {
+        for start in STARTS {
+            let ended = user.outcome(language, code, &["--start", start]);
+            assert_eq!(ended["value"], value, "{ended}");
+        }
+    }
+}

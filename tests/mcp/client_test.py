@@ -280,7 +280,7 @@ class Ceiling(unittest.IsolatedAsyncioTestCase):
             for arguments, words in [
                 ({"language": "python"}, "missing field `code`"),
                 ({"language": "ruby", "code": "1"}, "`ruby` is not a language"),
-                ({"language": "python", "code": "1", "packages": ["numpy"]}, "unknown field `packages`"),
+                ({"language": "python", "code": "1", "package": ["numpy"]}, "unknown field `package`"),
                 ({"language": "python", "code": "1", "limits": {"timeout_ms": "5s"}}, "limits.timeout_ms: invalid type"),
                 ({"language": "python", "code": "1", "files": [{"path": "../x", "content": ""}]}, "files[0].path"),
             ]:

@@ -219,6 +219,27 @@ fn input_that_is_no_message_is_survived() {
 }
 
 #[test]
+fn programs_have_packages_as_far_as_the_operator_lets_them() {
+    let mut server = Server::begun(&["--block-package", "six"]);
+    server.call(1, "import humanize; humanize.intcomma(1234)");
+    assert_eq!(server.answer(1)["structuredContent"]["value"], "1,234");
+    server.call_with(2, &json!({"language": "javascript", "code": "require('lodash').VERSION", "packages": ["lodash@4.17.21"]}));
+    assert_eq!(server.answer(2)["structuredContent"]["value"], "4.17.21");
+    // Another package needs it.
+    server.call_with(3, &json!({"language": "python", "code": "1", "packages": ["python-dateutil==2.9.0"]}));
+    let refused = server.answer(3);
+    assert!(refused["content"][0]["text"].as_str().unwrap().contains("six"), "{refused}");
+    assert_eq!(server.ended(), (Some(0), String::new()));
+
+    let mut server = Server::begun(&["--no-packages"]);
+    server.call(1, "import humanize");
+    assert_eq!(server.answer(1)["structuredContent"]["error"]["name"], "ModuleNotFoundError");
+    server.call_with(2, &json!({"language": "python", "code": "1", "packages": ["humanize"]}));
+    assert_eq!(server.answer(2)["structuredContent"]["error"]["name"], "PackagesRefused");
+    assert_eq!(server.ended(), (Some(0), String::new()));
+}
+
+#[test]
 fn a_client_that_goes_before_it_has_begun_is_no_error() {
     assert_eq!(Server::start(&[]).ended(), (Some(0), String::new()));
 }

@@ -155,6 +155,57 @@ fn clients_that_leave_at_any_moment_do_no_harm() {
     assert_eq!(SHARED.run("javascript", "1")["value"], 1);
 }
 
+/// Sockets that a server has open.
+fn sockets(server: &Server) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    let is_socket = |link: std::path::PathBuf| link.to_string_lossy().starts_with("socket:");
+    open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|link| is_socket(link.clone())).count()
+}
+
+#[test]
+fn an_answer_that_nobody_reads_does_not_hold_its_connection() {
+    let server = Server::start_with("unread_ms = 500\n");
+    server.ask("PUT", "/v1/objects/large").body(vec![7; 30 << 20]).send().is(200);
+    let before = sockets(&server);
+    let request = format!("GET /v1/objects/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", server.token);
+    let unread: Vec<TcpStream> = (0..5)
+        .map(|_| {
+            let mut socket = connect(&server);
+            socket.write_all(request.as_bytes()).unwrap();
+            // The answer has begun, or there is nothing to be read.
+            socket.read_exact(&mut [0; 100]).unwrap();
+            socket
+        })
+        .collect();
+    assert!(sockets(&server) >= before + 5);
+    crate::server::eventually("the connections are closed", || sockets(&server) <= before);
+    drop(unread);
+    // Who reads, however slowly, has all of it.
+    let mut slow = connect(&server);
+    slow.write_all(request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let (mut received, mut piece, started) = (0, vec![0; 1 << 20], std::time::Instant::now());
+    while let Ok(length @ 1..) = slow.read(&mut piece) {
+        received += length;
+        if started.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert!(received > 30 << 20, "{received}");
+}
+
+#[test]
+fn a_server_takes_what_open_files_it_may_have() {
+    let server = Server::start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut values = line.split_whitespace().skip(3).map(|value| value.parse::<u64>().unwrap_or(u64::MAX));
+    let (soft, hard) = (values.next().unwrap(), values.next().unwrap());
+    assert!(soft == hard.min(1 << 20) && soft > 1024, "{line}");
+    // And a program has its own limit all the same.
+    let outcome = server.run("python", "import resource\nresource.getrlimit(resource.RLIMIT_NOFILE)[1]");
+    assert_eq!(outcome["value"], 256, "{outcome}");
+}
+
 #[test]
 fn a_run_whose_caller_leaves_as_soon_as_it_has_asked_is_seen_through() {
     let server = Server::start();

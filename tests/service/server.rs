@@ -85,8 +85,9 @@ impl Server {
 
     /// A server with a home that may be there. Its token is empty unless it is the first start.
     pub fn start_in(home: &Path) -> Self {
-        let mut process = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        // With the soft limit on open files that most sessions have.
+        let mut process = Command::new("sh")
+            .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\"", BINARY, "serve", "--listen", "127.0.0.1:0"])
             .env("BELLJAR_HOME", home)
             .env("BELLJAR_LOG", "warn")
             .stdin(Stdio::null())

@@ -136,6 +136,73 @@ fn quotas_hold() {
     assert_eq!(usage["storage"][0]["storage_bytes"], 900, "{usage}");
 }
 
+fn storage_bytes(server: &Server, token: &str) -> u64 {
+    server.ask("GET", "/v1/usage").token(token).send().is(200)["storage"][0]["storage_bytes"].as_u64().unwrap()
+}
+
+#[test]
+fn many_uploads_and_artifacts_at_one_time_do_not_exceed_the_quota() {
+    let server = Server::start();
+    let quota = 1_000_000;
+    let token = server.project("edge", json!({"quotas": {"storage_bytes": quota}}));
+    let put = |name: &str, length: usize| server.ask("PUT", &format!("/v1/objects/{name}")).token(&token).body(vec![b'x'; length]).send();
+    let at_once = |count: usize, what: &(dyn Fn(usize) -> u16 + Sync)| -> Vec<u16> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..count).map(|n| scope.spawn(move || what(n))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    };
+    let statuses = at_once(20, &|n| put(&format!("at-once/{n}"), 100_000).status);
+    let stored = statuses.iter().filter(|status| **status == 200).count() as u64;
+    assert!((1..=10).contains(&stored) && statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+    assert_eq!(storage_bytes(&server, &token), stored * 100_000);
+    // Whoever comes alone gets what is left, to the last byte.
+    put("rest", quota - 100_000 * stored as usize + 1).is_problem(429, "quota-exceeded", "quota");
+    put("rest", quota - 100_000 * stored as usize).is(200);
+    put("rest", 0).is(200);
+    for n in 0..20 {
+        let _ = server.ask("DELETE", &format!("/v1/objects/at-once/{n}")).token(&token).send();
+    }
+
+    let code = "open('outputs/file', 'wb').write(bytes(400_000))\n1";
+    let kept = at_once(8, &|_| {
+        let body = json!({"language": "python", "code": code, "wait": true});
+        let outcome = server.ask("POST", "/v1/runs").token(&token).json(body).send().is(200);
+        assert_eq!(outcome["status"], "succeeded", "{outcome}");
+        outcome["artifacts"].as_array().unwrap().len() as u16
+    });
+    assert_eq!(kept.iter().sum::<u16>(), 2, "two of 400,000 bytes fit, and what fits is kept: {kept:?}");
+    assert_eq!(storage_bytes(&server, &token), 800_000);
+}
+
+#[test]
+fn uploads_under_way_count_before_they_have_a_name() {
+    use std::io::Write;
+    let server = Server::start();
+    let token = server.project("edge", json!({"quotas": {"storage_bytes": 1_000_000}}));
+    let put = |name: &str, length: usize| server.ask("PUT", &format!("/v1/objects/{name}")).token(&token).body(vec![b'x'; length]).send();
+    let head = format!(
+        "PUT /v1/objects/slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: 800000\r\n\r\n"
+    );
+    let begun = || {
+        let mut under_way = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+        under_way.write_all(head.as_bytes()).unwrap();
+        under_way.write_all(&vec![b'y'; 700_000]).unwrap();
+        // One that is let in before it counts takes its place: then both begin anew.
+        let is_counted = put("early", 350_000).status == 429;
+        server.ask("DELETE", "/v1/objects/early").token(&token).send();
+        is_counted.then_some(under_way)
+    };
+    let mut under_way = (0..100).find_map(|_| begun()).expect("it counts");
+    put("quick", 350_000).is_problem(429, "quota-exceeded", "quota");
+    under_way.write_all(&vec![b'y'; 100_000]).unwrap();
+    crate::server::read_answer(&mut under_way).is(200);
+    assert_eq!(storage_bytes(&server, &token), 800_000);
+    put("quick", 350_000).is_problem(429, "quota-exceeded", "800000 are used");
+    // What is replaced makes room for what replaces it.
+    put("slow", 1_000_000).is(200);
+}
+
 #[test]
 fn a_deleted_project_is_gone_with_all_that_it_had() {
     let server = Server::start();

@@ -21,6 +21,7 @@ mod projects;
 mod routes;
 mod runs;
 mod tokens;
+mod unread;
 
 use std::fmt;
 use std::sync::Arc;

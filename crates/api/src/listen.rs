@@ -22,6 +22,8 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::Layer;
 
+use crate::unread::Moving;
+
 /// How long the headers of a request may take to arrive, and a connection may stay idle.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
@@ -129,15 +131,17 @@ impl Listener {
     }
 }
 
-/// Serves requests from all of these until `stop` is done; then those under way have a few seconds to end.
-pub async fn serve(routes: Router, listeners: Vec<Listener>, stop: impl Future<Output = ()>) {
+/// Serves requests from all of these until `stop` is done; then those under way have a few seconds to end. A connection whose client takes nothing of its
+/// answer for `unread` is closed.
+pub async fn serve(routes: Router, listeners: Vec<Listener>, unread: Duration, stop: impl Future<Output = ()>) {
     let graceful = Arc::new(GracefulShutdown::new());
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
             // Each its own: those who fill the port do not lock the operator out.
             let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-            tokio::spawn(accept(listener, routes.clone(), Arc::clone(&graceful), places))
+            let server = Server { routes: routes.clone(), unread, graceful: Arc::clone(&graceful) };
+            tokio::spawn(accept(listener, server, places))
         })
         .collect();
     stop.await;
@@ -153,7 +157,14 @@ pub async fn serve(routes: Router, listeners: Vec<Listener>, stop: impl Future<O
     }
 }
 
-async fn accept(listener: Listener, routes: Router, graceful: Arc<GracefulShutdown>, places: Arc<Semaphore>) {
+/// What each connection is given.
+struct Server {
+    routes: Router,
+    unread: Duration,
+    graceful: Arc<GracefulShutdown>,
+}
+
+async fn accept(listener: Listener, server: Server, places: Arc<Semaphore>) {
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = match &listener {
@@ -161,15 +172,15 @@ async fn accept(listener: Listener, routes: Router, graceful: Arc<GracefulShutdo
                 // Small answers must not wait for one another.
                 let _ = stream.set_nodelay(true);
                 match tls {
-                    None => start(stream, Origin::Address(address), &routes, &graceful, place),
-                    Some(tls) => start_tls(tls.clone(), stream, Origin::Address(address), &routes, &graceful, place),
+                    None => start(stream, Origin::Address(address), &server, place),
+                    Some(tls) => start_tls(tls.clone(), stream, Origin::Address(address), &server, place),
                 }
             }),
             Listener::Operator(socket) => socket.accept().await.map(|(stream, _)| {
                 // Its mode says the same; a descriptor that was handed on does not.
                 let is_ours = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw());
                 if is_ours {
-                    start(stream, Origin::Operator, &routes, &graceful, place);
+                    start(stream, Origin::Operator, &server, place);
                 }
             }),
         };
@@ -181,17 +192,10 @@ async fn accept(listener: Listener, routes: Router, graceful: Arc<GracefulShutdo
     }
 }
 
-fn start_tls(
-    tls: Tls,
-    stream: tokio::net::TcpStream,
-    origin: Origin,
-    routes: &Router,
-    graceful: &Arc<GracefulShutdown>,
-    place: tokio::sync::OwnedSemaphorePermit,
-) {
-    let (routes, watcher) = (routes.clone(), graceful.watcher());
+fn start_tls(tls: Tls, stream: tokio::net::TcpStream, origin: Origin, server: &Server, place: tokio::sync::OwnedSemaphorePermit) {
+    let (routes, unread, watcher) = (server.routes.clone(), server.unread, server.graceful.watcher());
     tokio::spawn(async move {
-        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(Moving::new(stream, unread))).await {
             Ok(Ok(stream)) => {
                 let connection = watcher.watch(connection(stream, origin, routes));
                 let _ = connection.await;
@@ -203,11 +207,11 @@ fn start_tls(
     });
 }
 
-fn start<S>(stream: S, origin: Origin, routes: &Router, graceful: &Arc<GracefulShutdown>, place: tokio::sync::OwnedSemaphorePermit)
+fn start<S>(stream: S, origin: Origin, server: &Server, place: tokio::sync::OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = graceful.watch(connection(stream, origin, routes.clone()));
+    let connection = server.graceful.watch(connection(Moving::new(stream, server.unread), origin, server.routes.clone()));
     tokio::spawn(async move {
         let connection = pin!(connection);
         if let Err(error) = connection.await {

@@ -292,7 +292,7 @@ pub struct PolicyArguments {
     /// Give it a network of its own with nothing but loopback
     #[arg(long, help_heading = "Policy")]
     pub loopback: bool,
-    /// Policy and limits from a JSON file: {"policy": {...}, "limits": {...}}. Flags add to the one and replace the other
+    /// Policy and limits from a JSON file: {"policy": {...}, "limits": {...}, "packages": {...}}. Flags add to the one and replace the other
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub policy: Option<PathBuf>,
 }

@@ -6,8 +6,9 @@ use belljar_engine::{Engine, EngineConfig};
 use belljar_environments::{Environments, EnvironmentsConfig, MOST_LOCK_BYTES, RunPackages};
 use belljar_protocol::{PackageOptions, PackagePolicy};
 
-use crate::arguments::PackageArguments;
+use crate::arguments::{PackageArguments, RunArguments};
 use crate::commands::run::read;
+use crate::policy;
 
 /// The environments beside the runtimes in this user's cache.
 pub fn environments(engine: &Engine, config: &EngineConfig) -> anyhow::Result<Environments> {
@@ -32,8 +33,12 @@ pub fn lock(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8; give a uv.lock or pnpm-lock.yaml", path.display()))
 }
 
-/// The packages of a run on this machine, whose user is its own operator: nothing is kept from them but what runs others' code unasked.
-pub fn of_run(environments: Environments, arguments: &PackageArguments) -> anyhow::Result<RunPackages> {
-    let policy = PackagePolicy { allow_build: true, ..PackagePolicy::default() };
+/// The packages of a run on this machine, whose user is its own operator: they may build, where their policy file does not say otherwise.
+pub fn of_run(environments: Environments, arguments: &RunArguments) -> anyhow::Result<RunPackages> {
+    let policy = match policy::asked(&arguments.policy, &arguments.limits)?.packages {
+        Some(policy) => policy,
+        None => PackagePolicy { allow_build: true, ..PackagePolicy::default() },
+    };
+    let arguments = &arguments.packages;
     Ok(RunPackages::new(environments, arguments.packages.clone(), options(arguments)?, policy, None))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use belljar_protocol::{Bytes, InvalidLimit, Limits, Millis, Policy, RequestedLimits};
+use belljar_protocol::{Bytes, InvalidLimit, Limits, Millis, PackagePolicy, Policy, RequestedLimits};
 use serde::Deserialize;
 
 use crate::arguments::{LimitArguments, PolicyArguments};
@@ -15,6 +15,8 @@ use crate::commands::run::{MOST_INPUT_BYTES, read};
 pub struct PolicyFile {
     pub policy: Option<Policy>,
     pub limits: RequestedLimits,
+    /// Of packages; a run has none of its own to say.
+    pub packages: Option<PackagePolicy>,
 }
 
 impl PolicyFile {
@@ -27,13 +29,18 @@ impl PolicyFile {
 
 /// What programs may touch and use, from the policy file and the flags, with the defaults for the rest.
 pub fn policy_and_limits(policy_flags: &PolicyArguments, limit_flags: &LimitArguments) -> anyhow::Result<(Policy, Limits)> {
-    let PolicyFile { policy, limits } = asked(policy_flags, limit_flags)?;
+    let PolicyFile { policy, limits, .. } = asked(policy_flags, limit_flags)?;
     Ok((policy.unwrap_or_default(), limits.over(Limits::default())))
+}
+
+/// What of packages the policy file allows; everything but building where it says nothing.
+pub fn packages(flags: &PolicyArguments) -> anyhow::Result<PackagePolicy> {
+    Ok(flags.policy.as_deref().map(PolicyFile::read).transpose()?.and_then(|file| file.packages).unwrap_or_default())
 }
 
 /// Only what the policy file and the flags say: the rest is for whoever is asked.
 pub fn asked(policy_flags: &PolicyArguments, limit_flags: &LimitArguments) -> anyhow::Result<PolicyFile> {
-    let PolicyFile { policy, mut limits } = match &policy_flags.policy {
+    let PolicyFile { policy, mut limits, packages } = match &policy_flags.policy {
         Some(path) => PolicyFile::read(path)?,
         None => PolicyFile::default(),
     };
@@ -68,7 +75,7 @@ pub fn asked(policy_flags: &PolicyArguments, limit_flags: &LimitArguments) -> an
     limits.open_files = limit_flags.open_files.or(limits.open_files);
     limits.over(Limits::default()).validate().map_err(|error| anyhow::anyhow!("{}", out_of_bounds(&error)))?;
     let is_asked = is_asked || policy != Policy::default();
-    Ok(PolicyFile { policy: is_asked.then_some(policy), limits })
+    Ok(PolicyFile { policy: is_asked.then_some(policy), limits, packages })
 }
 
 /// The same words with the flag, and numbers as people write them.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use belljar_objects::ObjectsConfig;
-use belljar_protocol::PackagePolicy;
+use belljar_protocol::{Millis, PackagePolicy};
 use belljar_service::{CallbackConfig, Durability, RunConfig, ServiceConfig};
 use serde::Deserialize;
 
@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub listen: String,
     /// Certificates and key. Without, it speaks plain HTTP.
     pub tls: Option<TlsConfig>,
+    /// How long a client may take nothing of its answer; then its connection is closed.
+    pub unread_ms: Millis,
     /// Sandboxes kept parked for each kind of run that has been seen lately.
     pub parked: usize,
     /// Go on where a layer of isolation is missing, and say so in each outcome.
@@ -47,6 +49,7 @@ impl Default for ServerConfig {
         Self {
             listen: LISTEN.to_owned(),
             tls: None,
+            unread_ms: Millis(60_000),
             parked: 4,
             allow_degraded: false,
             durability: Durability::default(),

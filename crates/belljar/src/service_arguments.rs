@@ -400,7 +400,7 @@ pub struct RemoveProjectArguments {
 pub struct SetProjectArguments {
     /// The project
     pub name: ProjectName,
-    /// The most that its runs may touch and use, a JSON file: {"policy": {...}, "limits": {...}}
+    /// The most that its runs may touch and use, a JSON file: {"policy": {...}, "limits": {...}, "packages": {...}}
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Runs at one time; `none` for no bound

@@ -11,6 +11,8 @@ pub struct EngineConfig {
     pub allow_degraded: bool,
     /// How many sandboxes to keep parked for each kind of run that has been seen. 0: fork when a run comes.
     pub parked: usize,
+    /// What parked sandboxes have imported ahead may hold about so many bytes, all together; beyond, those of kinds that were not asked for the longest go.
+    pub parked_memory_bytes: u64,
     /// All zygotes together may hold about so many bytes; beyond, the least recently used go.
     pub zygote_memory_bytes: u64,
     /// A zygote is replaced after so many forks: forks of one share their address layout.
@@ -26,6 +28,7 @@ impl EngineConfig {
             provision: ProvisionConfig::from_env()?,
             allow_degraded: false,
             parked: 0,
+            parked_memory_bytes: 1 << 30,
             zygote_memory_bytes: 1 << 30,
             zygote_forks: 20_000,
             zygote_age_s: 3600,

@@ -156,7 +156,7 @@ impl Engine {
     pub async fn park(&self, spec: &SandboxSpec, count: usize) -> Result<(), EngineError> {
         while self.inner.pool.parked(&spec.key()) < count {
             let sandbox = self.inner.fresh(spec.clone(), StartMode::Auto).await?;
-            for sandbox in self.inner.pool.park(spec.key(), sandbox) {
+            for sandbox in self.inner.pool.park(spec.key(), sandbox, self.inner.config.parked_memory_bytes) {
                 self.discard(sandbox);
             }
         }
@@ -325,7 +325,7 @@ impl Inner {
             && let Ok(sandbox) = self.fresh(spec, StartMode::Auto).await
             && !self.is_closing.load(Ordering::Acquire)
         {
-            for sandbox in place.park(sandbox) {
+            for sandbox in place.park(sandbox, self.config.parked_memory_bytes) {
                 self.take_down(sandbox.body, Some(sandbox.ended));
             }
         }

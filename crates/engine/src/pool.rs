@@ -37,6 +37,12 @@ struct Parked {
     used: Instant,
 }
 
+impl Parked {
+    fn held_bytes(&self) -> u64 {
+        self.sandboxes.iter().map(|sandbox| sandbox.held_bytes).sum()
+    }
+}
+
 /// A place kept for a sandbox that is on its way.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
@@ -45,10 +51,10 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Parks the sandbox. Gives those that have to make room for its kind.
+    /// Parks the sandbox. Gives those that have to make room for it.
     #[must_use = "they are to be taken down"]
-    pub(crate) fn park(self, sandbox: Sandbox) -> Vec<Sandbox> {
-        self.pool.park(self.key.clone(), sandbox)
+    pub(crate) fn park(self, sandbox: Sandbox, most_bytes: u64) -> Vec<Sandbox> {
+        self.pool.park(self.key.clone(), sandbox, most_bytes)
     }
 }
 
@@ -139,9 +145,10 @@ impl Pool {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(0, |parked| parked.sandboxes.len())
     }
 
-    /// Parks one. Gives those of the kind that was not asked for the longest, where there are too many kinds.
+    /// Parks one. Gives those of the kind that was not asked for the longest, where there are too many kinds; and of the kinds that were not, as many as
+    /// it takes for the rest to hold at most `most_bytes` of what they have imported ahead.
     #[must_use = "they are to be taken down"]
-    pub(crate) fn park(&self, key: SpecKey, sandbox: Sandbox) -> Vec<Sandbox> {
+    pub(crate) fn park(&self, key: SpecKey, sandbox: Sandbox, most_bytes: u64) -> Vec<Sandbox> {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Vec::new();
         if parked.len() >= MOST_KINDS && !parked.contains_key(&key) {
@@ -149,6 +156,14 @@ impl Pool {
             gone = oldest.and_then(|oldest| parked.remove(&oldest)).map_or_else(Vec::new, |parked| parked.sandboxes.into());
         }
         parked.entry(key).or_insert_with(|| Parked { sandboxes: VecDeque::new(), used: Instant::now() }).sandboxes.push_back(sandbox);
+        let mut held: u64 = parked.values().map(Parked::held_bytes).sum();
+        while held > most_bytes {
+            // Of a kind that was asked for lately the last one goes last.
+            let Some(kind) = parked.values_mut().filter(|kind| kind.held_bytes() > 0).min_by_key(|kind| kind.used) else { break };
+            let Some(sandbox) = kind.sandboxes.pop_back() else { break };
+            held -= sandbox.held_bytes;
+            gone.push(sandbox);
+        }
         gone
     }
 

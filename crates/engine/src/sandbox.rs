@@ -19,6 +19,7 @@ use crate::decision::Exit;
 use crate::engine::Inner;
 use crate::environment::{Ahead, Environment};
 use crate::error::{EngineError, system};
+use crate::pool::proportional_bytes;
 use crate::root::{self, Boot, Grants};
 use crate::runtime::Runtime;
 use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
@@ -143,6 +144,8 @@ pub struct Sandbox {
     pub(crate) body: Body,
     pub(crate) start: Start,
     pub(crate) spec: SandboxSpec,
+    /// What it holds of its own because of modules that it has imported ahead, bytes; 0 without.
+    pub(crate) held_bytes: u64,
     /// CPU time that its set-up has used.
     pub(crate) cpu_before: (u64, u64),
 }
@@ -344,7 +347,9 @@ impl Sandbox {
         match ready {
             Ok(home) => {
                 let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
-                Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, cpu_before })
+                let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox));
+                let held_bytes = if imports { proportional_bytes(body.pid).unwrap_or(0) } else { 0 };
+                Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, held_bytes, cpu_before })
             }
             Err(error) => {
                 engine.take_down(body, Some(ended));

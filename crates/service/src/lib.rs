@@ -19,6 +19,7 @@ mod rate;
 mod runs;
 mod service;
 mod signing;
+mod staged;
 mod storage;
 mod sweep;
 mod tokens;

@@ -27,6 +27,7 @@ use crate::metrics;
 use crate::rate::Rates;
 use crate::runs::{Ends, LiveRuns, Queue};
 use crate::signing::Keys;
+use crate::staged::Staged;
 use crate::tokens::WRONG_TOKENS_BURST_S;
 
 /// How many seconds' worth of a project's requests may come at once.
@@ -61,6 +62,7 @@ struct Inner {
     refusals: Rates,
     /// Of runs that are not over.
     submissions: Submissions,
+    staged: Staged,
     /// Counts what was forgotten: what was looked up before that is not remembered after.
     generation: AtomicU64,
     /// This process is the only one that changes them: what is here is true.
@@ -127,6 +129,7 @@ impl Service {
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Rates::new(REFUSALS_BURST_S),
             submissions,
+            staged: Staged::default(),
             generation: AtomicU64::new(0),
             tokens: Mutex::default(),
             projects: Mutex::default(),
@@ -248,6 +251,10 @@ impl Service {
 
     pub(crate) fn run_tasks(&self) -> &TaskTracker {
         &self.inner.run_tasks
+    }
+
+    pub(crate) fn staged(&self) -> &Staged {
+        &self.inner.staged
     }
 
     pub(crate) fn wrong_tokens(&self) -> &Rates {

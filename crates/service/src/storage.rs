@@ -7,7 +7,7 @@ use std::ops::Range;
 use belljar_engine::ArtifactFile;
 use belljar_objects::{Content, Key, ObjectsError, PutError, Stored};
 use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, Scope, SignedMethod, SignedUrl, SignedUrlRequest, Timestamp};
-use belljar_store::NewObject;
+use belljar_store::{NewObject, StoreError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use serde_json::json;
@@ -17,6 +17,7 @@ use crate::error::ServiceError;
 use crate::metrics;
 use crate::service::Service;
 use crate::signing::SignedAccess;
+use crate::staged::Staging;
 
 /// The largest object.
 const MOST_OBJECT_BYTES: u64 = 5 << 40;
@@ -42,6 +43,15 @@ pub struct NewUpload {
     pub size_bytes: Option<u64>,
     /// Whether it must not replace another.
     pub only_new: bool,
+}
+
+/// Why a piece of an upload was not taken.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken<E> {
+    #[error("{0}")]
+    Body(E),
+    #[error("{0}")]
+    Quota(StoreError),
 }
 
 /// Content on its way out.
@@ -84,17 +94,43 @@ impl Service {
             return Err(ServiceError::Conflict(format!("there is an object `{name}` already")));
         }
         let key = Key::new(caller.project_id()).map_err(ServiceError::invalid)?;
+        let mut staging = self.staging(caller, &name).await?;
+        if let (Some(staging), Some(size)) = (&staging, new.size_bytes) {
+            staging.could_have(size)?;
+        }
+        let body = body.map(|piece| {
+            let piece = piece.map_err(NotTaken::Body)?;
+            if let Some(staging) = &mut staging {
+                staging.add(piece.len() as u64).map_err(NotTaken::Quota)?;
+            }
+            Ok(piece)
+        });
         let stored = self.objects().put(&key, body, most).await.map_err(|error| match error {
-            PutError::Body(error) => ServiceError::Body(error.to_string()),
+            PutError::Body(NotTaken::Body(error)) => ServiceError::Body(error.to_string()),
+            PutError::Body(NotTaken::Quota(error)) => error.into(),
             PutError::TooLarge { .. } => too_large(most),
             PutError::Objects(error) => ServiceError::Objects(error),
         })?;
+        // From here on the store counts it, with the name.
+        drop(staging);
         let named = self.name_content(caller, name, new, stored, quota).await;
         if named.is_err() {
             // Nothing refers to it: what cannot be deleted now is found by the sweep.
             let _ = self.objects().delete(&key).await;
         }
         named
+    }
+
+    /// The account of an upload under this name, where the project has a quota.
+    async fn staging(&self, caller: &Caller, name: &ObjectName) -> Result<Option<Staging>, ServiceError> {
+        let Some(quota) = caller.project.settings.quotas.storage_bytes else { return Ok(None) };
+        let replaced = match self.store().object(caller.project_id(), name).await {
+            Ok(object) => object.record.size_bytes,
+            Err(StoreError::NotFound { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let has = self.store().storage_bytes(caller.project_id()).await?;
+        Ok(Some(self.staged().begin(caller.project_id(), quota, has, replaced)))
     }
 
     async fn name_content(

@@ -51,6 +51,8 @@ pub struct Ending {
     pub events: EventLines,
     /// The files that it left.
     pub artifacts: Vec<StoredArtifact>,
+    /// What the project may have in storage, these files included. Where they do not fit, nothing is stored.
+    pub quota_bytes: Option<u64>,
     /// The lock that its packages were installed from.
     pub lock: Option<RunLock>,
     /// When it started, if it did.
@@ -216,7 +218,7 @@ async fn keep_events(connection: &mut SqliteConnection, id: &RunId, events: Even
 }
 
 async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), StoreError> {
-    let Ending { id, project_id, attempt, outcome, events, artifacts, lock, started_at, audit } = ending;
+    let Ending { id, project_id, attempt, outcome, events, artifacts, quota_bytes, lock, started_at, audit } = ending;
     let now = Timestamp::now().unix_ms();
     let done = sqlx::query(
         "UPDATE runs SET status = $1, finished_at = $2, started_at = COALESCE($3, started_at), runtime = $4, usage = $5, attempt = $7 \
@@ -247,6 +249,15 @@ async fn end(connection: &mut SqliteConnection, ending: Ending) -> Result<(), St
             .await?;
     }
     if bytes > 0 {
+        let used: i64 = sqlx::query("SELECT storage_bytes FROM projects WHERE id = $1")
+            .bind(&project_id)
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get(0)?;
+        let used_bytes = used as u64;
+        if let Some(quota_bytes) = quota_bytes.filter(|quota| used_bytes.saturating_add(bytes) > *quota) {
+            return Err(StoreError::Quota { quota_bytes, used_bytes, asked_bytes: bytes });
+        }
         sqlx::query("UPDATE projects SET storage_bytes = storage_bytes + $1 WHERE id = $2")
             .bind(bytes as i64)
             .bind(&project_id)

@@ -11,19 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::McpArguments;
 use crate::policy::policy_and_limits;
-use crate::{packages, show};
+use crate::{packages, policy, show};
 
 /// Serves one client until it goes away.
 pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     config.allow_degraded = arguments.allow_degraded;
     let ceiling = ceiling(&arguments)?;
-    let policy = PackagePolicy {
-        enabled: !arguments.no_packages,
-        allowed: arguments.allow_packages.clone(),
-        blocked: arguments.block_packages.clone(),
-        ..PackagePolicy::default()
-    };
+    let policy = package_policy(&arguments)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runs_at_a_time = arguments.runs_at_a_time.map_or(2 * processors, usize::from);
     if std::io::stdin().is_terminal() {
@@ -57,6 +52,19 @@ fn ceiling(arguments: &McpArguments) -> anyhow::Result<Ceiling> {
             .map_err(|error| anyhow::anyhow!("cannot grant {path}: {error}; check the path, or leave the grant out"))?;
     }
     Ok(ceiling)
+}
+
+/// What of packages programs may have: what the policy file says, and less by the flags.
+fn package_policy(arguments: &McpArguments) -> anyhow::Result<PackagePolicy> {
+    let flags = PackagePolicy {
+        enabled: !arguments.no_packages,
+        allowed: arguments.allow_packages.clone(),
+        blocked: arguments.block_packages.clone(),
+        allow_build: true,
+        trusted: vec!["*".to_owned()],
+        ..PackagePolicy::default()
+    };
+    Ok(policy::packages(&arguments.policy)?.within(&flags))
 }
 
 /// Ready when this process is asked to end.

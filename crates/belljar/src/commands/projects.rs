@@ -63,6 +63,7 @@ fn change(settings: &mut ProjectSettings, arguments: &SetProjectArguments) -> an
         let file = PolicyFile::read(path)?;
         settings.policy = file.policy.unwrap_or_else(|| settings.policy.clone());
         settings.limits = file.limits;
+        settings.packages = file.packages.unwrap_or_else(|| settings.packages.clone());
     }
     let quotas = &mut settings.quotas;
     if let Some(bound) = arguments.quota_concurrent_runs {

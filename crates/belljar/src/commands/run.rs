@@ -38,7 +38,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
     let code = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
-        let packages = packages::of_run(packages::environments(&engine, &config)?, &arguments.packages)?;
+        let packages = packages::of_run(packages::environments(&engine, &config)?, &arguments)?;
         let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
         let code = supervise(engine.run_with(request, options), &arguments).await;
         engine.shutdown().await;

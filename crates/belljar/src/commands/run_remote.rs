@@ -228,7 +228,10 @@ fn submission(arguments: &RunArguments) -> anyhow::Result<RunSubmission> {
         submission.stdin =
             Some(text.ok().context("standard input is not UTF-8, and a server takes text; give the bytes as a file, with --file")?);
     }
-    let policy::PolicyFile { mut policy, limits } = policy::asked(&arguments.policy, &arguments.limits)?;
+    let policy::PolicyFile { mut policy, limits, packages: allowed } = policy::asked(&arguments.policy, &arguments.limits)?;
+    if allowed.is_some() {
+        bail!("what a policy file says of packages is for the operator of the server; leave `packages` out of it");
+    }
     let of = &arguments.remote;
     if !of.storage_read.is_empty() || !of.storage_write.is_empty() {
         let storage = &mut policy.get_or_insert_default().storage;

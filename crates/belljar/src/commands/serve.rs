@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use belljar_api::{Listener, State, Tls};
@@ -25,6 +26,7 @@ pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let home = home::home()?;
     let config = ServerConfig::read(&home, &arguments)?;
+    allow_open_files();
     // Every TLS of this process, in and out, uses the one provider that is built in.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         anyhow::bail!("the cryptography was set up already");
@@ -73,9 +75,26 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
         // Those who watch a run hear of its end before their connections are closed.
         service.stop().await;
     };
-    belljar_api::serve(routes, listeners, stopping).await;
+    let unread = Duration::from_millis(config.unread_ms.0);
+    belljar_api::serve(routes, listeners, unread, stopping).await;
     let _ = std::fs::remove_file(socket);
     Ok(())
+}
+
+/// Open descriptors that are enough for all connections and sandboxes that are allowed at one time.
+const MOST_OPEN_FILES: u64 = 1 << 20;
+
+/// Takes what there may be of open descriptors: the usual soft limit of 1,024 is for programs that use `select` (getrlimit(2)), and fewer than the
+/// connections that are allowed. Sandboxes have limits of their own.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(MOST_OPEN_FILES).min(MOST_OPEN_FILES);
+    if limit.current.is_some_and(|current| current < most)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
 }
 
 async fn until_told_to_stop() {

@@ -159,7 +159,7 @@ fn explain(ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
     if text.contains("no usable wheels") || text.contains("no-build") {
         return EnvironmentError::NeedsBuild(last_words(&ran.lines));
     }
-    if text.contains("offline") || text.contains("network was disabled") {
+    if ["offline", "Network connectivity is disabled", "network was disabled"].iter().any(|words| text.contains(words)) {
         return EnvironmentError::Offline(last_words(&ran.lines));
     }
     EnvironmentError::Resolution(last_words(&ran.lines))

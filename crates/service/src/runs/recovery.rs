@@ -85,6 +85,7 @@ impl Service {
             events: live.unstored_with(&last),
             artifacts: Vec::new(),
             lock: None,
+            quota_bytes: None,
             started_at: None,
             audit: by_belljar(&record, "run.finish", details),
         };

@@ -10,7 +10,7 @@ use belljar_store::{Ending, NewAuditEntry, RunLock, StoreError, StoredArtifact};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::live::Live;
+use super::live::{EventLine, Live};
 use super::queue::{Place, Turn};
 use super::submit::{ask, wanted_runtime};
 use crate::caller::Caller;
@@ -276,17 +276,55 @@ impl Service {
     async fn conclude(&self, live: &Arc<Live>, caller: &Caller, attempt: Attempt) {
         let Attempt { mut outcome, artifacts, lock, has_run } = attempt;
         outcome.id = live.id.clone();
-        let stored = match self.keep_artifacts(live, caller, artifacts).await {
-            Ok(stored) => stored,
+        let kept = match self.keep_artifacts(live, caller, artifacts).await {
+            Ok(kept) => kept,
             Err(error) => {
-                outcome.artifacts.clear();
-                live.emit(EventKind::Progress { message: format!("the artifacts could not be kept: {error}") });
+                without_artifacts(live, &mut outcome, &error);
                 Vec::new()
             }
         };
-        let record = live.record();
         let _room = self.ends().room(live, &outcome).await;
-        let last = live.last_line(&outcome);
+        let mut stored = self.store_end(live, caller, &outcome, kept.clone(), lock.clone(), has_run).await;
+        if let Err(error @ StoreError::Quota { .. }) = stored {
+            // Others were stored meanwhile: now they do not fit.
+            self.forget_contents(&kept).await;
+            without_artifacts(live, &mut outcome, &error.into());
+            stored = self.store_end(live, caller, &outcome, Vec::new(), lock, has_run).await;
+        }
+        let last = match stored {
+            Ok(last) => last,
+            Err(error) => {
+                // It stays unfinished in the store, or was never in it. Nobody may be told of an end that will not be found again.
+                tracing::error!(run = %live.id, %error, "the end of a run could not be stored");
+                let message = format!("the program has ended, but that could not be recorded: {error}");
+                outcome = without_run(live, outcome.sandbox.runtime, Status::Interrupted, "Interrupted", &message);
+                live.last_line(&outcome)
+            }
+        };
+        metrics::ended(outcome.status, &outcome.usage);
+        self.callbacks_are_due();
+        let (runtime, usage, status) = (outcome.sandbox.runtime.clone(), outcome.usage, outcome.status);
+        let change = move |record: &mut belljar_protocol::RunRecord| {
+            record.status = RunState::Ended(status);
+            record.finished_at = Some(Timestamp::now());
+            record.runtime = Some(runtime);
+            record.usage = Some(usage);
+        };
+        live.end(last, change, outcome);
+    }
+
+    /// Stores the end of a run. Gives the event that tells it.
+    async fn store_end(
+        &self,
+        live: &Live,
+        caller: &Caller,
+        outcome: &Outcome,
+        artifacts: Vec<StoredArtifact>,
+        lock: Option<RunLock>,
+        has_run: bool,
+    ) -> Result<EventLine, StoreError> {
+        let record = live.record();
+        let last = live.last_line(outcome);
         let details = json!({
             "status": outcome.status.name(),
             "code_sha256": record.code_sha256,
@@ -303,29 +341,21 @@ impl Service {
             attempt: record.attempt,
             outcome: outcome.clone(),
             events: live.unstored_with(&last),
-            artifacts: stored,
+            artifacts,
+            quota_bytes: caller.project.settings.quotas.storage_bytes,
             lock,
             started_at: record.started_at.filter(|_| has_run),
             audit: NewAuditEntry { actor: caller.actor.clone(), ..by_belljar(&record, "run.finish", details) },
         };
-        let mut last = last;
-        if let Err(error) = self.store().end_run(ending).await {
-            // It stays unfinished in the store, or was never in it. Nobody may be told of an end that will not be found again.
-            tracing::error!(run = %live.id, %error, "the end of a run could not be stored");
-            let message = format!("the program has ended, but that could not be recorded: {error}");
-            outcome = without_run(live, outcome.sandbox.runtime, Status::Interrupted, "Interrupted", &message);
-            last = live.last_line(&outcome);
+        self.store().end_run(ending).await?;
+        Ok(last)
+    }
+
+    /// Deletes contents that got no name. What cannot be deleted now is found by the sweep.
+    async fn forget_contents(&self, artifacts: &[StoredArtifact]) {
+        for key in artifacts.iter().filter_map(|stored| stored.blob.parse().ok()) {
+            let _ = self.objects().delete(&key).await;
         }
-        metrics::ended(outcome.status, &outcome.usage);
-        self.callbacks_are_due();
-        let (runtime, usage, status) = (outcome.sandbox.runtime.clone(), outcome.usage, outcome.status);
-        let change = move |record: &mut belljar_protocol::RunRecord| {
-            record.status = RunState::Ended(status);
-            record.finished_at = Some(Timestamp::now());
-            record.runtime = Some(runtime);
-            record.usage = Some(usage);
-        };
-        live.end(last, change, outcome);
     }
 
     /// Moves the files that a run left into storage.
@@ -335,6 +365,7 @@ impl Service {
         caller: &Caller,
         artifacts: Vec<ArtifactFile>,
     ) -> Result<Vec<StoredArtifact>, ServiceError> {
+        // Again when the end is stored: this only spares the copies.
         let asked_bytes = artifacts.iter().map(|file| file.artifact.size_bytes).sum();
         if let Some(quota_bytes) = caller.project.settings.quotas.storage_bytes.filter(|_| asked_bytes > 0) {
             let used_bytes = self.store().storage_bytes(&live.project_id).await?;
@@ -345,11 +376,22 @@ impl Service {
         let mut kept = Vec::new();
         for file in artifacts {
             let artifact = file.artifact.clone();
-            let stored = self.keep_file(&live.project_id, caller, file).await?;
-            kept.push(StoredArtifact { artifact, blob: stored });
+            match self.keep_file(&live.project_id, caller, file).await {
+                Ok(blob) => kept.push(StoredArtifact { artifact, blob }),
+                Err(error) => {
+                    self.forget_contents(&kept).await;
+                    return Err(error);
+                }
+            }
         }
         Ok(kept)
     }
+}
+
+/// The outcome of a run whose files could not be kept.
+fn without_artifacts(live: &Live, outcome: &mut Outcome, why: &ServiceError) {
+    outcome.artifacts.clear();
+    live.emit(EventKind::Progress { message: format!("the artifacts could not be kept: {why}") });
 }
 
 /// Waits for its turn; `None` when it is cancelled first.
