@@ -347,7 +347,8 @@ impl Sandbox {
         match ready {
             Ok(home) => {
                 let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
-                let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox));
+                let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox))
+                    || body.zygote.as_ref().is_some_and(|zygote| zygote.thread_of_modules.is_some());
                 let held_bytes = if imports { proportional_bytes(body.pid).unwrap_or(0) } else { 0 };
                 Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, held_bytes, cpu_before })
             }
