@@ -64,7 +64,8 @@ function importInZygote(native, modules, home) {
   native.beginImports();
   const stopSparing = spareMathRandom(native);
   importAhead(modules, home);
-  stopSparing();
+  // What was drawn may be the seed of a generator of a package's own, which every sandbox would go on with.
+  if (stopSparing()) native.neverFork('draws from Math.random as it is imported');
 }
 
 // Code of the packages runs from here on: the driver has taken what it needs of the builtins long before. What fails here fails again

@@ -35,12 +35,15 @@ function seedMathRandom(seed) {
  * Has Math.random draw from the kernel until what this returns is called, so that V8's own state is still to be seeded afterwards. Who keeps
  * the function that it found has V8's from then on.
  * @param {object} native of which only `randomSeed` is used: 31 bits
+ * @returns {() => boolean} gives whether anything was drawn
  */
 function spareMathRandom(native) {
   const descriptor = ObjectGetOwnPropertyDescriptor(Math, 'random');
   let isSpared = true;
+  let isDrawn = false;
   const { random } = {
     random() {
+      isDrawn = true;
       return isSpared ? (native.randomSeed() * 2 ** 21 + (native.randomSeed() >>> 10)) / 2 ** 52 : ReflectApply(descriptor.value, Math, []);
     },
   };
@@ -48,6 +51,7 @@ function spareMathRandom(native) {
   return () => {
     isSpared = false;
     ObjectDefineProperty(Math, 'random', { __proto__: null, ...descriptor });
+    return isDrawn;
   };
 }
 

@@ -348,7 +348,7 @@ impl Sandbox {
             Ok(home) => {
                 let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
                 let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox))
-                    || body.zygote.as_ref().is_some_and(|zygote| zygote.thread_of_modules.is_some());
+                    || body.zygote.as_ref().is_some_and(|zygote| zygote.why_not_ahead.is_some());
                 let held_bytes = if imports { proportional_bytes(body.pid).unwrap_or(0) } else { 0 };
                 Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, held_bytes, cpu_before })
             }
@@ -362,9 +362,9 @@ impl Sandbox {
         }
     }
 
-    /// The name of a thread that its modules run, because of which they were imported in it and not in its zygote.
-    pub fn thread_of_modules(&self) -> Option<&str> {
-        self.body.zygote.as_ref()?.thread_of_modules.as_deref()
+    /// What its modules do because of which they were imported in it and not in its zygote, as in "runs a thread NAME".
+    pub fn why_not_ahead(&self) -> Option<&str> {
+        self.body.zygote.as_ref()?.why_not_ahead.as_deref()
     }
 
     /// Whether a parked sandbox still lives.

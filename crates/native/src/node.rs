@@ -270,6 +270,16 @@ unsafe extern "C" fn begin_imports(env: Env, info: CallbackInfo) -> Value {
     }
 }
 
+unsafe extern "C" fn never_fork(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            zygote::never_fork(call.text(0).unwrap_or_default());
+            call.undefined()
+        })
+    }
+}
+
 unsafe extern "C" fn receive(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
@@ -506,7 +516,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 14] = [
+    let functions: [(&CStr, Callback); 15] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -515,6 +525,7 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"pid", pid),
         (c"parentPid", parent_pid),
         (c"beginImports", begin_imports),
+        (c"neverFork", never_fork),
         (c"randomSeed", random_seed),
         (c"exit", exit),
         (c"prepare", prepare),

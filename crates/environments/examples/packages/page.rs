@@ -84,8 +84,8 @@ fn notes(trial: &Trial) -> String {
     if trial.row.loopback {
         notes.push("`loopback`".into());
     }
-    if let Some(thread) = &trial.thread {
-        notes.push(format!("runs a thread `{thread}`: imported in the sandbox in both ways"));
+    if let Some(why) = &trial.why_not_ahead {
+        notes.push(format!("{why}: imported in the sandbox in both ways"));
     }
     if !trial.row.note.is_empty() {
         notes.push(trial.row.note.clone());

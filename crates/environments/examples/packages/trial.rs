@@ -61,8 +61,8 @@ pub struct Trial {
     pub cold: Result,
     pub sandbox: Result,
     pub zygote: Result,
-    /// A thread because of which the zygote could not import its modules.
-    pub thread: Option<String>,
+    /// Why the zygote did not import its modules.
+    pub why_not_ahead: Option<String>,
     pub failures: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ impl Trial {
             cold: Result::default(),
             sandbox: Result::default(),
             zygote: Result::default(),
-            thread: None,
+            why_not_ahead: None,
             failures: Vec::new(),
         };
         if let Err(error) = trial.try_all_ways(folder, environments, tell).await {
@@ -145,7 +145,7 @@ impl Trial {
     ) -> Result {
         let mut result = Result { passed: true, ..Result::default() };
         for _ in 0..if way == Way::Cold { 1 } else { RUNS } {
-            match run_once(way, request, &environment, environments, &mut self.thread).await {
+            match run_once(way, request, &environment, environments, &mut self.why_not_ahead).await {
                 Ok((outcome, time)) => match judge(&self.row, way, &outcome, drawn) {
                     Ok(()) => result.times_ms.push(time.as_secs_f64() * 1e3),
                     Err(why) => {
@@ -200,7 +200,7 @@ async fn run_once(
     request: &RunRequest,
     environment: &Arc<Environment>,
     environments: &Environments,
-    thread: &mut Option<String>,
+    why_not_ahead: &mut Option<String>,
 ) -> std::result::Result<(Outcome, Duration), AnyError> {
     let engine = environments.engine();
     let runtime = engine.runtime(&request.language.default_runtime()).await?;
@@ -216,7 +216,7 @@ async fn run_once(
     if way == Way::Zygote {
         // Boots the zygote.
         let sandbox = engine.sandbox(spec, StartMode::Fork).await?;
-        *thread = sandbox.thread_of_modules().map(str::to_owned);
+        *why_not_ahead = sandbox.why_not_ahead().map(str::to_owned);
         engine.discard(sandbox);
     }
     let options = RunOptions { environments: Some(Arc::new(Made(Arc::clone(environment)))), ..RunOptions::default() };
