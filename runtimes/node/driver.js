@@ -10,7 +10,9 @@ const { createDisplay } = require('./display.js');
 const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
 const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
-const { describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom } = require('./identity.js');
+const {
+  describeProcessors, dieOfOwnSignals, redefinePid, renewCachedRandomness, seedFromRequest, seedMathRandom, spareMathRandom,
+} = require('./identity.js');
 const { addGlobalPackages } = require('./loader.js');
 const { annotateOutput } = require('./output.js');
 const { runProgram } = require('./program.js');
@@ -43,16 +45,27 @@ function drive(native, { home, boot }) {
   const zygote = boot.start === 'exec' ? null : require('./boot.js');
   zygote?.warmUp(native, boot.rehearsal, rehearse);
   const importsHere = boot.environment?.ahead === 'sandbox';
-  if (boot.environment && !importsHere) importAhead(boot.environment.modules, home);
+  const importedInZygote = boot.environment !== undefined && boot.environment !== null && !importsHere;
+  if (importedInZygote) importInZygote(native, boot.environment.modules, home);
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
   native.start(boot.rehearsal);
 
   takeIdentity(native);
+  if (importedInZygote) renewCachedRandomness();
   ending.takeOverLoop();
   if (importsHere) importAhead(boot.environment.modules, home);
   activate(native, native.receive(), home, { denials, ending, display });
+}
+
+// Once for all sandboxes. What the packages leave behind must survive a fork, and draw nothing that each sandbox has to draw for itself.
+function importInZygote(native, modules, home) {
+  native.beginImports();
+  const stopSparing = spareMathRandom(native);
+  importAhead(modules, home);
+  // What was drawn may be the seed of a generator of a package's own, which every sandbox would go on with.
+  if (stopSparing()) native.neverFork('draws from Math.random as it is imported');
 }
 
 // Code of the packages runs from here on: the driver has taken what it needs of the builtins long before. What fails here fails again

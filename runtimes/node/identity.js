@@ -1,6 +1,7 @@
 'use strict';
 // What a fork leaves wrong about "this process": its pid, its random numbers, its processors, and signals to itself.
 
+const crypto = require('node:crypto');
 const os = require('node:os');
 const process = require('node:process');
 const v8 = require('node:v8');
@@ -28,6 +29,36 @@ function redefine(name, value) {
  */
 function seedMathRandom(seed) {
   v8.setFlagsFromString(`--random-seed=${seed}`);
+}
+
+/**
+ * Has Math.random draw from the kernel until what this returns is called, so that V8's own state is still to be seeded afterwards. Who keeps
+ * the function that it found has V8's from then on.
+ * @param {object} native of which only `randomSeed` is used: 31 bits
+ * @returns {() => boolean} gives whether anything was drawn
+ */
+function spareMathRandom(native) {
+  const descriptor = ObjectGetOwnPropertyDescriptor(Math, 'random');
+  let isSpared = true;
+  let isDrawn = false;
+  const { random } = {
+    random() {
+      isDrawn = true;
+      return isSpared ? (native.randomSeed() * 2 ** 21 + (native.randomSeed() >>> 10)) / 2 ** 52 : ReflectApply(descriptor.value, Math, []);
+    },
+  };
+  ObjectDefineProperty(Math, 'random', { __proto__: null, ...descriptor, value: random });
+  return () => {
+    isSpared = false;
+    ObjectDefineProperty(Math, 'random', { __proto__: null, ...descriptor });
+    return isDrawn;
+  };
+}
+
+/** Node draws for these two ahead, 128 at a time and 1,024: if a package has used one in the zygote, every sandbox would have what is left. */
+function renewCachedRandomness() {
+  for (let count = 0; count < 128; count++) crypto.randomUUID();
+  for (let count = 0; count < 1024; count++) crypto.randomInt(2 ** 48 - 1);
 }
 
 /** Any integer as a seed that V8 takes, different for different seeds below 2^31 - 1. */
@@ -84,4 +115,6 @@ function isSelf(pid) {
   return pid === process.pid || pid === 0 || pid === -1 || pid === -process.pid;
 }
 
-module.exports = { describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom };
+module.exports = {
+  describeProcessors, dieOfOwnSignals, redefinePid, renewCachedRandomness, seedFromRequest, seedMathRandom, spareMathRandom,
+};

@@ -60,6 +60,11 @@ pub enum ZygoteReport {
         /// Whether it knows from its scout what its sandboxes will touch. They only start slower where it does not.
         has_learned: bool,
     },
+    /// Must not be forked because of what modules have left behind that it has imported ahead. Ends.
+    NotToBeForked {
+        /// What they do, for people, padded with zeros.
+        why: [u8; Self::WHY_BYTES],
+    },
     /// A sandbox was forked. Comes with its pidfd.
     Forked {
         /// Which.
@@ -163,11 +168,14 @@ impl ForkOrder {
 impl ZygoteReport {
     /// Bytes that every encoded message fits in.
     pub const MOST_BYTES: usize = PACKET_BYTES;
+    /// As long as a reason may be.
+    pub const WHY_BYTES: usize = 48;
 
     /// The packet.
     pub fn encode(self) -> Vec<u8> {
         let writer = match self {
             Self::Booted { has_learned } => Writer::new().put(&[1, u8::from(has_learned)]),
+            Self::NotToBeForked { why } => Writer::new().put(&[5]).put(&why),
             Self::Forked { sandbox } => Writer::new().put(&[2]).put(&sandbox.to_le_bytes()),
             Self::ForkFailed { sandbox, step, errno } => {
                 Writer::new().put(&[3]).put(&sandbox.to_le_bytes()).put(&[step]).put(&errno.to_le_bytes())
@@ -197,6 +205,7 @@ impl ZygoteReport {
                 system_us: reader.u64()?,
                 peak_resident_bytes: reader.u64()?,
             }),
+            5 => Self::NotToBeForked { why: reader.take()? },
             _ => return None,
         };
         reader.finished()?;
@@ -220,6 +229,7 @@ mod tests {
         fn reports_are_read_as_they_were_written(sandbox: u64, wait_status: i32, user_us: u64, system_us: u64, peak_resident_bytes: u64, step: u8, errno: i32) {
             for report in [
                 ZygoteReport::Booted { has_learned: true },
+                ZygoteReport::NotToBeForked { why: [b'x'; ZygoteReport::WHY_BYTES] },
                 ZygoteReport::Forked { sandbox },
                 ZygoteReport::ForkFailed { sandbox, step, errno },
                 ZygoteReport::Exited(ExitReport { sandbox, wait_status, user_us, system_us, peak_resident_bytes }),

@@ -98,6 +98,13 @@ impl SandboxSpec {
         Some(self.clone().with_environment(Some(Arc::new(environment.without_modules()))))
     }
 
+    /// The same with modules imported in each sandbox, where they were to be imported in the zygote.
+    pub(crate) fn importing_in_sandbox(self) -> Self {
+        let environment = self.environment.as_deref().cloned();
+        let environment = environment.map(|environment| Arc::new(Environment { ahead: Ahead::Sandbox, ..environment }));
+        Self { environment, ..self }
+    }
+
     /// The same for another task. A sandbox that was made for one is never given another.
     pub(crate) fn for_task(self, task: Task) -> Self {
         Self { task, ..self }
@@ -340,7 +347,8 @@ impl Sandbox {
         match ready {
             Ok(home) => {
                 let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
-                let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox));
+                let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox))
+                    || body.zygote.as_ref().is_some_and(|zygote| zygote.why_not_ahead.is_some());
                 let held_bytes = if imports { proportional_bytes(body.pid).unwrap_or(0) } else { 0 };
                 Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, held_bytes, cpu_before })
             }
@@ -352,6 +360,11 @@ impl Sandbox {
                 })
             }
         }
+    }
+
+    /// What its modules do because of which they were imported in it and not in its zygote, as in "runs a thread NAME".
+    pub fn why_not_ahead(&self) -> Option<&str> {
+        self.body.zygote.as_ref()?.why_not_ahead.as_deref()
     }
 
     /// Whether a parked sandbox still lives.

@@ -51,6 +51,8 @@ pub(crate) struct Zygote {
     shared: Arc<Shared>,
     /// Whether its scout came back.
     pub(crate) has_learned: bool,
+    /// What modules do that were to be imported in it, and because of it are imported in its sandboxes instead.
+    pub(crate) why_not_ahead: Option<String>,
     ids: IdMap,
     single_uid: bool,
     free_uids: Mutex<Vec<u32>>,
@@ -73,6 +75,13 @@ struct Waiting {
     ended: oneshot::Sender<Ended>,
 }
 
+/// What became of a runtime that was to be a zygote.
+enum Booted {
+    Ready(Zygote),
+    /// What its modules do because of which it must not be.
+    NotToBeForked(String),
+}
+
 /// A uid of a zygote's, until the sandbox that has it is gone.
 #[derive(Debug)]
 pub(crate) struct UidLease {
@@ -89,8 +98,28 @@ impl Drop for UidLease {
 }
 
 impl Zygote {
-    /// Boots one. Some tens of milliseconds. Not to be dropped half way: the launch would go on without anyone to reap what it makes.
+    /// Boots one. Some tens of milliseconds. Where it must not be forked because of modules that it has imported, one whose sandboxes import them. Not to be
+    /// dropped half way: the launch would go on without anyone to reap what it makes.
     pub(crate) async fn boot(spawner: Spawner, spec: SandboxSpec, leaving: Leaving) -> Result<Arc<Self>, EngineError> {
+        let why = match Self::boot_once(spawner.clone(), spec.clone(), leaving.clone()).await? {
+            Booted::Ready(zygote) => return Ok(zygote.serve()),
+            Booted::NotToBeForked(why) => why,
+        };
+        match Self::boot_once(spawner, spec.importing_in_sandbox(), leaving).await? {
+            Booted::Ready(mut zygote) => {
+                zygote.why_not_ahead = Some(why);
+                Ok(zygote.serve())
+            }
+            Booted::NotToBeForked(why) => Err(EngineError::NotReady(format!("its runtime {why}"))),
+        }
+    }
+
+    fn serve(self) -> Arc<Self> {
+        tokio::spawn(Arc::clone(&self.shared).listen());
+        Arc::new(self)
+    }
+
+    async fn boot_once(spawner: Spawner, spec: SandboxSpec, leaving: Leaving) -> Result<Booted, EngineError> {
         let SandboxSpec { runtime, grants, environment, .. } = spec;
         let ids = IdMap::available();
         let plan = root::plan(&runtime, &grants, environment.as_deref(), Boot { start: Start::Fork, ids, exec: false, loopback: false });
@@ -136,6 +165,7 @@ impl Zygote {
         let mut zygote = Self {
             shared,
             has_learned: false,
+            why_not_ahead: None,
             ids,
             single_uid: ids.leasable() == 1 || !grants.is_empty(),
             free_uids: Mutex::new((0..ids.leasable()).rev().map(|n| FIRST_UID + n).collect()),
@@ -146,13 +176,15 @@ impl Zygote {
         let booted = tokio::time::timeout(BOOT_TIME, zygote.shared.next_report()).await;
         match booted {
             Ok(Some((ZygoteReport::Booted { has_learned }, _))) => zygote.has_learned = has_learned,
+            Ok(Some((ZygoteReport::NotToBeForked { why }, _))) => {
+                return Ok(Booted::NotToBeForked(String::from_utf8_lossy(&why).trim_end_matches('\0').to_owned()));
+            }
             _ => {
                 drop(zygote);
                 return Err(EngineError::NotReady(last_words(&diagnostics_read)));
             }
         }
-        tokio::spawn(Arc::clone(&zygote.shared).listen());
-        Ok(Arc::new(zygote))
+        Ok(Booted::Ready(zygote))
     }
 
     /// Forks a sandbox.
@@ -245,7 +277,7 @@ impl Shared {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(table) = waiting.as_mut() else { break };
             match report {
-                ZygoteReport::Booted { .. } => {}
+                ZygoteReport::Booted { .. } | ZygoteReport::NotToBeForked { .. } => {}
                 ZygoteReport::Forked { sandbox } => {
                     let answer = descriptors.pop().ok_or_else(|| "the zygote sent no descriptor".to_owned());
                     if let Some(forked) = table.get_mut(&sandbox).and_then(|entry| entry.forked.take()) {

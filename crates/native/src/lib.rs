@@ -11,6 +11,8 @@ mod python;
 mod randomness;
 mod sandbox;
 mod scout;
+mod scratch;
 mod symbols;
+mod threads;
 mod touched;
 mod zygote;

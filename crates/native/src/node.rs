@@ -12,7 +12,7 @@ use belljar_jail::{SetupError, Step};
 use crate::node_platform::{Uv, keep_heap_across_fork, report_no_workers};
 use crate::symbols::table;
 use crate::zygote::Runtime;
-use crate::{randomness, sandbox, zygote};
+use crate::{randomness, sandbox, scratch, threads, zygote};
 
 type Env = *mut c_void;
 type Value = *mut c_void;
@@ -259,6 +259,27 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
     }
 }
 
+unsafe extern "C" fn begin_imports(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            scratch::make();
+            threads::watch();
+            call.undefined()
+        })
+    }
+}
+
+unsafe extern "C" fn never_fork(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            zygote::never_fork(call.text(0).unwrap_or_default());
+            call.undefined()
+        })
+    }
+}
+
 unsafe extern "C" fn receive(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
@@ -495,7 +516,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 13] = [
+    let functions: [(&CStr, Callback); 15] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -503,6 +524,8 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"annotate", annotate),
         (c"pid", pid),
         (c"parentPid", parent_pid),
+        (c"beginImports", begin_imports),
+        (c"neverFork", never_fork),
         (c"randomSeed", random_seed),
         (c"exit", exit),
         (c"prepare", prepare),

@@ -10,7 +10,7 @@ use belljar_jail::SetupError;
 
 use crate::symbols::{find, table};
 use crate::zygote::Runtime;
-use crate::{randomness, sandbox, zygote};
+use crate::{randomness, sandbox, scratch, threads, zygote};
 
 type Object = *mut c_void;
 type Method = unsafe extern "C" fn(Object, Object) -> Object;
@@ -202,6 +202,14 @@ unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
     })
 }
 
+unsafe extern "C" fn begin_imports(_module: Object, arguments: Object) -> Object {
+    call(arguments, |call| {
+        scratch::make();
+        threads::watch();
+        call.none()
+    })
+}
+
 unsafe extern "C" fn receive(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| match sandbox::receive() {
         Ok(activation) => {
@@ -265,6 +273,7 @@ pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
     // CPython keeps both for ever.
     let methods = Box::leak(Box::new([
         method(c"start", start),
+        method(c"begin_imports", begin_imports),
         method(c"receive", receive),
         method(c"send", send),
         method(c"open_call", open_call),

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
 use belljar_jail::{
@@ -16,6 +17,7 @@ use belljar_jail::{
 use crate::randomness;
 use crate::sandbox::fault;
 use crate::scout::{self, Side};
+use crate::{scratch, threads};
 use crate::touched;
 
 /// What a runtime needs done around a fork.
@@ -48,6 +50,18 @@ pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
     }
 }
 
+/// What packages have done while they were imported that must not happen once for all sandboxes.
+static WHY_NOT_TO_FORK: Mutex<Option<String>> = Mutex::new(None);
+
+/// Has `start` tell the supervisor why this zygote must not be forked, and end.
+pub fn never_fork(why: String) {
+    *WHY_NOT_TO_FORK.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+}
+
+fn why_not_to_fork() -> Option<String> {
+    WHY_NOT_TO_FORK.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
@@ -65,7 +79,15 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     // Set up here, once: what a generator does when it is first used would cost each child a millisecond. The children seed it anew.
     randomness::reseed(&generators)?;
     let seals = Seals::compile();
+    scratch::remove();
     runtime.prepare()?;
+    let why_not = why_not_to_fork().or_else(|| threads::kept_across_fork().map(|thread| format!("runs a thread {thread}")));
+    if let Some(text) = why_not {
+        let mut why = [0; ZygoteReport::WHY_BYTES];
+        why.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+        let _ = send_packet(channel, &ZygoteReport::NotToBeForked { why }.encode(), &[]);
+        leave();
+    }
     let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(()) };
     let has_learned = !touched.is_empty();
     touched.hand_on_files();

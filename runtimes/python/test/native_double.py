@@ -44,5 +44,8 @@ class NativeDouble:
         self._note("exit", getpid(), code)
         _exit(code)
 
+    def begin_imports(self):
+        pass
+
     def random_bytes(self, n):
         return urandom(n)

@@ -53,6 +53,8 @@ exports.createNative = (activationFile) => ({
   },
   pid: () => pid,
   parentPid: () => ppid,
+  beginImports() {},
+  neverFork() {},
   randomSeed: () => randomFill(Buffer.alloc(4)).readUInt32LE() & 0x7fffffff || 1,
   onIdle(callback) {
     // Node asks process.emit, by name, for 'beforeExit' when its loop is empty.

@@ -31,7 +31,10 @@ def main(native=None, configuration=None):
     sandbox.prepare(native, environment)
     if is_zygote:
         if environment is not None and environment["ahead"] == "zygote":
+            native.begin_imports()
+            stop_noting = driver_module("identity").note_generators()
             driver_module("packages").enter(environment)
+            stop_noting()
             environment = None
         stop_holding_back()
         freeze()

@@ -11,9 +11,55 @@ import sys
 from belljar_driver import after_import
 
 
+#: Generators of imported packages that seeded themselves when they were made.
+_generators = []
+
+
+def note_generators():
+    """From here on generators that seed themselves are noted, for `renew`. Returns what ends that. One that a package gave a seed keeps it."""
+    from random import Random
+    from weakref import ref
+
+    seed, made = Random.seed, []
+
+    def note_and_seed(self, a=None, version=2):
+        seed(self, a, version)
+        if a is None:
+            made.append(ref(self))
+
+    Random.seed = note_and_seed
+
+    def end():
+        Random.seed = seed
+        _generators.extend(generator for generator in (reference() for reference in made) if generator is not None)
+        _generators.extend(_numpy_generators())
+
+    return end
+
+
+def _numpy_generators():
+    module = sys.modules.get("numpy.random.bit_generator")
+    if module is None:
+        return []
+    from gc import get_objects
+
+    return [thing for thing in get_objects() if issubclass(type(thing), module.BitGenerator) and _seeded_itself(thing)]
+
+
+def _seeded_itself(generator):
+    """What numpy takes from the system has 128 bits."""
+    entropy = getattr(generator.seed_seq, "entropy", None)
+    return isinstance(entropy, int) and entropy.bit_length() > 64
+
+
 def renew(random_bytes):
     """Fresh seeds for everything that is already imported. Before any user code runs."""
     modules = sys.modules
+    for generator in _generators:
+        if hasattr(generator, "seed_seq"):
+            generator.state = type(generator)(list(random_bytes(32))).state
+        else:
+            generator.seed(random_bytes(32))
     if "random" in modules:
         modules["random"].seed(random_bytes(32))
     if "numpy.random" in modules:

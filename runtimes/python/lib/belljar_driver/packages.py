@@ -26,8 +26,13 @@ def enter(environment):
 
         addsitedir(folder)
     for name in environment["modules"]:
+        before = set(sys.modules)
         try:
             __import__(name)
         except BaseException:
-            # The program imports it again, and is told why it cannot.
-            pass
+            # The program imports it again, and is told why it cannot. Python forgets the module that failed and keeps those inside it, which the
+            # module would not know of when it is imported again.
+            top = name.partition(".")[0]
+            for module in set(sys.modules) - before:
+                if module.partition(".")[0] == top:
+                    del sys.modules[module]
