@@ -225,8 +225,10 @@ fn a_run_whose_caller_leaves_as_soon_as_it_has_asked_is_seen_through() {
         page["runs"].as_array().unwrap().iter().map(|run| run["status"].clone()).collect()
     };
     // Those whose connection was closed before they were read were never asked for; some were, or this shows nothing.
-    crate::server::eventually("every run that was written down has ended", || states().iter().all(|state| state == "succeeded"));
-    assert!(states().len() > 1, "{:?}", states());
+    crate::server::eventually("some were, and every run that was written down has ended", || {
+        let states = states();
+        states.len() > 1 && states.iter().all(|state| state == "succeeded")
+    });
 }
 
 #[test]
