@@ -195,7 +195,7 @@ async fn what_is_used_stays_and_what_is_not_makes_room() {
         left == expected
     });
     until("its contents go", || {
-        freed += small.environments.collect(Some(Duration::from_secs(3600))).unwrap().freed_bytes;
+        freed += small.environments.collect(Some(Duration::from_hours(1))).unwrap().freed_bytes;
         freed >= 600_000
     });
     assert_eq!(home.names("made").len(), 2);
