@@ -123,7 +123,7 @@ impl Inner {
     ) -> Result<ToolEnd, EngineError> {
         let limits = tool.limits;
         let (mut running, output) = self.start_tool(tool).await?;
-        let mut output = Lines { output, pending: Vec::new(), ready: VecDeque::new(), lines, is_open: true };
+        let mut output = Lines { output, pending: Vec::new(), ready: VecDeque::new(), taken_by: lines, is_open: true };
         let deadline = tokio::time::sleep(limits.time);
         let mut deadline = std::pin::pin!(deadline);
         let mut checking = ask(check, Duration::ZERO);
@@ -277,7 +277,7 @@ struct Lines {
     pending: Vec<u8>,
     /// Whole, and not taken yet. Nothing more is read before they are.
     ready: VecDeque<String>,
-    lines: mpsc::Sender<String>,
+    taken_by: mpsc::Sender<String>,
     is_open: bool,
 }
 
@@ -285,7 +285,7 @@ impl Lines {
     /// Waits for more, or until what there is has been taken. For ever once it is closed.
     async fn next(&mut self) {
         if !self.ready.is_empty() {
-            let Ok(permit) = self.lines.reserve().await else { return self.ready.clear() };
+            let Ok(permit) = self.taken_by.reserve().await else { return self.ready.clear() };
             if let Some(line) = self.ready.pop_front() {
                 permit.send(line);
             }
@@ -304,7 +304,7 @@ impl Lines {
         let mut buffer = [0; 8192];
         loop {
             while let Some(line) = self.ready.pop_front() {
-                if self.lines.send(line).await.is_err() {
+                if self.taken_by.send(line).await.is_err() {
                     return;
                 }
             }

@@ -42,12 +42,7 @@ impl Default for InstallLimits {
 impl EnvironmentsConfig {
     /// The defaults. Registries and who logs in to them are as in `provision`.
     pub fn new(provision: ProvisionConfig) -> Self {
-        Self {
-            folder: provision.cache.join("environments"),
-            provision,
-            limits: InstallLimits::default(),
-            most_bytes: 20 << 30,
-        }
+        Self { folder: provision.cache.join("environments"), provision, limits: InstallLimits::default(), most_bytes: 20 << 30 }
     }
 
     /// The addresses that Python packages may come from, without logins.

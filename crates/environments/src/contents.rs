@@ -92,7 +92,11 @@ impl Contents {
 /// The folders in a folder; none where it is not there.
 fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(root) {
-        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())).collect()),
+        Ok(entries) => Ok(entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()))
+            .collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }

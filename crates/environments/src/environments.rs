@@ -147,7 +147,10 @@ impl Environments {
         files: &[ProgramFile],
     ) -> Result<Arc<FoundImports>, EnvironmentError> {
         let mut digest = Sha256::new();
-        for part in [language.to_string().as_bytes()].into_iter().chain(files.iter().flat_map(|file| [file.path.as_str().as_bytes(), &file.content])) {
+        for part in [language.to_string().as_bytes()]
+            .into_iter()
+            .chain(files.iter().flat_map(|file| [file.path.as_str().as_bytes(), &file.content]))
+        {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
@@ -190,7 +193,10 @@ impl Environments {
         }
         self.inner.make(&key, &lock, &runtime, wanted, rules, tell).await?;
         drop(making);
-        let stored = self.inner.open(&key, &lock)?.ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
+        let stored = self
+            .inner
+            .open(&key, &lock)?
+            .ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
         let kept = prepared(stored, &runtime, policy);
         // What is used least makes room, off this run's way.
         let environments = self.clone();
@@ -292,7 +298,9 @@ impl Inner {
     /// The environment of a key, if it is of this lock: a key is only a part of a hash.
     fn open(&self, key: &str, lock: &Lock) -> Result<Option<Stored>, EnvironmentError> {
         match self.store.open(key)? {
-            Some(stored) if stored.lock != lock.text => Err(EnvironmentError::Internal(format!("the environment {key} is one of another lock"))),
+            Some(stored) if stored.lock != lock.text => {
+                Err(EnvironmentError::Internal(format!("the environment {key} is one of another lock")))
+            }
             stored => Ok(stored),
         }
     }
@@ -316,7 +324,9 @@ impl Inner {
     /// it has to be allowed, or the lock to be one that was made here within that policy.
     fn check_given_lock(&self, lock: &Lock, policy: &PackagePolicy) -> Result<(), EnvironmentError> {
         let made = self.store.made_lock(lock);
-        let is_made_within = |made: &MadeLock| made.names.iter().all(|name| policy.allows(name)) && made.minimum_release_age_days >= policy.least_release_age_days;
+        let is_made_within = |made: &MadeLock| {
+            made.names.iter().all(|name| policy.allows(name)) && made.minimum_release_age_days >= policy.least_release_age_days
+        };
         if made.as_ref().is_some_and(is_made_within) {
             return Ok(());
         }
@@ -406,7 +416,10 @@ fn check_request(wanted: &Wanted, policy: &PackagePolicy) -> Result<(), Environm
     if wanted.lock.is_none()
         && let Some(requirement) = wanted.requirements.iter().find(|requirement| !policy.allows(requirement.name()))
     {
-        return refused(format!("the package {}", requirement.name()), "it is not among the allowed ones; do without it, or ask the operator");
+        return refused(
+            format!("the package {}", requirement.name()),
+            "it is not among the allowed ones; do without it, or ask the operator",
+        );
     }
     Ok(())
 }
@@ -501,4 +514,3 @@ impl Progress for Steps {
         }
     }
 }
-

@@ -33,7 +33,9 @@ pub enum EnvironmentError {
         near: Vec<&'static str>,
     },
     /// The packages exist, but not in versions that go together.
-    #[error("the packages cannot be resolved: {0}; ask for other versions, or, where a version is too young, shorten the minimum release age")]
+    #[error(
+        "the packages cannot be resolved: {0}; ask for other versions, or, where a version is too young, shorten the minimum release age"
+    )]
     Resolution(String),
     /// A package has to be built.
     #[error(

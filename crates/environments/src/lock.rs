@@ -4,6 +4,7 @@
 mod pnpm;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -194,10 +195,13 @@ fn is_file_of(url: &str, package: &str) -> bool {
     if file.contains('%') || !is_plain(&file) {
         return false;
     }
-    if file.ends_with(".whl") {
+    if Path::new(&file).extension().is_some_and(|end| end == "whl") {
         return file.split('-').next().is_some_and(|name| canonical(name) == package);
     }
-    canonical(&file).strip_prefix(package).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    canonical(&file)
+        .strip_prefix(package)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 fn is_among(indexes: &[String], registry: &str) -> bool {
@@ -219,7 +223,8 @@ fn origin(url: &str) -> Option<&str> {
         return None;
     }
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let is_host = !authority.is_empty() && authority.chars().all(|character| character.is_ascii_alphanumeric() || ".-_:[]".contains(character));
+    let is_host =
+        !authority.is_empty() && authority.chars().all(|character| character.is_ascii_alphanumeric() || ".-_:[]".contains(character));
     is_host.then(|| &url[..url.len() - rest.len() + authority.len()])
 }
 
@@ -323,7 +328,9 @@ mod tests {
     #[test]
     fn an_index_of_ones_own_is_a_registry_and_then_the_only_one() {
         let own = ["https://index.example/simple/".to_owned()];
-        let text = UV.replace("https://pypi.org/simple", "https://index.example/simple").replace("https://files.pythonhosted.org", "https://index.example");
+        let text = UV
+            .replace("https://pypi.org/simple", "https://index.example/simple")
+            .replace("https://files.pythonhosted.org", "https://index.example");
         assert!(Lock::parse(&text, &pypi()).is_err());
         assert!(Lock::parse(&text, &own).is_ok());
         assert!(Lock::parse(&text, &["https://index.example.evil/simple/".to_owned()]).is_err());
@@ -331,7 +338,13 @@ mod tests {
         let mixed = text.replace("https://index.example/packages", "https://files.pythonhosted.org/packages");
         assert!(Lock::parse(&mixed, &own).is_err(), "nor are its files had by naming another index");
         assert!(Lock::written(&mixed, &own).is_ok(), "where an index keeps its files is its own to say");
-        for host in ["https://127.0.0.1\\\\@index.example", "https://127.0.0.1?@index.example", "https://127.0.0.1#@index.example", "https://index.example@127.0.0.1", "https://index.example:81"] {
+        for host in [
+            "https://127.0.0.1\\\\@index.example",
+            "https://127.0.0.1?@index.example",
+            "https://127.0.0.1#@index.example",
+            "https://index.example@127.0.0.1",
+            "https://index.example:81",
+        ] {
             let text = text.replace("https://index.example/packages", &format!("{host}/packages"));
             assert!(Lock::parse(&text, &own).is_err(), "{host}");
         }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -23,7 +23,9 @@ pub(crate) fn imported_ahead(lock: &Lock, root: &Path, requirements: &[String], 
         }
         Ecosystem::Npm => lock.specifiers.keys().cloned().collect(),
     };
-    modules.retain(|module| is_module(lock.ecosystem, module));
+    // Whoever asks for the same packages gets them with these modules, whichever program was the first: only what is the packages' own, and nobody's inner
+    // part or program.
+    modules.retain(|module| is_module(lock.ecosystem, module) && belongs_to(lock.ecosystem, root, module));
     modules.dedup();
     modules.truncate(most);
     modules
@@ -38,11 +40,33 @@ fn is_module(ecosystem: Ecosystem, name: &str) -> bool {
     !name.is_empty() && name.len() <= 214 && !name.starts_with(['.', '/']) && !name.contains("..") && name.chars().all(allowed)
 }
 
+/// Whether a module is one of the packages'.
+fn belongs_to(ecosystem: Ecosystem, root: &Path, module: &str) -> bool {
+    match ecosystem {
+        Ecosystem::Npm => {
+            let parts = if module.starts_with('@') { 2 } else { 1 };
+            let package: Vec<&str> = module.split('/').take(parts).collect();
+            package.len() == parts && root.join(package.join("/")).is_dir()
+        }
+        Ecosystem::PyPi => {
+            let first = module.split('.').next().unwrap_or_default();
+            let names = site_packages(root).and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+            let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            !module.split('.').any(|part| part.starts_with('_')) && names.any(|name| name.split('.').next() == Some(first))
+        }
+    }
+}
+
+fn site_packages(root: &Path) -> Option<PathBuf> {
+    let lib =
+        std::fs::read_dir(root.join("lib")).ok()?.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with("python3."))?;
+    Some(lib.path().join("site-packages"))
+}
+
 /// The module of a distribution that is most its own: the one of its name, else the first that it lists.
 fn main_module(lock: &Lock, root: &Path, name: &str) -> Option<String> {
     let version = &lock.packages.iter().find(|package| package.name == name)?.version;
-    let lib = std::fs::read_dir(root.join("lib")).ok()?.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with("python3."))?;
-    let folder = lib.path().join("site-packages");
+    let folder = site_packages(root)?;
     let record = folder.join(format!("{}-{version}.dist-info", name.replace('-', "_"))).join("RECORD");
     let file = rustix::fs::open(&record, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut first = None;
@@ -64,4 +88,33 @@ fn main_module(lock: &Lock, root: &Path, name: &str) -> Option<String> {
         }
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::lock::LockedPackage;
+
+    #[test]
+    fn only_modules_of_the_packages_are_imported_ahead() {
+        let root = tempfile::tempdir().unwrap();
+        let site = root.path().join("lib/python3.11/site-packages");
+        fs::create_dir_all(site.join("pandas/core")).unwrap();
+        fs::write(site.join("six.py"), "").unwrap();
+        fs::write(site.join("fast.cpython-311-x86_64-linux-gnu.so"), "").unwrap();
+        fs::create_dir_all(root.path().join("@scope/name")).unwrap();
+        fs::create_dir_all(root.path().join("plain")).unwrap();
+        let ahead = |ecosystem, imported: &[&str]| {
+            let project = LockedPackage { name: "environment".into(), version: "0".into() };
+            let lock = Lock { ecosystem, text: String::new(), project, specifiers: BTreeMap::new(), packages: Vec::new() };
+            let imported: Vec<String> = imported.iter().map(|&name| name.to_owned()).collect();
+            imported_ahead(&lock, root.path(), &[], &imported, 8)
+        };
+        let asked = ["pandas", "pandas.core", "six", "fast", "this", "unittest.__main__", "pandas.__main__", "..", "os;x", "idlelib.run"];
+        assert_eq!(ahead(Ecosystem::PyPi, &asked), ["pandas", "pandas.core", "six", "fast"]);
+        assert_eq!(ahead(Ecosystem::Npm, &["plain/x", "@scope/name/y", "fs", "../lib", "/etc", "@scope"]), ["plain/x", "@scope/name/y"]);
+    }
 }

@@ -5,7 +5,10 @@ const MOST_CHARACTERS: usize = 1500;
 
 /// The text without what moves a cursor, ends a line or turns the direction of writing.
 pub(crate) fn printable(text: &str) -> String {
-    let is_fit = |character: &char| !character.is_control() && !matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}');
+    let is_fit = |character: &char| {
+        !character.is_control()
+            && !matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+    };
     text.chars().filter(is_fit).take(MOST_CHARACTERS).collect()
 }
 

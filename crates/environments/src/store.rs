@@ -31,7 +31,7 @@ use crate::tree::{TakeOver, TreeError, TreeLimits, TreeSummary, measure};
 /// Changes when what is in the folder does: environments of another are made anew.
 pub(crate) const SCHEMA: u32 = 1;
 /// How often the time of last use is noted, at the most.
-const NOTE_USE_EVERY: Duration = Duration::from_secs(60);
+const NOTE_USE_EVERY: Duration = Duration::from_mins(1);
 
 /// Why the folder of environments cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,12 @@ pub enum StoreError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// Others can write it.
+    #[error("{} is not this user's alone: others could put packages there; give it to this user with mode 0700, or name another folder with BELLJAR_CACHE", path.display())]
+    NotOwn {
+        /// The folder.
+        path: PathBuf,
     },
     /// What was installed is not taken over.
     #[error(transparent)]
@@ -127,6 +133,11 @@ impl Store {
             // Contents are shown in sandboxes, whose users are others; the folders above them are not.
             DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
         }
+        // What others could write would run in everybody's sandboxes.
+        let root = fs::symlink_metadata(&self.root).map_err(io_error("read", &self.root))?;
+        if root.uid() != rustix::process::geteuid().as_raw() || root.mode() & 0o022 != 0 {
+            return Err(StoreError::NotOwn { path: self.root.clone() });
+        }
         Ok(path)
     }
 
@@ -147,7 +158,8 @@ impl Store {
         let Some(record) = read_record(&place, key) else { return Ok(None) };
         let lock_path = place.join("lock");
         let lock = fs::read_to_string(&lock_path).map_err(io_error("read", &lock_path))?;
-        let is_due = lease.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY));
+        let is_due =
+            lease.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY));
         if is_due {
             let _ = lease.set_modified(SystemTime::now());
         }
@@ -220,8 +232,7 @@ impl Store {
         let root = made.join("root");
         DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
-        let summary =
-            TakeOver::new(&self.contents, take_over.limits, take_over.leaves, take_over.may_point_to).run(installed, &root)?;
+        let summary = TakeOver::new(&self.contents, take_over.limits, take_over.leaves, take_over.may_point_to).run(installed, &root)?;
         let record = finish(&root, summary);
         let write = |name: &str, content: &[u8]| {
             let path = made.join(name);
@@ -372,7 +383,9 @@ fn sweep(staging: &Path) {
         let is_dead = match File::open(entry.path().join("alive")) {
             Ok(alive) => alive.try_lock().is_ok(),
             // One that is being made has none yet; it is young.
-            Err(_) => entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY)),
+            Err(_) => {
+                entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY))
+            }
         };
         if is_dead {
             let _ = fs::remove_dir_all(entry.path());

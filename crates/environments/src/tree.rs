@@ -79,19 +79,15 @@ pub(crate) struct TakeOver<'a> {
 }
 
 impl<'a> TakeOver<'a> {
-    pub(crate) fn new(
-        contents: &'a Contents,
-        limits: TreeLimits,
-        leaves: &'a dyn Fn(&Path) -> bool,
-        may_point_to: &'a [PathBuf],
-    ) -> Self {
+    pub(crate) fn new(contents: &'a Contents, limits: TreeLimits, leaves: &'a dyn Fn(&Path) -> bool, may_point_to: &'a [PathBuf]) -> Self {
         Self { contents, limits, leaves, may_point_to, summary: TreeSummary::default(), digest: Sha256::new() }
     }
 
     /// Does it. Both folders are the caller's own; what is in `from` is not.
     pub(crate) fn run(mut self, from: &Path, to: &Path) -> Result<TreeSummary, TreeError> {
         let open = |path: &Path| {
-            rustix::fs::open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)
+            rustix::fs::open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(io::Error::from)
         };
         let at = |source| TreeError::Io { path: PathBuf::new(), source };
         self.folder(&open(from).map_err(at)?, &open(to).map_err(at)?, Path::new(""), 0)?;

@@ -139,8 +139,7 @@ impl Launch<'_> {
             reset_signals().at(Step::Fork)?;
             // Children of a supervisor go first when the machine runs out of memory.
             let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-            let mut namespaces =
-                libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_PARENT;
+            let mut namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_PARENT;
             if !matches!(self.purpose, Purpose::Tool { network: ToolNetwork::Host, .. }) {
                 namespaces |= libc::CLONE_NEWNET;
             }

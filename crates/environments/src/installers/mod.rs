@@ -19,9 +19,9 @@ use crate::config::EnvironmentsConfig;
 use crate::environments::Tell;
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
+use crate::printable::printable;
 use crate::requirement::{Ecosystem, Requirement};
 use crate::store::{Staging, Store, io_error};
-use crate::printable::printable;
 use crate::tree::{TooMuch, TreeLimits, measure};
 
 /// Where a jail has the project, that is the manifest and the lock.
@@ -114,7 +114,14 @@ impl Job<'_> {
     }
 
     /// A tool that works on a project.
-    fn tool(&self, program: &Path, shows: &[PathBuf], staging: &Staging, place: &Path, downloads: Downloads) -> Result<Tool, EnvironmentError> {
+    fn tool(
+        &self,
+        program: &Path,
+        shows: &[PathBuf],
+        staging: &Staging,
+        place: &Path,
+        downloads: Downloads,
+    ) -> Result<Tool, EnvironmentError> {
         let downloads = match downloads {
             Downloads::Shared(name) => {
                 self.store.folder("downloads")?;
@@ -146,7 +153,9 @@ impl Job<'_> {
             certificates.push(b'\n');
         }
         let mut variables: BTreeMap<String, String> =
-            [("HOME", TOOL_HOME), ("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("TMPDIR", "/tmp")].map(|(name, value)| (name.into(), value.into())).into();
+            [("HOME", TOOL_HOME), ("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("TMPDIR", "/tmp")]
+                .map(|(name, value)| (name.into(), value.into()))
+                .into();
         let mut files = Vec::new();
         if !certificates.is_empty() {
             files.push((PathBuf::from(CERTIFICATES), certificates));
@@ -190,7 +199,9 @@ impl Job<'_> {
         let mut take = |line: String| {
             let line = secrets::without(&secrets, line);
             // Packages name themselves, and their own code may write here too.
-            if let Some(message) = read(&line).map(|message| printable(&message)).filter(|message| told < MOST_TOLD && *message != told_last) {
+            if let Some(message) =
+                read(&line).map(|message| printable(&message)).filter(|message| told < MOST_TOLD && *message != told_last)
+            {
                 told += 1;
                 told_last.clone_from(&message);
                 (self.tell)(message);

@@ -17,9 +17,10 @@ use crate::requirement::{Ecosystem, Requirement};
 const NPMRC: &str = "/belljar/npmrc";
 
 pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Result<Lock, EnvironmentError> {
-    let asked = requirements.iter().filter_map(Requirement::as_npm).map(|requirement| {
-        (requirement.name().to_owned(), Value::from(requirement.range()))
-    });
+    let asked = requirements
+        .iter()
+        .filter_map(Requirement::as_npm)
+        .map(|requirement| (requirement.name().to_owned(), Value::from(requirement.range())));
     let staging = job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job, Code::IsNotRun))])?;
     let mut tool = tool(job, &staging, Code::IsNotRun).await?;
     tool.arguments.push("--lockfile-only".to_owned());
@@ -32,7 +33,8 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
 
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
     let asked = lock.specifiers.iter().map(|(name, range)| (name.clone(), Value::from(range.as_str()))).collect();
-    let files = [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job, Code::IsNotRun)), ("pnpm-lock.yaml", &*lock.text)];
+    let files =
+        [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job, Code::IsNotRun)), ("pnpm-lock.yaml", &*lock.text)];
     let staging = job.project(&files)?;
     let mut fetching = tool(job, &staging, Code::IsNotRun).await?;
     fetching.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
@@ -127,7 +129,10 @@ fn settings(job: &Job<'_>, code: Code) -> String {
         // Held also to a lock that came with the run, and where no version is old enough, or none says how old it is.
         Code::IsNotRun => {
             let minutes = u64::from(job.rules.minimum_release_age_days) * 24 * 60;
-            let _ = writeln!(text, "trustLockfile: false\nminimumReleaseAgeStrict: true\nminimumReleaseAgeIgnoreMissingTime: false\nminimumReleaseAge: {minutes}");
+            let _ = writeln!(
+                text,
+                "trustLockfile: false\nminimumReleaseAgeStrict: true\nminimumReleaseAgeIgnoreMissingTime: false\nminimumReleaseAge: {minutes}"
+            );
         }
         // All that has been looked at when it was fetched.
         Code::IsRun => text.push_str("dangerouslyAllowAllBuilds: true\ntrustLockfile: true\nminimumReleaseAge: 0\n"),
@@ -172,7 +177,9 @@ fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> Environmen
         return EnvironmentError::Offline(message);
     }
     if code == "ERR_PNPM_FETCH_404" {
-        let missing = requirements.iter().map(Requirement::name).find(|name| message.contains(&format!("/{name}:")) || message.contains(&format!("{name}@")) || message.contains(&name.replace('/', "%2F")));
+        let missing = requirements.iter().map(Requirement::name).find(|name| {
+            message.contains(&format!("/{name}:")) || message.contains(&format!("{name}@")) || message.contains(&name.replace('/', "%2F"))
+        });
         return match missing {
             Some(name) => EnvironmentError::not_in_registry(Ecosystem::Npm, name),
             None => EnvironmentError::Resolution(message),

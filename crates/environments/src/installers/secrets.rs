@@ -36,7 +36,9 @@ pub(super) fn nowhere_but<'a>(addresses: impl Iterator<Item = &'a str>) -> Vec<(
 /// Whether an installer of Python packages holds a login: code that it runs could read it, being the same user.
 pub(super) fn are_told_to_uv(config: &ProvisionConfig) -> bool {
     let index = &config.python_index;
-    index.default_index().login().is_some() || index.extra_indexes().iter().any(|index| index.login().is_some()) || !of_proxies(config).is_empty()
+    index.default_index().login().is_some()
+        || index.extra_indexes().iter().any(|index| index.login().is_some())
+        || !of_proxies(config).is_empty()
 }
 
 /// Every form in which an installer is told a login.
@@ -85,7 +87,10 @@ mod tests {
     #[test]
     fn nothing_but_the_registries_is_reached_directly() {
         let variables = nowhere_but(["https://r.example/npm/", "http://127.0.0.1:4873/", "http://[::1]:80/"].into_iter());
-        assert!(variables.contains(&("NO_PROXY".into(), "r.example,127.0.0.1,::1".into())) && variables.contains(&("https_proxy".into(), NO_SUCH_PROXY.into())));
+        assert!(
+            variables.contains(&("NO_PROXY".into(), "r.example,127.0.0.1,::1".into()))
+                && variables.contains(&("https_proxy".into(), NO_SUCH_PROXY.into()))
+        );
         assert!(names_a_proxy("https_proxy") && !names_a_proxy("NO_PROXY"));
     }
 

@@ -35,7 +35,8 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     let staging = job.project(&[("pyproject.toml", &manifest), ("uv.lock", &lock.text)])?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.insert(0, "sync".to_owned());
-    tool.arguments.extend(["--frozen", "--no-dev", "--no-default-groups", "--no-install-project", "--link-mode", "copy"].map(str::to_owned));
+    tool.arguments
+        .extend(["--frozen", "--no-dev", "--no-default-groups", "--no-install-project", "--link-mode", "copy"].map(str::to_owned));
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
         return Err(explain(job, &ran, &[]));
@@ -155,7 +156,9 @@ fn manifest(job: &Job<'_>, name: &str, version: &str, requirements: &[Requiremen
 /// What a line of `uv` means to a person who waits.
 fn progress(line: &str) -> Option<String> {
     let line = line.trim();
-    let message = ["Downloading ", "Building ", "Resolved ", "Prepared ", "Installed "].iter().find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
+    let message = ["Downloading ", "Building ", "Resolved ", "Prepared ", "Installed "]
+        .iter()
+        .find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
     Some(format!("{}{}", message.0.to_lowercase(), message.1))
 }
 
@@ -177,6 +180,10 @@ fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> Environmen
 /// What `uv` says of an error, in one line.
 fn last_words(lines: &[String]) -> String {
     let from = lines.iter().rposition(|line| line.starts_with("error:")).unwrap_or(lines.len().saturating_sub(6));
-    let words: Vec<&str> = lines[from..].iter().map(|line| line.trim().trim_start_matches("error:").trim_start_matches("cause:").trim()).filter(|line| !line.is_empty()).collect();
+    let words: Vec<&str> = lines[from..]
+        .iter()
+        .map(|line| line.trim().trim_start_matches("error:").trim_start_matches("cause:").trim())
+        .filter(|line| !line.is_empty())
+        .collect();
     printable(&words.join("; "))
 }

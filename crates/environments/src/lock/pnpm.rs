@@ -12,7 +12,8 @@ const SECTIONS: [&str; 6] = ["lockfileVersion", "settings", "importers", "packag
 /// What is known of a package that is a text, a number or a flow of them.
 const FACTS: [&str; 9] = ["engines", "cpu", "os", "libc", "hasBin", "requiresBuild", "deprecated", "optional", "dev"];
 /// What is known of a package that is a list or a map on lines of its own.
-const LISTS: [&str; 5] = ["peerDependencies", "peerDependenciesMeta", "bundledDependencies", "bundleDependencies", "transitivePeerDependencies"];
+const LISTS: [&str; 5] =
+    ["peerDependencies", "peerDependenciesMeta", "bundledDependencies", "bundleDependencies", "transitivePeerDependencies"];
 const DEPENDENCIES: [&str; 3] = ["dependencies", "devDependencies", "optionalDependencies"];
 
 fn unreadable(why: impl Into<String>) -> LockError {
@@ -42,7 +43,10 @@ struct Reader {
 
 pub(super) fn read(text: &str) -> Result<Lock, LockError> {
     // YAML ends lines at more than the line end that `lines` knows.
-    if text.chars().any(|character| character.is_control() && character != '\n' || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')) {
+    if text
+        .chars()
+        .any(|character| character.is_control() && character != '\n' || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}'))
+    {
         return Err(unreadable("it has characters that pnpm writes in none"));
     }
     let mut reader = Reader::default();
@@ -98,7 +102,11 @@ impl Reader {
             }
             ("packages" | "snapshots", 4) => self.fact(key, value),
             ("snapshots", 6) if DEPENDENCIES.contains(&self.field.as_str()) => {
-                if is_name(key) && is_reference(unquoted(value)) { Ok(()) } else { Err(from_elsewhere(key)) }
+                if is_name(key) && is_reference(unquoted(value)) {
+                    Ok(())
+                } else {
+                    Err(from_elsewhere(key))
+                }
             }
             ("packages", 6) if self.field == "peerDependencies" && is_scalar(value) => Ok(()),
             ("packages", 6) if self.field == "peerDependenciesMeta" && value.is_empty() => Ok(()),
@@ -133,7 +141,8 @@ impl Reader {
     }
 
     fn package(&mut self, key: &str) -> Result<(), LockError> {
-        let (name, version) = key.rsplit_once('@').filter(|(name, version)| is_name(name) && is_version(version)).ok_or_else(|| from_elsewhere(key))?;
+        let (name, version) =
+            key.rsplit_once('@').filter(|(name, version)| is_name(name) && is_version(version)).ok_or_else(|| from_elsewhere(key))?;
         key.clone_into(&mut self.item);
         self.field.clear();
         self.packages.push(LockedPackage { name: name.to_owned(), version: version.to_owned() });
@@ -179,7 +188,9 @@ fn is_flow(value: &str) -> bool {
 
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(|character| character.is_ascii_alphanumeric() || "-._~".contains(character))
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|character| character.is_ascii_alphanumeric() || "-._~".contains(character))
     };
     name.len() <= 214
         && match name.strip_prefix('@') {

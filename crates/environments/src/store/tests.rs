@@ -19,7 +19,13 @@ impl Home {
 
     fn lock() -> Lock {
         let project = LockedPackage { name: "environment".into(), version: "0".into() };
-        Lock { ecosystem: Ecosystem::PyPi, text: "a lock".into(), project, specifiers: Default::default(), packages: Vec::new() }
+        Lock {
+            ecosystem: Ecosystem::PyPi,
+            text: "a lock".into(),
+            project,
+            specifiers: std::collections::BTreeMap::new(),
+            packages: Vec::new(),
+        }
     }
 
     fn publish(&self, key: &str, files: &[(&str, &str)]) -> Result<(), StoreError> {
@@ -74,6 +80,18 @@ fn only_the_owner_gets_to_the_contents_and_nobody_writes_them() {
 }
 
 #[test]
+fn a_folder_that_others_can_write_is_not_used() {
+    let home = Home::new();
+    home.publish("a", &[("x", "1")]).unwrap();
+    for mode in [0o777, 0o720] {
+        fs::set_permissions(home.store.root(), fs::Permissions::from_mode(mode)).unwrap();
+        let error = home.publish("b", &[]).unwrap_err().to_string();
+        assert!(error.contains("not this user's alone"), "{error}");
+    }
+    assert_eq!(home.names("made"), ["a"]);
+}
+
+#[test]
 fn an_environment_in_use_is_not_removed_and_its_contents_stay() {
     let home = Home::new();
     home.publish("a", &[("x", "1"), ("y", "22")]).unwrap();
@@ -89,6 +107,20 @@ fn an_environment_in_use_is_not_removed_and_its_contents_stay() {
     assert!(home.store.remove("a").unwrap());
     assert_eq!(home.store.sweep_contents().unwrap(), 2, "what b has stays");
     assert!(home.store.open("a").unwrap().is_none() && home.store.open("b").unwrap().is_some());
+}
+
+#[test]
+fn those_used_last_are_listed_first() {
+    let home = Home::new();
+    for (key, age) in [("a", 100), ("b", 300), ("c", 200)] {
+        home.publish(key, &[("x", "1")]).unwrap();
+        let used = File::options().write(true).open(home.made(key).join("used")).unwrap();
+        used.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    }
+    let keys = || home.store.list().into_iter().map(|(record, _)| record.key).collect::<Vec<_>>();
+    assert_eq!(keys(), ["a", "c", "b"]);
+    home.store.open("b").unwrap().unwrap();
+    assert_eq!(keys(), ["b", "a", "c"]);
 }
 
 #[test]

@@ -93,7 +93,7 @@ proptest! {
 #[test]
 fn what_is_neither_file_folder_nor_link_is_refused() {
     let place = Place::new();
-    rustix::fs::mknodat(rustix::fs::CWD, &place.from.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, place.from.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     assert!(place.refused().contains("pipe is neither a file nor a folder"));
     let place = Place::new();
     let _socket = std::os::unix::net::UnixListener::bind(place.from.join("socket")).unwrap();
@@ -101,7 +101,7 @@ fn what_is_neither_file_folder_nor_link_is_refused() {
     if rustix::process::geteuid().is_root() {
         let place = Place::new();
         let null = rustix::fs::makedev(1, 3);
-        rustix::fs::mknodat(rustix::fs::CWD, &place.from.join("device"), FileType::CharacterDevice, Mode::RUSR, null).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, place.from.join("device"), FileType::CharacterDevice, Mode::RUSR, null).unwrap();
         assert!(place.refused().contains("neither a file nor a folder"));
     }
 }

@@ -83,7 +83,8 @@ pub fn tgz(entries: &[Entry]) -> Vec<u8> {
     let mut tar = Vec::new();
     for entry in entries {
         if entry.name.len() > 100 {
-            let long = Entry { name: "././@LongLink".into(), content: [entry.name.as_bytes(), b"\0"].concat(), kind: b'L', ..entry.clone() };
+            let long =
+                Entry { name: "././@LongLink".into(), content: [entry.name.as_bytes(), b"\0"].concat(), kind: b'L', ..entry.clone() };
             header(&mut tar, &long);
         }
         header(&mut tar, entry);
@@ -122,11 +123,11 @@ fn header(tar: &mut Vec<u8>, entry: &Entry) {
 /// A wheel of `name`, with a module of that name and these entries besides. `requires` are the lines of what it needs.
 pub fn wheel(name: &str, version: &str, requires: &[&str], more: &[Entry]) -> Vec<u8> {
     let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
-    let requires: String = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect();
+    let requires = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect::<Vec<_>>().concat();
     let module = format!("{}.py", name.replace('-', "_"));
     let mut entries = vec![Entry::file(&module, format!("NAME = {name:?}\nVERSION = {version:?}\n"))];
     entries.extend_from_slice(more);
-    let mut record: String = entries.iter().map(|entry| format!("{},,\n", entry.name)).collect();
+    let mut record = entries.iter().map(|entry| format!("{},,\n", entry.name)).collect::<Vec<_>>().concat();
     record.push_str(&format!("{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"));
     entries.push(Entry::file(&format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")));
     entries.push(Entry::file(&format!("{info}/WHEEL"), "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"));
@@ -152,7 +153,9 @@ pub fn sdist(name: &str, version: &str, attack: &str) -> Vec<u8> {
          \x20       wheel.writestr('{module}-{version}.dist-info/RECORD', '')\n\
          \x20   return name\n"
     );
-    let project = format!("[project]\nname = \"{name}\"\nversion = \"{version}\"\n[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n");
+    let project = format!(
+        "[project]\nname = \"{name}\"\nversion = \"{version}\"\n[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n"
+    );
     tgz(&[
         Entry::file(&format!("{folder}/PKG-INFO"), format!("Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n")),
         Entry::file(&format!("{folder}/pyproject.toml"), project),

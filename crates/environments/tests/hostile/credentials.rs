@@ -29,7 +29,8 @@ fn private(registry: &Registry) -> impl FnOnce(&mut EnvironmentsConfig) + use<> 
     move |config| {
         let index = format!("http://{USER}:pass-canary%409%2F%3Ax@{address}/simple");
         config.provision.python_index = PythonIndex::at(PackageIndex::parse(&index).unwrap());
-        config.provision.registry = belljar_provision::Registry::from_npmrc(&format!("registry={npm}\n//{address}/npm/:_authToken={TOKEN}\n"));
+        config.provision.registry =
+            belljar_provision::Registry::from_npmrc(&format!("registry={npm}\n//{address}/npm/:_authToken={TOKEN}\n"));
     }
 }
 
@@ -95,7 +96,9 @@ async fn a_login_reaches_the_registry_and_nobody_else() {
             shows_none(&file.to_string_lossy(), "a name");
         }
         let code = match language {
-            Language::Python => "import private, os\nstr(dict(os.environ)) + open('/proc/self/cmdline').read() + str(os.listdir('/')) + str(os.path.exists('/belljar'))",
+            Language::Python => {
+                "import private, os\nstr(dict(os.environ)) + open('/proc/self/cmdline').read() + str(os.listdir('/')) + str(os.path.exists('/belljar'))"
+            }
             _ => "require('private').name + JSON.stringify(process.env) + require('fs').existsSync('/belljar')",
         };
         let outcome = home.run(language, code, &["private"], PackageOptions::default(), None).await;

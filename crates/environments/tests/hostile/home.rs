@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use belljar_engine::{Engine, EngineConfig, RunOptions};
-use belljar_environments::{Ecosystem, EnvironmentError, Environments, EnvironmentsConfig, Prepared, Requirement, RunPackages, Tell, Wanted};
+use belljar_environments::{
+    Ecosystem, EnvironmentError, Environments, EnvironmentsConfig, Prepared, Requirement, RunPackages, Tell, Wanted,
+};
 use belljar_protocol::{Language, Outcome, PackageOptions, PackagePolicy, RunRequest};
 use belljar_provision::{PackageIndex, ProvisionConfig, Provisioner, ProxyUse, PythonIndex, Silent};
 use tempfile::TempDir;
@@ -132,10 +135,21 @@ pub fn wanted(language: Language, packages: &[&str]) -> Wanted {
 pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files_in(&entry.path())),
-            false => found.push(entry.path()),
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files_in(&entry.path()));
+        } else {
+            found.push(entry.path());
         }
     }
     found
+}
+
+/// Waits until something is so. A lock that this process holds is for a moment also held by what it forks to launch a jail, so that collections may have to be
+/// asked again.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
 }

@@ -19,7 +19,16 @@ fn filled() -> Registry {
 
 fn fill(registry: Registry) -> Registry {
     let scripts = Entry::file("outer-1.0.dist-info/entry_points.txt", "[console_scripts]\nouter = outer:main\n");
-    registry.wheel("outer", "1.0", &["inner>=1"], &[scripts, Entry::file("more/__init__.py", "X = 1\n"), Entry::file("outer-1.0.data/scripts/tool", "#!python\nprint(1)\n").mode(0o100_755)]);
+    registry.wheel(
+        "outer",
+        "1.0",
+        &["inner>=1"],
+        &[
+            scripts,
+            Entry::file("more/__init__.py", "X = 1\n"),
+            Entry::file("outer-1.0.data/scripts/tool", "#!python\nprint(1)\n").mode(0o100_755),
+        ],
+    );
     registry.wheel("inner", "1.1", &[], &[]);
     registry.npm("outer", "1.0.0", ", \"dependencies\": {\"inner\": \"^1.0.0\"}, \"bin\": {\"outer\": \"index.js\"}", &[]);
     registry.npm("inner", "1.1.0", "", &[]);
@@ -39,10 +48,14 @@ async fn the_same_lock_gives_the_same_files_bit_by_bit() {
         assert_eq!(one.record.content_sha256, other.record.content_sha256);
         let listed = |prepared: &belljar_environments::Prepared| {
             let root = prepared.environment.folder.clone();
-            let mut all: Vec<_> = files_in(&root).into_iter().map(|file| {
-                let content = fs::read_link(&file).map_or_else(|_| fs::read(&file).unwrap(), |to| to.to_string_lossy().into_owned().into_bytes());
-                (file.strip_prefix(&root).unwrap().to_owned(), content)
-            }).collect();
+            let mut all: Vec<_> = files_in(&root)
+                .into_iter()
+                .map(|file| {
+                    let content =
+                        fs::read_link(&file).map_or_else(|_| fs::read(&file).unwrap(), |to| to.to_string_lossy().into_owned().into_bytes());
+                    (file.strip_prefix(&root).unwrap().to_owned(), content)
+                })
+                .collect();
             all.sort();
             all
         };
@@ -74,7 +87,10 @@ async fn what_is_not_what_the_lock_says_is_refused() {
         let error = home.get(&locked).await.unwrap_err();
         let said = error.to_string().to_lowercase();
         assert!(said.contains("hash") || said.contains("integrity") || said.contains("checksum"), "{language}: {said}");
-        assert!(home.names("made").is_empty() && !home.all_files().iter().any(|file| file.to_string_lossy().contains("made") && file.to_string_lossy().contains("evil")));
+        assert!(
+            home.names("made").is_empty()
+                && !home.all_files().iter().any(|file| file.to_string_lossy().contains("made") && file.to_string_lossy().contains("evil"))
+        );
     }
     assert!(registry.asked().len() > before);
 }
@@ -95,7 +111,14 @@ async fn a_lock_of_a_stranger_leads_nowhere_else() {
         } else {
             for inserted in [format!("tarball: http://{other}/npm/inner/-/inner-1.1.0.tgz, "), String::new()] {
                 let first = prepared.lock.replace("{integrity: ", &format!("{{{inserted}integrity: "));
-                texts.push(if inserted.is_empty() { prepared.lock.replace("  inner@1.1.0:\n", &format!("  inner@1.1.0: {{resolution: {{tarball: 'http://{other}/x.tgz'}}}}\n  other@1.1.0:\n")) } else { first });
+                texts.push(if inserted.is_empty() {
+                    prepared.lock.replace(
+                        "  inner@1.1.0:\n",
+                        &format!("  inner@1.1.0: {{resolution: {{tarball: 'http://{other}/x.tgz'}}}}\n  other@1.1.0:\n"),
+                    )
+                } else {
+                    first
+                });
             }
         }
         for text in texts {
@@ -121,7 +144,13 @@ async fn a_package_that_names_an_address_of_its_own_gets_nobody_there() {
         let error = home.python(&[package]).await.unwrap_err();
         eprintln!("{package}: {error}");
     }
-    for (package, address) in [("tarball", inner), ("git", format!("git+{}/x.git", elsewhere.origin())), ("file", "file:/etc".to_owned()), ("link", "link:/etc".to_owned()), ("shorthand", "someone/their-repository".to_owned())] {
+    for (package, address) in [
+        ("tarball", inner),
+        ("git", format!("git+{}/x.git", elsewhere.origin())),
+        ("file", "file:/etc".to_owned()),
+        ("link", "link:/etc".to_owned()),
+        ("shorthand", "someone/their-repository".to_owned()),
+    ] {
         registry.npm(package, "1.0.0", &format!(", \"dependencies\": {{\"inner\": {address:?}}}"), &[]);
         let result = home.npm(&[package]).await;
         let error = result.unwrap_err();

@@ -34,7 +34,15 @@ fn filled() -> Registry {
 }
 
 fn version_of(prepared: &belljar_environments::Prepared, package: &str) -> String {
-    prepared.record.packages.iter().find(|known| known.name == package).expect("it is in the record").version.trim_end_matches(".0").to_owned()
+    prepared
+        .record
+        .packages
+        .iter()
+        .find(|known| known.name == package)
+        .expect("it is in the record")
+        .version
+        .trim_end_matches(".0")
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

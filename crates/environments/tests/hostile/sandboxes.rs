@@ -11,7 +11,7 @@ async fn value(home: &Home, language: Language, code: &str, package: &str, tenan
     serde_json::from_str(outcome.value.unwrap_or_else(|| panic!("{:?}", outcome.error)).get()).unwrap()
 }
 
-const WRITES: &str = r#"
+const WRITES: &str = r"
 import os, mine
 def tried(what):
     try:
@@ -31,7 +31,7 @@ file, folder = mine.__file__, os.path.dirname(mine.__file__)
     'link': tried(lambda: os.link(file, '/tmp/link')),
     'other': tried(lambda: __import__('other')),
 }, sorted(name for name in os.listdir('/opt/belljar')), open('/proc/self/mountinfo').read()]
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_cannot_change_its_environment_or_see_another() {

@@ -371,7 +371,12 @@ mod tests {
             assert_eq!(answer(&no_local_sockets(), libc::SYS_socket, &[unix, kind | cloexec]), errno(libc::EACCES));
             assert_eq!(answer(&no_local_sockets(), libc::SYS_socket, &[inet, kind]), ALLOW);
         }
-        for (kind, expected) in [(libc::SOCK_STREAM, ALLOW), (libc::SOCK_SEQPACKET, ALLOW), (libc::SOCK_DGRAM, errno(libc::EACCES)), (libc::SOCK_RAW, errno(libc::EACCES))] {
+        for (kind, expected) in [
+            (libc::SOCK_STREAM, ALLOW),
+            (libc::SOCK_SEQPACKET, ALLOW),
+            (libc::SOCK_DGRAM, errno(libc::EACCES)),
+            (libc::SOCK_RAW, errno(libc::EACCES)),
+        ] {
             assert_eq!(answer(&no_local_sockets(), libc::SYS_socketpair, &[unix, kind as u64 | cloexec]), expected);
         }
     }
