@@ -5,7 +5,7 @@
 //! cargo run --release -p belljar-environments --example packages -- pandas   # some, to the terminal
 //! ```
 //!
-//! `--measure RUNS NAME...` gives the figures of `bench/packages`.
+//! `--measure RUNS NAME...` gives the figures of `bench/packages`, and `--once NAME` runs a program once, as `belljar run` does it.
 //!
 //! `BELLJAR_CACHE` names another folder for environments; those that are in it already tell no time of installation.
 
@@ -46,6 +46,16 @@ async fn main() -> Result<ExitCode, AnyError> {
         drop(environments);
         engine.shutdown().await;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let [once, name] = &only[..]
+        && once == "--once"
+    {
+        let row = rows.iter().find(|row| row.name == *name).ok_or("no such package")?;
+        let outcome = trial::run_as_the_command_does(row, &folder, &environments).await?;
+        drop(environments);
+        engine.shutdown().await;
+        println!("{}", outcome.value.as_ref().map_or("nothing", |value| value.get()));
+        return Ok(if outcome.status == belljar_protocol::Status::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let trials = try_all(rows, &only, &folder, &environments).await;
     drop(environments);

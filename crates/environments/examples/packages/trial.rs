@@ -225,6 +225,15 @@ async fn run_once(
     Ok((finished.outcome, began.elapsed()))
 }
 
+/// Finds, locks and installs what the program imports, and runs it.
+pub async fn run_as_the_command_does(row: &Row, folder: &Path, environments: &Environments) -> std::result::Result<Outcome, AnyError> {
+    let packages = RunPackages::new(environments.clone(), Vec::new(), PackageOptions::default(), PackagePolicy::default(), None);
+    let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
+    let mut request = request(row, folder)?;
+    request.start = StartMode::Exec;
+    Ok(environments.engine().run_with(request, options).finished().await.outcome)
+}
+
 fn judge(row: &Row, way: Way, outcome: &Outcome, drawn: &mut HashSet<String>) -> std::result::Result<(), String> {
     let logs: Vec<&str> = outcome.logs.iter().map(|log| log.message.as_str()).collect();
     if !logs.is_empty() {

@@ -1,0 +1,110 @@
+//! Modules that are imported once in a zygote: no sandbox of it goes on with a state that every other has too, and one that cannot be forked is not.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use belljar_engine::{Ahead, Engine, EngineConfig, Environment, SandboxSpec};
+use belljar_protocol::{Language, Limits, Policy, RunRequest, RuntimeName, StartMode, Status};
+
+/// What two runs of a program give, both forked from one zygote that has imported `module`; and why it has not, where it has not.
+async fn twice(language: Language, module: &str, source: &str, code: &str) -> ([String; 2], Option<String>) {
+    let mut config = EngineConfig::from_env().unwrap();
+    config.allow_degraded = true;
+    let engine = Engine::new(config).unwrap();
+    let name = if language == Language::Python { RuntimeName::Python(None) } else { RuntimeName::Node(None) };
+    let runtime = engine.runtime(&name).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    write_module(folder.path(), language, &runtime.name, module, source);
+    let environment = Environment {
+        key: format!("test-{module}"),
+        folder: folder.path().canonicalize().unwrap(),
+        place: Environment::place(runtime.kind).to_owned(),
+        modules: vec![module.to_owned()],
+        ahead: Ahead::Zygote,
+        lease: None,
+    };
+    let spec = SandboxSpec::new(runtime, &Policy::default(), &Limits::default()).unwrap().with_environment(Some(Arc::new(environment)));
+    let mut values = Vec::new();
+    let mut why = None;
+    for _ in 0..2 {
+        let sandbox = engine.sandbox(spec.clone(), StartMode::Fork).await.unwrap();
+        why = sandbox.why_not_ahead().map(str::to_owned);
+        let outcome = engine.execute(sandbox, &RunRequest::new(language, code)).await.outcome;
+        assert_eq!(outcome.status, Status::Succeeded, "{:?}", outcome.error);
+        values.push(outcome.value.unwrap().get().to_owned());
+    }
+    engine.shutdown().await;
+    (values.try_into().unwrap(), why)
+}
+
+fn write_module(folder: &Path, language: Language, runtime: &str, module: &str, source: &str) {
+    if language == Language::Python {
+        let version = runtime.split('@').nth(1).unwrap().split('.').take(2).collect::<Vec<_>>().join(".");
+        let packages = folder.join(format!("lib/python{version}/site-packages"));
+        fs::create_dir_all(&packages).unwrap();
+        fs::write(packages.join(format!("{module}.py")), source).unwrap();
+    } else {
+        fs::create_dir(folder.join(module)).unwrap();
+        fs::write(folder.join(module).join("index.js"), source).unwrap();
+    }
+    // Zygotes are of another user.
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_modules_own_generators_differ_between_forks_and_those_it_gave_a_seed_do_not() {
+    let source = "from random import Random\nown, fixed = Random(), Random(7)\nwith open('/tmp/cache', 'w') as file:\n    file.write('x')\n";
+    let code = "import generators, os, random, sys\n[generators.own.random(), generators.fixed.random(), random.random(), os.path.exists('/tmp/cache')]";
+    let (values, why) = twice(Language::Python, "generators", source, code).await;
+    assert_eq!(why, None);
+    let [first, second] = values.map(|value| serde_json::from_str::<(f64, f64, f64, bool)>(&value).unwrap());
+    assert_ne!(first.0.to_bits(), second.0.to_bits(), "its own");
+    assert_eq!(first.1.to_bits(), second.1.to_bits(), "the one with a seed");
+    assert_ne!(first.2.to_bits(), second.2.to_bits(), "the language's");
+    assert!(!first.3, "what is written in the zygote is not in the sandbox");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_module_with_a_thread_is_imported_in_the_sandbox() {
+    let source = "import threading\nthread = threading.Thread(target=threading.Event().wait, daemon=True)\nthread.start()\n";
+    let (values, why) = twice(Language::Python, "threads", source, "import threads\nthreads.thread.is_alive()").await;
+    assert_eq!(values, ["true", "true"]);
+    assert!(why.as_ref().is_some_and(|why| why.starts_with("runs a thread ")), "{why:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_module_that_fails_leaves_no_half_of_itself() {
+    let source = "import sys\nsys.modules['fails.inner'] = sys\nif 'ready' not in sys.argv:\n    sys.argv.append('ready')\n    raise OSError('the first time')\n";
+    let (values, _) = twice(Language::Python, "fails", source, "import sys\n'fails.inner' in sys.modules").await;
+    assert_eq!(values, ["false", "false"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_module_that_has_drawn_random_numbers_is_imported_in_the_sandbox() {
+    let source = "let state = Math.random(); exports.next = () => (state = (state * 16807) % 1);";
+    let (values, why) = twice(Language::JavaScript, "draws", source, "[require('draws').next(), Math.random()]").await;
+    assert!(why.as_ref().is_some_and(|why| why.contains("Math.random")), "{why:?}");
+    let numbers: Vec<[f64; 2]> = values.iter().map(|value| serde_json::from_str(value).unwrap()).collect();
+    let different: HashSet<u64> = numbers.iter().flatten().map(|number| number.to_bits()).collect();
+    assert_eq!(different.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_node_has_drawn_ahead_in_the_zygote_is_thrown_away() {
+    let source = "const crypto = require('node:crypto'); exports.id = crypto.randomUUID(); exports.number = crypto.randomInt(2 ** 40);";
+    let code = "const crypto = require('node:crypto'); require('drawn'); [crypto.randomUUID(), `${crypto.randomInt(2 ** 47)}`]";
+    let (values, why) = twice(Language::JavaScript, "drawn", source, code).await;
+    assert_eq!(why, None);
+    let drawn: Vec<[String; 2]> = values.iter().map(|value| serde_json::from_str(value).unwrap()).collect();
+    assert_eq!(drawn.iter().flatten().collect::<HashSet<_>>().len(), 4, "{drawn:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_module_with_a_thread_is_imported_in_the_sandbox() {
+    let source = "require('node:fs').readFile(__filename, () => {}); exports.one = 1;";
+    let (values, why) = twice(Language::JavaScript, "reads", source, "require('reads').one").await;
+    assert_eq!(values, ["1", "1"]);
+    assert!(why.as_ref().is_some_and(|why| why.starts_with("runs a thread ")), "{why:?}");
+}
