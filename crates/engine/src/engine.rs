@@ -289,7 +289,9 @@ impl Inner {
     async fn sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
         let without_modules = spec.without_modules();
         match (self.ready_sandbox(spec, start).await, without_modules) {
-            (Err(EngineError::NotReady(_)), Some(spec)) if !self.is_closing.load(Ordering::Acquire) => self.ready_sandbox(spec, start).await,
+            (Err(EngineError::NotReady(_)), Some(spec)) if !self.is_closing.load(Ordering::Acquire) => {
+                self.ready_sandbox(spec, start).await
+            }
             (sandbox, _) => sandbox,
         }
     }

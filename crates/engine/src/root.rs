@@ -233,8 +233,7 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environmen
     // As a program's own files, it is named from the working folder.
     let from_home = "/..".repeat(Path::new(HOME).components().count() - 1);
     let rehearsal = rehearsal(language, &format!("{}{FOLDER}/{program}", &from_home[1..]));
-    let configuration =
-        serde_json::json!({"start": start, "cpus": processors(), "rehearsal": rehearsal, "environment": environment.map(Environment::told)});
+    let configuration = serde_json::json!({"start": start, "cpus": processors(), "rehearsal": rehearsal, "environment": environment.map(Environment::told)});
     let files: Vec<(String, Vec<u8>)> = vec![
         ("/etc/passwd".into(), users.into_bytes()),
         ("/etc/group".into(), groups.into_bytes()),

@@ -263,8 +263,12 @@ impl Sandbox {
         let mut body = Body::new(engine, engine.make_cgroup(id, spec.limits.memory_bytes.0, spec.limits.processes)?);
         let (ends, theirs) = Ends::new()?;
         let ids = IdMap::available();
-        let plan =
-            root::plan(&spec.runtime, &spec.grants, spec.environment.as_deref(), Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback });
+        let plan = root::plan(
+            &spec.runtime,
+            &spec.grants,
+            spec.environment.as_deref(),
+            Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback },
+        );
         let confinement = Confinement {
             uid: FIRST_UID,
             may_set_groups: ids == IdMap::Own,

@@ -55,7 +55,8 @@ fn write_module(folder: &Path, language: Language, runtime: &str, module: &str, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_modules_own_generators_differ_between_forks_and_those_it_gave_a_seed_do_not() {
-    let source = "from random import Random\nown, fixed = Random(), Random(7)\nwith open('/tmp/cache', 'w') as file:\n    file.write('x')\n";
+    let source =
+        "from random import Random\nown, fixed = Random(), Random(7)\nwith open('/tmp/cache', 'w') as file:\n    file.write('x')\n";
     let code = "import generators, os, random, sys\n[generators.own.random(), generators.fixed.random(), random.random(), os.path.exists('/tmp/cache')]";
     let (values, why) = twice(Language::Python, "generators", source, code).await;
     assert_eq!(why, None);

@@ -140,7 +140,10 @@ async fn what_takes_too_long_is_ended_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runtime_of_another_language_is_refused() {
     let engine = engine();
-    let error = engine.find_imports(Language::Python, Some(RuntimeName::Node(None)), None, StartMode::Auto, &[file("main.py", "1")]).await.unwrap_err();
+    let error = engine
+        .find_imports(Language::Python, Some(RuntimeName::Node(None)), None, StartMode::Auto, &[file("main.py", "1")])
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "node does not run python");
     assert_eq!(find(&engine, Language::Python, &[]).await.unwrap(), FoundImports::default());
     engine.shutdown().await;

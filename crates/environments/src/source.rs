@@ -59,8 +59,7 @@ impl RunPackages {
         let explicit = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
         let lock = options.lock.as_deref().map(|text| Lock::parse(text, &environments.indexes())).transpose()?;
         let presence = if lock.is_some() { LockPresence::Given } else { LockPresence::Absent };
-        let sources: Vec<SourceFile<'_>> =
-            files.iter().map(|file| SourceFile { path: file.path.as_str(), bytes: &file.content }).collect();
+        let sources: Vec<SourceFile<'_>> = files.iter().map(|file| SourceFile { path: file.path.as_str(), bytes: &file.content }).collect();
         let entry = files.first().map_or("", |file| file.path.as_str());
         let program = Program { language, entry, files: &sources };
         let mut requires_python = VersionSpecifiers::default();

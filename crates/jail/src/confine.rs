@@ -35,6 +35,9 @@ pub struct Confinement {
 pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError> {
     die_with_parent()?;
     if forked {
+        // A signal to one's own process group (`kill(0)`) goes by the group alone, whatever namespaces its members are in.
+        // SAFETY: no pointers; a process that was just forked leads no group.
+        sys::check(i64::from(unsafe { libc::setsid() })).at(Step::OwnNamespaces)?;
         let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
         // Without a network the siblings share their zygote's, which is empty; but its abstract sockets only Landlock's scopes keep apart.
         if confinement.loopback || landlock::abi() < landlock::SCOPES {

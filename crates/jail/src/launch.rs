@@ -188,6 +188,9 @@ impl Launch<'_> {
         }
         root::enter()?;
         set_host_name().at(Step::Namespaces)?;
+        // Signals to "my own group" would be to the supervisor's as well where both are the same user.
+        // SAFETY: no arguments. It leads no group, as it was cloned just now.
+        check(i64::from(unsafe { libc::setsid() })).at(Step::Namespaces)?;
         self.place_descriptors()?;
         match &self.purpose {
             Purpose::Zygote => {
@@ -196,13 +199,7 @@ impl Launch<'_> {
                 die_with_parent()?;
                 prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Step::Privileges)?;
             }
-            Purpose::Sandbox(confinement) => confine(confinement, false)?,
-            Purpose::Tool { confinement, .. } => {
-                // Signals to "my own group" would be to the supervisor's as well where both are the same user.
-                // SAFETY: no arguments. It leads no group, as it was cloned just now.
-                check(i64::from(unsafe { libc::setsid() })).at(Step::Namespaces)?;
-                confine(confinement, false)?;
-            }
+            Purpose::Sandbox(confinement) | Purpose::Tool { confinement, .. } => confine(confinement, false)?,
         }
         seccomp::install(&seccomp::base().compile()).at(Step::Seccomp)?;
         if let Purpose::Tool { network, .. } = &self.purpose {

@@ -74,7 +74,8 @@ async fn main() -> Result<ExitCode, AnyError> {
 async fn try_all(rows: Vec<Row>, only: &[String], folder: &PathBuf, environments: &Environments) -> Vec<Trial> {
     let tell: Tell = Arc::new(|line| eprintln!("    {line}"));
     let mut trials = Vec::new();
-    for row in rows.into_iter().filter(|row| only.is_empty() || only.iter().any(|name| *name == row.name || *name == row.ecosystem.name())) {
+    for row in rows.into_iter().filter(|row| only.is_empty() || only.iter().any(|name| *name == row.name || *name == row.ecosystem.name()))
+    {
         eprintln!("{}", row.name);
         let trial = Trial::run(row, folder, environments, &tell).await;
         println!("{}", page::line(&trial));

@@ -47,7 +47,15 @@ pub async fn measure(row: &Row, folder: &std::path::Path, runs: usize, environme
     Ok(())
 }
 
-async fn time(engine: &Engine, row: &Row, way: &str, what: &str, spec: &SandboxSpec, request: &RunRequest, runs: usize) -> Result<(), AnyError> {
+async fn time(
+    engine: &Engine,
+    row: &Row,
+    way: &str,
+    what: &str,
+    spec: &SandboxSpec,
+    request: &RunRequest,
+    runs: usize,
+) -> Result<(), AnyError> {
     let (mut parked, mut made) = (Vec::new(), Vec::new());
     for run in 0..=runs {
         let began = Instant::now();
@@ -71,7 +79,10 @@ async fn time(engine: &Engine, row: &Row, way: &str, what: &str, spec: &SandboxS
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
         let [p50, p95, p99] = [0.50, 0.95, 0.99].map(at);
-        println!("{}", json!({"package": row.name, "way": way, "what": what, "figure": figure, "runs": times.len(), "p50": p50, "p95": p95, "p99": p99}));
+        println!(
+            "{}",
+            json!({"package": row.name, "way": way, "what": what, "figure": figure, "runs": times.len(), "p50": p50, "p95": p95, "p99": p99})
+        );
     }
     Ok(())
 }
@@ -88,7 +99,10 @@ async fn memory(engine: &Engine, row: &Row, way: &str, spec: &SandboxSpec) -> Re
     let all = descendants_bytes();
     let more = all.saturating_sub(first) / (PARKED as u64 - 1);
     let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    println!("{}", json!({"package": row.name, "way": way, "figure": "memory", "first_mb": megabytes(first), "one_more_mb": megabytes(more)}));
+    println!(
+        "{}",
+        json!({"package": row.name, "way": way, "figure": "memory", "first_mb": megabytes(first), "one_more_mb": megabytes(more)})
+    );
     for sandbox in parked {
         engine.discard(sandbox);
     }
