@@ -7,6 +7,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use belljar_engine::{Environment, EnvironmentSource, RunOptions, SandboxSpec};
@@ -107,10 +108,17 @@ impl Trial {
     async fn try_all_ways(&mut self, folder: &Path, environments: &Environments, tell: &Tell) -> std::result::Result<(), AnyError> {
         let request = request(&self.row, folder)?;
         let wanted = wanted(&self.row, &request, environments).await?;
+        let is_new = Arc::new(AtomicBool::new(false));
+        let listening: Tell = {
+            let (is_new, tell) = (Arc::clone(&is_new), Arc::clone(tell));
+            Arc::new(move |line| {
+                is_new.fetch_or(line.starts_with("installing"), Ordering::Relaxed);
+                tell(line);
+            })
+        };
         let began = Instant::now();
-        let prepared = environments.prepare(&wanted, &PackagePolicy::default(), tell).await?;
-        // One that was there already is found within milliseconds.
-        self.install = Some(began.elapsed()).filter(|time| *time > Duration::from_millis(300));
+        let prepared = environments.prepare(&wanted, &PackagePolicy::default(), &listening).await?;
+        self.install = is_new.load(Ordering::Relaxed).then(|| began.elapsed());
         self.describe(&prepared);
         let trusting = PackagePolicy { trusted: vec!["*".into()], ..PackagePolicy::default() };
         let trusted = environments.prepare(&wanted, &trusting, tell).await?;

@@ -24,6 +24,7 @@ def note_generators():
 
     def note_and_seed(self, a=None, version=2):
         seed(self, a, version)
+        made[:] = [reference for reference in made if reference() is not self]
         if a is None:
             made.append(ref(self))
 
@@ -48,7 +49,9 @@ def _numpy_generators():
 
 def _seeded_itself(generator):
     """What numpy takes from the system has 128 bits."""
-    entropy = getattr(generator.seed_seq, "entropy", None)
+    # Before numpy 1.24 it has no public name.
+    sequence = getattr(generator, "seed_seq", None) or getattr(generator, "_seed_seq", None)
+    entropy = getattr(sequence, "entropy", None)
     return isinstance(entropy, int) and entropy.bit_length() > 64
 
 
@@ -56,7 +59,7 @@ def renew(random_bytes):
     """Fresh seeds for everything that is already imported. Before any user code runs."""
     modules = sys.modules
     for generator in _generators:
-        if hasattr(generator, "seed_seq"):
+        if hasattr(type(generator), "state"):
             generator.state = type(generator)(list(random_bytes(32))).state
         else:
             generator.seed(random_bytes(32))
