@@ -178,6 +178,49 @@ attempts
     });
 }
 
+/// A signal to "my own process group" goes by the group alone, whatever namespaces its members are in: each sandbox leads one of its own.
+#[test]
+fn a_signal_to_ones_own_group_reaches_no_sibling() {
+    with_engine("a_signal_to_ones_own_group_reaches_no_sibling", 0, |engine| async move {
+        for start in [StartMode::Fork, StartMode::Exec] {
+            let host = tempfile::tempdir().unwrap();
+            let meeting = host.path().to_str().unwrap().to_owned();
+            crate::run::open_to_all(host.path());
+            let prelude = format!(
+                "{}{}",
+                include_str!("prelude.py"),
+                r"
+import signal, time
+felt = []
+signal.signal(signal.SIGUSR1, lambda *_: felt.append(1))
+def wait_for(name):
+    end = time.monotonic() + 200
+    while not os.path.exists(f'{meeting}/{name}') and time.monotonic() < end:
+        time.sleep(0.01)
+    return os.path.exists(f'{meeting}/{name}')
+attempt('group', lambda: (os.getpgrp() == os.getpid(), os.getsid(0) == os.getpid()))
+"
+            );
+            let waits = "open(f'{meeting}/ready', 'w').close()\nattempt('told', wait_for, 'signalled')\nattempt('felt', lambda: len(felt))";
+            let signals = "attempt('ready', wait_for, 'ready')\nattempt('kill', os.kill, 0, signal.SIGUSR1)\nattempt('felt', lambda: len(felt))\n\
+                           open(f'{meeting}/signalled', 'w').close()";
+            let requests = [waits, signals].map(|body| {
+                let mut request = request(Language::Python, &format!("meeting = '{meeting}'\n{prelude}\n{body}\nattempts\n"));
+                request.start = start;
+                request.policy.fs.write = vec![meeting.clone()];
+                request
+            });
+            let outcomes = all(&engine, requests.to_vec()).await;
+            let (waited, signalled) = (value(&outcomes[0]), value(&outcomes[1]));
+            assert_eq!((&signalled["ready"], &signalled["felt"]), (&"done: True".into(), &"done: 1".into()), "{start:?}: {signalled}");
+            assert_eq!((&waited["told"], &waited["felt"]), (&"done: True".into(), &"done: 0".into()), "{start:?}: {waited}");
+            for told in [waited, signalled] {
+                assert_eq!(told["group"], "done: (True, True)", "{start:?}");
+            }
+        }
+    });
+}
+
 /// What one does to itself its sibling does not feel.
 #[test]
 fn a_bomb_in_one_sandbox_does_not_touch_its_sibling() {
