@@ -96,7 +96,8 @@ fn javascript_errors_have_the_users_own_lines() {
             case("the same in an ES module", "export default await new Promise(() => {})")
                 .flags(&["--entry", "m.mjs"])
                 .fails("NeverSettled", &["nothing is left"]),
-            case("a missing module", "require('left-pad')").fails("Error", &["left-pad"]),
+            case("a missing module", "require('left-pad')").flags(&["--no-packages"]).fails("Error", &["left-pad"]),
+            case("a missing file", "require('./left-pad')").fails("Error", &["./left-pad"]),
         ],
     );
 }

@@ -75,7 +75,7 @@ fn python_errors_have_the_users_own_lines() {
             case("in a module", "import lib\nlib.f()")
                 .file("lib.py", "def f():\n\n    raise RuntimeError('there')")
                 .fails("RuntimeError", &["lib.py\", line 3", "main.py\", line 2"]),
-            case("a missing module", "import not_there").fails("ModuleNotFoundError", &["not_there"]),
+            case("a missing module", "import not_there").flags(&["--no-packages"]).fails("ModuleNotFoundError", &["not_there"]),
             case("an assertion", "assert 1 == 2, 'no'").fails("AssertionError", &["no"]),
         ],
     );
