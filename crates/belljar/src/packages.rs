@@ -1,5 +1,6 @@
 //! From flags to the packages of a run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use belljar_engine::{Engine, EngineConfig};
@@ -9,6 +10,9 @@ use belljar_protocol::{PackageOptions, PackagePolicy};
 use crate::arguments::{PackageArguments, RunArguments};
 use crate::commands::run::read;
 use crate::policy;
+
+/// Entries of the program's folder that are looked at.
+const MOST_BESIDE: usize = 10_000;
 
 /// The environments beside the runtimes in this user's cache.
 pub fn environments(engine: &Engine, config: &EngineConfig) -> anyhow::Result<Environments> {
@@ -36,9 +40,24 @@ pub fn lock(path: &Path) -> anyhow::Result<String> {
 /// The packages of a run on this machine, whose user is its own operator: they may build, where their policy file does not say otherwise.
 pub fn of_run(environments: Environments, arguments: &RunArguments) -> anyhow::Result<RunPackages> {
     let policy = match policy::asked(&arguments.policy, &arguments.limits)?.packages {
-        Some(policy) => policy,
+        Some(changes) => changes.over(PackagePolicy::default()),
         None => PackagePolicy { allow_build: true, ..PackagePolicy::default() },
     };
-    let arguments = &arguments.packages;
-    Ok(RunPackages::new(environments, arguments.packages.clone(), options(arguments)?, policy, None))
+    let of = &arguments.packages;
+    let beside = arguments.file.as_deref().map(modules_beside).unwrap_or_default();
+    Ok(RunPackages::new(environments, of.packages.clone(), options(of)?, policy, None).lying_beside(beside))
+}
+
+/// The modules of Python in the folder of a program, which plain Python would find there.
+fn modules_beside(program: &Path) -> BTreeSet<String> {
+    let folder = program.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(MOST_BESIDE);
+    let modules = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        match name.strip_suffix(".py") {
+            Some(module) => Some(module.to_owned()),
+            None => entry.path().join("__init__.py").is_file().then_some(name),
+        }
+    });
+    modules.collect()
 }

@@ -70,7 +70,7 @@ pub(crate) struct TreeSummary {
 pub(crate) struct TakeOver<'a> {
     pub(crate) contents: &'a Contents,
     pub(crate) limits: TreeLimits,
-    /// Names directly in the root or in its first folder that are left behind: what an installer keeps for itself.
+    /// Paths in the root that are left behind: what an installer keeps for itself.
     pub(crate) leaves: &'a dyn Fn(&Path) -> bool,
     /// Links to absolute places that are fine: the interpreter of a virtual environment.
     pub(crate) may_point_to: &'a [PathBuf],
