@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use belljar_engine::{Engine, EngineConfig};
-use belljar_environments::{EnvironmentRecord, Environments, Prepared, RunPackages, Tell};
-use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RuntimeName, StartMode};
+use belljar_environments::{EnvironmentRecord, Environments, Prepared, RunPackages, Tell, Wanted};
+use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, StartMode};
 
 use super::run::{MOST_INPUT_BYTES, ignore_closed, read};
 use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArguments, EnvShowArguments, EnvWarmArguments};
@@ -55,11 +55,6 @@ fn clear(shown: &Mutex<show::Progress>) {
     shown.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
-/// What a person may have who is their own operator.
-fn policy() -> PackagePolicy {
-    PackagePolicy { allow_build: true, ..PackagePolicy::default() }
-}
-
 /// A program and the files beside it, as `belljar run` would take them.
 fn program(path: &Path, language: Option<Language>, beside: &[String]) -> anyhow::Result<(Language, Vec<ProgramFile>)> {
     let language = language
@@ -76,14 +71,14 @@ fn program(path: &Path, language: Option<Language>, beside: &[String]) -> anyhow
 
 async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyhow::Result<()> {
     let (language, files) = program(&arguments.file, arguments.language, &arguments.files)?;
-    let options = PackageOptions { minimum_release_age_days: arguments.minimum_release_age, ..PackageOptions::default() };
-    let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), options, policy(), None);
+    let (options, policy) = (packages::installed_by(&arguments.install), packages::policy(arguments.policy.as_deref())?);
+    let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), options, policy.clone(), None);
     let Some(mut wanted) = packages.wanted(language, arguments.runtime.clone(), StartMode::Exec, &files).await? else {
         bail!("{} needs no packages: it imports nothing but the standard library and its own files", arguments.file.display());
     };
     wanted.upgrade = arguments.upgrade;
     let (tell, shown) = progress();
-    let lock = environments.lock(&wanted, &policy(), &tell).await;
+    let lock = environments.lock(&wanted, &policy, &tell).await;
     clear(&shown);
     let lock = lock?;
     let Some(output) = &arguments.output else { return table::write(&lock.text) };
@@ -143,16 +138,20 @@ fn print_record(record: &EnvironmentRecord) -> anyhow::Result<()> {
 }
 
 async fn warm(environments: Environments, arguments: &EnvWarmArguments) -> anyhow::Result<()> {
+    let policy = packages::policy(arguments.policy.as_deref())?;
+    let options =
+        PackageOptions { lock: arguments.lock.as_deref().map(packages::lock).transpose()?, ..packages::installed_by(&arguments.install) };
+    let packages = |named: &[String]| RunPackages::new(environments.clone(), named.to_vec(), options.clone(), policy.clone(), None);
     let mut made = Vec::new();
-    if !arguments.packages.is_empty() {
+    if !arguments.packages.is_empty() || arguments.files.is_empty() {
         let language = arguments.language.context("name the language of the packages; --language python or javascript")?;
-        let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), PackageOptions::default(), policy(), None);
-        made.extend(warm_one(&environments, &packages, language, arguments.runtime.clone(), &[]).await?);
+        let wanted = packages(&arguments.packages).wanted(language, arguments.runtime.clone(), StartMode::Exec, &[]).await?;
+        made.extend(warm_one(&environments, wanted, &policy).await?);
     }
     for file in &arguments.files {
         let (language, files) = program(file, arguments.language, &[])?;
-        let packages = RunPackages::new(environments.clone(), Vec::new(), PackageOptions::default(), policy(), None);
-        match warm_one(&environments, &packages, language, arguments.runtime.clone(), &files).await? {
+        let wanted = packages(&[]).wanted(language, arguments.runtime.clone(), StartMode::Exec, &files).await?;
+        match warm_one(&environments, wanted, &policy).await? {
             Some(prepared) => made.push(prepared),
             None => show::note(&format!("{} needs no packages", file.display())),
         }
@@ -167,16 +166,10 @@ async fn warm(environments: Environments, arguments: &EnvWarmArguments) -> anyho
     Ok(())
 }
 
-async fn warm_one(
-    environments: &Environments,
-    packages: &RunPackages,
-    language: Language,
-    runtime: Option<RuntimeName>,
-    files: &[ProgramFile],
-) -> anyhow::Result<Option<Prepared>> {
-    let Some(wanted) = packages.wanted(language, runtime, StartMode::Exec, files).await? else { return Ok(None) };
+async fn warm_one(environments: &Environments, wanted: Option<Wanted>, policy: &PackagePolicy) -> anyhow::Result<Option<Prepared>> {
+    let Some(wanted) = wanted else { return Ok(None) };
     let (tell, shown) = progress();
-    let prepared = environments.prepare(&wanted, &policy(), &tell).await;
+    let prepared = environments.prepare(&wanted, policy, &tell).await;
     clear(&shown);
     Ok(Some(prepared?))
 }
