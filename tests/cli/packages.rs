@@ -130,6 +130,49 @@ fn environments_are_listed_shown_warmed_and_removed() {
 }
 
 #[test]
+fn what_a_run_uses_can_be_locked_and_warmed_by_the_same_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (program, lock, policy) = (path("main.py"), path("uv.lock"), path("policy.json"));
+    std::fs::write(&program, "import humanize, importlib.metadata as m\nm.version('humanize')").unwrap();
+    std::fs::write(&policy, r#"{"packages": {"minimum_release_age_days": 40}}"#).unwrap();
+    let key_of_run = |flags: &[&str]| {
+        let ended = said(run([&program]).args(flags).arg("--json")).outcome();
+        assert_eq!(ended["status"], "succeeded", "{flags:?}: {ended}");
+        ended["sandbox"]["environment"].clone()
+    };
+    let key_of_warm = |flags: &[&str]| {
+        let mut arguments = vec!["warm", "--json"];
+        arguments.extend(flags);
+        let warmed = env(&arguments);
+        assert_eq!(warmed.code, Some(0), "{flags:?}: {warmed:?}");
+        warmed.outcome()["environments"][0]["key"].clone()
+    };
+    let plain = key_of_run(&[]);
+    let mut keys = vec![plain];
+    for flags in [&["--minimum-release-age", "30"][..], &["--policy", &policy]] {
+        let mut arguments = vec!["lock", &program, "--output", &lock];
+        arguments.extend(flags);
+        let made = env(&arguments);
+        assert_eq!(made.code, Some(0), "{flags:?}: {made:?}");
+        let with_lock = [flags, &["--lock", &lock]].concat();
+        let of_program = [&[&*program][..], flags].concat();
+        let of_lock = [&["--language", "python"][..], &with_lock].concat();
+        let key = key_of_warm(&of_lock);
+        assert_eq!(key, key_of_run(&with_lock), "{flags:?}: by the lock");
+        assert_eq!(key_of_warm(&of_program), key_of_run(flags), "{flags:?}: by the program");
+        assert_eq!(key, key_of_warm(&[&of_program[..], &["--offline"]].concat()), "{flags:?}: offline");
+        assert!(!keys.contains(&key), "{flags:?}: it is an environment of its own");
+        keys.push(key);
+    }
+    // A policy without a word on building does not let packages be built, for whoever makes ahead as for a run.
+    for flags in [&["warm"][..], &["lock", &program]] {
+        let asked = [flags, &["--package", "docopt==0.6.2", "--language", "python", "--allow-build", "--policy", &policy]].concat();
+        env(&asked).fails(2, &["the policy refuses building packages"]);
+    }
+}
+
+#[test]
 fn an_environment_cannot_be_written_to() {
     let code = "import humanize, os\ntried = 0\nfor path in (humanize.__file__, os.path.dirname(humanize.__file__) + '/new', '/opt/belljar/environment/x'):\n    try:\n        open(path, 'w')\n    except OSError:\n        tried += 1\ntried";
     assert_eq!(outcome("python", code, &[])["value"], 3);

@@ -309,6 +309,17 @@ pub struct PackageArguments {
     /// Refuse what no lock names
     #[arg(long, help_heading = "Packages")]
     pub frozen: bool,
+    /// How they are had
+    #[command(flatten)]
+    pub install: InstallArguments,
+    /// Look for no packages, whatever the program imports
+    #[arg(long, conflicts_with_all = ["packages", "lock", "frozen"], help_heading = "Packages")]
+    pub no_packages: bool,
+}
+
+/// How packages are had: the same flags for a run and for what is made ahead of it, as another answer leads to another environment.
+#[derive(Args, Debug, Default)]
+pub struct InstallArguments {
     /// Fetch no packages: only what is in the cache
     #[arg(long, help_heading = "Packages")]
     pub offline: bool,
@@ -318,9 +329,6 @@ pub struct PackageArguments {
     /// Versions that are younger do not count [default: 3]
     #[arg(long, value_name = "DAYS", help_heading = "Packages")]
     pub minimum_release_age: Option<u32>,
-    /// Look for no packages, whatever the program imports
-    #[arg(long, conflicts_with_all = ["packages", "lock", "frozen"], help_heading = "Packages")]
-    pub no_packages: bool,
 }
 
 /// `belljar env`.
@@ -362,9 +370,12 @@ pub struct EnvLockArguments {
     /// Resolve anew, although the same request led to a lock before
     #[arg(long)]
     pub upgrade: bool,
-    /// Versions that are younger do not count [default: 3]
-    #[arg(long, value_name = "DAYS")]
-    pub minimum_release_age: Option<u32>,
+    /// How they are had
+    #[command(flatten)]
+    pub install: InstallArguments,
+    /// What of packages is allowed, from the file that a run has as its --policy: {"packages": {...}}
+    #[arg(long, value_name = "FILE", help_heading = "Packages")]
+    pub policy: Option<PathBuf>,
 }
 
 /// `belljar env list`.
@@ -393,17 +404,26 @@ pub struct EnvShowArguments {
 #[derive(Args, Debug)]
 pub struct EnvWarmArguments {
     /// Programs whose packages are to be there
-    #[arg(value_name = "FILE", required_unless_present = "packages")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["packages", "lock"])]
     pub files: Vec<PathBuf>,
     /// A package. May be repeated
     #[arg(long = "package", value_name = "PACKAGE", requires = "language")]
     pub packages: Vec<String>,
-    /// The language of the packages
+    /// Exactly what this lock says: a uv.lock or pnpm-lock.yaml
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+    /// The language of the packages, or of the lock
     #[arg(short, long, value_name = "LANGUAGE")]
     pub language: Option<Language>,
     /// The runtime: node, node@22, python@3.11
     #[arg(long, value_name = "NAME@VERSION")]
     pub runtime: Option<RuntimeName>,
+    /// How they are had
+    #[command(flatten)]
+    pub install: InstallArguments,
+    /// What of packages is allowed, from the file that a run has as its --policy: {"packages": {...}}
+    #[arg(long, value_name = "FILE", help_heading = "Packages")]
+    pub policy: Option<PathBuf>,
     /// Print what was made as JSON
     #[arg(long)]
     pub json: bool,

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use belljar_engine::{Engine, EngineConfig};
 use belljar_environments::{Environments, EnvironmentsConfig, MOST_LOCK_BYTES, RunPackages};
-use belljar_protocol::{PackageOptions, PackagePolicy};
+use belljar_protocol::{PackageChanges, PackageOptions, PackagePolicy};
 
-use crate::arguments::{PackageArguments, RunArguments};
+use crate::arguments::{InstallArguments, PackageArguments, RunArguments};
 use crate::commands::run::read;
-use crate::policy;
+use crate::policy::{self, PolicyFile};
 
 /// Entries of the program's folder that are looked at.
 const MOST_BESIDE: usize = 10_000;
@@ -24,11 +24,19 @@ pub fn options(arguments: &PackageArguments) -> anyhow::Result<PackageOptions> {
     Ok(PackageOptions {
         lock: arguments.lock.as_deref().map(lock).transpose()?,
         frozen: arguments.frozen,
+        none: arguments.no_packages,
+        ..installed_by(&arguments.install)
+    })
+}
+
+/// What the flags ask for that a run and what is made ahead of it have in common.
+pub fn installed_by(arguments: &InstallArguments) -> PackageOptions {
+    PackageOptions {
         offline: arguments.offline,
         allow_build: arguments.allow_build,
         minimum_release_age_days: arguments.minimum_release_age,
-        none: arguments.no_packages,
-    })
+        ..PackageOptions::default()
+    }
 }
 
 /// The text of a lock.
@@ -37,12 +45,22 @@ pub fn lock(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8; give a uv.lock or pnpm-lock.yaml", path.display()))
 }
 
-/// The packages of a run on this machine, whose user is its own operator: they may build, where their policy file does not say otherwise.
-pub fn of_run(environments: Environments, arguments: &RunArguments) -> anyhow::Result<RunPackages> {
-    let policy = match policy::asked(&arguments.policy, &arguments.limits)?.packages {
+/// What is allowed on this machine, whose user is its own operator: also to build, where their policy file does not say otherwise.
+fn allowed(by_file: Option<PackageChanges>) -> PackagePolicy {
+    match by_file {
         Some(changes) => changes.over(PackagePolicy::default()),
         None => PackagePolicy { allow_build: true, ..PackagePolicy::default() },
-    };
+    }
+}
+
+/// The same, from a policy file.
+pub fn policy(file: Option<&Path>) -> anyhow::Result<PackagePolicy> {
+    Ok(allowed(file.map(PolicyFile::read).transpose()?.and_then(|file| file.packages)))
+}
+
+/// The packages of a run on this machine.
+pub fn of_run(environments: Environments, arguments: &RunArguments) -> anyhow::Result<RunPackages> {
+    let policy = allowed(policy::asked(&arguments.policy, &arguments.limits)?.packages);
     let of = &arguments.packages;
     let beside = arguments.file.as_deref().map(modules_beside).unwrap_or_default();
     Ok(RunPackages::new(environments, of.packages.clone(), options(of)?, policy, None).lying_beside(beside))

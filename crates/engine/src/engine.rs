@@ -381,6 +381,7 @@ impl Inner {
 
     pub(crate) async fn zygote(&self, spec: &SandboxSpec) -> Result<Arc<Zygote>, EngineError> {
         let key = spec.zygote_key();
+        self.pool.forget_dead();
         let cell = self.pool.zygote_cell(&key, Renewal { forks: self.config.zygote_forks, age_s: self.config.zygote_age_s });
         let is_new = cell.get().is_none();
         let boot = || async {
@@ -390,13 +391,16 @@ impl Inner {
             let booted = tokio::spawn(async move { (boot.await, leaver) });
             booted.await.map_err(|_| EngineError::NotReady("booting panicked".into()))?.0
         };
-        let zygote = cell.get_or_try_init(boot).await.cloned()?;
-        if is_new {
+        let booted = cell.get_or_try_init(boot).await.cloned();
+        drop(cell);
+        if booted.is_err() {
+            self.pool.forget_dead();
+        } else if is_new {
             for sandbox in self.pool.evict(self.config.zygote_memory_bytes, &key) {
                 self.take_down(sandbox.body, Some(sandbox.ended));
             }
         }
-        Ok(zygote)
+        booted
     }
 
     pub(crate) fn next_sandbox(&self) -> u64 {

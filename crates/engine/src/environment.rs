@@ -89,11 +89,6 @@ impl Environment {
         Self { modules: Vec::new(), ahead: Ahead::Sandbox, ..self.clone() }
     }
 
-    /// Whether anything is imported ahead there.
-    pub(crate) fn imports_in(&self, ahead: Ahead) -> bool {
-        !self.modules.is_empty() && self.ahead == ahead
-    }
-
     /// What the driver is told at boot.
     pub(crate) fn told(&self) -> serde_json::Value {
         let ahead = match self.ahead {

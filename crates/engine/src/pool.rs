@@ -94,6 +94,21 @@ impl Pool {
         Arc::clone(&slot.cell)
     }
 
+    /// Lets go of what is of no use any more and still holds its environment: zygotes that have died or that nobody boots any longer, and parked sandboxes
+    /// that have ended.
+    pub(crate) fn forget_dead(&self) {
+        let is_of_use = |slot: &Slot| match slot.cell.get() {
+            Some(zygote) => zygote.is_alive(),
+            None => Arc::strong_count(&slot.cell) > 1,
+        };
+        self.zygotes.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, slot| is_of_use(slot));
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in parked.values_mut() {
+            kind.sandboxes.retain_mut(Sandbox::is_alive);
+        }
+        forget_empty(&mut parked);
+    }
+
     /// Lets the least recently used zygotes go until the rest holds at most `most_bytes`, the one just used excepted. Gives their parked sandboxes to be
     /// taken down.
     pub(crate) fn evict(&self, most_bytes: u64, keep: &ZygoteKey) -> Vec<Sandbox> {
@@ -125,7 +140,11 @@ impl Pool {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = parked.get_mut(key)?;
         kind.used = Instant::now();
-        std::iter::from_fn(|| kind.sandboxes.pop_front()).find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox))
+        let taken = std::iter::from_fn(|| kind.sandboxes.pop_front()).find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox));
+        if kind.sandboxes.is_empty() {
+            parked.remove(key);
+        }
+        taken
     }
 
     /// A place for one more, unless there are `most` with those on their way.
@@ -164,6 +183,7 @@ impl Pool {
             held -= sandbox.held_bytes;
             gone.push(sandbox);
         }
+        forget_empty(&mut parked);
         gone
     }
 
@@ -173,6 +193,11 @@ impl Pool {
         self.zygotes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         parked.into_values().flat_map(|parked| parked.sandboxes).collect()
     }
+}
+
+/// A kind holds its environment even where nothing of it is parked.
+fn forget_empty(parked: &mut HashMap<SpecKey, Parked>) {
+    parked.retain(|_, kind| !kind.sandboxes.is_empty());
 }
 
 /// Memory that a process holds, shared pages by their share, bytes.

@@ -479,17 +479,18 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
 
     fn usage(&self, sandbox: &Sandbox, ended: Option<Ended>, wall: Duration) -> (Usage, u64) {
         let by_exit = ended.map(|ended| (ended.user_us, ended.system_us));
+        let since = |now: u64, before: u64| now.saturating_sub(before);
         let (user_us, system_us, memory, processes, oom_kills) = match &sandbox.body.cgroup {
             Some(cgroup) => {
                 let (user, system) = cgroup.cpu_us();
                 let memory = cgroup.memory();
-                let since = |now: u64, before: u64| now.saturating_sub(before);
                 let processes = cgroup.peak_processes().unwrap_or(1);
                 (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), memory.peak_bytes, processes, memory.oom_kills)
             }
             None => {
                 let (user, system) = by_exit.or_else(|| sample(sandbox.body.pid).map(|(cpu, _)| cpu)).unwrap_or((0, 0));
-                (user, system, ended.map_or(0, |ended| ended.peak_resident_bytes), 1, 0)
+                let peak_bytes = ended.map_or(0, |ended| ended.peak_resident_bytes);
+                (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), peak_bytes, 1, 0)
             }
         };
         let usage = Usage {

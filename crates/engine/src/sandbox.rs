@@ -22,6 +22,7 @@ use crate::error::{EngineError, system};
 use crate::pool::proportional_bytes;
 use crate::root::{self, Boot, Grants};
 use crate::runtime::Runtime;
+use crate::watch::sample;
 use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
 
 /// What is fixed when a sandbox is made, and so what parked ones are told apart by.
@@ -126,9 +127,17 @@ impl SandboxSpec {
         }
     }
 
-    /// The back-stop: the supervisor counts in microseconds, the kernel in whole seconds of one process.
-    fn cpu_seconds(&self) -> u64 {
-        self.limits.cpu_ms.0.div_ceil(1000) + 1
+    /// Whether a sandbox imports modules ahead for itself, as no zygote has done so for it.
+    fn imports_itself(&self, zygote: Option<&Zygote>) -> bool {
+        let has_not = |ahead| ahead == Ahead::Sandbox || zygote.is_none_or(|zygote| zygote.why_not_ahead.is_some());
+        self.environment.as_ref().is_some_and(|environment| !environment.modules.is_empty() && has_not(environment.ahead))
+    }
+
+    /// The back-stop: the supervisor counts in microseconds, the kernel in whole seconds of one process. The kernel counts from the start, and so what is
+    /// imported ahead too, which may take as long as the sandbox may take to be ready; the supervisor counts from the activation.
+    fn cpu_seconds(&self, zygote: Option<&Zygote>) -> u64 {
+        let importing = if self.imports_itself(zygote) { BOOT_TIME.as_secs() } else { 0 };
+        self.limits.cpu_ms.0.div_ceil(1000) + 1 + importing
     }
 }
 
@@ -243,7 +252,7 @@ impl Sandbox {
             disk_bytes: spec.limits.disk_bytes.0,
             files: u64::from(spec.limits.files),
             open_files: u64::from(spec.limits.open_files),
-            cpu_seconds: spec.cpu_seconds(),
+            cpu_seconds: spec.cpu_seconds(Some(zygote)),
             exec: spec.exec,
             loopback: spec.loopback,
         };
@@ -281,7 +290,7 @@ impl Sandbox {
             write: spec.grants.writable(),
             limits: ResourceLimits {
                 open_files: u64::from(spec.limits.open_files),
-                cpu_seconds: spec.cpu_seconds(),
+                cpu_seconds: spec.cpu_seconds(None),
                 file_bytes: spec.limits.disk_bytes.0,
             },
             exec: spec.exec,
@@ -350,9 +359,11 @@ impl Sandbox {
         };
         match ready {
             Ok(home) => {
-                let cpu_before = body.cgroup.as_ref().map_or((0, 0), SandboxCgroup::cpu_us);
-                let imports = spec.environment.as_ref().is_some_and(|environment| environment.imports_in(Ahead::Sandbox))
-                    || body.zygote.as_ref().is_some_and(|zygote| zygote.why_not_ahead.is_some());
+                let cpu_before = match &body.cgroup {
+                    Some(cgroup) => cgroup.cpu_us(),
+                    None => sample(body.pid).map_or((0, 0), |(cpu, _)| cpu),
+                };
+                let imports = spec.imports_itself(body.zygote.as_deref());
                 let held_bytes = if imports { proportional_bytes(body.pid).unwrap_or(0) } else { 0 };
                 Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, held_bytes, cpu_before })
             }

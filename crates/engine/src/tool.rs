@@ -13,7 +13,7 @@ use std::time::Duration;
 use belljar_jail::{Confinement, FIRST_UID, HOME, IdMap, Launch, Purpose, ResourceLimits, WritableSpace, kill_pidfd, reap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use belljar_jail::ToolNetwork;
@@ -26,6 +26,7 @@ use crate::sandbox::TAKE_DOWN_TIME;
 
 /// How often a tool's use of its folders is looked at.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
+const UNWATCHED: &str = "it could not be watched";
 /// Of the lines that a tool writes, the longest that is told.
 const MOST_LINE_BYTES: usize = 4096;
 
@@ -126,7 +127,8 @@ impl Inner {
         let mut output = Lines { output, pending: Vec::new(), ready: VecDeque::new(), taken_by: lines, is_open: true };
         let deadline = tokio::time::sleep(limits.time);
         let mut deadline = std::pin::pin!(deadline);
-        let mut checking = ask(check, Duration::ZERO);
+        let over = Arc::new(Notify::new());
+        let mut checking = ask(check, Duration::ZERO, &over);
         let stopped = loop {
             let Some(ended) = running.ended.as_mut() else { break String::new() };
             tokio::select! {
@@ -134,6 +136,7 @@ impl Inner {
                     running.ended = None;
                     let exit = exit.unwrap_or(Exit::Unknown);
                     output.take().await;
+                    over.notify_one();
                     let _ = checking.await;
                     if running.was_out_of_memory() {
                         return Ok(ToolEnd::Stopped(format!("it needed more than {} MB of memory", limits.memory_bytes >> 20)));
@@ -146,13 +149,12 @@ impl Inner {
                 _ = &mut wanted => break "nobody waits for it any longer".to_owned(),
                 () = &mut deadline => break format!("it took longer than {} s", limits.time.as_secs()),
                 () = output.next() => {}
-                answer = &mut checking => match answer {
-                    Ok((check, None)) => checking = ask(check, CHECK_EVERY),
-                    Ok((_, Some(why))) => {
-                        checking = ask(Box::new(|| None), Duration::ZERO);
+                answer = &mut checking => {
+                    let (check, why) = answer.unwrap_or_else(|_| (Box::new(|| None), Some(UNWATCHED.to_owned())));
+                    checking = ask(check, CHECK_EVERY, &over);
+                    if let Some(why) = why {
                         break why;
                     }
-                    Err(_) => break "it could not be watched".to_owned(),
                 }
             }
         };
@@ -160,6 +162,7 @@ impl Inner {
         if let Some(ended) = running.ended.take() {
             let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
         }
+        over.notify_one();
         let _ = checking.await;
         Ok(ToolEnd::Stopped(stopped))
     }
@@ -198,15 +201,19 @@ impl Inner {
     }
 }
 
-/// Asks whether a tool may go on, after a while. The question comes back with the answer.
-fn ask(mut check: Check, after: Duration) -> JoinHandle<(Check, Option<String>)> {
+/// Asks whether a tool may go on, after a while, unless it is over before that. The question comes back with the answer.
+fn ask(mut check: Check, after: Duration, over: &Arc<Notify>) -> JoinHandle<(Check, Option<String>)> {
+    let over = Arc::clone(over);
     tokio::spawn(async move {
-        tokio::time::sleep(after).await;
+        tokio::select! {
+            () = tokio::time::sleep(after) => {}
+            () = over.notified() => return (check, None),
+        }
         let asked = tokio::task::spawn_blocking(move || {
             let answer = check();
             (check, answer)
         });
-        asked.await.unwrap_or_else(|_| (Box::new(|| None), Some("it could not be watched".to_owned())))
+        asked.await.unwrap_or_else(|_| (Box::new(|| None), Some(UNWATCHED.to_owned())))
     })
 }
 

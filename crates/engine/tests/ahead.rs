@@ -1,4 +1,5 @@
-//! Modules that are imported once in a zygote: no sandbox of it goes on with a state that every other has too, and one that cannot be forked is not.
+//! Modules that are imported ahead. In a zygote: no sandbox of it goes on with a state that every other has too, and one that cannot be forked is not. In
+//! a sandbox: what it costs is not the program's.
 
 use std::collections::HashSet;
 use std::fs;
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use belljar_engine::{Ahead, Engine, EngineConfig, Environment, SandboxSpec};
-use belljar_protocol::{Language, Limits, Policy, RunRequest, RuntimeName, StartMode, Status};
+use belljar_protocol::{Language, Limits, Millis, Policy, RunRequest, RuntimeName, StartMode, Status};
 
 /// What two runs of a program give, both forked from one zygote that has imported `module`; and why it has not, where it has not.
 async fn twice(language: Language, module: &str, source: &str, code: &str) -> ([String; 2], Option<String>) {
@@ -108,4 +109,41 @@ async fn a_node_module_with_a_thread_is_imported_in_the_sandbox() {
     let (values, why) = twice(Language::JavaScript, "reads", source, "require('reads').one").await;
     assert_eq!(values, ["1", "1"]);
     assert!(why.as_ref().is_some_and(|why| why.starts_with("runs a thread ")), "{why:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_importing_ahead_costs_is_not_counted_as_the_programs_cpu_time() {
+    let mut config = EngineConfig::from_env().unwrap();
+    config.allow_degraded = true;
+    let engine = Engine::new(config).unwrap();
+    let runtime = engine.runtime(&RuntimeName::Python(None)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // Longer than the kernel's own limit for a program that may use a second.
+    let source = "import time\ndef work(seconds):\n    end = time.process_time() + seconds\n    while time.process_time() < end:\n        pass\nwork(2.3)\n";
+    write_module(folder.path(), Language::Python, &runtime.name, "works", source);
+    let environment = Environment {
+        key: "test-works".to_owned(),
+        folder: folder.path().canonicalize().unwrap(),
+        place: Environment::place(runtime.kind).to_owned(),
+        modules: vec!["works".to_owned()],
+        ahead: Ahead::Sandbox,
+        lease: None,
+    };
+    let limits = Limits { cpu_ms: Millis(1000), ..Limits::default() };
+    let spec = SandboxSpec::new(runtime, &Policy::default(), &limits).unwrap().with_environment(Some(Arc::new(environment)));
+    for (start, seconds, expected) in
+        [(StartMode::Fork, 0.5, Status::Succeeded), (StartMode::Exec, 0.5, Status::Succeeded), (StartMode::Fork, 1.5, Status::CpuExceeded)]
+    {
+        let sandbox = engine.sandbox(spec.clone(), start).await.unwrap();
+        let code = format!("import sys\nahead = 'works' in sys.modules\nimport works\nworks.work({seconds})\nahead");
+        let request = RunRequest { limits, ..RunRequest::new(Language::Python, code) };
+        let outcome = engine.execute(sandbox, &request).await.outcome;
+        assert_eq!(outcome.status, expected, "{start:?}: {:?}", outcome.error);
+        if expected == Status::Succeeded {
+            assert_eq!(outcome.value.unwrap().get(), "true", "it was imported ahead");
+            let used = outcome.usage.cpu_user_ms + outcome.usage.cpu_system_ms;
+            assert!((400.0..1000.0).contains(&used), "{used} ms");
+        }
+    }
+    engine.shutdown().await;
 }

@@ -171,7 +171,8 @@ fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> Environmen
     if message.is_empty() {
         message = ran.lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join(", ");
     }
-    let message = printable(&message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ").replace(":, ", ": "));
+    let message =
+        printable(&message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ").replace(":, ", ": "));
     // What is not in the cache may well be in the registry.
     if job.rules.offline {
         return EnvironmentError::Offline(message);
