@@ -190,8 +190,7 @@ fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> Environmen
             }
         }
         "ERR_PNPM_TARBALL_INTEGRITY" => EnvironmentError::Integrity(message),
-        "ERR_PNPM_META_FETCH_FAIL" => EnvironmentError::Registry(message),
-        code if code.starts_with("ERR_PNPM_FETCH_") => EnvironmentError::Registry(message),
+        code if code.starts_with("ERR_PNPM_FETCH_") || message.starts_with("Failed to fetch") => EnvironmentError::Registry(message),
         // As pnpm calls them where none is old enough, and where a lock holds one that is not.
         code if code.contains("MATURE") || code.contains("MINIMUM_RELEASE_AGE") || message.contains("minimumReleaseAge") => {
             EnvironmentError::TooYoung { why: message, days: job.rules.minimum_release_age_days }
