@@ -1,6 +1,7 @@
 //! From what a program asks for to the environment that it runs in: resolved, checked against the policy, installed once, kept.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +15,8 @@ use crate::error::EnvironmentError;
 use crate::installers::{Installed, Job, Rules};
 use crate::lock::Lock;
 use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged};
-use crate::store::{EnvironmentRecord, MadeLock, Making, SCHEMA, Store, Stored, TakeOverRules};
-use crate::tree::TreeLimits;
+use crate::store::{EnvironmentRecord, MadeLock, Making, SCHEMA, Store, Stored};
+use crate::tree::{TakeOverRules, TreeLimits};
 
 /// Told what goes on, for people.
 pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
@@ -417,9 +418,11 @@ impl Inner {
         let limits = TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes };
         let (store, lock) = (Arc::clone(&self.store), lock.clone());
         let wanted_modules = wanted.modules.clone();
+        let here = Here::default();
+        let unwanted = Arc::clone(&here.has_left);
         let publishing = tokio::task::spawn_blocking(move || {
             let Installed { staging, root, may_point_to, leaves } = installed;
-            let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to };
+            let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to, unwanted: &unwanted };
             let result = store.publish(&root, rules, &lock, |taken, summary| EnvironmentRecord {
                 // Of what was taken over: no link in it leads to a file of the host.
                 modules: crate::modules::imported_ahead(&lock, taken, &record.requirements, &wanted_modules, MOST_MODULES),
@@ -435,7 +438,21 @@ impl Inner {
             }
             result
         });
-        Ok(publishing.await.map_err(|_| EnvironmentError::Internal("keeping the environment panicked".into()))??)
+        let published = publishing.await;
+        drop(here);
+        Ok(published.map_err(|_| EnvironmentError::Internal("keeping the environment panicked".into()))??)
+    }
+}
+
+/// Whoever waits. Dropped with the future that does.
+#[derive(Default)]
+struct Here {
+    has_left: Arc<AtomicBool>,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.has_left.store(true, Ordering::Relaxed);
     }
 }
 

@@ -27,7 +27,7 @@ use crate::contents::Contents;
 use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
 use crate::requirement::Ecosystem;
-use crate::tree::{TakeOver, TreeError, TreeLimits, TreeSummary, measure};
+use crate::tree::{TakeOver, TakeOverRules, TreeError, TreeLimits, TreeSummary, measure};
 
 /// Changes when what is in the folder does: environments of another are made anew.
 pub(crate) const SCHEMA: u32 = 1;
@@ -250,7 +250,7 @@ impl Store {
         let root = made.join("root");
         DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
-        let summary = TakeOver::new(&self.contents, take_over.limits, take_over.leaves, take_over.may_point_to).run(installed, &root)?;
+        let summary = TakeOver::new(&self.contents, take_over).run(installed, &root)?;
         let record = finish(&root, summary);
         let write = |name: &str, content: &[u8]| {
             let path = made.join(name);
@@ -413,13 +413,6 @@ fn read_record(place: &Path, key: &str) -> Option<EnvironmentRecord> {
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(one), Ok(other)) if identity(&one) == identity(&other))
-}
-
-/// How an installation is taken over.
-pub(crate) struct TakeOverRules<'a> {
-    pub(crate) limits: TreeLimits,
-    pub(crate) leaves: &'a dyn Fn(&Path) -> bool,
-    pub(crate) may_point_to: &'a [PathBuf],
 }
 
 /// A folder to install into, gone when the last clone is dropped; by the next installation after a `kill -9`.

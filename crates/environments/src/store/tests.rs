@@ -1,5 +1,6 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 
@@ -35,7 +36,7 @@ impl Home {
         for (name, content) in files {
             fs::write(installed.join(name), content).unwrap();
         }
-        let rules = TakeOverRules { limits: LIMITS, leaves: &|_| false, may_point_to: &[] };
+        let rules = TakeOverRules { limits: LIMITS, leaves: &|_| false, may_point_to: &[], unwanted: &AtomicBool::new(false) };
         self.store.publish(&installed, rules, &Self::lock(), |_, summary| record(key, summary))
     }
 

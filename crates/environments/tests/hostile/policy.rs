@@ -56,7 +56,8 @@ async fn versions_that_are_too_young_do_not_count() {
         for package in ["young", "needs-young"] {
             let error = home.get(&wanted(language, &[package])).await.unwrap_err();
             // uv does not say which versions it has left out.
-            let expected = if language == Language::Python { "younger than 3 days do not count)" } else { "younger than 3 days do not count:" };
+            let expected =
+                if language == Language::Python { "younger than 3 days do not count)" } else { "younger than 3 days do not count:" };
             assert!(error.to_string().contains(expected) && error.name() == "PackagesNotResolved", "{language}: {error}");
         }
         let shortened = |days, packages| Wanted { minimum_release_age_days: Some(days), ..wanted(language, packages) };
