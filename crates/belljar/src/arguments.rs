@@ -129,14 +129,14 @@ fn entry(name: &str, about: &str, columns: usize) -> String {
 
 const RUN_HELP: &str = "\
 Results:
-  The value of the run is the first of these that there is: what an exported or defined `main` returns
+  The value of the run is the first of these that there is: what an exported or defined `main` returns \
   (it is called with the parameters), what `module.exports` was set to, the value of the last expression.
   Standard output and error pass through as they come; the value is printed at the end, as JSON.
 
-Packages are found in what the program imports, locked, installed once and kept; `belljar env` looks
+Packages are found in what the program imports, locked, installed once and kept; `belljar env` looks \
 after them. A manifest rules: PEP 723 in the program, or --file requirements.txt, --file package.json.
 
-Everything is denied unless granted: host files (--read, --write), environment (--env), other programs
+Everything is denied unless granted: host files (--read, --write), environment (--env), other programs \
 (--exec), a loopback network (--loopback). What was refused is told, with the grant to ask for.
 
 Exit codes:
@@ -156,28 +156,28 @@ Examples:
 const MCP_HELP: &str = "\
 It needs no server and no configuration. The client starts it, and it ends with the client.
 
-The flags are a ceiling. A call that asks for nothing gets what they grant, and the default limits
+The flags are a ceiling. A call that asks for nothing gets what they grant, and the default limits \
 where those are lower. The model can ask for less; more is refused.
 
 Example, as most clients are configured:
   {\"mcpServers\": {\"belljar\": {\"command\": \"belljar\", \"args\": [\"mcp\", \"--read\", \"/data\"]}}}";
 
 const SERVE_HELP: &str = "\
-All that it keeps is in its home: $BELLJAR_HOME, by default /var/lib/belljar for root and
+All that it keeps is in its home: $BELLJAR_HOME, by default /var/lib/belljar for root and \
 ~/.local/share/belljar for others. The first start makes a project and prints a token for it.
 
-It answers on its address to whoever has a token, and on server.sock in its home to its own user, who
+It answers on its address to whoever has a token, and on server.sock in its home to its own user, who \
 needs none. SIGTERM and Ctrl-C let runs under way end, for at most ten seconds.
 
 Example:
   belljar serve --listen 0.0.0.0:8411 --tls-certificates chain.pem --tls-key key.pem";
 
 const LOGIN_HELP: &str = "\
-The token is asked for, or read from standard input where that is no terminal. It is kept in
+The token is asked for, or read from standard input where that is no terminal. It is kept in \
 ~/.config/belljar/profiles.toml, which only this user may read.
 
-Which server a command speaks to: the one of --server or --profile; else of $BELLJAR_URL; else of the
-profile `default`; else the one of this home, over its socket, as its operator. $BELLJAR_TOKEN goes
+Which server a command speaks to: the one of --server or --profile; else of $BELLJAR_URL; else of the \
+profile `default`; else the one of this home, over its socket, as its operator. $BELLJAR_TOKEN goes \
 before a kept token, but not before that of --profile.
 
 Examples:

@@ -230,11 +230,11 @@ pub enum StorageCommand {
 }
 
 const CP_HELP: &str = "\
-A name in storage is written obj:NAME; everything else is a file here, and - is standard input or
-output. A destination that ends in / (and obj: itself) is a folder: the copy is called as its source.
+A name in storage is written obj:NAME; everything else is a file here, and - is standard input or \
+output. A destination that ends in / (and obj: itself) is a folder: the copy is called as its source. \
 An object or file of that name is replaced once the copy is whole and has the source's SHA-256.
 
-With -r the files of a folder go beneath the destination, and so do the objects beneath a prefix.
+With -r the files of a folder go beneath the destination, and so do the objects beneath a prefix. \
 Links are not followed: neither in a folder that is copied, nor in one that is copied to.
 
 Examples:
