@@ -173,6 +173,19 @@ fn what_a_run_uses_can_be_locked_and_warmed_by_the_same_flags() {
 }
 
 #[test]
+fn an_environment_that_is_too_large_is_refused_by_the_setting_that_can_be_raised() {
+    let warm = |package: &str, files: &str| {
+        let mut warming = belljar(["env", "warm", "--package", package, "--language", "python"]);
+        said(warming.env("BELLJAR_ENVIRONMENT_FILES", files))
+    };
+    // Nobody makes this one: what is there already is not measured again.
+    let refused = "humanize==4.1.0";
+    warm(refused, "100").fails(2, &["it has more than 100 files", "environments.files (BELLJAR_ENVIRONMENT_FILES)"]);
+    warm(refused, "many").fails(2, &["BELLJAR_ENVIRONMENT_FILES is `many`"]);
+    assert_eq!(warm("humanize==4.4.0", "20000").code, Some(0));
+}
+
+#[test]
 fn an_environment_cannot_be_written_to() {
     let code = "import humanize, os\ntried = 0\nfor path in (humanize.__file__, os.path.dirname(humanize.__file__) + '/new', '/opt/belljar/environment/x'):\n    try:\n        open(path, 'w')\n    except OSError:\n        tried += 1\ntried";
     assert_eq!(outcome("python", code, &[])["value"], 3);
