@@ -186,6 +186,22 @@ fn an_environment_that_is_too_large_is_refused_by_the_setting_that_can_be_raised
 }
 
 #[test]
+fn a_folder_of_packages_is_not_used_and_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // A request that nobody has made before is resolved, whatever is in the cache.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
+    let ended = |links: Option<&std::path::Path>, least: u128| {
+        let mut running = run(["-e", "1", "--language", "python", "--events"]);
+        running.arg(format!("--package=humanize==4.3.0,>=0.{least}")).env_remove("PIP_FIND_LINKS").env_remove("UV_FIND_LINKS");
+        said(running.envs(links.map(|links| ("PIP_FIND_LINKS", links))))
+    };
+    let told = ended(Some(folder.path()), now);
+    assert!(told.code == Some(0) && told.stdout.contains("find-links is set and not used"), "{told:?}");
+    let silent = ended(None, now + 1);
+    assert!(silent.code == Some(0) && !silent.stdout.contains("find-links"), "{silent:?}");
+}
+
+#[test]
 fn an_environment_cannot_be_written_to() {
     let code = "import humanize, os\ntried = 0\nfor path in (humanize.__file__, os.path.dirname(humanize.__file__) + '/new', '/opt/belljar/environment/x'):\n    try:\n        open(path, 'w')\n    except OSError:\n        tried += 1\ntried";
     assert_eq!(outcome("python", code, &[])["value"], 3);
