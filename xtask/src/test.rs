@@ -125,7 +125,7 @@ impl Step {
                 }
                 // Advisories need the network and change by the day: `cargo deny check advisories` is for a schedule of its own.
                 for manifest in ["Cargo.toml", OWN_MANIFESTS[0]] {
-                    cargo(&["deny", "--manifest-path", manifest, "check", "--config", "deny.toml", "bans", "licenses", "sources"])?;
+                    cargo(&["deny", "--manifest-path", manifest, "--config", "deny.toml", "check", "bans", "licenses", "sources"])?;
                 }
             }
             Self::NodeDriver => node_driver()?,

@@ -9,6 +9,9 @@ pub const INTERNAL: u8 = 70;
 /// Nobody reads the program's output any more: what a shell shows for a program that died of SIGPIPE.
 pub const UNREAD: u8 = 141;
 
+/// A signal ended what was going on.
+pub const CANCELLED: u8 = 130;
+
 /// The code for an outcome.
 pub fn of(outcome: &Outcome) -> u8 {
     match outcome.status {
@@ -18,7 +21,7 @@ pub fn of(outcome: &Outcome) -> u8 {
         Status::TimedOut => 124,
         Status::Refused => 125,
         Status::Interrupted => INTERNAL,
-        Status::Cancelled => 130,
+        Status::Cancelled => CANCELLED,
         Status::MemoryExceeded => 137,
         Status::CpuExceeded => 152,
         Status::OutputExceeded => 153,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use belljar_protocol::{Bytes, InvalidLimit, Limits, Millis, PackagePolicy, Policy, RequestedLimits};
+use belljar_protocol::{Bytes, InvalidLimit, Limits, Millis, PackageChanges, PackagePolicy, Policy, RequestedLimits};
 use serde::Deserialize;
 
 use crate::arguments::{LimitArguments, PolicyArguments};
@@ -16,7 +16,7 @@ pub struct PolicyFile {
     pub policy: Option<Policy>,
     pub limits: RequestedLimits,
     /// Of packages; a run has none of its own to say.
-    pub packages: Option<PackagePolicy>,
+    pub packages: Option<PackageChanges>,
 }
 
 impl PolicyFile {
@@ -35,7 +35,14 @@ pub fn policy_and_limits(policy_flags: &PolicyArguments, limit_flags: &LimitArgu
 
 /// What of packages the policy file allows; everything but building where it says nothing.
 pub fn packages(flags: &PolicyArguments) -> anyhow::Result<PackagePolicy> {
-    Ok(flags.policy.as_deref().map(PolicyFile::read).transpose()?.and_then(|file| file.packages).unwrap_or_default())
+    Ok(flags
+        .policy
+        .as_deref()
+        .map(PolicyFile::read)
+        .transpose()?
+        .and_then(|file| file.packages)
+        .unwrap_or_default()
+        .over(PackagePolicy::default()))
 }
 
 /// Only what the policy file and the flags say: the rest is for whoever is asked.

@@ -133,11 +133,14 @@ fn denied(denial: &Denial) -> String {
     format!("{} {target} was refused; {flag} allows it", denial.action)
 }
 
-/// Progress: on a terminal over itself; elsewhere one line when something long begins, so that a log shows why nothing happens.
+/// Progress: on a terminal over itself; elsewhere a line when something long begins, and now and then that it goes on, so that a log shows why nothing
+/// happens.
 #[derive(Default)]
 pub struct Progress {
     shown: bool,
     told: Option<String>,
+    /// When it is said the next time that the same goes on, seconds.
+    next_s: u64,
 }
 
 impl Progress {
@@ -151,13 +154,29 @@ impl Progress {
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K{message}");
             self.shown = true;
-            return;
+        } else if let Some(line) = self.line(message) {
+            note(&line);
         }
-        let subject = message.split(':').next().unwrap_or_default();
-        if subject.starts_with("downloading") && self.told.as_deref() != Some(subject) {
-            note(subject);
-            self.told = Some(subject.to_owned());
+    }
+
+    /// What a log is told: downloads when they begin, everything else once it has taken a while, and then at twice the time.
+    fn line(&mut self, message: &str) -> Option<String> {
+        let seconds = message.rsplit_once(" (").and_then(|(_, time)| time.strip_suffix(" s)")?.parse::<u64>().ok());
+        let subject = message.rsplit_once(" (").filter(|_| seconds.is_some()).map_or(message, |(subject, _)| subject);
+        let subject = if subject.starts_with("downloading") { subject.split(':').next().unwrap_or_default() } else { subject };
+        if self.told.as_deref() != Some(subject) {
+            self.next_s = 0;
         }
+        let is_due = match seconds {
+            Some(seconds) => seconds >= self.next_s,
+            None => subject.starts_with("downloading") && self.told.as_deref() != Some(subject),
+        };
+        if !is_due {
+            return None;
+        }
+        self.told = Some(subject.to_owned());
+        self.next_s = seconds.unwrap_or(2) * 2;
+        Some(seconds.map_or_else(|| subject.to_owned(), |seconds| format!("{subject} ({seconds} s)")))
     }
 
     /// Takes it away.
@@ -174,6 +193,20 @@ mod tests {
 
     fn hint_for(target: &str, grant: &str) -> String {
         denied(&Denial { action: "fs.read".into(), target: target.into(), grant: grant.into() })
+    }
+
+    #[test]
+    fn a_log_is_told_of_what_takes_long_and_not_every_step() {
+        let mut progress = Progress::new();
+        let mut told = |message: &str| progress.line(message);
+        assert_eq!(told("resolving packages"), None);
+        assert_eq!(told("resolving packages (2 s)").as_deref(), Some("resolving packages (2 s)"));
+        assert_eq!(told("downloading node 24: 1 of 50 MB").as_deref(), Some("downloading node 24"));
+        assert_eq!(told("downloading node 24: 2 of 50 MB"), None);
+        assert_eq!(told("downloading node 24: 2 of 50 MB (4 s)").as_deref(), Some("downloading node 24 (4 s)"));
+        let lines: Vec<u64> =
+            (1..50).map(|second| second * 2).filter(|second| told(&format!("compiling ({second} s)")).is_some()).collect();
+        assert_eq!(lines, [2, 4, 8, 16, 32, 64]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use belljar_jail::{CgroupVersion, NamespaceProbe, SetupError, Step, abi, probe_namespaces};
 use belljar_protocol::RuntimeName;
+use belljar_provision::{ProvisionConfig, ProvisionError, Provisioner, Silent};
 use serde::Serialize;
 
 use crate::config::EngineConfig;
@@ -89,17 +90,20 @@ pub async fn diagnose(mut config: EngineConfig) -> Vec<Finding> {
     let place = Place::look();
     let mut findings = vec![kernel(), namespaces(&place), seccomp(), landlock(abi())];
     let can_run = findings[1].health != Health::Missing;
+    let may_fetch = !config.provision.offline;
     // Found or not found: nothing is fetched to find out.
     config.provision.offline = true;
     config.allow_degraded = true;
+    let provision = config.provision.clone();
     match Engine::new(config) {
         Err(error) => findings.push(finding("engine", Health::Missing, error.to_string())),
         Ok(engine) => {
             findings.push(control_groups(&engine, &place));
             for name in [RuntimeName::Node(None), RuntimeName::Python(None)] {
-                runtime(&engine, &name, can_run, &mut findings).await;
+                runtime(&engine, &name, can_run, may_fetch, &mut findings).await;
             }
             engine.shutdown().await;
+            findings.extend(installers(provision, may_fetch));
         }
     }
     findings
@@ -222,18 +226,34 @@ fn control_groups(engine: &Engine, place: &Place) -> Finding {
     }
 }
 
-async fn runtime(engine: &Engine, name: &RuntimeName, can_run: bool, findings: &mut Vec<Finding>) {
+/// Those that packages are installed with.
+fn installers(provision: ProvisionConfig, may_fetch: bool) -> Vec<Finding> {
+    let provisioner = match Provisioner::new(provision) {
+        Ok(provisioner) => provisioner,
+        Err(error) => return vec![finding("packages", Health::Degraded, error.to_string()).mend(error.hint())],
+    };
+    let looked = [("uv", provisioner.uv(&mut Silent)), ("pnpm", provisioner.pnpm(&mut Silent))];
+    let findings = looked.map(|(name, found)| match found {
+        Ok(found) => finding(name, Health::Good, format!("{} at {}", found.version, found.program.display())),
+        Err(ProvisionError::Offline { .. }) if may_fetch => {
+            finding(name, Health::Good, "not here yet: it is fetched and verified when packages are first installed")
+        }
+        Err(error) => finding(name, Health::Degraded, format!("no packages can be installed: {error}")).mend(error.hint()),
+    });
+    findings.into()
+}
+
+async fn runtime(engine: &Engine, name: &RuntimeName, can_run: bool, may_fetch: bool, findings: &mut Vec<Finding>) {
     let layer = name.to_string();
     let found: Arc<Runtime> = match engine.runtime(name).await {
         Ok(runtime) => runtime,
         Err(EngineError::Provision(error)) => {
             let health = Health::Degraded;
-            let mend = if matches!(name, RuntimeName::Node(_)) {
-                "it is fetched and verified when it is first needed".to_owned()
+            findings.push(if may_fetch && matches!(name, RuntimeName::Node(_)) && matches!(error, ProvisionError::Offline { .. }) {
+                finding(&layer, health, "not here yet").mend("it is fetched and verified when it is first needed")
             } else {
-                error.hint()
-            };
-            findings.push(finding(&layer, health, format!("not here yet: {error}")).mend(mend));
+                finding(&layer, health, error.to_string()).mend(error.hint())
+            });
             return;
         }
         Err(error) => {

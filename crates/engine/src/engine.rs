@@ -17,7 +17,7 @@ use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
 use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
-use crate::run::{self, Emitter, Finished, Run};
+use crate::run::{self, Emitter, Finished, Host, Run};
 use crate::runtime::Runtime;
 use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
 use crate::self_test::{self, SelfTest};
@@ -142,7 +142,7 @@ impl Engine {
     pub async fn execute(&self, sandbox: Sandbox, request: &RunRequest) -> Finished {
         let (sender, _events) = mpsc::unbounded_channel();
         let (_cancel, cancelled) = watch::channel(false);
-        run::execute(&self.inner, sandbox, RunId::new(), request, Calls::default(), Emitter::new(sender), cancelled).await
+        run::execute(&self.inner, sandbox, RunId::new(), request, Host::default(), Emitter::new(sender), cancelled).await
     }
 
     /// Forks sandboxes of a runtime exactly as production does and proves that they share nothing. Always runs, and remembers what it finds.
@@ -219,6 +219,7 @@ impl Inner {
         }
         let name = request.runtime.clone().unwrap_or_else(|| request.language.default_runtime());
         let mut info = SandboxInfo::none_yet(name.to_string());
+        let environments = place.environments.clone();
         let prepared = tokio::select! {
             biased;
             () = until_cancelled(&mut cancelled) => {
@@ -228,7 +229,7 @@ impl Inner {
             prepared = self.prepare(&name, request, place, &mut emitter, &mut info) => prepared,
         };
         match prepared {
-            Ok(sandbox) => run::execute(&self, sandbox, id, request, calls, emitter, cancelled).await,
+            Ok(sandbox) => run::execute(&self, sandbox, id, request, Host { calls, environments }, emitter, cancelled).await,
             Err(EngineError::Environment(error)) => run::not_started(id, info, &mut emitter, Status::Refused, error),
             Err(error) => run::refused(id, info, emitter, &error),
         }
@@ -245,18 +246,20 @@ impl Inner {
         check(name, request)?;
         request.policy.validate()?;
         request.limits.validate()?;
-        let runtime = telling(emitter, |tell| self.runtime(name, move |message| tell(message))).await?;
+        let runtime = telling(emitter, None, |tell| self.runtime(name, move |message| tell(message))).await?;
         *info = self.sandbox_info(&runtime, None, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
         let environment = match place.environments {
-            Some(source) => telling(emitter, |tell| source.environment(request, tell)).await.map_err(EngineError::Environment)?,
+            Some(source) => telling(emitter, None, |tell| source.environment(request, tell)).await.map_err(EngineError::Environment)?,
             None => None,
         };
         // What a program sets for its packages to read has to be there before they are imported.
         let environment = environment
             .map(|environment| if request.policy.env.is_empty() { environment } else { Arc::new(environment.without_modules()) });
         info.environment = environment.as_ref().map(|environment| environment.key.clone());
+        let modules = environment.as_ref().map(|environment| environment.modules.join(", ")).filter(|modules| !modules.is_empty());
         let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(place.tenant).with_environment(environment);
-        self.sandbox(spec, request.start).await
+        let what = modules.map(|modules| format!("importing {modules}"));
+        telling(emitter, what, |_| self.sandbox(spec, request.start)).await
     }
 
     async fn runtime(&self, name: &RuntimeName, progress: impl Fn(String) + Send + 'static) -> Result<Arc<Runtime>, EngineError> {
@@ -481,15 +484,35 @@ async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
     let _ = cancelled.wait_for(|cancelled| *cancelled).await;
 }
 
-/// Waits for something, and emits what it tells meanwhile as progress.
-async fn telling<F: Future>(emitter: &mut Emitter, begin: impl FnOnce(Arc<dyn Fn(String) + Send + Sync>) -> F) -> F::Output {
+/// How long nothing new is told before it is said that it goes on.
+const STILL_AFTER: Duration = Duration::from_secs(2);
+
+/// Waits for something, and emits what it tells meanwhile as progress: each thing when it begins, and again with its seconds while nothing else is told.
+/// What is waited for first is `what`, told only where it takes its time.
+async fn telling<F: Future>(
+    emitter: &mut Emitter,
+    what: Option<String>,
+    begin: impl FnOnce(Arc<dyn Fn(String) + Send + Sync>) -> F,
+) -> F::Output {
     let (progress, mut messages) = mpsc::unbounded_channel::<String>();
     let mut waiting = std::pin::pin!(begin(Arc::new(move |message| drop(progress.send(message)))));
+    let (mut last, mut since) = (what, tokio::time::Instant::now());
+    let mut still = tokio::time::interval_at(since + STILL_AFTER, STILL_AFTER);
     loop {
         tokio::select! {
             biased;
-            Some(message) = messages.recv() => { emitter.emit(EventKind::Progress { message }); }
+            Some(message) = messages.recv() => {
+                since = tokio::time::Instant::now();
+                still.reset();
+                last = Some(message.clone());
+                emitter.emit(EventKind::Progress { message });
+            }
             done = &mut waiting => return done,
+            _ = still.tick() => {
+                if let Some(last) = &last {
+                    emitter.emit(EventKind::Progress { message: format!("{last} ({} s)", since.elapsed().as_secs()) });
+                }
+            }
         }
     }
 }

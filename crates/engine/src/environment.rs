@@ -22,6 +22,11 @@ pub trait EnvironmentSource: Debug + Send + Sync {
     /// The environment of a run, made where there is none yet; `None` where it needs none. What goes on is told to `tell`, for people. An error refuses
     /// the run. Dropped when the run is cancelled meanwhile.
     fn environment<'a>(&'a self, request: &'a RunRequest, tell: Arc<dyn Fn(String) + Send + Sync>) -> EnvironmentFuture<'a>;
+
+    /// Why a package that the program has not found was not there, and the mend. Asked once the run is over.
+    fn why_missing(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What becomes of asking an [`EnvironmentSource`].

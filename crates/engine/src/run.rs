@@ -17,6 +17,7 @@ use crate::artifacts::{self, ArtifactFile};
 use crate::calls::Calls;
 use crate::decision::{Decision, Exit, Facts, Stop, decide};
 use crate::engine::Inner;
+use crate::environment::EnvironmentSource;
 use crate::error::EngineError;
 use crate::logs::{Entry, LogAssembler};
 use crate::pipes::{Outgoing, feed, take};
@@ -127,13 +128,21 @@ impl Emitter {
     }
 }
 
+/// What of the host a run has to do with.
+#[derive(Default)]
+pub(crate) struct Host {
+    pub(crate) calls: Calls,
+    /// Who made its environment.
+    pub(crate) environments: Option<Arc<dyn EnvironmentSource>>,
+}
+
 /// Runs a program in a parked sandbox. The sandbox is gone afterwards.
 pub(crate) async fn execute(
     engine: &Arc<Inner>,
     sandbox: Sandbox,
     id: RunId,
     request: &RunRequest,
-    calls: Calls,
+    Host { calls, environments }: Host,
     emitter: Emitter,
     cancelled: watch::Receiver<bool>,
 ) -> Finished {
@@ -155,6 +164,7 @@ pub(crate) async fn execute(
         }),
         outgoing: Outgoing::default(),
         calls,
+        environments,
         ending: None,
         fault: None,
         control_open: true,
@@ -178,6 +188,7 @@ struct Execution<'a, F> {
     frames: FrameReader<F>,
     outgoing: Outgoing,
     calls: Calls,
+    environments: Option<Arc<dyn EnvironmentSource>>,
     ending: Option<Ending>,
     fault: Option<String>,
     control_open: bool,
@@ -493,7 +504,12 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         (usage, oom_kills)
     }
 
-    fn finish(mut self, decision: Decision, usage: Usage, found: Vec<ArtifactFile>) -> Finished {
+    fn finish(mut self, mut decision: Decision, usage: Usage, found: Vec<ArtifactFile>) -> Finished {
+        if let Some(error) = decision.ending.error.as_mut().filter(|error| is_of_a_missing_package(error))
+            && let Some(why) = self.environments.as_ref().and_then(|source| source.why_missing())
+        {
+            error.message = format!("{}; {why}", error.message);
+        }
         let entries = self.log.finish();
         self.record(entries);
         for file in &found {
@@ -516,6 +532,12 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         self.emitter.emit(EventKind::Finished { outcome: Box::new(outcome.clone()) });
         Finished { outcome, artifacts: found }
     }
+}
+
+/// Whether a program says that it did not find a package. What it says is its own: advice is all that comes of it.
+fn is_of_a_missing_package(error: &RunError) -> bool {
+    let specifier = ["Cannot find module '", "Cannot find package '"].iter().find_map(|words| error.message.strip_prefix(words));
+    error.name == "ModuleNotFoundError" || specifier.is_some_and(|specifier| !specifier.starts_with(['.', '/']))
 }
 
 /// The outcome of a run that was not started.

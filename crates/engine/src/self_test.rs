@@ -11,11 +11,10 @@ use belljar_protocol::{Language, Limits, Millis, Policy, RunId, RunRequest, Stat
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use crate::calls::Calls;
 use crate::carried;
 use crate::engine::Inner;
 use crate::error::EngineError;
-use crate::run::{self, Emitter};
+use crate::run::{self, Emitter, Host};
 use crate::runtime::{Runtime, RuntimeKind};
 use crate::sandbox::{Sandbox, SandboxSpec};
 
@@ -76,7 +75,7 @@ pub(crate) async fn run(engine: &Arc<Inner>, runtime: &Arc<Runtime>) -> Result<S
     for sandbox in sandboxes {
         let (sender, _events) = mpsc::unbounded_channel();
         let (_cancel, cancelled) = watch::channel(false);
-        let finished = run::execute(engine, sandbox, RunId::new(), &request, Calls::default(), Emitter::new(sender), cancelled).await;
+        let finished = run::execute(engine, sandbox, RunId::new(), &request, Host::default(), Emitter::new(sender), cancelled).await;
         let outcome = finished.outcome;
         let ended = (outcome.status != Status::Succeeded)
             .then(|| format!("{}: {}", outcome.status.name(), outcome.error.map_or(String::new(), |error| error.message)));

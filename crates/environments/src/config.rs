@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use belljar_protocol::Ecosystem;
 use belljar_provision::ProvisionConfig;
-
-use crate::installers::DEFAULT_TIME;
 
 /// How environments are made, and where they are kept. Start from [`EnvironmentsConfig::new`].
 #[derive(Clone, Debug)]
@@ -35,7 +34,7 @@ pub struct InstallLimits {
 
 impl Default for InstallLimits {
     fn default() -> Self {
-        Self { time: DEFAULT_TIME, memory_bytes: 4 << 30, environment_bytes: 4 << 30, files: 200_000 }
+        Self { time: Duration::from_mins(10), memory_bytes: 4 << 30, environment_bytes: 4 << 30, files: 200_000 }
     }
 }
 
@@ -49,5 +48,13 @@ impl EnvironmentsConfig {
     pub(crate) fn indexes(&self) -> Vec<String> {
         let index = &self.provision.python_index;
         std::iter::once(index.default_index()).chain(index.extra_indexes()).map(|index| index.url().to_owned()).collect()
+    }
+
+    /// Where packages come from, without logins: the same request leads to another lock elsewhere.
+    pub(crate) fn sources(&self, ecosystem: Ecosystem) -> Vec<String> {
+        match ecosystem {
+            Ecosystem::PyPi => self.indexes(),
+            Ecosystem::Npm => self.provision.registry.address_lines(),
+        }
     }
 }

@@ -31,10 +31,13 @@ impl Contents {
     pub(crate) fn adopt(&self, folder: BorrowedFd<'_>, name: &CStr, sha256: &str, is_executable: bool, is_alone: bool) -> io::Result<()> {
         let place = self.path(sha256, is_executable);
         let source = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match fs::symlink_metadata(&place) {
-            // One of another length is what a machine that lost power left of it: it is made anew.
-            Ok(there) if there.is_file() && i64::try_from(there.len()).is_ok_and(|length| length == source.st_size) => return Ok(()),
-            _ => {}
+        // One of another length is what a machine that lost power left of it: it is made anew.
+        let is_there = || {
+            let there = fs::symlink_metadata(&place);
+            there.is_ok_and(|there| there.is_file() && i64::try_from(there.len()).is_ok_and(|length| length == source.st_size))
+        };
+        if is_there() {
+            return Ok(());
         }
         let parent = place.parent().unwrap_or(&self.root);
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -52,8 +55,12 @@ impl Contents {
             rustix::fs::fchown(&file, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(if is_executable { 0o555 } else { 0o444 }))?;
-        // Another process may have been faster: the same content either way.
-        new.into_temp_path().persist(&place).map_err(|error| error.error)
+        match new.into_temp_path().persist_noclobber(&place) {
+            // Somebody was faster: others may have links to theirs.
+            Err(_) if is_there() => Ok(()),
+            Err(error) => error.path.persist(&place).map_err(|error| error.error),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Gives a content a name in `folder`.

@@ -61,11 +61,8 @@ pub enum Detection {
     },
     /// It needs none.
     None,
-    /// Its imports have to be found by the parser, in these files; then [`from_imports`] decides.
-    NeedsParser {
-        /// Paths of files that may import a package, in the order of the program's files.
-        files: Vec<String>,
-    },
+    /// Its imports have to be found by the parser; then [`from_imports`] decides.
+    NeedsParser,
 }
 
 /// Where a manifest was.
@@ -143,9 +140,8 @@ pub fn detect(explicit: Option<&[Requirement]>, lock: LockPresence, program: &Pr
         return Ok(manifest);
     }
     let own = own_files(program)?;
-    let unsure = program.files.iter().filter(|file| may_import(program, file, &own)).map(|file| file.path.to_owned());
-    let files: Vec<String> = unsure.collect();
-    Ok(if files.is_empty() { Detection::None } else { Detection::NeedsParser { files } })
+    let is_unsure = program.files.iter().any(|file| may_import(program, file, &own));
+    Ok(if is_unsure { Detection::NeedsParser } else { Detection::None })
 }
 
 /// The packages that the imports and comments of a program ask for, as [`merged`] gives them.

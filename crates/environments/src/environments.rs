@@ -1,6 +1,7 @@
 //! From what a program asks for to the environment that it runs in: resolved, checked against the policy, installed once, kept.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +15,8 @@ use crate::error::EnvironmentError;
 use crate::installers::{Installed, Job, Rules};
 use crate::lock::Lock;
 use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged};
-use crate::store::{EnvironmentRecord, MadeLock, SCHEMA, Store, Stored, TakeOverRules};
-use crate::tree::TreeLimits;
+use crate::store::{EnvironmentRecord, MadeLock, Making, SCHEMA, Store, Stored};
+use crate::tree::{TakeOverRules, TreeLimits};
 
 /// Told what goes on, for people.
 pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
@@ -34,7 +35,7 @@ struct Inner {
     engine: Engine,
     provisioner: Arc<Provisioner>,
     config: EnvironmentsConfig,
-    store: Store,
+    store: Arc<Store>,
     found: Mutex<Found>,
 }
 
@@ -43,10 +44,33 @@ struct Inner {
 struct Found {
     by_program: HashMap<[u8; 32], Arc<FoundImports>>,
     order: VecDeque<[u8; 32]>,
+    bytes: usize,
 }
 
-/// How many programs are remembered.
-const MOST_FOUND: usize = 4096;
+impl Found {
+    fn remember(&mut self, program: [u8; 32], found: &Arc<FoundImports>) {
+        if self.by_program.insert(program, Arc::clone(found)).is_none() {
+            self.order.push_back(program);
+            self.bytes += bytes_of(found);
+        }
+        while self.bytes > MOST_FOUND_BYTES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bytes -= self.by_program.remove(&oldest).map_or(0, |found| bytes_of(&found));
+        }
+    }
+}
+
+/// What remembering an answer takes, roughly.
+fn bytes_of(found: &FoundImports) -> usize {
+    let texts = found.imports.iter().map(|import| import.name.len()).chain(found.additions.iter().map(String::len));
+    256 + texts.map(|bytes| bytes + 32).sum::<usize>()
+}
+
+/// What is remembered of programs together.
+const MOST_FOUND_BYTES: usize = 8 << 20;
+/// What the locks that are remembered may take on the disk.
+const MOST_LOCKS_BYTES: u64 = 512 << 20;
 /// How soon it is looked again whether another has made the same, and how late.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -123,7 +147,7 @@ impl Environments {
     /// Opens the folder of environments. Nothing is made yet.
     pub fn new(engine: Engine, config: EnvironmentsConfig) -> Result<Self, EnvironmentError> {
         let provisioner = Arc::new(Provisioner::new(config.provision.clone()).map_err(EnvironmentError::Installer)?);
-        let store = Store::at(config.folder.clone());
+        let store = Arc::new(Store::at(config.folder.clone()));
         Ok(Self { inner: Arc::new(Inner { engine, provisioner, config, store, found: Mutex::default() }) })
     }
 
@@ -146,8 +170,10 @@ impl Environments {
         start: StartMode,
         files: &[ProgramFile],
     ) -> Result<Arc<FoundImports>, EnvironmentError> {
+        // One version of a runtime can read what another cannot.
+        let runtime_name = runtime.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut digest = Sha256::new();
-        for part in [language.to_string().as_bytes()]
+        for part in [language.to_string().as_bytes(), runtime_name.as_bytes()]
             .into_iter()
             .chain(files.iter().flat_map(|file| [file.path.as_str().as_bytes(), &file.content]))
         {
@@ -159,43 +185,36 @@ impl Environments {
             return Ok(Arc::clone(found));
         }
         let found = Arc::new(self.inner.engine.find_imports(language, runtime, tenant, start, files).await?);
-        let mut remembered = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.by_program.insert(program, Arc::clone(&found)).is_none() {
-            remembered.order.push_back(program);
-        }
-        if remembered.order.len() > MOST_FOUND
-            && let Some(oldest) = remembered.order.pop_front()
-        {
-            remembered.by_program.remove(&oldest);
-        }
+        self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).remember(program, &found);
         Ok(found)
     }
 
     /// The lock of what is wanted: the one given, the one that the same request led to before, or a new one.
     pub async fn lock(&self, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Lock, EnvironmentError> {
-        let runtime = self.inner.engine.runtime(&wanted.runtime).await?;
+        let runtime = self.inner.runtime(wanted).await?;
         self.inner.lock(&runtime, wanted, policy, tell).await
     }
 
     /// The environment of what is wanted, made where there is none yet. Many may ask for the same at the same time: one makes it, the others wait.
     pub async fn prepare(&self, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Prepared, EnvironmentError> {
-        let runtime = self.inner.engine.runtime(&wanted.runtime).await?;
+        let runtime = self.inner.runtime(wanted).await?;
         let lock = self.inner.lock(&runtime, wanted, policy, tell).await?;
-        let rules = rules(wanted, policy);
+        let rules = self.inner.rules(wanted, policy);
         let key = key(&lock, &runtime, rules);
-        if let Some(stored) = self.inner.open(&key, &lock)? {
+        if let Some(stored) = self.inner.open(&key, &lock).await? {
             return Ok(prepared(stored, &runtime, policy));
         }
         let making = self.inner.making(&key, tell).await?;
         // Whoever was first may have made it.
-        if let Some(stored) = self.inner.open(&key, &lock)? {
+        if let Some(stored) = self.inner.open(&key, &lock).await? {
             return Ok(prepared(stored, &runtime, policy));
         }
         self.inner.make(&key, &lock, &runtime, wanted, rules, tell).await?;
         drop(making);
         let stored = self
             .inner
-            .open(&key, &lock)?
+            .open(&key, &lock)
+            .await?
             .ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
         let kept = prepared(stored, &runtime, policy);
         // What is used least makes room, off this run's way.
@@ -236,9 +255,8 @@ impl Environments {
                 collected.in_use += 1;
             }
         }
-        if let Some(age) = unused_for.and_then(|age| SystemTime::now().checked_sub(age)) {
-            collected.freed_bytes += self.inner.store.forget_before(age);
-        }
+        let before = unused_for.and_then(|age| SystemTime::now().checked_sub(age)).unwrap_or(SystemTime::UNIX_EPOCH);
+        collected.freed_bytes += self.inner.store.forget_locks(before, MOST_LOCKS_BYTES);
         if collected.environments > 0 || unused_for.is_some() {
             collected.freed_bytes += self.inner.store.sweep_contents()?;
         }
@@ -252,6 +270,28 @@ fn is_key(key: &str) -> bool {
 }
 
 impl Inner {
+    fn rules(&self, wanted: &Wanted, policy: &PackagePolicy) -> Rules {
+        let days = wanted.minimum_release_age_days.unwrap_or(policy.minimum_release_age_days);
+        Rules {
+            minimum_release_age_days: days.max(policy.least_release_age_days),
+            allow_build: wanted.allow_build,
+            offline: wanted.offline || self.config.provision.offline,
+        }
+    }
+
+    /// The runtime that packages are for.
+    async fn runtime(&self, wanted: &Wanted) -> Result<Arc<Runtime>, EnvironmentError> {
+        let is_of = match &wanted.runtime {
+            RuntimeName::Python(_) => Ecosystem::PyPi,
+            RuntimeName::Node(_) => Ecosystem::Npm,
+        };
+        if is_of != wanted.ecosystem {
+            let why = format!("{} has no packages of {}; choose a runtime of the program's language", wanted.runtime, wanted.ecosystem);
+            return Err(EnvironmentError::Manifest(why));
+        }
+        Ok(self.engine.runtime(&wanted.runtime).await?)
+    }
+
     fn job<'a>(&'a self, runtime: &'a Runtime, rules: Rules, tell: &'a Tell) -> Job<'a> {
         Job { engine: &self.engine, provisioner: &self.provisioner, config: &self.config, store: &self.store, runtime, rules, tell }
     }
@@ -272,17 +312,17 @@ impl Inner {
             let names: Vec<&str> = requirements.iter().map(Requirement::name).collect();
             return Err(EnvironmentError::Unlocked(names.join(", ")));
         }
-        let rules = rules(wanted, policy);
-        let request = request_sha256(&requirements, runtime, rules, wanted.ecosystem);
+        let rules = self.rules(wanted, policy);
+        let request = request_sha256(&requirements, runtime, rules, wanted.ecosystem, &self.config.sources(wanted.ecosystem));
         if !wanted.upgrade
-            && let Some(lock) = self.store.known_lock(&request)
+            && let Some(lock) = self.store.known_lock(&request)?
         {
             check_lock(&lock, policy)?;
             return Ok(lock);
         }
         let resolving = self.making(&format!("lock-{}", &request[..32]), tell).await?;
         if !wanted.upgrade
-            && let Some(lock) = self.store.known_lock(&request)
+            && let Some(lock) = self.store.known_lock(&request)?
         {
             check_lock(&lock, policy)?;
             return Ok(lock);
@@ -296,8 +336,9 @@ impl Inner {
     }
 
     /// The environment of a key, if it is of this lock: a key is only a part of a hash.
-    fn open(&self, key: &str, lock: &Lock) -> Result<Option<Stored>, EnvironmentError> {
-        match self.store.open(key)? {
+    async fn open(&self, key: &str, lock: &Lock) -> Result<Option<Stored>, EnvironmentError> {
+        let of = key.to_owned();
+        match self.store.off_the_async_threads(move |store| store.open(&of)).await? {
             Some(stored) if stored.lock != lock.text => {
                 Err(EnvironmentError::Internal(format!("the environment {key} is one of another lock")))
             }
@@ -306,7 +347,7 @@ impl Inner {
     }
 
     /// Waits until nobody else makes the same. Whoever stops waiting leaves nothing behind.
-    async fn making(&self, key: &str, tell: &Tell) -> Result<std::fs::File, EnvironmentError> {
+    async fn making(&self, key: &str, tell: &Tell) -> Result<Making, EnvironmentError> {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(making) = self.store.try_making(key)? {
@@ -323,14 +364,15 @@ impl Inner {
     /// A lock that came with the run says what it likes about who needs whom, and how old a version is. Where a policy depends on either, every package of
     /// it has to be allowed, or the lock to be one that was made here within that policy.
     fn check_given_lock(&self, lock: &Lock, policy: &PackagePolicy) -> Result<(), EnvironmentError> {
-        let made = self.store.made_lock(lock);
+        let made = self.store.made_lock(lock)?;
         let is_made_within = |made: &MadeLock| {
-            made.names.iter().all(|name| policy.allows(name)) && made.minimum_release_age_days >= policy.least_release_age_days
+            made.names.iter().all(|name| policy.allows(lock.ecosystem, name))
+                && made.minimum_release_age_days >= policy.least_release_age_days
         };
         if made.as_ref().is_some_and(is_made_within) {
             return Ok(());
         }
-        if let Some(package) = lock.packages.iter().find(|package| !policy.allows(&package.name)) {
+        if let Some(package) = lock.packages.iter().find(|package| !policy.allows(lock.ecosystem, &package.name)) {
             return Err(EnvironmentError::Refused {
                 what: format!("the package {} of the lock", package.name),
                 why: "it is not among the allowed ones, and the lock was not made here; make it here with `belljar env lock`, or ask the operator",
@@ -355,7 +397,7 @@ impl Inner {
         rules: Rules,
         tell: &Tell,
     ) -> Result<(), EnvironmentError> {
-        tell(format!("installing {} packages", lock.packages.len()));
+        tell(format!("installing {}", count(lock.packages.len())));
         let installed = self.job(runtime, rules, tell).install(lock).await?;
         let record = EnvironmentRecord {
             schema: SCHEMA,
@@ -372,12 +414,15 @@ impl Inner {
             allow_build: rules.allow_build,
             created_at: Timestamp::now(),
         };
+        tell("keeping the files".to_owned());
         let limits = TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes };
-        let (store, lock) = (Store::at(self.store.root().to_owned()), lock.clone());
+        let (store, lock) = (Arc::clone(&self.store), lock.clone());
         let wanted_modules = wanted.modules.clone();
+        let here = Here::default();
+        let unwanted = Arc::clone(&here.has_left);
         let publishing = tokio::task::spawn_blocking(move || {
             let Installed { staging, root, may_point_to, leaves } = installed;
-            let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to };
+            let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to, unwanted: &unwanted };
             let result = store.publish(&root, rules, &lock, |taken, summary| EnvironmentRecord {
                 // Of what was taken over: no link in it leads to a file of the host.
                 modules: crate::modules::imported_ahead(&lock, taken, &record.requirements, &wanted_modules, MOST_MODULES),
@@ -387,17 +432,27 @@ impl Inner {
                 ..record
             });
             drop(staging);
+            if result.is_err() {
+                // What was taken over before is nobody's.
+                let _ = store.sweep_contents();
+            }
             result
         });
-        Ok(publishing.await.map_err(|_| EnvironmentError::Internal("keeping the environment panicked".into()))??)
+        let published = publishing.await;
+        drop(here);
+        Ok(published.map_err(|_| EnvironmentError::Internal("keeping the environment panicked".into()))??)
     }
 }
 
-fn rules(wanted: &Wanted, policy: &PackagePolicy) -> Rules {
-    Rules {
-        minimum_release_age_days: wanted.minimum_release_age_days.unwrap_or(policy.minimum_release_age_days),
-        allow_build: wanted.allow_build,
-        offline: wanted.offline,
+/// Whoever waits. Dropped with the future that does.
+#[derive(Default)]
+struct Here {
+    has_left: Arc<AtomicBool>,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.has_left.store(true, Ordering::Relaxed);
     }
 }
 
@@ -414,7 +469,7 @@ fn check_request(wanted: &Wanted, policy: &PackagePolicy) -> Result<(), Environm
         return refused("a shorter minimum release age".to_owned(), "the operator has set the least; leave it out, or ask the operator");
     }
     if wanted.lock.is_none()
-        && let Some(requirement) = wanted.requirements.iter().find(|requirement| !policy.allows(requirement.name()))
+        && let Some(requirement) = wanted.requirements.iter().find(|requirement| !policy.allows(wanted.ecosystem, requirement.name()))
     {
         return refused(
             format!("the package {}", requirement.name()),
@@ -448,6 +503,11 @@ fn check_lock(lock: &Lock, policy: &PackagePolicy) -> Result<(), EnvironmentErro
     }
 }
 
+/// A number of packages, in words.
+pub(crate) fn count(packages: usize) -> String {
+    if packages == 1 { "1 package".to_owned() } else { format!("{packages} packages") }
+}
+
 fn digest(parts: &[&[u8]]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
@@ -458,14 +518,17 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 /// What tells a request from others, and so which lock it led to.
-fn request_sha256(requirements: &[Requirement], runtime: &Runtime, rules: Rules, ecosystem: Ecosystem) -> String {
+fn request_sha256(requirements: &[Requirement], runtime: &Runtime, rules: Rules, ecosystem: Ecosystem, sources: &[String]) -> String {
     let list: Vec<String> = requirements.iter().map(ToString::to_string).collect();
     let rules = format!("{SCHEMA} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
-    digest(&[rules.as_bytes(), ecosystem.name().as_bytes(), runtime_line(runtime).as_bytes(), list.join("\n").as_bytes()])
+    let (list, sources) = (list.join("\n"), sources.join("\n"));
+    digest(&[rules.as_bytes(), ecosystem.name().as_bytes(), runtime_line(runtime).as_bytes(), list.as_bytes(), sources.as_bytes()])
 }
 
 fn key(lock: &Lock, runtime: &Runtime, rules: Rules) -> String {
-    let form = format!("{SCHEMA} {} {}", rules.allow_build, std::env::consts::ARCH);
+    // pnpm holds what it installs to the release age, whoever made the lock: an environment is as old as it was held to be.
+    let age = if lock.ecosystem == Ecosystem::Npm { rules.minimum_release_age_days } else { 0 };
+    let form = format!("{SCHEMA} {} {age} {}", rules.allow_build, std::env::consts::ARCH);
     // A virtual environment has a link to its interpreter.
     let interpreter = if lock.ecosystem == Ecosystem::PyPi { runtime.executable.as_os_str().as_encoded_bytes() } else { b"" };
     let hash = digest(&[form.as_bytes(), runtime_line(runtime).as_bytes(), interpreter, lock.text.as_bytes()]);
@@ -481,7 +544,7 @@ fn runtime_line(runtime: &Runtime) -> String {
 
 fn prepared(stored: Stored, runtime: &Runtime, policy: &PackagePolicy) -> Prepared {
     let Stored { record, root, lock, lease } = stored;
-    let is_trusted = !record.packages.is_empty() && record.packages.iter().all(|package| policy.trusts(&package.name));
+    let is_trusted = !record.packages.is_empty() && record.packages.iter().all(|package| policy.trusts(record.ecosystem, &package.name));
     let environment = Environment {
         key: record.key.clone(),
         folder: std::fs::canonicalize(&root).unwrap_or(root),

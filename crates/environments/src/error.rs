@@ -21,6 +21,11 @@ pub enum EnvironmentError {
     /// What a file of the program says of its packages cannot be followed here.
     #[error("packages: {0}")]
     Manifest(String),
+    /// A module that did not come with the program, and has the name of a package.
+    #[error(
+        "{0} lies beside the program and did not come with it; give it with --file {0}.py, or ask for the package of that name with --package"
+    )]
+    LiesBeside(String),
     /// The lock that was given is refused.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -33,20 +38,36 @@ pub enum EnvironmentError {
         near: Vec<&'static str>,
     },
     /// The packages exist, but not in versions that go together.
-    #[error(
-        "the packages cannot be resolved: {0}; ask for other versions, or, where a version is too young, shorten the minimum release age"
-    )]
+    #[error("the packages cannot be resolved: {0}; ask for other versions")]
     Resolution(String),
+    /// There are versions, but too young ones.
+    #[error(
+        "the packages cannot be resolved: {why}; versions that are younger than {days} days do not count: ask for older ones, or shorten that where the policy allows it (--minimum-release-age, package_options.minimum_release_age_days)"
+    )]
+    TooYoung {
+        /// What the installer says.
+        why: String,
+        /// The age that counts.
+        days: u32,
+    },
+    /// A registry does not answer, or not as one.
+    #[error("a registry cannot be asked: {0}; try again, or check the network, and the registry's address and login")]
+    Registry(String),
+    /// What a registry gave is not what it, or the lock, had said.
+    #[error(
+        "what was fetched is not what it has to be: {0}; nothing was installed. Find out why the registry gives something else before you make a new lock"
+    )]
+    Integrity(String),
     /// A package has to be built.
     #[error(
-        "a package has to be built from source, which runs its own code: {0}; ask for a version with a wheel, or allow it with --allow-build where the policy does"
+        "a package has to be built from source, which runs its own code: {0}; ask for a version that comes built, or allow it where the policy does (--allow-build, package_options.allow_build)"
     )]
     NeedsBuild(String),
     /// Something is not in the cache, and nothing may be fetched.
     #[error("offline, and not everything is in the cache: {0}; go online once, or warm the environment with `belljar env warm`")]
     Offline(String),
     /// Frozen, and there is something that no lock names.
-    #[error("frozen: {0} is named by no lock; give the run a lock, made by `belljar env lock`, or leave --frozen out")]
+    #[error("frozen: {0} is in no lock that the run was given; give it one that holds it, made by `belljar env lock`, or leave frozen out")]
     Unlocked(String),
     /// The policy does not allow it.
     #[error("the policy refuses {what}: {why}")]
@@ -89,20 +110,29 @@ impl EnvironmentError {
     pub fn for_tenants(&self) -> String {
         match self {
             Self::Store(StoreError::Tree(error)) => error.to_string(),
+            told if !told.is_the_operators() => told.to_string(),
             Self::Store(_) => "the folder of environments cannot be used: ask the operator, whose log says why".to_owned(),
-            Self::Installer(_) | Self::Configuration(_) | Self::Internal(_) | Self::Engine(_) => {
-                "the package installer cannot be used: ask the operator, whose log says why".to_owned()
-            }
-            told => told.to_string(),
+            _ => "the package installer cannot be used: ask the operator, whose log says why".to_owned(),
+        }
+    }
+
+    /// Whether only the operator can mend it.
+    pub fn is_the_operators(&self) -> bool {
+        match self {
+            // What a program is too large to be read for is the program's own.
+            Self::Engine(EngineError::Imports(_)) | Self::Store(StoreError::Tree(_)) => false,
+            error => matches!(error, Self::Store(_) | Self::Installer(_) | Self::Configuration(_) | Self::Internal(_) | Self::Engine(_)),
         }
     }
 
     /// The name that a run's error has.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Requirement(_) | Self::Detect(_) | Self::Manifest(_) | Self::Lock(_) => "InvalidPackages",
+            Self::Requirement(_) | Self::Detect(_) | Self::Manifest(_) | Self::LiesBeside(_) | Self::Lock(_) => "InvalidPackages",
             Self::NotInRegistry { .. } => "PackageNotFound",
-            Self::Resolution(_) => "PackagesNotResolved",
+            Self::Resolution(_) | Self::TooYoung { .. } => "PackagesNotResolved",
+            Self::Registry(_) => "RegistryUnavailable",
+            Self::Integrity(_) => "PackageIntegrity",
             Self::NeedsBuild(_) => "PackageNeedsBuild",
             Self::Offline(_) => "PackagesOffline",
             Self::Unlocked(_) => "PackagesNotLocked",

@@ -183,7 +183,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// A name of a Python package in its one spelling (PEP 503).
-fn canonical(name: &str) -> String {
+pub(crate) fn canonical(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
@@ -213,7 +213,21 @@ fn is_among(indexes: &[String], registry: &str) -> bool {
 fn is_near(url: &str, registry: &str, author: Author) -> bool {
     let Some(own) = origin(url) else { return false };
     let is_pypi = registry.trim_end_matches('/') == PYPI_INDEX;
-    author == Author::Installer || origin(registry) == Some(own) || is_pypi && url.starts_with(PYPI_FILES)
+    author == Author::Installer || origin(registry) == Some(own) && is_beside(url, registry) || is_pypi && url.starts_with(PYPI_FILES)
+}
+
+/// Whether a file is in the folder that an index is in, or beneath: other folders of the same host may be anybody's.
+fn is_beside(url: &str, registry: &str) -> bool {
+    let registry = registry.trim_end_matches('/');
+    let folder = match registry.rsplit_once('/') {
+        Some((folder, _)) if !folder.ends_with('/') => folder,
+        _ => registry,
+    };
+    let is_plain = !url.contains("/../")
+        && !url.contains("/./")
+        && !url.to_ascii_lowercase().contains("%2e")
+        && !url.to_ascii_lowercase().contains("%2f");
+    is_plain && url.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Scheme, host and port of an address without a login. `None` where two readers could find different hosts in it.
@@ -347,6 +361,27 @@ mod tests {
         ] {
             let text = text.replace("https://index.example/packages", &format!("{host}/packages"));
             assert!(Lock::parse(&text, &own).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn files_are_beside_their_index_and_not_anywhere_on_its_host() {
+        let own = ["https://host.example/group/project/simple".to_owned()];
+        let lock = |place: &str| {
+            let text = UV.replace("https://pypi.org/simple", own[0].as_str()).replace("https://files.pythonhosted.org/packages", place);
+            Lock::parse(&text, &own)
+        };
+        for place in ["https://host.example/group/project/files", "https://host.example/group/project/simple/six"] {
+            assert!(lock(place).is_ok(), "{place}");
+        }
+        for place in [
+            "https://host.example/stranger/project/files",
+            "https://host.example/group/project-of-a-stranger/files",
+            "https://host.example/group/project/../../stranger",
+            "https://host.example/group/project/%2E%2e/%2e%2e/stranger",
+            "https://host.example/group/project%2f..%2f..%2fstranger",
+        ] {
+            assert!(lock(place).is_err(), "{place}");
         }
     }
 

@@ -81,6 +81,12 @@ pub enum ManifestError {
         /// The key.
         key: String,
     },
+    /// The script block has a rule for the resolution.
+    #[error("tool.uv.{key} of the script block is not followed here; write the versions into dependencies, or give the run a lock")]
+    OwnRule {
+        /// The key.
+        key: String,
+    },
     /// A `requirements.txt` with hashes.
     #[error("line {line} of requirements.txt has a hash, and hashes belong to a lock; give a lock instead")]
     Hashes {
@@ -103,7 +109,7 @@ const PACKAGE_JSON: &str = "package.json";
 
 /// What the `# /// script` block of a Python file asks for; none where it has no such block. One without `dependencies` asks for nothing.
 ///
-/// Of `[tool.uv]` what says where packages come from is refused; the rest of `[tool]` is not looked at.
+/// Of `[tool.uv]` what says where packages come from, and what would change the resolution, is refused; the rest of `[tool]` is not looked at.
 pub fn script_manifest(source: &str) -> Result<Option<Manifest>, ManifestError> {
     let mut blocks = script_blocks(source);
     if blocks.len() > 1 {
@@ -117,6 +123,9 @@ pub fn script_manifest(source: &str) -> Result<Option<Manifest>, ManifestError> 
         toml::from_str(&text).map_err(|error| ManifestError::Syntax { file: SCRIPT_BLOCK, why: one_line(error.message()) })?;
     if let Some(key) = SOURCE_KEYS.iter().find(|key| block.tool.uv.contains_key(**key)) {
         return Err(ManifestError::OwnSource { key: (*key).to_owned() });
+    }
+    if let Some(key) = RESOLUTION_KEYS.iter().find(|key| block.tool.uv.contains_key(**key)) {
+        return Err(ManifestError::OwnRule { key: (*key).to_owned() });
     }
     let at = |place: &str| {
         let place = format!("{place} of {SCRIPT_BLOCK}");
@@ -146,6 +155,20 @@ struct Tool {
 
 /// The keys of `[tool.uv]` that say where packages come from (uv's reference of its settings).
 const SOURCE_KEYS: [&str; 6] = ["sources", "index", "index-url", "extra-index-url", "find-links", "no-index"];
+
+/// The keys of `[tool.uv]` that lead to other versions (the same reference). Passed over, they would give others than the program was written for.
+const RESOLUTION_KEYS: [&str; 10] = [
+    "exclude-newer",
+    "exclude-newer-package",
+    "constraint-dependencies",
+    "override-dependencies",
+    "exclude-dependencies",
+    "dependency-metadata",
+    "prerelease",
+    "resolution",
+    "fork-strategy",
+    "index-strategy",
+];
 
 /// The contents of the blocks of type `script`, without the comment signs.
 ///

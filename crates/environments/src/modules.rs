@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::lock::Lock;
+use crate::lock::{Lock, canonical};
 use crate::requirement::{Ecosystem, Requirement};
 
 /// Of a package's list of files, what is read.
@@ -65,9 +65,16 @@ fn site_packages(root: &Path) -> Option<PathBuf> {
 
 /// The module of a distribution that is most its own: the one of its name, else the first that it lists.
 fn main_module(lock: &Lock, root: &Path, name: &str) -> Option<String> {
-    let version = &lock.packages.iter().find(|package| package.name == name)?.version;
+    lock.packages.iter().find(|package| package.name == name)?;
     let folder = site_packages(root)?;
-    let record = folder.join(format!("{}-{version}.dist-info", name.replace('-', "_"))).join("RECORD");
+    // Its name is spelled there as its author spells it: `PyYAML-6.0.3.dist-info`.
+    let of_name = |entry: &std::fs::DirEntry| {
+        let folder = entry.file_name();
+        let distribution = folder.to_str().and_then(|folder| folder.strip_suffix(".dist-info")?.rsplit_once('-'));
+        distribution.is_some_and(|(distribution, _)| canonical(distribution) == name)
+    };
+    let about = std::fs::read_dir(&folder).ok()?.flatten().find(of_name)?;
+    let record = about.path().join("RECORD");
     let file = rustix::fs::open(&record, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut first = None;
     for line in BufReader::new(File::from(file).take(MOST_RECORD_BYTES)).lines().map_while(Result::ok) {
@@ -80,7 +87,7 @@ fn main_module(lock: &Lock, root: &Path, name: &str) -> Option<String> {
             },
             Some(_) => continue,
         };
-        if module.replace('_', "-").eq_ignore_ascii_case(name) {
+        if canonical(module) == name {
             return Some(module.to_owned());
         }
         if !module.starts_with('_') && first.is_none() {
@@ -97,6 +104,34 @@ mod tests {
 
     use super::*;
     use crate::lock::LockedPackage;
+
+    #[test]
+    fn the_main_module_is_found_however_its_distribution_is_spelled() {
+        let root = tempfile::tempdir().unwrap();
+        let site = root.path().join("lib/python3.11/site-packages");
+        for (about, record) in [
+            ("PyYAML-6.0.3.dist-info", "_yaml/__init__.py,,\nyaml/__init__.py,,\nyaml/nodes.py,,\n"),
+            ("zope.interface-8.0.dist-info", "zope/interface/__init__.py,,\n"),
+            ("typing_extensions-4.15.0.dist-info", "typing_extensions.py,,\n"),
+        ] {
+            fs::create_dir_all(site.join(about)).unwrap();
+            fs::write(site.join(about).join("RECORD"), record).unwrap();
+        }
+        for package in ["yaml", "typing_extensions.py"] {
+            fs::write(site.join(package), "").unwrap();
+        }
+        let package = |name: &str| LockedPackage { name: name.into(), version: "1".into() };
+        let packages = ["pyyaml", "zope-interface", "typing-extensions"].map(package).into();
+        let lock = Lock {
+            ecosystem: Ecosystem::PyPi,
+            text: String::new(),
+            project: package("environment"),
+            specifiers: BTreeMap::new(),
+            packages,
+        };
+        let asked = ["pyyaml", "zope-interface", "typing-extensions==4.15.0", "another"].map(str::to_owned);
+        assert_eq!(imported_ahead(&lock, root.path(), &asked, &[], 8), ["yaml", "typing_extensions"]);
+    }
 
     #[test]
     fn only_modules_of_the_packages_are_imported_ahead() {

@@ -67,7 +67,6 @@ mod tests {
             ("Crypto.Cipher", "pycryptodome"),
             ("fitz", "pymupdf"),
             ("attr", "attrs"),
-            ("pkg_resources", "setuptools"),
         ] {
             assert_eq!(distribution(module), Some(expected), "{module}");
         }

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use belljar_protocol::Language;
-use serde::{Deserialize, Serialize};
+pub use belljar_protocol::Ecosystem;
 
 pub use npm::NpmRequirement;
 pub use pypi::{PyPiRequirement, VersionSpecifiers};
@@ -23,48 +22,6 @@ pub const MOST_REQUIREMENT_BYTES: usize = 512;
 
 /// Requirements of one program. A program that needs more gives a lock.
 pub const MOST_REQUIREMENTS: usize = 256;
-
-/// Where packages come from. In text `pypi` and `npm`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ecosystem {
-    /// Python's: distributions by their names of PEP 503.
-    PyPi,
-    /// That of Node.js.
-    Npm,
-}
-
-impl Ecosystem {
-    /// The one whose packages programs of this language import.
-    pub fn of(language: Language) -> Self {
-        match language {
-            Language::Python => Self::PyPi,
-            Language::JavaScript | Language::TypeScript => Self::Npm,
-        }
-    }
-
-    /// The file that its installer keeps a lock in.
-    pub fn lock_file_name(self) -> &'static str {
-        match self {
-            Self::PyPi => "uv.lock",
-            Self::Npm => "pnpm-lock.yaml",
-        }
-    }
-
-    /// `pypi` or `npm`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PyPi => "pypi",
-            Self::Npm => "npm",
-        }
-    }
-}
-
-impl fmt::Display for Ecosystem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A package and what is asked of its version. Equal requirements have one text, and their order is that of ecosystem, name and version:
 /// a sorted list of them can be hashed.

@@ -1,5 +1,6 @@
 //! The packages of one run, as the engine asks for them: what its request and its program say, made into an environment.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use belljar_engine::{Environment, EnvironmentSource, FoundImports};
 use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
-use crate::detect::{Detection, LockPresence, NamedImport, NamedImports, Presence, Program, SourceFile, detect, from_imports};
+use crate::detect::{
+    Detection, LockPresence, ManifestSource, NamedImport, NamedImports, Presence, Program, SourceFile, detect, from_imports,
+};
 use crate::environments::{Environments, Prepared, Tell, Wanted};
 use crate::error::EnvironmentError;
 use crate::imports::{OwnFiles, module_distribution, specifier_package};
@@ -22,7 +25,10 @@ pub struct RunPackages {
     options: PackageOptions,
     policy: PackagePolicy,
     tenant: Option<String>,
+    beside: BTreeSet<String>,
     prepared: Mutex<Option<Prepared>>,
+    /// What decided which packages the run has, in words, and how another gets there.
+    decided: Mutex<Option<&'static str>>,
 }
 
 impl RunPackages {
@@ -34,7 +40,15 @@ impl RunPackages {
         policy: PackagePolicy,
         tenant: Option<String>,
     ) -> Self {
-        Self { environments, packages, options, policy, tenant, prepared: Mutex::default() }
+        let (beside, prepared, decided) = (BTreeSet::new(), Mutex::default(), Mutex::default());
+        Self { environments, packages, options, policy, tenant, beside, prepared, decided }
+    }
+
+    /// Modules that lie beside the program where it came from, and did not come with it: a package of that name is not what the program means.
+    #[must_use]
+    pub fn lying_beside(mut self, modules: BTreeSet<String>) -> Self {
+        self.beside = modules;
+        self
     }
 
     /// The environment that the run got, once it has one.
@@ -52,8 +66,22 @@ impl RunPackages {
     ) -> Result<Option<Wanted>, EnvironmentError> {
         let Self { environments, packages, options, policy, tenant, .. } = self;
         let is_asked = !packages.is_empty() || options.lock.is_some();
-        if options.none || !policy.enabled && !is_asked {
+        let decided = |words| *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        if options.none && is_asked {
+            let why = "the run wants no packages, and asks for some; leave one of both out";
+            return Err(EnvironmentError::Manifest(why.to_owned()));
+        }
+        if options.none {
+            decided("the run wants no packages; leave that out (--no-packages, package_options.none)");
             return Ok(None);
+        }
+        if !policy.enabled && !is_asked {
+            decided("packages are switched off here; use what the runtime brings along, or ask the operator");
+            return Ok(None);
+        }
+        if !packages.is_empty() && options.lock.is_some() {
+            let why = "the run has a list of packages and a lock; give one of them: the lock holds all that is installed";
+            return Err(EnvironmentError::Manifest(why.to_owned()));
         }
         let ecosystem = Ecosystem::of(language);
         let explicit = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
@@ -64,18 +92,48 @@ impl RunPackages {
         let program = Program { language, entry, files: &sources };
         let mut requires_python = VersionSpecifiers::default();
         let explicit = Some(&explicit[..]).filter(|explicit| !explicit.is_empty());
+        // What a lock has to hold is found as if there were none.
+        let is_held_to_lock = lock.is_some() && options.frozen;
+        let presence = if is_held_to_lock { LockPresence::Absent } else { presence };
         let (requirements, modules) = match detect(explicit, presence, &program)? {
-            Detection::None => return Ok(None),
-            Detection::Explicit(requirements) => (requirements, Vec::new()),
+            Detection::None => {
+                decided("the program's files name no package where it is imported; ask for it (--package, packages)");
+                (Vec::new(), Vec::new())
+            }
+            Detection::Explicit(requirements) => {
+                decided("only the packages that were asked for are there; ask for this one too (--package, packages)");
+                (requirements, Vec::new())
+            }
             Detection::Lock => (Vec::new(), Vec::new()),
-            Detection::Manifest { requirements, requires_python: wanted, .. } => {
+            Detection::Manifest { requirements, requires_python: wanted, source } => {
+                decided(match source {
+                    ManifestSource::ScriptBlock => {
+                        "the script block of the program decides, and does not bring it; add it to its dependencies"
+                    }
+                    ManifestSource::RequirementsTxt => "requirements.txt decides, and does not bring it; add it there",
+                    ManifestSource::PackageJson => "the dependencies of package.json decide, and do not bring it; add it there",
+                });
                 requires_python = wanted;
                 (requirements, Vec::new())
             }
-            Detection::NeedsParser { .. } => {
+            Detection::NeedsParser => {
+                decided("the program's files name no package where it is imported; ask for it (--package, packages)");
                 let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
                 let named = named(&found);
+                self.must_not_lie_beside(&program, &named)?;
                 (from_imports(&program, &named)?, modules(&program, &named))
+            }
+        };
+        let requirements = match &lock {
+            None => requirements,
+            Some(lock) => {
+                decided("the lock of the run decides, and does not hold it; make one that does");
+                let is_locked = |requirement: &&Requirement| lock.packages.iter().any(|package| package.name == requirement.name());
+                let unlocked: Vec<&str> = requirements.iter().filter(|one| !is_locked(one)).map(Requirement::name).collect();
+                if !unlocked.is_empty() {
+                    return Err(EnvironmentError::Unlocked(unlocked.join(", ")));
+                }
+                Vec::new()
             }
         };
         if requirements.is_empty() && lock.is_none() {
@@ -92,6 +150,16 @@ impl RunPackages {
             minimum_release_age_days: options.minimum_release_age_days,
             ..Wanted::new(runtime, ecosystem, requirements)
         }))
+    }
+
+    fn must_not_lie_beside(&self, program: &Program<'_>, named: &NamedImports) -> Result<(), EnvironmentError> {
+        let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
+        let top = |import: &NamedImport| import.name.split('.').next().unwrap_or_default().to_owned();
+        let beside = named.imports.iter().filter(|import| module_distribution(&import.name, &own).is_some()).map(top);
+        match beside.filter(|_| program.language == Language::Python).find(|module| self.beside.contains(module)) {
+            Some(module) => Err(EnvironmentError::LiesBeside(module)),
+            None => Ok(()),
+        }
     }
 
     async fn prepare(&self, request: &RunRequest, tell: Tell) -> Result<Option<Arc<Environment>>, EnvironmentError> {
@@ -113,12 +181,18 @@ impl EnvironmentSource for RunPackages {
         tell: Tell,
     ) -> Pin<Box<dyn Future<Output = Result<Option<Arc<Environment>>, RunError>> + Send + 'a>> {
         Box::pin(async move {
-            self.prepare(request, tell).await.map_err(|error| RunError {
-                name: error.name().into(),
-                message: if self.tenant.is_some() { error.for_tenants() } else { error.to_string() },
-                ..RunError::default()
+            self.prepare(request, tell).await.map_err(|error| {
+                let told = if self.tenant.is_some() { error.for_tenants() } else { error.to_string() };
+                if error.is_the_operators() {
+                    tracing::warn!(%error, "a run got no environment");
+                }
+                RunError { name: error.name().into(), message: told, ..RunError::default() }
             })
         })
+    }
+
+    fn why_missing(&self) -> Option<String> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned)
     }
 }
 

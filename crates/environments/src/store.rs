@@ -5,7 +5,7 @@
 //! made/KEY/root/         an environment, complete and never changed again: hard links to contents
 //! made/KEY/environment.json, made/KEY/lock
 //! made/KEY/used          its time is when the environment was last used; locked, shared, by whoever uses it
-//! locks/HASH.json        what was asked for, and the lock that it led to; HASH.made by which rules a lock was made here
+//! locks/HASH.json        the lock that a request led to; HASH.made by which rules a lock was made here. Their times are when they were last used
 //! staging/NAME/          an installation that goes on; its file `alive` is locked as long as it does
 //! downloads/             what the installers keep for themselves
 //! downloading            locked, shared, while an installer works with them; exclusively while they are removed
@@ -24,9 +24,10 @@ use belljar_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::contents::Contents;
+use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
 use crate::requirement::Ecosystem;
-use crate::tree::{TakeOver, TreeError, TreeLimits, TreeSummary, measure};
+use crate::tree::{TakeOver, TakeOverRules, TreeError, TreeLimits, TreeSummary, measure};
 
 /// Changes when what is in the folder does: environments of another are made anew.
 pub(crate) const SCHEMA: u32 = 1;
@@ -65,7 +66,7 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
 /// What is known of an environment. Kept beside it as `environment.json`, and what `belljar env show` prints.
 ///
 /// ```
-/// let text = r#"{"schema": 1, "key": "py-2f6a1c", "ecosystem": "pypi", "runtime": "python@3.11", "requirements": ["pandas==2.2.3"],
+/// let text = r#"{"schema": 1, "key": "pypi-2f6a1c", "ecosystem": "pypi", "runtime": "python@3.11", "requirements": ["pandas==2.2.3"],
 ///   "packages": [{"name": "pandas", "version": "2.2.3"}], "modules": ["pandas"], "files": 5799, "size_bytes": 158000000,
 ///   "content_sha256": "9f86d0", "lock_sha256": "60303a", "allow_build": false, "created_at": "2026-01-02T03:04:05.678Z"}"#;
 /// let record: belljar_environments::EnvironmentRecord = serde_json::from_str(text).unwrap();
@@ -133,16 +134,33 @@ impl Store {
             // Contents are shown in sandboxes, whose users are others; the folders above them are not.
             DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
         }
-        // What others could write would run in everybody's sandboxes.
-        let root = fs::symlink_metadata(&self.root).map_err(io_error("read", &self.root))?;
-        if root.uid() != rustix::process::geteuid().as_raw() || root.mode() & 0o022 != 0 {
-            return Err(StoreError::NotOwn { path: self.root.clone() });
-        }
+        self.must_be_own()?;
         Ok(path)
     }
 
-    /// Opens an environment for use; `None` where there is none of this key.
+    /// What others could write would run in everybody's sandboxes. A folder that is not there yet is nobody's.
+    pub(crate) fn must_be_own(&self) -> Result<(), StoreError> {
+        match fs::symlink_metadata(&self.root) {
+            Ok(root) if root.uid() == rustix::process::geteuid().as_raw() && root.mode() & 0o022 == 0 => Ok(()),
+            Ok(_) => Err(StoreError::NotOwn { path: self.root.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io_error("read", &self.root)(error)),
+        }
+    }
+
+    /// Does what may wait, or take its time, on a thread of its own.
+    pub(crate) async fn off_the_async_threads<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, EnvironmentError> {
+        let store = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        Ok(done.map_err(|_| EnvironmentError::Internal("work on the folder of environments panicked".into()))??)
+    }
+
+    /// Opens an environment for use; `None` where there is none of this key. May wait.
     pub(crate) fn open(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+        self.must_be_own()?;
         let place = self.root.join("made").join(key);
         let used = place.join("used");
         let lease = match File::options().write(true).open(&used) {
@@ -158,11 +176,7 @@ impl Store {
         let Some(record) = read_record(&place, key) else { return Ok(None) };
         let lock_path = place.join("lock");
         let lock = fs::read_to_string(&lock_path).map_err(io_error("read", &lock_path))?;
-        let is_due =
-            lease.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY));
-        if is_due {
-            let _ = lease.set_modified(SystemTime::now());
-        }
+        note_use(&lease);
         Ok(Some(Stored { record, root: place.join("root"), lock, lease: Arc::new(lease) }))
     }
 
@@ -181,11 +195,13 @@ impl Store {
     }
 
     /// Takes the right to make this environment, unless somebody else has it.
-    pub(crate) fn try_making(&self, key: &str) -> Result<Option<File>, StoreError> {
+    pub(crate) fn try_making(&self, key: &str) -> Result<Option<Making>, StoreError> {
         let path = self.folder("making")?.join(key);
         let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
+            // Whoever had it has just let go of it, and of the file.
+            Ok(()) if !is_at(&lock, &path) => Ok(None),
+            Ok(()) => Ok(Some(Making { path, _lock: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
         }
@@ -210,9 +226,11 @@ impl Store {
         let staging = self.folder("staging")?;
         sweep(&staging);
         let folder = tempfile::Builder::new().prefix("install-").tempdir_in(&staging).map_err(io_error("create a folder in", &staging))?;
-        let alive = folder.path().join("alive");
-        let lock = File::create(&alive).map_err(io_error("create", &alive))?;
-        lock.lock().map_err(io_error("lock", &alive))?;
+        let (new, alive) = (folder.path().join("new"), folder.path().join("alive"));
+        let lock = File::create(&new).map_err(io_error("create", &new))?;
+        lock.lock().map_err(io_error("lock", &new))?;
+        // Under the name that it is looked for by only once it is locked.
+        fs::rename(&new, &alive).map_err(io_error("create", &alive))?;
         Ok(Staging { folder: Arc::new(StagingFolder { folder, _alive: lock }) })
     }
 
@@ -232,7 +250,7 @@ impl Store {
         let root = made.join("root");
         DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
-        let summary = TakeOver::new(&self.contents, take_over.limits, take_over.leaves, take_over.may_point_to).run(installed, &root)?;
+        let summary = TakeOver::new(&self.contents, take_over).run(installed, &root)?;
         let record = finish(&root, summary);
         let write = |name: &str, content: &[u8]| {
             let path = made.join(name);
@@ -261,9 +279,16 @@ impl Store {
     }
 
     /// The lock that this request led to before.
-    pub(crate) fn known_lock(&self, request_sha256: &str) -> Option<Lock> {
-        let text = fs::read(self.root.join("locks").join(format!("{request_sha256}.json"))).ok()?;
-        serde_json::from_slice(&text).ok()
+    pub(crate) fn known_lock(&self, request_sha256: &str) -> Result<Option<Lock>, StoreError> {
+        self.remembered(&format!("{request_sha256}.json"))
+    }
+
+    /// What is kept of locks under a name. It is used now; what cannot be read is not there.
+    fn remembered<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        self.must_be_own()?;
+        let Ok(file) = File::options().read(true).write(true).open(self.root.join("locks").join(name)) else { return Ok(None) };
+        note_use(&file);
+        Ok(serde_json::from_reader(io::BufReader::new(file)).ok())
     }
 
     /// Remembers what a request led to; and of the lock, whoever brings it, that it was made here, from what and by which rules.
@@ -280,9 +305,8 @@ impl Store {
     }
 
     /// How a lock was made, if it was made here.
-    pub(crate) fn made_lock(&self, lock: &Lock) -> Option<MadeLock> {
-        let text = fs::read(self.root.join("locks").join(format!("{}.made", lock.sha256()))).ok()?;
-        serde_json::from_slice(&text).ok()
+    pub(crate) fn made_lock(&self, lock: &Lock) -> Result<Option<MadeLock>, StoreError> {
+        self.remembered(&format!("{}.made", lock.sha256()))
     }
 
     /// Removes an environment that nobody uses. `false` where somebody does.
@@ -304,9 +328,10 @@ impl Store {
             return Ok(true);
         }
         let staging = self.stage()?;
-        // Out of sight in one step, then piece by piece.
-        fs::rename(&place, staging.path().join("gone")).map_err(io_error("remove", &place))?;
-        Ok(true)
+        // Out of sight in one step; piece by piece when nobody waits for the lease any longer.
+        let renamed = fs::rename(&place, staging.path().join("gone")).map_err(io_error("remove", &place));
+        drop(lease);
+        renamed.map(|()| true)
     }
 
     /// Removes contents that no environment holds any longer. Returns the bytes that were freed; none while an environment is being made.
@@ -320,13 +345,51 @@ impl Store {
         }
     }
 
-    /// Forgets locks and downloads that were not used since `before`. Returns the bytes that were freed.
-    pub(crate) fn forget_before(&self, before: SystemTime) -> u64 {
+    /// Forgets locks that were not used since `before`, and then those used least until the rest takes no more than so many bytes. Returns the bytes that
+    /// were freed.
+    pub(crate) fn forget_locks(&self, before: SystemTime, most_bytes: u64) -> u64 {
         let entries = fs::read_dir(self.root.join("locks")).into_iter().flatten().flatten();
-        let old = entries.filter(|entry| entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at < before));
-        old.map(|entry| (entry.metadata().map_or(0, |metadata| metadata.len()), fs::remove_file(entry.path())))
-            .filter_map(|(bytes, removed)| removed.ok().map(|()| bytes))
-            .sum()
+        let mut all: Vec<(SystemTime, u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                // A file takes a block, however short it is.
+                Some((metadata.modified().ok()?, metadata.len().max(4096), entry.path()))
+            })
+            .collect();
+        all.sort();
+        let mut total: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut freed = 0;
+        for (used, bytes, path) in all {
+            if used >= before && total <= most_bytes {
+                break;
+            }
+            if fs::remove_file(path).is_ok() {
+                (total, freed) = (total - bytes, freed + bytes);
+            }
+        }
+        freed
+    }
+}
+
+/// Notes on a file that what it is of is used now. Not more often than it matters.
+fn note_use(file: &File) {
+    let noted = file.metadata().and_then(|metadata| metadata.modified());
+    if noted.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY)) {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
+
+/// The right to make an environment, as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Making {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // While it is still locked: who waits for it looks whether it is still there.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -350,13 +413,6 @@ fn read_record(place: &Path, key: &str) -> Option<EnvironmentRecord> {
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(one), Ok(other)) if identity(&one) == identity(&other))
-}
-
-/// How an installation is taken over.
-pub(crate) struct TakeOverRules<'a> {
-    pub(crate) limits: TreeLimits,
-    pub(crate) leaves: &'a dyn Fn(&Path) -> bool,
-    pub(crate) may_point_to: &'a [PathBuf],
 }
 
 /// A folder to install into, gone when the last clone is dropped; by the next installation after a `kill -9`.

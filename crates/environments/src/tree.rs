@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, fstat, openat, readlinkat, statat};
 use sha2::{Digest, Sha256};
@@ -34,15 +35,18 @@ pub enum TreeError {
         what: &'static str,
     },
     /// More than is allowed.
-    #[error("it has more than {limit} {what}; ask for fewer packages, or let the operator raise {setting}")]
+    #[error("the environment has more than {limit} {what}; ask for fewer packages, or let the operator raise {setting}")]
     TooLarge {
-        /// Files or bytes.
+        /// Files or MB.
         what: &'static str,
         /// How many are allowed.
         limit: u64,
         /// What sets the limit, in a server's configuration and as a variable.
         setting: &'static str,
     },
+    /// Whoever wanted it has gone.
+    #[error("nobody waits for the environment any longer")]
+    Unwanted,
     /// The file system failed.
     #[error("cannot take over {}: {source}", printable(&path.to_string_lossy()))]
     Io {
@@ -69,21 +73,28 @@ pub(crate) struct TreeSummary {
     pub(crate) sha256: String,
 }
 
-/// Moves everything in `from` to the new folder `to`; each file's content goes to `contents`, of which the new tree holds hard links.
-pub(crate) struct TakeOver<'a> {
-    pub(crate) contents: &'a Contents,
+/// How an installation is taken over.
+pub(crate) struct TakeOverRules<'a> {
     pub(crate) limits: TreeLimits,
-    /// Names directly in the root or in its first folder that are left behind: what an installer keeps for itself.
+    /// Paths in the root that are left behind: what an installer keeps for itself.
     pub(crate) leaves: &'a dyn Fn(&Path) -> bool,
     /// Links to absolute places that are fine: the interpreter of a virtual environment.
     pub(crate) may_point_to: &'a [PathBuf],
+    /// Becomes true when nobody waits for it any longer.
+    pub(crate) unwanted: &'a AtomicBool,
+}
+
+/// Moves everything in `from` to the new folder `to`; each file's content goes to `contents`, of which the new tree holds hard links.
+pub(crate) struct TakeOver<'a> {
+    contents: &'a Contents,
+    rules: TakeOverRules<'a>,
     summary: TreeSummary,
     digest: Sha256,
 }
 
 impl<'a> TakeOver<'a> {
-    pub(crate) fn new(contents: &'a Contents, limits: TreeLimits, leaves: &'a dyn Fn(&Path) -> bool, may_point_to: &'a [PathBuf]) -> Self {
-        Self { contents, limits, leaves, may_point_to, summary: TreeSummary::default(), digest: Sha256::new() }
+    pub(crate) fn new(contents: &'a Contents, rules: TakeOverRules<'a>) -> Self {
+        Self { contents, rules, summary: TreeSummary::default(), digest: Sha256::new() }
     }
 
     /// Does it. Both folders are the caller's own; what is in `from` is not.
@@ -107,16 +118,19 @@ impl<'a> TakeOver<'a> {
             return Err(TreeError::Refused { path: path.to_owned(), what: "nested too deep" });
         }
         // The folder's own names count before they are kept.
-        let room = self.limits.files.saturating_sub(self.summary.files);
-        let too_many = || TreeError::TooLarge { what: "files", limit: self.limits.files, setting: FILES_SETTING };
+        let room = self.rules.limits.files.saturating_sub(self.summary.files);
+        let too_many = || TreeError::TooLarge { what: "files", limit: self.rules.limits.files, setting: FILES_SETTING };
         for name in names(from, room).map_err(|source| TreeError::Io { path: path.to_owned(), source })?.ok_or_else(too_many)? {
             let inner = path.join(OsString::from_vec(name.to_bytes().to_vec()));
-            if (self.leaves)(&inner) {
+            if (self.rules.leaves)(&inner) {
                 continue;
             }
+            if self.rules.unwanted.load(Ordering::Relaxed) {
+                return Err(TreeError::Unwanted);
+            }
             self.summary.files += 1;
-            if self.summary.files > self.limits.files {
-                return Err(TreeError::TooLarge { what: "files", limit: self.limits.files, setting: FILES_SETTING });
+            if self.summary.files > self.rules.limits.files {
+                return Err(TreeError::TooLarge { what: "files", limit: self.rules.limits.files, setting: FILES_SETTING });
             }
             let stat = statat(from, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(fails(&inner))?;
             match FileType::from_raw_mode(stat.st_mode as RawMode) {
@@ -134,7 +148,7 @@ impl<'a> TakeOver<'a> {
                 FileType::Symlink => {
                     let target = readlinkat(from, &name, Vec::new()).map_err(fails(&inner))?;
                     let shown = PathBuf::from(OsString::from_vec(target.to_bytes().to_vec()));
-                    if !stays_inside(path, &shown) && !self.may_point_to.contains(&shown) {
+                    if !stays_inside(path, &shown) && !self.rules.may_point_to.contains(&shown) {
                         return Err(TreeError::Refused { path: inner, what: "a link that leads out of it" });
                     }
                     self.note(b"link", &inner, target.to_bytes());
@@ -156,8 +170,8 @@ impl<'a> TakeOver<'a> {
         }
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         self.summary.bytes = self.summary.bytes.saturating_add(size);
-        if self.summary.bytes > self.limits.bytes {
-            return Err(TreeError::TooLarge { what: "bytes", limit: self.limits.bytes, setting: BYTES_SETTING });
+        if self.summary.bytes > self.rules.limits.bytes {
+            return Err(TreeError::TooLarge { what: "MB", limit: self.rules.limits.bytes >> 20, setting: BYTES_SETTING });
         }
         let is_executable = stat.st_mode & 0o100 != 0;
         let sha256 = hash(&mut File::from(file)).map_err(at)?;

@@ -25,7 +25,9 @@ pub fn watch() {
 /// The name of a thread that was started since, and that does not end when this process forks, as those of OpenBLAS and others do that expect forks.
 pub fn kept_across_fork() -> Option<String> {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-    let started = || own().filter(|thread| !before.contains(thread)).find_map(|thread| name(thread).filter(|name| !SURVIVED.contains(&name.as_str())));
+    let started = || {
+        own().filter(|thread| !before.contains(thread)).find_map(|thread| name(thread).filter(|name| !SURVIVED.contains(&name.as_str())))
+    };
     started()?;
     fork_for_nothing().ok();
     let deadline = Instant::now() + PUT_AWAY_WITHIN;

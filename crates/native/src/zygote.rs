@@ -18,8 +18,8 @@ use belljar_jail::{
 use crate::randomness;
 use crate::sandbox::fault;
 use crate::scout::{self, Side};
-use crate::{scratch, threads};
 use crate::touched;
+use crate::{scratch, threads};
 
 /// What a runtime needs done around a fork.
 pub trait Runtime {

@@ -249,7 +249,7 @@ pub struct SandboxInfo {
     pub runtime: String,
     /// How the sandbox came to be.
     pub start: Start,
-    /// The environment's key, once there are environments.
+    /// The key of the environment that it has; none without packages.
     pub environment: Option<String>,
     /// Layers of isolation or measurement that were missing and whose absence the caller accepted.
     pub degraded: Vec<String>,

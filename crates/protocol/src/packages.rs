@@ -1,13 +1,61 @@
 //! Packages: what a run may ask for, and what a policy lets it have.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-/// What of packages a server, a project or an operator allows. The default allows all but building.
+use crate::Language;
+
+/// Where packages come from. In text `pypi` and `npm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ecosystem {
+    /// Python's: distributions by their names of PEP 503.
+    PyPi,
+    /// That of Node.js.
+    Npm,
+}
+
+impl Ecosystem {
+    /// The one whose packages programs of this language import.
+    pub fn of(language: Language) -> Self {
+        match language {
+            Language::Python => Self::PyPi,
+            Language::JavaScript | Language::TypeScript => Self::Npm,
+        }
+    }
+
+    /// The file that its installer keeps a lock in.
+    pub fn lock_file_name(self) -> &'static str {
+        match self {
+            Self::PyPi => "uv.lock",
+            Self::Npm => "pnpm-lock.yaml",
+        }
+    }
+
+    /// `pypi` or `npm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PyPi => "pypi",
+            Self::Npm => "npm",
+        }
+    }
+}
+
+impl fmt::Display for Ecosystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What of packages a server, a project or an operator allows. The default allows all but building. Names in it count for both registries.
 ///
 /// ```
+/// use belljar_protocol::Ecosystem::{Npm, PyPi};
+///
 /// let policy: belljar_protocol::PackagePolicy = serde_json::from_str(
 ///     r#"{"allowed": ["pandas", "numpy", "@acme/*"], "blocked": ["left-pad"], "minimum_release_age_days": 7}"#).unwrap();
-/// assert!(policy.allows("pandas") && policy.allows("@acme/tools") && !policy.allows("requests"));
+/// assert!(policy.allows(PyPi, "pandas") && policy.allows(Npm, "@acme/tools") && !policy.allows(PyPi, "requests"));
 /// assert!(policy.blocks("left-pad") && policy.enabled && !policy.allow_build);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +100,11 @@ impl PackageOptions {
 }
 
 impl PackagePolicy {
+    /// The one that narrows no other.
+    pub fn widest() -> Self {
+        Self { minimum_release_age_days: 0, allow_build: true, trusted: vec!["*".to_owned()], ..Self::default() }
+    }
+
     /// What both allow.
     #[must_use]
     pub fn within(&self, other: &Self) -> Self {
@@ -76,25 +129,64 @@ impl PackagePolicy {
     }
 
     /// Whether a run may ask for this package.
-    pub fn allows(&self, name: &str) -> bool {
-        self.allowed.is_empty() || matches_any(&self.allowed, name)
+    pub fn allows(&self, ecosystem: Ecosystem, name: &str) -> bool {
+        self.allowed.is_empty() || matches_any(&self.allowed, name, spelling(ecosystem))
     }
 
-    /// Whether this package is never installed.
+    /// Whether this package is never installed. Other spellings of a name are blocked with it, in either registry.
     pub fn blocks(&self, name: &str) -> bool {
-        matches_any(&self.blocked, name)
+        matches_any(&self.blocked, name, canonical)
     }
 
     /// Whether its code may run in a zygote.
-    pub fn trusts(&self, name: &str) -> bool {
-        matches_any(&self.trusted, name)
+    pub fn trusts(&self, ecosystem: Ecosystem, name: &str) -> bool {
+        matches_any(&self.trusted, name, spelling(ecosystem))
+    }
+}
+
+/// Changes of a [`PackagePolicy`]: what is left out stays as it is.
+///
+/// ```
+/// use belljar_protocol::{PackageChanges, PackagePolicy};
+///
+/// let changes: PackageChanges = serde_json::from_str(r#"{"blocked": ["left-pad"]}"#).unwrap();
+/// let policy = changes.over(PackagePolicy::widest());
+/// assert!(policy.blocks("left-pad") && policy.allow_build);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in PackagePolicy")]
+pub struct PackageChanges {
+    pub enabled: Option<bool>,
+    pub allowed: Option<Vec<String>>,
+    pub blocked: Option<Vec<String>>,
+    pub minimum_release_age_days: Option<u32>,
+    pub least_release_age_days: Option<u32>,
+    pub allow_build: Option<bool>,
+    pub trusted: Option<Vec<String>>,
+}
+
+impl PackageChanges {
+    /// A policy, changed.
+    #[must_use]
+    pub fn over(self, policy: PackagePolicy) -> PackagePolicy {
+        PackagePolicy {
+            enabled: self.enabled.unwrap_or(policy.enabled),
+            allowed: self.allowed.unwrap_or(policy.allowed),
+            blocked: self.blocked.unwrap_or(policy.blocked),
+            minimum_release_age_days: self.minimum_release_age_days.unwrap_or(policy.minimum_release_age_days),
+            least_release_age_days: self.least_release_age_days.unwrap_or(policy.least_release_age_days),
+            allow_build: self.allow_build.unwrap_or(policy.allow_build),
+            trusted: self.trusted.unwrap_or(policy.trusted),
+        }
     }
 }
 
 /// The patterns of each that a pattern of the other covers.
 fn covered(one: &[String], other: &[String]) -> Vec<String> {
+    // By npm's rule, in which fewer spellings are the same.
     let beneath = |inner: &[String], outer: &[String]| -> Vec<String> {
-        inner.iter().filter(|pattern| matches_any(outer, pattern)).cloned().collect()
+        inner.iter().filter(|pattern| matches_any(outer, pattern, spelling(Ecosystem::Npm))).cloned().collect()
     };
     let mut both = [beneath(one, other), beneath(other, one)].concat();
     both.sort();
@@ -102,9 +194,18 @@ fn covered(one: &[String], other: &[String]) -> Vec<String> {
     both
 }
 
-fn matches_any(patterns: &[String], name: &str) -> bool {
-    let name = canonical(name);
-    patterns.iter().any(|pattern| matches(canonical(pattern).as_bytes(), name.as_bytes()))
+fn matches_any(patterns: &[String], name: &str, spelled: fn(&str) -> String) -> bool {
+    let name = spelled(name);
+    patterns.iter().any(|pattern| matches(spelled(pattern).as_bytes(), name.as_bytes()))
+}
+
+/// How the names of a registry are spelled in one way.
+fn spelling(ecosystem: Ecosystem) -> fn(&str) -> String {
+    match ecosystem {
+        Ecosystem::PyPi => canonical,
+        // `socket.io` and `socket-io` are two packages.
+        Ecosystem::Npm => str::to_lowercase,
+    }
 }
 
 /// Names of Python's packages are written in many ways and mean one.
@@ -165,6 +266,7 @@ pub struct PackageOptions {
 
 #[cfg(test)]
 mod tests {
+    use super::Ecosystem::{Npm, PyPi};
     use super::*;
 
     #[test]
@@ -181,7 +283,30 @@ mod tests {
             ("a*b*c", "aXbY", false),
             ("Ruamel.YAML", "ruamel_yaml", true),
         ] {
-            assert_eq!(matches_any(&[pattern.to_owned()], name), expected, "{pattern} {name}");
+            assert_eq!(matches_any(&[pattern.to_owned()], name, canonical), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_name_are_one_package_in_python_only() {
+        let socket = vec!["Socket.IO".to_owned()];
+        let policy = PackagePolicy { allowed: socket.clone(), blocked: socket.clone(), trusted: socket, ..PackagePolicy::default() };
+        assert!(policy.allows(Npm, "socket.io") && policy.trusts(Npm, "socket.io") && policy.blocks("socket.io"));
+        assert!(!policy.allows(Npm, "socket-io") && !policy.trusts(Npm, "socket-io") && policy.blocks("socket-io"));
+        assert!(policy.allows(PyPi, "socket-io") && policy.trusts(PyPi, "socket_io"));
+    }
+
+    #[test]
+    fn the_widest_narrows_no_other() {
+        let policy = PackagePolicy {
+            allowed: vec!["a".into()],
+            minimum_release_age_days: 1,
+            allow_build: true,
+            trusted: vec!["b*".into()],
+            ..PackagePolicy::default()
+        };
+        for policy in [policy, PackagePolicy::default()] {
+            assert_eq!(policy.within(&PackagePolicy::widest()), policy);
         }
     }
 
@@ -190,12 +315,18 @@ mod tests {
         let allowing =
             |allowed: &[&str]| PackagePolicy { allowed: allowed.iter().map(|&text| text.to_owned()).collect(), ..PackagePolicy::default() };
         let both = allowing(&["@acme/*", "pandas"]).within(&allowing(&["@acme/tools", "*", "numpy"]));
-        assert!(both.allows("@acme/tools") && both.allows("@acme/x") && both.allows("pandas") && !both.allows("numpy"));
+        assert!(
+            both.allows(Npm, "@acme/tools") && both.allows(Npm, "@acme/x") && both.allows(PyPi, "pandas") && !both.allows(PyPi, "numpy")
+        );
         let none = allowing(&["pandas"]).within(&allowing(&["numpy"]));
-        assert!(!none.allows("pandas") && !none.allows("numpy") && !none.allows("x"));
+        assert!(!none.allows(PyPi, "pandas") && !none.allows(PyPi, "numpy") && !none.allows(Npm, "x"));
         let all =
             PackagePolicy::default().within(&PackagePolicy { blocked: vec!["x".into()], allow_build: true, ..PackagePolicy::default() });
-        assert!(all.allows("pandas") && all.blocks("x") && !all.allow_build);
-        assert!(!PackagePolicy { trusted: vec!["*".into()], ..PackagePolicy::default() }.within(&PackagePolicy::default()).trusts("numpy"));
+        assert!(all.allows(PyPi, "pandas") && all.blocks("x") && !all.allow_build);
+        assert!(
+            !PackagePolicy { trusted: vec!["*".into()], ..PackagePolicy::default() }
+                .within(&PackagePolicy::default())
+                .trusts(PyPi, "numpy")
+        );
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ceiling::Ceiling;
 use crate::limits::RequestedLimits;
-use crate::packages::PackagePolicy;
+use crate::packages::{PackageChanges, PackagePolicy};
 use crate::policy::Policy;
 use crate::timestamp::Timestamp;
 
@@ -72,7 +72,8 @@ pub struct ProjectSettings {
     pub policy: Policy,
     /// The ceiling of limits. What is left out has the engine's own bound, output and result 64 MB: those the server itself has to hold.
     pub limits: RequestedLimits,
-    /// What of packages its runs may have, within what the server allows.
+    /// What of packages its runs may have, within what the server allows. What is left out is as the server has it.
+    #[serde(deserialize_with = "over_the_widest")]
     pub packages: PackagePolicy,
     /// How much of the server it may take.
     pub quotas: Quotas,
@@ -83,13 +84,12 @@ impl Default for ProjectSettings {
         let mut policy = Policy::default();
         policy.storage.read = vec![String::new()];
         policy.storage.write = vec![String::new()];
-        Self {
-            policy,
-            limits: RequestedLimits::default(),
-            packages: PackagePolicy { trusted: vec!["*".to_owned()], allow_build: true, ..PackagePolicy::default() },
-            quotas: Quotas::default(),
-        }
+        Self { policy, limits: RequestedLimits::default(), packages: PackagePolicy::widest(), quotas: Quotas::default() }
     }
+}
+
+fn over_the_widest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PackagePolicy, D::Error> {
+    Ok(PackageChanges::deserialize(deserializer)?.over(PackagePolicy::widest()))
 }
 
 impl ProjectSettings {

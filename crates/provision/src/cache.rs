@@ -48,7 +48,7 @@ impl FileStamp {
 }
 
 /// The cache folder. Made at the first write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cache {
     root: PathBuf,
 }

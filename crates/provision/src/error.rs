@@ -204,7 +204,7 @@ impl ProvisionError {
             Self::OtherVersion { found, .. } => format!("ask for {found}, or remove the configured path"),
             Self::Offline { what, .. } => {
                 format!(
-                    "switch fetching on (unset BELLJAR_OFFLINE), put it on PATH, or name one with BELLJAR_{}=/path/to/{what}",
+                    "switch fetching on (unset BELLJAR_OFFLINE, leave --offline out), put it on PATH, or name one with BELLJAR_{}=/path/to/{what}",
                     what.to_uppercase()
                 )
             }

@@ -75,4 +75,10 @@ impl Provisioner {
         let cache = cache::Cache::open(&config.cache)?;
         Ok(Self { config, cache })
     }
+
+    /// The same, but it fetches nothing.
+    #[must_use]
+    pub fn offline(&self) -> Self {
+        Self { config: ProvisionConfig { offline: true, ..self.config.clone() }, cache: self.cache.clone() }
+    }
 }

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from dataclasses import dataclass, field
+
+# A shell starts what it puts into the background with SIGINT ignored, and that is inherited; a handler is not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = os.environ.get("BELLJAR_TEST_PYTHON", sys.executable)

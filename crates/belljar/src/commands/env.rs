@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use belljar_engine::{Engine, EngineConfig};
-use belljar_environments::{EnvironmentRecord, Environments, Prepared, RunPackages, Tell, Wanted};
+use belljar_environments::{EnvironmentError, EnvironmentRecord, Environments, Prepared, RunPackages, Tell, Wanted};
 use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, StartMode};
 
 use super::run::{MOST_INPUT_BYTES, ignore_closed, read};
 use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArguments, EnvShowArguments, EnvWarmArguments};
 use crate::environment_settings::EnvironmentSettings;
-use crate::{packages, show, table};
+use crate::{exit, packages, show, table};
 
 /// What was not used for so long goes, where nothing else is said.
 const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
@@ -36,24 +36,76 @@ fn with_environments(act: impl AsyncFnOnce(Environments) -> anyhow::Result<()>) 
         let engine = Engine::new(config.clone())?;
         let environments = packages::environments(&engine, &config, &EnvironmentSettings::default())?;
         let acted = tokio::select! {
-            acted = act(environments) => acted,
-            () = super::run::until_told_to_stop() => Err(anyhow::anyhow!("stopped; nothing half made stays behind")),
+            acted = act(environments) => acted.map(|()| ExitCode::SUCCESS),
+            () = super::run::until_told_to_stop() => {
+                show::note("stopped; nothing half made stays behind");
+                Ok(ExitCode::from(exit::CANCELLED))
+            }
         };
         engine.shutdown().await;
-        acted
-    })?;
-    Ok(ExitCode::SUCCESS)
+        // Not a matter of how it was called.
+        acted.or_else(|error| match error.downcast_ref::<EnvironmentError>() {
+            Some(_) => {
+                show::error(&error);
+                Ok(ExitCode::FAILURE)
+            }
+            None => Err(error),
+        })
+    })
 }
 
-/// Shows what goes on, on a terminal.
-fn progress() -> (Tell, Arc<Mutex<show::Progress>>) {
-    let shown = Arc::new(Mutex::new(show::Progress::new()));
-    let progress = Arc::clone(&shown);
-    (Arc::new(move |message| progress.lock().unwrap_or_else(PoisonError::into_inner).show(&message)), shown)
+/// Shows what goes on, and that it does.
+struct Shown {
+    progress: Arc<Mutex<Told>>,
+    still: tokio::task::JoinHandle<()>,
 }
 
-fn clear(shown: &Mutex<show::Progress>) {
-    shown.lock().unwrap_or_else(PoisonError::into_inner).clear();
+struct Told {
+    progress: show::Progress,
+    last: String,
+    since: Instant,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let told = Told { progress: show::Progress::new(), last: "resolving packages".to_owned(), since: Instant::now() };
+        let progress = Arc::new(Mutex::new(told));
+        let shown = Arc::clone(&progress);
+        let still = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                ticks.tick().await;
+                let mut told = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let seconds = told.since.elapsed().as_secs();
+                if seconds >= 2 {
+                    let message = format!("{} ({seconds} s)", told.last);
+                    told.progress.show(&message);
+                }
+            }
+        });
+        Self { progress, still }
+    }
+
+    fn tell(&self) -> Tell {
+        let shown = Arc::clone(&self.progress);
+        Arc::new(move |message| {
+            let mut told = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            told.progress.show(&message);
+            (told.last, told.since) = (message, Instant::now());
+        })
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.still.abort();
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).progress.clear();
+    }
+}
+
+/// A number of things, in words.
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// A program and the files beside it, as `belljar run` would take them.
@@ -78,13 +130,13 @@ async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyho
         bail!("{} needs no packages: it imports nothing but the standard library and its own files", arguments.file.display());
     };
     wanted.upgrade = arguments.upgrade;
-    let (tell, shown) = progress();
-    let lock = environments.lock(&wanted, &policy, &tell).await;
-    clear(&shown);
+    let shown = Shown::new();
+    let lock = environments.lock(&wanted, &policy, &shown.tell()).await;
+    drop(shown);
     let lock = lock?;
     let Some(output) = &arguments.output else { return table::write(&lock.text) };
     std::fs::write(output, &lock.text).with_context(|| format!("cannot write the lock to {}", output.display()))?;
-    show::note(&format!("locked {} packages in {}", lock.packages.len(), output.display()));
+    show::note(&format!("locked {} in {}", count(lock.packages.len() as u64, "package"), output.display()));
     Ok(())
 }
 
@@ -95,7 +147,7 @@ fn list(environments: &Environments, arguments: &EnvListArguments) -> anyhow::Re
         return table::print_json(&serde_json::json!({"environments": all}));
     }
     let rows = all.iter().map(|(record, used)| {
-        let asked = if record.requirements.is_empty() { "by a lock".to_owned() } else { record.requirements.join(" ") };
+        let asked = if record.requirements.is_empty() { "by a lock".to_owned() } else { record.requirements.join(", ") };
         [record.key.clone(), record.runtime.clone(), Bytes(record.size_bytes).to_string(), table::age(*used), asked]
     });
     table::print(["KEY", "RUNTIME", "SIZE", "USED", "PACKAGES"], &rows.collect::<Vec<_>>())
@@ -125,7 +177,7 @@ fn print_record(record: &EnvironmentRecord) -> anyhow::Result<()> {
     table::print_fields(&[
         ("key", record.key.clone()),
         ("runtime", record.runtime.clone()),
-        ("asked for", record.requirements.join(" ")),
+        ("asked for", record.requirements.join(", ")),
         ("imported ahead", record.modules.join(" ")),
         ("files", record.files.to_string()),
         ("size", Bytes(record.size_bytes).to_string()),
@@ -169,9 +221,9 @@ async fn warm(environments: Environments, arguments: &EnvWarmArguments) -> anyho
 
 async fn warm_one(environments: &Environments, wanted: Option<Wanted>, policy: &PackagePolicy) -> anyhow::Result<Option<Prepared>> {
     let Some(wanted) = wanted else { return Ok(None) };
-    let (tell, shown) = progress();
-    let prepared = environments.prepare(&wanted, policy, &tell).await;
-    clear(&shown);
+    let shown = Shown::new();
+    let prepared = environments.prepare(&wanted, policy, &shown.tell()).await;
+    drop(shown);
     Ok(Some(prepared?))
 }
 
@@ -181,7 +233,7 @@ fn collect(environments: &Environments, arguments: &EnvGcArguments) -> anyhow::R
     if arguments.json {
         return table::print_json(&collected);
     }
-    let in_use = if collected.in_use > 0 { format!("; {} are in use and stay", collected.in_use) } else { String::new() };
-    show::note(&format!("removed {} environments, {}{in_use}", collected.environments, Bytes(collected.freed_bytes)));
+    let in_use = if collected.in_use > 0 { format!("; {} in use and left", count(collected.in_use, "environment")) } else { String::new() };
+    show::note(&format!("removed {}, freed {}{in_use}", count(collected.environments, "environment"), Bytes(collected.freed_bytes)));
     Ok(())
 }

@@ -61,9 +61,7 @@ fn package_policy(arguments: &McpArguments) -> anyhow::Result<PackagePolicy> {
         enabled: !arguments.no_packages,
         allowed: arguments.allow_packages.clone(),
         blocked: arguments.block_packages.clone(),
-        allow_build: true,
-        trusted: vec!["*".to_owned()],
-        ..PackagePolicy::default()
+        ..PackagePolicy::widest()
     };
     Ok(policy::packages(&arguments.policy)?.within(&flags))
 }

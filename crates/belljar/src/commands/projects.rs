@@ -63,7 +63,7 @@ fn change(settings: &mut ProjectSettings, arguments: &SetProjectArguments) -> an
         let file = PolicyFile::read(path)?;
         settings.policy = file.policy.unwrap_or_else(|| settings.policy.clone());
         settings.limits = file.limits;
-        settings.packages = file.packages.unwrap_or_else(|| settings.packages.clone());
+        settings.packages = file.packages.unwrap_or_default().over(std::mem::take(&mut settings.packages));
     }
     let quotas = &mut settings.quotas;
     if let Some(bound) = arguments.quota_concurrent_runs {
@@ -124,6 +124,7 @@ fn print(project: &ProjectRecord, ask: &AskArguments) -> anyhow::Result<()> {
         ("made", table::moment(project.created_at)),
         ("policy", serde_json::to_string(&project.settings.policy)?),
         ("limits", serde_json::to_string(&project.settings.limits)?),
+        ("packages", serde_json::to_string(&project.settings.packages)?),
         ("concurrent runs", bound(quotas.concurrent_runs.map(|runs| runs.to_string()))),
         ("cpu a day", bound(quotas.cpu_ms_per_day.map(|ms| table::duration(ms as f64)))),
         ("storage", bound(quotas.storage_bytes.map(table::size))),

@@ -24,7 +24,6 @@ use crate::{exit, packages, policy, remote, show, table};
 const UNAVAILABLE: u8 = exit::INTERNAL;
 /// The server does not let this caller run this.
 const REFUSED: u8 = 125;
-const CANCELLED: u8 = 130;
 
 /// Whether the run is for a server.
 pub fn is_asked(arguments: &RunArguments) -> anyhow::Result<bool> {
@@ -88,7 +87,7 @@ async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunA
             // The answer is still waited for, or the run would go on unknown; a second signal ends even that.
             () = stopping.as_mut() => {
                 if std::mem::replace(&mut is_stopping, true) {
-                    return Ok(CANCELLED);
+                    return Ok(exit::CANCELLED);
                 }
                 stopping.set(run::until_told_to_stop());
             }
@@ -114,7 +113,7 @@ async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunA
             event = events.next() => event,
             () = stopping.as_mut() => {
                 if std::mem::replace(&mut is_stopping, true) {
-                    return Ok(CANCELLED);
+                    return Ok(exit::CANCELLED);
                 }
                 stopping.set(run::until_told_to_stop());
                 cancel(client, id);

@@ -15,7 +15,7 @@ mod page;
 mod table;
 mod trial;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ async fn main() -> Result<ExitCode, AnyError> {
     Ok(if failed == 0 && left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn try_all(rows: Vec<Row>, only: &[String], folder: &PathBuf, environments: &Environments) -> Vec<Trial> {
+async fn try_all(rows: Vec<Row>, only: &[String], folder: &Path, environments: &Environments) -> Vec<Trial> {
     let tell: Tell = Arc::new(|line| eprintln!("    {line}"));
     let mut trials = Vec::new();
     for row in rows.into_iter().filter(|row| only.is_empty() || only.iter().any(|name| *name == row.name || *name == row.ecosystem.name()))

@@ -58,7 +58,7 @@ fn a_script_block_comes_before_requirements_and_they_before_imports() {
     };
     // Only the entry's block counts, and only a list at the top.
     assert_eq!(decide(Language::Python, &[("main.py", "import yaml"), ("other.py", "x"), ("requirements.txt", "numpy")]), Ok(listed));
-    let needed = Detection::NeedsParser { files: vec!["main.py".to_owned()] };
+    let needed = Detection::NeedsParser;
     assert_eq!(decide(Language::Python, &[("main.py", "import yaml"), ("sub/requirements.txt", "numpy")]), Ok(needed));
 }
 
@@ -74,7 +74,7 @@ fn a_package_json_counts_where_it_speaks_of_packages() {
         Ok(listed)
     );
     let silent = [("main.js", "import 'x'"), ("package.json", r#"{"type": "module"}"#)];
-    assert_eq!(decide(Language::JavaScript, &silent), Ok(Detection::NeedsParser { files: vec!["main.js".to_owned()] }));
+    assert_eq!(decide(Language::JavaScript, &silent), Ok(Detection::NeedsParser));
     // It is nothing to a program of Python.
     assert_eq!(decide(Language::Python, &[("main.py", "import os"), ("package.json", "no JSON")]), Ok(Detection::None));
 }
@@ -104,19 +104,15 @@ fn programs_of_standard_and_own_modules_need_nothing() {
 }
 
 #[test]
-fn the_parser_reads_the_files_that_may_import_packages() {
-    let node = [
-        ("main.ts", "import './a'"),
-        ("a.js", "require('lodash')"),
-        ("b.js", "1"),
-        ("bin/tool", "require('chalk')"),
-        ("c.tsx", "import React from 'react'"),
-    ];
-    let files = ["a.js", "bin/tool", "c.tsx"].map(str::to_owned).to_vec();
-    assert_eq!(decide(Language::TypeScript, &node), Ok(Detection::NeedsParser { files }));
+fn the_parser_reads_a_program_of_which_one_file_may_import_packages() {
+    for other in [("a.js", "require('lodash')"), ("bin/tool", "require('chalk')"), ("c.tsx", "import React from 'react'")] {
+        let node = [("main.ts", "import './a'"), ("b.js", "1"), other];
+        assert_eq!(decide(Language::TypeScript, &node), Ok(Detection::NeedsParser), "{other:?}");
+    }
+    assert_eq!(decide(Language::TypeScript, &[("main.ts", "import './b'"), ("b.js", "1")]), Ok(Detection::None));
     let not_text = SourceFile { path: "program", bytes: b"\xff" };
     let program = Program { language: Language::Python, entry: "program", files: &[not_text] };
-    assert_eq!(detect(None, LockPresence::Absent, &program), Ok(Detection::NeedsParser { files: vec!["program".to_owned()] }));
+    assert_eq!(detect(None, LockPresence::Absent, &program), Ok(Detection::NeedsParser));
 }
 
 #[test]
@@ -196,7 +192,7 @@ proptest! {
     #[test]
     fn the_parser_is_never_left_out_for_a_package(before in "(import os\n|# x\n|x = 1\n){0,4}", package in "[a-z]{3,8}zz") {
         let source = format!("{before}import {package}");
-        let expected = Detection::NeedsParser { files: vec!["main.py".to_owned()] };
+        let expected = Detection::NeedsParser;
         prop_assert_eq!(decide(Language::Python, &[("main.py", &source)]), Ok(expected));
     }
 }

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use belljar_engine::{Check, Engine, FolderAccess, Runtime, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits, ToolNetwork};
 use belljar_provision::{Provisioner, ProxyUse};
@@ -55,7 +54,7 @@ pub(crate) struct Job<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) provisioner: &'a Arc<Provisioner>,
     pub(crate) config: &'a EnvironmentsConfig,
-    pub(crate) store: &'a Store,
+    pub(crate) store: &'a Arc<Store>,
     pub(crate) runtime: &'a Runtime,
     pub(crate) rules: Rules,
     pub(crate) tell: &'a Tell,
@@ -94,23 +93,28 @@ impl Job<'_> {
         &self,
         find: impl FnOnce(&Provisioner) -> Result<T, belljar_provision::ProvisionError> + Send + 'static,
     ) -> Result<T, EnvironmentError> {
-        let provisioner = Arc::clone(self.provisioner);
+        let provisioner = if self.rules.offline { Arc::new(self.provisioner.offline()) } else { Arc::clone(self.provisioner) };
         let found = tokio::task::spawn_blocking(move || find(&provisioner)).await;
         found.map_err(|_| EnvironmentError::Internal("finding the installer panicked".into()))?.map_err(EnvironmentError::Installer)
     }
 
     /// A project in a new staging folder, with these files.
-    fn project(&self, files: &[(&str, &str)]) -> Result<Staging, EnvironmentError> {
-        let staging = self.store.stage()?;
-        for folder in ["project", "root"] {
-            let path = staging.path().join(folder);
-            fs::create_dir(&path).map_err(io_error("create", &path))?;
-        }
-        for (name, content) in files {
-            let path = staging.path().join("project").join(name);
-            fs::write(&path, content).map_err(io_error("write", &path))?;
-        }
-        Ok(staging)
+    async fn project(&self, files: &[(&str, &str)]) -> Result<Staging, EnvironmentError> {
+        let files: Vec<(String, String)> = files.iter().map(|&(name, content)| (name.to_owned(), content.to_owned())).collect();
+        self.store
+            .off_the_async_threads(move |store| {
+                let staging = store.stage()?;
+                for folder in ["project", "root"] {
+                    let path = staging.path().join(folder);
+                    fs::create_dir(&path).map_err(io_error("create", &path))?;
+                }
+                for (name, content) in files {
+                    let path = staging.path().join("project").join(name);
+                    fs::write(&path, content).map_err(io_error("write", &path))?;
+                }
+                Ok(staging)
+            })
+            .await
     }
 
     /// A tool that works on a project.
@@ -185,14 +189,13 @@ impl Job<'_> {
         })
     }
 
-    /// Runs an installer. Gives the last lines that it wrote; each line is shown to `read` as it comes. Where it fails, `explain` says what its lines
-    /// mean.
+    /// Runs an installer. Gives the last lines that it wrote; each line is shown to `read` as it comes.
     async fn run(&self, tool: Tool, staging: &Staging, read: fn(&str) -> Option<String>) -> Result<Ran, EnvironmentError> {
         let (sender, mut lines) = mpsc::channel(64);
         let downloads = self.store.root().join("downloads");
         let has_downloads = tool.folders.iter().any(|folder| folder.outside.starts_with(fs::canonicalize(&downloads).unwrap_or_default()));
         let in_use = if has_downloads { Some(self.use_downloads().await?) } else { None };
-        let check = watch(staging.clone(), self.limits(), has_downloads.then_some(downloads));
+        let check = watch(staging.clone(), self.limits(), in_use.map(|in_use| (downloads, in_use)));
         let secrets = secrets::of(&self.config.provision);
         let mut running = std::pin::pin!(self.engine.run_tool(tool, sender, check));
         let (mut last, mut told, mut told_last) = (VecDeque::new(), 0, String::new());
@@ -221,7 +224,6 @@ impl Job<'_> {
         while let Ok(line) = lines.try_recv() {
             take(line);
         }
-        drop(in_use);
         match end {
             ToolEnd::Exited(code) => Ok(Ran { is_success: code == 0, lines: last.into() }),
             ToolEnd::Stopped(why) => Err(EnvironmentError::Stopped(why)),
@@ -230,9 +232,8 @@ impl Job<'_> {
 
     /// Off the async threads: it may clear them first.
     async fn use_downloads(&self) -> Result<fs::File, EnvironmentError> {
-        let (store, most) = (Store::at(self.store.root().to_owned()), self.config.most_bytes / 2);
-        let lock = tokio::task::spawn_blocking(move || store.use_downloads(most)).await;
-        Ok(lock.map_err(|_| EnvironmentError::Internal("clearing the downloads panicked".into()))??)
+        let most = self.config.most_bytes / 2;
+        self.store.off_the_async_threads(move |store| store.use_downloads(most)).await
     }
 
     fn limits(&self) -> TreeLimits {
@@ -251,8 +252,9 @@ enum Downloads {
     None,
 }
 
-/// Looks whether an installer may go on. Holds the staging folder for as long as the installer runs, whoever has stopped waiting for it.
-fn watch(staging: Staging, limits: TreeLimits, downloads: Option<PathBuf>) -> Check {
+/// Looks whether an installer may go on. Holds the staging folder, and the downloads with the lock that keeps them, for as long as the installer runs,
+/// whoever has stopped waiting for it.
+fn watch(staging: Staging, limits: TreeLimits, downloads: Option<(PathBuf, fs::File)>) -> Check {
     // What is still being unpacked counts too, and a copy of it.
     let twice = TreeLimits { files: limits.files.saturating_mul(2), bytes: limits.bytes.saturating_mul(2) };
     let unlimited = TreeLimits { files: u64::MAX, bytes: u64::MAX };
@@ -264,7 +266,7 @@ fn watch(staging: Staging, limits: TreeLimits, downloads: Option<PathBuf>) -> Ch
         }
         asked += 1;
         // All of them are looked through: less often.
-        if let Some(downloads) = downloads.as_ref().filter(|_| asked % 8 == 1) {
+        if let Some((downloads, _in_use)) = downloads.as_ref().filter(|_| asked % 8 == 1) {
             let most = *most_downloaded.get_or_insert_with(|| {
                 let already = measure(downloads, unlimited).unwrap_or(0);
                 already.saturating_add(limits.bytes.saturating_mul(4)).saturating_add(DOWNLOADS_GROWTH)
@@ -315,5 +317,9 @@ fn rewrite(staging: &Staging, name: &str, content: &str) -> Result<(), Environme
     Ok(std::io::Write::write_all(&mut file, content.as_bytes()).map_err(io_error("write", &path))?)
 }
 
-/// How long one more try may be worth waiting for: installers try again by themselves.
-pub(crate) const DEFAULT_TIME: Duration = Duration::from_mins(10);
+/// Whether a text has a name followed by these words, and not as the end of a longer name.
+fn has_name(text: &str, name: &str, then: &str) -> bool {
+    let is_of_name = |character: char| character.is_ascii_alphanumeric() || "-_.@/".contains(character);
+    let words = format!("{name}{then}");
+    text.match_indices(&words).any(|(at, _)| !text[..at].ends_with(is_of_name))
+}

@@ -6,8 +6,8 @@ use std::path::Path;
 use belljar_engine::Tool;
 use serde_json::{Map, Value, json};
 
-use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, read_back, rewrite, secrets};
-use crate::environments::Steps;
+use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, has_name, read_back, rewrite, secrets};
+use crate::environments::{Steps, count};
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
 use crate::printable::printable;
@@ -21,7 +21,8 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
         .iter()
         .filter_map(Requirement::as_npm)
         .map(|requirement| (requirement.name().to_owned(), Value::from(requirement.range())));
-    let staging = job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job, Code::IsNotRun))])?;
+    let staging =
+        job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job, Code::IsNotRun))]).await?;
     let mut tool = tool(job, &staging, Code::IsNotRun).await?;
     tool.arguments.push("--lockfile-only".to_owned());
     let ran = job.run(tool, &staging, progress).await?;
@@ -35,7 +36,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     let asked = lock.specifiers.iter().map(|(name, range)| (name.clone(), Value::from(range.as_str()))).collect();
     let files =
         [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job, Code::IsNotRun)), ("pnpm-lock.yaml", &*lock.text)];
-    let staging = job.project(&files)?;
+    let staging = job.project(&files).await?;
     let mut fetching = tool(job, &staging, Code::IsNotRun).await?;
     fetching.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
     let ran = job.run(fetching, &staging, progress).await?;
@@ -152,10 +153,9 @@ fn progress(line: &str) -> Option<String> {
         }
         "pnpm:stage" => match text("stage")? {
             "resolution_started" => None,
-            "importing_started" => Some("installing".to_owned()),
             _ => None,
         },
-        "pnpm:stats" => event.get("added").and_then(Value::as_u64).map(|count| format!("installed {count} packages")),
+        "pnpm:stats" => event.get("added").and_then(Value::as_u64).map(|added| format!("installed {}", count(added as usize))),
         _ => None,
     }
 }
@@ -169,21 +169,32 @@ fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> Environmen
         }
     }
     if message.is_empty() {
-        message = ran.lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join("; ");
+        message = ran.lines.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join(", ");
     }
-    let message = printable(&message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "));
+    let message =
+        printable(&message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ").replace(":, ", ": "));
     // What is not in the cache may well be in the registry.
     if job.rules.offline {
         return EnvironmentError::Offline(message);
     }
-    if code == "ERR_PNPM_FETCH_404" {
-        let missing = requirements.iter().map(Requirement::name).find(|name| {
-            message.contains(&format!("/{name}:")) || message.contains(&format!("{name}@")) || message.contains(&name.replace('/', "%2F"))
-        });
-        return match missing {
-            Some(name) => EnvironmentError::not_in_registry(Ecosystem::Npm, name),
-            None => EnvironmentError::Resolution(message),
-        };
+    match code.as_str() {
+        "ERR_PNPM_FETCH_404" => {
+            // The address ends with the name; that of a scope's package may be encoded.
+            let missing = requirements.iter().map(Requirement::name).find(|name| {
+                let address = |name: &str| message.contains(&format!("/{name}:"));
+                address(name) || address(&name.replace('/', "%2F")) || address(&name.replace('/', "%2f")) || has_name(&message, name, "@")
+            });
+            match missing {
+                Some(name) => EnvironmentError::not_in_registry(Ecosystem::Npm, name),
+                None => EnvironmentError::Resolution(message),
+            }
+        }
+        "ERR_PNPM_TARBALL_INTEGRITY" => EnvironmentError::Integrity(message),
+        code if code.starts_with("ERR_PNPM_FETCH_") || message.starts_with("Failed to fetch") => EnvironmentError::Registry(message),
+        // As pnpm calls them where none is old enough, and where a lock holds one that is not.
+        code if code.contains("MATURE") || code.contains("MINIMUM_RELEASE_AGE") || message.contains("minimumReleaseAge") => {
+            EnvironmentError::TooYoung { why: message, days: job.rules.minimum_release_age_days }
+        }
+        _ => EnvironmentError::Resolution(message),
     }
-    EnvironmentError::Resolution(message)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use belljar_engine::{Environment, RuntimeKind, Tool, ToolNetwork};
 
-use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, read_back, secrets};
+use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, has_name, read_back, secrets};
 use crate::environments::Steps;
 use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
@@ -22,7 +22,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
     if has_find_links(job) {
         (job.tell)(FIND_LINKS_UNUSED.to_owned());
     }
-    let staging = job.project(&[("pyproject.toml", &manifest(job, PROJECT_NAME, "0", requirements))])?;
+    let staging = job.project(&[("pyproject.toml", &manifest(job, PROJECT_NAME, "0", requirements))]).await?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.insert(0, "lock".to_owned());
     if job.rules.minimum_release_age_days > 0 {
@@ -38,7 +38,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
     let LockedPackage { name, version } = &lock.project;
     let manifest = manifest(job, name, if version.is_empty() { "0" } else { version }, &[]);
-    let staging = job.project(&[("pyproject.toml", &manifest), ("uv.lock", &lock.text)])?;
+    let staging = job.project(&[("pyproject.toml", &manifest), ("uv.lock", &lock.text)]).await?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.insert(0, "sync".to_owned());
     tool.arguments
@@ -169,18 +169,30 @@ fn progress(line: &str) -> Option<String> {
 }
 
 fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> EnvironmentError {
-    let text = ran.lines.join("\n");
-    if text.contains("no usable wheels") || text.contains("no-build") {
-        return EnvironmentError::NeedsBuild(last_words(&ran.lines));
+    let (text, mut words) = (ran.lines.join("\n"), last_words(&ran.lines));
+    let has_any = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+    let days = job.rules.minimum_release_age_days;
+    // Which versions it has left out because of their age, it does not say.
+    if days > 0 && has_any(&["no usable wheels", "there is no version of", "there are no versions of", "only the following versions"]) {
+        let _ = write!(words, " (versions that are younger than {days} days do not count)");
+    }
+    if has_any(&["no usable wheels", "`--no-build`", "--no-build is set", "source distributions is disabled"]) {
+        return EnvironmentError::NeedsBuild(words);
     }
     // What is not in the cache may well be in the registry.
     if job.rules.offline {
-        return EnvironmentError::Offline(last_words(&ran.lines));
+        return EnvironmentError::Offline(words);
     }
-    match requirements.iter().map(Requirement::name).find(|name| text.contains(&format!("{name} was not found in the"))) {
+    if text.contains("Hash mismatch") {
+        return EnvironmentError::Integrity(words);
+    }
+    if has_any(&["Failed to fetch", "could not be queried", "Request failed after", "error sending request"]) {
+        return EnvironmentError::Registry(words);
+    }
+    match requirements.iter().map(Requirement::name).find(|name| has_name(&text, name, " was not found in the")) {
         Some(name) => EnvironmentError::not_in_registry(Ecosystem::PyPi, name),
-        None if has_find_links(job) => EnvironmentError::Resolution(format!("{}; {FIND_LINKS_UNUSED}", last_words(&ran.lines))),
-        None => EnvironmentError::Resolution(last_words(&ran.lines)),
+        None if has_find_links(job) => EnvironmentError::Resolution(format!("{words}; {FIND_LINKS_UNUSED}")),
+        None => EnvironmentError::Resolution(words),
     }
 }
 
@@ -188,13 +200,46 @@ fn has_find_links(job: &Job<'_>) -> bool {
     !job.config.provision.python_index.find_links().is_empty()
 }
 
-/// What `uv` says of an error, in one line.
+/// What `uv` says of an error, in one line: the error and its causes, without its hints, which are of flags that nobody here has.
 fn last_words(lines: &[String]) -> String {
     let from = lines.iter().rposition(|line| line.starts_with("error:")).unwrap_or(lines.len().saturating_sub(6));
     let words: Vec<&str> = lines[from..]
         .iter()
         .map(|line| line.trim().trim_start_matches("error:").trim_start_matches("cause:").trim())
+        .take_while(|line| !line.starts_with("hint:"))
         .filter(|line| !line.is_empty())
         .collect();
-    printable(&words.join("; "))
+    let mut words = words.join(": ").trim_end_matches('.').replace("; ", ", ");
+    // Which machine that is needs not be told.
+    if let Some(start) = words.find(" for split (markers: ")
+        && let Some(length) = words[start..].find(')')
+    {
+        words.replace_range(start..=start + length, "");
+    }
+    printable(&words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_an_error_are_one_sentence_without_hints() {
+        let lines = [
+            "Resolved nothing",
+            "error: No solution found when resolving dependencies for split (markers: sys_platform == 'linux')",
+            "  cause: Because there is no version of x==9 and your project depends on x==9, it is unsatisfiable.",
+            "",
+            "hint: Wheels are required for `x`; use `--no-build`",
+        ];
+        let words = last_words(&lines.map(str::to_owned));
+        let expected = "No solution found when resolving dependencies: Because there is no version of x==9 and your project depends on x==9, it is unsatisfiable";
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn a_name_is_no_end_of_another() {
+        assert!(has_name("Because foo was not found in the registry", "foo", " was not found in the"));
+        assert!(!has_name("Because py-foo was not found in the registry", "foo", " was not found in the"));
+    }
 }

@@ -56,6 +56,14 @@ fn two_script_blocks_are_an_error() {
 }
 
 #[test]
+fn a_script_block_with_rules_of_its_own_for_the_resolution_is_refused() {
+    for key in ["exclude-newer = \"2026-01-01T00:00:00Z\"", "constraint-dependencies = [\"x<2\"]", "prerelease = \"allow\""] {
+        let error = script_manifest(&format!("# /// script\n# dependencies = [\"x\"]\n# [tool.uv]\n# {key}\n# ///\n")).unwrap_err();
+        assert!(matches!(&error, ManifestError::OwnRule { key: found } if key.starts_with(found)), "{error}");
+    }
+}
+
+#[test]
 fn a_script_block_may_not_name_its_own_sources() {
     for key in [
         "[tool.uv.sources]\n# x = { path = \"/\" }",
@@ -66,8 +74,7 @@ fn a_script_block_may_not_name_its_own_sources() {
         assert!(matches!(error, ManifestError::OwnSource { .. }), "{error}");
         assert!(error.to_string().contains("packages come from the registry by name and version"));
     }
-    let other =
-        "# /// script\n# dependencies = [\"x\"]\n# [tool.uv]\n# exclude-newer = \"2024-01-01T00:00:00Z\"\n# [tool.black]\n# x = 1\n# ///";
+    let other = "# /// script\n# dependencies = [\"x\"]\n# [tool.uv]\n# cache-keys = []\n# [tool.black]\n# x = 1\n# ///";
     assert_eq!(script(other), ["x"]);
 }
 

@@ -1,5 +1,6 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 
@@ -35,7 +36,7 @@ impl Home {
         for (name, content) in files {
             fs::write(installed.join(name), content).unwrap();
         }
-        let rules = TakeOverRules { limits: LIMITS, leaves: &|_| false, may_point_to: &[] };
+        let rules = TakeOverRules { limits: LIMITS, leaves: &|_| false, may_point_to: &[], unwanted: &AtomicBool::new(false) };
         self.store.publish(&installed, rules, &Self::lock(), |_, summary| record(key, summary))
     }
 
@@ -242,4 +243,37 @@ fn downloads_go_once_they_are_too_many_and_nobody_uses_them() {
     drop(used);
     drop(home.store.use_downloads(1 << 10).unwrap());
     assert!(downloads.exists() && !downloads.join("large").exists());
+}
+
+#[test]
+fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
+    let home = Home::new();
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let made = MadeLock { names: vec!["six".into()], minimum_release_age_days: 3 };
+    for request in ["old", "used", "new"] {
+        home.store.remember_lock(request, &Lock { text: request.into(), ..Home::lock() }, &made).unwrap();
+    }
+    let file = |name: &str| home.store.root().join("locks").join(name);
+    for name in ["old.json", "used.json"] {
+        File::options().write(true).open(file(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    assert_eq!(home.store.known_lock("used").unwrap().unwrap().text, "used");
+    assert!(home.store.forget_locks(long_ago + Duration::from_secs(60), u64::MAX) > 0);
+    assert!(!file("old.json").exists() && file("used.json").exists() && file("new.json").exists());
+    home.store.forget_locks(SystemTime::UNIX_EPOCH, 4096);
+    assert_eq!(home.names("locks").len(), 1, "the size of one");
+}
+
+#[test]
+fn who_makes_an_environment_leaves_no_file_and_the_next_one_can() {
+    let home = Home::new();
+    let making = home.store.try_making("pypi-1").unwrap().unwrap();
+    assert!(home.store.try_making("pypi-1").unwrap().is_none());
+    // One that has opened the file and waits for its turn on it.
+    let waiting = File::open(home.store.root().join("making/pypi-1")).unwrap();
+    drop(making);
+    assert!(home.names("making").is_empty());
+    waiting.try_lock().unwrap();
+    let next = home.store.try_making("pypi-1").unwrap();
+    assert!(next.is_some() && home.store.try_making("pypi-1").unwrap().is_none(), "a file without a name keeps nobody away");
 }

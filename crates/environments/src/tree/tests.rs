@@ -30,7 +30,9 @@ impl Place {
     fn take_over(&self, limits: TreeLimits) -> Result<TreeSummary, TreeError> {
         let _ = fs::remove_dir_all(&self.to);
         fs::create_dir(&self.to).unwrap();
-        TakeOver::new(&self.contents(), limits, &|_| false, &[PathBuf::from("/usr/bin/python3")]).run(&self.from, &self.to)
+        let may_point_to = [PathBuf::from("/usr/bin/python3")];
+        let rules = TakeOverRules { limits, leaves: &|_| false, may_point_to: &may_point_to, unwanted: &AtomicBool::new(false) };
+        TakeOver::new(&self.contents(), rules).run(&self.from, &self.to)
     }
 
     fn refused(&self) -> String {
@@ -232,4 +234,21 @@ fn a_folder_that_others_fill_is_measured_within_bounds() {
     assert_eq!(measure(&place.from, limits(10_000, 1 << 30)), Err(TooMuch::Depth));
     symlink("/", place.from.join("0/root")).unwrap();
     assert_eq!(measure(&place.from.join("0"), limits(10, 1 << 20)), Ok(0), "links are not followed");
+}
+
+#[test]
+fn what_nobody_waits_for_any_longer_is_not_taken_over_to_the_end() {
+    let place = Place::new();
+    for index in 0..100 {
+        fs::write(place.from.join(format!("{index:03}")), index.to_string()).unwrap();
+    }
+    fs::create_dir(&place.to).unwrap();
+    let unwanted = AtomicBool::new(false);
+    let leaves = |path: &Path| {
+        unwanted.store(path.ends_with("010"), Ordering::Relaxed);
+        false
+    };
+    let rules = TakeOverRules { limits: LIMITS, leaves: &leaves, may_point_to: &[], unwanted: &unwanted };
+    assert!(matches!(TakeOver::new(&place.contents(), rules).run(&place.from, &place.to), Err(TreeError::Unwanted)));
+    assert_eq!(fs::read_dir(&place.to).unwrap().count(), 10);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use belljar_engine::{Engine, EngineConfig, RunOptions};
 use belljar_environments::{
-    Ecosystem, EnvironmentError, Environments, EnvironmentsConfig, Prepared, Requirement, RunPackages, Tell, Wanted,
+    Ecosystem, EnvironmentError, Environments, EnvironmentsConfig, Lock, Prepared, Requirement, RunPackages, Tell, Wanted,
 };
 use belljar_protocol::{Language, Outcome, PackageOptions, PackagePolicy, RunRequest};
 use belljar_provision::{PackageIndex, ProvisionConfig, Provisioner, ProxyUse, PythonIndex, Silent};
@@ -130,6 +130,10 @@ pub fn wanted(language: Language, packages: &[&str]) -> Wanted {
     let ecosystem = Ecosystem::of(language);
     let requirements = packages.iter().map(|text| Requirement::parse(ecosystem, text).unwrap()).collect();
     Wanted::new(language.default_runtime(), ecosystem, requirements)
+}
+
+pub fn parse(environments: &Environments, text: &str) -> Lock {
+    Lock::parse(text, &environments.indexes()).unwrap()
 }
 
 pub fn files_in(folder: &Path) -> Vec<PathBuf> {

@@ -2,16 +2,11 @@
 
 use std::fs;
 
-use belljar_environments::{Environments, Lock};
 use belljar_protocol::{Language, PackageOptions, PackagePolicy};
 
 use crate::archive::{self, Entry};
-use crate::home::{Home, files_in, wanted};
+use crate::home::{Home, files_in, parse, wanted};
 use crate::registry::Registry;
-
-fn parse(environments: &Environments, text: &str) -> Lock {
-    Lock::parse(text, &environments.indexes()).unwrap()
-}
 
 fn filled() -> Registry {
     fill(Registry::start())
