@@ -168,8 +168,37 @@ fn what_a_run_uses_can_be_locked_and_warmed_by_the_same_flags() {
     // A policy without a word on building does not let packages be built, for whoever makes ahead as for a run.
     for flags in [&["warm"][..], &["lock", &program]] {
         let asked = [flags, &["--package", "docopt==0.6.2", "--language", "python", "--allow-build", "--policy", &policy]].concat();
-        env(&asked).fails(2, &["the policy refuses building packages"]);
+        env(&asked).fails(1, &["the policy refuses building packages"]);
     }
+}
+
+#[test]
+fn an_environment_that_is_too_large_is_refused_by_the_setting_that_can_be_raised() {
+    let warm = |package: &str, files: &str| {
+        let mut warming = belljar(["env", "warm", "--package", package, "--language", "python"]);
+        said(warming.env("BELLJAR_ENVIRONMENT_FILES", files))
+    };
+    // Nobody makes this one: what is there already is not measured again.
+    let refused = "humanize==4.1.0";
+    warm(refused, "100").fails(1, &["the environment has more than 100 files", "environments.files (BELLJAR_ENVIRONMENT_FILES)"]);
+    warm(refused, "many").fails(2, &["BELLJAR_ENVIRONMENT_FILES is `many`"]);
+    assert_eq!(warm("humanize==4.4.0", "20000").code, Some(0));
+}
+
+#[test]
+fn a_folder_of_packages_is_not_used_and_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // A request that nobody has made before is resolved, whatever is in the cache.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
+    let ended = |links: Option<&std::path::Path>, least: u128| {
+        let mut running = run(["-e", "1", "--language", "python", "--events"]);
+        running.arg(format!("--package=humanize==4.3.0,>=0.{least}")).env_remove("PIP_FIND_LINKS").env_remove("UV_FIND_LINKS");
+        said(running.envs(links.map(|links| ("PIP_FIND_LINKS", links))))
+    };
+    let told = ended(Some(folder.path()), now);
+    assert!(told.code == Some(0) && told.stdout.contains("find-links is set and not used"), "{told:?}");
+    let silent = ended(None, now + 1);
+    assert!(silent.code == Some(0) && !silent.stdout.contains("find-links"), "{silent:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod arguments;
 mod beneath;
 mod commands;
+mod environment_settings;
 mod exit;
 mod home;
 mod packages;

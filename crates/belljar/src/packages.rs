@@ -9,14 +9,17 @@ use belljar_protocol::{PackageChanges, PackageOptions, PackagePolicy};
 
 use crate::arguments::{InstallArguments, PackageArguments, RunArguments};
 use crate::commands::run::read;
+use crate::environment_settings::EnvironmentSettings;
 use crate::policy::{self, PolicyFile};
 
 /// Entries of the program's folder that are looked at.
 const MOST_BESIDE: usize = 10_000;
 
-/// The environments beside the runtimes in this user's cache.
-pub fn environments(engine: &Engine, config: &EngineConfig) -> anyhow::Result<Environments> {
-    Ok(Environments::new(engine.clone(), EnvironmentsConfig::new(config.provision.clone()))?)
+/// The environments beside the runtimes in this user's cache, by these settings and what variables say over them.
+pub fn environments(engine: &Engine, config: &EngineConfig, settings: &EnvironmentSettings) -> anyhow::Result<Environments> {
+    let mut environments = EnvironmentsConfig::new(config.provision.clone());
+    settings.clone().with_variables(|name| std::env::var(name).ok())?.apply(&mut environments);
+    Ok(Environments::new(engine.clone(), environments)?)
 }
 
 /// What the flags ask for besides packages.

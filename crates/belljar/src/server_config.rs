@@ -11,6 +11,7 @@ use belljar_protocol::{Millis, PackagePolicy};
 use belljar_service::{CallbackConfig, Durability, RunConfig, ServiceConfig};
 use serde::Deserialize;
 
+use crate::environment_settings::EnvironmentSettings;
 use crate::service_arguments::ServeArguments;
 
 /// Where a server listens when nobody says.
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     pub objects: Option<ObjectsConfig>,
     /// What of packages runs may have.
     pub packages: PackagePolicy,
+    /// What their environments may use.
+    pub environments: EnvironmentSettings,
     /// Of callbacks.
     pub callbacks: CallbackConfig,
     /// What it tells about itself.
@@ -56,6 +59,7 @@ impl Default for ServerConfig {
             runs: RunConfig::default(),
             objects: None,
             packages: PackagePolicy::default(),
+            environments: EnvironmentSettings::default(),
             callbacks: CallbackConfig::default(),
             telemetry: TelemetryConfig::default(),
         }

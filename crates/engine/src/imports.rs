@@ -1,8 +1,8 @@
 //! What a program imports: asked of a sandbox that parses its files and runs nothing of them, and read as hostile data. The parsers are the drivers';
-//! which package an import stands for is for others to say.
+//! which package an import stands for, if not for a file of the program's own, is for others to say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use belljar_protocol::{Bytes, Finish, Language, Limits, Millis, ProgramFile, ProgramName, RunRequest, RuntimeName, StartMode, Status};
 use serde::Deserialize;
@@ -19,13 +19,10 @@ const MOST_SOURCE_BYTES: usize = 2 << 20;
 const MOST_NAMES: usize = 1000;
 const MOST_NAME_BYTES: usize = 256;
 
-/// What the drivers bring along for every program.
-const OF_DRIVERS: [&str; 2] = ["belljar", "yepcode"];
-
-/// What the files of a program name that they do not bring along. Each name once, in order.
+/// What the files of a program name. Each name once, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundImports {
-    /// What they import, the language's own library included.
+    /// What they import, the language's own library and the program's own files included.
     pub imports: Vec<FoundImport>,
     /// What follows `@add-package` in their comments, as it was written.
     pub additions: Vec<String>,
@@ -60,8 +57,7 @@ impl Engine {
         let runtime = self.runtime(&name).await?;
         let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(tenant).for_task(Task::FindImports);
         let sandbox = self.sandbox(spec, start).await?;
-        let found = answer(self.execute(sandbox, &request).await, &request.limits)?;
-        Ok(found.without_those_of(language, files))
+        answer(self.execute(sandbox, &request).await, &request.limits)
     }
 }
 
@@ -146,65 +142,6 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MOST_NAME_BYTES && !name.chars().any(char::is_control)
 }
 
-impl FoundImports {
-    /// Without what lies among the program's files or is the drivers' own.
-    fn without_those_of(mut self, language: Language, files: &[ProgramFile]) -> Self {
-        let files = Brought::new(files);
-        self.imports.retain(|import| {
-            let is_brought = if language == Language::Python { files.has_module(&import.name) } else { files.has_package(&import.name) };
-            !is_brought && !OF_DRIVERS.contains(&import.name.as_str())
-        });
-        self
-    }
-}
-
-/// The files of a program and the folders they are in.
-struct Brought<'a> {
-    files: BTreeSet<&'a Path>,
-    folders: BTreeSet<&'a Path>,
-    /// The entry's folder, and those around it.
-    around_entry: Vec<&'a Path>,
-}
-
-impl<'a> Brought<'a> {
-    fn new(files: &'a [ProgramFile]) -> Self {
-        let files: Vec<&Path> = files.iter().map(|file| Path::new(file.path.as_str())).collect();
-        Self {
-            folders: files.iter().flat_map(|file| file.ancestors().skip(1)).collect(),
-            around_entry: files.first().map_or_else(Vec::new, |entry| entry.ancestors().skip(1).collect()),
-            files: files.into_iter().collect(),
-        }
-    }
-
-    /// Whether Python finds a module here: where its path leads by default, and in the working folder, which programs often put there.
-    fn has_module(&self, name: &str) -> bool {
-        let roots = [self.around_entry.first(), self.around_entry.last()];
-        roots.into_iter().flatten().any(|root| self.leads_to(root.to_path_buf(), name))
-    }
-
-    fn leads_to(&self, mut folder: PathBuf, name: &str) -> bool {
-        for part in name.split('.') {
-            folder.push(part);
-            let is_module = [folder.with_extension("py"), folder.join("__init__.py")].iter().any(|file| self.files.contains(&**file));
-            if is_module {
-                return true;
-            }
-            // Without an `__init__.py`, a folder is one of several that may make up a package.
-            if !self.folders.contains(&*folder) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Whether Node finds a package here from where the entry is.
-    fn has_package(&self, specifier: &str) -> bool {
-        let parts = if specifier.starts_with('@') { 2 } else { 1 };
-        let package: PathBuf = specifier.split('/').take(parts).collect();
-        self.around_entry.iter().any(|folder| self.folders.contains(&*folder.join("node_modules").join(&package)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,26 +149,6 @@ mod tests {
 
     fn files(paths: &[&str]) -> Vec<ProgramFile> {
         paths.iter().map(|&path| ProgramFile { path: path.try_into().unwrap(), content: b"1".to_vec() }).collect()
-    }
-
-    fn missing<'a>(language: Language, paths: &[&str], names: &[&'a str]) -> Vec<&'a str> {
-        let imports = names.iter().map(|&name| FoundImport { name: name.to_owned(), is_optional: false }).collect();
-        let found = FoundImports { imports, additions: Vec::new() }.without_those_of(language, &files(paths));
-        names.iter().copied().filter(|name| found.imports.iter().any(|import| import.name == *name)).collect()
-    }
-
-    #[test]
-    fn what_a_python_program_brings_along_is_left_out() {
-        let names = ["helpers", "helpers.text", "app.models", "google.auth", "google.local", "google", "numpy", "belljar", "lib.deep"];
-        let paths = ["app/main.py", "app/helpers.py", "app/models.py", "app/google/local.py", "lib/deep/__init__.py", "app/numpy.txt"];
-        assert_eq!(missing(Language::Python, &paths, &names), ["google.auth", "numpy"]);
-    }
-
-    #[test]
-    fn what_a_node_program_brings_along_is_left_out() {
-        let names = ["left-pad", "left-pad/sub", "@scope/a/b", "@scope/other", "deep", "belljar", "node:fs", "npm:left-pad@1"];
-        let paths = ["src/main.js", "node_modules/left-pad/index.js", "src/node_modules/@scope/a/b.js", "other/node_modules/deep/index.js"];
-        assert_eq!(missing(Language::JavaScript, &paths, &names), ["@scope/other", "deep", "node:fs", "npm:left-pad@1"]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ async fn a_python_programs_imports_and_additions_are_found() {
         file("broken.py", "import x\n("),
     ];
     let found = find(&engine, Language::Python, &files).await.unwrap();
-    assert_eq!(names(&found), ["google.cloud.storage", "numpy", "os", "ujson?"]);
+    assert_eq!(names(&found), ["google.cloud.storage", "helpers", "numpy", "os", "ujson?"]);
     assert_eq!(found.additions, ["python-dateutil==2.9"]);
     engine.shutdown().await;
 }
@@ -53,7 +53,7 @@ async fn a_node_programs_imports_and_additions_are_found() {
         file("late.mjs", "import 'deep'; import fs from 'node:fs'"),
     ];
     let found = find(&engine, Language::TypeScript, &files).await.unwrap();
-    assert_eq!(names(&found), ["csv-parse/sync", "node:fs", "npm:lodash@4", "ujson?"]);
+    assert_eq!(names(&found), ["csv-parse/sync", "deep", "node:fs", "npm:lodash@4", "ujson?"]);
     assert_eq!(found.additions, ["@scope/x@1"]);
     engine.shutdown().await;
 }

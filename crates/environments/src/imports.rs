@@ -11,24 +11,52 @@ use crate::standard_library::is_standard;
 /// What the files that a run starts with provide to its imports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnFiles {
-    /// Python's top-level modules: `helpers` for `helpers.py`, `pkg` for `pkg/mod.py`.
+    /// Modules of Python with code of their own, dotted: `helpers` for `helpers.py`, `pkg` for `pkg/__init__.py`. What is within them is theirs to find.
     modules: BTreeSet<String>,
-    /// Packages of npm: those in a `node_modules` of the run's own, and the run itself.
+    /// Folders with modules beneath them, dotted. Without an `__init__.py`, a folder is one of several that may make up a package.
+    folders: BTreeSet<String>,
+    /// Packages of npm: those in a `node_modules` where Node looks from the entry, and the run itself.
     packages: BTreeSet<String>,
 }
 
 impl OwnFiles {
     /// What files at these paths provide to a program that starts at `entry`. Paths have slashes and are relative to the run's folder.
-    /// Python finds modules beside the entry and in the run's folder; both count.
+    /// Python finds modules beside the entry and in the run's folder, where programs often have it look; both count. Node finds packages in the
+    /// `node_modules` beside the entry and in every folder around it.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>, entry: &str) -> Self {
-        let entry_folder = entry.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let around_entry: Vec<&str> = entry.match_indices('/').map(|(at, _)| &entry[..=at]).collect();
         let mut own = Self::default();
         for path in paths {
-            let beside_entry = path.strip_prefix(entry_folder).and_then(|rest| rest.strip_prefix('/'));
-            own.modules.extend([Some(path), beside_entry].into_iter().flatten().filter_map(top_level_module));
-            own.packages.extend(vendored_package(path));
+            own.add_module(path);
+            own.packages.extend(vendored_package(path).map(str::to_owned));
+            for (depth, folder) in around_entry.iter().enumerate() {
+                let Some(beneath) = path.strip_prefix(folder) else { break };
+                own.packages.extend(vendored_package(beneath).map(str::to_owned));
+                if depth + 1 == around_entry.len() {
+                    own.add_module(beneath);
+                }
+            }
         }
         own
+    }
+
+    /// The module that a file is, by its path from where Python looks.
+    fn add_module(&mut self, path: &str) {
+        let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let is_module = Path::new(file).extension().is_some_and(|extension| extension == "py" || extension == "pyc" || extension == "so");
+        // A folder with a dot in its name is no part of a module's.
+        if !is_module || folders.contains('.') {
+            return;
+        }
+        let folders = folders.replace('/', ".");
+        self.folders.extend(prefixes(&folders).filter(|folder| !folder.is_empty()).map(str::to_owned));
+        // `fast` for `fast.cpython-313-x86_64-linux-gnu.so`.
+        let module = match file.split('.').next().unwrap_or_default() {
+            "__init__" => folders,
+            name if folders.is_empty() => name.to_owned(),
+            name => format!("{folders}.{name}"),
+        };
+        self.modules.insert(module);
     }
 
     /// The run's files can import themselves by this name: [`crate::PackageJson::self_name`].
@@ -39,24 +67,25 @@ impl OwnFiles {
     /// Whether a dotted module of Python, or a package of npm, is among the files.
     pub fn provide(&self, ecosystem: Ecosystem, name: &str) -> bool {
         match ecosystem {
-            Ecosystem::PyPi => name.split('.').next().is_some_and(|top_level| self.modules.contains(top_level)),
+            // As far as there are but folders, another part of the package may be elsewhere.
+            Ecosystem::PyPi => match prefixes(name).find(|part| !self.folders.contains(*part) || self.modules.contains(*part)) {
+                Some(part) => self.modules.contains(part),
+                None => true,
+            },
             Ecosystem::Npm => self.packages.contains(name),
         }
     }
 }
 
-/// The module at the top that importing this file needs: its folder's name, or its own without what follows the first dot.
-fn top_level_module(path: &str) -> Option<String> {
-    let is_module = Path::new(path).extension().is_some_and(|extension| extension == "py" || extension == "pyc" || extension == "so");
-    let top = path.split('/').next().filter(|_| is_module)?;
-    let name = if top.len() == path.len() { top.split('.').next()? } else { top };
-    Some(name.to_owned())
+/// `a`, `a.b`, `a.b.c`.
+fn prefixes(dotted: &str) -> impl Iterator<Item = &str> {
+    dotted.match_indices('.').map(|(at, _)| at).chain([dotted.len()]).map(|end| &dotted[..end])
 }
 
-/// The package whose file this is, where it lies in a `node_modules`.
-fn vendored_package(path: &str) -> Option<String> {
-    let inside = path.rsplit_once("node_modules/").filter(|(before, _)| before.is_empty() || before.ends_with('/'))?.1;
-    Some(package_part(inside)).filter(|name| npm::name_fault(name).is_none()).map(str::to_owned)
+/// The package whose file this is, where it lies in the `node_modules` at the top.
+fn vendored_package(path: &str) -> Option<&str> {
+    let package = package_part(path.strip_prefix("node_modules/")?);
+    npm::name_fault(package).is_none().then_some(package)
 }
 
 /// The distribution that an import of Python needs, normalized; none where it is standard, the run's own, relative, a namespace that alone
@@ -202,14 +231,38 @@ mod tests {
     }
 
     #[test]
-    fn packages_that_the_run_brings_along_are_its_own() {
-        let mut own =
-            OwnFiles::new(["node_modules/left-pad/index.js", "x/node_modules/@scope/y/z.js", "not_node_modules/no/x.js"], "main.js");
+    fn what_a_python_program_brings_along_is_its_own() {
+        let paths = ["app/main.py", "app/helpers.py", "app/models.py", "app/google/local.py", "lib/deep/__init__.py", "app/numpy.txt"];
+        let own = OwnFiles::new(paths, "app/main.py");
+        for name in ["helpers", "helpers.text", "app.models", "google.local", "google", "lib.deep", "lib.deep.er", "app"] {
+            assert!(own.provide(Ecosystem::PyPi, name), "{name}");
+        }
+        // A folder of the program's is one part of `google`, and a distribution is another.
+        for name in ["google.auth", "numpy", "deep", "local", "lib.other", "a", ""] {
+            assert!(!own.provide(Ecosystem::PyPi, name), "{name}");
+        }
+        assert_eq!(module_distribution("google.auth", &own).as_deref(), Some("google-auth"));
+    }
+
+    #[test]
+    fn packages_that_the_run_brings_along_are_its_own_where_node_finds_them() {
+        let paths = [
+            "src/app/main.js",
+            "node_modules/left-pad/index.js",
+            "src/node_modules/@scope/a/b.js",
+            "src/app/node_modules/near/index.js",
+            "other/node_modules/deep/index.js",
+            "node_modules/left-pad/node_modules/inner/index.js",
+            "not_node_modules/no/x.js",
+        ];
+        let mut own = OwnFiles::new(paths, "src/app/main.js");
         own.add_self_name("me");
-        for name in ["left-pad", "@scope/y", "me"] {
+        for name in ["left-pad", "@scope/a", "near", "me"] {
             assert!(own.provide(Ecosystem::Npm, name), "{name}");
         }
-        assert!(!own.provide(Ecosystem::Npm, "no"));
+        for name in ["deep", "@scope/other", "inner", "no"] {
+            assert!(!own.provide(Ecosystem::Npm, name), "{name}");
+        }
     }
 
     proptest! {

@@ -19,6 +19,9 @@ use crate::printable::printable;
 const MOST_DEPTH: usize = 64;
 /// Names in one folder that an installer leaves and that do not count.
 const INSTALLERS_OWN: u64 = 16;
+/// What an operator sets the limits with.
+const FILES_SETTING: &str = "environments.files (BELLJAR_ENVIRONMENT_FILES)";
+const BYTES_SETTING: &str = "environments.environment_bytes (BELLJAR_ENVIRONMENT_BYTES)";
 
 /// Why a tree is not taken over.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +35,13 @@ pub enum TreeError {
         what: &'static str,
     },
     /// More than is allowed.
-    #[error("the environment has more than {limit} {what}; ask for fewer packages, or let the operator raise environments.{setting}")]
+    #[error("the environment has more than {limit} {what}; ask for fewer packages, or let the operator raise {setting}")]
     TooLarge {
         /// Files or MB.
         what: &'static str,
         /// How many are allowed.
         limit: u64,
-        /// What sets the limit.
+        /// What sets the limit, in a server's configuration and as a variable.
         setting: &'static str,
     },
     /// Whoever wanted it has gone.
@@ -116,7 +119,7 @@ impl<'a> TakeOver<'a> {
         }
         // The folder's own names count before they are kept.
         let room = self.rules.limits.files.saturating_sub(self.summary.files);
-        let too_many = || TreeError::TooLarge { what: "files", limit: self.rules.limits.files, setting: "files" };
+        let too_many = || TreeError::TooLarge { what: "files", limit: self.rules.limits.files, setting: FILES_SETTING };
         for name in names(from, room).map_err(|source| TreeError::Io { path: path.to_owned(), source })?.ok_or_else(too_many)? {
             let inner = path.join(OsString::from_vec(name.to_bytes().to_vec()));
             if (self.rules.leaves)(&inner) {
@@ -127,7 +130,7 @@ impl<'a> TakeOver<'a> {
             }
             self.summary.files += 1;
             if self.summary.files > self.rules.limits.files {
-                return Err(TreeError::TooLarge { what: "files", limit: self.rules.limits.files, setting: "files" });
+                return Err(TreeError::TooLarge { what: "files", limit: self.rules.limits.files, setting: FILES_SETTING });
             }
             let stat = statat(from, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(fails(&inner))?;
             match FileType::from_raw_mode(stat.st_mode as RawMode) {
@@ -168,7 +171,7 @@ impl<'a> TakeOver<'a> {
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         self.summary.bytes = self.summary.bytes.saturating_add(size);
         if self.summary.bytes > self.rules.limits.bytes {
-            return Err(TreeError::TooLarge { what: "MB", limit: self.rules.limits.bytes >> 20, setting: "environment_bytes" });
+            return Err(TreeError::TooLarge { what: "MB", limit: self.rules.limits.bytes >> 20, setting: BYTES_SETTING });
         }
         let is_executable = stat.st_mode & 0o100 != 0;
         let sha256 = hash(&mut File::from(file)).map_err(at)?;

@@ -1,4 +1,5 @@
-//! The zygote: blocks in native code for ever, forks a sandbox whenever the supervisor asks, and reports how each ended. No user code ever runs in it.
+//! The zygote: blocks in native code for ever, forks a sandbox whenever the supervisor asks, and reports how each ended. No program ever
+//! runs in it, and of packages only those that the operator trusts.
 
 use std::collections::HashMap;
 use std::ffi::CString;

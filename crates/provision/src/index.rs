@@ -98,7 +98,8 @@ impl PythonIndex {
         &self.extra
     }
 
-    /// Folders on this machine that hold packages, absolute: `UV_FIND_LINKS`, else pip's `find-links`.
+    /// Folders on this machine that hold packages, absolute: `UV_FIND_LINKS`, else pip's `find-links`. Nothing is taken from them; this is for whoever
+    /// has to say so.
     pub fn find_links(&self) -> &[PathBuf] {
         &self.find_links
     }

@@ -12,6 +12,7 @@ use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFi
 
 use super::run::{MOST_INPUT_BYTES, ignore_closed, read};
 use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArguments, EnvShowArguments, EnvWarmArguments};
+use crate::environment_settings::EnvironmentSettings;
 use crate::{exit, packages, show, table};
 
 /// What was not used for so long goes, where nothing else is said.
@@ -33,7 +34,7 @@ fn with_environments(act: impl AsyncFnOnce(Environments) -> anyhow::Result<()>) 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
     runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
-        let environments = packages::environments(&engine, &config)?;
+        let environments = packages::environments(&engine, &config, &EnvironmentSettings::default())?;
         let acted = tokio::select! {
             acted = act(environments) => acted.map(|()| ExitCode::SUCCESS),
             () = super::run::until_told_to_stop() => {

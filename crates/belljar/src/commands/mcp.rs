@@ -10,6 +10,7 @@ use belljar_protocol::{Ceiling, PackagePolicy};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::McpArguments;
+use crate::environment_settings::EnvironmentSettings;
 use crate::policy::policy_and_limits;
 use crate::{packages, policy, show};
 
@@ -27,7 +28,7 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let served = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
-        let packages = Packages { environments: packages::environments(&engine, &config)?, policy };
+        let packages = Packages { environments: packages::environments(&engine, &config, &EnvironmentSettings::default())?, policy };
         let (input, output) = standard_streams();
         let served = Mcp::new(engine.clone(), ceiling, packages, runs_at_a_time).serve(input, output, told_to_stop()).await;
         engine.shutdown().await;

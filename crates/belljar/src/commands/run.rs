@@ -14,6 +14,7 @@ use belljar_protocol::{Bytes, EventKind, Finish, Language, Outcome, ProgramFile,
 use serde_json::value::RawValue;
 
 use crate::arguments::{RunArguments, StartChoice};
+use crate::environment_settings::EnvironmentSettings;
 use crate::policy::policy_and_limits;
 use crate::{exit, packages, show};
 
@@ -38,7 +39,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
     let code = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
-        let packages = packages::of_run(packages::environments(&engine, &config)?, &arguments)?;
+        let packages = packages::of_run(packages::environments(&engine, &config, &EnvironmentSettings::default())?, &arguments)?;
         let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
         let code = supervise(engine.run_with(request, options), &arguments).await;
         engine.shutdown().await;

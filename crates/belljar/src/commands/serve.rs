@@ -45,7 +45,7 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
     engine_config.parked = config.parked;
     engine_config.allow_degraded = config.allow_degraded;
     let engine = Engine::new(engine_config.clone())?;
-    let environments = packages::environments(&engine, &engine_config)?;
+    let environments = packages::environments(&engine, &engine_config, &config.environments)?;
     let service = Service::open(home.to_owned(), config.service(), engine, environments)
         .await
         .map_err(|error| anyhow::anyhow!("the server cannot use its home {}: {error}", home.display()))?;

@@ -130,6 +130,16 @@ fn imports_become_requirements() {
 }
 
 #[test]
+fn what_the_program_brings_along_is_not_asked_for_and_what_lies_beside_it_is() {
+    let files = [("app/main.py", ""), ("app/helpers.py", ""), ("app/google/local.py", "")];
+    let python = imported(Language::Python, &files, &["helpers.text", "google.local", "google.auth", "google", "belljar"], &[]);
+    assert_eq!(python.unwrap(), ["google-auth"]);
+    let files = [("src/main.js", ""), ("node_modules/left-pad/index.js", ""), ("other/node_modules/deep/index.js", "")];
+    let node = imported(Language::JavaScript, &files, &["left-pad/sub", "deep", "belljar", "yepcode"], &[]);
+    assert_eq!(node.unwrap(), ["deep"]);
+}
+
+#[test]
 fn additions_name_and_pin_packages() {
     let node = imported(Language::JavaScript, &[("main.js", "")], &["lodash", "x"], &["lodash@4.17.21", "@scope/extra"]);
     assert_eq!(node.unwrap(), ["@scope/extra", "lodash@4.17.21", "x"]);

@@ -15,7 +15,13 @@ use crate::requirement::{Ecosystem, Requirement};
 /// What every project is called.
 const PROJECT_NAME: &str = "environment";
 
+/// A lock holds what comes from an index to a hash, and what lies in a folder of this machine to nothing.
+const FIND_LINKS_UNUSED: &str = "find-links is set and not used: packages come from the configured indexes alone";
+
 pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Result<Lock, EnvironmentError> {
+    if has_find_links(job) {
+        (job.tell)(FIND_LINKS_UNUSED.to_owned());
+    }
     let staging = job.project(&[("pyproject.toml", &manifest(job, PROJECT_NAME, "0", requirements))]).await?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.insert(0, "lock".to_owned());
@@ -185,8 +191,13 @@ fn explain(job: &Job<'_>, ran: &Ran, requirements: &[Requirement]) -> Environmen
     }
     match requirements.iter().map(Requirement::name).find(|name| has_name(&text, name, " was not found in the")) {
         Some(name) => EnvironmentError::not_in_registry(Ecosystem::PyPi, name),
+        None if has_find_links(job) => EnvironmentError::Resolution(format!("{words}; {FIND_LINKS_UNUSED}")),
         None => EnvironmentError::Resolution(words),
     }
+}
+
+fn has_find_links(job: &Job<'_>) -> bool {
+    !job.config.provision.python_index.find_links().is_empty()
 }
 
 /// What `uv` says of an error, in one line: the error and its causes, without its hints, which are of flags that nobody here has.

@@ -174,7 +174,7 @@ fn more_than_is_allowed_is_not_taken_over() {
         fs::write(place.from.join(index.to_string()), "").unwrap();
     }
     let error = place.take_over(LIMITS).unwrap_err().to_string();
-    assert!(error.contains("more than 100 files") && error.contains("environments.files"), "{error}");
+    assert!(error.contains("more than 100 files") && error.contains("environments.files (BELLJAR_ENVIRONMENT_FILES)"), "{error}");
     let place = Place::new();
     // Sparse: it is refused before anybody reads it.
     File::create(place.from.join("large")).unwrap().set_len(1 << 40).unwrap();
