@@ -248,7 +248,7 @@ fn downloads_go_once_they_are_too_many_and_nobody_uses_them() {
 #[test]
 fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
     let home = Home::new();
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - Duration::from_hours(1);
     let made = MadeLock { names: vec!["six".into()], minimum_release_age_days: 3 };
     for request in ["old", "used", "new"] {
         home.store.remember_lock(request, &Lock { text: request.into(), ..Home::lock() }, &made).unwrap();
@@ -258,7 +258,7 @@ fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
         File::options().write(true).open(file(name)).unwrap().set_modified(long_ago).unwrap();
     }
     assert_eq!(home.store.known_lock("used").unwrap().unwrap().text, "used");
-    assert!(home.store.forget_locks(long_ago + Duration::from_secs(60), u64::MAX) > 0);
+    assert!(home.store.forget_locks(long_ago + Duration::from_mins(1), u64::MAX) > 0);
     assert!(!file("old.json").exists() && file("used.json").exists() && file("new.json").exists());
     home.store.forget_locks(SystemTime::UNIX_EPOCH, 4096);
     assert_eq!(home.names("locks").len(), 1, "the size of one");
