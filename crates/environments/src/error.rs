@@ -78,7 +78,9 @@ pub enum EnvironmentError {
         why: &'static str,
     },
     /// It used more than it may.
-    #[error("the installation was stopped: {0}; ask for fewer packages, or let the operator raise environments.install_ms, install_memory_bytes, environment_bytes or files")]
+    #[error(
+        "the installation was stopped: {0}; ask for fewer packages, or let the operator raise environments.install_ms, install_memory_bytes, environment_bytes or files"
+    )]
     Stopped(String),
     /// The installer could not be had.
     #[error("the package installer could not be had: {}; {}", .0, .0.hint())]
