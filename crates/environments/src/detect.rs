@@ -2,6 +2,7 @@
 //! manifest among the program's files, and only then the imports themselves, which the real parser has to find. Nothing is read, started or
 //! fetched here.
 
+use belljar_engine::{FoundImport, FoundImports};
 use belljar_protocol::Language;
 
 use crate::imports::{OwnFiles, module_distribution, specifier_requirement};
@@ -76,33 +77,6 @@ pub enum ManifestSource {
     PackageJson,
 }
 
-/// What the parser found in a program's files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamedImports {
-    /// The imports, in any order, as often as they occur.
-    pub imports: Vec<NamedImport>,
-    /// The texts of `@add-package` comments.
-    pub additions: Vec<String>,
-}
-
-/// One import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedImport {
-    /// A dotted module of Python, or a specifier of JavaScript as it is written.
-    pub name: String,
-    /// What becomes of the program without it.
-    pub presence: Presence,
-}
-
-/// What becomes of a program without an import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// It fails.
-    Required,
-    /// It goes on: the import is inside a `try`.
-    Optional,
-}
-
 /// Why it cannot be decided which packages a run gets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,14 +123,14 @@ pub fn detect(explicit: Option<&[Requirement]>, lock: LockPresence, program: &Pr
 /// An `@add-package` or an `npm:` with a range pins what an import asks for by its bare name; one that provides the import under another
 /// name, as `opencv-python` does `cv2`, stands in for it. An optional import counts only where its package is one that the tables have:
 /// what a program can do without is not worth a guess.
-pub fn from_imports(program: &Program<'_>, named: &NamedImports) -> Result<Vec<Requirement>, DetectError> {
+pub fn from_imports(program: &Program<'_>, found: &FoundImports) -> Result<Vec<Requirement>, DetectError> {
     let ecosystem = Ecosystem::of(program.language);
     let own = own_files(program)?;
     let additions =
-        named.additions.iter().map(|text| addition(ecosystem, text)).collect::<Result<Vec<_>, _>>().map_err(DetectError::Addition)?;
+        found.additions.iter().map(|text| addition(ecosystem, text)).collect::<Result<Vec<_>, _>>().map_err(DetectError::Addition)?;
     let is_added = |name: &str| additions.iter().any(|added| added.name() == name);
     let mut requirements = Vec::new();
-    for import in &named.imports {
+    for import in &found.imports {
         let requirement = match ecosystem {
             Ecosystem::PyPi => python_requirement(import, &own, is_added),
             Ecosystem::Npm => node_requirement(import, &own).map_err(DetectError::Import)?,
@@ -167,18 +141,18 @@ pub fn from_imports(program: &Program<'_>, named: &NamedImports) -> Result<Vec<R
     merged(requirements).map_err(DetectError::Requirements)
 }
 
-fn python_requirement(import: &NamedImport, own: &OwnFiles, is_added: impl Fn(&str) -> bool) -> Option<Requirement> {
+fn python_requirement(import: &FoundImport, own: &OwnFiles, is_added: impl Fn(&str) -> bool) -> Option<Requirement> {
     let distribution = module_distribution(&import.name, own)?;
     let entry = import_name(&import.name);
-    let counts = import.presence == Presence::Required || entry.is_some() || is_known(Ecosystem::PyPi, &distribution);
+    let counts = !import.is_optional || entry.is_some() || is_known(Ecosystem::PyPi, &distribution);
     let stood_in_for = entry.is_some_and(|entry| entry.alternatives.iter().any(|alternative| is_added(alternative)));
     let requirement = PyPiRequirement::any(&distribution).ok().filter(|_| counts && !stood_in_for)?;
     Some(Requirement::PyPi(requirement))
 }
 
-fn node_requirement(import: &NamedImport, own: &OwnFiles) -> Result<Option<Requirement>, RequirementError> {
+fn node_requirement(import: &FoundImport, own: &OwnFiles) -> Result<Option<Requirement>, RequirementError> {
     let requirement = specifier_requirement(&import.name)?.filter(|requirement| {
-        let counts = import.presence == Presence::Required || is_known(Ecosystem::Npm, requirement.name());
+        let counts = !import.is_optional || is_known(Ecosystem::Npm, requirement.name());
         counts && !own.provide(Ecosystem::Npm, requirement.name())
     });
     Ok(requirement.map(Requirement::Npm))

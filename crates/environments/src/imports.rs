@@ -90,16 +90,6 @@ fn vendored_package(path: &str) -> Option<&str> {
 
 /// The distribution that an import of Python needs, normalized; none where it is standard, the run's own, relative, a namespace that alone
 /// means nothing, or no name that a distribution could have.
-///
-/// ```
-/// use belljar_environments::{OwnFiles, module_distribution};
-///
-/// let own = OwnFiles::new(["main.py", "helpers.py"], "main.py");
-/// assert_eq!(module_distribution("google.cloud.storage", &own).as_deref(), Some("google-cloud-storage"));
-/// assert_eq!(module_distribution("numpy.linalg", &own).as_deref(), Some("numpy"));
-/// assert_eq!(module_distribution("helpers", &own), None);
-/// assert_eq!(module_distribution("os.path", &own), None);
-/// ```
 pub fn module_distribution(module: &str, own: &OwnFiles) -> Option<String> {
     if is_standard(Ecosystem::PyPi, module) || own.provide(Ecosystem::PyPi, module) {
         return None;
@@ -112,16 +102,6 @@ pub fn module_distribution(module: &str, own: &OwnFiles) -> Option<String> {
 
 /// The package of npm that a specifier of JavaScript leads to; none where it is Node's own, relative, absolute, a URL, one of the
 /// program's own `#imports`, or no name that a package could have.
-///
-/// ```
-/// use belljar_environments::specifier_package;
-///
-/// assert_eq!(specifier_package("@scope/x/sub/path"), Some("@scope/x"));
-/// assert_eq!(specifier_package("csv-parser/lib"), Some("csv-parser"));
-/// assert_eq!(specifier_package("npm:lodash@4/fp"), Some("lodash"));
-/// assert_eq!(specifier_package("node:fs"), None);
-/// assert_eq!(specifier_package("./x.js"), None);
-/// ```
 pub fn specifier_package(specifier: &str) -> Option<&str> {
     let name = match specifier.strip_prefix("npm:") {
         Some(package) => npm::split_name(package_part(package)).0.trim_matches([' ', '\t']),

@@ -26,22 +26,12 @@ mod store;
 mod tree;
 
 pub use config::{EnvironmentsConfig, InstallLimits};
-pub use detect::{
-    DetectError, Detection, LockPresence, ManifestSource, NamedImport, NamedImports, Presence, Program, SourceFile, detect, from_imports,
-};
+pub use detect::DetectError;
 pub use environments::{Collected, Environments, Prepared, Tell, Wanted};
 pub use error::EnvironmentError;
-pub use imports::{OwnFiles, module_distribution, specifier_package, specifier_requirement};
 pub use lock::{Lock, LockError, LockedPackage, MOST_LOCK_BYTES};
-pub use manifest::{MOST_MANIFEST_BYTES, Manifest, ManifestError, PackageJson, addition, package_json, requirements_txt, script_manifest};
-pub use near::near_matches;
-pub use prefilter::may_need_packages;
-pub use python_names::{ImportName, import_name};
-pub use requirement::{
-    Ecosystem, MOST_REQUIREMENT_BYTES, MOST_REQUIREMENTS, NpmRequirement, PyPiRequirement, Requirement, RequirementError,
-    VersionSpecifiers, merged,
-};
+pub use manifest::ManifestError;
+pub use requirement::{Ecosystem, NpmRequirement, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers};
 pub use source::RunPackages;
-pub use standard_library::is_standard;
 pub use store::{EnvironmentRecord, StoreError};
 pub use tree::TreeError;

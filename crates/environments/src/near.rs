@@ -14,14 +14,6 @@ const MOST_NAME_BYTES: usize = 64;
 
 /// At most three known names that are near to this one, the nearest first: by the Damerau-Levenshtein distance, where neither separators
 /// nor the words count that people leave out, as `python-` in `python-dotenv`. An import name of Python leads to its distribution.
-///
-/// ```
-/// use belljar_environments::{Ecosystem, near_matches};
-///
-/// assert_eq!(near_matches(Ecosystem::PyPi, "pandsa")[0], "pandas");
-/// assert_eq!(near_matches(Ecosystem::PyPi, "sklearn"), ["scikit-learn"]);
-/// assert_eq!(near_matches(Ecosystem::Npm, "loadsh")[0], "lodash");
-/// ```
 pub fn near_matches(ecosystem: Ecosystem, name: &str) -> Vec<&'static str> {
     let wanted = spellings(ecosystem, name);
     if name.len() > MOST_NAME_BYTES || wanted.is_empty() {

@@ -19,17 +19,6 @@ mod tests;
 /// modules and the run's own, and says nothing of packages in a comment.
 ///
 /// What text alone does not show, as `exec` of a computed string, is no concern of this or of the parser.
-///
-/// ```
-/// use belljar_environments::{OwnFiles, may_need_packages};
-/// use belljar_protocol::Language;
-///
-/// let own = OwnFiles::default();
-/// assert!(!may_need_packages(Language::Python, "import json, os as o\nfrom math import sqrt\n", &own));
-/// assert!(may_need_packages(Language::Python, "import json, numpy\n", &own));
-/// assert!(!may_need_packages(Language::JavaScript, "const fs = require('node:fs')", &own));
-/// assert!(may_need_packages(Language::JavaScript, "const fs = require(name)", &own));
-/// ```
 pub fn may_need_packages(language: Language, source: &str, own: &OwnFiles) -> bool {
     if source.contains("@add-package") {
         return true;

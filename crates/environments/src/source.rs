@@ -5,12 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use belljar_engine::{Environment, EnvironmentSource, FoundImports};
+use belljar_engine::{Environment, EnvironmentSource, FoundImport, FoundImports};
 use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
-use crate::detect::{
-    Detection, LockPresence, ManifestSource, NamedImport, NamedImports, Presence, Program, SourceFile, detect, from_imports,
-};
+use crate::detect::{Detection, LockPresence, ManifestSource, Program, SourceFile, detect, from_imports};
 use crate::environments::{Environments, Prepared, Tell, Wanted};
 use crate::error::EnvironmentError;
 use crate::imports::{OwnFiles, module_distribution, specifier_package};
@@ -119,9 +117,8 @@ impl RunPackages {
             Detection::NeedsParser => {
                 decided("the program's files name no package where it is imported; ask for it (--package, packages)");
                 let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
-                let named = named(&found);
-                self.must_not_lie_beside(&program, &named)?;
-                (from_imports(&program, &named)?, modules(&program, &named))
+                self.must_not_lie_beside(&program, &found)?;
+                (from_imports(&program, &found)?, modules(&program, &found))
             }
         };
         let requirements = match &lock {
@@ -152,10 +149,10 @@ impl RunPackages {
         }))
     }
 
-    fn must_not_lie_beside(&self, program: &Program<'_>, named: &NamedImports) -> Result<(), EnvironmentError> {
+    fn must_not_lie_beside(&self, program: &Program<'_>, found: &FoundImports) -> Result<(), EnvironmentError> {
         let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
-        let top = |import: &NamedImport| import.name.split('.').next().unwrap_or_default().to_owned();
-        let beside = named.imports.iter().filter(|import| module_distribution(&import.name, &own).is_some()).map(top);
+        let top = |import: &FoundImport| import.name.split('.').next().unwrap_or_default().to_owned();
+        let beside = found.imports.iter().filter(|import| module_distribution(&import.name, &own).is_some()).map(top);
         match beside.filter(|_| program.language == Language::Python).find(|module| self.beside.contains(module)) {
             Some(module) => Err(EnvironmentError::LiesBeside(module)),
             None => Ok(()),
@@ -196,16 +193,10 @@ impl EnvironmentSource for RunPackages {
     }
 }
 
-fn named(found: &FoundImports) -> NamedImports {
-    let presence = |is_optional| if is_optional { Presence::Optional } else { Presence::Required };
-    let imports = found.imports.iter().map(|import| NamedImport { name: import.name.clone(), presence: presence(import.is_optional) });
-    NamedImports { imports: imports.collect(), additions: found.additions.clone() }
-}
-
 /// What of the imports comes from packages, as it is imported: worth importing ahead.
-fn modules(program: &Program<'_>, named: &NamedImports) -> Vec<String> {
+fn modules(program: &Program<'_>, found: &FoundImports) -> Vec<String> {
     let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
-    let required = named.imports.iter().filter(|import| import.presence == Presence::Required);
+    let required = found.imports.iter().filter(|import| !import.is_optional);
     let modules = required.filter_map(|import| match Ecosystem::of(program.language) {
         Ecosystem::PyPi => module_distribution(&import.name, &own).map(|_| import.name.clone()),
         Ecosystem::Npm => {

@@ -20,11 +20,11 @@ fn asked(ecosystem: Ecosystem, texts: &[&str]) -> Vec<Requirement> {
 /// What imports come to, those that begin with `?` being optional ones.
 fn imported(language: Language, files: &[(&str, &str)], imports: &[&str], additions: &[&str]) -> Result<Vec<String>, DetectError> {
     let named = |text: &&str| match text.strip_prefix('?') {
-        Some(name) => NamedImport { name: name.to_owned(), presence: Presence::Optional },
-        None => NamedImport { name: (*text).to_owned(), presence: Presence::Required },
+        Some(name) => FoundImport { name: name.to_owned(), is_optional: true },
+        None => FoundImport { name: (*text).to_owned(), is_optional: false },
     };
     let named =
-        NamedImports { imports: imports.iter().map(named).collect(), additions: additions.iter().map(ToString::to_string).collect() };
+        FoundImports { imports: imports.iter().map(named).collect(), additions: additions.iter().map(ToString::to_string).collect() };
     let list = with_program(language, files, |program| from_imports(program, &named))?;
     Ok(list.iter().map(ToString::to_string).collect())
 }

@@ -62,16 +62,6 @@ impl PyPiRequirement {
         &self.name
     }
 
-    /// The extras, normalized and sorted.
-    pub fn extras(&self) -> &[String] {
-        &self.extras
-    }
-
-    /// What is asked of the version; [`VersionSpecifiers::is_any`] where nothing is.
-    pub fn specifiers(&self) -> &VersionSpecifiers {
-        &self.specifiers
-    }
-
     /// Where the requirement holds, as `python_version < "3.12"`. Its text is of a safe alphabet; what it means is the resolver's to judge.
     pub fn marker(&self) -> Option<&str> {
         Some(self.marker.as_str()).filter(|marker| !marker.is_empty())
@@ -81,13 +71,9 @@ impl PyPiRequirement {
     pub fn is_any(&self) -> bool {
         self.extras.is_empty() && self.specifiers.is_any() && self.marker.is_empty()
     }
-
-    /// The line of a `requirements.in` that uv takes: `name[extra]<3,>=2 ; python_version < "3.12"`.
-    pub fn to_pep508(&self) -> String {
-        self.to_string()
-    }
 }
 
+/// The line of a `requirements.in` that uv takes: `name[extra]<3,>=2 ; python_version < "3.12"`.
 impl fmt::Display for PyPiRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
