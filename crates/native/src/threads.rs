@@ -22,7 +22,7 @@ pub fn watch() {
     *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(own().collect());
 }
 
-/// The name of a thread that was started since, and that does not end when this process forks, as those of OpenBLAS and others do that expect forks.
+/// The name of a thread that was started since, and that does not end when this process forks, as those of `OpenBLAS` and others do that expect forks.
 pub fn kept_across_fork() -> Option<String> {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
     let started = || {

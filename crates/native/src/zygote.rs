@@ -71,6 +71,14 @@ fn at(step: Step) -> impl Fn(io::Error) -> SetupError {
     move |error| SetupError { step, errno: errno(&error) }
 }
 
+/// Says why this process is not to be forked, and ends it.
+fn leave_unforked(channel: BorrowedFd<'_>, text: &str) -> ! {
+    let mut why = [0; ZygoteReport::WHY_BYTES];
+    why.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    let _ = send_packet(channel, &ZygoteReport::NotToBeForked { why }.encode(), &[]);
+    leave();
+}
+
 fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Result<(), SetupError> {
     // SAFETY: the zygote channel is open for the life of the zygote.
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
@@ -83,11 +91,8 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     scratch::remove();
     runtime.prepare()?;
     let why_not = why_not_to_fork().or_else(|| threads::kept_across_fork().map(|thread| format!("runs a thread {thread}")));
-    if let Some(text) = why_not {
-        let mut why = [0; ZygoteReport::WHY_BYTES];
-        why.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
-        let _ = send_packet(channel, &ZygoteReport::NotToBeForked { why }.encode(), &[]);
-        leave();
+    if let Some(why) = why_not {
+        leave_unforked(channel, &why);
     }
     let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(()) };
     let has_learned = !touched.is_empty();
