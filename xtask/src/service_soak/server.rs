@@ -25,6 +25,8 @@ pub struct Server {
     process: Option<Child>,
     /// All that were ever started.
     pub pids: Vec<u32>,
+    /// Control groups of others' servers, which may have died under the same pids.
+    groups_before: Vec<String>,
 }
 
 impl Server {
@@ -36,7 +38,8 @@ impl Server {
         fs::create_dir(&home)?;
         fs::create_dir(&temporary)?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let mut server = Self { binary, home, temporary, address, token: String::new(), process: None, pids: Vec::new() };
+        let groups_before = groups(Path::new("/sys/fs/cgroup"), "belljar-");
+        let mut server = Self { binary, home, temporary, address, token: String::new(), process: None, pids: Vec::new(), groups_before };
         server.start()?;
         Ok(server)
     }
@@ -122,6 +125,7 @@ impl Server {
     pub fn left_over(&self, mounts_before: usize) -> Vec<String> {
         let mut left: Vec<String> =
             self.pids.iter().flat_map(|pid| groups(Path::new("/sys/fs/cgroup"), &format!("belljar-{pid}-"))).collect();
+        left.retain(|group| !self.groups_before.contains(group));
         if mounts() > mounts_before {
             left.push(format!("{} mounts", mounts() - mounts_before));
         }
