@@ -11,7 +11,7 @@ const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
 const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
 const {
-  describeProcessors, dieOfOwnSignals, redefinePid, renewCachedRandomness, seedFromRequest, seedMathRandom, spareMathRandom,
+  describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
 } = require('./identity.js');
 const { addGlobalPackages } = require('./loader.js');
 const { annotateOutput } = require('./output.js');
@@ -46,26 +46,29 @@ function drive(native, { home, boot }) {
   zygote?.warmUp(native, boot.rehearsal, rehearse);
   const importsHere = boot.environment?.ahead === 'sandbox';
   const importedInZygote = boot.environment !== undefined && boot.environment !== null && !importsHere;
-  if (importedInZygote) importInZygote(native, boot.environment.modules, home);
+  const renewCachedRandomness = importedInZygote ? importInZygote(native, boot.environment.modules, home) : undefined;
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
   native.start(boot.rehearsal);
 
   takeIdentity(native);
-  if (importedInZygote) renewCachedRandomness();
+  renewCachedRandomness?.();
   ending.takeOverLoop();
   if (importsHere) importAhead(boot.environment.modules, home);
   activate(native, native.receive(), home, { denials, ending, display });
 }
 
-// Once for all sandboxes. What the packages leave behind must survive a fork, and draw nothing that each sandbox has to draw for itself.
+// Once for all sandboxes. What the packages leave behind must survive a fork, and draw nothing that each sandbox has to draw for itself:
+// what they may have drawn all the same is thrown away, in each sandbox, by what this returns.
 function importInZygote(native, modules, home) {
+  const renewCachedRandomness = takeCachedRandomness();
   native.beginImports();
   const stopSparing = spareMathRandom(native);
   importAhead(modules, home);
   // What was drawn may be the seed of a generator of a package's own, which every sandbox would go on with.
   if (stopSparing()) native.neverFork('draws from Math.random as it is imported');
+  return renewCachedRandomness;
 }
 
 // Code of the packages runs from here on: the driver has taken what it needs of the builtins long before. What fails here fails again
