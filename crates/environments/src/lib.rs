@@ -30,8 +30,10 @@ pub use detect::DetectError;
 pub use environments::{Collected, Environments, Prepared, Tell, Wanted};
 pub use error::EnvironmentError;
 pub use lock::{Lock, LockError, LockedPackage, MOST_LOCK_BYTES};
-pub use manifest::ManifestError;
-pub use requirement::{Ecosystem, NpmRequirement, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers};
+pub use manifest::{MOST_MANIFEST_BYTES, ManifestError};
+pub use requirement::{
+    Ecosystem, MOST_REQUIREMENT_BYTES, MOST_REQUIREMENTS, NpmRequirement, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers,
+};
 pub use source::RunPackages;
 pub use store::{EnvironmentRecord, StoreError};
 pub use tree::TreeError;
