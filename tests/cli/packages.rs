@@ -1,5 +1,9 @@
 //! Packages: found in what a program says, locked, installed once and kept. From the registries that this machine is configured for.
 
+use std::io::Read;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::belljar::{STARTS, belljar, outcome, run, said};
@@ -205,4 +209,105 @@ fn a_folder_of_packages_is_not_used_and_that_is_told() {
 fn an_environment_cannot_be_written_to() {
     let code = "import humanize, os\ntried = 0\nfor path in (humanize.__file__, os.path.dirname(humanize.__file__) + '/new', '/opt/belljar/environment/x'):\n    try:\n        open(path, 'w')\n    except OSError:\n        tried += 1\ntried";
     assert_eq!(outcome("python", code, &[])["value"], 3);
+}
+
+#[test]
+fn frozen_holds_a_program_to_the_lock_that_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, lock) = (folder.path().join("main.py"), folder.path().join("uv.lock"));
+    std::fs::write(&program, "import humanize").unwrap();
+    let (program, lock) = (program.to_str().unwrap(), lock.to_str().unwrap());
+    assert_eq!(env(&["lock", program, "--output", lock]).code, Some(0));
+    let held = |code: &str, more: &[&str]| outcome("python", code, &[&["--lock", lock], more].concat());
+    assert_eq!(held("import humanize\nhumanize.intcomma(1000)", &["--frozen"])["value"], "1,000");
+    let elsewhere = "# /// script\n# dependencies = ['humanize', 'tabulate; sys_platform == \"win32\"']\n# ///\n1";
+    assert_eq!(held(elsewhere, &["--frozen"])["value"], 1, "what is needed elsewhere need not be there");
+    for code in ["import humanize, tabulate", "# /// script\n# dependencies = ['tabulate']\n# ///\n1"] {
+        let refused = held(code, &["--frozen"]);
+        assert_eq!((&refused["status"], &refused["error"]["name"]), (&json!("refused"), &json!("PackagesNotLocked")), "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("tabulate"), "{refused}");
+    }
+    // Without it the program finds out for itself.
+    let failed = held("import humanize, tabulate", &[]);
+    assert_eq!((&failed["status"], &failed["error"]["name"]), (&json!("failed"), &json!("ModuleNotFoundError")), "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("the lock of the run decides"), "{failed}");
+}
+
+#[test]
+fn a_missing_package_is_told_with_what_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [("requirements.txt", "humanize\n"), ("package.json", r#"{"dependencies": {"lodash": "^4.17.0"}}"#)] {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let file = |name: &str| format!("{name}={}", folder.path().join(name).display());
+    let (requirements, package_json) = (file("requirements.txt"), file("package.json"));
+    let block = "# /// script\n# dependencies = []\n# ///\nimport tabulate";
+    for (language, code, flags, words) in [
+        ("python", "import tabulate", ["--file", requirements.as_str()].as_slice(), "requirements.txt decides"),
+        ("python", block, &[], "the script block of the program decides"),
+        ("python", "import tabulate", &["--package", "humanize"], "only the packages that were asked for"),
+        ("python", "import tabulate", &["--no-packages"], "the run wants no packages"),
+        ("python", "__import__('tab' + 'ulate')", &[], "name no package where it is imported"),
+        ("javascript", "require('chalk')", &["--file", package_json.as_str()], "the dependencies of package.json decide"),
+    ] {
+        let ended = outcome(language, code, flags);
+        let message = ended["error"]["message"].as_str().unwrap_or_default();
+        assert!(ended["status"] == "failed" && message.contains(words), "{code} {flags:?}: {ended}");
+    }
+    let of_its_own = outcome("javascript", "require('./not-there')", &[]);
+    assert!(!of_its_own["error"]["message"].as_str().unwrap().contains("package"), "{of_its_own}");
+}
+
+#[test]
+fn a_module_that_lies_beside_a_program_is_not_taken_from_a_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, helper) = (folder.path().join("main.py"), folder.path().join("humanize.py"));
+    std::fs::write(&program, "import humanize\nhumanize.own()").unwrap();
+    std::fs::write(&helper, "def own():\n    return 'own'").unwrap();
+    said(&mut run([program.as_os_str()])).fails(125, &["humanize lies beside the program", "--file humanize.py"]);
+    let given = format!("humanize.py={}", helper.display());
+    let ran = said(run([program.as_os_str()]).args(["--file", &given]));
+    assert!(ran.code == Some(0) && ran.stdout.contains("own"), "{ran:?}");
+}
+
+#[test]
+fn where_nothing_may_be_fetched_no_package_is() {
+    for variable in ["1", "true"] {
+        let mut running = run(["-e", "1", "--language", "python", "--package", "humanize==4.2.1"]);
+        said(running.env("BELLJAR_OFFLINE", variable)).fails(125, &["offline"]);
+    }
+    assert!(!env(&["list"]).stdout.contains("humanize==4.2.1"));
+}
+
+/// A registry that takes requests and never answers. It is stopped while an installer waits for it.
+#[test]
+fn env_ends_at_once_when_it_is_told_to() {
+    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+    let index = format!("http://{}/simple", registry.local_addr().unwrap());
+    let mut warming = belljar(["env", "warm", "--package", "humanize==4.2.2", "--language", "python"]);
+    warming.env("UV_DEFAULT_INDEX", index).env_remove("PIP_INDEX_URL").stderr(std::process::Stdio::piped());
+    let mut warming = warming.spawn().unwrap();
+    registry.set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + Duration::from_mins(2);
+    let mut asked = loop {
+        match registry.accept() {
+            Ok((asked, _)) => break asked,
+            Err(_) if Instant::now() < deadline && warming.try_wait().unwrap().is_none() => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => panic!("the installer did not ask: {error}"),
+        }
+    };
+    asked.set_nonblocking(false).unwrap();
+    assert!(asked.read(&mut [0; 64]).unwrap() > 0, "the installer asks");
+    let since = Instant::now();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&warming), rustix::process::Signal::TERM).unwrap();
+    let ended = warming.wait().unwrap();
+    assert_eq!(ended.code(), Some(130));
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+    let mut told = String::new();
+    warming.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("stopped"), "{told}");
+    // The installer has gone with it: nobody holds the connection any longer.
+    asked.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let closed = asked.read_to_end(&mut Vec::new());
+    assert!(!closed.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
 }

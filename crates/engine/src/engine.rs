@@ -554,3 +554,35 @@ pub fn describe_step(step: Step<'_>) -> String {
         _ => "working".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::RunEvent;
+
+    async fn told(what: Option<&str>, messages: &'static [&'static str], takes: Duration) -> Vec<String> {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let begin = |tell: Arc<dyn Fn(String) + Send + Sync>| async move {
+            for message in messages {
+                tell((*message).to_owned());
+            }
+            tokio::time::sleep(takes).await;
+        };
+        telling(&mut Emitter::new(sender), what.map(str::to_owned), begin).await;
+        let mut told = Vec::new();
+        while let Ok(RunEvent::Event(event)) = events.try_recv() {
+            if let EventKind::Progress { message } = event.kind {
+                told.push(message);
+            }
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_told_again_with_its_seconds() {
+        let long = STILL_AFTER + STILL_AFTER / 2;
+        assert_eq!(told(None, &["resolving", "installing"], long).await, ["resolving", "installing", "installing (2 s)"]);
+        assert_eq!(told(Some("importing x"), &[], long).await, ["importing x (2 s)"]);
+        assert!(told(None, &[], long).await.is_empty() && told(Some("importing x"), &[], Duration::ZERO).await.is_empty());
+    }
+}

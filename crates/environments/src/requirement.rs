@@ -86,7 +86,7 @@ impl Requirement {
     }
 
     /// Whether it holds only where a marker does.
-    fn has_marker(&self) -> bool {
+    pub(crate) fn has_marker(&self) -> bool {
         self.as_pypi().is_some_and(|requirement| requirement.marker().is_some())
     }
 

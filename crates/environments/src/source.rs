@@ -65,10 +65,7 @@ impl RunPackages {
         let Self { environments, packages, options, policy, tenant, .. } = self;
         let is_asked = !packages.is_empty() || options.lock.is_some();
         let decided = |words| *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
-        if options.none && is_asked {
-            let why = "the run wants no packages, and asks for some; leave one of both out";
-            return Err(EnvironmentError::Manifest(why.to_owned()));
-        }
+        self.must_not_contradict_itself()?;
         if options.none {
             decided("the run wants no packages; leave that out (--no-packages, package_options.none)");
             return Ok(None);
@@ -77,22 +74,16 @@ impl RunPackages {
             decided("packages are switched off here; use what the runtime brings along, or ask the operator");
             return Ok(None);
         }
-        if !packages.is_empty() && options.lock.is_some() {
-            let why = "the run has a list of packages and a lock; give one of them: the lock holds all that is installed";
-            return Err(EnvironmentError::Manifest(why.to_owned()));
-        }
         let ecosystem = Ecosystem::of(language);
         let explicit = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
         let lock = options.lock.as_deref().map(|text| Lock::parse(text, &environments.indexes())).transpose()?;
-        let presence = if lock.is_some() { LockPresence::Given } else { LockPresence::Absent };
         let sources: Vec<SourceFile<'_>> = files.iter().map(|file| SourceFile { path: file.path.as_str(), bytes: &file.content }).collect();
         let entry = files.first().map_or("", |file| file.path.as_str());
         let program = Program { language, entry, files: &sources };
         let mut requires_python = VersionSpecifiers::default();
         let explicit = Some(&explicit[..]).filter(|explicit| !explicit.is_empty());
         // What a lock has to hold is found as if there were none.
-        let is_held_to_lock = lock.is_some() && options.frozen;
-        let presence = if is_held_to_lock { LockPresence::Absent } else { presence };
+        let presence = if lock.is_some() && !options.frozen { LockPresence::Given } else { LockPresence::Absent };
         let (requirements, modules) = match detect(explicit, presence, &program)? {
             Detection::None => {
                 decided("the program's files name no package where it is imported; ask for it (--package, packages)");
@@ -125,11 +116,7 @@ impl RunPackages {
             None => requirements,
             Some(lock) => {
                 decided("the lock of the run decides, and does not hold it; make one that does");
-                let is_locked = |requirement: &&Requirement| lock.packages.iter().any(|package| package.name == requirement.name());
-                let unlocked: Vec<&str> = requirements.iter().filter(|one| !is_locked(one)).map(Requirement::name).collect();
-                if !unlocked.is_empty() {
-                    return Err(EnvironmentError::Unlocked(unlocked.join(", ")));
-                }
+                must_hold(lock, &requirements)?;
                 Vec::new()
             }
         };
@@ -147,6 +134,16 @@ impl RunPackages {
             minimum_release_age_days: options.minimum_release_age_days,
             ..Wanted::new(runtime, ecosystem, requirements)
         }))
+    }
+
+    fn must_not_contradict_itself(&self) -> Result<(), EnvironmentError> {
+        let (has_list, has_lock) = (!self.packages.is_empty(), self.options.lock.is_some());
+        let why = match (self.options.none, has_list, has_lock) {
+            (true, true, _) | (true, _, true) => "the run wants no packages, and asks for some; leave one of both out",
+            (_, true, true) => "the run has a list of packages and a lock; give one of them: the lock holds all that is installed",
+            _ => return Ok(()),
+        };
+        Err(EnvironmentError::Manifest(why.to_owned()))
     }
 
     fn must_not_lie_beside(&self, program: &Program<'_>, found: &FoundImports) -> Result<(), EnvironmentError> {
@@ -191,6 +188,14 @@ impl EnvironmentSource for RunPackages {
     fn why_missing(&self) -> Option<String> {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned)
     }
+}
+
+/// What a program needs wherever it runs has to be in its lock. What it needs in some places is the lock's author's to know.
+fn must_hold(lock: &Lock, requirements: &[Requirement]) -> Result<(), EnvironmentError> {
+    let is_locked = |requirement: &Requirement| lock.packages.iter().any(|package| package.name == requirement.name());
+    let unlocked = requirements.iter().filter(|requirement| !requirement.has_marker() && !is_locked(requirement));
+    let names: Vec<&str> = unlocked.map(Requirement::name).collect();
+    if names.is_empty() { Ok(()) } else { Err(EnvironmentError::Unlocked(names.join(", "))) }
 }
 
 /// What of the imports comes from packages, as it is imported: worth importing ahead.

@@ -297,6 +297,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_project_leaves_out_is_as_the_server_has_it() {
+        let settings: crate::ProjectSettings = serde_json::from_str(r#"{"packages": {"blocked": ["left-pad"]}}"#).unwrap();
+        let server =
+            PackagePolicy { minimum_release_age_days: 1, allow_build: true, trusted: vec!["numpy".into()], ..PackagePolicy::default() };
+        let both = server.within(&settings.packages);
+        assert_eq!(both, PackagePolicy { blocked: vec!["left-pad".into()], ..server });
+        assert!(serde_json::from_str::<crate::ProjectSettings>(r#"{"packages": {"blocks": []}}"#).is_err());
+    }
+
+    #[test]
     fn the_widest_narrows_no_other() {
         let policy = PackagePolicy {
             allowed: vec!["a".into()],
