@@ -12,6 +12,8 @@ pub struct BootFacts {
     pub exec: bool,
     /// For a process that is a sandbox: whether it has loopback.
     pub loopback: bool,
+    /// For a process that is a sandbox: its memory limit.
+    pub memory_bytes: u64,
     /// Granted paths that can be written.
     pub write: Vec<String>,
     /// Grants that lie where the sandbox's own tmpfs covers them: stage, target, whether it is a folder.
@@ -32,6 +34,7 @@ impl BootFacts {
                 text.push('\n');
             }
         }
+        text.push_str(&format!("memory_bytes\t{}\n", self.memory_bytes));
         for path in &self.write {
             text.push_str(&format!("write\t{path}\n"));
         }
@@ -51,6 +54,7 @@ impl BootFacts {
                 ["may_set_groups"] => facts.may_set_groups = true,
                 ["exec"] => facts.exec = true,
                 ["loopback"] => facts.loopback = true,
+                ["memory_bytes", bytes] => facts.memory_bytes = bytes.parse().ok()?,
                 ["write", path] => facts.write.push(path.to_owned()),
                 ["staged", stage, target, kind @ ("folder" | "file")] => {
                     facts.staged.push((stage.to_owned(), target.to_owned(), kind == "folder"));
@@ -70,11 +74,11 @@ mod tests {
     proptest! {
         #[test]
         fn facts_are_read_as_they_were_written(
-            forks: bool, may_set_groups: bool, exec: bool, loopback: bool,
+            forks: bool, may_set_groups: bool, exec: bool, loopback: bool, memory_bytes: u64,
             write in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
             staged in proptest::collection::vec(("/[a-z]{1,4}", "/[a-z ]{1,8}", any::<bool>()), 0..4),
         ) {
-            let facts = BootFacts { forks, may_set_groups, exec, loopback, write, staged };
+            let facts = BootFacts { forks, may_set_groups, exec, loopback, memory_bytes, write, staged };
             prop_assert_eq!(BootFacts::decode(&facts.encode()), Some(facts));
         }
     }

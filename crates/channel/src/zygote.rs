@@ -19,6 +19,8 @@ pub struct ForkOrder {
     pub open_files: u64,
     /// The back-stop on CPU time, whole seconds.
     pub cpu_seconds: u64,
+    /// Its memory limit, which it is told when it asks how much the machine has. The control group enforces it.
+    pub memory_bytes: u64,
     /// Whether it may start programs.
     pub exec: bool,
     /// Whether it has a network namespace of its own, with loopback.
@@ -35,6 +37,8 @@ pub enum FailedStep {
     Fork = 2,
     /// Getting a descriptor for the child.
     PidFd = 3,
+    /// Making a network namespace for it.
+    NetworkNamespace = 4,
 }
 
 /// How a sandbox's first process ended, as its parent, the zygote, was told by the kernel.
@@ -143,6 +147,7 @@ impl ForkOrder {
             .put(&self.files.to_le_bytes())
             .put(&self.open_files.to_le_bytes())
             .put(&self.cpu_seconds.to_le_bytes())
+            .put(&self.memory_bytes.to_le_bytes())
             .put(&[u8::from(self.exec), u8::from(self.loopback)]);
         writer.bytes[..writer.length].to_vec()
     }
@@ -157,6 +162,7 @@ impl ForkOrder {
             files: reader.u64()?,
             open_files: reader.u64()?,
             cpu_seconds: reader.u64()?,
+            memory_bytes: reader.u64()?,
             exec: reader.u8()? != 0,
             loopback: reader.u8()? != 0,
         };
@@ -220,8 +226,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn orders_are_read_as_they_were_written(sandbox: u64, uid: u32, disk_bytes: u64, files: u64, open_files: u64, cpu_seconds: u64, exec: bool, loopback: bool) {
-            let order = ForkOrder { sandbox, uid, disk_bytes, files, open_files, cpu_seconds, exec, loopback };
+        fn orders_are_read_as_they_were_written(sandbox: u64, uid: u32, disk_bytes: u64, files: u64, open_files: u64, cpu_seconds: u64, memory_bytes: u64, exec: bool, loopback: bool) {
+            let order = ForkOrder { sandbox, uid, disk_bytes, files, open_files, cpu_seconds, memory_bytes, exec, loopback };
             prop_assert_eq!(ForkOrder::decode(&order.encode()), Some(order));
         }
 

@@ -33,6 +33,9 @@ const CONFIGURATION: [&str; 9] = [
 const OWN_FILES: [&str; 6] = ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/nsswitch.conf", "/etc/resolv.conf"];
 /// Hidden although `/usr` is shown: what this machine's operator has put there is nobody's business.
 const HIDDEN: [&str; 2] = ["/usr/local", "/usr/src"];
+/// Packages of the host's own that lie at fixed places. Debian's Node needs the first itself.
+const PACKAGES: [&str; 3] = [NODE_DEBIAN, "/usr/share/javascript", "/usr/lib/node_modules"];
+const NODE_DEBIAN: &str = "/usr/share/nodejs";
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Where a grant makes no sense: it is there already, or it would take the sandbox's own place.
 const RESERVED: [&str; 10] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/proc", "/dev", "/sys", NODE_PLACE];
@@ -104,6 +107,8 @@ pub(crate) struct Boot {
     pub(crate) exec: bool,
     /// For `exec` start only.
     pub(crate) loopback: bool,
+    /// For `exec` start only.
+    pub(crate) memory_bytes: u64,
 }
 
 fn bind(source: &Path, access: BindAccess) -> Bind {
@@ -140,7 +145,7 @@ fn system() -> RootPlan {
     plan
 }
 
-/// Shows host paths, at the same places, where no other bind does.
+/// Shows host paths, at the same places, where no other bind does. What the host's user has installed and configured there for himself is hidden.
 fn show(plan: &mut RootPlan, mounts: &[PathBuf]) {
     for mount in mounts {
         // /usr/local is hidden unless something in it is needed.
@@ -149,7 +154,33 @@ fn show(plan: &mut RootPlan, mounts: &[PathBuf]) {
         }
     }
     let is_needed = |hidden: &Path| mounts.iter().any(|mount| mount.starts_with(hidden));
-    plan.masks.extend(HIDDEN.map(PathBuf::from).into_iter().filter(|hidden| hidden.is_dir() && !is_needed(hidden)));
+    let (needed, hidden): (Vec<PathBuf>, Vec<PathBuf>) = HIDDEN.map(PathBuf::from).into_iter().partition(|hidden| is_needed(hidden));
+    plan.masks.extend(hidden.into_iter().filter(|hidden| hidden.is_dir()));
+    let shown = needed.iter().chain(mounts).map(PathBuf::as_path).chain([Path::new("/usr")]);
+    plan.masks.extend(shown.flat_map(packages_beneath));
+    plan.masks.extend(needed.iter().map(|prefix| prefix.join("lib/node_modules")).filter(|folder| folder.is_dir()));
+    let is_node_of_system = mounts.iter().any(|mount| mount.starts_with("/usr/bin") && mount.ends_with("node"));
+    let packages = PACKAGES.into_iter().filter(|folder| *folder != NODE_DEBIAN || !is_node_of_system);
+    plan.masks.extend(packages.map(PathBuf::from).filter(|folder| folder.is_dir()));
+    // Of a prefix only these are shown whole. It holds logins to registries.
+    let configured = needed.iter().map(PathBuf::as_path).chain([Path::new("/usr")]).map(|prefix| prefix.join("pip.conf"));
+    plan.masks.extend(configured.filter(|file| file.is_file()));
+}
+
+/// Where a Python keeps packages that its user has installed, whatever made it: in its standard library's folder, which lies in `lib` of its prefix.
+fn packages_beneath(shown: &Path) -> Vec<PathBuf> {
+    let folders = |folder: &Path, start: &str| -> Vec<PathBuf> {
+        let names = fs::read_dir(folder).into_iter().flatten().flatten();
+        names.filter(|entry| entry.file_name().to_string_lossy().starts_with(start)).map(|entry| entry.path()).collect()
+    };
+    // A library folder is itself shown, or the prefix that has some.
+    let mut libraries = folders(shown, "lib");
+    libraries.push(shown.to_owned());
+    let mut pythons: Vec<PathBuf> = libraries.iter().flat_map(|folder| folders(folder, "python")).collect();
+    pythons.push(shown.to_owned());
+    let candidates = pythons.iter().flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name)));
+    // Not behind a link: `/usr/lib64` may be one to what is found anyway.
+    candidates.filter(|folder| folder.is_dir() && fs::canonicalize(folder).is_ok_and(|canonical| canonical == *folder)).collect()
 }
 
 /// The root of a tool: what it is made of, what it is given, and what it needs of the host's own configuration to find others by name.
@@ -178,6 +209,8 @@ pub(crate) fn tool_plan(tool: &Tool) -> RootPlan {
 pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Environment>, boot: Boot) -> RootPlan {
     let mut plan = system();
     show(&mut plan, &runtime.mounts);
+    let packages = runtime.packages.iter().filter(|folder| folder.is_dir() && !plan.masks.iter().any(|mask| folder.starts_with(mask)));
+    plan.masks.extend(packages.cloned().collect::<Vec<_>>());
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
         plan.binds.push(Bind { source: source.clone(), target: Path::new(FOLDER).join(name), access: BindAccess::Read, as_owner: false });
     }
@@ -222,6 +255,7 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environmen
         may_set_groups: boot.ids == IdMap::Own,
         exec: boot.exec,
         loopback: boot.loopback,
+        memory_bytes: boot.memory_bytes,
         write: grants.writable(),
         staged,
     };

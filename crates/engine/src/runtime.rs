@@ -30,6 +30,10 @@ pub struct Runtime {
     pub executable: PathBuf,
     /// Host paths that it needs to see.
     pub mounts: Vec<PathBuf>,
+    /// Host paths that builds of packages for it need to see as well.
+    pub headers: Vec<PathBuf>,
+    /// Host folders of packages, which nothing may see.
+    pub(crate) packages: Vec<PathBuf>,
     /// The hash of its program.
     pub identity: String,
     /// Where it was found, for people.
@@ -64,6 +68,8 @@ impl Runtime {
             name: format!("node@{}", node.version),
             executable: node.executable.clone(),
             mounts: node.mounts(),
+            headers: Vec::new(),
+            packages: Vec::new(),
             identity: node.identity.as_str().to_owned(),
             source: format!("{:?}", node.source).to_lowercase(),
         })
@@ -78,6 +84,8 @@ impl Runtime {
             name: format!("python@{}", python.version),
             executable: python.executable.clone(),
             mounts: python.mounts(),
+            headers: python.headers.clone(),
+            packages: python.packages.clone(),
             identity: identity.to_owned(),
             source: format!("{:?}", python.source).to_lowercase(),
         })

@@ -253,6 +253,7 @@ impl Sandbox {
             files: u64::from(spec.limits.files),
             open_files: u64::from(spec.limits.open_files),
             cpu_seconds: spec.cpu_seconds(Some(zygote)),
+            memory_bytes: spec.limits.memory_bytes.0,
             exec: spec.exec,
             loopback: spec.loopback,
         };
@@ -276,7 +277,7 @@ impl Sandbox {
             &spec.runtime,
             &spec.grants,
             spec.environment.as_deref(),
-            Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback },
+            Boot { start: Start::Exec, ids, exec: spec.exec, loopback: spec.loopback, memory_bytes: spec.limits.memory_bytes.0 },
         );
         let confinement = Confinement {
             uid: FIRST_UID,

@@ -122,7 +122,12 @@ impl Zygote {
     async fn boot_once(spawner: Spawner, spec: SandboxSpec, leaving: Leaving) -> Result<Booted, EngineError> {
         let SandboxSpec { runtime, grants, environment, .. } = spec;
         let ids = IdMap::available();
-        let plan = root::plan(&runtime, &grants, environment.as_deref(), Boot { start: Start::Fork, ids, exec: false, loopback: false });
+        let plan = root::plan(
+            &runtime,
+            &grants,
+            environment.as_deref(),
+            Boot { start: Start::Fork, ids, exec: false, loopback: false, memory_bytes: 0 },
+        );
         let (ours, theirs) = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,
             rustix::net::SocketType::SEQPACKET,

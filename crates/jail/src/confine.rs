@@ -6,6 +6,8 @@ use crate::identity::{become_user, die_with_parent, drop_all_capabilities, give_
 use crate::landlock::{self, Paths};
 use crate::limits::ResourceLimits;
 use crate::loopback;
+use crate::own_space;
+use crate::root;
 use crate::seccomp;
 use crate::sys::{self, prctl, unshare};
 use crate::writable::{WritableSpace, mount_proc};
@@ -25,13 +27,14 @@ pub struct Confinement {
     pub limits: ResourceLimits,
     /// Whether it may start programs.
     pub exec: bool,
-    /// Whether it has a network namespace of its own with loopback up.
+    /// Whether it has loopback: then a forked one makes a network namespace, for itself alone, in which it is up.
     pub loopback: bool,
 }
 
 /// Confines the calling, single-threaded process: namespaces, mounts, limits, identity, capabilities, Landlock. What is left is [`Seals::apply`].
 ///
-/// `forked` processes make namespaces of their own; a launched one has them already.
+/// `forked` processes make namespaces of their own; a launched one has them already. A network namespace a forked process has already, unless it is to
+/// have loopback.
 pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError> {
     die_with_parent()?;
     if forked {
@@ -39,8 +42,7 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
         // SAFETY: no pointers; a process that was just forked leads no group.
         sys::check(i64::from(unsafe { libc::setsid() })).at(Step::OwnNamespaces)?;
         let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
-        // Without a network the siblings share their zygote's, which is empty; but its abstract sockets only Landlock's scopes keep apart.
-        if confinement.loopback || landlock::abi() < landlock::SCOPES {
+        if confinement.loopback {
             namespaces |= libc::CLONE_NEWNET;
         }
         unshare(namespaces).at(Step::OwnNamespaces)?;
@@ -54,7 +56,8 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     if confinement.loopback {
         loopback::bring_up()?;
     }
-    confinement.limits.apply()?;
+    root::hide_mounts()?;
+    own_space::keep(confinement)?.apply()?;
     drop_all_capabilities()?;
     give_up_privileges()?;
     landlock::restrict(&Paths { exec: confinement.exec, write: &confinement.write })?;
@@ -76,7 +79,8 @@ impl Seals {
     pub fn apply(&self, exec: bool, loopback: bool) -> Result<(), SetupError> {
         // Again: `execve` of the runtime has undone it where a sandbox has a runtime process of its own (prctl(2)).
         prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
-        seccomp::install(&self.0[usize::from(exec) * 2 + usize::from(loopback)]).at(Step::Seccomp)
+        let filter = &self.0[usize::from(exec) * 2 + usize::from(loopback)];
+        seccomp::install(&seccomp::with_own_space(filter, own_space::number().at(Step::Seccomp)?)).at(Step::Seccomp)
     }
 }
 

@@ -77,6 +77,10 @@ steps! {
     Fork = 89, "forking";
     /// `cgroup.procs`.
     Cgroup = 91, "putting it into its control group";
+    /// `/proc/sys/user`.
+    UserCounts = 92, "limiting what the kernel counts for each user";
+    /// The mount tree that no namespace lists.
+    HiddenMounts = 93, "hiding the host's mounts";
     /// The pipe on which it is reported.
     Report = 90, "reporting to the supervisor";
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::blocks;
 use crate::error::{At, SetupError, Step};
 use crate::sys::{check, prctl};
 
@@ -15,11 +17,14 @@ pub const ZYGOTE_UID: u32 = FIRST_UID + LEASABLE_UIDS;
 
 /// Host uids of zygotes start here: above what distributions and container tools hand out, below 2^31.
 const FIRST_HOST_UID: u32 = 0x4000_0000;
+/// Host ids in one process's block.
+const BLOCK_IDS: u32 = LEASABLE_UIDS + 1;
 
 /// Which ids outside stand behind those inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdMap {
-    /// As root: 256 ids that nobody else uses, chosen by the process's own number, which the kernel keeps unique (2^22 numbers at most).
+    /// As root: 256 ids that nobody else uses. The kernel keeps process numbers unique, so each number has a block of ids; which block belongs to
+    /// which number cannot be told from inside (`blocks`).
     Own,
     /// As an ordinary user: one id, the user's own.
     Single {
@@ -41,9 +46,17 @@ impl IdMap {
     /// The host uid behind [`FIRST_UID`] for the namespace whose first process is `pid`.
     pub fn host_uid(self, pid: libc::pid_t) -> u32 {
         match self {
-            Self::Own => FIRST_HOST_UID + (pid as u32 & 0x003f_ffff) * (LEASABLE_UIDS + 1),
+            Self::Own => first_of_block(pid),
             Self::Single { uid, .. } => uid,
         }
+    }
+
+    /// The host uid that is to own the user namespace that the process `supervisor` makes next, where it is not to be the caller itself. It is one of the
+    /// block of the supervisor's own number, which no sandbox has: the block of the namespace's first process is known only once that process, and
+    /// its namespace, exist. After 256 namespaces the ids repeat.
+    pub(crate) fn owner_uid(self, supervisor: libc::pid_t) -> Option<u32> {
+        static LAUNCHED: AtomicU32 = AtomicU32::new(0);
+        (self == Self::Own).then(|| first_of_block(supervisor) + LAUNCHED.fetch_add(1, Ordering::Relaxed) % BLOCK_IDS)
     }
 
     /// The uid that the zygote itself has inside.
@@ -67,7 +80,7 @@ impl IdMap {
         let host = self.host_uid(pid);
         match self {
             Self::Own => {
-                let line = format!("{FIRST_UID} {host} {}", LEASABLE_UIDS + 1);
+                let line = format!("{FIRST_UID} {host} {BLOCK_IDS}");
                 fs::write(format!("/proc/{pid}/gid_map"), &line)?;
                 fs::write(format!("/proc/{pid}/uid_map"), &line)
             }
@@ -81,8 +94,39 @@ impl IdMap {
     }
 }
 
+fn first_of_block(pid: libc::pid_t) -> u32 {
+    FIRST_HOST_UID + blocks::block_of(pid as u32) * BLOCK_IDS
+}
+
+/// Becomes `uid` as far as the kernel asks who makes something, with all capabilities. [`return_to_root`] undoes it.
+///
+/// The owner of a user namespace is the effective user who makes it (`create_user_ns` in `kernel/user_namespace.c`). What the kernel counts for each user
+/// it counts for the owner too, on top of the namespace's own count: inotify instances, pending signals, message queues, namespaces. With root as the
+/// owner one program could take all that root has.
+pub(crate) fn act_as(uid: u32) -> io::Result<()> {
+    // Capabilities stay effective: some kernels let only `CAP_SYS_ADMIN` make a user namespace. A new user namespace resets this bit. Where it cannot be
+    // set, an ordinary user's right to make one has to do.
+    let bits = prctl(libc::PR_GET_SECUREBITS, 0, 0)?;
+    let _ = prctl(libc::PR_SET_SECUREBITS, (bits | SECBIT_NO_SETUID_FIXUP) as libc::c_ulong, 0);
+    set_effective_uid(uid)
+}
+
+/// The way back from [`act_as`]: the real user has not changed.
+pub(crate) fn return_to_root() -> io::Result<()> {
+    set_effective_uid(0)
+}
+
+fn set_effective_uid(uid: u32) -> io::Result<()> {
+    const UNCHANGED: u32 = u32::MAX;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, UNCHANGED, uid, UNCHANGED) }).map(drop)
+}
+
+/// `linux/securebits.h`.
+const SECBIT_NO_SETUID_FIXUP: i32 = 1 << 2;
+
 /// What a zygote needs to give its children their namespaces, mounts and identity. All of it counts only inside its own user namespace.
-const ZYGOTE_CAPABILITIES: [u32; 5] = [6, 7, 8, 12, 21]; // SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_ADMIN
+const ZYGOTE_CAPABILITIES: [u32; 6] = [6, 7, 8, 12, 18, 21]; // SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_CHROOT, SYS_ADMIN
 
 #[repr(C)]
 struct CapabilityHeader {
@@ -181,10 +225,20 @@ mod tests {
 
     #[test]
     fn host_uids_of_different_processes_never_overlap_and_stay_positive() {
-        let first = IdMap::Own.host_uid(1);
-        let second = IdMap::Own.host_uid(2);
-        assert_eq!(second - first, LEASABLE_UIDS + 1);
-        let last = IdMap::Own.host_uid(0x003f_ffff) + LEASABLE_UIDS;
+        for (one, other) in [(1, 2), (300, 301), (0x003f_fffe, 0x003f_ffff)] {
+            assert!(IdMap::Own.host_uid(one).abs_diff(IdMap::Own.host_uid(other)) >= BLOCK_IDS);
+        }
+        let last = FIRST_HOST_UID + (blocks::COUNT - 1) * BLOCK_IDS + LEASABLE_UIDS;
         assert!(i32::try_from(last).is_ok());
+    }
+
+    #[test]
+    fn a_user_namespace_is_owned_by_an_id_that_no_sandbox_has_unless_there_is_only_one() {
+        let supervisor = 4711;
+        let owners: Vec<u32> = (0..3).filter_map(|_| IdMap::Own.owner_uid(supervisor)).collect();
+        let own_block = IdMap::Own.host_uid(supervisor)..IdMap::Own.host_uid(supervisor) + BLOCK_IDS;
+        assert!(owners.len() == 3 && owners.iter().all(|owner| own_block.contains(owner)), "{owners:?}");
+        assert!(owners[0] != owners[1] && owners[1] != owners[2] && owners[0] != owners[2], "{owners:?}");
+        assert_eq!(IdMap::Single { uid: 1000, gid: 1000 }.owner_uid(supervisor), None);
     }
 }

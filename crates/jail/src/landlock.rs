@@ -20,9 +20,6 @@ pub fn abi() -> Abi {
     check(result).map_or(0, |version| version as Abi)
 }
 
-/// The ABI that has scopes for abstract sockets and signals (Linux 6.12).
-pub(crate) const SCOPES: Abi = 6;
-
 /// What a sandbox may do where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Paths<'a> {

@@ -14,10 +14,11 @@ use crate::cgroup;
 use crate::confine::{Confinement, confine};
 use crate::descriptors::CHANNEL;
 use crate::error::{At, SetupError, Step};
-use crate::identity::{IdMap, become_user, die_with_parent, keep_zygote_capabilities};
+use crate::identity::{IdMap, act_as, become_user, die_with_parent, keep_zygote_capabilities, return_to_root};
 use crate::root::{self, RootPlan};
 use crate::seccomp;
 use crate::sys::{self, PidFd, check, duplicate_onto, prctl};
+use crate::user_counts;
 
 /// What the launched process is to be.
 #[derive(Clone, Debug)]
@@ -119,12 +120,13 @@ impl Launch<'_> {
     /// Launches it and returns once it has become the runtime. Blocks for some milliseconds. The calling thread must outlive what it launches.
     pub fn launch(&self) -> Result<Launched, LaunchError> {
         let (mut read, write) = pipe().at(Step::Report).map_err(LaunchError::Supervisor)?;
+        let owner = self.ids.owner_uid(std::process::id() as libc::pid_t);
         // SAFETY: glibc's fork keeps its own locks consistent in the child, which only makes system calls, allocates, and ends by `execve` or
         // `_exit`; no lock of this program is taken there.
         let builder = check(i64::from(unsafe { libc::fork() })).at(Step::Fork).map_err(LaunchError::Supervisor)? as libc::pid_t;
         if builder == 0 {
             drop(read);
-            self.build_and_clone(&write);
+            self.build_and_clone(&write, owner);
         }
         drop(write);
         let outcome = collect(&mut read);
@@ -134,7 +136,7 @@ impl Launch<'_> {
         outcome
     }
 
-    fn build_and_clone(&self, pipe: &File) -> ! {
+    fn build_and_clone(&self, pipe: &File, owner: Option<u32>) -> ! {
         let result = (|| {
             reset_signals().at(Step::Fork)?;
             // Children of a supervisor go first when the machine runs out of memory.
@@ -148,7 +150,7 @@ impl Launch<'_> {
                 make_mounts_private()?;
             }
             // The mount namespace is shared until the root stands in it; the inmate then takes its own copy, with every mount locked.
-            let pid = sys::clone_process(namespaces).at(Step::Namespaces)?;
+            let pid = clone_owned(namespaces, owner).at(Step::Namespaces)?;
             if pid == 0 {
                 drop(go_write);
                 let mut go = [0];
@@ -179,6 +181,7 @@ impl Launch<'_> {
         // Its parent is the thread that launched it.
         die_with_parent()?;
         cgroup::enter(self.cgroup)?;
+        user_counts::limit(self.ids)?;
         // The cgroup namespace only now, so that it is rooted in the group that this process has been put in.
         sys::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).at(Step::PrivateMounts)?;
         if let IdMap::Single { .. } = self.ids {
@@ -231,6 +234,17 @@ impl Launch<'_> {
             .map(drop)
             .at(Step::Descriptors)
     }
+}
+
+/// Clones the calling process into new namespaces. The user namespace belongs to `owner`, where one is named, else to the caller.
+fn clone_owned(namespaces: libc::c_int, owner: Option<u32>) -> io::Result<libc::pid_t> {
+    let Some(owner) = owner else { return sys::clone_process(namespaces) };
+    act_as(owner)?;
+    let cloned = sys::clone_process(namespaces);
+    if matches!(cloned, Ok(pid) if pid > 0) {
+        return_to_root()?;
+    }
+    cloned
 }
 
 fn collect(pipe: &mut File) -> Result<Launched, LaunchError> {

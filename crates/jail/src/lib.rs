@@ -4,6 +4,7 @@
 //! ([`Launch`]), and the native library inside a zygote, whose forked children confine themselves ([`confine`]). The order of the steps is
 //! argued in `docs/concepts/jail.md`.
 
+mod blocks;
 mod cgroup;
 mod confine;
 mod descriptors;
@@ -13,10 +14,12 @@ mod landlock;
 mod launch;
 mod limits;
 mod loopback;
+mod own_space;
 mod probe;
 mod root;
 pub mod seccomp;
 mod sys;
+mod user_counts;
 mod writable;
 
 pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
@@ -27,7 +30,8 @@ pub use identity::{FIRST_UID, IdMap, LEASABLE_UIDS, ZYGOTE_UID};
 pub use landlock::{Abi, abi};
 pub use launch::{Launch, LaunchError, Launched, Purpose, ToolNetwork};
 pub use limits::ResourceLimits;
+pub use own_space::number as own_space_number;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};
-pub use sys::{PidFd, Reaped, kill_pidfd, pid_of_pidfd, reap, shared_descriptions};
+pub use sys::{PidFd, Reaped, enter_network, kill_pidfd, pid_of_pidfd, reap, shared_descriptions};
 pub use writable::{HOME, WritableSpace};

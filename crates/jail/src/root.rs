@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::error::{At, SetupError, Step};
@@ -57,7 +57,7 @@ pub struct GeneratedFile {
 pub struct RootPlan {
     /// Trees of the host.
     pub binds: Vec<Bind>,
-    /// Folders that are hidden by an empty one although a bind shows them.
+    /// Folders and files that are hidden by an empty one although a bind shows them.
     pub masks: Vec<PathBuf>,
     /// Folders that are there, empty.
     pub folders: Vec<PathBuf>,
@@ -137,6 +137,8 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
             let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
             mount(Some(c"hidden"), &c_path(&target).at(Step::RootTree)?, Some(c"tmpfs"), flags, Some(c"mode=755,size=4k"))
                 .at(Step::RootTree)?;
+        } else if target.is_file() {
+            hide_file(stage, &target).at(Step::RootTree)?;
         }
     }
     for file in &plan.files {
@@ -151,6 +153,16 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
         symlink(to, &target).at(Step::RootTree)?;
     }
     Ok(())
+}
+
+/// Hides a file by an empty one.
+fn hide_file(stage: &Path, target: &Path) -> io::Result<()> {
+    let empty = stage.join(".hidden");
+    fs::File::create(&empty)?;
+    let tree = clone_tree(open_path_without_links(&c_path(&empty)?)?.as_fd())?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY;
+    set_tree_attributes(tree.as_fd(), attributes, None, false)?;
+    attach_tree(tree.as_fd(), &c_path(target)?)
 }
 
 /// Binds what is staged for the sandbox's own tmpfs also where it belongs. A zygote has no such tmpfs, and its runtime may be installed beneath one of
@@ -177,6 +189,18 @@ pub(crate) fn enter() -> Result<(), SetupError> {
     std::env::set_current_dir("/").at(Step::PivotRoot)?;
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
     mount(None, c"/", None, flags, None).at(Step::PivotRoot)
+}
+
+/// Makes a copy of the whole tree the root, a copy that belongs to no mount namespace. `/proc/PID/mountinfo` and its like list those mounts of the
+/// process's namespace that lie beneath its root (`show_mountinfo` in `fs/proc_namespace.c`): there are none, so that nothing tells where on the host what
+/// is bound comes from. The last step with mounts: in such a tree there can be no more.
+///
+/// The copy stays together once its descriptor is closed (`UMOUNT_CONNECTED` in `dissolve_on_fput`, Linux 5.2), and goes with the last process in it.
+pub(crate) fn hide_mounts() -> Result<(), SetupError> {
+    // Not by `openat2`, which the filter of a zygote lacks.
+    let root = fs::File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open("/").at(Step::HiddenMounts)?;
+    let copy = clone_tree(root.as_fd()).at(Step::HiddenMounts)?;
+    sys::change_root(copy.as_fd()).at(Step::HiddenMounts)
 }
 
 impl RootPlan {

@@ -93,6 +93,20 @@ pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()>
     check(result).map(drop)
 }
 
+/// Makes the folder behind `root` the root and the working folder.
+pub(crate) fn change_root(root: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a valid descriptor, then a constant NUL-terminated string.
+    check(i64::from(unsafe { libc::fchdir(root.as_raw_fd()) }))?;
+    // SAFETY: as above.
+    check(i64::from(unsafe { libc::chroot(c".".as_ptr()) })).map(drop)
+}
+
+/// Moves the calling thread into the network namespace behind `network`.
+pub fn enter_network(network: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: changes where sockets are made, and nothing else.
+    check(i64::from(unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) })).map(drop)
+}
+
 pub(crate) fn pivot_root_here() -> io::Result<()> {
     // SAFETY: constant NUL-terminated strings.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)

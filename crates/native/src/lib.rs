@@ -4,7 +4,9 @@
 //! The contract with the drivers is `docs/concepts/drivers.md`.
 
 mod init;
+mod machine;
 mod mappings;
+mod networks;
 mod node;
 mod node_platform;
 mod python;

@@ -12,9 +12,11 @@ use std::sync::{Mutex, PoisonError};
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
 use belljar_jail::{
     CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
-    confine_exec_grant_init, enter_cgroup,
+    confine_exec_grant_init, enter_cgroup, enter_network,
 };
 
+use crate::machine;
+use crate::networks::{Lost, Networks};
 use crate::randomness;
 use crate::sandbox::fault;
 use crate::scout::{self, Side};
@@ -44,11 +46,17 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
-    let result = facts()
-        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) });
+    let result = facts().and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts) });
     if let Err(error) = result {
         fault(CHANNEL, error);
     }
+}
+
+fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
+    if !facts.exec {
+        machine::answer_for(facts.memory_bytes).map_err(at(Step::Seccomp))?;
+    }
+    Seals::compile().apply(facts.exec, facts.loopback)
 }
 
 /// What packages have done while they were imported that must not happen once for all sandboxes.
@@ -111,15 +119,24 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
         // A supervisor that is gone takes this process with it.
         let _ = send_packet(channel, &report.encode(), descriptors);
     };
+    // After the list of what is inherited: its descriptors are the children's to close.
+    let mut networks = Networks::new().map_err(at(Step::Descriptors))?;
     report(ZygoteReport::Booted { has_learned }, &[]);
-    let mut sandboxes: HashMap<libc::pid_t, u64> = HashMap::new();
+    let mut sandboxes: HashMap<libc::pid_t, Forked> = HashMap::new();
     loop {
+        // While the supervisor gets ready to order, or waits for the child that has just been forked.
+        or_leave(networks.stock());
         let mut waiting = [poll_in(channel), poll_in(children_ended.as_fd())];
         // SAFETY: two valid entries.
         unsafe { libc::poll(waiting.as_mut_ptr(), 2, -1) };
         if waiting[1].revents != 0 {
             drain(&children_ended);
-            reap(&mut sandboxes, |exit| report(ZygoteReport::Exited(exit), &[]));
+            reap(&mut sandboxes, |exit, network| {
+                report(ZygoteReport::Exited(exit), &[]);
+                if let Some(network) = network {
+                    or_leave(networks.take_back(network));
+                }
+            });
         }
         if waiting[0].revents == 0 {
             continue;
@@ -133,6 +150,14 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
         let failed = |step: FailedStep, error: &io::Error| {
             report(ZygoteReport::ForkFailed { sandbox: order.sandbox, step: step as u8, errno: errno(error) }, &[]);
         };
+        // One with loopback makes its own.
+        let network = match (!order.loopback).then(|| or_leave(networks.lease())).transpose() {
+            Ok(network) => network,
+            Err(error) => {
+                failed(FailedStep::NetworkNamespace, &error);
+                continue;
+            }
+        };
         runtime.before_fork();
         let forked = fork_into_new_pid_namespace(own_pid_namespace.as_fd());
         match forked {
@@ -145,6 +170,11 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                 // First of all, so that everything counts, and before an init is forked: what is forked later is in the group from the start.
                 enter_cgroup(&cgroup).unwrap_or_else(|error| fault(control, error));
                 drop(cgroup);
+                network.as_ref().map_or(Ok(()), |network| enter_network(network.as_fd())).unwrap_or_else(|error| {
+                    fault(control, at(Step::OwnNamespaces)(error));
+                });
+                // Those of its siblings too.
+                drop((network, networks, sandboxes));
                 let confinement = Confinement {
                     uid: order.uid,
                     may_set_groups: facts.may_set_groups,
@@ -162,6 +192,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                     .and_then(|()| confine(&confinement, true))
                     .and_then(|()| randomness::reseed(&generators))
                     .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
+                    .and_then(|()| if order.exec { Ok(()) } else { machine::answer_for(order.memory_bytes).map_err(at(Step::Seccomp)) })
                     .and_then(|()| seals.apply(order.exec, order.loopback));
                 if let Err(error) = result {
                     fault(CHANNEL, error);
@@ -175,7 +206,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                 drop((stdio, cgroup));
                 match open_pidfd(pid) {
                     Ok(pidfd) => {
-                        sandboxes.insert(pid, order.sandbox);
+                        sandboxes.insert(pid, Forked { sandbox: order.sandbox, network });
                         report(ZygoteReport::Forked { sandbox: order.sandbox }, &[pidfd.as_fd()]);
                     }
                     Err(error) => {
@@ -187,6 +218,19 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
             }
         }
     }
+}
+
+/// A sandbox that has not been reaped yet.
+struct Forked {
+    /// The supervisor's number for it.
+    sandbox: u64,
+    /// The network namespace that it has.
+    network: Option<OwnedFd>,
+}
+
+/// No further sandbox is made by a zygote that is not where it should be; the supervisor gets a new one.
+fn or_leave<T>(result: Result<T, Lost>) -> T {
+    result.unwrap_or_else(|Lost| leave())
 }
 
 fn leave() -> ! {
@@ -290,7 +334,7 @@ fn drain(ended: &OwnedFd) {
     unsafe { libc::read(ended.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
 }
 
-fn reap(sandboxes: &mut HashMap<libc::pid_t, u64>, mut report: impl FnMut(ExitReport)) {
+fn reap(sandboxes: &mut HashMap<libc::pid_t, Forked>, mut report: impl FnMut(ExitReport, Option<OwnedFd>)) {
     loop {
         let mut wait_status = 0;
         // SAFETY: all-zero is a valid `rusage`; both are writable.
@@ -302,14 +346,15 @@ fn reap(sandboxes: &mut HashMap<libc::pid_t, u64>, mut report: impl FnMut(ExitRe
             return;
         }
         let us = |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000).saturating_add(time.tv_usec as u64);
-        if let Some(sandbox) = sandboxes.remove(&pid) {
-            report(ExitReport {
+        if let Some(Forked { sandbox, network }) = sandboxes.remove(&pid) {
+            let exit = ExitReport {
                 sandbox,
                 wait_status,
                 user_us: us(usage.ru_utime),
                 system_us: us(usage.ru_stime),
                 peak_resident_bytes: (usage.ru_maxrss as u64).saturating_mul(1024),
-            });
+            };
+            report(exit, network);
         }
     }
 }

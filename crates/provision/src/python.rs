@@ -35,22 +35,22 @@ pub struct PythonRuntime {
     pub source: Source,
     /// The hash of the program, and of `libpython` where there is one.
     pub identity: Identity,
+    /// Folders for packages, whether or not they are there: none of this Python's own, and on a host somebody's.
+    pub packages: Vec<PathBuf>,
+    /// Folders of its headers, which builds of packages need.
+    pub headers: Vec<PathBuf>,
     extensions: Vec<PathBuf>,
-    is_prefix_its_own: bool,
 }
 
 impl PythonRuntime {
-    /// The host paths that a jail must show, at the same places, for this Python to start and to import its standard library: the prefix
-    /// and [`library_mounts`](Self::library_mounts). Another place would make it load the wrong `libpython`. Where the prefix holds what is none of Python's (it
-    /// is `/`, or a home folder), only the program, the standard library and `libpython`. A jail is taken to show `/usr` and `/lib*` anyway.
+    /// The host paths that a jail must show, at the same places, for this Python to start and to import its standard library: the program, the standard
+    /// library, `libpython` and [`library_mounts`](Self::library_mounts). Another place would make it load the wrong `libpython`. Never the whole prefix,
+    /// which holds what the host's user has installed and configured. [`packages`](Self::packages) can lie beneath what is shown, and are not to be
+    /// seen. A jail is taken to show `/usr` and `/lib*` anyway.
     pub fn mounts(&self) -> Vec<PathBuf> {
-        let mut mounts = if self.is_prefix_its_own {
-            vec![self.prefix.clone()]
-        } else {
-            let parts = [&self.executable, &self.stdlib].into_iter().chain(&self.libpython);
-            let outside = self.extensions.iter().filter(|folder| !folder.starts_with(&self.stdlib));
-            parts.chain(outside).cloned().collect()
-        };
+        let parts = [&self.executable, &self.stdlib].into_iter().chain(&self.libpython);
+        let outside = self.extensions.iter().filter(|folder| !folder.starts_with(&self.stdlib));
+        let mut mounts: Vec<PathBuf> = parts.chain(outside).cloned().collect();
         mounts.extend(self.library_mounts.iter().filter(|path| !mounts.contains(path)).cloned().collect::<Vec<_>>());
         mounts
     }
@@ -68,6 +68,10 @@ struct Answer {
     stdlib: PathBuf,
     extensions: Vec<PathBuf>,
     libraries: Vec<PathBuf>,
+    #[serde(default)]
+    packages: Vec<PathBuf>,
+    #[serde(default)]
+    headers: Vec<PathBuf>,
 }
 
 /// What is remembered about a Python on this machine.
@@ -79,6 +83,8 @@ struct Probe {
     extensions: Vec<PathBuf>,
     libpython: Option<Library>,
     libraries: Vec<Library>,
+    packages: Vec<PathBuf>,
+    headers: Vec<PathBuf>,
     identity: Identity,
 }
 
@@ -165,8 +171,9 @@ impl Provisioner {
             library_mounts: interpreter::library_mounts(&probe.libraries, home),
             source,
             identity: probe.identity,
+            packages: probe.packages,
+            headers: probe.headers,
             extensions: probe.extensions,
-            is_prefix_its_own: !interpreter::is_too_broad(&probe.prefix, home),
             prefix: probe.prefix,
         }
     }
@@ -182,10 +189,16 @@ impl Probe {
         let identity = Identity::of_files(program, libpython.iter().map(|library| library.path.as_path()))?;
         Ok(Self {
             version: answer.version,
-            libraries: Library::beyond(Some(&answer.prefix), &answer.libraries),
+            // The interpreter's own library is shown by itself, and what extensions load from its standard library with that.
+            libraries: Library::beyond(
+                Some(&answer.stdlib),
+                &answer.libraries.iter().filter(|path| !is_libpython(path)).cloned().collect::<Vec<_>>(),
+            ),
             prefix: answer.prefix,
             stdlib: answer.stdlib,
             extensions: answer.extensions,
+            packages: answer.packages,
+            headers: answer.headers,
             libpython,
             identity,
         })

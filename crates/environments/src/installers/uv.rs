@@ -92,7 +92,7 @@ async fn tool(job: &Job<'_>, staging: &Staging) -> Result<Tool, EnvironmentError
     }
     let tell = job.tell.clone();
     let uv = job.provision(move |provisioner| provisioner.uv(&mut Steps::told_to(tell))).await?;
-    let shows: Vec<PathBuf> = uv.mounts.iter().chain(&job.runtime.mounts).cloned().collect();
+    let shows: Vec<PathBuf> = uv.mounts.iter().chain(&job.runtime.mounts).chain(&job.runtime.headers).cloned().collect();
     let place = Environment::place(RuntimeKind::Python);
     let downloads = if job.rules.allow_build { Downloads::ThrownAway } else { Downloads::Shared("uv") };
     let mut tool = job.tool(&uv.program, &shows, staging, place, downloads)?;

@@ -8,6 +8,8 @@ pub enum Action {
     Allow,
     /// It fails with this errno.
     Errno(u16),
+    /// The process's own handler of SIGSYS answers in the kernel's place.
+    Trap,
     /// The process dies with SIGSYS.
     Kill,
 }
@@ -17,6 +19,7 @@ impl Action {
         match self {
             Self::Allow => libc::SECCOMP_RET_ALLOW,
             Self::Errno(errno) => libc::SECCOMP_RET_ERRNO | u32::from(errno),
+            Self::Trap => libc::SECCOMP_RET_TRAP,
             Self::Kill => libc::SECCOMP_RET_KILL_PROCESS,
         }
     }
@@ -92,6 +95,13 @@ const fn statement(code: u16, value: u32) -> Instruction {
 
 const fn branch(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruction {
     Instruction { code, jump_true, jump_false, value }
+}
+
+impl Instruction {
+    /// The same, with `to` where it compares with `from`.
+    pub(super) fn comparing(self, from: u32, to: u32) -> Self {
+        if self.code == JUMP_EQUAL && self.value == from { Self { value: to, ..self } } else { self }
+    }
 }
 
 /// A run of system call numbers with one fate, up to the next segment.
@@ -229,7 +239,7 @@ mod tests {
     }
 
     fn action() -> impl Strategy<Value = Action> {
-        prop_oneof![Just(Action::Allow), (1_u16..200).prop_map(Action::Errno), Just(Action::Kill)]
+        prop_oneof![Just(Action::Allow), (1_u16..200).prop_map(Action::Errno), Just(Action::Trap), Just(Action::Kill)]
     }
 
     fn condition() -> impl Strategy<Value = Condition> {

@@ -10,8 +10,14 @@ pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, eva
 pub use rules::{base, no_local_sockets, sealed};
 
 use std::io;
+use std::os::fd::RawFd;
 
 use crate::sys::check;
+
+/// A compiled filter of a sandbox whose descriptor of its own space has this number.
+pub(crate) fn with_own_space(program: &[Instruction], number: RawFd) -> Vec<Instruction> {
+    program.iter().map(|instruction| instruction.comparing(rules::OWN_SPACE, number as u32)).collect()
+}
 
 /// Installs a filter in every thread of the calling process.
 pub(crate) fn install(program: &[Instruction]) -> io::Result<()> {

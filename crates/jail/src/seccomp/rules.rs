@@ -252,6 +252,9 @@ pub fn base() -> Filter {
     Filter { rules, default: EPERM }
 }
 
+/// Stands for the number of the descriptor of a sandbox's own space, which differs by its limits. No system call is judged by this value otherwise.
+pub(super) const OWN_SPACE: u32 = 0x7fff_fffe;
+
 /// Names anonymous mappings; V8 and `CPython` try it.
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 
@@ -274,6 +277,11 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
         rules.extend(plain(&[libc::SYS_execve, libc::SYS_execveat], EACCES));
         #[cfg(target_arch = "x86_64")]
         rules.extend(plain(&[libc::SYS_fork, libc::SYS_vfork], EACCES));
+    }
+
+    if !exec {
+        rules.extend(plain(&[libc::SYS_statfs, libc::SYS_sysinfo], Action::Trap));
+        rules.push(one_of(libc::SYS_fstatfs, 0, &[OWN_SPACE], Action::Trap));
     }
 
     if !loopback {
@@ -400,6 +408,18 @@ mod tests {
         assert_eq!(answer(&sealed(false, false), libc::SYS_prctl, &none), errno(libc::EPERM));
         assert_eq!(answer(&sealed(true, false), libc::SYS_prctl, &none), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_prctl, &none), ALLOW);
+    }
+
+    #[test]
+    fn what_the_machine_has_is_answered_by_the_sandbox_itself_unless_programs_can_be_started() {
+        for number in [libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_sysinfo] {
+            assert_eq!(answer(&base(), number, &[7]), ALLOW);
+            assert_eq!(answer(&sealed(false, true), number, &[7]), libc::SECCOMP_RET_TRAP);
+            assert_eq!(answer(&sealed(true, true), number, &[7]), ALLOW);
+        }
+        let filter = super::super::with_own_space(&sealed(false, false).compile(), 1024);
+        let fstatfs = |fd| evaluate(&filter, &SyscallData { number: libc::SYS_fstatfs as u32, arguments: [fd, 0, 0, 0, 0, 0] });
+        assert_eq!([1024, 1023, u64::from(OWN_SPACE)].map(fstatfs), [ALLOW, libc::SECCOMP_RET_TRAP, libc::SECCOMP_RET_TRAP].map(Some));
     }
 
     #[test]

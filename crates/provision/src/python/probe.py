@@ -27,6 +27,20 @@ for place in (folder, os.path.dirname(folder)):
     candidates = [os.path.join(settings.get("home", folder), name) for name in names]
     real = ([path for path in candidates if os.path.exists(path)] or [real])[0]
     break
+# Where packages are, and the headers that their builds need, by every scheme of this build (Debian's has several).
+packages, headers = set(), set()
+try:
+    import site, sysconfig
+
+    packages.update(site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]))
+    base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    for scheme in sysconfig.get_scheme_names():
+        if "user" not in scheme and scheme != "nt":
+            paths = sysconfig.get_paths(scheme, base)
+            packages.update(paths[name] for name in ("purelib", "platlib"))
+            headers.update(paths[name] for name in ("include", "platinclude"))
+except Exception:
+    pass
 json.dump({
     "implementation": sys.implementation.name,
     "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
@@ -35,4 +49,6 @@ json.dump({
     "stdlib": os.path.dirname(os.path.realpath(os.__file__)),
     "extensions": [os.path.realpath(entry) for entry in sys.path if os.path.basename(entry) == "lib-dynload"],
     "libraries": sorted(libraries),
+    "packages": sorted(set(path for path in map(os.path.realpath, packages) if path.endswith("-packages"))),
+    "headers": sorted(set(filter(os.path.isdir, map(os.path.realpath, headers)))),
 }, sys.stdout)

@@ -39,6 +39,14 @@ fn check(python: &PythonRuntime) {
     for needed in [&python.executable, &python.stdlib].into_iter().chain(&python.libpython) {
         assert!(mounts.iter().any(|mount| needed.starts_with(mount)), "{} is not in {mounts:?}", needed.display());
     }
+    // The prefix is somebody's, with what he has installed and configured.
+    assert!(mounts.iter().all(|mount| !python.prefix.starts_with(mount)), "{mounts:?}");
+    for own in ["prefix", "exec_prefix"] {
+        let folder = say(&python.executable, &format!("__import__('sysconfig').get_path('purelib', vars={{'base': sys.base_{own}}})"));
+        let folder = fs::canonicalize(&folder).unwrap_or(folder.into());
+        assert!(python.packages.contains(&folder), "{} is not in {:?}", folder.display(), python.packages);
+    }
+    assert!(python.headers.iter().any(|folder| folder.join("Python.h").is_file()), "{:?}", python.headers);
     // Everything that the interpreter maps is shown, or belongs to the system.
     let mapped = say(&python.executable, r"'\n'.join({l.split(None, 5)[5].strip() for l in open('/proc/self/maps') if '.so' in l})");
     for library in mapped.lines().filter(|library| !library.starts_with("/usr/") && !library.starts_with("/lib")) {
