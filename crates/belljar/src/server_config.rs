@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use belljar_engine::Protected;
 use belljar_objects::ObjectsConfig;
 use belljar_protocol::{Millis, PackagePolicy};
 use belljar_service::{CallbackConfig, Durability, RunConfig, ServiceConfig};
@@ -45,6 +46,9 @@ pub struct ServerConfig {
     pub callbacks: CallbackConfig,
     /// What it tells about itself.
     pub telemetry: TelemetryConfig,
+    /// The file that all this was read from.
+    #[serde(skip)]
+    file: Option<PathBuf>,
 }
 
 impl Default for ServerConfig {
@@ -62,6 +66,7 @@ impl Default for ServerConfig {
             environments: EnvironmentSettings::default(),
             callbacks: CallbackConfig::default(),
             telemetry: TelemetryConfig::default(),
+            file: None,
         }
     }
 }
@@ -107,10 +112,12 @@ pub enum LogFormat {
 impl ServerConfig {
     /// The file that is named, else `belljar.toml` in the home, else `/etc/belljar/belljar.toml`, else the defaults; then `BELLJAR_*`; then the flags.
     pub fn read(home: &Path, arguments: &ServeArguments) -> anyhow::Result<Self> {
-        let mut config = match Self::file(home, arguments.config.as_deref()) {
+        let mut config: Self = match Self::file(home, arguments.config.as_deref()) {
             Some(path) => {
                 let text = fs::read_to_string(&path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-                toml::from_str(&text).map_err(|error| anyhow::anyhow!("the configuration {} cannot be used: {error}", path.display()))?
+                let config: Self = toml::from_str(&text)
+                    .map_err(|error| anyhow::anyhow!("the configuration {} cannot be used: {error}", path.display()))?;
+                Self { file: Some(path), ..config }
             }
             None => Self::default(),
         };
@@ -150,6 +157,19 @@ impl ServerConfig {
         }
         let usual = [home.join("belljar.toml"), PathBuf::from("/etc/belljar/belljar.toml")];
         usual.into_iter().find(|path| path.exists())
+    }
+
+    /// What no run may be granted, besides the home: the file with its logins, its key, and everybody's objects.
+    pub fn protected(&self) -> Vec<Protected> {
+        let file = self.file.clone().map(|path| Protected { what: "the server's configuration", path });
+        let key = self.tls.as_ref().map(|tls| Protected { what: "the server's key", path: tls.key.clone() });
+        let objects = match &self.objects {
+            Some(ObjectsConfig::Directory { path, .. }) => {
+                Some(Protected { what: "the folder of the server's objects", path: path.clone() })
+            }
+            _ => None,
+        };
+        [file, key, objects].into_iter().flatten().collect()
     }
 
     /// The port that it listens on, if any.

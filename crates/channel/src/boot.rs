@@ -16,8 +16,18 @@ pub struct BootFacts {
     pub memory_bytes: u64,
     /// Granted paths that can be written.
     pub write: Vec<String>,
-    /// Grants that lie where the sandbox's own tmpfs covers them: stage, target, whether it is a folder.
+    /// Binds that lie where the sandbox's own tmpfs covers them: stage, target, whether it is a folder.
     pub staged: Vec<(String, String, bool)>,
+    /// Places of the grants whose mounts come with each order to fork: path, whether it is a folder.
+    pub points: Vec<(String, bool)>,
+    /// Mounts that a grant must not cover: path, whether it is a folder.
+    pub kept: Vec<(String, bool)>,
+    /// Paths of grants that are mounted already: a sandbox without an exec grant makes them not executable.
+    pub granted: Vec<String>,
+}
+
+fn kind(is_folder: bool) -> &'static str {
+    if is_folder { "folder" } else { "file" }
 }
 
 impl BootFacts {
@@ -39,7 +49,15 @@ impl BootFacts {
             text.push_str(&format!("write\t{path}\n"));
         }
         for (stage, target, is_folder) in &self.staged {
-            text.push_str(&format!("staged\t{stage}\t{target}\t{}\n", if *is_folder { "folder" } else { "file" }));
+            text.push_str(&format!("staged\t{stage}\t{target}\t{}\n", kind(*is_folder)));
+        }
+        for (key, places) in [("point", &self.points), ("kept", &self.kept)] {
+            for (path, is_folder) in places {
+                text.push_str(&format!("{key}\t{path}\t{}\n", kind(*is_folder)));
+            }
+        }
+        for path in &self.granted {
+            text.push_str(&format!("granted\t{path}\n"));
         }
         text
     }
@@ -59,6 +77,9 @@ impl BootFacts {
                 ["staged", stage, target, kind @ ("folder" | "file")] => {
                     facts.staged.push((stage.to_owned(), target.to_owned(), kind == "folder"));
                 }
+                ["point", path, kind @ ("folder" | "file")] => facts.points.push((path.to_owned(), kind == "folder")),
+                ["kept", path, kind @ ("folder" | "file")] => facts.kept.push((path.to_owned(), kind == "folder")),
+                ["granted", path] => facts.granted.push(path.to_owned()),
                 _ => return None,
             }
         }
@@ -77,8 +98,11 @@ mod tests {
             forks: bool, may_set_groups: bool, exec: bool, loopback: bool, memory_bytes: u64,
             write in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
             staged in proptest::collection::vec(("/[a-z]{1,4}", "/[a-z ]{1,8}", any::<bool>()), 0..4),
+            points in proptest::collection::vec(("/[a-z /]{1,8}", any::<bool>()), 0..4),
+            kept in proptest::collection::vec(("/[a-z /]{1,8}", any::<bool>()), 0..4),
+            granted in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
         ) {
-            let facts = BootFacts { forks, may_set_groups, exec, loopback, memory_bytes, write, staged };
+            let facts = BootFacts { forks, may_set_groups, exec, loopback, memory_bytes, write, staged, points, kept, granted };
             prop_assert_eq!(BootFacts::decode(&facts.encode()), Some(facts));
         }
     }

@@ -21,6 +21,6 @@ pub use call::{
     MOST_CALL_HEADER_BYTES, MOST_CHUNK_BYTES, ObjectHead, chunk_header, decode_header, encode_call_header, header_length,
 };
 pub use frame::{Frame, FrameError, FrameReader, HEADER_BYTES, encode_header};
-pub use packet::{receive_packet, send_packet};
+pub use packet::{MOST_GRANTS, receive_order, receive_packet, send_packet};
 pub use sandbox::{Annotation, CallOpening, SandboxMessage, kind};
 pub use zygote::{ExitReport, FailedStep, ForkOrder, ZygoteReport};

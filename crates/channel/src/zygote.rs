@@ -3,8 +3,8 @@
 /// Most bytes of a packet on the zygote channel.
 const PACKET_BYTES: usize = 64;
 
-/// "Fork a sandbox." Comes with its descriptors: control channel, standard input, output and error, then those of the control groups that it enters by
-/// writing `0` to each.
+/// "Fork a sandbox." Comes with its descriptors: control channel, standard input, output and error, then the mounts of what is granted to it, then
+/// those of the control groups that it enters by writing `0` to each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkOrder {
     /// The supervisor's number for the sandbox, for the reports about it.
@@ -25,6 +25,8 @@ pub struct ForkOrder {
     pub exec: bool,
     /// Whether it has a network namespace of its own, with loopback.
     pub loopback: bool,
+    /// Mounts of grants that come with it: one for each point of the zygote's [`crate::BootFacts`], or none where the zygote has them already.
+    pub grants: u8,
 }
 
 /// The step of a fork that failed in the zygote.
@@ -148,7 +150,7 @@ impl ForkOrder {
             .put(&self.open_files.to_le_bytes())
             .put(&self.cpu_seconds.to_le_bytes())
             .put(&self.memory_bytes.to_le_bytes())
-            .put(&[u8::from(self.exec), u8::from(self.loopback)]);
+            .put(&[u8::from(self.exec), u8::from(self.loopback), self.grants]);
         writer.bytes[..writer.length].to_vec()
     }
 
@@ -165,6 +167,7 @@ impl ForkOrder {
             memory_bytes: reader.u64()?,
             exec: reader.u8()? != 0,
             loopback: reader.u8()? != 0,
+            grants: reader.u8()?,
         };
         reader.finished()?;
         Some(order)
@@ -226,8 +229,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn orders_are_read_as_they_were_written(sandbox: u64, uid: u32, disk_bytes: u64, files: u64, open_files: u64, cpu_seconds: u64, memory_bytes: u64, exec: bool, loopback: bool) {
-            let order = ForkOrder { sandbox, uid, disk_bytes, files, open_files, cpu_seconds, memory_bytes, exec, loopback };
+        fn orders_are_read_as_they_were_written(sandbox: u64, uid: u32, disk_bytes: u64, files: u64, open_files: u64, cpu_seconds: u64, memory_bytes: u64, exec: bool, loopback: bool, grants: u8) {
+            let order = ForkOrder { sandbox, uid, disk_bytes, files, open_files, cpu_seconds, memory_bytes, exec, loopback, grants };
             prop_assert_eq!(ForkOrder::decode(&order.encode()), Some(order));
         }
 

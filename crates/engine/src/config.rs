@@ -2,6 +2,8 @@
 
 use belljar_provision::{ProvisionConfig, ProvisionError};
 
+use crate::protected::Protected;
+
 /// How an engine is to behave. Start from [`EngineConfig::from_env`].
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -9,6 +11,8 @@ pub struct EngineConfig {
     pub provision: ProvisionConfig,
     /// Go on where a layer is missing, and say so in each outcome. Otherwise such runs are refused.
     pub allow_degraded: bool,
+    /// Folders that no run may be granted, besides the cache.
+    pub protected: Vec<Protected>,
     /// How many sandboxes to keep parked for each kind of run that has been seen. 0: fork when a run comes.
     pub parked: usize,
     /// What parked sandboxes have imported ahead may hold about so many bytes, all together; beyond, those of kinds that were not asked for the longest go.
@@ -27,6 +31,7 @@ impl EngineConfig {
         Ok(Self {
             provision: ProvisionConfig::from_env()?,
             allow_degraded: false,
+            protected: Vec::new(),
             parked: 0,
             parked_memory_bytes: 1 << 30,
             zygote_memory_bytes: 1 << 30,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
-use belljar_protocol::{EventKind, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
+use belljar_protocol::{EventKind, FsPolicy, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
 use belljar_provision::{Provisioner, Step};
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
@@ -15,8 +15,10 @@ use crate::config::EngineConfig;
 use crate::door::Door;
 use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
+use crate::grants::{CeilingGrants, Grants};
 use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
+use crate::protected::Protected;
 use crate::run::{self, Emitter, Finished, Host, Run};
 use crate::runtime::Runtime;
 use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
@@ -38,6 +40,8 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Inner {
     config: EngineConfig,
+    /// Folders that no run may be granted.
+    protected: Arc<[Protected]>,
     provisioner: Provisioner,
     pub(crate) spawner: Spawner,
     cgroups: Result<Cgroups, String>,
@@ -65,6 +69,8 @@ pub struct RunOptions {
     pub tenant: Option<String>,
     /// Who makes the environment that its packages are in. Without, it has none.
     pub environments: Option<Arc<dyn EnvironmentSource>>,
+    /// The ceiling that its granted paths are asked for under. Without, they are the caller's own.
+    pub ceiling: Option<Arc<CeilingGrants>>,
 }
 
 /// What an engine found to confine and count with.
@@ -82,8 +88,11 @@ impl Engine {
         let provisioner = Provisioner::new(config.provision.clone())?;
         let spawner = Spawner::start().map_err(system("starting a thread"))?;
         let cgroups = Cgroups::open().map_err(|error| error.to_string());
+        let cache = Protected { what: "belljar's cache", path: config.provision.cache.clone() };
+        let protected = config.protected.iter().cloned().chain([cache]).collect();
         let inner = Arc::new_cyclic(|weak| Inner {
             config,
+            protected,
             provisioner,
             spawner,
             cgroups,
@@ -117,7 +126,7 @@ impl Engine {
             Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
             _ => Calls::default(),
         };
-        let place = Place { tenant: options.tenant, environments: options.environments };
+        let place = Place { tenant: options.tenant, environments: options.environments, ceiling: options.ceiling };
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);
@@ -133,8 +142,14 @@ impl Engine {
         self.inner.runtime(name, |_| {}).await
     }
 
+    /// Opens the paths of a ceiling, for runs under it. See [`CeilingGrants::check`] for what is wrong with them.
+    pub fn ceiling(&self, policy: &FsPolicy) -> CeilingGrants {
+        CeilingGrants::open(policy, Arc::clone(&self.inner.protected))
+    }
+
     /// A sandbox of its own, parked. What runs in it is up to [`Engine::execute`].
     pub async fn sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
+        spec.grants.check(&self.inner.protected)?;
         self.inner.sandbox(spec, start).await
     }
 
@@ -246,6 +261,8 @@ impl Inner {
         check(name, request)?;
         request.policy.validate()?;
         request.limits.validate()?;
+        // Before anything else, and once: what the names lead to while packages are installed or a zygote boots does not matter any more.
+        let grants = self.grants(&request.policy.fs, place.ceiling).await?;
         let runtime = telling(emitter, None, |tell| self.runtime(name, move |message| tell(message))).await?;
         *info = self.sandbox_info(&runtime, None, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
         let environment = match place.environments {
@@ -257,9 +274,29 @@ impl Inner {
             .map(|environment| if request.policy.env.is_empty() { environment } else { Arc::new(environment.without_modules()) });
         info.environment = environment.as_ref().map(|environment| environment.key.clone());
         let modules = environment.as_ref().map(|environment| environment.modules.join(", ")).filter(|modules| !modules.is_empty());
-        let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.of_tenant(place.tenant).with_environment(environment);
+        let spec = SandboxSpec::with_grants(runtime, &request.policy, &request.limits, grants)
+            .of_tenant(place.tenant)
+            .with_environment(environment);
         let what = modules.map(|modules| format!("importing {modules}"));
         telling(emitter, what, |_| self.sandbox(spec, request.start)).await
+    }
+
+    /// Opens what a run is granted: beneath its ceiling, or by the caller's own names.
+    async fn grants(&self, policy: &FsPolicy, ceiling: Option<Arc<CeilingGrants>>) -> Result<Grants, EngineError> {
+        if policy.read.is_empty() && policy.write.is_empty() {
+            return Ok(Grants::default());
+        }
+        let (policy, protected) = (policy.clone(), Arc::clone(&self.protected));
+        let open = move || {
+            let grants = match ceiling {
+                Some(ceiling) => ceiling.resolve(&policy)?,
+                None => Grants::of_caller(&policy)?,
+            };
+            grants.check(&protected)?;
+            Ok(grants)
+        };
+        // A file system that does not answer must not hold up everybody.
+        tokio::task::spawn_blocking(open).await.map_err(|_| EngineError::NotReady("opening what is granted panicked".into()))?
     }
 
     async fn runtime(&self, name: &RuntimeName, progress: impl Fn(String) + Send + 'static) -> Result<Arc<Runtime>, EngineError> {
@@ -517,10 +554,11 @@ async fn telling<F: Future>(
     }
 }
 
-/// Where a run belongs: whose it is, and with which packages.
+/// Where a run belongs: whose it is, with which packages, and under which ceiling.
 struct Place {
     tenant: Option<String>,
     environments: Option<Arc<dyn EnvironmentSource>>,
+    ceiling: Option<Arc<CeilingGrants>>,
 }
 
 fn names_storage(request: &RunRequest) -> bool {

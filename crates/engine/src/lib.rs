@@ -39,12 +39,14 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grants;
 mod imports;
 mod leaving;
 mod logs;
 mod measure;
 mod pipes;
 mod pool;
+mod protected;
 mod report;
 mod root;
 mod run;
@@ -64,8 +66,10 @@ pub use door::{Call, Door};
 pub use engine::{Engine, Isolation, RunOptions, describe_step};
 pub use environment::{Ahead, Environment, EnvironmentFuture, EnvironmentSource};
 pub use error::EngineError;
+pub use grants::CeilingGrants;
 pub use imports::{FoundImport, FoundImports};
 pub use measure::{Measurement, Times, measure};
+pub use protected::Protected;
 pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};
 pub use sandbox::{Sandbox, SandboxSpec};

@@ -1,17 +1,17 @@
 //! What a root is made of, for a runtime and the host paths that a policy grants.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use belljar_channel::BootFacts;
-use belljar_jail::{Bind, BindAccess, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan, ToolNetwork};
-use belljar_protocol::{FsPolicy, Language, Start};
+use belljar_jail::{Bind, BindAccess, Exec, FIRST_UID, GeneratedFile, HOME, IdMap, LEASABLE_UIDS, RootPlan, Source, ToolNetwork};
+use belljar_protocol::{Language, Start};
 
 use crate::activation::rehearsal;
 use crate::carried::FOLDER;
-use crate::environment::{Environment, NODE_PLACE};
-use crate::error::EngineError;
+use crate::environment::Environment;
+use crate::grants::{Grant, GrantAccess, Grants};
 use crate::runtime::{Runtime, RuntimeKind};
 use crate::tool::{FolderAccess, Tool};
 
@@ -30,74 +30,14 @@ const CONFIGURATION: [&str; 9] = [
     "/etc/localtime",
 ];
 /// What a root has of its own in `/etc`.
-const OWN_FILES: [&str; 6] = ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/nsswitch.conf", "/etc/resolv.conf"];
+pub(crate) const OWN_FILES: [&str; 6] =
+    ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/nsswitch.conf", "/etc/resolv.conf"];
 /// Hidden although `/usr` is shown: what this machine's operator has put there is nobody's business.
 const HIDDEN: [&str; 2] = ["/usr/local", "/usr/src"];
 /// Packages of the host's own that lie at fixed places. Debian's Node needs the first itself.
 const PACKAGES: [&str; 3] = [NODE_DEBIAN, "/usr/share/javascript", "/usr/lib/node_modules"];
 const NODE_DEBIAN: &str = "/usr/share/nodejs";
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
-/// Where a grant makes no sense: it is there already, or it would take the sandbox's own place.
-const RESERVED: [&str; 10] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/proc", "/dev", "/sys", NODE_PLACE];
-
-/// The granted host paths, found and checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Grants {
-    /// Where it is inside, where it really is outside, whether it can be written.
-    paths: Vec<(PathBuf, PathBuf, bool)>,
-}
-
-impl Grants {
-    /// Looks each path up. Links in it are followed now, in the caller's own view: what is granted is what it led to.
-    pub(crate) fn resolve(policy: &FsPolicy) -> Result<Self, EngineError> {
-        let refuse = |path: &str, why: String| EngineError::Grant { path: path.to_owned(), why };
-        let mut paths = Vec::new();
-        for (path, write) in policy.read.iter().map(|path| (path, false)).chain(policy.write.iter().map(|path| (path, true))) {
-            let inside = Path::new(path);
-            if inside.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir))
-                || path.chars().any(char::is_control)
-            {
-                return Err(refuse(path, "it is not a plain absolute path".into()));
-            }
-            if let Some(reserved) = RESERVED.iter().chain(&[FOLDER]).find(|reserved| inside.starts_with(reserved)) {
-                return Err(refuse(
-                    path,
-                    format!("{reserved} belongs to the sandbox itself; what a program needs of it is readable already"),
-                ));
-            }
-            if let Some(own) = OWN_FILES.iter().chain(&[FOLDER]).find(|own| Path::new(own).starts_with(inside)) {
-                return Err(refuse(
-                    path,
-                    format!("the sandbox has its own {own}; grant what is needed beside it, or copy files in with --file"),
-                ));
-            }
-            if ["/tmp", HOME, "/home", "/dev/shm"].contains(&path.as_str()) {
-                return Err(refuse(path, "the sandbox has its own; grant a folder in it, or copy files in with --file".into()));
-            }
-            let outside =
-                fs::canonicalize(inside).map_err(|error| refuse(path, format!("{error}; check the path, or leave the grant out")))?;
-            let kind = fs::metadata(&outside).map_err(|error| refuse(path, error.to_string()))?.file_type();
-            if !kind.is_dir() && !kind.is_file() {
-                return Err(refuse(path, "it is neither a file nor a folder".into()));
-            }
-            paths.push((inside.to_owned(), outside, write));
-        }
-        // The outer before the inner, so that neither hides the other; of two grants of one path the one that allows more.
-        paths.sort_by(|a, b| (&a.0, !a.2).cmp(&(&b.0, !b.2)));
-        paths.dedup_by(|later, first| later.0 == first.0);
-        Ok(Self { paths })
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
-    /// The paths that can be written, as they are inside.
-    pub(crate) fn writable(&self) -> Vec<String> {
-        self.paths.iter().filter(|(_, _, write)| *write).map(|(inside, ..)| inside.display().to_string()).collect()
-    }
-}
-
 /// What a root's processes are started as.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
@@ -111,8 +51,20 @@ pub(crate) struct Boot {
     pub(crate) memory_bytes: u64,
 }
 
-fn bind(source: &Path, access: BindAccess) -> Bind {
-    Bind { source: source.to_owned(), target: source.to_owned(), access, as_owner: false }
+impl Boot {
+    /// Whether each sandbox attaches mounts of its own for what is granted: where it is forked, and has a user of its own.
+    fn attaches_grants(self) -> bool {
+        self.start == Start::Fork && self.ids == IdMap::Own
+    }
+}
+
+fn bind(path: &Path, access: BindAccess) -> Bind {
+    show_as(path, path, access)
+}
+
+/// Shows a path of the system or of the installation at another place.
+fn show_as(source: &Path, target: &Path, access: BindAccess) -> Bind {
+    Bind { source: Source::Path(source.to_owned()), target: target.to_owned(), access, exec: Exec::Allowed, as_owner: false }
 }
 
 /// What every root has of the system.
@@ -132,7 +84,7 @@ fn system() -> RootPlan {
     for path in CONFIGURATION.map(Path::new) {
         // Followed: a link into a part of /etc that is not shown would lead nowhere.
         if let Ok(source) = fs::canonicalize(path) {
-            plan.binds.push(Bind { source, target: path.to_owned(), access: BindAccess::Read, as_owner: false });
+            plan.binds.push(show_as(&source, path, BindAccess::Read));
         }
     }
     for device in DEVICES {
@@ -189,7 +141,7 @@ pub(crate) fn tool_plan(tool: &Tool) -> RootPlan {
     show(&mut plan, &tool.shows);
     for folder in &tool.folders {
         let access = if folder.access == FolderAccess::Write { BindAccess::Write } else { BindAccess::Read };
-        plan.binds.push(Bind { source: folder.outside.clone(), target: folder.inside.clone(), access, as_owner: true });
+        plan.binds.push(Bind { as_owner: true, ..show_as(&folder.outside, &folder.inside, access) });
     }
     let users = format!("root:x:0:0:root:/root:/usr/sbin/nologin\nuser:x:{FIRST_UID}:{FIRST_UID}::{HOME}:/bin/sh\n");
     let mut files = vec![
@@ -212,30 +164,47 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Envi
     let packages = runtime.packages.iter().filter(|folder| folder.is_dir() && !plan.masks.iter().any(|mask| folder.starts_with(mask)));
     plan.masks.extend(packages.cloned().collect::<Vec<_>>());
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
-        plan.binds.push(Bind { source: source.clone(), target: Path::new(FOLDER).join(name), access: BindAccess::Read, as_owner: false });
+        plan.binds.push(show_as(source, &Path::new(FOLDER).join(name), BindAccess::Read));
     }
     if let Some(environment) = environment {
-        plan.binds.push(Bind {
-            source: environment.folder.clone(),
-            target: environment.place.clone(),
-            access: BindAccess::Read,
-            as_owner: false,
-        });
+        plan.binds.push(show_as(&environment.folder, &environment.place, BindAccess::Read));
     }
-
-    for (inside, outside, write) in &grants.paths {
-        plan.binds.push(Bind {
-            source: outside.clone(),
-            target: inside.clone(),
-            access: if *write { BindAccess::Write } else { BindAccess::Read },
+    let kept = kept(&plan, grants);
+    if boot.attaches_grants() {
+        plan.points = grants.iter().map(Grant::point).collect();
+    } else {
+        let exec = if boot.exec || boot.start == Start::Fork { Exec::Allowed } else { Exec::Refused };
+        plan.binds.extend(grants.iter().map(|grant| Bind {
+            source: grant.opened.source(),
+            target: grant.inside.clone(),
+            access: grant.bind_access(),
+            exec,
             as_owner: true,
-        });
+        }));
+        // The outer before the inner: a grant around the runtime does not hide it.
+        plan.binds.sort_by(|a, b| a.target.cmp(&b.target));
     }
-    generated(&mut plan, runtime.kind, grants, environment, boot);
+    generated(&mut plan, runtime.kind, (grants, kept), environment, boot);
     plan
 }
 
-fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environment: Option<&Environment>, boot: Boot) {
+/// The mounts of the root that lie where something is granted: they stay visible.
+fn kept(plan: &RootPlan, grants: &Grants) -> Vec<(String, bool)> {
+    let is_covered = |bind: &&Bind| {
+        let covers =
+            |grant: &Grant| bind.target.starts_with(&grant.inside) && (bind.target != grant.inside || grant.access == GrantAccess::Read);
+        grants.iter().any(covers)
+    };
+    plan.binds.iter().filter(is_covered).map(|bind| (bind.target.display().to_string(), bind.source.is_folder())).collect()
+}
+
+fn generated(
+    plan: &mut RootPlan,
+    kind: RuntimeKind,
+    (grants, kept): (&Grants, Vec<(String, bool)>),
+    environment: Option<&Environment>,
+    boot: Boot,
+) {
     // Every sandbox of a zygote has a uid of its own, and each is "user".
     // Files of the system are root's, and programs look its name up. Nobody becomes it.
     let (mut users, mut groups) = ("root:x:0:0:root:/root:/usr/sbin/nologin\n".to_owned(), "root:x:0:\n".to_owned());
@@ -245,7 +214,7 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environmen
     }
     users.push_str("nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n");
     groups.push_str("nogroup:x:65534:\n");
-    let staged = plan
+    let staged: Vec<_> = plan
         .staged()
         .into_iter()
         .map(|(stage, target, is_folder)| (stage.to_string_lossy().into_owned(), target.to_string_lossy().into_owned(), is_folder))
@@ -257,6 +226,9 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environmen
         loopback: boot.loopback,
         memory_bytes: boot.memory_bytes,
         write: grants.writable(),
+        points: plan.points.iter().map(|point| (point.target.display().to_string(), point.is_folder)).collect(),
+        kept,
+        granted: if boot.attaches_grants() { Vec::new() } else { mounted_grants(&staged, grants) },
         staged,
     };
     let start = if boot.start == Start::Fork { "fork" } else { "exec" };
@@ -285,6 +257,13 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environmen
     plan.files.extend(files.into_iter().map(|(path, content)| GeneratedFile { path: path.into(), content }));
 }
 
+/// Every place where the root shows a grant: its own, and the stage of one that the sandbox's own space would cover.
+fn mounted_grants(staged: &[(String, String, bool)], grants: &Grants) -> Vec<String> {
+    let places: Vec<String> = grants.iter().map(|grant| grant.inside.display().to_string()).collect();
+    let stages = staged.iter().filter(|(_, target, _)| places.contains(target)).map(|(stage, ..)| stage.clone());
+    stages.chain(places.iter().cloned()).collect()
+}
+
 /// The machine's processors, as `os.cpus()` names them. A sandbox's `/proc` shows none of it.
 fn processors() -> &'static [serde_json::Value] {
     static PROCESSORS: OnceLock<Vec<serde_json::Value>> = OnceLock::new();
@@ -300,47 +279,4 @@ fn processors() -> &'static [serde_json::Value] {
         let speed = |index: usize| speeds.get(index).and_then(|mhz: &String| mhz.parse::<f64>().ok()).unwrap_or(0.0) as u64;
         (0..count).map(|index| serde_json::json!({"model": model(index), "speed": speed(index)})).collect()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reading(paths: &[&str]) -> Result<Grants, EngineError> {
-        Grants::resolve(&FsPolicy { read: paths.iter().map(|&path| path.to_owned()).collect(), write: vec![] })
-    }
-
-    #[test]
-    fn the_sandboxs_own_places_cannot_be_granted() {
-        for path in ["/proc/1", "/dev/sda", "/usr/bin", "/tmp", "/home/user", "/opt/belljar/x", "/sys", "/", "/etc", "/etc/passwd", "/opt"]
-        {
-            assert!(matches!(reading(&[path]), Err(EngineError::Grant { .. })), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_path_that_is_not_there_is_named() {
-        let error = reading(&["/no/such/path"]).unwrap_err().to_string();
-        assert!(error.contains("/no/such/path"), "{error}");
-    }
-
-    #[test]
-    fn links_are_followed_when_the_grant_is_made() {
-        let folder = tempfile::tempdir().unwrap();
-        let real = folder.path().canonicalize().unwrap().join("real");
-        fs::write(&real, "x").unwrap();
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        let grants = reading(&[link.to_str().unwrap()]).unwrap();
-        assert_eq!(grants.paths, [(link, real, false)]);
-    }
-
-    #[test]
-    fn of_two_grants_of_one_path_the_wider_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap().to_owned();
-        let grants = Grants::resolve(&FsPolicy { read: vec![path.clone()], write: vec![path.clone()] }).unwrap();
-        assert_eq!(grants.paths.len(), 1);
-        assert_eq!(grants.writable(), [path]);
-    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use belljar_channel::{ForkOrder, FrameReader, SandboxMessage, receive_packet};
 use belljar_jail::{
-    Confinement, FIRST_UID, IdMap, Launch, PidFd, Purpose, ResourceLimits, SandboxCgroup, WritableSpace, kill_pidfd, pid_of_pidfd, reap,
+    Confinement, FIRST_UID, GrantPlan, IdMap, Launch, PidFd, Purpose, ResourceLimits, SandboxCgroup, WritableSpace, kill_pidfd,
+    pid_of_pidfd, reap,
 };
 use belljar_protocol::{Limits, Policy, Start};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -19,8 +20,9 @@ use crate::decision::Exit;
 use crate::engine::Inner;
 use crate::environment::{Ahead, Environment};
 use crate::error::{EngineError, system};
+use crate::grants::Grants;
 use crate::pool::proportional_bytes;
-use crate::root::{self, Boot, Grants};
+use crate::root::{self, Boot};
 use crate::runtime::Runtime;
 use crate::watch::sample;
 use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
@@ -65,20 +67,25 @@ pub(crate) struct ZygoteKey {
 }
 
 impl SandboxSpec {
-    /// What a policy and limits ask of a sandbox. Looks granted paths up.
+    /// What a policy and limits ask of a sandbox. Opens granted paths, which are taken for the caller's own.
     pub fn new(runtime: Arc<Runtime>, policy: &Policy, limits: &Limits) -> Result<Self, EngineError> {
         policy.validate()?;
         limits.validate()?;
-        Ok(Self {
+        Ok(Self::with_grants(runtime, policy, limits, Grants::of_caller(&policy.fs)?))
+    }
+
+    /// The same with granted paths that were opened already.
+    pub(crate) fn with_grants(runtime: Arc<Runtime>, policy: &Policy, limits: &Limits, grants: Grants) -> Self {
+        Self {
             runtime,
             tenant: None,
             environment: None,
-            grants: Grants::resolve(&policy.fs)?,
+            grants,
             exec: policy.exec,
             loopback: policy.loopback,
             limits: *limits,
             task: Task::Run,
-        })
+        }
     }
 
     /// The same for a tenant: it shares no zygote with another, so no address layout and no memory that was ever one.
@@ -246,6 +253,7 @@ impl Sandbox {
         let lease = zygote.lease_uid()?;
         let uid = lease.uid;
         body.uid = Some(lease);
+        let mounts = zygote.grant_mounts(&engine.spawner, &spec, uid).await?;
         let order = ForkOrder {
             sandbox: id,
             uid,
@@ -256,11 +264,12 @@ impl Sandbox {
             memory_bytes: spec.limits.memory_bytes.0,
             exec: spec.exec,
             loopback: spec.loopback,
+            grants: u8::try_from(mounts.len()).unwrap_or(u8::MAX),
         };
         let entrances = entrances(body.cgroup.as_ref())?;
-        let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().chain(&entrances).map(OwnedFd::as_fd).collect();
+        let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().chain(&mounts).chain(&entrances).map(OwnedFd::as_fd).collect();
         let forked = zygote.fork(order, &descriptors).await?;
-        drop((theirs, entrances));
+        drop((theirs, mounts, entrances));
         let pidfd = body.process.insert(forked.pidfd);
         body.pid = pid_of_pidfd(pidfd.as_fd()).ok_or_else(|| EngineError::NotReady("the sandbox died at once".into()))?;
         Self::park(engine, ends, body, forked.ended, Start::Fork, spec).await
@@ -288,6 +297,7 @@ impl Sandbox {
                 exec: spec.exec,
                 staged: plan.staged(),
             },
+            grants: GrantPlan::default(),
             write: spec.grants.writable(),
             limits: ResourceLimits {
                 open_files: u64::from(spec.limits.open_files),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_jail::{Confinement, FIRST_UID, HOME, IdMap, Launch, Purpose, ResourceLimits, WritableSpace, kill_pidfd, reap};
+use belljar_jail::{Confinement, FIRST_UID, GrantPlan, HOME, IdMap, Launch, Purpose, ResourceLimits, WritableSpace, kill_pidfd, reap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -230,6 +230,7 @@ fn launch(tool: &Tool, output: OwnedFd, cgroup: &[OwnedFd]) -> Result<belljar_ja
         uid: FIRST_UID,
         may_set_groups: ids == IdMap::Own,
         space: WritableSpace { disk_bytes: tool.limits.scratch_bytes, files: 100_000, exec: true, staged: plan.staged() },
+        grants: GrantPlan::default(),
         write: tool.folders.iter().filter(writes).map(|folder| folder.inside.display().to_string()).collect(),
         limits: ResourceLimits {
             open_files: 4096,

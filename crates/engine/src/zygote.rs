@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use belljar_channel::{ExitReport, ForkOrder, ZygoteReport, receive_packet, send_packet};
-use belljar_jail::{FIRST_UID, IdMap, Launch, Launched, PidFd, Purpose, kill_pidfd, reap};
+use belljar_jail::{Exec, FIRST_UID, IdMap, Launch, Launched, PidFd, Purpose, kill_pidfd, owner_namespace, reap};
 use belljar_protocol::Start;
 use rustix::fd::BorrowedFd;
 use tokio::io::Interest;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::decision::Exit;
 use crate::error::{EngineError, system};
+use crate::grants::Grant;
 use crate::leaving::Leaving;
 use crate::root::{self, Boot};
 use crate::runtime::Runtime;
@@ -54,8 +55,9 @@ pub(crate) struct Zygote {
     /// What modules do that were to be imported in it, and because of it are imported in its sandboxes instead.
     pub(crate) why_not_ahead: Option<String>,
     ids: IdMap,
-    single_uid: bool,
     free_uids: Mutex<Vec<u32>>,
+    /// For each uid that a sandbox with grants has had: the namespace by which the granting user's files are that user's.
+    owners: Mutex<HashMap<u32, Arc<OwnedFd>>>,
     booted: Instant,
     forks: AtomicU64,
     leaving: Leaving,
@@ -172,7 +174,7 @@ impl Zygote {
             has_learned: false,
             why_not_ahead: None,
             ids,
-            single_uid: ids.leasable() == 1 || !grants.is_empty(),
+            owners: Mutex::default(),
             free_uids: Mutex::new((0..ids.leasable()).rev().map(|n| FIRST_UID + n).collect()),
             booted: Instant::now(),
             forks: AtomicU64::new(0),
@@ -214,9 +216,34 @@ impl Zygote {
         }
     }
 
-    /// A uid for one sandbox: its own, while there are any left, unless grants tie every sandbox to the first.
+    /// Mounts of what is granted, for one sandbox: in them the granting user's files are those of the sandbox's own user. An ordinary user has one uid for
+    /// all, and cannot make mounts for others: the zygote has them already.
+    pub(crate) async fn grant_mounts(&self, spawner: &Spawner, spec: &SandboxSpec, uid: u32) -> Result<Vec<OwnedFd>, EngineError> {
+        if spec.grants.is_empty() || self.ids != IdMap::Own {
+            return Ok(Vec::new());
+        }
+        let owner = self.owner(spawner, uid).await;
+        let exec = if spec.exec { Exec::Allowed } else { Exec::Refused };
+        let mount = |grant: &Grant| grant.mount(exec, owner.as_ref().map(|owner| owner.as_fd()));
+        spec.grants.iter().map(mount).collect::<Result<_, _>>().map_err(system("mounting what is granted"))
+    }
+
+    /// The namespace by which the supervisor's files are those of a sandbox's user; none where this machine makes no such namespace, and the sandbox has
+    /// the access of others.
+    async fn owner(&self, spawner: &Spawner, uid: u32) -> Option<Arc<OwnedFd>> {
+        let owners = || self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = owners().get(&uid) {
+            return Some(Arc::clone(known));
+        }
+        let host_uid = self.ids.host_uid(self.pid()) + (uid - FIRST_UID);
+        let made = spawner.run(move || owner_namespace(host_uid)).await?.ok().map(Arc::new)?;
+        owners().insert(uid, Arc::clone(&made));
+        Some(made)
+    }
+
+    /// A uid for one sandbox: its own, while there are any left. An ordinary user has one for all.
     pub(crate) fn lease_uid(self: &Arc<Self>) -> Result<UidLease, EngineError> {
-        if self.single_uid {
+        if self.ids.leasable() == 1 {
             return Ok(UidLease { uid: FIRST_UID, owner: None });
         }
         let uid = self.free_uids.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -2,18 +2,19 @@
 //! `execve`, for a sandbox with a runtime process of its own.
 
 use crate::error::{At, SetupError, Step};
+use crate::grant::{self, GrantPlan};
 use crate::identity::{become_user, die_with_parent, drop_all_capabilities, give_up_privileges};
 use crate::landlock::{self, Paths};
 use crate::limits::ResourceLimits;
 use crate::loopback;
 use crate::own_space;
-use crate::root;
+use crate::root::{self, Exec};
 use crate::seccomp;
 use crate::sys::{self, prctl, unshare};
 use crate::writable::{WritableSpace, mount_proc};
 
 /// What makes one sandbox differ from another of its zygote.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Confinement {
     /// Its uid and gid inside.
     pub uid: u32,
@@ -21,6 +22,8 @@ pub struct Confinement {
     pub may_set_groups: bool,
     /// Where it can write.
     pub space: WritableSpace,
+    /// Grants that it puts into place for itself.
+    pub grants: GrantPlan,
     /// Granted paths that it can write.
     pub write: Vec<String>,
     /// Limits of each process.
@@ -50,6 +53,8 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     // Before anything is written: the zygote's own id may not be the owner of a sandbox's files. Capabilities stay, see `become_user`.
     become_user(confinement.uid, confinement.may_set_groups)?;
     confinement.space.mount()?;
+    let exec = if confinement.exec { Exec::Allowed } else { Exec::Refused };
+    grant::place(&confinement.grants, exec)?;
     if forked {
         mount_proc(c"/proc")?;
     }
@@ -60,7 +65,8 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     own_space::keep(confinement)?.apply()?;
     drop_all_capabilities()?;
     give_up_privileges()?;
-    landlock::restrict(&Paths { exec: confinement.exec, write: &confinement.write })?;
+    // A launched process has its runtime still to execute.
+    landlock::restrict(&Paths { executes: confinement.exec || !forked, exec: confinement.exec, write: &confinement.write })?;
     std::env::set_current_dir(crate::HOME).at(Step::WritableSpace)
 }
 

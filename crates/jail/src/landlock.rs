@@ -1,12 +1,16 @@
 //! Landlock on top of the mounts: which paths can be read, written and executed once more, by another mechanism; and, where the kernel has
 //! scopes, no abstract socket and no signal across sandboxes.
 
+use std::os::fd::AsFd;
+use std::path::Path;
+
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
     RulesetError, Scope,
 };
 
 use crate::error::{SetupError, Step};
+use crate::grant::{open_existing, open_root};
 use crate::sys::check;
 
 /// The version of Landlock that the kernel has; 0 for none.
@@ -23,6 +27,8 @@ pub fn abi() -> Abi {
 /// What a sandbox may do where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Paths<'a> {
+    /// Whether anything at all can be executed.
+    pub executes: bool,
     /// Whether files in the writable places can be executed.
     pub exec: bool,
     /// Granted paths that can be written.
@@ -51,16 +57,25 @@ fn build(paths: &Paths<'_>) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(everything)?;
     ruleset = ruleset.scope(Scope::AbstractUnixSocket)?.scope(Scope::Signal)?;
     let mut ruleset = ruleset.create()?;
-    let read = AccessFs::from_read(ABI::V6) | AccessFs::IoctlDev;
+    let mut read = AccessFs::from_read(ABI::V6) | AccessFs::IoctlDev;
+    if !paths.executes {
+        read &= !AccessFs::Execute;
+    }
     let mut write = everything & !AccessFs::MakeBlock & !AccessFs::MakeChar;
     if !paths.exec {
         write &= !AccessFs::Execute;
     }
     let own = ["/tmp", "/home/user", "/dev/shm", "/dev/null", "/dev/zero", "/dev/full"].into_iter();
-    for (path, access) in std::iter::once(("/", read)).chain(own.chain(paths.write.iter().map(String::as_str)).map(|path| (path, write))) {
+    for (path, access) in std::iter::once(("/", read)).chain(own.map(|path| (path, write))) {
         // What is not there needs no rule.
         if let Ok(fd) = PathFd::new(path) {
             ruleset = ruleset.add_rule(PathBeneath::new(fd, access))?;
+        }
+    }
+    for path in paths.write {
+        // By no link: a part of the path may lie in another granted folder, where others put what they like.
+        if let Ok(granted) = open_root().and_then(|root| open_existing(root.as_fd(), Path::new(path))) {
+            ruleset = ruleset.add_rule(PathBeneath::new(granted, write))?;
         }
     }
     Ok(ruleset)

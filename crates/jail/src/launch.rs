@@ -8,12 +8,13 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::cgroup;
 use crate::confine::{Confinement, confine};
 use crate::descriptors::CHANNEL;
 use crate::error::{At, SetupError, Step};
+use crate::grant::owner_namespace;
 use crate::identity::{IdMap, act_as, become_user, die_with_parent, keep_zygote_capabilities, return_to_root};
 use crate::root::{self, RootPlan};
 use crate::seccomp;
@@ -119,7 +120,7 @@ fn fail(pipe: &File, error: SetupError) -> ! {
 impl Launch<'_> {
     /// Launches it and returns once it has become the runtime. Blocks for some milliseconds. The calling thread must outlive what it launches.
     pub fn launch(&self) -> Result<Launched, LaunchError> {
-        let (mut read, write) = pipe().at(Step::Report).map_err(LaunchError::Supervisor)?;
+        let (mut read, write) = sys::pipe().at(Step::Report).map_err(LaunchError::Supervisor)?;
         let owner = self.ids.owner_uid(std::process::id() as libc::pid_t);
         // SAFETY: glibc's fork keeps its own locks consistent in the child, which only makes system calls, allocates, and ends by `execve` or
         // `_exit`; no lock of this program is taken there.
@@ -145,7 +146,7 @@ impl Launch<'_> {
             if !matches!(self.purpose, Purpose::Tool { network: ToolNetwork::Host, .. }) {
                 namespaces |= libc::CLONE_NEWNET;
             }
-            let (mut go_read, go_write) = self::pipe().at(Step::Report)?;
+            let (mut go_read, go_write) = sys::pipe().at(Step::Report)?;
             if self.ids == IdMap::Own {
                 make_mounts_private()?;
             }
@@ -279,38 +280,6 @@ fn abandon(inmate: Option<Launched>, error: LaunchError) -> LaunchError {
         unsafe { libc::waitpid(inmate.pid, std::ptr::null_mut(), 0) };
     }
     error
-}
-
-/// A user namespace in which the caller's own user and group outside stand for `host_id`: with it a bind shows the caller's files as those of the
-/// sandbox's user (`mount_setattr(2)`, "ID-mapped mounts").
-fn owner_namespace(host_id: u32) -> io::Result<OwnedFd> {
-    // SAFETY: these calls cannot fail and touch no memory.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    let (read, mut write) = pipe()?;
-    let holder = sys::clone_process(libc::CLONE_NEWUSER)?;
-    if holder == 0 {
-        drop(write);
-        // Until the namespace has been opened.
-        let _ = (&read).read(&mut [0]);
-        sys::exit_now(0);
-    }
-    let namespace = (|| {
-        std::fs::write(format!("/proc/{holder}/gid_map"), format!("{gid} {host_id} 1"))?;
-        std::fs::write(format!("/proc/{holder}/uid_map"), format!("{uid} {host_id} 1"))?;
-        File::open(format!("/proc/{holder}/ns/user")).map(OwnedFd::from)
-    })();
-    let _ = write.write_all(&[1]);
-    // SAFETY: a null status is allowed; the holder is our child.
-    unsafe { libc::waitpid(holder, std::ptr::null_mut(), 0) };
-    namespace
-}
-
-fn pipe() -> io::Result<(File, File)> {
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    check(i64::from(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }))?;
-    // SAFETY: the kernel has just returned these descriptors to us alone.
-    Ok(unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) })
 }
 
 /// A runtime starts with no signal blocked or ignored; Rust programs ignore SIGPIPE, which children inherit.

@@ -1,6 +1,7 @@
 //! The root file system of a zygote and its sandboxes: a small tmpfs with read-only binds of what the runtime needs and of what is granted.
 //!
-//! Sources are opened, without following links, before anything is mounted, so that building the root cannot hide or redirect them.
+//! Sources are opened, without following links, before anything is mounted, so that building the root cannot hide or redirect them. Targets are
+//! walked to without following links either: a part of one may lie in a folder that others write.
 
 use std::ffi::CStr;
 use std::fs;
@@ -8,10 +9,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{At, SetupError, Step};
-use crate::sys::{self, attach_tree, c_path, clone_tree, mount, open_path_without_links, set_tree_attributes};
-use crate::writable::mount_proc;
+use crate::grant::{GrantPoint, open_target};
+use crate::sys::{self, attach_tree, c_path, clone_tree, device_and_mode, mount, open_path_without_links, set_tree_attributes};
+use crate::writable::{is_in_writable_space, mount_proc};
 
 /// Where the new root is put together before it becomes the root. Any existing folder serves: the mount is private.
 const STAGE: &CStr = c"/tmp";
@@ -29,15 +32,35 @@ pub enum BindAccess {
     Device,
 }
 
+/// Whether files of a bound tree can be executed, and mapped into memory to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exec {
+    /// They can.
+    Allowed,
+    /// They cannot (`MOUNT_ATTR_NOEXEC`).
+    Refused,
+}
+
+/// The source of a bind.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A path of the installation or the system: canonical, without links.
+    Path(PathBuf),
+    /// What was opened when a name was looked up, whatever that name leads to by now.
+    Opened(Arc<OwnedFd>),
+}
+
 /// One tree of the host that is seen inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Bind {
-    /// Where it is outside: canonical, without links.
-    pub source: PathBuf,
+    /// Where it is outside.
+    pub source: Source,
     /// Where it is inside: absolute.
     pub target: PathBuf,
     /// What may be done with it.
     pub access: BindAccess,
+    /// Whether anything in it can be executed.
+    pub exec: Exec,
     /// Whether its owner outside is to be the sandbox's user inside: for what a caller grants of its own. Needs root and a file system that
     /// supports it; without, the sandbox has the access of "others".
     pub as_owner: bool,
@@ -53,10 +76,12 @@ pub struct GeneratedFile {
 }
 
 /// All that a root is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct RootPlan {
-    /// Trees of the host.
+    /// Trees of the host. Where one lies within another, the outer one comes first.
     pub binds: Vec<Bind>,
+    /// Places for the grants that each sandbox attaches for itself.
+    pub points: Vec<GrantPoint>,
     /// Folders and files that are hidden by an empty one although a bind shows them.
     pub masks: Vec<PathBuf>,
     /// Folders that are there, empty.
@@ -81,25 +106,42 @@ pub(crate) fn open_sources<'a>(plan: &'a RootPlan, id_map: Option<BorrowedFd<'_>
 }
 
 fn open_source<'a>(index: usize, bind: &'a Bind, id_map: Option<BorrowedFd<'_>>) -> Result<OpenedBind<'a>, SetupError> {
-    let path = c_path(&bind.source).at(Step::BindSource)?;
-    let source = open_path_without_links(&path).at(Step::BindSource)?;
-    let is_folder = fs::File::from(source.try_clone().at(Step::BindSource)?).metadata().at(Step::BindSource)?.is_dir();
-    let tree = clone_tree(source.as_fd()).at(Step::BindSource)?;
-    let mut attributes = libc::MOUNT_ATTR_NOSUID;
-    if bind.access != BindAccess::Device {
-        attributes |= libc::MOUNT_ATTR_NODEV;
-    }
-    if bind.access == BindAccess::Read {
-        attributes |= libc::MOUNT_ATTR_RDONLY;
-    }
-    set_tree_attributes(tree.as_fd(), attributes, None, true).at(Step::BindAttributes)?;
+    let opened;
+    let source = match &bind.source {
+        Source::Path(path) => {
+            opened = open_path_without_links(&c_path(path).at(Step::BindSource)?).at(Step::BindSource)?;
+            opened.as_fd()
+        }
+        Source::Opened(source) => source.as_fd(),
+    };
+    let is_folder = is_folder(source).at(Step::BindSource)?;
+    let tree = clone_tree(source).at(Step::BindSource)?;
+    set_tree_attributes(tree.as_fd(), attributes(bind.access, bind.exec), None, true).at(Step::BindAttributes)?;
     if bind.as_owner && id_map.is_some() {
         // A file system that cannot map ids leaves the access of "others"; doctor tells.
         let _ = set_tree_attributes(tree.as_fd(), 0, id_map, false);
     }
-    let covered = ["/tmp", "/home/user", "/dev/shm"].iter().any(|place| bind.target.starts_with(place));
-    let stage = covered.then(|| Path::new("/").join(GRANT_STAGE).join(index.to_string()));
+    let stage = is_in_writable_space(&bind.target).then(|| Path::new("/").join(GRANT_STAGE).join(index.to_string()));
     Ok(OpenedBind { bind, tree, is_folder, stage })
+}
+
+/// The attributes of every mount of a bound tree.
+pub(crate) fn attributes(access: BindAccess, exec: Exec) -> u64 {
+    let mut attributes = libc::MOUNT_ATTR_NOSUID;
+    if access != BindAccess::Device {
+        attributes |= libc::MOUNT_ATTR_NODEV;
+    }
+    if access == BindAccess::Read {
+        attributes |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if exec == Exec::Refused {
+        attributes |= libc::MOUNT_ATTR_NOEXEC;
+    }
+    attributes
+}
+
+fn is_folder(source: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(device_and_mode(source)?.1 & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn beneath(stage: &Path, path: &Path) -> PathBuf {
@@ -118,18 +160,25 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
     for folder in ["proc", "dev/shm", "tmp", "home/user"].iter().map(Path::new).chain(plan.folders.iter().map(PathBuf::as_path)) {
         make_folders(&beneath(stage, folder)).at(Step::RootTree)?;
     }
+    let root = open_path_without_links(STAGE).at(Step::RootTree)?;
+    let (own, _) = device_and_mode(root.as_fd()).at(Step::RootTree)?;
     for source in sources {
-        let target = beneath(stage, source.stage.as_deref().unwrap_or(&source.bind.target));
-        if source.is_folder {
-            make_folders(&target).at(Step::BindTarget)?;
-        } else if !target.exists() {
-            make_folders(target.parent().unwrap_or(stage)).at(Step::BindTarget)?;
-            fs::File::create(&target).at(Step::BindTarget)?;
+        let attach = |tree: BorrowedFd<'_>, at: &Path| {
+            let target = open_target(root.as_fd(), at, source.is_folder, own)?;
+            attach_tree(tree, target.as_fd())
+        };
+        if let Some(staged) = &source.stage {
+            attach(source.tree.as_fd(), staged).at(Step::BindTarget)?;
+            // Also where it belongs: a zygote has no tmpfs there, and its runtime may be installed beneath one of those places, in the home of a
+            // user who is called `user`, or in /tmp. Copied once it is attached: before Linux 6.15 a detached tree cannot be copied.
+            let copy = clone_tree(source.tree.as_fd()).at(Step::BindSource)?;
+            attach(copy.as_fd(), &source.bind.target).at(Step::BindTarget)?;
+        } else {
+            attach(source.tree.as_fd(), &source.bind.target).at(Step::BindTarget)?;
         }
-        attach_tree(source.tree.as_fd(), &c_path(&target).at(Step::BindTarget)?).at(Step::BindTarget)?;
-        if source.stage.is_some() {
-            show_at_its_place(&target, &beneath(stage, &source.bind.target), source.is_folder).at(Step::BindTarget)?;
-        }
+    }
+    for point in plan.points.iter().filter(|point| !is_in_writable_space(&point.target)) {
+        open_target(root.as_fd(), &point.target, point.is_folder, own).at(Step::BindTarget)?;
     }
     for mask in &plan.masks {
         let target = beneath(stage, mask);
@@ -165,18 +214,6 @@ fn hide_file(stage: &Path, target: &Path) -> io::Result<()> {
     attach_tree(tree.as_fd(), &c_path(target)?)
 }
 
-/// Binds what is staged for the sandbox's own tmpfs also where it belongs. A zygote has no such tmpfs, and its runtime may be installed beneath one of
-/// those places: in the home of a user who is called `user`, or in /tmp.
-fn show_at_its_place(staged: &Path, place: &Path, is_folder: bool) -> io::Result<()> {
-    if is_folder {
-        make_folders(place)?;
-    } else if !place.exists() {
-        make_folders(place.parent().unwrap_or(Path::new("/")))?;
-        fs::File::create(place)?;
-    }
-    mount(Some(&c_path(staged)?), &c_path(place)?, None, libc::MS_BIND | libc::MS_REC, None)
-}
-
 /// Makes the staged tree the root, read-only, with a fresh `/proc` that the caller's PID namespace fills.
 pub(crate) fn enter() -> Result<(), SetupError> {
     // Bound on itself, so that the top mount belongs to this namespace and is not one of the locked ones that came from the supervisor's.
@@ -210,11 +247,21 @@ impl RootPlan {
         self.binds
             .iter()
             .enumerate()
-            .filter(|(_, bind)| ["/tmp", "/home/user", "/dev/shm"].iter().any(|place| bind.target.starts_with(place)))
+            .filter(|(_, bind)| is_in_writable_space(&bind.target))
             .filter_map(|(index, bind)| {
                 let stage = c_path(&Path::new("/").join(GRANT_STAGE).join(index.to_string())).ok()?;
-                Some((stage, c_path(&bind.target).ok()?, bind.source.is_dir()))
+                Some((stage, c_path(&bind.target).ok()?, bind.source.is_folder()))
             })
             .collect()
+    }
+}
+
+impl Source {
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        match self {
+            Self::Path(path) => path.is_dir(),
+            Self::Opened(opened) => is_folder(opened.as_fd()).unwrap_or(false),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! System calls that neither `std` nor `libc` wraps safely, each in a safe function named for its effect.
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -66,7 +67,65 @@ pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Attributes to set on every mount of a detached tree.
+/// An `O_PATH` descriptor of a folder of the caller's own root.
+pub(crate) fn open_folder(path: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the path is NUL-terminated and outlives the call.
+    let fd = check(i64::from(unsafe { libc::open(path.as_ptr(), flags) }))?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A pipe: where to read, and where to write.
+pub(crate) fn pipe() -> io::Result<(File, File)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    check(i64::from(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }))?;
+    // SAFETY: the kernel has just returned these descriptors to us alone.
+    Ok(unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) })
+}
+
+/// An `O_PATH` descriptor of one entry of a folder, which is the link itself where the entry is one.
+pub(crate) fn open_entry(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the name is NUL-terminated and outlives the call.
+    let fd = check(i64::from(unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags) }))?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Makes an empty folder, or an empty file, that must not be there yet.
+pub(crate) fn make_entry(folder: BorrowedFd<'_>, name: &CStr, is_folder: bool) -> io::Result<()> {
+    if is_folder {
+        // SAFETY: the name is NUL-terminated and outlives the call.
+        return check(i64::from(unsafe { libc::mkdirat(folder.as_raw_fd(), name.as_ptr(), 0o755) })).map(drop);
+    }
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the name is NUL-terminated and outlives the call.
+    let fd = check(i64::from(unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags, 0o644) }))?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+    Ok(())
+}
+
+/// What a descriptor leads to: its device and its mode.
+pub(crate) fn device_and_mode(of: BorrowedFd<'_>) -> io::Result<(libc::dev_t, libc::mode_t)> {
+    // SAFETY: all-zero is a valid `stat`, and it is writable.
+    let mut found: libc::stat = unsafe { mem::zeroed() };
+    // SAFETY: an empty NUL-terminated path; `found` is writable for its size.
+    check(i64::from(unsafe { libc::fstatat(of.as_raw_fd(), c"".as_ptr(), &raw mut found, libc::AT_EMPTY_PATH) }))?;
+    Ok((found.st_dev, found.st_mode))
+}
+
+/// Cuts a detached tree off from the mounts that it was copied of: what is mounted there later does not appear in it.
+pub(crate) fn make_tree_private(tree: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `mount_attr`.
+    let mut attributes: libc::mount_attr = unsafe { mem::zeroed() };
+    attributes.propagation = libc::MS_PRIVATE;
+    apply_attributes(tree, &attributes, true)
+}
+
+/// Attributes to set on every mount of a tree.
 pub(crate) fn set_tree_attributes(tree: BorrowedFd<'_>, set: u64, id_map: Option<BorrowedFd<'_>>, recursive: bool) -> io::Result<()> {
     // SAFETY: all-zero is a valid `mount_attr`.
     let mut attributes: libc::mount_attr = unsafe { mem::zeroed() };
@@ -75,21 +134,32 @@ pub(crate) fn set_tree_attributes(tree: BorrowedFd<'_>, set: u64, id_map: Option
         attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
         attributes.userns_fd = namespace.as_raw_fd() as u64;
     }
+    apply_attributes(tree, &attributes, recursive)
+}
+
+fn apply_attributes(tree: BorrowedFd<'_>, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the empty path and the attributes outlive the call, and the size is that of the attributes.
     let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<libc::mount_attr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            ptr::from_ref(attributes),
+            size_of::<libc::mount_attr>(),
+        )
     };
     check(result).map(drop)
 }
 
-/// Attaches a detached tree at `target`.
-pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
-    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
-    // SAFETY: both paths are NUL-terminated and outlive the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), c"".as_ptr(), libc::AT_FDCWD, target.as_ptr(), MOVE_MOUNT_F_EMPTY_PATH)
-    };
+/// Attaches a detached tree over what `target` leads to.
+pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x04;
+    const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: both paths are empty and NUL-terminated; the descriptors are valid for the call.
+    let result = unsafe { libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), c"".as_ptr(), target.as_raw_fd(), c"".as_ptr(), flags) };
     check(result).map(drop)
 }
 

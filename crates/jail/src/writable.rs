@@ -1,11 +1,14 @@
 //! The only places where a sandbox can write: one tmpfs of bounded size and file count, seen at `/tmp`, home and `/dev/shm`.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{At, SetupError, Step};
-use crate::sys::{self, c_path, mount};
+use crate::grant::{open_existing, open_root, open_target};
+use crate::sys::{self, attach_tree, clone_tree, device_and_mode, mount};
 
 /// The working folder and home of a sandbox.
 pub const HOME: &str = "/home/user";
@@ -56,23 +59,25 @@ impl WritableSpace {
     }
 }
 
+/// Whether a path lies where a sandbox has its own space, which covers whatever the root shows there.
+pub(crate) fn is_in_writable_space(path: &Path) -> bool {
+    ["/tmp", HOME, "/dev/shm"].iter().any(|place| path.starts_with(place))
+}
+
+fn as_path(text: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(text.to_bytes()))
+}
+
 fn attach_staged(stage: &CStr, target: &CStr, is_folder: bool) -> io::Result<()> {
-    let path = Path::new(std::str::from_utf8(target.to_bytes()).map_err(io::Error::other)?);
-    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
-    above.reverse();
-    for folder in above {
-        if !folder.exists() {
-            make_folder(&c_path(folder)?, 0o755)?;
-        }
-    }
-    if is_folder {
-        if !path.exists() {
-            make_folder(target, 0o755)?;
-        }
-    } else if !path.exists() {
-        std::fs::File::create(path)?;
-    }
-    mount(Some(stage), target, None, libc::MS_BIND | libc::MS_REC, None)
+    let root = open_root()?;
+    let tree = clone_tree(open_existing(root.as_fd(), as_path(stage))?.as_fd())?;
+    let target = open_target(root.as_fd(), as_path(target), is_folder, device_of_space(root.as_fd())?)?;
+    attach_tree(tree.as_fd(), target.as_fd())
+}
+
+/// The device of a sandbox's own space: only there a place for a mount may be made.
+pub(crate) fn device_of_space(root: BorrowedFd<'_>) -> io::Result<libc::dev_t> {
+    Ok(device_and_mode(open_existing(root, Path::new("/tmp"))?.as_fd())?.0)
 }
 
 fn make_folder(path: &CStr, mode: u32) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use belljar_engine::{Engine, Run, RunEvent, RunOptions};
+use belljar_engine::{CeilingGrants, Engine, Run, RunEvent, RunOptions};
 use belljar_environments::{Environments, RunPackages};
 use belljar_protocol::{Ceiling, PackageOptions, PackagePolicy};
 use rmcp::handler::server::ServerHandler;
@@ -33,6 +33,8 @@ const MOST_MESSAGE_BYTES: usize = 64 << 20;
 pub struct Mcp {
     engine: Engine,
     ceiling: Ceiling,
+    /// The paths of the ceiling, opened when the server started.
+    grants: Arc<CeilingGrants>,
     packages: Packages,
     tool: Tool,
     /// One for each run at a time.
@@ -64,10 +66,11 @@ pub enum McpError {
 }
 
 impl Mcp {
-    /// A server that runs at most `runs_at_a_time` programs at a time, under a ceiling.
-    pub fn new(engine: Engine, ceiling: Ceiling, packages: Packages, runs_at_a_time: usize) -> Self {
+    /// A server that runs at most `runs_at_a_time` programs at a time, under a ceiling, whose paths are `grants` of the same engine.
+    pub fn new(engine: Engine, ceiling: Ceiling, grants: CeilingGrants, packages: Packages, runs_at_a_time: usize) -> Self {
         Self {
             tool: tool::tool(&ceiling, &packages.policy),
+            grants: Arc::new(grants),
             engine,
             ceiling,
             packages,
@@ -112,7 +115,8 @@ impl Mcp {
         };
         let Packages { environments, policy } = self.packages.clone();
         let packages = RunPackages::new(environments, packages, PackageOptions::default(), policy, None);
-        let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
+        let options =
+            RunOptions { environments: Some(Arc::new(packages)), ceiling: Some(Arc::clone(&self.grants)), ..RunOptions::default() };
         let Ok(_call) = self.calls.try_acquire() else {
             return refusal("too many calls are waiting already; wait for their answers before making more");
         };

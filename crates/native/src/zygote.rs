@@ -7,12 +7,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
+use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_order, send_packet};
 use belljar_jail::{
-    CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
-    confine_exec_grant_init, enter_cgroup, enter_network,
+    CHANNEL, Confinement, GrantPlan, GrantPoint, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace,
+    confine, confine_exec_grant_init, enter_cgroup, enter_network,
 };
 
 use crate::machine;
@@ -142,11 +142,16 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
             continue;
         }
         let mut packet = [0; ForkOrder::MOST_BYTES];
-        let Ok((length, descriptors)) = receive_packet(channel, &mut packet) else { leave() };
+        let Ok((length, descriptors)) = receive_order(channel, &mut packet) else { leave() };
         if length == 0 {
             leave();
         }
-        let Some((order, (stdio, cgroup))) = ForkOrder::decode(&packet[..length]).zip(sort_descriptors(descriptors)) else { leave() };
+        let Some(order) = ForkOrder::decode(&packet[..length]) else { leave() };
+        let Some((stdio, mounts, cgroup)) = sort_descriptors(descriptors, usize::from(order.grants)) else { leave() };
+        // A sandbox without its grants would be another than was asked for.
+        if mounts.len() != facts.points.len() {
+            leave();
+        }
         let failed = |step: FailedStep, error: &io::Error| {
             report(ZygoteReport::ForkFailed { sandbox: order.sandbox, step: step as u8, errno: errno(error) }, &[]);
         };
@@ -179,6 +184,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                     uid: order.uid,
                     may_set_groups: facts.may_set_groups,
                     space: WritableSpace { disk_bytes: order.disk_bytes, files: order.files, exec: order.exec, staged },
+                    grants: grants(facts, mounts),
                     write: facts.write.clone(),
                     limits: ResourceLimits { open_files: order.open_files, cpu_seconds: order.cpu_seconds, file_bytes: order.disk_bytes },
                     exec: order.exec,
@@ -203,7 +209,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
             }
             Ok(pid) => {
                 runtime.after_fork_in_zygote();
-                drop((stdio, cgroup));
+                drop((stdio, mounts, cgroup));
                 match open_pidfd(pid) {
                     Ok(pidfd) => {
                         sandboxes.insert(pid, Forked { sandbox: order.sandbox, network });
@@ -242,11 +248,24 @@ fn poll_in(fd: BorrowedFd<'_>) -> libc::pollfd {
     libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
-/// The sandbox's own descriptors, and the entrances of its control group.
-fn sort_descriptors(mut descriptors: Vec<OwnedFd>) -> Option<(Stdio, Vec<OwnedFd>)> {
-    let cgroup = descriptors.split_off(descriptors.len().min(4));
+/// The sandbox's own descriptors, the mounts of what is granted to it, and the entrances of its control group.
+fn sort_descriptors(mut descriptors: Vec<OwnedFd>, grants: usize) -> Option<(Stdio, Vec<OwnedFd>, Vec<OwnedFd>)> {
+    let mut mounts = descriptors.split_off(descriptors.len().min(4));
     let [control, input, output, error]: [OwnedFd; 4] = descriptors.try_into().ok()?;
-    Some((Stdio { control, streams: [input, output, error] }, cgroup))
+    let cgroup = (mounts.len() >= grants).then(|| mounts.split_off(grants))?;
+    Some((Stdio { control, streams: [input, output, error] }, mounts, cgroup))
+}
+
+/// The grants of one sandbox: the mounts that came for it, each at its point.
+fn grants(facts: &BootFacts, mounts: Vec<OwnedFd>) -> GrantPlan {
+    let points = |places: &[(String, bool)]| {
+        places.iter().map(|(path, is_folder)| GrantPoint { target: path.into(), is_folder: *is_folder }).collect::<Vec<_>>()
+    };
+    GrantPlan {
+        mounts: points(&facts.points).into_iter().zip(mounts.into_iter().map(Arc::new)).collect(),
+        kept: points(&facts.kept),
+        not_executable: facts.granted.iter().map(Into::into).collect(),
+    }
 }
 
 /// A second unshare of the PID namespace fails until the caller has gone back to its own.

@@ -1,12 +1,9 @@
 //! The most that runs may be given, and the one rule by which a request is held to it. What is wider is refused and named, never quietly cut.
 //!
-//! Paths need care, because a grant follows links when a run starts (it is the operator who usually writes one). Where a *request* names a path, a
-//! link would lead out of what was granted. So a path within a granted folder can be asked for only where no run can have put a link: not within a
-//! folder that runs may write ([`Ceiling::narrow`]), and not through a link that is there already ([`Ceiling::check_links`]). The ceiling's own
-//! grants must not lie in such a folder either ([`Ceiling::validate`]).
-
-use std::fs;
-use std::path::PathBuf;
+//! Paths are compared by their words here, and nothing looks at the machine. What a path leads to is decided once, by the engine, when a run starts: the
+//! ceiling's own path was opened when the ceiling was set, and what a request names is opened beneath that, through no link. A path within a folder
+//! that runs may write cannot be asked for at all ([`Ceiling::narrow`]), and the ceiling's own grants must not lie in such a folder either
+//! ([`Ceiling::validate`]): a program could put something else in their place.
 
 use crate::limits::{InvalidLimit, Limits};
 use crate::policy::{InvalidPolicy, Policy};
@@ -73,15 +70,13 @@ impl Ceiling {
     /// The limits of a ceiling that names none: the most that there is, but for what the server itself has to hold, several times over.
     pub const LIMITS: Limits = Limits { output_bytes: Bytes(64 << 20), result_bytes: Bytes(64 << 20), ..Limits::MOST };
 
-    /// Checks that it holds from one run to the next. Looks at the machine, for links.
+    /// Checks that it holds from one run to the next, by the words alone. The engine, which opens the paths, looks at what they lead to.
     pub fn validate(&self) -> Result<(), InvalidCeiling> {
         self.policy.validate()?;
         self.limits.validate()?;
-        let real = |path: &String| fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
         for outer in &self.policy.fs.write {
             for inner in self.policy.fs.read.iter().chain(&self.policy.fs.write) {
-                let is_nested = is_within(inner, outer) || real(inner) != real(outer) && real(inner).starts_with(real(outer));
-                if is_nested {
+                if is_within(inner, outer) {
                     return Err(InvalidCeiling::Nested { inner: inner.clone(), outer: outer.clone() });
                 }
             }
@@ -115,29 +110,6 @@ impl Ceiling {
             self.check_limits(limits)?;
         }
         Ok((policy.unwrap_or(&self.policy).clone(), limits.copied().unwrap_or_else(|| self.default_limits())))
-    }
-
-    /// Looks at the machine: whether a link leads any path of a policy, which [`Ceiling::narrow`] has let through, out of what is granted.
-    ///
-    /// A path that is not there passes: the run that names it is refused when it starts.
-    pub fn check_links(&self, policy: &Policy) -> Result<(), Widened> {
-        let found = |paths: &[String]| paths.iter().filter_map(|path| fs::canonicalize(path).ok()).collect::<Vec<_>>();
-        let writable = found(&self.policy.fs.write);
-        let readable = [found(&self.policy.fs.read), writable.clone()].concat();
-        let rules = [
-            ("policy.fs.read", &policy.fs.read, &readable, self.readable()),
-            ("policy.fs.write", &policy.fs.write, &writable, self.policy.fs.write.clone()),
-        ];
-        for (field, asked, granted, allowed) in rules {
-            for path in asked {
-                let Ok(real) = fs::canonicalize(path) else { continue };
-                if !granted.iter().any(|granted| real.starts_with(granted)) {
-                    let asked = format!("{path:?}, a link to elsewhere,");
-                    return Err(Widened { field, asked, allowed: format!("{allowed:?}") });
-                }
-            }
-        }
-        Ok(())
     }
 
     /// What may be read: what may be written, too.

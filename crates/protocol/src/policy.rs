@@ -67,6 +67,9 @@ pub enum InvalidPolicy {
     /// A path that is not absolute or not canonical.
     #[error("policy.fs: `{0}` is not an absolute path without `.` and `..`; write it from the root, such as /data/in.csv")]
     Path(String),
+    /// More paths than a sandbox can be handed.
+    #[error("policy.fs: {0} paths are granted, and at most {max} can be; grant the folders that they are in", max = FsPolicy::MAX_PATHS)]
+    TooManyPaths(usize),
     /// The root folder.
     #[error("policy.fs: all of / cannot be granted; name the folders that are needed")]
     Root,
@@ -79,6 +82,11 @@ pub enum InvalidPolicy {
     /// A NUL byte in a value.
     #[error("policy.env: the value of `{0}` has a NUL byte in it")]
     EnvValue(String),
+}
+
+impl FsPolicy {
+    /// Granted paths, all together. Each is a mount that is made for each sandbox.
+    pub const MAX_PATHS: usize = 64;
 }
 
 impl Policy {
@@ -97,6 +105,10 @@ impl Policy {
             if !can_begin_a_name {
                 return Err(InvalidPolicy::Prefix(prefix.clone()));
             }
+        }
+        let paths = self.fs.read.len() + self.fs.write.len();
+        if paths > FsPolicy::MAX_PATHS {
+            return Err(InvalidPolicy::TooManyPaths(paths));
         }
         for path in self.fs.read.iter().chain(&self.fs.write) {
             if path == "/" {

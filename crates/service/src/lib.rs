@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod callbacks;
 mod caller;
+mod ceilings;
 mod config;
 mod door;
 mod error;

@@ -1,6 +1,7 @@
 //! Projects, and what they used.
 
-use belljar_protocol::{NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
+use belljar_engine::CeilingGrants;
+use belljar_protocol::{FsPolicy, NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
 use serde_json::json;
 
 use crate::caller::Caller;
@@ -11,9 +12,13 @@ impl Service {
     /// Makes a project.
     pub async fn create_project(&self, caller: &Caller, new: NewProject) -> Result<ProjectRecord, ServiceError> {
         caller.must_be_operator()?;
-        check(&new.settings)?;
+        let _changing = self.ceilings().changing().await;
+        let grants = self.check_settings(&new.settings, None).await?;
         let audit = caller.did("project.create", new.name.as_str(), json!({"settings": new.settings}));
-        self.store().create_project(new.name, new.settings, audit).await.map_err(|error| ServiceError::Conflict(error.to_string()))
+        let project =
+            self.store().create_project(new.name, new.settings, audit).await.map_err(|error| ServiceError::Conflict(error.to_string()))?;
+        self.ceilings().set(&project.id, grants);
+        Ok(project)
     }
 
     /// All projects; for a token, its own.
@@ -36,14 +41,17 @@ impl Service {
         Ok(self.store().project_named(name).await?)
     }
 
-    /// Replaces a project's settings. Runs under way keep theirs.
+    /// Replaces a project's settings. Runs under way keep theirs. The paths of its ceiling are opened anew, also where they are the same.
     pub async fn set_project(&self, caller: &Caller, name: ProjectName, settings: ProjectSettings) -> Result<ProjectRecord, ServiceError> {
         caller.must_be_operator()?;
-        check(&settings)?;
+        let _changing = self.ceilings().changing().await;
+        let grants = self.check_settings(&settings, Some(&name)).await?;
         let audit = caller.did("project.set", name.as_str(), json!({"settings": settings}));
         self.store().set_project(name.clone(), settings, audit).await?;
         self.forget_projects();
-        Ok(self.store().project_named(name.as_str()).await?)
+        let project = self.store().project_named(name.as_str()).await?;
+        self.ceilings().set(&project.id, grants);
+        Ok(project)
     }
 
     /// Deletes a project with all that it has: runs, objects, tokens. Only its audit entries stay.
@@ -57,7 +65,10 @@ impl Service {
         let project = self.store().project_named(name).await?;
         self.cancel_all_of(&project.id).await;
         let audit = caller.did("project.delete", name, json!({"id": project.id}));
+        let _changing = self.ceilings().changing().await;
+        let id = project.id.clone();
         self.store().delete_project(project, audit).await?;
+        self.ceilings().forget(&id);
         self.forget_projects();
         Ok(())
     }
@@ -78,10 +89,27 @@ impl Service {
         let project = (!all).then(|| caller.project());
         Ok(self.store().usage(project, since, until).await?)
     }
-}
 
-/// A ceiling has to be one that can be meant.
-fn check(settings: &ProjectSettings) -> Result<(), ServiceError> {
-    settings.policy.validate().map_err(ServiceError::invalid)?;
-    settings.ceiling().validate().map_err(ServiceError::invalid)
+    /// Checks that a ceiling is one that holds, and opens its paths. Those of the project `of` itself are about to be replaced.
+    async fn check_settings(&self, settings: &ProjectSettings, of: Option<&ProjectName>) -> Result<CeilingGrants, ServiceError> {
+        settings.policy.validate().map_err(ServiceError::invalid)?;
+        settings.ceiling().validate().map_err(ServiceError::invalid)?;
+        if settings.policy.fs == FsPolicy::default() {
+            return Ok(CeilingGrants::default());
+        }
+        let itself = match of {
+            Some(name) => Some(self.store().project_named(name.as_str()).await?.id),
+            None => None,
+        };
+        let others = self.ceilings().of_others(itself.as_deref());
+        let (engine, policy) = (self.engine().clone(), settings.policy.fs.clone());
+        let open = move || {
+            let grants = engine.ceiling(&policy);
+            grants.check()?;
+            others.iter().try_for_each(|other| grants.check_beside(other)).map(|()| grants)
+        };
+        // A file system that does not answer must not hold up everybody.
+        let opened = tokio::task::spawn_blocking(open).await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        opened.map_err(|error| ServiceError::invalid(format!("policy.fs: {error}")))
+    }
 }

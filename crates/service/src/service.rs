@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::callbacks::Messenger;
 use crate::caller::{Caller, OPERATOR};
+use crate::ceilings::Ceilings;
 use crate::config::{Durability, Home, ServiceConfig};
 use crate::error::ServiceError;
 use crate::held::{HeldSubmission, Submissions};
@@ -51,6 +52,7 @@ struct Inner {
     store: Store,
     objects: Objects,
     keys: Keys,
+    ceilings: Ceilings,
     live: LiveRuns,
     queue: Queue,
     ends: Ends,
@@ -113,6 +115,7 @@ impl Service {
         let messenger = Messenger::new(config.callbacks.allow_private)?;
         let queue = Queue::new(crate::runs::capacity(&config.runs));
         let submissions = Submissions::new(config.runs.submissions_bytes.0);
+        let ceilings = Ceilings::open(&engine, &store.projects().await?);
         let inner = Inner {
             home,
             config,
@@ -121,6 +124,7 @@ impl Service {
             store,
             objects,
             keys,
+            ceilings,
             live: LiveRuns::default(),
             queue,
             ends: Ends::default(),
@@ -240,6 +244,10 @@ impl Service {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.keys
+    }
+
+    pub(crate) fn ceilings(&self) -> &Ceilings {
+        &self.inner.ceilings
     }
 
     pub(crate) fn live(&self) -> &LiveRuns {

@@ -12,12 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::arguments::McpArguments;
 use crate::environment_settings::EnvironmentSettings;
 use crate::policy::policy_and_limits;
-use crate::{packages, policy, show};
+use crate::{home, packages, policy, show};
 
 /// Serves one client until it goes away.
 pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     config.allow_degraded = arguments.allow_degraded;
+    config.protected = home::protected();
     let ceiling = ceiling(&arguments)?;
     let policy = package_policy(&arguments)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -28,9 +29,11 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let served = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
+        let grants = engine.ceiling(&ceiling.policy.fs);
+        grants.check()?;
         let packages = Packages { environments: packages::environments(&engine, &config, &EnvironmentSettings::default())?, policy };
         let (input, output) = standard_streams();
-        let served = Mcp::new(engine.clone(), ceiling, packages, runs_at_a_time).serve(input, output, told_to_stop()).await;
+        let served = Mcp::new(engine.clone(), ceiling, grants, packages, runs_at_a_time).serve(input, output, told_to_stop()).await;
         engine.shutdown().await;
         anyhow::Ok(served?)
     });
@@ -47,10 +50,6 @@ fn ceiling(arguments: &McpArguments) -> anyhow::Result<Ceiling> {
     let storage = &ceiling.policy.storage;
     if !storage.read.is_empty() || !storage.write.is_empty() {
         bail!("policy.storage: belljar mcp has no storage; remove it");
-    }
-    for path in ceiling.policy.fs.read.iter().chain(&ceiling.policy.fs.write) {
-        std::fs::canonicalize(path)
-            .map_err(|error| anyhow::anyhow!("cannot grant {path}: {error}; check the path, or leave the grant out"))?;
     }
     Ok(ceiling)
 }

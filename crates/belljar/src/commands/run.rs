@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::arguments::{RunArguments, StartChoice};
 use crate::environment_settings::EnvironmentSettings;
 use crate::policy::policy_and_limits;
-use crate::{exit, packages, show};
+use crate::{exit, home, packages, show};
 
 /// Largest program or input file: what is given on a command line is read into memory.
 pub const MOST_INPUT_BYTES: u64 = 1 << 30;
@@ -30,6 +30,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     }
     let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     config.allow_degraded = arguments.allow_degraded;
+    config.protected = home::protected();
     let request = request(&arguments)?;
     if let Some(folder) = &arguments.artifacts {
         // Before the run, so that what it makes is not lost to a folder that cannot be.

@@ -44,6 +44,8 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
     let mut engine_config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
     engine_config.parked = config.parked;
     engine_config.allow_degraded = config.allow_degraded;
+    engine_config.protected = home::protected();
+    engine_config.protected.extend(config.protected());
     let engine = Engine::new(engine_config.clone())?;
     let environments = packages::environments(&engine, &engine_config, &config.environments)?;
     let service = Service::open(home.to_owned(), config.service(), engine, environments)

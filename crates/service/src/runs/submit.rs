@@ -234,9 +234,7 @@ fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy
     policy.validate().map_err(ServiceError::invalid)?;
     limits.validate().map_err(ServiceError::invalid)?;
     let widened = |widened: Widened| ServiceError::Widened(widened.to_string());
-    let narrowed = ceiling.narrow(Some(&policy), Some(&limits)).map_err(widened)?;
-    ceiling.check_links(&policy).map_err(widened)?;
-    Ok(narrowed)
+    ceiling.narrow(Some(&policy), Some(&limits)).map_err(widened)
 }
 
 fn record(

@@ -108,6 +108,8 @@ impl Service {
             door,
             tenant: Some(live.project_id.clone()),
             environments: Some(Arc::clone(&packages) as Arc<_>),
+            // As it is when this attempt starts: what was taken out of it while the run waited is not granted any more.
+            ceiling: Some(self.ceilings().of(&live.project_id)),
         };
         let mut run = self.engine().run_with(request, options);
         let canceller = run.canceller();

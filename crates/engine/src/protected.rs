@@ -1,0 +1,225 @@
+//! Folders that no run may be granted: the server's home, the cache, saved logins. Told apart by what they are and not by what they are called: a link, a
+//! bind mount or another spelling of the name changes nothing.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
+
+/// A folder, or a file, that no run may be granted, nor anything in it, nor a folder around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// What it is, for people: "the server's home".
+    pub what: &'static str,
+    /// Where it is. It need not be there.
+    pub path: PathBuf,
+}
+
+/// A folder's ancestors are looked at up to here. `PATH_MAX` allows 2,048 in a path.
+const MOST_DEPTH: usize = 4096;
+
+/// The protected folders that are there.
+pub(crate) struct Guard<'a> {
+    there: Vec<(&'a Protected, Footprint)>,
+    mounts: Mounts,
+}
+
+impl<'a> Guard<'a> {
+    pub(crate) fn new(protected: &'a [Protected]) -> Self {
+        let open = |path: &Path| rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
+        let mounts = Mounts::read();
+        let footprint = |path: &Path| Footprint::of(open(path)?.as_fd(), &mounts);
+        let there = protected.iter().filter_map(|protected| Some((protected, footprint(&protected.path)?))).collect();
+        Self { there, mounts }
+    }
+
+    /// Refuses what is one of them, lies in one or has one in it; gives the reason.
+    pub(crate) fn check(&self, granted: BorrowedFd<'_>) -> Result<(), String> {
+        let granted =
+            Footprint::of(granted, &self.mounts).ok_or("it cannot be told where it lies; grant it by a path of this machine's own")?;
+        match self.there.iter().find(|(_, own)| own.overlaps(&granted)) {
+            None => Ok(()),
+            Some((protected, _)) => {
+                Err(format!("it is {0}, or a part of it, or has it within; grant a folder that has nothing to do with {0}", protected.what))
+            }
+        }
+    }
+}
+
+type Node = (u32, u32, u64);
+
+/// Where something lies: in the tree of folders, and in its file system.
+#[derive(Debug)]
+pub(crate) struct Footprint {
+    /// It, and the folders around it, by device and inode.
+    ancestry: Vec<Node>,
+    /// It, and what is mounted within: device, and path in the file system, which every bind mount of the same shares.
+    places: Vec<(String, PathBuf)>,
+}
+
+impl Footprint {
+    /// `None` where that cannot be told.
+    pub(crate) fn of(of: BorrowedFd<'_>, Mounts(mounts): &Mounts) -> Option<Self> {
+        let (node, mount, kind) = identity(of)?;
+        let path = path_of(of);
+        let own = mounts.iter().find(|listed| listed.id == mount);
+        let mut places = Vec::new();
+        if let Some(own) = own {
+            places.push((own.device.clone(), join(&own.root, path.strip_prefix(&own.point).ok()?)));
+            let within = mounts.iter().filter(|listed| listed.id != mount && listed.point.starts_with(&path));
+            places.extend(within.map(|listed| (listed.device.clone(), listed.root.clone())));
+        }
+        let mut ancestry = vec![node];
+        let folder = if kind.is_dir() { of.try_clone_to_owned().ok()? } else { folder_of(&path, node)? };
+        if !kind.is_dir() {
+            ancestry.push(identity(folder.as_fd())?.0);
+        }
+        upwards(folder, &mut ancestry)?;
+        Some(Self { ancestry, places })
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let is_around = |outer: &Self, inner: &Self| inner.ancestry.contains(&outer.ancestry[0]);
+        let shares = |(device, path): &(String, PathBuf)| {
+            other.places.iter().any(|(of, other)| of == device && (path.starts_with(other) || other.starts_with(path)))
+        };
+        is_around(self, other) || is_around(other, self) || self.places.iter().any(shares)
+    }
+
+    /// Whether it lies in the other, and is not the other itself.
+    pub(crate) fn is_strictly_within(&self, outer: &Self) -> bool {
+        let by_folders = self.ancestry[1..].contains(&outer.ancestry[0]);
+        let by_place = self
+            .places
+            .first()
+            .zip(outer.places.first())
+            .is_some_and(|(inner, outer)| inner.0 == outer.0 && inner.1 != outer.1 && inner.1.starts_with(&outer.1));
+        by_folders || by_place
+    }
+}
+
+/// Device and inode, mount, and kind.
+fn identity(of: BorrowedFd<'_>) -> Option<(Node, u64, FileType)> {
+    let found = rustix::fs::statx(of, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID).ok()?;
+    let node = (found.stx_dev_major, found.stx_dev_minor, found.stx_ino);
+    Some((node, found.stx_mnt_id, FileType::from_raw_mode(u32::from(found.stx_mode))))
+}
+
+/// Adds the folders around one, up to the root.
+fn upwards(mut folder: OwnedFd, ancestry: &mut Vec<Node>) -> Option<()> {
+    while ancestry.len() < MOST_DEPTH {
+        folder = rustix::fs::openat(&folder, "..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let (node, ..) = identity(folder.as_fd())?;
+        if ancestry.last() == Some(&node) {
+            return Some(());
+        }
+        ancestry.push(node);
+    }
+    None
+}
+
+fn path_of(of: BorrowedFd<'_>) -> PathBuf {
+    fs::read_link(format!("/proc/self/fd/{}", of.as_raw_fd())).unwrap_or_default()
+}
+
+/// The folder that a file is in, by the path that the kernel has for it; `None` where the file is not there any more.
+fn folder_of(path: &Path, file: Node) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(CWD, path.parent()?, flags, Mode::empty()).ok()?;
+    let entry = rustix::fs::openat(&folder, path.file_name()?, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    (identity(entry.as_fd())?.0 == file).then_some(folder)
+}
+
+fn join(root: &Path, within: &Path) -> PathBuf {
+    if within.as_os_str().is_empty() { root.to_owned() } else { root.join(within) }
+}
+
+/// A line of `/proc/self/mountinfo` (proc(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    id: u64,
+    device: String,
+    /// The folder of its file system that is mounted.
+    root: PathBuf,
+    /// Where.
+    point: PathBuf,
+}
+
+/// All mounts of this process's namespace.
+pub(crate) struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    pub(crate) fn read() -> Self {
+        let listed = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        Self(listed.split(|byte| *byte == b'\n').filter_map(parse).collect())
+    }
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let text = |field: Option<&[u8]>| Some(std::str::from_utf8(field?).ok()?.to_owned());
+    let id = text(fields.next())?.parse().ok()?;
+    let device = text(fields.nth(1))?;
+    Some(Mount { id, device, root: unescaped(fields.next()?), point: unescaped(fields.next()?) })
+}
+
+/// Spaces, tabs, line ends and backslashes are written as three octal digits.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| after.get(..3)).flatten().and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_is_read_with_its_escapes() {
+        let line = b"36 35 98:0 /mnt\\0401 /srv/a\\134b rw,noatime master:1 - ext3 /dev/root rw";
+        let expected = Mount { id: 36, device: "98:0".into(), root: "/mnt 1".into(), point: "/srv/a\\b".into() };
+        assert_eq!(parse(line), Some(expected));
+        assert_eq!(parse(b""), None);
+    }
+
+    fn guard_refuses(protected: &Path, granted: &Path) -> bool {
+        let protected = [Protected { what: "the home", path: protected.to_owned() }];
+        let granted = rustix::fs::openat(CWD, granted, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        Guard::new(&protected).check(granted.as_fd()).is_err()
+    }
+
+    #[test]
+    fn what_is_protected_is_refused_by_every_name_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        fs::create_dir_all(home.join("keys")).unwrap();
+        fs::write(home.join("keys/key"), "x").unwrap();
+        fs::create_dir(folder.path().join("homes")).unwrap();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&home, &link).unwrap();
+        for granted in [&home, &home.join("keys"), &home.join("keys/key"), &folder.path().to_owned(), &link, &link.join("keys/key")] {
+            assert!(guard_refuses(&home, granted), "{granted:?}");
+            assert!(guard_refuses(&link, granted), "{granted:?} by the link");
+        }
+        for granted in ["homes", "file"] {
+            assert!(!guard_refuses(&home, &folder.path().join(granted)), "{granted}");
+            assert!(!guard_refuses(&folder.path().join("none"), &folder.path().join(granted)), "{granted}");
+        }
+    }
+}
