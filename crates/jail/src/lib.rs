@@ -19,7 +19,7 @@ pub mod seccomp;
 mod sys;
 mod writable;
 
-pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
+pub use cgroup::{CgroupError, CgroupVersion, Cgroups, Freezer, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
 pub use confine::{Confinement, Seals, confine, confine_exec_grant_init};
 pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};
@@ -29,5 +29,5 @@ pub use launch::{Launch, LaunchError, Launched, Purpose, ToolNetwork};
 pub use limits::ResourceLimits;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};
-pub use sys::{PidFd, Reaped, kill_pidfd, pid_of_pidfd, reap, shared_descriptions};
-pub use writable::{HOME, WritableSpace};
+pub use sys::{PidFd, Reaped, continue_pidfd, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions, stop_pidfd};
+pub use writable::{HOME, OWN_FILES, WritableSpace};

@@ -9,14 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
+use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, Packet, ZygoteReport, receive_packet, send_packet};
 use belljar_jail::{
     CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
     confine_exec_grant_init, enter_cgroup,
 };
 
 use crate::randomness;
-use crate::sandbox::fault;
+use crate::sandbox::{fault, send_home};
 use crate::scout::{self, Side};
 use crate::touched;
 use crate::{scratch, threads};
@@ -45,7 +45,8 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
     let result = facts()
-        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) });
+        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) })
+        .and_then(|()| send_home().map_err(at(Step::Report)));
     if let Err(error) = result {
         fault(CHANNEL, error);
     }
@@ -125,7 +126,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
             continue;
         }
         let mut packet = [0; ForkOrder::MOST_BYTES];
-        let Ok((length, descriptors)) = receive_packet(channel, &mut packet) else { leave() };
+        let Ok(Packet { length, descriptors, .. }) = receive_packet(channel, &mut packet) else { leave() };
         if length == 0 {
             leave();
         }
