@@ -43,19 +43,13 @@ pub fn encode_header(kind: u8, length: usize) -> [u8; HEADER_BYTES] {
 }
 
 /// Puts frames together from the pieces in which they arrive. Holds at most one frame's payload, and never more than has really arrived.
-#[derive(Debug)]
-pub struct FrameReader<F> {
-    bound: F,
+#[derive(Debug, Default)]
+pub struct FrameReader {
     buffer: Vec<u8>,
     start: usize,
 }
 
-impl<F: Fn(u8) -> Option<u32>> FrameReader<F> {
-    /// A reader with the bound of each kind: `None` refuses the kind.
-    pub fn new(bound: F) -> Self {
-        Self { bound, buffer: Vec::new(), start: 0 }
-    }
-
+impl FrameReader {
     /// Takes in what has arrived.
     pub fn extend(&mut self, bytes: &[u8]) {
         if self.start > 0 {
@@ -65,12 +59,17 @@ impl<F: Fn(u8) -> Option<u32>> FrameReader<F> {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if there is one.
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+    /// Whether bytes have arrived that no frame has been made of.
+    pub fn has_rest(&self) -> bool {
+        self.start < self.buffer.len()
+    }
+
+    /// The next whole frame, if there is one. `bound` gives the most payload bytes of each kind; `None` refuses the kind.
+    pub fn next_frame(&mut self, bound: impl Fn(u8) -> Option<u32>) -> Result<Option<Frame>, FrameError> {
         let pending = &self.buffer[self.start..];
         let Some((&[a, b, c, d, kind], rest)) = pending.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let length = u32::from_le_bytes([a, b, c, d]);
-        let most = (self.bound)(kind).ok_or(FrameError::UnknownKind(kind))?;
+        let most = bound(kind).ok_or(FrameError::UnknownKind(kind))?;
         if length > most {
             return Err(FrameError::TooLong { kind, length, most });
         }
@@ -96,16 +95,16 @@ mod tests {
 
     #[test]
     fn a_length_over_the_bound_is_refused_before_its_payload_arrives() {
-        let mut reader = FrameReader::new(bound);
+        let mut reader = FrameReader::default();
         reader.extend(&[255, 255, 255, 255, 1]);
-        assert_eq!(reader.next_frame(), Err(FrameError::TooLong { kind: 1, length: u32::MAX, most: 64 }));
+        assert_eq!(reader.next_frame(bound), Err(FrameError::TooLong { kind: 1, length: u32::MAX, most: 64 }));
     }
 
     #[test]
     fn an_unknown_kind_is_refused() {
-        let mut reader = FrameReader::new(bound);
+        let mut reader = FrameReader::default();
         reader.extend(&encoded(9, b""));
-        assert_eq!(reader.next_frame(), Err(FrameError::UnknownKind(9)));
+        assert_eq!(reader.next_frame(bound), Err(FrameError::UnknownKind(9)));
     }
 
     proptest! {
@@ -115,14 +114,14 @@ mod tests {
             pieces in proptest::collection::vec(1_usize..40, 1..100),
         ) {
             let bytes: Vec<u8> = frames.iter().flat_map(|(kind, payload)| encoded(*kind, payload)).collect();
-            let mut reader = FrameReader::new(bound);
+            let mut reader = FrameReader::default();
             let mut got = Vec::new();
             let mut rest = &bytes[..];
             let mut pieces = pieces.iter().cycle();
             while !rest.is_empty() {
                 let (now, later) = rest.split_at((*pieces.next().unwrap()).min(rest.len()));
                 reader.extend(now);
-                while let Some(frame) = reader.next_frame().unwrap() {
+                while let Some(frame) = reader.next_frame(bound).unwrap() {
                     got.push((frame.kind, frame.payload));
                 }
                 rest = later;
@@ -132,9 +131,9 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic_and_never_grow_the_buffer_past_what_came(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut reader = FrameReader::new(bound);
+            let mut reader = FrameReader::default();
             reader.extend(&bytes);
-            while let Ok(Some(frame)) = reader.next_frame() {
+            while let Ok(Some(frame)) = reader.next_frame(bound) {
                 prop_assert!(frame.payload.len() <= 64);
             }
             prop_assert!(reader.buffer.len() <= bytes.len());

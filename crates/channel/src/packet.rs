@@ -1,4 +1,4 @@
-//! One packet with descriptors, over a sequenced-packet socket between trusted parties.
+//! Bytes and descriptors over a Unix socket.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// Most descriptors in one packet but an order to fork: control, standard input, output and error, and the control groups to enter.
@@ -32,19 +32,45 @@ pub fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[Borrowed
     }
 }
 
-/// Receives one packet: how many bytes of `buffer` it filled (0: the other side is gone) and its descriptors, close-on-exec.
-pub fn receive_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+/// One receive: the bytes that it filled and the descriptors that came along.
+#[derive(Debug)]
+pub struct Packet {
+    /// Bytes of the buffer that were filled; 0 when the other side is gone.
+    pub length: usize,
+    /// The descriptors, close-on-exec.
+    pub descriptors: Vec<OwnedFd>,
+    /// Descriptors that came along and that the kernel has closed: there was no room for them.
+    pub lost: Lost,
+}
+
+/// Descriptors that came along with bytes and were closed by the kernel, unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// There were none.
+    Nothing,
+    /// There were some.
+    Descriptors,
+}
+
+impl Lost {
+    fn of(flags: ReturnFlags) -> Self {
+        if flags.contains(ReturnFlags::CTRUNC) { Self::Descriptors } else { Self::Nothing }
+    }
+}
+
+/// Receives one packet with its descriptors.
+pub fn receive_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     receive(socket, buffer, &mut space)
 }
 
 /// The same for a packet that may be an order to fork, with the mounts of grants.
-pub fn receive_order(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+pub fn receive_order(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_ORDER_DESCRIPTORS))];
     receive(socket, buffer, &mut space)
 }
 
-fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], space: &mut [MaybeUninit<u8>]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], space: &mut [MaybeUninit<u8>]) -> Result<Packet, Errno> {
     loop {
         let mut ancillary = RecvAncillaryBuffer::new(space);
         match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
@@ -57,8 +83,53 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], space: &mut [MaybeUninit<u
                         descriptors.extend(received);
                     }
                 }
-                return Ok((message.bytes, descriptors));
+                return Ok(Packet { length: message.bytes, descriptors, lost: Lost::of(message.flags) });
             }
         }
+    }
+}
+
+/// Receives bytes and no descriptors: the kernel closes those that come along, and says that there were some.
+pub fn receive_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Lost), Errno> {
+    loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut RecvAncillaryBuffer::default(), RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            received => return received.map(|message| (message.bytes, Lost::of(message.flags))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn descriptors_that_nobody_asked_for_are_closed_and_noticed() {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let mut buffer = [0; 16];
+        send_packet(theirs.as_fd(), b"plain", &[]).unwrap();
+        assert_eq!(receive_bytes(ours.as_fd(), &mut buffer), Ok((5, Lost::Nothing)));
+        let (kept, sent) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        send_packet(theirs.as_fd(), b"more", &[sent.as_fd()]).unwrap();
+        drop(sent);
+        assert_eq!(receive_bytes(ours.as_fd(), &mut buffer), Ok((4, Lost::Descriptors)));
+        // The only writing end is gone.
+        assert_eq!(rustix::io::read(&kept, &mut buffer), Ok(0));
+    }
+
+    #[test]
+    fn more_descriptors_than_there_is_room_for_are_noticed() {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        // Sent by another program, which may send more than this one can.
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3 * MOST_DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let many = [theirs.as_fd(); 3 * MOST_DESCRIPTORS];
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&many)));
+        sendmsg(theirs.as_fd(), &[IoSlice::new(b"x")], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+        let packet = receive_packet(ours.as_fd(), &mut [0; 4]).unwrap();
+        assert_eq!((packet.length, packet.lost), (1, Lost::Descriptors));
+        assert!(packet.descriptors.len() < many.len());
     }
 }

@@ -1,10 +1,10 @@
-//! What a sandbox may say on its control channel. All of it is hostile once the sandbox is activated.
+//! What a sandbox may say on its control channel. When it may say it: see [`crate::stage`].
 
 use crate::frame::{Frame, FrameError, HEADER_BYTES, encode_header};
 
 /// The kinds of frames, in both directions.
 pub mod kind {
-    /// Sandbox to supervisor: parked, to be activated. Carries the working folder's descriptor. No payload.
+    /// Sandbox to supervisor: parked, to be activated. No payload.
     pub const READY: u8 = 1;
     /// Sandbox to supervisor: what the next bytes of a stream are. See [`super::Annotation`].
     pub const ANNOTATE: u8 = 2;
@@ -18,6 +18,8 @@ pub mod kind {
     pub const FAULT: u8 = 6;
     /// Sandbox to supervisor: a socket for a call, please. No payload. Answered by [`CALL_OPENED`], in the order of asking.
     pub const CALL: u8 = 7;
+    /// Sandbox to supervisor, right after it is sealed: the descriptor of its working folder, which comes along. No payload.
+    pub const HOME: u8 = 8;
     /// Supervisor to sandbox: a file. Payload: two bytes of path length, the path, eight bytes of size; then that many raw bytes.
     pub const FILE: u8 = 16;
     /// Supervisor to sandbox: the activation, JSON.
@@ -26,7 +28,9 @@ pub mod kind {
     pub const CALL_OPENED: u8 = 18;
 }
 
-/// Most bytes of an error report, a denial or a fault: a message and a stack of 64 KB each, five causes deep, escaped, fit well.
+/// Most bytes of the words of a fault.
+const MOST_FAULT_BYTES: u32 = 64 << 10;
+/// Most bytes of an error report or a denial: a message and a stack of 64 KB each, five causes deep, escaped, fit well.
 const MOST_REPORT_BYTES: u32 = 4 << 20;
 
 /// Says that a range of a stream's bytes is one log entry. `offset` counts the bytes that the program's process had written to that stream
@@ -92,11 +96,9 @@ impl CallOpening {
     }
 }
 
-/// What a sandbox says.
+/// What an active sandbox says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SandboxMessage {
-    /// It is parked.
-    Ready,
     /// What the next bytes of a stream are.
     Annotate(Annotation),
     /// A rich result, JSON not yet parsed.
@@ -105,37 +107,34 @@ pub enum SandboxMessage {
     Denied(Vec<u8>),
     /// How the program ended, JSON not yet parsed.
     Finished(Vec<u8>),
-    /// A step of its own set-up failed.
-    Fault(String),
     /// It wants a socket for a call.
     Call,
 }
 
 impl SandboxMessage {
-    /// Most payload bytes of each kind, `None` for a kind that a sandbox may not send.
+    /// Most payload bytes of each kind, `None` for a kind that no sandbox may send.
     pub fn bound(kind: u8, result_bytes: u64, output_bytes: u64) -> Option<u32> {
         let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(MOST_REPORT_BYTES);
         Some(match kind {
-            kind::READY | kind::CALL => 0,
+            kind::READY | kind::CALL | kind::HOME => 0,
             kind::ANNOTATE => Annotation::BYTES as u32,
             // Base64 and JSON escapes make a rich result longer than what it holds.
             kind::RESULT => clamp(output_bytes.saturating_mul(2)),
-            kind::DENIED | kind::FAULT => MOST_REPORT_BYTES,
+            kind::DENIED => MOST_REPORT_BYTES,
+            kind::FAULT => MOST_FAULT_BYTES,
             kind::FINISHED => clamp(result_bytes),
             _ => return None,
         })
     }
 
-    /// Reads a frame.
+    /// Reads a frame of an active sandbox.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Frame { kind, payload } = frame;
         Ok(match kind {
-            kind::READY => Self::Ready,
             kind::ANNOTATE => Self::Annotate(Annotation::decode(&payload).ok_or(FrameError::Malformed(kind))?),
             kind::RESULT => Self::Result(payload),
             kind::DENIED => Self::Denied(payload),
             kind::FINISHED => Self::Finished(payload),
-            kind::FAULT => Self::Fault(String::from_utf8_lossy(&payload).into_owned()),
             kind::CALL => Self::Call,
             _ => return Err(FrameError::UnknownKind(kind)),
         })

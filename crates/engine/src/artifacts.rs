@@ -1,20 +1,40 @@
 //! Files that leave a sandbox: through descriptors opened beneath its own folder, once all its processes are gone. No path of a guest's is ever joined
-//! or followed.
+//! or followed. What costs time in proportion to what a program left is done off the async threads.
 
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use belljar_protocol::{Artifact, ProgramName};
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use crate::home::Home;
+
 /// Where a program puts what it wants to hand back.
 pub(crate) const FOLDER: &str = "outputs";
 /// Further files are not handed back. The sandbox's own limit on files bounds what has to be looked at.
 const MOST_ARTIFACTS: usize = 1000;
 const MOST_DEPTH: usize = 16;
+const TOO_MANY: &str = "more than 1000";
+/// What all artifacts of a run may have in holes, and in further names of a file: bytes that their lengths say and that no memory of the sandbox is behind.
+/// A program can make as many as it likes for nothing, and each would be read, hashed and stored.
+const MOST_HOLE_BYTES: u64 = 64 << 20;
+const HOLES: &str = "with more than 64 MB of holes";
+/// Of `st_blocks` (stat(2)).
+const BLOCK_BYTES: u64 = 512;
+/// How long artifacts are looked for.
+const LOOK_TIME: Duration = Duration::from_secs(10);
+/// And how long they are read for their digests: at 300 MB a second, 18 GB.
+const READ_TIME: Duration = Duration::from_mins(1);
 /// What a file is called while it is being saved.
 const PARTIAL: &str = ".belljar-partial";
 
@@ -68,25 +88,92 @@ fn open_within(folder: BorrowedFd<'_>, part: &str) -> rustix::io::Result<OwnedFd
     openat2(folder, part, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-/// Collects `outputs/` and the files named besides. `most_bytes` bounds them together (sparse files would otherwise be as long as they say).
-pub(crate) fn collect(home: BorrowedFd<'_>, named: &[ProgramName], most_bytes: u64) -> Vec<ArtifactFile> {
-    let mut collector = Collector { found: Vec::new(), left: most_bytes };
-    if let Ok(folder) = open_beneath(home, FOLDER, OFlags::RDONLY | OFlags::DIRECTORY) {
+/// How many bytes of artifacts a host takes.
+pub trait ArtifactRoom: Send + Sync + Debug {
+    /// Whether `bytes` more have room now: the reason why not. Asked before any artifact is read.
+    fn refusal(&self, bytes: u64) -> Pin<Box<dyn Future<Output = Option<String>> + Send + '_>>;
+}
+
+/// What ends the reading of artifacts before its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Halt(Arc<AtomicBool>);
+
+impl Halt {
+    pub(crate) fn halt(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_halted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Files that a run left, open and not yet read.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    files: Vec<(String, File, u64)>,
+    /// Why files are not among them: how many for each reason.
+    omitted: BTreeMap<&'static str, u64>,
+}
+
+impl Left {
+    /// Their bytes together, by the lengths that they say they have.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, _, bytes)| bytes).sum()
+    }
+
+    /// What is missing, for people; `None` where nothing is.
+    pub(crate) fn omissions(&self) -> Option<String> {
+        let reasons: Vec<String> = self.omitted.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        (!reasons.is_empty()).then(|| format!("files that are not handed back: {}", reasons.join("; ")))
+    }
+
+    fn omit(&mut self, why: &'static str) {
+        *self.omitted.entry(why).or_default() += 1;
+    }
+
+    /// Reads them all, for their digests. What is not read when it is halted or takes too long is not handed back.
+    pub(crate) fn read(mut self, halt: &Halt) -> (Vec<ArtifactFile>, Option<String>) {
+        let deadline = Instant::now() + READ_TIME;
+        let mut found = Vec::new();
+        for (name, mut file, bytes) in std::mem::take(&mut self.files) {
+            match hash(&mut file, bytes, || !halt.is_halted() && Instant::now() < deadline) {
+                Some((size_bytes, sha256)) => found.push(ArtifactFile { artifact: Artifact { name, size_bytes, sha256 }, file }),
+                None => self.omit("could not be read in time"),
+            }
+        }
+        (found, self.omissions())
+    }
+}
+
+/// Looks for `outputs/` and the files named besides, and opens them. `most_bytes` bounds their lengths together, and [`MOST_HOLE_BYTES`] what of them is
+/// holes: reading costs what a length says, and a hole costs its program nothing.
+pub(crate) fn look(home: &Home, named: &[ProgramName], most_bytes: u64, halt: &Halt) -> Left {
+    let mut collector = Collector {
+        left: Left::default(),
+        device: home.device(),
+        bytes_left: most_bytes,
+        hole_bytes_left: MOST_HOLE_BYTES,
+        counted: HashSet::new(),
+        deadline: Instant::now() + LOOK_TIME,
+        halt,
+    };
+    if let Ok(folder) = open_beneath(home.as_fd(), FOLDER, OFlags::RDONLY | OFlags::DIRECTORY) {
         collector.folder(folder.as_fd(), "", 0);
     }
     for name in named {
-        if let Ok(file) = open_beneath(home, name.as_str(), OFlags::RDONLY | OFlags::NONBLOCK) {
+        if let Ok(file) = open_beneath(home.as_fd(), name.as_str(), OFlags::RDONLY | OFlags::NONBLOCK) {
             collector.file(file, name.as_str().to_owned());
         }
     }
-    collector.found
+    collector.left
 }
 
 /// Whether there is anything to collect.
-pub(crate) fn any(home: BorrowedFd<'_>, named: &[ProgramName]) -> bool {
+pub(crate) fn any(home: &Home, named: &[ProgramName]) -> bool {
     let is_entry = |entry: rustix::io::Result<DirEntry>| entry.is_ok_and(|entry| ![c".", c".."].contains(&entry.file_name()));
     let has_entries = |folder: OwnedFd| Dir::new(folder).is_ok_and(|listing| listing.into_iter().any(is_entry));
-    !named.is_empty() || open_beneath(home, FOLDER, OFlags::RDONLY | OFlags::DIRECTORY).is_ok_and(has_entries)
+    !named.is_empty() || open_beneath(home.as_fd(), FOLDER, OFlags::RDONLY | OFlags::DIRECTORY).is_ok_and(has_entries)
 }
 
 fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -94,12 +181,18 @@ fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io
     openat2(folder, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
 }
 
-struct Collector {
-    found: Vec<ArtifactFile>,
-    left: u64,
+struct Collector<'a> {
+    left: Left,
+    device: u64,
+    bytes_left: u64,
+    hole_bytes_left: u64,
+    /// The files whose memory has been counted, by inode.
+    counted: HashSet<u64>,
+    deadline: Instant,
+    halt: &'a Halt,
 }
 
-impl Collector {
+impl Collector<'_> {
     fn folder(&mut self, folder: BorrowedFd<'_>, prefix: &str, depth: usize) {
         let Ok(listing) = Dir::read_from(folder) else { return };
         let mut names: Vec<String> = listing
@@ -109,8 +202,11 @@ impl Collector {
             .collect();
         names.sort();
         for name in names {
-            if self.found.len() >= MOST_ARTIFACTS {
-                return;
+            if self.left.files.len() >= MOST_ARTIFACTS {
+                return self.left.omit(TOO_MANY);
+            }
+            if self.halt.is_halted() || Instant::now() > self.deadline {
+                return self.left.omit("were not looked at in time");
             }
             let path = format!("{prefix}{name}");
             let Ok(status) = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
@@ -131,35 +227,54 @@ impl Collector {
     }
 
     fn file(&mut self, file: OwnedFd, name: String) {
-        let mut file = File::from(file);
+        let file = File::from(file);
         let Ok(metadata) = file.metadata() else { return };
-        if !metadata.is_file() || metadata.len() > self.left {
+        if !metadata.is_file() || metadata.dev() != self.device {
             return;
         }
-        let Some((size_bytes, sha256)) = hash(&mut file, self.left) else { return };
-        self.left -= size_bytes;
-        self.found.push(ArtifactFile { artifact: Artifact { name, size_bytes, sha256 }, file });
+        let bytes = metadata.len();
+        let held_bytes = if self.counted.contains(&metadata.ino()) { 0 } else { metadata.blocks().saturating_mul(BLOCK_BYTES) };
+        let hole_bytes = bytes.saturating_sub(held_bytes);
+        if bytes > self.bytes_left {
+            return self.left.omit("longer together than limits.disk_bytes");
+        }
+        if hole_bytes > self.hole_bytes_left {
+            return self.left.omit(HOLES);
+        }
+        if self.left.files.len() >= MOST_ARTIFACTS {
+            return self.left.omit(TOO_MANY);
+        }
+        self.bytes_left -= bytes;
+        self.hole_bytes_left -= hole_bytes;
+        self.counted.insert(metadata.ino());
+        self.left.files.push((name, file, bytes));
     }
 }
 
-/// Length and SHA-256, with the file back at its start. `None` past `most` bytes or on an error.
-fn hash(file: &mut File, most: u64) -> Option<(u64, String)> {
+/// Length and SHA-256, with the file back at its start. `None` past `most` bytes, on an error, and when it may not go on.
+fn hash(file: &mut File, most: u64, may_go_on: impl Fn() -> bool) -> Option<(u64, String)> {
     use std::fmt::Write as _;
     use std::io::Seek;
 
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 64 << 10];
-    let mut length = 0;
+    let mut length = 0_u64;
+    let mut buffer = vec![0; 256 << 10];
     loop {
-        let count = file.read(&mut buffer).ok()?;
-        if count == 0 {
-            break;
-        }
-        length += count as u64;
-        if length > most {
+        if !may_go_on() {
             return None;
         }
-        hasher.update(&buffer[..count]);
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                length += count as u64;
+                if length > most {
+                    return None;
+                }
+                hasher.update(&buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
     }
     file.rewind().ok()?;
     let hex = hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -175,9 +290,41 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn names(folder: &std::path::Path, named: &[&str]) -> Vec<String> {
-        let home: OwnedFd = File::open(folder).unwrap().into();
         let named: Vec<ProgramName> = named.iter().map(|&name| ProgramName::try_from(name).unwrap()).collect();
-        collect(home.as_fd(), &named, 1000).into_iter().map(|found| found.artifact.name).collect()
+        collect(folder, &named, 1000).into_iter().map(|found| found.artifact.name).collect()
+    }
+
+    fn collect(folder: &std::path::Path, named: &[ProgramName], most_bytes: u64) -> Vec<ArtifactFile> {
+        look(&Home::of_test(folder), named, most_bytes, &Halt::default()).read(&Halt::default()).0
+    }
+
+    #[test]
+    fn holes_and_further_names_of_a_file_are_bounded_whatever_the_disk_limit() {
+        let home = tempfile::tempdir().unwrap();
+        let outputs = home.path().join("outputs");
+        std::fs::create_dir(&outputs).unwrap();
+        for (name, megabytes) in [("a-within", 40), ("b-beyond", 2048), ("c-together", 30), ("d-still-within", 20)] {
+            File::create(outputs.join(name)).unwrap().set_len(megabytes << 20).unwrap();
+        }
+        std::fs::write(outputs.join("e-real"), vec![1; 3 << 20]).unwrap();
+        std::fs::hard_link(outputs.join("e-real"), outputs.join("f-name")).unwrap();
+        std::fs::hard_link(outputs.join("e-real"), outputs.join("g-name")).unwrap();
+        let left = look(&Home::of_test(home.path()), &[], 1 << 40, &Halt::default());
+        let names: Vec<&str> = left.files.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names, ["a-within", "d-still-within", "e-real", "f-name"]);
+        assert_eq!(left.omissions().unwrap(), "files that are not handed back: 3 with more than 64 MB of holes");
+        assert_eq!(left.bytes(), (40 + 20 + 3 + 3) << 20);
+    }
+
+    #[test]
+    fn reading_ends_when_it_is_halted() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("outputs")).unwrap();
+        std::fs::write(home.path().join("outputs/x"), "abc").unwrap();
+        let halt = Halt::default();
+        halt.halt();
+        let (found, omissions) = look(&Home::of_test(home.path()), &[], 10, &Halt::default()).read(&halt);
+        assert!(found.is_empty() && omissions.is_some_and(|words| words.ends_with("1 could not be read in time")));
     }
 
     #[test]
@@ -220,9 +367,8 @@ mod tests {
         std::fs::create_dir(&elsewhere).unwrap();
         symlink(&elsewhere, folder.join("deep")).unwrap();
 
-        let home: OwnedFd = File::open(home.path()).unwrap().into();
         let into = File::open(&folder).unwrap();
-        for mut found in collect(home.as_fd(), &[], 1000) {
+        for mut found in collect(home.path(), &[], 1000) {
             assert_eq!(found.save(into.as_fd()).is_ok(), found.artifact.name != "deep/file", "{}", found.artifact.name);
         }
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
@@ -237,8 +383,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("outputs")).unwrap();
         std::fs::write(home.path().join("outputs/x"), "abc").unwrap();
-        let folder: OwnedFd = File::open(home.path()).unwrap().into();
-        let mut found = collect(folder.as_fd(), &[], 10);
+        let mut found = collect(home.path(), &[], 10);
         assert_eq!(found[0].artifact.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let mut text = String::new();
         found[0].file.read_to_string(&mut text).unwrap();

@@ -8,8 +8,9 @@ use std::time::Duration;
 use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
 use belljar_protocol::{EventKind, FsPolicy, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
 use belljar_provision::{Provisioner, Step};
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot, watch};
 
+use crate::artifacts::ArtifactRoom;
 use crate::calls::Calls;
 use crate::config::EngineConfig;
 use crate::door::Door;
@@ -17,19 +18,22 @@ use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
 use crate::grants::{CeilingGrants, Grants};
 use crate::leaving::Leaving;
-use crate::pool::{Pool, Renewal};
+use crate::pool::{Pool, Renewal, Watch};
 use crate::protected::Protected;
 use crate::run::{self, Emitter, Finished, Host, Run};
 use crate::runtime::Runtime;
-use crate::sandbox::{Body, Sandbox, SandboxSpec, TAKE_DOWN_TIME};
+use crate::sandbox::{Body, Sandbox, SandboxSpec, SpecKey, TAKE_DOWN_TIME};
 use crate::self_test::{self, SelfTest};
 use crate::spawner::Spawner;
+use crate::still::{Unfit, Waiting};
 use crate::tool::{Check, Tool, ToolEnd};
 use crate::zygote::{Ended, UidLease, Zygote};
 
 /// Where no other is missing, a parked sandbox that was taken is replaced this much later: a fork takes the processors from the run that has just begun,
 /// and from whoever records its end. Where others are missing too, there is no time to lose.
 const REPLACE_AFTER: Duration = Duration::from_millis(5);
+/// How often stopped sandboxes are looked at: how long one may run that has woken itself.
+const WATCH_STOPPED_EVERY: Duration = Duration::from_secs(1);
 
 /// Boots runtimes and runs programs in sandboxes. Cheap to clone; when the last clone is gone, everything it started goes with it.
 #[derive(Clone, Debug)]
@@ -53,6 +57,10 @@ pub(crate) struct Inner {
     /// What is being taken down, or will be as soon as it is there.
     leaving: Leaving,
     is_closing: AtomicBool,
+    /// Whether stopped sandboxes are watched.
+    is_watching: AtomicBool,
+    /// Artifacts are read on as many threads as there are processors.
+    pub(crate) readers: Semaphore,
     /// Things are also dropped outside of it.
     tokio: tokio::runtime::Handle,
     weak: Weak<Inner>,
@@ -71,6 +79,8 @@ pub struct RunOptions {
     pub environments: Option<Arc<dyn EnvironmentSource>>,
     /// The ceiling that its granted paths are asked for under. Without, they are the caller's own.
     pub ceiling: Option<Arc<CeilingGrants>>,
+    /// How many bytes of artifacts the host takes. Asked once the program has ended and before any of them is read.
+    pub room: Option<Arc<dyn ArtifactRoom>>,
 }
 
 /// What an engine found to confine and count with.
@@ -102,6 +112,8 @@ impl Engine {
             sandboxes: AtomicU64::new(0),
             leaving: Leaving::default(),
             is_closing: AtomicBool::new(false),
+            is_watching: AtomicBool::new(false),
+            readers: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
             tokio: tokio::runtime::Handle::current(),
             weak: weak.clone(),
         });
@@ -126,7 +138,8 @@ impl Engine {
             Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
             _ => Calls::default(),
         };
-        let place = Place { tenant: options.tenant, environments: options.environments, ceiling: options.ceiling };
+        let place =
+            Place { tenant: options.tenant, environments: options.environments, ceiling: options.ceiling, room: options.room };
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);
@@ -171,18 +184,16 @@ impl Engine {
     pub async fn park(&self, spec: &SandboxSpec, count: usize) -> Result<(), EngineError> {
         while self.inner.pool.parked(&spec.key()) < count {
             let sandbox = self.inner.fresh(spec.clone(), StartMode::Auto).await?;
-            for sandbox in self.inner.pool.park(spec.key(), sandbox, self.inner.config.parked_memory_bytes) {
-                self.discard(sandbox);
-            }
+            let waiting = self.inner.hold(sandbox).await.map_err(|why| EngineError::NotReady(why.into()))?;
+            let gone = self.inner.pool.park(spec.key(), waiting, self.inner.config.parked_memory_bytes);
+            self.inner.let_go(gone);
         }
         Ok(())
     }
 
     /// Lets all zygotes and parked sandboxes go. The next run boots a zygote of its own.
     pub fn forget_zygotes(&self) {
-        for sandbox in self.inner.pool.clear() {
-            self.discard(sandbox);
-        }
+        self.inner.let_go(self.inner.pool.clear());
     }
 
     /// Runs a tool in a jail of its own, to its end. Its output goes to `lines`, line by line, and it waits where nobody takes them; `check` is asked every
@@ -234,7 +245,7 @@ impl Inner {
         }
         let name = request.runtime.clone().unwrap_or_else(|| request.language.default_runtime());
         let mut info = SandboxInfo::none_yet(name.to_string());
-        let environments = place.environments.clone();
+        let (environments, room) = (place.environments.clone(), place.room.clone());
         let prepared = tokio::select! {
             biased;
             () = until_cancelled(&mut cancelled) => {
@@ -244,7 +255,7 @@ impl Inner {
             prepared = self.prepare(&name, request, place, &mut emitter, &mut info) => prepared,
         };
         match prepared {
-            Ok(sandbox) => run::execute(&self, sandbox, id, request, Host { calls, environments }, emitter, cancelled).await,
+            Ok(sandbox) => run::execute(&self, sandbox, id, request, Host { calls, environments, room }, emitter, cancelled).await,
             Err(EngineError::Environment(error)) => run::not_started(id, info, &mut emitter, Status::Refused, error),
             Err(error) => run::refused(id, info, emitter, &error),
         }
@@ -327,12 +338,17 @@ impl Inner {
 
     /// One that is ready. Where modules that are imported ahead keep it from getting there, one without: the program then meets what is wrong with them.
     async fn sandbox(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
-        let without_modules = spec.without_modules();
-        match (self.ready_sandbox(spec, start).await, without_modules) {
-            (Err(EngineError::NotReady(_)), Some(spec)) if !self.is_closing.load(Ordering::Acquire) => {
-                self.ready_sandbox(spec, start).await
+        let Some(without_modules) = spec.without_modules() else { return self.ready_sandbox(spec, start).await };
+        let key = spec.zygote_key();
+        if self.pool.is_out(&key) {
+            return self.ready_sandbox(without_modules, start).await;
+        }
+        match self.ready_sandbox(spec, start).await {
+            Err(EngineError::NotReady(_)) if !self.is_closing.load(Ordering::Acquire) => {
+                self.pool.strike(key);
+                self.ready_sandbox(without_modules, start).await
             }
-            (sandbox, _) => sandbox,
+            sandbox => sandbox,
         }
     }
 
@@ -342,7 +358,7 @@ impl Inner {
             return self.fresh(spec, start).await;
         }
         let key = spec.key();
-        let parked = self.pool.take(&key);
+        let parked = self.take_parked(&key);
         if let Some(engine) = self.weak.upgrade() {
             let spec = spec.clone();
             let leaver = self.leaving.one_more();
@@ -363,12 +379,85 @@ impl Inner {
     async fn refill(&self, spec: SandboxSpec) {
         if let Some(place) = self.pool.reserve(spec.key(), self.config.parked)
             && let Ok(sandbox) = self.fresh(spec, StartMode::Auto).await
-            && !self.is_closing.load(Ordering::Acquire)
+            && let Ok(waiting) = self.hold(sandbox).await
         {
-            for sandbox in place.park(sandbox, self.config.parked_memory_bytes) {
-                self.take_down(sandbox.body, Some(sandbox.ended));
+            if self.is_closing.load(Ordering::Acquire) {
+                self.let_go(vec![waiting]);
+            } else {
+                self.let_go(place.park(waiting, self.config.parked_memory_bytes));
             }
         }
+    }
+
+    /// One of the pool that is of use.
+    fn take_parked(&self, key: &SpecKey) -> Option<Sandbox> {
+        loop {
+            let waiting = self.pool.take(key)?;
+            let was_held = waiting.is_held();
+            match waiting.wake() {
+                Ok(sandbox) => {
+                    if was_held {
+                        self.pool.forgive(key.zygote_key());
+                    }
+                    return Some(sandbox);
+                }
+                Err(unfit) => self.throw_away(unfit),
+            }
+        }
+    }
+
+    /// Holds a sandbox still that is to wait. One that cannot be held is taken down, and why not is returned.
+    async fn hold(&self, sandbox: Sandbox) -> Result<Waiting, &'static str> {
+        match Waiting::begin(sandbox).await {
+            Ok(waiting) => {
+                if waiting.can_stir() {
+                    self.watch_the_stopped();
+                }
+                Ok(waiting)
+            }
+            Err(unfit) => {
+                let why = unfit.why;
+                self.throw_away(unfit);
+                Err(why)
+            }
+        }
+    }
+
+    /// Takes a sandbox down that packages have made useless. Where they do so each time, they are no longer imported in advance.
+    fn throw_away(&self, Unfit { sandbox, .. }: Unfit) {
+        self.pool.strike(sandbox.spec.zygote_key());
+        self.take_down(sandbox.body, Some(sandbox.ended));
+    }
+
+    pub(crate) fn let_go(&self, waiting: Vec<Waiting>) {
+        for waiting in waiting {
+            let sandbox = waiting.into_sandbox();
+            self.take_down(sandbox.body, Some(sandbox.ended));
+        }
+    }
+
+    /// Ends stopped sandboxes that run all the same, for as long as any are parked.
+    fn watch_the_stopped(&self) {
+        if self.is_watching.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let weak = self.weak();
+        self.tokio.spawn(async move {
+            loop {
+                tokio::time::sleep(WATCH_STOPPED_EVERY).await;
+                let Some(engine) = weak.upgrade() else { return };
+                // Before the pool is looked at: one that is parked from here on starts another watch.
+                engine.is_watching.store(false, Ordering::Release);
+                let looking = Arc::clone(&engine);
+                let looked = tokio::task::spawn_blocking(move || looking.pool.take_stirred()).await;
+                let Ok((gone, struck, watch)) = looked else { return };
+                struck.into_iter().for_each(|key| engine.pool.strike(key));
+                engine.let_go(gone);
+                if watch == Watch::Ends || engine.is_watching.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+        });
     }
 
     async fn fresh(&self, spec: SandboxSpec, start: StartMode) -> Result<Sandbox, EngineError> {
@@ -433,9 +522,7 @@ impl Inner {
         if booted.is_err() {
             self.pool.forget_dead();
         } else if is_new {
-            for sandbox in self.pool.evict(self.config.zygote_memory_bytes, &key) {
-                self.take_down(sandbox.body, Some(sandbox.ended));
-            }
+            self.let_go(self.pool.evict(self.config.zygote_memory_bytes, &key));
         }
         booted
     }
@@ -516,7 +603,7 @@ async fn remove_cgroup(cgroup: &SandboxCgroup) {
     }
 }
 
-async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
+pub(crate) async fn until_cancelled(cancelled: &mut watch::Receiver<bool>) {
     // An error means that the handle was dropped, which cancels as well.
     let _ = cancelled.wait_for(|cancelled| *cancelled).await;
 }
@@ -559,6 +646,7 @@ struct Place {
     tenant: Option<String>,
     environments: Option<Arc<dyn EnvironmentSource>>,
     ceiling: Option<Arc<CeilingGrants>>,
+    room: Option<Arc<dyn ArtifactRoom>>,
 }
 
 fn names_storage(request: &RunRequest) -> bool {

@@ -40,10 +40,12 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grants;
+mod home;
 mod imports;
 mod leaving;
 mod logs;
 mod measure;
+mod pace;
 mod pipes;
 mod pool;
 mod protected;
@@ -54,11 +56,12 @@ mod runtime;
 mod sandbox;
 mod self_test;
 mod spawner;
+mod still;
 mod tool;
 mod watch;
 mod zygote;
 
-pub use artifacts::ArtifactFile;
+pub use artifacts::{ArtifactFile, ArtifactRoom};
 pub use belljar_channel::{CallError, CallErrorName, CallRequest, ObjectHead};
 pub use config::EngineConfig;
 pub use doctor::{Finding, Health, diagnose};

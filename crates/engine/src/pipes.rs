@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use belljar_channel::{CallOpening, send_packet};
+use belljar_channel::{CallOpening, Lost, receive_bytes, send_packet};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -78,34 +78,55 @@ impl Outgoing {
     }
 }
 
-/// What can be read without waiting, a bounded piece. Nothing at the end, which it marks.
-pub(crate) fn take(fd: &AsyncFd<OwnedFd>, open: &mut bool) -> Vec<u8> {
-    if !*open {
-        return Vec::new();
+/// Bytes that are read at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A buffer for what is read, a piece at a time. Made once for a run: to fill one with zeros takes longer than most reads.
+#[derive(Debug, Default)]
+pub(crate) struct Piece(Vec<u8>);
+
+impl Piece {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; PIECE_BYTES])
     }
-    let mut buffer = vec![0; 64 << 10];
+
+    /// What can be read of a pipe without waiting. Nothing at its end, which it marks.
+    pub(crate) fn take(&mut self, pipe: &AsyncFd<OwnedFd>, open: &mut bool) -> &[u8] {
+        let length = take(pipe, open, |pipe| rustix::io::read(pipe, &mut self.0));
+        &self.0[..length.unwrap_or(0)]
+    }
+
+    /// What can be read of a control channel without waiting, likewise, and whether descriptors came along: the kernel closes them, unseen.
+    pub(crate) fn take_frames(&mut self, control: &AsyncFd<OwnedFd>, open: &mut bool) -> (&[u8], Lost) {
+        let mut lost = Lost::Nothing;
+        let length = take(control, open, |control| {
+            let (length, with) = receive_bytes(control.as_fd(), &mut self.0)?;
+            lost = with;
+            Ok(length)
+        });
+        (&self.0[..length.unwrap_or(0)], lost)
+    }
+}
+
+/// Reads once without waiting: how many bytes; `None` where there are none now. Marks the end.
+fn take(fd: &AsyncFd<OwnedFd>, open: &mut bool, mut read: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>) -> Option<usize> {
+    if !*open {
+        return None;
+    }
     loop {
-        // `read` on the socket too: descriptors that a sandbox sends along are closed by the kernel, unseen.
-        let mut read = |fd: &OwnedFd| rustix::io::read(fd, &mut buffer).map_err(io::Error::from);
+        let mut read = |fd: &OwnedFd| read(fd).map_err(io::Error::from);
         let result = match fd.try_io(Interest::READABLE, &mut read) {
             // That may only mean that tokio has not heard of what is there: it asks the kernel when every task waits.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => read(fd.get_ref()),
             result => result,
         };
         match result {
-            Ok(0) => {
-                *open = false;
-                return Vec::new();
-            }
-            Ok(length) => {
-                buffer.truncate(length);
-                return buffer;
-            }
+            Ok(length @ 1..) => return Some(length),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Vec::new(),
-            Err(_) => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Ok(0) | Err(_) => {
                 *open = false;
-                return Vec::new();
+                return None;
             }
         }
     }
@@ -132,14 +153,14 @@ mod tests {
     #[tokio::test]
     async fn what_a_program_wrote_last_is_taken_before_tokio_hears_of_it() {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
-        let (reader, mut open) = (AsyncFd::new(reader).unwrap(), true);
+        let (reader, mut open, mut piece) = (AsyncFd::new(reader).unwrap(), true, Piece::new());
         rustix::io::write(&writer, b"hello").unwrap();
         // No await between: tokio has not asked the kernel yet.
-        assert_eq!(take(&reader, &mut open), b"hello");
-        assert_eq!(take(&reader, &mut open), b"");
+        assert_eq!(piece.take(&reader, &mut open), b"hello");
+        assert_eq!(piece.take(&reader, &mut open), b"");
         assert!(open);
         drop(writer);
-        assert_eq!(take(&reader, &mut open), b"");
+        assert_eq!(piece.take(&reader, &mut open), b"");
         assert!(!open);
     }
 }

@@ -1,26 +1,30 @@
 //! One execution of one program in one sandbox: activation, events, outcome.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belljar_channel::{FrameReader, SandboxMessage};
+use belljar_channel::SandboxMessage;
+use belljar_channel::stage::{self, Active, Parked, Violation};
 use belljar_protocol::{
     Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream, Timestamp, Usage,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant as Moment;
 
 use crate::activation::activation;
-use crate::artifacts::{self, ArtifactFile};
+use crate::artifacts::{self, ArtifactFile, ArtifactRoom, Halt};
 use crate::calls::Calls;
 use crate::decision::{Decision, Exit, Facts, Stop, decide};
-use crate::engine::Inner;
+use crate::engine::{Inner, until_cancelled};
 use crate::environment::EnvironmentSource;
 use crate::error::EngineError;
+use crate::home::Home;
 use crate::logs::{Entry, LogAssembler};
-use crate::pipes::{Outgoing, feed, take};
+use crate::pace::Pace;
+use crate::pipes::{Outgoing, Piece, feed};
 use crate::report::{self, Ending};
 use crate::sandbox::Sandbox;
 use crate::watch::{sample, until_cpu_limit};
@@ -29,8 +33,14 @@ use crate::zygote::Ended;
 /// Rich results and denials beyond these numbers are counted against the output and otherwise ignored.
 const MOST_RESULTS: usize = 1000;
 const MOST_DENIALS: usize = 100;
-/// Reads of the control channel, 64 KB each, before timers are looked at again: a sandbox can write faster than its frames are read.
-const MOST_READS_AT_A_TIME: usize = 8;
+/// Rounds of reading, 64 KB of each stream, before timers are looked at again: a sandbox can write faster than it is read.
+const ROUNDS: usize = 2;
+/// Reads of the control channel in a round, 64 KB each.
+const CONTROL_READS: usize = 2;
+/// A longer report is parsed off the async threads: at 100 MB a second this takes 3 ms.
+const LARGE_REPORT_BYTES: usize = 256 << 10;
+/// What a rich result counts as output at the least.
+const LEAST_RESULT_BYTES: u64 = 24;
 
 /// How long calls have to end by themselves once their program has.
 const CALL_END_TIME: Duration = Duration::from_millis(200);
@@ -134,6 +144,8 @@ pub(crate) struct Host {
     pub(crate) calls: Calls,
     /// Who made its environment.
     pub(crate) environments: Option<Arc<dyn EnvironmentSource>>,
+    /// Who says how many bytes of artifacts there is room for.
+    pub(crate) room: Option<Arc<dyn ArtifactRoom>>,
 }
 
 /// Runs a program in a parked sandbox. The sandbox is gone afterwards.
@@ -142,7 +154,7 @@ pub(crate) async fn execute(
     sandbox: Sandbox,
     id: RunId,
     request: &RunRequest,
-    Host { calls, environments }: Host,
+    Host { calls, environments, room }: Host,
     emitter: Emitter,
     cancelled: watch::Receiver<bool>,
 ) -> Finished {
@@ -158,15 +170,14 @@ pub(crate) async fn execute(
         results: Vec::new(),
         denied: Vec::new(),
         output_bytes: 0,
-        frames: FrameReader::new({
-            let (result_bytes, output_bytes) = (request.limits.result_bytes.0, request.limits.output_bytes.0);
-            move |kind| SandboxMessage::bound(kind, result_bytes, output_bytes)
-        }),
+        pieces: Pieces::new(),
+        large: None,
         outgoing: Outgoing::default(),
         calls,
+        calls_opened: 0,
         environments,
+        room,
         ending: None,
-        fault: None,
         control_open: true,
         stdout_open: true,
         stderr_open: true,
@@ -174,7 +185,28 @@ pub(crate) async fn execute(
     execution.run(sandbox, cancelled).await
 }
 
-struct Execution<'a, F> {
+/// Buffers of one run.
+#[derive(Debug, Default)]
+struct Pieces {
+    stdout: Piece,
+    stderr: Piece,
+    control: Piece,
+}
+
+impl Pieces {
+    fn new() -> Self {
+        Self { stdout: Piece::new(), stderr: Piece::new(), control: Piece::new() }
+    }
+}
+
+/// A report that takes time to parse. Nothing after it is heard before that is done.
+#[derive(Debug)]
+enum Large {
+    Result(Vec<u8>),
+    Finished(Vec<u8>),
+}
+
+struct Execution<'a> {
     engine: &'a Arc<Inner>,
     request: &'a RunRequest,
     id: RunId,
@@ -185,12 +217,15 @@ struct Execution<'a, F> {
     results: Vec<RichResult>,
     denied: Vec<Denial>,
     output_bytes: u64,
-    frames: FrameReader<F>,
+    pieces: Pieces,
+    large: Option<Large>,
     outgoing: Outgoing,
     calls: Calls,
+    /// Calls that were opened since this was last asked.
+    calls_opened: u32,
     environments: Option<Arc<dyn EnvironmentSource>>,
+    room: Option<Arc<dyn ArtifactRoom>>,
     ending: Option<Ending>,
-    fault: Option<String>,
     control_open: bool,
     stdout_open: bool,
     stderr_open: bool,
@@ -203,8 +238,8 @@ enum Over {
     Ended(Ended),
 }
 
-impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
-    async fn run(mut self, mut sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
+impl Execution<'_> {
+    async fn run(mut self, sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
         let limits = self.request.limits;
         match activation(&self.id, self.request, sandbox.spec.task) {
             Ok(activation) => self.outgoing = Outgoing::new(activation),
@@ -215,7 +250,15 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         }
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
-        let over = self.supervise(&mut sandbox, started, &mut cancelled).await;
+        let has_spoken = sandbox.has_spoken();
+        let mut sandbox =
+            sandbox.activate(stage::Limits { result_bytes: limits.result_bytes.0, output_bytes: limits.output_bytes.0 });
+        let over = if has_spoken {
+            self.violated(&Parked::VIOLATION);
+            Over::Reported
+        } else {
+            self.supervise(&mut sandbox, started, &mut cancelled).await
+        };
 
         // The reason is recorded in `over`; now the sandbox may go.
         sandbox.body.kill();
@@ -226,28 +269,28 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
             Over::Reported => (None, None),
             Over::Ended(ended) => (None, Some(ended)),
         };
-        let outputs_wanted = artifacts::any(sandbox.home.as_fd(), &self.request.outputs);
+        let outputs_wanted = artifacts::any(&sandbox.home, &self.request.outputs);
         // Where nothing depends on it, nobody waits for the process to be gone: the program has said its last.
         if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec) {
             ended = tokio::time::timeout(crate::sandbox::TAKE_DOWN_TIME, &mut sandbox.ended).await.ok().and_then(Result::ok);
         }
-        self.drain(&sandbox);
+        self.drain_all(&mut sandbox).await;
         if stop.is_none() && self.output_bytes > limits.output_bytes.0 {
             stop = Some(Stop::OutputExceeded);
         }
 
         let (usage, oom_kills) = self.usage(&sandbox, ended, wall);
-        let found =
-            if outputs_wanted { artifacts::collect(sandbox.home.as_fd(), &self.request.outputs, limits.disk_bytes.0) } else { Vec::new() };
-        let exit = ended.map_or(Exit::Unknown, |ended| ended.exit);
-        let ending = match self.fault.take() {
-            Some(why) if self.ending.is_none() => Some(Ending {
-                value: None,
-                error: Some(RunError { name: "SandboxError".into(), message: why, ..RunError::default() }),
-                exit_code: None,
+        let found = match stop {
+            // It was to end at once.
+            Some(Stop::Cancelled) => Vec::new(),
+            _ if !outputs_wanted => Vec::new(),
+            _ => self.artifacts(&sandbox.home, &mut cancelled).await.unwrap_or_else(|cancelled| {
+                stop = Some(cancelled);
+                Vec::new()
             }),
-            _ => self.ending.take(),
         };
+        let exit = ended.map_or(Exit::Unknown, |ended| ended.exit);
+        let ending = self.ending.take();
         let cpu_us = ((usage.cpu_user_ms + usage.cpu_system_ms) * 1000.0) as u64;
         let decision = decide(Facts { stop, oom_kills, cpu_us, ending, exit, has_init: sandbox.spec.exec }, &limits);
         let waits = if ended.is_none() { Some(sandbox.ended) } else { None };
@@ -255,7 +298,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         self.finish(decision, usage, found)
     }
 
-    async fn supervise(&mut self, sandbox: &mut Sandbox, started: Instant, cancelled: &mut watch::Receiver<bool>) -> Over {
+    async fn supervise(&mut self, sandbox: &mut Sandbox<Active>, started: Instant, cancelled: &mut watch::Receiver<bool>) -> Over {
         let limits = self.request.limits;
         let mut deadline = pin!(tokio::time::sleep_until((started + Duration::from_millis(limits.timeout_ms.0)).into()));
         let mut check = pin!(tokio::time::sleep(until_cpu_limit(limits.cpu_ms.0 * 1000, processors())));
@@ -270,6 +313,9 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         if *cancelled.borrow() {
             return Over::Stopped(Stop::Cancelled);
         }
+        let mut pace = Pace::new();
+        // Until when the sandbox is left alone.
+        let mut rest: Option<Moment> = None;
         loop {
             // Usually all of it goes at once.
             self.outgoing.advance(&sandbox.control);
@@ -289,20 +335,21 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                         Err(stop) => return Over::Stopped(stop),
                     }
                 }
-                guard = sandbox.control.ready(self.outgoing.interest()), if self.control_open => {
+                () = tokio::time::sleep_until(rest.unwrap_or_else(Moment::now)), if rest.is_some() => rest = None,
+                guard = sandbox.control.ready(self.outgoing.interest()), if self.control_open && rest.is_none() => {
                     match guard {
                         Ok(mut guard) => guard.retain_ready(),
                         Err(_) => self.control_open = false,
                     }
-                    self.drain(sandbox);
+                    pace.spend(|| self.drain(sandbox));
                 }
-                guard = sandbox.stdout.readable(), if self.stdout_open => {
+                guard = sandbox.stdout.readable(), if self.stdout_open && rest.is_none() => {
                     if let Ok(mut guard) = guard { guard.retain_ready(); }
-                    self.drain(sandbox);
+                    pace.spend(|| self.drain(sandbox));
                 }
-                guard = sandbox.stderr.readable(), if self.stderr_open => {
+                guard = sandbox.stderr.readable(), if self.stderr_open && rest.is_none() => {
                     if let Ok(mut guard) = guard { guard.retain_ready(); }
-                    self.drain(sandbox);
+                    pace.spend(|| self.drain(sandbox));
                 }
                 Some(denials) = self.calls.ended(), if !self.calls.is_empty() => self.record_denials(denials),
                 closed = feed(stdin.as_ref(), &mut input), if stdin.is_some() => {
@@ -310,17 +357,24 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 }
                 ended = &mut sandbox.ended => return Over::Ended(ended.unwrap_or(Ended::ZYGOTE_DIED)),
             }
+            self.digest().await;
             if self.output_bytes > limits.output_bytes.0 {
                 return Over::Stopped(Stop::OutputExceeded);
             }
-            if self.ending.is_some() || self.fault.is_some() {
+            if self.ending.is_some() {
                 return Over::Reported;
+            }
+            for _ in 0..std::mem::take(&mut self.calls_opened) {
+                pace.spend_on_call();
+            }
+            if rest.is_none() {
+                rest = pace.rest(|| cpu_since_activation(sandbox)).map(|pause| Moment::now() + pause);
             }
         }
     }
 
     /// Looks at what has been used: how long until the next look, or the limit that is exceeded.
-    fn check(&self, sandbox: &Sandbox) -> Result<Duration, Stop> {
+    fn check(&self, sandbox: &Sandbox<Active>) -> Result<Duration, Stop> {
         let limits = &self.request.limits;
         let (user, system) = match &sandbox.body.cgroup {
             Some(cgroup) => {
@@ -344,80 +398,132 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         Ok(if sandbox.body.cgroup.is_none() { next.min(Duration::from_millis(5)) } else { next })
     }
 
-    /// Takes all that can be had without waiting. The pipes are read before the control channel and judged after it: an annotation is sent before the bytes
-    /// that it is about are written, so it is never missed.
-    fn drain(&mut self, sandbox: &Sandbox) {
-        loop {
-            let stdout = take(&sandbox.stdout, &mut self.stdout_open);
-            let stderr = take(&sandbox.stderr, &mut self.stderr_open);
+    /// Takes some of what can be had without waiting. The pipes are read before the control channel and judged after it: an annotation is sent before the
+    /// bytes that it is about are written, so it is never missed. Returns whether there may be more.
+    fn drain(&mut self, sandbox: &mut Sandbox<Active>) -> bool {
+        for _ in 0..ROUNDS {
+            let limits = self.request.limits;
+            let mut pieces = std::mem::take(&mut self.pieces);
+            let stdout = pieces.stdout.take(&sandbox.stdout, &mut self.stdout_open);
+            let stderr = pieces.stderr.take(&sandbox.stderr, &mut self.stderr_open);
             // Counted before results of the control channel, which may have come later.
-            let kept = [&stdout, &stderr].map(|bytes| self.count(bytes.len()));
-            self.drain_control(sandbox);
-            if stdout.is_empty() && stderr.is_empty() {
-                return;
+            let kept = [stdout, stderr].map(|bytes| self.count(bytes.len()));
+            let has_heard = self.drain_control(sandbox, &mut pieces.control);
+            let is_empty = !has_heard && stdout.is_empty() && stderr.is_empty();
+            self.output(Stream::Stdout, stdout, kept[0]);
+            self.output(Stream::Stderr, stderr, kept[1]);
+            self.pieces = pieces;
+            if self.large.is_some() {
+                return true;
             }
-            self.output(Stream::Stdout, &stdout, kept[0]);
-            self.output(Stream::Stderr, &stderr, kept[1]);
-            if self.output_bytes > self.request.limits.output_bytes.0.saturating_mul(2).saturating_add(16 << 20) {
-                // A flood that does not end before its writer does.
-                return;
+            // A flood may not end before its writer does.
+            let is_flood = self.output_bytes > limits.output_bytes.0.saturating_mul(2).saturating_add(16 << 20);
+            if is_empty || is_flood {
+                return false;
             }
+        }
+        true
+    }
+
+    /// Takes what is left of a sandbox whose processes are gone or going.
+    async fn drain_all(&mut self, sandbox: &mut Sandbox<Active>) {
+        while self.drain(sandbox) {
+            self.digest().await;
+            tokio::task::yield_now().await;
         }
     }
 
-    fn drain_control(&mut self, sandbox: &Sandbox) {
-        for _ in 0..MOST_READS_AT_A_TIME {
-            if self.ending.is_some() || self.fault.is_some() {
-                return;
+    /// Returns whether anything was heard.
+    fn drain_control(&mut self, sandbox: &mut Sandbox<Active>, piece: &mut Piece) -> bool {
+        for read in 0..CONTROL_READS {
+            if self.is_deaf() {
+                return false;
             }
-            let bytes = take(&sandbox.control, &mut self.control_open);
+            let (bytes, lost) = piece.take_frames(&sandbox.control, &mut self.control_open);
             if bytes.is_empty() {
-                return;
+                return read > 0;
             }
-            self.frames.extend(&bytes);
-            loop {
-                match self.frames.next_frame().and_then(|frame| frame.map(SandboxMessage::parse).transpose()) {
+            let mut taken = sandbox.stage.extend(bytes, lost);
+            while taken.is_ok() && !self.is_deaf() {
+                match sandbox.stage.next_message(self.output_bytes) {
                     Ok(Some(message)) => self.hear(message),
                     Ok(None) => break,
-                    Err(error) => {
-                        // Something in the program's process wrote to its control channel. Nothing after it can be understood.
-                        self.ending = Some(Ending {
-                            value: None,
-                            error: Some(RunError { name: "ProtocolError".into(), message: error.to_string(), ..RunError::default() }),
-                            exit_code: None,
-                        });
-                        return;
-                    }
+                    Err(violation) => taken = Err(violation),
                 }
-                if self.ending.is_some() || self.fault.is_some() {
-                    return;
-                }
+            }
+            if let Err(violation) = taken {
+                self.violated(&violation);
+            }
+        }
+        true
+    }
+
+    /// Whether nothing further is to be heard now.
+    fn is_deaf(&self) -> bool {
+        self.ending.is_some() || self.large.is_some()
+    }
+
+    /// Something in the program's process wrote to its control channel what does not belong there.
+    fn violated(&mut self, violation: &Violation) {
+        self.ending = Some(Ending {
+            value: None,
+            error: Some(RunError { name: "ProtocolError".into(), message: violation.to_string(), ..RunError::default() }),
+            exit_code: None,
+        });
+    }
+
+    /// Parses what takes time, off the async threads.
+    async fn digest(&mut self) {
+        match self.large.take() {
+            None => {}
+            Some(Large::Result(payload)) => {
+                let result = tokio::task::spawn_blocking(move || report::rich_result(&payload)).await;
+                self.keep_result(result.ok().flatten());
+            }
+            Some(Large::Finished(payload)) => {
+                let most_bytes = self.request.limits.result_bytes.0;
+                let ending = tokio::task::spawn_blocking(move || report::ending(&payload, most_bytes)).await;
+                self.ending = Some(ending.unwrap_or_else(|_| report::ending(b"", most_bytes)));
             }
         }
     }
 
     fn hear(&mut self, message: SandboxMessage) {
         match message {
-            SandboxMessage::Ready => {}
             SandboxMessage::Annotate(annotation) => self.log.annotate(annotation),
             SandboxMessage::Result(payload) => {
-                self.output_bytes += payload.len() as u64;
+                self.output_bytes += (payload.len() as u64).max(LEAST_RESULT_BYTES);
                 let fits = self.output_bytes <= self.request.limits.output_bytes.0 && self.results.len() < MOST_RESULTS;
-                if let Some(result) = report::rich_result(&payload).filter(|_| fits) {
-                    self.emitter.emit(EventKind::Result { result: result.clone() });
-                    self.results.push(result);
+                if !fits {
+                    return;
+                }
+                if payload.len() > LARGE_REPORT_BYTES {
+                    self.large = Some(Large::Result(payload));
+                } else {
+                    self.keep_result(report::rich_result(&payload));
                 }
             }
-            SandboxMessage::Denied(payload) => {
+            SandboxMessage::Denied(payload) if self.denied.len() < MOST_DENIALS => {
                 if let Some(denial) = report::denial(&payload) {
                     self.deny(denial);
                 }
             }
+            SandboxMessage::Denied(_) => {}
             // One that does not listen is not answered any more: neither sockets nor words pile up.
-            SandboxMessage::Call if self.outgoing.has_room() => self.outgoing.answer(self.calls.open()),
+            SandboxMessage::Call if self.outgoing.has_room() => {
+                self.calls_opened += 1;
+                self.outgoing.answer(self.calls.open());
+            }
             SandboxMessage::Call => {}
+            SandboxMessage::Finished(payload) if payload.len() > LARGE_REPORT_BYTES => self.large = Some(Large::Finished(payload)),
             SandboxMessage::Finished(payload) => self.ending = Some(report::ending(&payload, self.request.limits.result_bytes.0)),
-            SandboxMessage::Fault(why) => self.fault = Some(why),
+        }
+    }
+
+    fn keep_result(&mut self, result: Option<RichResult>) {
+        if let Some(result) = result {
+            self.emitter.emit(EventKind::Result { result: result.clone() });
+            self.results.push(result);
         }
     }
 
@@ -477,7 +583,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         }
     }
 
-    fn usage(&self, sandbox: &Sandbox, ended: Option<Ended>, wall: Duration) -> (Usage, u64) {
+    fn usage(&self, sandbox: &Sandbox<Active>, ended: Option<Ended>, wall: Duration) -> (Usage, u64) {
         let by_exit = ended.map(|ended| (ended.user_us, ended.system_us));
         let since = |now: u64, before: u64| now.saturating_sub(before);
         let (user_us, system_us, memory, processes, oom_kills) = match &sandbox.body.cgroup {
@@ -502,6 +608,42 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
             processes,
         };
         (usage, oom_kills)
+    }
+
+    /// The files that the program left. Looked for and read off the async threads, and not at all where the host has no room for them. A cancellation ends
+    /// it.
+    async fn artifacts(&mut self, home: &Home, cancelled: &mut watch::Receiver<bool>) -> Result<Vec<ArtifactFile>, Stop> {
+        let halt = Halt::default();
+        let home = home.try_clone().map_err(|error| error.to_string());
+        let collected = tokio::select! {
+            biased;
+            () = until_cancelled(cancelled) => {
+                halt.halt();
+                return Err(Stop::Cancelled);
+            }
+            collected = self.collect(home, halt.clone()) => collected,
+        };
+        let (found, missing) = collected.unwrap_or_else(|why| (Vec::new(), Some(format!("the artifacts could not be kept: {why}"))));
+        if let Some(message) = missing {
+            self.emitter.emit(EventKind::Progress { message });
+        }
+        Ok(found)
+    }
+
+    /// The files, and what is missing of them; or why there are none.
+    async fn collect(&self, home: Result<Home, String>, halt: Halt) -> Result<(Vec<ArtifactFile>, Option<String>), String> {
+        const PANICKED: &str = "reading them failed";
+        let home = home?;
+        let _reader = self.engine.readers.acquire().await.map_err(|_| PANICKED)?;
+        let (named, most_bytes, halted) = (self.request.outputs.clone(), self.request.limits.disk_bytes.0, halt.clone());
+        let look = tokio::task::spawn_blocking(move || artifacts::look(&home, &named, most_bytes, &halted));
+        let left = look.await.map_err(|_| PANICKED)?;
+        if let Some(room) = self.room.as_ref().filter(|_| left.bytes() > 0)
+            && let Some(why) = room.refusal(left.bytes()).await
+        {
+            return Err(why);
+        }
+        tokio::task::spawn_blocking(move || left.read(&halt)).await.map_err(|_| PANICKED.into())
     }
 
     fn finish(mut self, mut decision: Decision, usage: Usage, found: Vec<ArtifactFile>) -> Finished {
@@ -538,6 +680,15 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
 fn is_of_a_missing_package(error: &RunError) -> bool {
     let specifier = ["Cannot find module '", "Cannot find package '"].iter().find_map(|words| error.message.strip_prefix(words));
     error.name == "ModuleNotFoundError" || specifier.is_some_and(|specifier| !specifier.starts_with(['.', '/']))
+}
+
+/// CPU time that is charged to the program so far.
+fn cpu_since_activation(sandbox: &Sandbox<Active>) -> Duration {
+    let (user, system) = match &sandbox.body.cgroup {
+        Some(cgroup) => cgroup.cpu_us(),
+        None => sample(sandbox.body.pid).map_or((0, 0), |(cpu, _)| cpu),
+    };
+    Duration::from_micros((user + system).saturating_sub(sandbox.cpu_before.0 + sandbox.cpu_before.1))
 }
 
 /// The outcome of a run that was not started.

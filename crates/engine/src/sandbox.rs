@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use belljar_channel::{ForkOrder, FrameReader, SandboxMessage, receive_packet};
+use belljar_channel::stage::{self, Active, FromImporting, FromSealed, Importing, Parked, Sealed, Violation};
+use belljar_channel::{ForkOrder, Packet, receive_bytes, receive_packet};
 use belljar_jail::{
     Confinement, FIRST_UID, GrantPlan, IdMap, Launch, PidFd, Purpose, ResourceLimits, SandboxCgroup, WritableSpace, kill_pidfd,
     pid_of_pidfd, reap,
@@ -21,9 +22,10 @@ use crate::engine::Inner;
 use crate::environment::{Ahead, Environment};
 use crate::error::{EngineError, system};
 use crate::grants::Grants;
-use crate::pool::proportional_bytes;
+use crate::home::Home;
 use crate::root::{self, Boot};
 use crate::runtime::Runtime;
+use crate::still;
 use crate::watch::sample;
 use crate::zygote::{BOOT_TIME, Ended, UidLease, Zygote};
 
@@ -54,6 +56,15 @@ impl SpecKey {
     /// Whether such sandboxes are children of that zygote.
     pub(crate) fn is_of(&self, zygote: &ZygoteKey) -> bool {
         self.zygote == *zygote
+    }
+
+    pub(crate) fn zygote_key(&self) -> &ZygoteKey {
+        &self.zygote
+    }
+
+    /// Whose they are.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.zygote.tenant.as_deref()
     }
 }
 
@@ -148,20 +159,22 @@ impl SandboxSpec {
     }
 }
 
-/// A parked sandbox. Runs one program, then it is gone. Dropping it ends it.
+/// A sandbox, parked or active. Runs one program, then it is gone. Dropping it ends it.
 #[derive(Debug)]
-pub struct Sandbox {
+pub struct Sandbox<S = Parked> {
     pub(crate) control: AsyncFd<OwnedFd>,
     pub(crate) stdin: OwnedFd,
     pub(crate) stdout: AsyncFd<OwnedFd>,
     pub(crate) stderr: AsyncFd<OwnedFd>,
-    pub(crate) home: OwnedFd,
+    pub(crate) home: Home,
+    /// The stage of its control channel.
+    pub(crate) stage: S,
     pub(crate) ended: oneshot::Receiver<Ended>,
     pub(crate) body: Body,
     pub(crate) start: Start,
     pub(crate) spec: SandboxSpec,
-    /// What it holds of its own because of modules that it has imported ahead, bytes; 0 without.
-    pub(crate) held_bytes: u64,
+    /// Whether code of packages has run in it: it has imported modules in advance.
+    pub(crate) has_imported: bool,
     /// CPU time that its set-up has used.
     pub(crate) cpu_before: (u64, u64),
 }
@@ -173,6 +186,8 @@ pub(crate) struct Body {
     pub(crate) pid: i32,
     pub(crate) cgroup: Option<SandboxCgroup>,
     pub(crate) uid: Option<UidLease>,
+    /// The user outside that owns its files.
+    owner: u32,
     // Its zygote lives at least as long as it.
     pub(crate) zygote: Option<Arc<Zygote>>,
     engine: Weak<Inner>,
@@ -180,7 +195,7 @@ pub(crate) struct Body {
 
 impl Body {
     fn new(engine: &Inner, cgroup: Option<SandboxCgroup>) -> Self {
-        Self { process: None, pid: 0, cgroup, uid: None, zygote: None, engine: engine.weak() }
+        Self { process: None, pid: 0, cgroup, uid: None, owner: 0, zygote: None, engine: engine.weak() }
     }
 
     /// Whether its first process has not been reaped.
@@ -252,6 +267,7 @@ impl Sandbox {
         let (ends, theirs) = Ends::new()?;
         let lease = zygote.lease_uid()?;
         let uid = lease.uid;
+        body.owner = zygote.host_uid(uid);
         body.uid = Some(lease);
         let mounts = zygote.grant_mounts(&engine.spawner, &spec, uid).await?;
         let order = ForkOrder {
@@ -346,6 +362,7 @@ impl Sandbox {
         });
         body.process = Some(launched.pidfd);
         body.pid = pid;
+        body.owner = ids.host_uid(pid);
         Self::park(engine, ends, body, ended, Start::Exec, spec).await
     }
 
@@ -353,30 +370,25 @@ impl Sandbox {
         engine: &Inner,
         ends: Ends,
         body: Body,
-        mut ended: oneshot::Receiver<Ended>,
+        ended: oneshot::Receiver<Ended>,
         start: Start,
         spec: SandboxSpec,
     ) -> Result<Self, EngineError> {
         let Ends { control, stdin, stdout, stderr } = ends;
         let watch = |fd| AsyncFd::new(fd).map_err(system("watching a sandbox"));
         let (control, stdout, stderr) = (watch(control)?, watch(stdout)?, watch(stderr)?);
-        let ready = tokio::select! {
-            ready = ready(&control) => ready,
-            _ = &mut ended => match ready(&control).await {
-                Ok(_) => Err(EngineError::NotReady(CLOSED.into())),
-                error => error,
-            },
+        let arrival = Arrival { control: &control, owner: body.owner, limits: &spec.limits };
+        let parked = tokio::select! {
+            parked = arrival.parked() => parked,
             () = tokio::time::sleep(BOOT_TIME) => Err(EngineError::NotReady("it did not answer in time".into())),
         };
-        match ready {
-            Ok(home) => {
-                let cpu_before = match &body.cgroup {
-                    Some(cgroup) => cgroup.cpu_us(),
-                    None => sample(body.pid).map_or((0, 0), |(cpu, _)| cpu),
-                };
-                let imports = spec.imports_itself(body.zygote.as_deref());
-                let held_bytes = if imports { proportional_bytes(body.pid).unwrap_or(0) } else { 0 };
-                Ok(Self { control, stdin, stdout, stderr, home, ended, body, start, spec, held_bytes, cpu_before })
+        match parked {
+            Ok((home, stage)) => {
+                let has_imported = spec.imports_itself(body.zygote.as_deref());
+                let mut sandbox =
+                    Self { control, stdin, stdout, stderr, home, stage, ended, body, start, spec, has_imported, cpu_before: (0, 0) };
+                sandbox.measure_cpu();
+                Ok(sandbox)
             }
             Err(error) => {
                 engine.take_down(body, Some(ended));
@@ -386,6 +398,26 @@ impl Sandbox {
                 })
             }
         }
+    }
+
+    /// The same for a run with these limits: from here on what it says is the program's word.
+    pub(crate) fn activate(self, limits: stage::Limits) -> Sandbox<Active> {
+        let Self { control, stdin, stdout, stderr, home, stage, ended, body, start, spec, has_imported, cpu_before } = self;
+        let stage = stage.activate(limits);
+        Sandbox { control, stdin, stdout, stderr, home, stage, ended, body, start, spec, has_imported, cpu_before }
+    }
+
+    /// Notes what its set-up has used: from here on CPU time is the program's.
+    pub(crate) fn measure_cpu(&mut self) {
+        self.cpu_before = match &self.body.cgroup {
+            Some(cgroup) => cgroup.cpu_us(),
+            None => sample(self.body.pid).map_or((0, 0), |(cpu, _)| cpu),
+        };
+    }
+
+    /// Whether it has said something since it was parked, which only code of packages can have done.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.has_imported && still::has_bytes(self.control.get_ref())
     }
 
     /// What its modules do because of which they were imported in it and not in its zygote, as in "runs a thread NAME".
@@ -401,27 +433,61 @@ impl Sandbox {
 
 const CLOSED: &str = "its channel closed";
 
-/// Waits for the frame that says that a sandbox is parked, with its working folder's descriptor. No user code has run yet.
-async fn ready(control: &AsyncFd<OwnedFd>) -> Result<OwnedFd, EngineError> {
-    let mut reader = FrameReader::new(|kind| SandboxMessage::bound(kind, 0, 0));
-    let mut home = None;
-    loop {
-        let mut buffer = [0; 4096];
-        let receive = |channel: &OwnedFd| receive_packet(channel.as_fd(), &mut buffer).map_err(std::io::Error::from);
-        let (length, descriptors) = control.async_io(Interest::READABLE, receive).await.map_err(system("hearing from a sandbox"))?;
-        if length == 0 {
-            return Err(EngineError::NotReady(CLOSED.into()));
-        }
-        home = home.or(descriptors.into_iter().next());
-        reader.extend(&buffer[..length]);
-        let frame = reader.next_frame().map_err(|error| EngineError::NotReady(error.to_string()))?;
-        match frame.map(SandboxMessage::parse).transpose().map_err(|error| EngineError::NotReady(error.to_string()))? {
-            None => {}
-            Some(SandboxMessage::Ready) => return home.ok_or_else(|| EngineError::NotReady("it sent no folder".into())),
-            Some(SandboxMessage::Fault(why)) => return Err(EngineError::NotReady(why)),
-            Some(_) => return Err(EngineError::NotReady("it spoke out of turn".into())),
+/// A sandbox that is on its way to be parked, and what is known of it.
+struct Arrival<'a> {
+    control: &'a AsyncFd<OwnedFd>,
+    owner: u32,
+    limits: &'a Limits,
+}
+
+impl Arrival<'_> {
+    /// Hears of its working folder, and then that it is parked. Where it dies meanwhile, its channel closes.
+    async fn parked(&self) -> Result<(Home, Parked), EngineError> {
+        let (home, importing) = self.sealed().await?;
+        Ok((home, self.imported(importing).await?))
+    }
+
+    async fn sealed(&self) -> Result<(Home, Importing), EngineError> {
+        let mut stage = Sealed::default();
+        loop {
+            let mut buffer = [0; 4096];
+            let receive = |channel: &OwnedFd| Ok(receive_packet(channel.as_fd(), &mut buffer)?);
+            let received = self.control.async_io(Interest::READABLE, receive).await;
+            let Packet { length, descriptors, lost } = received.map_err(system("hearing from a sandbox"))?;
+            if length == 0 {
+                return Err(EngineError::NotReady(CLOSED.into()));
+            }
+            match stage.hear(&buffer[..length], descriptors, lost).map_err(|violation| violated(&violation))? {
+                FromSealed::Waiting(same) => stage = same,
+                FromSealed::Home(folder, importing) => {
+                    let home = Home::verified(folder, self.owner, self.limits);
+                    return Ok((home.map_err(|error| EngineError::NotReady(error.to_string()))?, importing));
+                }
+                FromSealed::Fault(why) => return Err(EngineError::NotReady(why)),
+            }
         }
     }
+
+    async fn imported(&self, mut stage: Importing) -> Result<Parked, EngineError> {
+        loop {
+            let mut buffer = [0; 4096];
+            let receive = |channel: &OwnedFd| Ok(receive_bytes(channel.as_fd(), &mut buffer)?);
+            let received = self.control.async_io(Interest::READABLE, receive).await;
+            let (length, lost) = received.map_err(system("hearing from a sandbox"))?;
+            if length == 0 {
+                return Err(EngineError::NotReady(CLOSED.into()));
+            }
+            match stage.hear(&buffer[..length], lost).map_err(|violation| violated(&violation))? {
+                FromImporting::Waiting(same) => stage = same,
+                FromImporting::Parked(parked) => return Ok(parked),
+                FromImporting::Fault(why) => return Err(EngineError::NotReady(why)),
+            }
+        }
+    }
+}
+
+fn violated(violation: &Violation) -> EngineError {
+    EngineError::NotReady(format!("it broke the protocol of its control channel: {violation}"))
 }
 
 /// How long a killed sandbox may take to be gone before it is reported as left over.

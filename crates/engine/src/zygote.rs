@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use belljar_channel::{ExitReport, ForkOrder, ZygoteReport, receive_packet, send_packet};
+use belljar_channel::{ExitReport, ForkOrder, Lost, Packet, ZygoteReport, receive_packet, send_packet};
 use belljar_jail::{Exec, FIRST_UID, IdMap, Launch, Launched, PidFd, Purpose, kill_pidfd, owner_namespace, reap};
 use belljar_protocol::Start;
 use rustix::fd::BorrowedFd;
@@ -251,6 +251,11 @@ impl Zygote {
             .ok_or_else(|| EngineError::NotReady(format!("one zygote has at most {} sandboxes at a time", self.ids.leasable())))
     }
 
+    /// The host's uid behind one that was leased.
+    pub(crate) fn host_uid(&self, leased: u32) -> u32 {
+        self.ids.host_uid(self.shared.pid) + (leased - FIRST_UID)
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
@@ -299,8 +304,14 @@ impl Shared {
     async fn next_report(&self) -> Option<(ZygoteReport, Vec<OwnedFd>)> {
         let mut packet = [0; ZygoteReport::MOST_BYTES];
         let receive = |channel: &OwnedFd| receive_packet(channel.as_fd(), &mut packet).map_err(std::io::Error::from);
-        let (length, descriptors) = self.channel.async_io(Interest::READABLE, receive).await.ok()?;
-        ZygoteReport::decode(&packet[..length]).map(|report| (report, descriptors))
+        let Packet { length, descriptors, lost } = self.channel.async_io(Interest::READABLE, receive).await.ok()?;
+        let report = ZygoteReport::decode(&packet[..length])?;
+        // One descriptor comes with a fork, unless this process has room for no more, and none with anything else.
+        let in_order = match report {
+            ZygoteReport::Forked { .. } => descriptors.len() <= 1,
+            _ => descriptors.is_empty() && lost == Lost::Nothing,
+        };
+        in_order.then_some((report, descriptors))
     }
 
     /// Passes reports on until the zygote is gone; then nobody waits any longer.

@@ -23,7 +23,7 @@ mod sys;
 mod user_counts;
 mod writable;
 
-pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
+pub use cgroup::{CgroupError, CgroupVersion, Cgroups, Freezer, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
 pub use confine::{Confinement, Seals, confine, confine_exec_grant_init};
 pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};
@@ -35,5 +35,7 @@ pub use limits::ResourceLimits;
 pub use own_space::number as own_space_number;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, Exec, GeneratedFile, RootPlan, Source};
-pub use sys::{PidFd, Reaped, enter_network, kill_pidfd, pid_of_pidfd, reap, shared_descriptions};
-pub use writable::{HOME, WritableSpace};
+pub use sys::{
+    PidFd, Reaped, continue_pidfd, enter_network, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions, stop_pidfd,
+};
+pub use writable::{HOME, OWN_FILES, WritableSpace};

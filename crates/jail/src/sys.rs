@@ -196,7 +196,7 @@ pub(crate) fn clone_process(flags: libc::c_int) -> io::Result<libc::pid_t> {
 }
 
 /// A descriptor for the process `pid`. Race-free only for a child of the caller that has not been waited for.
-pub(crate) fn pidfd_open(pid: libc::pid_t) -> io::Result<PidFd> {
+pub fn pidfd_open(pid: libc::pid_t) -> io::Result<PidFd> {
     // SAFETY: no pointers.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: the kernel has just returned this descriptor to us alone.
@@ -205,8 +205,22 @@ pub(crate) fn pidfd_open(pid: libc::pid_t) -> io::Result<PidFd> {
 
 /// Sends SIGKILL. A process that is gone already is no error.
 pub fn kill_pidfd(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    signal_pidfd(pidfd, libc::SIGKILL)
+}
+
+/// Sends SIGSTOP, which stops all threads of the process. One that is gone already is no error.
+pub fn stop_pidfd(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    signal_pidfd(pidfd, libc::SIGSTOP)
+}
+
+/// Sends SIGCONT. A process that is gone already is no error.
+pub fn continue_pidfd(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    signal_pidfd(pidfd, libc::SIGCONT)
+}
+
+fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: no information is passed (null), and the descriptor is valid for the call.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, ptr::null::<libc::siginfo_t>(), 0) };
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, ptr::null::<libc::siginfo_t>(), 0) };
     match check(result) {
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
         _ => Ok(()),

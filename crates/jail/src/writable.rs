@@ -32,7 +32,7 @@ const PLACES: [(&CStr, &CStr, u32); 3] =
     [(c"/tmp/home", c"/home/user", 0o755), (c"/tmp/shm", c"/dev/shm", 0o1777), (c"/tmp/tmp", c"/tmp", 0o1777)];
 
 /// Root, the three folders and `outputs/`, which count as files too.
-const OWN_FILES: u64 = 5;
+pub const OWN_FILES: u64 = 5;
 /// What a program leaves here is handed back. There from the start, so that it can simply write.
 const OUTPUTS: &CStr = c"/home/user/outputs";
 

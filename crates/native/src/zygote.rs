@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_order, send_packet};
+use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, Packet, ZygoteReport, receive_order, send_packet};
 use belljar_jail::{
     CHANNEL, Confinement, GrantPlan, GrantPoint, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace,
     confine, confine_exec_grant_init, enter_cgroup, enter_network,
@@ -18,7 +18,7 @@ use belljar_jail::{
 use crate::machine;
 use crate::networks::{Lost, Networks};
 use crate::randomness;
-use crate::sandbox::fault;
+use crate::sandbox::{fault, send_home};
 use crate::scout::{self, Side};
 use crate::touched;
 use crate::{scratch, threads};
@@ -46,7 +46,9 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
-    let result = facts().and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts) });
+    let result = facts()
+        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts) })
+        .and_then(|()| send_home().map_err(at(Step::Report)));
     if let Err(error) = result {
         fault(CHANNEL, error);
     }
@@ -142,7 +144,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
             continue;
         }
         let mut packet = [0; ForkOrder::MOST_BYTES];
-        let Ok((length, descriptors)) = receive_order(channel, &mut packet) else { leave() };
+        let Ok(Packet { length, descriptors, .. }) = receive_order(channel, &mut packet) else { leave() };
         if length == 0 {
             leave();
         }

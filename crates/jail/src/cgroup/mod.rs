@@ -156,6 +156,27 @@ impl Cgroups {
     }
 }
 
+/// What freezes and thaws the processes of a group.
+#[derive(Debug)]
+pub struct Freezer<'a>(&'a v2::Group);
+
+impl Freezer<'_> {
+    /// Begins to freeze everything in the group.
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        self.0.write_freeze("1")
+    }
+
+    /// Thaws everything in the group.
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.0.write_freeze("0")
+    }
+
+    /// Whether everything in the group is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.0.is_frozen()
+    }
+}
+
 impl SandboxCgroup {
     /// Sets what it may hold.
     pub fn limit(&self, memory_bytes: u64, processes: u64) -> Result<(), CgroupError> {
@@ -189,6 +210,32 @@ impl SandboxCgroup {
         match &self.kind {
             Kind::V1(group) => group.memory(),
             Kind::V2(group) => group.memory(),
+        }
+    }
+
+    /// Memory that is charged to it now, bytes.
+    pub fn held_bytes(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::V1(group) => group.held_bytes(),
+            Kind::V2(group) => group.held_bytes(),
+        }
+    }
+
+    /// The processes in it, by their numbers in the caller's PID namespace.
+    pub fn members(&self) -> Vec<libc::pid_t> {
+        let procs = match &self.kind {
+            Kind::V1(group) => group.procs(),
+            Kind::V2(group) => group.procs(),
+        };
+        fs::read_to_string(procs).unwrap_or_default().lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect()
+    }
+
+    /// The freezer of the group: version 2 only (Linux 5.2). Tasks that version 1's freezer has frozen do not die of SIGKILL, so it is not used: those of
+    /// a supervisor that was killed would stay for ever.
+    pub fn freezer(&self) -> Option<Freezer<'_>> {
+        match &self.kind {
+            Kind::V1(_) => None,
+            Kind::V2(group) => Some(Freezer(group)),
         }
     }
 

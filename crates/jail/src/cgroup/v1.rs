@@ -95,12 +95,20 @@ impl Group {
         }
     }
 
+    pub(super) fn held_bytes(&self) -> Option<u64> {
+        read_number(&self.memory.join("memory.usage_in_bytes"))
+    }
+
+    pub(super) fn procs(&self) -> PathBuf {
+        self.pids.join("cgroup.procs")
+    }
+
     pub(super) fn peak_processes(&self) -> Option<u64> {
         read_number(&self.pids.join("pids.peak"))
     }
 
     pub(super) fn kill(&self) {
-        kill_members(&self.pids.join("cgroup.procs"));
+        kill_members(&self.procs());
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {

@@ -131,6 +131,22 @@ impl Group {
         }
     }
 
+    pub(super) fn held_bytes(&self) -> Option<u64> {
+        read_number(&self.path.join("memory.current"))
+    }
+
+    pub(super) fn procs(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    pub(super) fn write_freeze(&self, value: &str) -> Result<(), CgroupError> {
+        write(&self.path.join("cgroup.freeze"), value)
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        read_key(&self.path.join("cgroup.events"), "frozen") == Some(1)
+    }
+
     pub(super) fn peak_processes(&self) -> Option<u64> {
         read_number(&self.path.join("pids.peak"))
     }
@@ -138,7 +154,7 @@ impl Group {
     pub(super) fn kill(&self) {
         // cgroup.kill is there from Linux 5.14.
         if write(&self.path.join("cgroup.kill"), "1").is_err() {
-            kill_members(&self.path.join("cgroup.procs"));
+            kill_members(&self.procs());
         }
     }
 

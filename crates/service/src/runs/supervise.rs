@@ -1,9 +1,10 @@
 //! One accepted run, from its turn to its stored end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_engine::{ArtifactFile, Finished, RunEvent, RunOptions};
+use belljar_engine::{ArtifactFile, ArtifactRoom, Finished, RunEvent, RunOptions};
 use belljar_environments::RunPackages;
 use belljar_protocol::{EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp};
 use belljar_store::{Ending, NewAuditEntry, RunLock, StoreError, StoredArtifact};
@@ -22,6 +23,26 @@ use crate::service::Service;
 
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
+
+/// The room that a project's storage quota leaves for artifacts: the engine asks before it reads them.
+#[derive(Debug)]
+struct StorageRoom {
+    service: Service,
+    project_id: String,
+    quota_bytes: Option<u64>,
+}
+
+impl ArtifactRoom for StorageRoom {
+    fn refusal(&self, asked_bytes: u64) -> Pin<Box<dyn Future<Output = Option<String>> + Send + '_>> {
+        Box::pin(async move {
+            let quota_bytes = self.quota_bytes?;
+            // Where the store does not answer, it will not take them either, and says so.
+            let used_bytes = self.service.store().storage_bytes(&self.project_id).await.ok()?;
+            let is_full = used_bytes.saturating_add(asked_bytes) > quota_bytes;
+            is_full.then(|| StoreError::Quota { quota_bytes, used_bytes, asked_bytes }.to_string())
+        })
+    }
+}
 
 /// How one attempt ended.
 struct Attempt {
@@ -110,6 +131,11 @@ impl Service {
             environments: Some(Arc::clone(&packages) as Arc<_>),
             // As it is when this attempt starts: what was taken out of it while the run waited is not granted any more.
             ceiling: Some(self.ceilings().of(&live.project_id)),
+            room: Some(Arc::new(StorageRoom {
+                service: self.clone(),
+                project_id: live.project_id.clone(),
+                quota_bytes: caller.project.settings.quotas.storage_bytes,
+            })),
         };
         let mut run = self.engine().run_with(request, options);
         let canceller = run.canceller();
