@@ -15,6 +15,7 @@ use crate::config::EngineConfig;
 use crate::door::Door;
 use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
+use crate::groups::{self, GroupLimits, Internet, Retired, SOCKET_SHARE};
 use crate::leaving::Leaving;
 use crate::pool::{Pool, Renewal};
 use crate::run::{self, Emitter, Finished, Host, Run};
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     provisioner: Provisioner,
     pub(crate) spawner: Spawner,
     cgroups: Result<Cgroups, String>,
+    pub(crate) retired: Retired,
     pool: Pool,
     runtimes: Mutex<HashMap<RuntimeName, Arc<Runtime>>>,
     /// What the self-test says of each runtime, by its identity.
@@ -87,6 +89,7 @@ impl Engine {
             provisioner,
             spawner,
             cgroups,
+            retired: Retired::default(),
             pool: Pool::default(),
             runtimes: Mutex::default(),
             tested: Mutex::default(),
@@ -408,11 +411,14 @@ impl Inner {
     }
 
     /// The control group of a new sandbox; none only where the caller has accepted that.
-    pub(crate) fn make_cgroup(&self, sandbox: u64, memory_bytes: u64, processes: u32) -> Result<Option<SandboxCgroup>, EngineError> {
+    pub(crate) fn make_cgroup(&self, sandbox: u64, limits: GroupLimits) -> Result<Option<SandboxCgroup>, EngineError> {
         match &self.cgroups {
             Ok(cgroups) => {
                 let cgroup = cgroups.create(&format!("s{sandbox}"))?;
-                cgroup.limit(memory_bytes, u64::from(processes))?;
+                cgroup.limit(limits.memory_bytes, u64::from(limits.processes))?;
+                if limits.internet == Internet::Sockets {
+                    cgroup.limit_sockets(cgroups, limits.memory_bytes / SOCKET_SHARE)?;
+                }
                 Ok(Some(cgroup))
             }
             Err(_) if self.config.allow_degraded => Ok(None),
@@ -454,7 +460,7 @@ impl Inner {
                 let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
             }
             if let Some(cgroup) = cgroup {
-                remove_cgroup(&cgroup).await;
+                groups::remove(&engine, cgroup).await;
             }
             // The uid goes back only now.
             drop((rest, engine, leaver));
@@ -466,16 +472,11 @@ impl Inner {
     }
 }
 
-/// Removes a sandbox's control group. Its first process is reaped, and with it every other; the kernel may take a moment to notice.
-async fn remove_cgroup(cgroup: &SandboxCgroup) {
-    for attempt in 0..200_u32 {
-        if cgroup.remove().is_ok() {
-            return;
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Ok(cgroups) = &self.cgroups {
+            self.retired.clear(cgroups);
         }
-        if attempt == 20 {
-            cgroup.kill();
-        }
-        tokio::time::sleep(Duration::from_millis(1 + u64::from(attempt / 4))).await;
     }
 }
 

@@ -39,6 +39,8 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod granted;
+mod groups;
 mod imports;
 mod leaving;
 mod logs;

@@ -89,6 +89,11 @@ impl Grants {
         self.paths.is_empty()
     }
 
+    /// The paths that can be written, as they are outside.
+    pub(crate) fn writable_outside(&self) -> Vec<PathBuf> {
+        self.paths.iter().filter(|(_, _, write)| *write).map(|(_, outside, _)| outside.clone()).collect()
+    }
+
     /// The paths that can be written, as they are inside.
     pub(crate) fn writable(&self) -> Vec<String> {
         self.paths.iter().filter(|(_, _, write)| *write).map(|(inside, ..)| inside.display().to_string()).collect()

@@ -19,11 +19,12 @@ use crate::decision::{Decision, Exit, Facts, Stop, decide};
 use crate::engine::Inner;
 use crate::environment::EnvironmentSource;
 use crate::error::EngineError;
+use crate::granted::GrantedSpace;
 use crate::logs::{Entry, LogAssembler};
 use crate::pipes::{Outgoing, feed, take};
 use crate::report::{self, Ending};
 use crate::sandbox::Sandbox;
-use crate::watch::{sample, until_cpu_limit};
+use crate::watch::{connections, most_connections, sample, until_cpu_limit};
 use crate::zygote::Ended;
 
 /// Rich results and denials beyond these numbers are counted against the output and otherwise ignored.
@@ -165,6 +166,7 @@ pub(crate) async fn execute(
         outgoing: Outgoing::default(),
         calls,
         environments,
+        granted: None,
         ending: None,
         fault: None,
         control_open: true,
@@ -189,6 +191,7 @@ struct Execution<'a, F> {
     outgoing: Outgoing,
     calls: Calls,
     environments: Option<Arc<dyn EnvironmentSource>>,
+    granted: Option<GrantedSpace>,
     ending: Option<Ending>,
     fault: Option<String>,
     control_open: bool,
@@ -213,6 +216,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 return refused(self.id, self.info, self.emitter, &error);
             }
         }
+        self.granted = GrantedSpace::open(&sandbox.spec.grants.writable_outside(), &limits);
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
         let over = self.supervise(&mut sandbox, started, &mut cancelled).await;
@@ -228,8 +232,11 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
         };
         let outputs_wanted = artifacts::any(sandbox.home.as_fd(), &self.request.outputs);
         // Where nothing depends on it, nobody waits for the process to be gone: the program has said its last.
-        if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec) {
+        if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec || self.granted.is_some()) {
             ended = tokio::time::timeout(crate::sandbox::TAKE_DOWN_TIME, &mut sandbox.ended).await.ok().and_then(Result::ok);
+        }
+        if let (None, Some(granted)) = (stop, &mut self.granted) {
+            stop = granted.last_look().await.err();
         }
         self.drain(&sandbox);
         if stop.is_none() && self.output_bytes > limits.output_bytes.0 {
@@ -284,7 +291,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 // Before whatever the sandbox can keep ready for ever.
                 () = &mut deadline => return Over::Stopped(Stop::TimedOut),
                 () = &mut check => {
-                    match self.check(sandbox) {
+                    match self.check(sandbox).await {
                         Ok(next) => check.as_mut().reset(tokio::time::Instant::now() + next),
                         Err(stop) => return Over::Stopped(stop),
                     }
@@ -320,7 +327,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
     }
 
     /// Looks at what has been used: how long until the next look, or the limit that is exceeded.
-    fn check(&self, sandbox: &Sandbox) -> Result<Duration, Stop> {
+    async fn check(&mut self, sandbox: &Sandbox) -> Result<Duration, Stop> {
         let limits = &self.request.limits;
         let (user, system) = match &sandbox.body.cgroup {
             Some(cgroup) => {
@@ -337,6 +344,12 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 cpu
             }
         };
+        if sandbox.spec.loopback && connections(sandbox.body.pid) > most_connections(limits.memory_bytes.0) {
+            return Err(Stop::ConnectionsExceeded);
+        }
+        if let Some(granted) = &mut self.granted {
+            granted.look(|| sandbox.body.processes()).await?;
+        }
         let used = (user + system).saturating_sub(sandbox.cpu_before.0 + sandbox.cpu_before.1);
         let left = (limits.cpu_ms.0 * 1000).checked_sub(used).ok_or(Stop::CpuExceeded)?;
         let next = until_cpu_limit(left, processors());

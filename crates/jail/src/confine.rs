@@ -48,6 +48,9 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     // Before anything is written: the zygote's own id may not be the owner of a sandbox's files. Capabilities stay, see `become_user`.
     become_user(confinement.uid, confinement.may_set_groups)?;
     confinement.space.mount()?;
+    if confinement.loopback {
+        loopback::bound_connections()?;
+    }
     if forked {
         mount_proc(c"/proc")?;
     }
