@@ -17,6 +17,7 @@ use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
 use crate::groups::{self, GroupLimits, Internet, Retired, SOCKET_SHARE};
 use crate::leaving::Leaving;
+use crate::machine::Machine;
 use crate::pool::{Pool, Renewal};
 use crate::run::{self, Emitter, Finished, Host, Run};
 use crate::runtime::Runtime;
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     provisioner: Provisioner,
     pub(crate) spawner: Spawner,
     cgroups: Result<Cgroups, String>,
+    machine: Machine,
     pub(crate) retired: Retired,
     pool: Pool,
     runtimes: Mutex<HashMap<RuntimeName, Arc<Runtime>>>,
@@ -84,11 +86,13 @@ impl Engine {
         let provisioner = Provisioner::new(config.provision.clone())?;
         let spawner = Spawner::start().map_err(system("starting a thread"))?;
         let cgroups = Cgroups::open().map_err(|error| error.to_string());
+        let machine = Machine::look(cgroups.as_ref().ok());
         let inner = Arc::new_cyclic(|weak| Inner {
             config,
             provisioner,
             spawner,
             cgroups,
+            machine,
             retired: Retired::default(),
             pool: Pool::default(),
             runtimes: Mutex::default(),
@@ -105,6 +109,11 @@ impl Engine {
     /// What it found to confine and count with.
     pub fn isolation(&self) -> Isolation {
         Isolation { cgroups: self.inner.cgroups.as_ref().map(Cgroups::version).map_err(Clone::clone), degraded: self.inner.degraded() }
+    }
+
+    /// What this machine has for sandboxes. Looked at once, when the engine is made.
+    pub fn machine(&self) -> Machine {
+        self.inner.machine
     }
 
     /// Runs one program. Whatever is wrong with the request, the runtime or the machine becomes an outcome `refused` that says so.
@@ -249,6 +258,7 @@ impl Inner {
         check(name, request)?;
         request.policy.validate()?;
         request.limits.validate()?;
+        self.machine.check(&request.limits)?;
         let runtime = telling(emitter, None, |tell| self.runtime(name, move |message| tell(message))).await?;
         *info = self.sandbox_info(&runtime, None, if request.start == StartMode::Exec { Start::Exec } else { Start::Fork });
         let environment = match place.environments {

@@ -498,7 +498,9 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 let (user, system) = cgroup.cpu_us();
                 let memory = cgroup.memory();
                 let processes = cgroup.peak_processes().unwrap_or(1);
-                (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), memory.peak_bytes, processes, memory.oom_kills)
+                let sockets = if sandbox.spec.loopback { cgroup.peak_socket_bytes() } else { 0 };
+                let peak_bytes = memory.peak_bytes.saturating_add(sockets);
+                (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), peak_bytes, processes, memory.oom_kills)
             }
             None => {
                 let (user, system) = by_exit.or_else(|| sample(sandbox.body.pid).map(|(cpu, _)| cpu)).unwrap_or((0, 0));

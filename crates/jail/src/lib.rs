@@ -19,7 +19,7 @@ pub mod seccomp;
 mod sys;
 mod writable;
 
-pub use cgroup::{CgroupError, CgroupVersion, Cgroups, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
+pub use cgroup::{CgroupError, CgroupVersion, Cgroups, GroupBounds, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
 pub use confine::{Confinement, Seals, confine, confine_exec_grant_init};
 pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};

@@ -1,6 +1,6 @@
 //! Projects, and what they used.
 
-use belljar_protocol::{NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
+use belljar_protocol::{Ceiling, NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
 use serde_json::json;
 
 use crate::caller::Caller;
@@ -11,7 +11,7 @@ impl Service {
     /// Makes a project.
     pub async fn create_project(&self, caller: &Caller, new: NewProject) -> Result<ProjectRecord, ServiceError> {
         caller.must_be_operator()?;
-        check(&new.settings)?;
+        self.check_settings(&new.settings)?;
         let audit = caller.did("project.create", new.name.as_str(), json!({"settings": new.settings}));
         self.store().create_project(new.name, new.settings, audit).await.map_err(|error| ServiceError::Conflict(error.to_string()))
     }
@@ -39,7 +39,7 @@ impl Service {
     /// Replaces a project's settings. Runs under way keep theirs.
     pub async fn set_project(&self, caller: &Caller, name: ProjectName, settings: ProjectSettings) -> Result<ProjectRecord, ServiceError> {
         caller.must_be_operator()?;
-        check(&settings)?;
+        self.check_settings(&settings)?;
         let audit = caller.did("project.set", name.as_str(), json!({"settings": settings}));
         self.store().set_project(name.clone(), settings, audit).await?;
         self.forget_projects();
@@ -78,10 +78,15 @@ impl Service {
         let project = (!all).then(|| caller.project());
         Ok(self.store().usage(project, since, until).await?)
     }
-}
 
-/// A ceiling has to be one that can be meant.
-fn check(settings: &ProjectSettings) -> Result<(), ServiceError> {
-    settings.policy.validate().map_err(ServiceError::invalid)?;
-    settings.ceiling().validate().map_err(ServiceError::invalid)
+    /// A ceiling has to be one that can be meant.
+    fn check_settings(&self, settings: &ProjectSettings) -> Result<(), ServiceError> {
+        settings.policy.validate().map_err(ServiceError::invalid)?;
+        self.ceiling(settings).validate().map_err(ServiceError::invalid)
+    }
+
+    /// The most that runs of a project with these settings may be given.
+    pub(crate) fn ceiling(&self, settings: &ProjectSettings) -> Ceiling {
+        settings.ceiling(self.engine().machine().ceiling())
+    }
 }

@@ -111,7 +111,7 @@ impl Service {
         let objects = Objects::open(&objects_config(&home, &config))?;
         let keys = Keys::open(&home.key()).map_err(|error| ServiceError::Home { what: "opening the signing key".into(), error })?;
         let messenger = Messenger::new(config.callbacks.allow_private)?;
-        let queue = Queue::new(crate::runs::capacity(&config.runs));
+        let queue = Queue::new(crate::runs::capacity(&config.runs, engine.machine()));
         let submissions = Submissions::new(config.runs.submissions_bytes.0);
         let inner = Inner {
             home,

@@ -100,6 +100,15 @@ pub struct MemoryEvents {
     pub peak_bytes: u64,
 }
 
+/// What the groups around the sandboxes' allow them together; `None` where they do not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupBounds {
+    /// Memory.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+}
+
 /// The supervisor's control groups.
 #[derive(Debug)]
 pub enum Cgroups {
@@ -147,6 +156,17 @@ impl Cgroups {
             Self::V1(v1) => v1.path(),
             Self::V2(v2) => v2.path(),
         }
+    }
+
+    /// What the groups around those of the sandboxes allow.
+    pub fn bounds(&self) -> GroupBounds {
+        let (memory, processes) = match self {
+            Self::V1(v1) => ((v1.path(), "memory.limit_in_bytes"), (v1.pids(), "pids.max")),
+            Self::V2(v2) => ((v2.path(), "memory.max"), (v2.path(), "pids.max")),
+        };
+        // "max" is no number, and no limit.
+        let least = |(path, file): (&Path, &str)| path.ancestors().filter_map(|group| read_number(&group.join(file))).min();
+        GroupBounds { memory_bytes: least(memory), processes: least(processes) }
     }
 
     /// Memory groups that are removed and not yet freed, because something is still charged to them.

@@ -45,6 +45,10 @@ impl V1 {
         &self.memory
     }
 
+    pub(super) fn pids(&self) -> &Path {
+        &self.pids
+    }
+
     pub(super) fn create(&self, name: &str) -> Result<Group, CgroupError> {
         let make = |parent: &Path| {
             let path = parent.join(name);
