@@ -12,6 +12,7 @@ mod lifetime;
 mod limits;
 mod names;
 mod network;
+mod resources;
 mod run;
 mod siblings;
 mod view;

@@ -3,6 +3,7 @@
 use belljar_protocol::{Limits, RunError, Status};
 
 use crate::report::Ending;
+use crate::watch::most_connections;
 
 /// Why the supervisor ended a sandbox. Recorded before it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +12,13 @@ pub(crate) enum Stop {
     TimedOut,
     CpuExceeded,
     MemoryExceeded,
+    /// More connections than their memory can be answered for.
+    ConnectionsExceeded,
     OutputExceeded,
+    /// Bytes in granted folders.
+    DiskExceeded,
+    /// Files in granted folders.
+    FilesExceeded,
 }
 
 /// How the sandbox's first process ended.
@@ -83,6 +90,27 @@ pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
                 limits.output_bytes
             );
             return plain(Status::OutputExceeded, error("OutputExceeded", message));
+        }
+        Some(Stop::DiskExceeded) => {
+            let message = format!(
+                "the program put more than {} into the folders that it may write; raise limits.disk_bytes (--disk)",
+                limits.disk_bytes
+            );
+            return plain(Status::Failed, error("DiskLimitExceeded", message));
+        }
+        Some(Stop::FilesExceeded) => {
+            let message = format!(
+                "the program made more than {} files in the folders that it may write; raise limits.files (--max-files)",
+                limits.files
+            );
+            return plain(Status::Failed, error("DiskLimitExceeded", message));
+        }
+        Some(Stop::ConnectionsExceeded) => {
+            let message = format!(
+                "the program had more than {} TCP connections, which take memory of the kernel; close them, or raise limits.memory_bytes (--memory)",
+                most_connections(limits.memory_bytes.0)
+            );
+            return plain(Status::MemoryExceeded, error("MemoryExceeded", message));
         }
         Some(Stop::MemoryExceeded) | None => {}
     }
@@ -166,7 +194,10 @@ mod tests {
             (Stop::TimedOut, Status::TimedOut),
             (Stop::CpuExceeded, Status::CpuExceeded),
             (Stop::MemoryExceeded, Status::MemoryExceeded),
+            (Stop::ConnectionsExceeded, Status::MemoryExceeded),
             (Stop::OutputExceeded, Status::OutputExceeded),
+            (Stop::DiskExceeded, Status::Failed),
+            (Stop::FilesExceeded, Status::Failed),
         ] {
             assert_eq!(status(Facts { stop: Some(stop), ending: Some(succeeded()), ..facts() }), expected);
         }

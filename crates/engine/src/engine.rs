@@ -17,7 +17,9 @@ use crate::door::Door;
 use crate::environment::{Environment, EnvironmentSource};
 use crate::error::{EngineError, system};
 use crate::grants::{CeilingGrants, Grants};
+use crate::groups::{self, GroupLimits, Internet, Retired, SOCKET_SHARE};
 use crate::leaving::Leaving;
+use crate::machine::Machine;
 use crate::pool::{Pool, Renewal, Watch};
 use crate::protected::Protected;
 use crate::run::{self, Emitter, Finished, Host, Run};
@@ -49,6 +51,8 @@ pub(crate) struct Inner {
     provisioner: Provisioner,
     pub(crate) spawner: Spawner,
     cgroups: Result<Cgroups, String>,
+    machine: Machine,
+    pub(crate) retired: Retired,
     pool: Pool,
     runtimes: Mutex<HashMap<RuntimeName, Arc<Runtime>>>,
     /// What the self-test says of each runtime, by its identity.
@@ -100,12 +104,15 @@ impl Engine {
         let cgroups = Cgroups::open().map_err(|error| error.to_string());
         let cache = Protected { what: "belljar's cache", path: config.provision.cache.clone() };
         let protected = config.protected.iter().cloned().chain([cache]).collect();
+        let machine = Machine::look(cgroups.as_ref().ok());
         let inner = Arc::new_cyclic(|weak| Inner {
             config,
             protected,
             provisioner,
             spawner,
             cgroups,
+            machine,
+            retired: Retired::default(),
             pool: Pool::default(),
             runtimes: Mutex::default(),
             tested: Mutex::default(),
@@ -123,6 +130,11 @@ impl Engine {
     /// What it found to confine and count with.
     pub fn isolation(&self) -> Isolation {
         Isolation { cgroups: self.inner.cgroups.as_ref().map(Cgroups::version).map_err(Clone::clone), degraded: self.inner.degraded() }
+    }
+
+    /// What this machine has for sandboxes. Looked at once, when the engine is made.
+    pub fn machine(&self) -> Machine {
+        self.inner.machine
     }
 
     /// Runs one program. Whatever is wrong with the request, the runtime or the machine becomes an outcome `refused` that says so.
@@ -272,6 +284,7 @@ impl Inner {
         check(name, request)?;
         request.policy.validate()?;
         request.limits.validate()?;
+        self.machine.check(&request.limits)?;
         // Before anything else, and once: what the names lead to while packages are installed or a zygote boots does not matter any more.
         let grants = self.grants(&request.policy.fs, place.ceiling).await?;
         let runtime = telling(emitter, None, |tell| self.runtime(name, move |message| tell(message))).await?;
@@ -532,11 +545,14 @@ impl Inner {
     }
 
     /// The control group of a new sandbox; none only where the caller has accepted that.
-    pub(crate) fn make_cgroup(&self, sandbox: u64, memory_bytes: u64, processes: u32) -> Result<Option<SandboxCgroup>, EngineError> {
+    pub(crate) fn make_cgroup(&self, sandbox: u64, limits: GroupLimits) -> Result<Option<SandboxCgroup>, EngineError> {
         match &self.cgroups {
             Ok(cgroups) => {
                 let cgroup = cgroups.create(&format!("s{sandbox}"))?;
-                cgroup.limit(memory_bytes, u64::from(processes))?;
+                cgroup.limit(limits.memory_bytes, u64::from(limits.processes))?;
+                if limits.internet == Internet::Sockets {
+                    cgroup.limit_sockets(cgroups, limits.memory_bytes / SOCKET_SHARE)?;
+                }
                 Ok(Some(cgroup))
             }
             Err(_) if self.config.allow_degraded => Ok(None),
@@ -578,7 +594,7 @@ impl Inner {
                 let _ = tokio::time::timeout(TAKE_DOWN_TIME, ended).await;
             }
             if let Some(cgroup) = cgroup {
-                remove_cgroup(&cgroup).await;
+                groups::remove(&engine, cgroup).await;
             }
             // The uid goes back only now.
             drop((rest, engine, leaver));
@@ -590,16 +606,11 @@ impl Inner {
     }
 }
 
-/// Removes a sandbox's control group. Its first process is reaped, and with it every other; the kernel may take a moment to notice.
-async fn remove_cgroup(cgroup: &SandboxCgroup) {
-    for attempt in 0..200_u32 {
-        if cgroup.remove().is_ok() {
-            return;
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Ok(cgroups) = &self.cgroups {
+            self.retired.clear(cgroups);
         }
-        if attempt == 20 {
-            cgroup.kill();
-        }
-        tokio::time::sleep(Duration::from_millis(1 + u64::from(attempt / 4))).await;
     }
 }
 

@@ -15,6 +15,16 @@ pub enum EngineError {
     /// A limit cannot be meant.
     #[error(transparent)]
     Limit(#[from] InvalidLimit),
+    /// A limit is more than there is.
+    #[error("limits.{field} is {asked}, and this machine has {has}; ask for less")]
+    Machine {
+        /// The limit.
+        field: &'static str,
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        has: String,
+    },
     /// It names storage, and nobody is there to answer for it.
     #[error("policy.storage: storage is not available to a run without a server; give the run to `belljar serve`, or leave storage out")]
     NoDoor,

@@ -173,6 +173,11 @@ impl Grants {
         writable.map(|grant| grant.inside.display().to_string()).collect()
     }
 
+    /// What can be written, opened.
+    pub(crate) fn writable_opened(&self) -> Vec<BorrowedFd<'_>> {
+        self.paths.iter().filter(|grant| grant.access == GrantAccess::Write).map(|grant| grant.opened.as_fd()).collect()
+    }
+
     /// Refuses what would hand out belljar's own folders.
     pub(crate) fn check(&self, protected: &[Protected]) -> Result<(), EngineError> {
         let opened: Vec<(&str, &Opened)> =

@@ -39,11 +39,14 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod granted;
 mod grants;
+mod groups;
 mod home;
 mod imports;
 mod leaving;
 mod logs;
+mod machine;
 mod measure;
 mod pace;
 mod pipes;
@@ -71,6 +74,7 @@ pub use environment::{Ahead, Environment, EnvironmentFuture, EnvironmentSource};
 pub use error::EngineError;
 pub use grants::CeilingGrants;
 pub use imports::{FoundImport, FoundImports};
+pub use machine::Machine;
 pub use measure::{Measurement, Times, measure};
 pub use protected::Protected;
 pub use run::{Finished, Run, RunCanceller, RunEvent};

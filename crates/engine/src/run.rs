@@ -21,13 +21,14 @@ use crate::decision::{Decision, Exit, Facts, Stop, decide};
 use crate::engine::{Inner, until_cancelled};
 use crate::environment::EnvironmentSource;
 use crate::error::EngineError;
+use crate::granted::GrantedSpace;
 use crate::home::Home;
 use crate::logs::{Entry, LogAssembler};
 use crate::pace::Pace;
 use crate::pipes::{Outgoing, Piece, feed};
 use crate::report::{self, Ending};
 use crate::sandbox::Sandbox;
-use crate::watch::{sample, until_cpu_limit};
+use crate::watch::{connections, most_connections, sample, until_cpu_limit};
 use crate::zygote::Ended;
 
 /// Rich results and denials beyond these numbers are counted against the output and otherwise ignored.
@@ -177,6 +178,7 @@ pub(crate) async fn execute(
         calls_opened: 0,
         environments,
         room,
+        granted: None,
         ending: None,
         control_open: true,
         stdout_open: true,
@@ -225,6 +227,7 @@ struct Execution<'a> {
     calls_opened: u32,
     environments: Option<Arc<dyn EnvironmentSource>>,
     room: Option<Arc<dyn ArtifactRoom>>,
+    granted: Option<GrantedSpace>,
     ending: Option<Ending>,
     control_open: bool,
     stdout_open: bool,
@@ -248,6 +251,7 @@ impl Execution<'_> {
                 return refused(self.id, self.info, self.emitter, &error);
             }
         }
+        self.granted = GrantedSpace::open(&sandbox.spec.grants.writable_opened(), &limits);
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
         let has_spoken = sandbox.has_spoken();
@@ -271,8 +275,11 @@ impl Execution<'_> {
         };
         let outputs_wanted = artifacts::any(&sandbox.home, &self.request.outputs);
         // Where nothing depends on it, nobody waits for the process to be gone: the program has said its last.
-        if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec) {
+        if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec || self.granted.is_some()) {
             ended = tokio::time::timeout(crate::sandbox::TAKE_DOWN_TIME, &mut sandbox.ended).await.ok().and_then(Result::ok);
+        }
+        if let (None, Some(granted)) = (stop, &mut self.granted) {
+            stop = granted.last_look().await.err();
         }
         self.drain_all(&mut sandbox).await;
         if stop.is_none() && self.output_bytes > limits.output_bytes.0 {
@@ -330,7 +337,7 @@ impl Execution<'_> {
                 // Before whatever the sandbox can keep ready for ever.
                 () = &mut deadline => return Over::Stopped(Stop::TimedOut),
                 () = &mut check => {
-                    match self.check(sandbox) {
+                    match self.check(sandbox).await {
                         Ok(next) => check.as_mut().reset(tokio::time::Instant::now() + next),
                         Err(stop) => return Over::Stopped(stop),
                     }
@@ -374,7 +381,7 @@ impl Execution<'_> {
     }
 
     /// Looks at what has been used: how long until the next look, or the limit that is exceeded.
-    fn check(&self, sandbox: &Sandbox<Active>) -> Result<Duration, Stop> {
+    async fn check(&mut self, sandbox: &Sandbox<Active>) -> Result<Duration, Stop> {
         let limits = &self.request.limits;
         let (user, system) = match &sandbox.body.cgroup {
             Some(cgroup) => {
@@ -391,6 +398,12 @@ impl Execution<'_> {
                 cpu
             }
         };
+        if sandbox.spec.loopback && connections(sandbox.body.pid) > most_connections(limits.memory_bytes.0) {
+            return Err(Stop::ConnectionsExceeded);
+        }
+        if let Some(granted) = &mut self.granted {
+            granted.look(|| sandbox.body.processes()).await?;
+        }
         let used = (user + system).saturating_sub(sandbox.cpu_before.0 + sandbox.cpu_before.1);
         let left = (limits.cpu_ms.0 * 1000).checked_sub(used).ok_or(Stop::CpuExceeded)?;
         let next = until_cpu_limit(left, processors());
@@ -591,7 +604,9 @@ impl Execution<'_> {
                 let (user, system) = cgroup.cpu_us();
                 let memory = cgroup.memory();
                 let processes = cgroup.peak_processes().unwrap_or(1);
-                (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), memory.peak_bytes, processes, memory.oom_kills)
+                let sockets = if sandbox.spec.loopback { cgroup.peak_socket_bytes() } else { 0 };
+                let peak_bytes = memory.peak_bytes.saturating_add(sockets);
+                (since(user, sandbox.cpu_before.0), since(system, sandbox.cpu_before.1), peak_bytes, processes, memory.oom_kills)
             }
             None => {
                 let (user, system) = by_exit.or_else(|| sample(sandbox.body.pid).map(|(cpu, _)| cpu)).unwrap_or((0, 0));

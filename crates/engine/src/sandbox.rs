@@ -22,6 +22,7 @@ use crate::engine::Inner;
 use crate::environment::{Ahead, Environment};
 use crate::error::{EngineError, system};
 use crate::grants::Grants;
+use crate::groups::{GroupLimits, Internet};
 use crate::home::Home;
 use crate::root::{self, Boot};
 use crate::runtime::Runtime;
@@ -145,6 +146,14 @@ impl SandboxSpec {
         }
     }
 
+    fn group_limits(&self) -> GroupLimits {
+        GroupLimits {
+            memory_bytes: self.limits.memory_bytes.0,
+            processes: self.limits.processes,
+            internet: if self.loopback { Internet::Sockets } else { Internet::None },
+        }
+    }
+
     /// Whether a sandbox imports modules ahead for itself, as no zygote has done so for it.
     fn imports_itself(&self, zygote: Option<&Zygote>) -> bool {
         let has_not = |ahead| ahead == Ahead::Sandbox || zygote.is_none_or(|zygote| zygote.why_not_ahead.is_some());
@@ -201,6 +210,11 @@ impl Body {
     /// Whether its first process has not been reaped.
     pub(crate) fn is_running(&self) -> bool {
         self.process.as_ref().is_some_and(|process| pid_of_pidfd(process.as_fd()).is_some())
+    }
+
+    /// Its processes, as far as they can be known.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        self.cgroup.as_ref().map_or_else(|| vec![self.pid], SandboxCgroup::processes)
     }
 
     /// Ends all its processes: its first is PID 1 of their namespace.
@@ -262,7 +276,7 @@ impl Sandbox {
     /// Forks one from a zygote, and waits until it is parked.
     pub(crate) async fn fork(engine: &Inner, zygote: &Arc<Zygote>, spec: SandboxSpec) -> Result<Self, EngineError> {
         let id = engine.next_sandbox();
-        let mut body = Body::new(engine, engine.make_cgroup(id, spec.limits.memory_bytes.0, spec.limits.processes)?);
+        let mut body = Body::new(engine, engine.make_cgroup(id, spec.group_limits())?);
         body.zygote = Some(Arc::clone(zygote));
         let (ends, theirs) = Ends::new()?;
         let lease = zygote.lease_uid()?;
@@ -295,7 +309,7 @@ impl Sandbox {
     /// reap what it makes.
     pub(crate) async fn exec(engine: &Inner, spec: SandboxSpec) -> Result<Self, EngineError> {
         let id = engine.next_sandbox();
-        let mut body = Body::new(engine, engine.make_cgroup(id, spec.limits.memory_bytes.0, spec.limits.processes)?);
+        let mut body = Body::new(engine, engine.make_cgroup(id, spec.group_limits())?);
         let (ends, theirs) = Ends::new()?;
         let ids = IdMap::available();
         let plan = root::plan(

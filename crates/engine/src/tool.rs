@@ -21,6 +21,7 @@ pub use belljar_jail::ToolNetwork;
 use crate::decision::Exit;
 use crate::engine::Inner;
 use crate::error::{EngineError, system};
+use crate::groups::{GroupLimits, Internet};
 use crate::root;
 use crate::sandbox::TAKE_DOWN_TIME;
 
@@ -112,6 +113,13 @@ pub enum ToolEnd {
 /// once the tool is gone: what it holds is there for as long as the tool is.
 pub type Check = Box<dyn FnMut() -> Option<String> + Send>;
 
+impl Tool {
+    fn group_limits(&self) -> GroupLimits {
+        let internet = if self.network == ToolNetwork::Host { Internet::Sockets } else { Internet::None };
+        GroupLimits { memory_bytes: self.limits.memory_bytes, processes: self.limits.processes, internet }
+    }
+}
+
 impl Inner {
     /// Runs a tool to its end. Lines of its output go to `lines`, and it waits where nobody takes them. The tool ends when `wanted` is dropped; this future is
     /// not to be dropped half way, as the launch would go on without anyone to reap what it makes.
@@ -169,7 +177,7 @@ impl Inner {
 
     /// Starts it, and gives the reading end of its output. What was made for it does not stay where it cannot be started.
     async fn start_tool(self: Arc<Self>, tool: Tool) -> Result<(Running, AsyncFd<OwnedFd>), EngineError> {
-        let cgroup = self.make_cgroup(self.next_sandbox(), tool.limits.memory_bytes, tool.limits.processes)?;
+        let cgroup = self.make_cgroup(self.next_sandbox(), tool.group_limits())?;
         let started = async {
             let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("making a pipe"))?;
             rustix::io::ioctl_fionbio(&read, true).map_err(system("making a pipe"))?;

@@ -28,6 +28,28 @@ pub(crate) fn sample(pid: i32) -> Option<((u64, u64), u64)> {
     Some(((user * TICK_US, system * TICK_US), (kilobytes("RssAnon:") + kilobytes("RssShmem:")) * 1024))
 }
 
+/// The share of a run's memory limit that its TCP connections have to have each. What waits in a listener's
+/// queue is charged to no control group and holds 128 KB at the most (`loopback.rs` in the jail).
+const CONNECTION_BYTES: u64 = 256 << 10;
+/// A server of a test has some hundred connections to itself.
+const LEAST_CONNECTIONS: u64 = 512;
+
+/// The most TCP connections that a run may have, its listeners and what waits in their queues included.
+pub(crate) fn most_connections(memory_bytes: u64) -> u64 {
+    (memory_bytes / CONNECTION_BYTES).max(LEAST_CONNECTIONS)
+}
+
+/// TCP sockets in the network namespace of a process, also those that nobody has accepted.
+pub(crate) fn connections(pid: i32) -> u64 {
+    let in_use = |file: &str, protocol: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+        let number =
+            text.lines().find_map(|line| line.strip_prefix(protocol)?.trim().strip_prefix("inuse ")?.split(' ').next()?.parse().ok());
+        number.unwrap_or(0_u64)
+    };
+    in_use("sockstat", "TCP:") + in_use("sockstat6", "TCP6:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +59,16 @@ mod tests {
         assert_eq!(until_cpu_limit(10_000_000, 2), MOST);
         assert_eq!(until_cpu_limit(40_000, 2), Duration::from_millis(20));
         assert_eq!(until_cpu_limit(0, 2), LEAST);
+    }
+
+    #[test]
+    fn connections_are_counted_whether_or_not_they_are_accepted() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        assert!(connections(own) > 2 * clients.len() as u64);
+        assert_eq!((most_connections(64 << 20), most_connections(1 << 30)), (512, 4096));
     }
 
     #[test]

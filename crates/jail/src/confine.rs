@@ -55,6 +55,9 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     confinement.space.mount()?;
     let exec = if confinement.exec { Exec::Allowed } else { Exec::Refused };
     grant::place(&confinement.grants, exec)?;
+    if confinement.loopback {
+        loopback::bound_connections()?;
+    }
     if forked {
         mount_proc(c"/proc")?;
     }

@@ -23,7 +23,9 @@ mod sys;
 mod user_counts;
 mod writable;
 
-pub use cgroup::{CgroupError, CgroupVersion, Cgroups, Freezer, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale};
+pub use cgroup::{
+    CgroupError, CgroupVersion, Cgroups, Freezer, GroupBounds, MemoryEvents, SandboxCgroup, enter as enter_cgroup, sweep_stale,
+};
 pub use confine::{Confinement, Seals, confine, confine_exec_grant_init};
 pub use descriptors::{CHANNEL, InheritedDescriptors, Stdio};
 pub use error::{SetupError, Step};

@@ -211,7 +211,7 @@ fn hide_file(stage: &Path, target: &Path) -> io::Result<()> {
     let tree = clone_tree(open_path_without_links(&c_path(&empty)?)?.as_fd())?;
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY;
     set_tree_attributes(tree.as_fd(), attributes, None, false)?;
-    attach_tree(tree.as_fd(), &c_path(target)?)
+    attach_tree(tree.as_fd(), open_path_without_links(&c_path(target)?)?.as_fd())
 }
 
 /// Makes the staged tree the root, read-only, with a fresh `/proc` that the caller's PID namespace fills.

@@ -67,9 +67,6 @@ pub enum InvalidCeiling {
 }
 
 impl Ceiling {
-    /// The limits of a ceiling that names none: the most that there is, but for what the server itself has to hold, several times over.
-    pub const LIMITS: Limits = Limits { output_bytes: Bytes(64 << 20), result_bytes: Bytes(64 << 20), ..Limits::MOST };
-
     /// Checks that it holds from one run to the next, by the words alone. The engine, which opens the paths, looks at what they lead to.
     pub fn validate(&self) -> Result<(), InvalidCeiling> {
         self.policy.validate()?;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ceiling::Ceiling;
-use crate::limits::RequestedLimits;
+use crate::limits::{Limits, RequestedLimits};
 use crate::packages::{PackageChanges, PackagePolicy};
 use crate::policy::Policy;
 use crate::timestamp::Timestamp;
@@ -70,7 +70,8 @@ impl<'de> Deserialize<'de> for ProjectName {
 pub struct ProjectSettings {
     /// The policy ceiling. Default: all of the project's storage, and nothing else.
     pub policy: Policy,
-    /// The ceiling of limits. What is left out has the engine's own bound, output and result 64 MB: those the server itself has to hold.
+    /// The ceiling of limits. What is left out is a share of what the server's machine has; a day for times, and
+    /// 64 MB for output and result.
     pub limits: RequestedLimits,
     /// What of packages its runs may have, within what the server allows. What is left out is as the server has it.
     #[serde(deserialize_with = "over_the_widest")]
@@ -93,9 +94,10 @@ fn over_the_widest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Package
 }
 
 impl ProjectSettings {
-    /// The most that runs of the project may be given.
-    pub fn ceiling(&self) -> Ceiling {
-        Ceiling { policy: self.policy.clone(), limits: self.limits.over(Ceiling::LIMITS) }
+    /// The most that runs of the project may be given. `unnamed` is the most of each limit that the settings do
+    /// not name.
+    pub fn ceiling(&self, unnamed: Limits) -> Ceiling {
+        Ceiling { policy: self.policy.clone(), limits: self.limits.over(unnamed) }
     }
 }
 

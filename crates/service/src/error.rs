@@ -157,7 +157,9 @@ impl ServiceError {
             Self::Forbidden(scope) => format!("make a token that has it: belljar tokens create NAME --scope {}", scope.name()),
             Self::OperatorOnly => "run the command on the server's machine, as the user that the server runs as".to_owned(),
             Self::KeyReused(_) => "use a new key for a new request".to_owned(),
-            Self::Widened(_) => "narrow the request, or ask the operator to raise the project's ceiling".to_owned(),
+            Self::Widened(_) => {
+                "narrow the request, or ask the operator to raise the project's ceiling with `belljar projects set`".to_owned()
+            }
             Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => {
                 "ask the operator for a larger quota, or free some of it".to_owned()
             }

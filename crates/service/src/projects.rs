@@ -1,7 +1,7 @@
 //! Projects, and what they used.
 
 use belljar_engine::CeilingGrants;
-use belljar_protocol::{FsPolicy, NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
+use belljar_protocol::{Ceiling, FsPolicy, NewProject, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Scope, UsageReport};
 use serde_json::json;
 
 use crate::caller::Caller;
@@ -93,7 +93,7 @@ impl Service {
     /// Checks that a ceiling is one that holds, and opens its paths. Those of the project `of` itself are about to be replaced.
     async fn check_settings(&self, settings: &ProjectSettings, of: Option<&ProjectName>) -> Result<CeilingGrants, ServiceError> {
         settings.policy.validate().map_err(ServiceError::invalid)?;
-        settings.ceiling().validate().map_err(ServiceError::invalid)?;
+        self.ceiling(settings).validate().map_err(ServiceError::invalid)?;
         if settings.policy.fs == FsPolicy::default() {
             return Ok(CeilingGrants::default());
         }
@@ -111,5 +111,10 @@ impl Service {
         // A file system that does not answer must not hold up everybody.
         let opened = tokio::task::spawn_blocking(open).await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
         opened.map_err(|error| ServiceError::invalid(format!("policy.fs: {error}")))
+    }
+
+    /// The most that runs of a project with these settings may be given.
+    pub(crate) fn ceiling(&self, settings: &ProjectSettings) -> Ceiling {
+        settings.ceiling(self.engine().machine().ceiling())
     }
 }

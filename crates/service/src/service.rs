@@ -113,7 +113,7 @@ impl Service {
         let objects = Objects::open(&objects_config(&home, &config))?;
         let keys = Keys::open(&home.key()).map_err(|error| ServiceError::Home { what: "opening the signing key".into(), error })?;
         let messenger = Messenger::new(config.callbacks.allow_private)?;
-        let queue = Queue::new(crate::runs::capacity(&config.runs));
+        let queue = Queue::new(crate::runs::capacity(&config.runs, engine.machine()));
         let submissions = Submissions::new(config.runs.submissions_bytes.0);
         let ceilings = Ceilings::open(&engine, &store.projects().await?);
         let inner = Inner {

@@ -84,7 +84,10 @@ fn read_number(path: &Path) -> Option<u64> {
 
 /// The number behind `key` in a file of `key number` lines.
 fn read_key(path: &Path, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+    key_in(&fs::read_to_string(path).ok()?, key)
+}
+
+fn key_in(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
@@ -95,6 +98,15 @@ pub struct MemoryEvents {
     pub oom_kills: u64,
     /// The most that was held at one time, bytes.
     pub peak_bytes: u64,
+}
+
+/// What the groups around the sandboxes' allow them together; `None` where they do not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupBounds {
+    /// Memory.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
 }
 
 /// The supervisor's control groups.
@@ -146,6 +158,26 @@ impl Cgroups {
         }
     }
 
+    /// What the groups around those of the sandboxes allow.
+    pub fn bounds(&self) -> GroupBounds {
+        let (memory, processes) = match self {
+            Self::V1(v1) => ((v1.path(), "memory.limit_in_bytes"), (v1.pids(), "pids.max")),
+            Self::V2(v2) => ((v2.path(), "memory.max"), (v2.path(), "pids.max")),
+        };
+        // "max" is no number, and no limit.
+        let least = |(path, file): (&Path, &str)| path.ancestors().filter_map(|group| read_number(&group.join(file))).min();
+        GroupBounds { memory_bytes: least(memory), processes: least(processes) }
+    }
+
+    /// Memory groups that are removed and not yet freed, because something is still charged to them.
+    /// Of the whole machine, where the kernel only tells that.
+    pub fn dead_groups(&self) -> u64 {
+        match self {
+            Self::V1(v1) => place::dead_memory_groups(v1.path()),
+            Self::V2(v2) => read_key(&v2.path().join("../cgroup.stat"), "nr_dying_descendants").unwrap_or(0),
+        }
+    }
+
     /// Makes the group of one sandbox.
     pub fn create(&self, name: &str) -> Result<SandboxCgroup, CgroupError> {
         let kind = match self {
@@ -183,6 +215,54 @@ impl SandboxCgroup {
         match &self.kind {
             Kind::V1(group) => group.limit(memory_bytes, processes),
             Kind::V2(group) => group.limit(memory_bytes, processes),
+        }
+    }
+
+    /// Bounds the buffers of its Internet sockets, TCP and UDP together. Version 2 counts them as memory,
+    /// and needs no bound of their own.
+    pub fn limit_sockets(&self, cgroups: &Cgroups, bytes: u64) -> Result<(), CgroupError> {
+        match (&self.kind, cgroups) {
+            (Kind::V1(group), Cgroups::V1(v1)) => {
+                v1.count_sockets();
+                group.limit_sockets(bytes)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The most that the buffers of its Internet sockets held, where that is not part of
+    /// [`SandboxCgroup::memory`].
+    pub fn peak_socket_bytes(&self) -> u64 {
+        match &self.kind {
+            Kind::V1(group) => group.peak_socket_bytes(),
+            Kind::V2(_) => 0,
+        }
+    }
+
+    /// Bytes of the page cache that are charged to it: files that it was the first to read, or that it
+    /// wrote. The kernel keeps a removed group for as long as there are any.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.kind {
+            Kind::V1(group) => group.file_bytes(),
+            Kind::V2(group) => group.file_bytes(),
+        }
+    }
+
+    /// Evicts what an empty group still holds of the page cache. Blocks, about a millisecond for each
+    /// 16 MB (measured: `docs/concepts/jail.md`).
+    pub fn drop_file_pages(&self) {
+        match &self.kind {
+            Kind::V1(group) => group.drop_file_pages(),
+            Kind::V2(group) => group.drop_file_pages(),
+        }
+    }
+
+    /// Removes what of an empty group holds no pages: on version 1 all but its memory folder. Fails with
+    /// `EBUSY` while something is in it.
+    pub fn remove_all_but_memory(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::V1(group) => group.remove_all_but_memory(),
+            Kind::V2(group) => group.check_empty(),
         }
     }
 
@@ -245,6 +325,16 @@ impl SandboxCgroup {
             Kind::V1(group) => group.peak_processes(),
             Kind::V2(group) => group.peak_processes(),
         }
+    }
+
+    /// Numbers of its processes.
+    pub fn processes(&self) -> Vec<libc::pid_t> {
+        let members = match &self.kind {
+            Kind::V1(group) => group.members(),
+            Kind::V2(group) => group.members(),
+        };
+        let list = fs::read_to_string(members).unwrap_or_default();
+        list.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
     /// Kills everything in it.

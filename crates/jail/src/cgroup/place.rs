@@ -101,6 +101,20 @@ pub fn sweep_stale() {
     }
 }
 
+/// Memory groups of version 1 that the kernel counts and that have no folder any more.
+pub(super) fn dead_memory_groups(below: &Path) -> u64 {
+    let counted = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    let counted = counted.lines().find_map(|line| line.strip_prefix("memory")?.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0_u64);
+    // The top is the highest folder that is a group: from there all that are alive can be seen.
+    let top = below.ancestors().take_while(|path| path.join("cgroup.procs").exists()).last().unwrap_or(below);
+    counted.saturating_sub(folders(top))
+}
+
+fn folders(path: &Path) -> u64 {
+    let below = fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    1 + below.map(|entry| folders(&entry.path())).sum::<u64>()
+}
+
 /// Removes a group and the groups in it. Groups that are not empty stay.
 pub(super) fn remove_tree(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
-use super::{CgroupError, MemoryEvents, kill_members, operation, read_key, read_number, write};
+use super::{CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write};
 
 /// The supervisor's folders.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub struct V1 {
     memory: PathBuf,
     pids: PathBuf,
     cpuacct: PathBuf,
+    counts_sockets: OnceLock<()>,
 }
 
 /// One sandbox's folders.
@@ -36,11 +38,15 @@ impl V1 {
             fs::create_dir(&path).map_err(|source| CgroupError::NotDelegated { path: parent, source })?;
             Ok(path)
         };
-        Ok(Self { memory: make(memory)?, pids: make(pids)?, cpuacct: make(cpuacct)? })
+        Ok(Self { memory: make(memory)?, pids: make(pids)?, cpuacct: make(cpuacct)?, counts_sockets: OnceLock::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.memory
+    }
+
+    pub(super) fn pids(&self) -> &Path {
+        &self.pids
     }
 
     pub(super) fn create(&self, name: &str) -> Result<Group, CgroupError> {
@@ -50,13 +56,25 @@ impl V1 {
         };
         Ok(Group { memory: make(&self.memory)?, pids: make(&self.pids)?, cpuacct: make(&self.cpuacct)? })
     }
+
+    /// Keeps socket accounting switched on for as long as this supervisor runs. The first limit in the
+    /// hierarchy patches the kernel's code (`memcg_sockets_enabled_key`), and the last one undoes it.
+    pub(super) fn count_sockets(&self) {
+        self.counts_sockets.get_or_init(|| {
+            // Absent in a kernel without networking or kernel memory accounting: see `Group::limit_sockets`.
+            let _ = write(&self.memory.join(SOCKET_LIMIT), "-1");
+        });
+    }
 }
+
+/// TCP and, in spite of its name, UDP: every protocol that counts its buffers (`__sk_mem_raise_allocated`).
+const SOCKET_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 
 impl Drop for V1 {
     fn drop(&mut self) {
-        for path in [&self.memory, &self.pids, &self.cpuacct] {
-            remove_tree(path);
-        }
+        remove_tree(&self.pids);
+        remove_tree(&self.cpuacct);
+        remove_tree(&self.memory);
     }
 }
 
@@ -70,6 +88,23 @@ impl Group {
             write(&with_swap, &bytes)?;
         }
         write(&self.pids.join("pids.max"), &processes.to_string())
+    }
+
+    /// Bounds the buffers of Internet sockets, which version 1 counts apart from all other memory.
+    pub(super) fn limit_sockets(&self, bytes: u64) -> Result<(), CgroupError> {
+        write(&self.memory.join(SOCKET_LIMIT), &bytes.to_string())
+    }
+
+    pub(super) fn peak_socket_bytes(&self) -> u64 {
+        read_number(&self.memory.join("memory.kmem.tcp.max_usage_in_bytes")).unwrap_or(0)
+    }
+
+    pub(super) fn file_bytes(&self) -> u64 {
+        file_bytes(&self.memory)
+    }
+
+    pub(super) fn drop_file_pages(&self) {
+        drop_file_pages(&self.memory);
     }
 
     pub(super) fn entrances(&self) -> Vec<PathBuf> {
@@ -107,17 +142,42 @@ impl Group {
         read_number(&self.pids.join("pids.peak"))
     }
 
+    pub(super) fn members(&self) -> PathBuf {
+        self.pids.join("cgroup.procs")
+    }
+
     pub(super) fn kill(&self) {
-        kill_members(&self.procs());
+        kill_members(&self.members());
+    }
+
+    /// Removes the folders that count processes and time, and leaves the one that holds pages.
+    pub(super) fn remove_all_but_memory(&self) -> io::Result<()> {
+        remove_folders(&[&self.pids, &self.cpuacct])
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
-        for path in [&self.memory, &self.pids, &self.cpuacct] {
-            match fs::remove_dir(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        remove_folders(&[&self.memory, &self.pids, &self.cpuacct])
     }
+}
+
+fn remove_folders(folders: &[&PathBuf]) -> io::Result<()> {
+    for path in folders {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of files that are charged to the group at `memory`, those of a tmpfs not included.
+pub(super) fn file_bytes(memory: &Path) -> u64 {
+    let stat = fs::read_to_string(memory.join("memory.stat")).unwrap_or_default();
+    ["inactive_file", "active_file"].iter().filter_map(|key| key_in(&stat, key)).sum()
+}
+
+/// Evicts what an empty group holds. What is dirty is written first. Blocks.
+pub(super) fn drop_file_pages(memory: &Path) {
+    // It fails where something cannot be evicted, and the group is then removed with that.
+    let _ = write(&memory.join("memory.force_empty"), "0");
 }

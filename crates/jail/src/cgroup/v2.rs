@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
-use super::{CgroupError, MemoryEvents, kill_members, operation, read_key, read_number, write};
+use super::{CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write};
 use crate::sys::extended_attribute;
 
 /// The supervisor's folder.
@@ -114,6 +114,14 @@ impl Group {
         write(&self.path.join("pids.max"), &processes.to_string())
     }
 
+    pub(super) fn file_bytes(&self) -> u64 {
+        file_bytes(&self.path)
+    }
+
+    pub(super) fn drop_file_pages(&self) {
+        drop_file_pages(&self.path);
+    }
+
     pub(super) fn entrances(&self) -> Vec<PathBuf> {
         vec![self.path.join("cgroup.procs")]
     }
@@ -151,10 +159,21 @@ impl Group {
         read_number(&self.path.join("pids.peak"))
     }
 
+    pub(super) fn members(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
     pub(super) fn kill(&self) {
         // cgroup.kill is there from Linux 5.14.
         if write(&self.path.join("cgroup.kill"), "1").is_err() {
-            kill_members(&self.procs());
+            kill_members(&self.members());
+        }
+    }
+
+    pub(super) fn check_empty(&self) -> io::Result<()> {
+        match read_key(&self.path.join("cgroup.events"), "populated") {
+            Some(1) => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+            _ => Ok(()),
         }
     }
 
@@ -164,4 +183,17 @@ impl Group {
             other => other,
         }
     }
+}
+
+/// Bytes of files that are charged to the group, those of a tmpfs not included.
+pub(super) fn file_bytes(path: &Path) -> u64 {
+    let stat = fs::read_to_string(path.join("memory.stat")).unwrap_or_default();
+    ["inactive_file", "active_file"].iter().filter_map(|key| key_in(&stat, key)).sum()
+}
+
+/// Evicts what an empty group holds. Linux 5.19 and up. Blocks.
+pub(super) fn drop_file_pages(path: &Path) {
+    // `EAGAIN`: less was evicted than asked for. One attempt evicts what can be, as nothing uses the group.
+    let held = fs::read_to_string(path.join("memory.current")).unwrap_or_default();
+    let _ = write(&path.join("memory.reclaim"), held.trim());
 }

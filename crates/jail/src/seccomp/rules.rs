@@ -122,6 +122,8 @@ const ABSENT: &[libc::c_long] =
 const ATTRIBUTE_WRITES: &[libc::c_long] =
     &[libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr];
 
+/// Success, without the call.
+const DONE: Action = Action::Errno(0);
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 const EACCES: Action = Action::Errno(libc::EACCES as u16);
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
@@ -287,6 +289,12 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
     if !loopback {
         let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![equal(0, family as u32)], EACCES));
         rules.push(by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
+    } else {
+        // A connection that waits in a listener's queue has the listener's receive buffer, and is charged to no
+        // control group. The kernel cuts what is asked for without an error, and so does this, to nothing: the size
+        // stays as `loopback::SETTINGS` has it.
+        let receive_buffer = vec![equal(1, libc::SOL_SOCKET as u32), equal(2, libc::SO_RCVBUF as u32)];
+        rules.push(by_argument(libc::SYS_setsockopt, vec![(receive_buffer, DONE)], Action::Allow));
     }
 
     let mut set_up_only = vec![libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT];
@@ -369,6 +377,18 @@ mod tests {
         assert_eq!(answer(&sealed(false, true), libc::SYS_socket, &inet), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_RAW as u64]), errno(libc::EAFNOSUPPORT));
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_VSOCK as u64, libc::SOCK_STREAM as u64]), errno(libc::EAFNOSUPPORT));
+    }
+
+    #[test]
+    fn receive_buffers_stay_as_they_are_where_there_are_connections() {
+        let size = [3, libc::SOL_SOCKET as u64, libc::SO_RCVBUF as u64];
+        assert_eq!(answer(&sealed(false, true), libc::SYS_setsockopt, &size), errno(0));
+        assert_eq!(answer(&sealed(false, false), libc::SYS_setsockopt, &size), ALLOW);
+        let reuse = [3, libc::SOL_SOCKET as u64, libc::SO_REUSEADDR as u64];
+        assert_eq!(answer(&sealed(false, true), libc::SYS_setsockopt, &reuse), ALLOW);
+        // The same number of another level is another option.
+        let other_level = [3, libc::IPPROTO_TCP as u64, libc::SO_RCVBUF as u64];
+        assert_eq!(answer(&sealed(false, true), libc::SYS_setsockopt, &other_level), ALLOW);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use belljar_protocol::{
-    EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait, Widened,
+    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, Priority, RunId, RunRecord, RunState, RunSubmission, Scope, Timestamp, Wait,
+    Widened,
 };
 use belljar_store::{EVENT_NUMBERS, KeyUse, NewRun, StoreError};
 use serde_json::json;
@@ -73,7 +74,7 @@ impl Service {
             return Err(ServiceError::Stopping);
         }
         submission.check()?;
-        let (policy, limits) = within_ceiling(caller, &submission)?;
+        let (policy, limits) = within_ceiling(caller, &self.ceiling(&caller.project.settings), &submission)?;
         for name in submission.files.iter().filter_map(|file| file.object.as_deref()) {
             // What a run starts with is what it could have read by itself.
             if !ObjectName::try_from(name)?.is_beneath(&policy.storage.read) {
@@ -222,9 +223,8 @@ pub(super) fn ask(caller: &Caller, priority: Priority, limits: &Limits) -> Ask {
 }
 
 /// What the run may touch and use: what it asks for, if that is within the project's ceiling.
-fn within_ceiling(caller: &Caller, submission: &RunSubmission) -> Result<(Policy, Limits), ServiceError> {
+fn within_ceiling(caller: &Caller, ceiling: &Ceiling, submission: &RunSubmission) -> Result<(Policy, Limits), ServiceError> {
     let settings = &caller.project.settings;
-    let ceiling = settings.ceiling();
     // What is left out must not be more than the ceiling either.
     let limits = submission.limits.over(ceiling.default_limits());
     let policy = match &submission.policy {

@@ -1,0 +1,387 @@
+//! The disk limit of granted folders: what a run puts into them counts as what it puts into its own space.
+//!
+//! No kernel interface bounds this on every file system, so the supervisor samples. Each look asks the file
+//! systems alone, which costs a microsecond: as long as they have not shrunk by the limit since the run began,
+//! the run cannot have exceeded it. Once they have, whoever did it, the folders are walked, in a thread of its
+//! own and for a twentieth of the time at the most, and what is newer than the run is added up. A program that
+//! is quick exceeds its limit by what it can write until it is noticed.
+
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use belljar_protocol::Limits;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatvfs, open, openat2, statx};
+use tokio::task::JoinHandle;
+
+use crate::decision::Stop;
+
+/// How long after a walk the next one may begin, and how many times as long as the walk took.
+const REST: Duration = Duration::from_millis(250);
+const REST_FACTOR: u32 = 20;
+/// The end of a run waits this long for a last walk.
+const LAST_WALK_TIME: Duration = Duration::from_secs(10);
+/// Timestamps of files are those of the last tick of the clock, up to 10 ms before (`current_time` in the kernel).
+const TICK: Duration = Duration::from_millis(20);
+/// Folders within folders. Deeper ones cannot be measured, and count as too much.
+const MOST_DEPTH: usize = 256;
+
+/// The folders that a run may write, watched from before it begins.
+#[derive(Debug)]
+pub(crate) struct GrantedSpace {
+    folders: Arc<[Folder]>,
+    limits: Limits,
+    since: Since,
+    walk: Option<JoinHandle<Held>>,
+    is_over: Arc<AtomicBool>,
+    next: Instant,
+}
+
+#[derive(Debug)]
+struct Folder {
+    fd: OwnedFd,
+    free: Free,
+}
+
+/// What a file system has free.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    bytes: u64,
+    /// `None` where it does not count files, as btrfs.
+    files: Option<u64>,
+}
+
+/// When the run began: seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Since(i64, u32);
+
+/// What granted folders hold that is newer than the run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    bytes: u64,
+    files: u64,
+    /// What the run's processes have written to file systems on disks, as the kernel counts it.
+    written: u64,
+}
+
+impl GrantedSpace {
+    /// Begins to watch what was granted, and opened, to be written. `None` where that is nothing.
+    pub(crate) fn open(granted: &[BorrowedFd<'_>], limits: &Limits) -> Option<Self> {
+        if granted.is_empty() {
+            return None;
+        }
+        let opened = granted.iter().filter_map(|granted| Folder::reopen(*granted));
+        let paths: Vec<PathBuf> = granted.iter().filter_map(|granted| std::fs::read_link(place_of(*granted)).ok()).collect();
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(TICK);
+        let folders: Arc<[Folder]> = opened.chain(mounts_beneath(&paths).iter().filter_map(|path| Folder::open(path))).collect();
+        Some(Self {
+            folders,
+            limits: *limits,
+            since: Since(began.as_secs().cast_signed(), began.subsec_nanos()),
+            walk: None,
+            is_over: Arc::default(),
+            next: Instant::now(),
+        })
+    }
+
+    /// Looks at what the run has put there, as well as that can be done at once. `processes` are the run's.
+    pub(crate) async fn look(&mut self, processes: impl FnOnce() -> Vec<i32>) -> Result<(), Stop> {
+        if self.walk.as_ref().is_some_and(JoinHandle::is_finished) {
+            let walk = self.walk.take().expect("it was there");
+            self.judge(walk.await.unwrap_or_default())?;
+        }
+        if self.walk.is_none() && Instant::now() >= self.next && self.may_exceed() {
+            self.begin_walk(processes());
+        }
+        Ok(())
+    }
+
+    /// Looks once more, after the run's last process is gone.
+    pub(crate) async fn last_look(&mut self) -> Result<(), Stop> {
+        if let Some(walk) = self.walk.take() {
+            self.is_over.store(true, Ordering::Relaxed);
+            let _ = walk.await;
+            self.is_over = Arc::default();
+        }
+        if !self.may_exceed() {
+            return Ok(());
+        }
+        self.begin_walk(Vec::new());
+        let Some(walk) = self.walk.as_mut() else { return Ok(()) };
+        if let Ok(held) = tokio::time::timeout(LAST_WALK_TIME, walk).await {
+            self.walk = None;
+            return self.judge(held.unwrap_or_default());
+        }
+        // Its first part is as much as can be known in time.
+        self.is_over.store(true, Ordering::Relaxed);
+        let held = self.walk.take().expect("it was there").await.unwrap_or_default();
+        self.judge(held)
+    }
+
+    /// Whether the file systems have shrunk by a limit since the run began, whoever made them. One that does not
+    /// count files may always have.
+    fn may_exceed(&self) -> bool {
+        self.folders.iter().any(|folder| {
+            let now = Free::of(&folder.fd).unwrap_or(folder.free);
+            let files = folder.free.files.zip(now.files).map(|(before, now)| before.saturating_sub(now));
+            folder.shrunk_by(now) > self.limits.disk_bytes.0 || files.is_none_or(|files| files > u64::from(self.limits.files))
+        })
+    }
+
+    fn begin_walk(&mut self, processes: Vec<i32>) {
+        let walk = Walk {
+            folders: Arc::clone(&self.folders),
+            since: self.since,
+            largest: self.limits.disk_bytes.0,
+            is_over: Arc::clone(&self.is_over),
+            seen: HashSet::new(),
+            devices: HashSet::new(),
+            held: Held::default(),
+        };
+        let began = Instant::now();
+        self.walk = Some(tokio::task::spawn_blocking(move || walk.run(&processes)));
+        self.next = began + REST;
+    }
+
+    fn judge(&mut self, held: Held) -> Result<(), Stop> {
+        let walked = Instant::now().saturating_duration_since(self.next - REST);
+        self.next = Instant::now() + REST.max(walked * REST_FACTOR);
+        let disk = self.limits.disk_bytes.0;
+        let shrunk: u64 = self.folders.iter().filter_map(|folder| Some(folder.shrunk_by(Free::of(&folder.fd)?))).max().unwrap_or(0);
+        // The second is what it wrote into files that have no name any more and that no process has open.
+        if held.bytes > disk || held.written > disk && shrunk > disk {
+            return Err(Stop::DiskExceeded);
+        }
+        if held.files > u64::from(self.limits.files) { Err(Stop::FilesExceeded) } else { Ok(()) }
+    }
+}
+
+impl Drop for GrantedSpace {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Folder {
+    fn open(path: &Path) -> Option<Self> {
+        // Not to be waited for: what was a folder may have become a FIFO.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self::of(open(path, flags, Mode::empty()).ok()?)
+    }
+
+    /// Opens what is open already, to be read: by its descriptor, as its name may lead elsewhere by now.
+    fn reopen(opened: BorrowedFd<'_>) -> Option<Self> {
+        Self::of(open(place_of(opened), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?)
+    }
+
+    fn of(fd: OwnedFd) -> Option<Self> {
+        let free = Free::of(&fd)?;
+        Some(Self { fd, free })
+    }
+
+    fn shrunk_by(&self, now: Free) -> u64 {
+        self.free.bytes.saturating_sub(now.bytes)
+    }
+}
+
+impl Free {
+    fn of(fd: &OwnedFd) -> Option<Self> {
+        let space = fstatvfs(fd).ok()?;
+        Some(Self { bytes: space.f_bfree.saturating_mul(space.f_frsize), files: (space.f_files > 0).then_some(space.f_ffree) })
+    }
+}
+
+/// Where an own descriptor leads.
+fn place_of(descriptor: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into()
+}
+
+/// Mounts beneath granted folders: they are file systems of their own, and part of what was granted.
+fn mounts_beneath(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    points.filter(|point| paths.iter().any(|path| point.starts_with(path) && point != path)).collect()
+}
+
+/// A path of `mountinfo`, in which blanks are octal numbers.
+fn unescaped(point: &str) -> PathBuf {
+    [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", r"\")]
+        .iter()
+        .fold(point.to_owned(), |path, (escape, is)| path.replace(escape, is))
+        .into()
+}
+
+struct Walk {
+    folders: Arc<[Folder]>,
+    since: Since,
+    /// No file that the run has made longer is larger than this (`RLIMIT_FSIZE`).
+    largest: u64,
+    is_over: Arc<AtomicBool>,
+    /// Files with several names that have been counted.
+    seen: HashSet<(u32, u32, u64)>,
+    devices: HashSet<(u32, u32)>,
+    held: Held,
+}
+
+const FIELDS: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+impl Walk {
+    fn run(mut self, processes: &[i32]) -> Held {
+        for folder in &*Arc::clone(&self.folders) {
+            let Ok(status) = statx(&folder.fd, c"", AtFlags::EMPTY_PATH, FIELDS) else { continue };
+            self.devices.insert((status.stx_dev_major, status.stx_dev_minor));
+            if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
+                // What it holds, not itself: it was there.
+                let _ = rustix::io::dup(&folder.fd).map_err(io::Error::from).and_then(|fd| self.folder(fd, 0));
+            } else {
+                self.count(&status);
+            }
+        }
+        for process in processes {
+            self.unnamed(*process);
+            self.held.written = self.held.written.saturating_add(written(*process));
+        }
+        self.held
+    }
+
+    fn folder(&mut self, fd: OwnedFd, depth: usize) -> io::Result<()> {
+        if depth > MOST_DEPTH {
+            self.held.bytes = u64::MAX;
+            return Ok(());
+        }
+        for entry in Dir::read_from(&fd)? {
+            if self.is_over.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let Ok(status) = statx(&fd, name, AtFlags::SYMLINK_NOFOLLOW, FIELDS) else { continue };
+            if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
+                // Another mount is a folder of its own in the list.
+                let Ok(inner) = open_folder(fd.as_fd(), name) else { continue };
+                self.devices.insert((status.stx_dev_major, status.stx_dev_minor));
+                self.count(&status);
+                self.folder(inner, depth + 1)?;
+            } else {
+                self.count(&status);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, status: &Statx) {
+        let changed = Since(status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec);
+        if changed < self.since || status.stx_nlink > 1 && !self.seen.insert((status.stx_dev_major, status.stx_dev_minor, status.stx_ino)) {
+            return;
+        }
+        // Neither time can be set by a program. A file system that does not keep the first has only the second.
+        let has_birth = status.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let is_new = !has_birth || Since(status.stx_btime.tv_sec, status.stx_btime.tv_nsec) >= self.since;
+        if is_new || status.stx_size <= self.largest {
+            self.held.bytes = self.held.bytes.saturating_add(status.stx_blocks.saturating_mul(512));
+        }
+        self.held.files += u64::from(is_new);
+    }
+
+    /// Files that a process has open or mapped and that have no name any more.
+    fn unnamed(&mut self, process: i32) {
+        for folder in ["fd", "map_files"] {
+            let Ok(entries) = std::fs::read_dir(format!("/proc/{process}/{folder}")) else { continue };
+            for entry in entries.flatten() {
+                let Ok(status) = statx(CWD, entry.path(), AtFlags::empty(), FIELDS) else { continue };
+                let place = (status.stx_dev_major, status.stx_dev_minor, status.stx_ino);
+                if status.stx_nlink == 0 && self.devices.contains(&(place.0, place.1)) && self.seen.insert(place) {
+                    self.count(&status);
+                }
+            }
+        }
+    }
+}
+
+fn open_folder(within: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(within, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)
+}
+
+/// Bytes that a process and the children that it has waited for wrote to file systems on disks, without what was
+/// cut off again before it got there (`task_io_accounting`).
+fn written(process: i32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
+    let number = |key: &str| io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0);
+    number("write_bytes:").saturating_sub(number("cancelled_write_bytes:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use belljar_protocol::Bytes;
+
+    use super::*;
+
+    fn walk(space: &GrantedSpace, processes: &[i32]) -> Held {
+        let mut space = GrantedSpace { walk: None, folders: Arc::clone(&space.folders), is_over: Arc::default(), ..*space };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            space.begin_walk(processes.to_vec());
+            space.walk.take().unwrap().await.unwrap()
+        })
+    }
+
+    #[test]
+    fn what_is_newer_than_the_run_is_added_up_and_what_is_older_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("old"), vec![1; 1 << 20]).unwrap();
+        std::thread::sleep(TICK * 3);
+        let limits = Limits { disk_bytes: Bytes(1 << 16), ..Limits::default() };
+        let space = opened(folder.path(), &limits);
+        assert_eq!(walk(&space, &[]).files, 0);
+
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/new"), vec![1; 100_000]).unwrap();
+        fs::hard_link(folder.path().join("a/b/new"), folder.path().join("again")).unwrap();
+        std::os::unix::fs::symlink("/usr", folder.path().join("link")).unwrap();
+        // Its times cannot be turned back.
+        filetime(&folder.path().join("a/b/new"));
+        let held = walk(&space, &[]);
+        assert_eq!(held.files, 4, "two folders, a file of two names, a link");
+        assert!((100_000..400_000).contains(&held.bytes), "{}", held.bytes);
+    }
+
+    #[test]
+    fn a_file_without_a_name_counts_while_it_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = opened(folder.path(), &Limits::default());
+        let unnamed = tempfile::tempfile_in(folder.path()).unwrap();
+        unnamed.set_len(1 << 20).unwrap();
+        fs::write(format!("/proc/self/fd/{}", unnamed.as_raw_fd()), vec![1; 1 << 20]).unwrap();
+        let this = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(walk(&space, &[]).files, 0);
+        let held = walk(&space, &[this]);
+        assert!(held.files == 1 && held.bytes >= 1 << 20, "{held:?}");
+    }
+
+    #[test]
+    fn nothing_is_watched_where_nothing_may_be_written() {
+        assert!(GrantedSpace::open(&[], &Limits::default()).is_none());
+    }
+
+    fn opened(folder: &Path, limits: &Limits) -> GrantedSpace {
+        let folder = fs::File::open(folder).unwrap();
+        GrantedSpace::open(&[folder.as_fd()], limits).unwrap()
+    }
+
+    fn filetime(path: &Path) {
+        let long_ago = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: long_ago, last_modification: long_ago };
+        rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()).unwrap();
+    }
+}
