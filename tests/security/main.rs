@@ -16,6 +16,7 @@ mod resources;
 mod run;
 mod siblings;
 mod view;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::Path;

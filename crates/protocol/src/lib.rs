@@ -17,6 +17,7 @@ mod names;
 mod object;
 mod outcome;
 mod packages;
+pub mod plain;
 mod policy;
 mod problem;
 mod project;
