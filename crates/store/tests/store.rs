@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use belljar_protocol::{ObjectName, ProjectSettings, RunState, Status};
+use belljar_protocol::{ObjectName, ProjectSettings, RunState, Status, StorageQuota};
 use belljar_store::{AuditFilter, AuditVerdict, Durability, NewAuditEntry, NewObject, RunFilter, Store, StoreError};
 use sqlx::Connection;
 
@@ -44,6 +44,20 @@ async fn a_database_of_the_first_schema_opens_with_all_that_is_in_it() {
         !is_a_day_old(&runs.runs[0])
     );
     assert_eq!(store.objects(&project.id, "in/", None, 10).await.unwrap().objects[0].size_bytes, 3);
+    // What is there counts from now on: the run with all that is stored of it, and the object.
+    let usage = store.usage(Some("default"), None, None).await.unwrap();
+    let stored = store.stored_events(&runs.runs[0].id, 0).await.unwrap();
+    let events: u64 = stored.iter().map(|piece| piece.lines.len() as u64).sum();
+    assert_eq!((usage.storage[0].objects, usage.storage[0].artifacts, usage.storage[0].storage_bytes), (1, 0, 3));
+    assert!((events + 1024..events + 8192).contains(&usage.storage[0].history_bytes), "{usage:?}");
+    // And is dropped as what comes after: the outcome stays.
+    store.trim_history(&project.id, 2048).await.unwrap();
+    let record = store.run(&project.id, &runs.runs[0].id).await;
+    if let Ok(record) = record {
+        assert!(record.history_dropped_at.is_some());
+        assert!(store.run_outcome(&record.id).await.unwrap().unwrap().value.is_none());
+    }
+    assert!(store.history_bytes(&project.id).await.unwrap() <= 2048);
     assert_eq!(store.tokens(&project.id).await.unwrap().len(), 1);
     assert!(matches!(store.verify_audit().await.unwrap(), AuditVerdict::Intact { entries: 5.., .. }));
     store.close().await;
@@ -107,6 +121,7 @@ async fn a_content_is_doomed_with_the_last_that_refers_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
     let project = store.create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p")).await.unwrap().id;
+    let quota = StorageQuota { bytes: Some(25), objects: 10 };
     let name = |name: &str| ObjectName::try_from(name).unwrap();
     let object = |at: &str, blob: &str, size_bytes| NewObject {
         name: name(at),
@@ -118,13 +133,13 @@ async fn a_content_is_doomed_with_the_last_that_refers_to_it() {
         blob: blob.into(),
         only_new: false,
     };
-    store.put_object(project.clone(), object("a", "first", 10), Some(25), entry("a")).await.unwrap();
-    store.copy_object(project.clone(), name("a"), name("b"), Some(25), entry("b")).await.unwrap();
-    let refused = store.put_object(project.clone(), object("c", "second", 6), Some(25), entry("c")).await;
+    store.put_object(project.clone(), object("a", "first", 10), quota, None, Some(entry("a"))).await.unwrap();
+    store.copy_object(project.clone(), name("a"), name("b"), quota, entry("b")).await.unwrap();
+    let refused = store.put_object(project.clone(), object("c", "second", 6), quota, None, Some(entry("c"))).await;
     assert!(matches!(refused, Err(StoreError::Quota { used_bytes: 20, .. })));
-    store.put_object(project.clone(), object("a", "second", 5), Some(25), entry("a")).await.unwrap();
+    store.put_object(project.clone(), object("a", "second", 5), quota, None, Some(entry("a"))).await.unwrap();
     assert_eq!(store.doomed_blobs(0).await.unwrap(), Vec::<String>::new());
-    store.delete_object(project.clone(), name("b"), entry("b")).await.unwrap();
+    store.delete_object(project.clone(), name("b"), Some(entry("b"))).await.unwrap();
     assert_eq!(store.doomed_blobs(0).await.unwrap(), ["first"]);
     assert_eq!(store.storage_bytes(&project).await.unwrap(), 5);
     store.forget_blobs(vec!["first".into()]).await.unwrap();
