@@ -323,7 +323,8 @@ def main():
         times[4]
     };
     // Both have their processes from then on.
-    (pace(), run(&server, &token, "1"));
+    pace();
+    run(&server, &token, "1");
     let quiet = pace();
     // Ten seconds' worth at once, and no more than so many a second after.
     let start = Instant::now();

@@ -314,3 +314,41 @@ async fn what_is_counted_is_what_is_stored() {
     let counted: i64 = sqlx::query_scalar("SELECT dropped_bytes FROM projects").fetch_one(&mut connection).await.unwrap();
     assert_eq!(dropped, counted);
 }
+
+#[tokio::test]
+async fn a_database_of_before_quotas_opens_with_all_that_it_told_and_counts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("belljar.db");
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display())).await.unwrap();
+    sqlx::raw_sql(include_str!("schema-4.sql")).execute(&mut connection).await.unwrap();
+    let told: String = sqlx::query_scalar("SELECT lines FROM run_events WHERE lines LIKE '%shown%' AND lines LIKE '%finished%'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+
+    let store = store(folder.path()).await;
+    let project = store.project_named("default").await.unwrap();
+    let runs = store.runs(&project.id, &RunFilter { limit: 10, ..RunFilter::default() }).await.unwrap().runs;
+    let (retried, first) = (&runs[0], &runs[1]);
+    // Told as before, though the outcome is stored twice there.
+    let outcome = store.run_outcome(&first.id).await.unwrap().unwrap();
+    assert_eq!(outcome.value.as_ref().unwrap().get(), r#"{"total":41.5}"#);
+    assert_eq!((outcome.logs.len(), outcome.results.len(), outcome.artifacts.len()), (2, 1, 1));
+    let events: String = store.run_events(&first.id, 0).await.unwrap().into_iter().map(|piece| piece.lines).collect();
+    assert!(events.ends_with(&told) && told.contains("\"outcome\":{"), "{events}");
+    let logs = store.run_outcome(&retried.id).await.unwrap().unwrap().logs;
+    assert_eq!(logs.iter().map(|entry| entry.message.as_str()).collect::<Vec<_>>(), ["attempt"]);
+    // Counted: history, the artifact and the object, with its metadata.
+    let usage = &store.usage(Some("default"), None, None).await.unwrap().storage[0];
+    assert_eq!((usage.objects, usage.artifacts, usage.storage_bytes), (1, 1, 3 + 3 + r#"{"a":"one"}"#.len() as u64));
+    let before = usage.history_bytes;
+    // Ended by an older build and deleted by this one: all of it is given back.
+    store.delete_run(project.id.clone(), retried.id.clone(), entry("run")).await.unwrap();
+    assert!(store.history_bytes(&project.id).await.unwrap() < before);
+    store.delete_run(project.id.clone(), first.id.clone(), entry("run")).await.unwrap();
+    store.delete_object(project.id.clone(), ObjectName::try_from("in/x").unwrap(), None).await.unwrap();
+    let usage = &store.usage(Some("default"), None, None).await.unwrap().storage[0];
+    assert_eq!((usage.objects, usage.artifacts, usage.storage_bytes, usage.history_bytes), (0, 0, 0, 0));
+    store.close().await;
+}
