@@ -113,7 +113,8 @@ pub struct Quotas {
     /// Bytes in storage: objects with their metadata, and artifacts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<u64>,
-    /// Files in storage, objects and artifacts together. Default 100,000.
+    /// Files in storage, objects and artifacts together. Default 100,000; with `storage_bytes` one for each 4 KB of that, which is what a
+    /// file takes on a disk, but at least 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
     /// Bytes of the history of runs: submissions, events, results and records. Default 1 GiB. Beyond it, what the oldest finished runs
@@ -129,6 +130,10 @@ pub struct Quotas {
 impl Quotas {
     /// Files in storage where nothing else is set.
     pub const DEFAULT_OBJECTS: u64 = 100_000;
+    /// The same where few bytes may be stored.
+    const MIN_DEFAULT_OBJECTS: u64 = 1000;
+    /// What the smallest file takes on most file systems.
+    const BLOCK_BYTES: u64 = 4096;
     /// Bytes of history where nothing else is set.
     pub const DEFAULT_HISTORY_BYTES: u64 = 1 << 30;
     /// Storage calls of runs a second where no rate of requests is set.
@@ -136,7 +141,9 @@ impl Quotas {
 
     /// The bound on what is in storage.
     pub fn storage(&self) -> StorageQuota {
-        StorageQuota { bytes: self.storage_bytes, objects: self.objects.unwrap_or(Self::DEFAULT_OBJECTS) }
+        let blocks = self.storage_bytes.map_or(Self::DEFAULT_OBJECTS, |bytes| bytes / Self::BLOCK_BYTES);
+        let default = blocks.clamp(Self::MIN_DEFAULT_OBJECTS, Self::DEFAULT_OBJECTS);
+        StorageQuota { bytes: self.storage_bytes, objects: self.objects.unwrap_or(default) }
     }
 
     /// The bound on the history of runs, bytes.
@@ -347,6 +354,15 @@ mod tests {
         }
         assert!("team-7".parse::<ProjectName>().is_ok());
         assert!("a".repeat(64).parse::<ProjectName>().is_err());
+    }
+
+    #[test]
+    fn a_small_quota_of_bytes_is_one_of_files_as_well() {
+        let objects = |storage_bytes, objects| Quotas { storage_bytes, objects, ..Quotas::default() }.storage().objects;
+        assert_eq!(objects(None, None), 100_000);
+        assert_eq!(objects(Some(10 << 20), None), 2560);
+        assert_eq!((objects(Some(1), None), objects(Some(1 << 40), None)), (1000, 100_000));
+        assert_eq!(objects(Some(1), Some(7)), 7);
     }
 
     #[test]
