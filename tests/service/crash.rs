@@ -15,7 +15,7 @@ fn reopen(server: &Server) -> Server {
 }
 
 /// What the database says, read as somebody else would.
-fn look_up(home: &std::path::Path, query: &str) -> u64 {
+pub fn look_up(home: &std::path::Path, query: &str) -> u64 {
     let script = "import sqlite3, sys\nprint(sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True).execute(sys.argv[2]).fetchone()[0])";
     let output = std::process::Command::new("python3").args(["-c", script]).arg(home.join("belljar.db")).arg(query).output().unwrap();
     String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_else(|_| panic!("{output:?}"))

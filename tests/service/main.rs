@@ -6,6 +6,7 @@ mod callbacks;
 mod crash;
 mod examples;
 mod headers;
+mod kept;
 mod objects;
 mod packages;
 #[path = "../registries/mod.rs"]

@@ -95,6 +95,24 @@ impl<N: Needs> FromRequestParts<State> for Allowed<N> {
     }
 }
 
+/// A submission whose announced size fits into the project's quota of history: of another nothing is read. Comes after [`Allowed`], which
+/// finds out who calls.
+#[derive(Debug)]
+pub(crate) struct CanBeKept;
+
+impl FromRequestParts<State> for CanBeKept {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let who = parts.extensions.get::<Who>().and_then(|who| who.0.get());
+        if let (Some(caller), Some(bytes)) = (who, announced) {
+            state.service.within_history(caller, bytes)?;
+        }
+        Ok(Self)
+    }
+}
+
 /// Filled once it is known who calls, for the layer that writes refusals down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Who(pub(crate) Arc<OnceLock<Caller>>);

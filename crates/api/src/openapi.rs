@@ -36,7 +36,7 @@ impl Modify for Token {
 struct Problems;
 
 /// What a refusal's status means.
-const REFUSALS: [(&str, &str); 13] = [
+const REFUSALS: [(&str, &str); 14] = [
     ("400", "The request is malformed"),
     ("401", "The token is missing, unknown, expired or revoked"),
     ("403", "The token's scopes, or the project's ceiling, do not allow it"),
@@ -44,6 +44,7 @@ const REFUSALS: [(&str, &str); 13] = [
     ("405", "That method is not for this path"),
     ("408", "The body did not arrive in time"),
     ("409", "It is in a state that does not allow it"),
+    ("410", "What the run submitted and wrote was dropped, because the project's quota of history was used up"),
     ("413", "It is too large"),
     ("415", "The body is of another type"),
     ("416", "The range lies outside of the object"),

@@ -55,6 +55,7 @@ impl From<ServiceError> for Refusal {
             Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Kind::HistoryDropped => (StatusCode::GONE, "history-dropped"),
             Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
             Kind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request"),
             Kind::Checksum => (StatusCode::UNPROCESSABLE_ENTITY, "checksum-mismatch"),

@@ -9,7 +9,7 @@ use belljar_service::{Caller, EventLine, RunQuery, Submitted};
 use serde::{Deserialize, Serialize};
 
 use crate::State;
-use crate::authentication::{Allowed, Authenticated, Run};
+use crate::authentication::{Allowed, Authenticated, CanBeKept, Run};
 use crate::events::{Format, last_event_id, stream_events};
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
@@ -57,6 +57,7 @@ fn run_id(text: &str) -> Result<RunId, Refusal> {
 pub(crate) async fn start(
     Shared(state): Shared<State>,
     Allowed { caller, .. }: Allowed<Run>,
+    _: CanBeKept,
     query: Query,
     headers: HeaderMap,
     Json(mut submission): Json<RunSubmission>,

@@ -412,6 +412,12 @@ pub struct SetProjectArguments {
     /// Bytes in storage, as in 10G; `none` for no bound
     #[arg(long, value_name = "SIZE")]
     pub quota_storage: Option<Quota<Bytes>>,
+    /// Objects and artifacts in storage; `none` for the default, one for each 4 KB of storage
+    #[arg(long, value_name = "NUMBER")]
+    pub quota_objects: Option<Quota<u64>>,
+    /// Bytes of the history of runs, as in 10G; `none` for the default, 1 GB
+    #[arg(long, value_name = "SIZE")]
+    pub quota_history: Option<Quota<Bytes>>,
     /// Requests a second; `none` for no bound
     #[arg(long, value_name = "NUMBER")]
     pub quota_requests_per_second: Option<Quota<u32>>,

@@ -41,7 +41,7 @@ pub use policy::{FsPolicy, InvalidPolicy, Policy, StoragePolicy};
 pub use problem::Problem;
 pub use project::{
     InvalidProjectName, IssuedToken, NewProject, NewToken, ProjectList, ProjectName, ProjectRecord, ProjectSettings, Quotas, Scope,
-    StorageUsage, TokenList, TokenRecord, UsageDay, UsageReport,
+    StorageQuota, StorageUsage, TokenList, TokenRecord, UsageDay, UsageReport,
 };
 pub use request::{Finish, InvalidName, ProgramFile, ProgramName, RunRequest, StartMode};
 pub use run_record::{CancelledRun, RunPage, RunRecord, RunState, RunStatus, UnknownState};

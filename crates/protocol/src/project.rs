@@ -101,7 +101,7 @@ impl ProjectSettings {
     }
 }
 
-/// How much of the server a project may take. What is left out is not bounded but by the server itself.
+/// How much of the server a project may take. Where a quota has no default, what is left out is bounded by the server alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -112,12 +112,55 @@ pub struct Quotas {
     /// Milliseconds of CPU time a day, by UTC. Further runs are refused with 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ms_per_day: Option<u64>,
-    /// Bytes in storage, artifacts included.
+    /// Bytes in storage: objects with their metadata, and artifacts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<u64>,
-    /// Requests a second, ten seconds' worth at once at most. Further ones are refused with 429.
+    /// Files in storage, objects and artifacts together. Default 100,000; with `storage_bytes` one for each 4 KB of that, which is what a
+    /// file takes on a disk, but at least 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
+    /// Bytes of the history of runs: submissions, events, results and records. Default 1 GiB. Beyond it, what the oldest finished runs
+    /// submitted and wrote is dropped first; their records stay as long as they fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_bytes: Option<u64>,
+    /// Requests a second, ten seconds' worth at once at most. Further ones are refused with 429. Storage calls of the project's runs
+    /// have the same rate of their own, 100 a second by default, and wait for their turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
+}
+
+impl Quotas {
+    /// Files in storage where nothing else is set.
+    pub const DEFAULT_OBJECTS: u64 = 100_000;
+    /// The same where few bytes may be stored.
+    const MIN_DEFAULT_OBJECTS: u64 = 1000;
+    /// What the smallest file takes on most file systems.
+    const BLOCK_BYTES: u64 = 4096;
+    /// Bytes of history where nothing else is set.
+    pub const DEFAULT_HISTORY_BYTES: u64 = 1 << 30;
+    /// Storage calls of runs a second where no rate of requests is set.
+    pub const DEFAULT_CALLS_PER_SECOND: u32 = 100;
+
+    /// The bound on what is in storage.
+    pub fn storage(&self) -> StorageQuota {
+        let blocks = self.storage_bytes.map_or(Self::DEFAULT_OBJECTS, |bytes| bytes / Self::BLOCK_BYTES);
+        let default = blocks.clamp(Self::MIN_DEFAULT_OBJECTS, Self::DEFAULT_OBJECTS);
+        StorageQuota { bytes: self.storage_bytes, objects: self.objects.unwrap_or(default) }
+    }
+
+    /// The bound on the history of runs, bytes.
+    pub fn history(&self) -> u64 {
+        self.history_bytes.unwrap_or(Self::DEFAULT_HISTORY_BYTES)
+    }
+}
+
+/// The bound on what a project has in storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageQuota {
+    /// Bytes of objects and artifacts; unbounded when none.
+    pub bytes: Option<u64>,
+    /// Objects and artifacts.
+    pub objects: u64,
 }
 
 /// A project.
@@ -280,11 +323,11 @@ pub struct UsageDay {
 pub struct UsageReport {
     /// The days, the latest first.
     pub days: Vec<UsageDay>,
-    /// Bytes in storage now, artifacts included, by project.
+    /// What is kept now, by project.
     pub storage: Vec<StorageUsage>,
 }
 
-/// What a project has in storage.
+/// What the server keeps for a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StorageUsage {
@@ -292,8 +335,14 @@ pub struct StorageUsage {
     pub project: ProjectName,
     /// Objects.
     pub objects: u64,
-    /// Bytes of objects and artifacts.
+    /// Bytes of objects, with their metadata, and of artifacts.
     pub storage_bytes: u64,
+    /// Artifacts of runs. They count as objects do.
+    #[serde(default)]
+    pub artifacts: u64,
+    /// Bytes of the history of runs.
+    #[serde(default)]
+    pub history_bytes: u64,
 }
 
 #[cfg(test)]
@@ -307,6 +356,15 @@ mod tests {
         }
         assert!("team-7".parse::<ProjectName>().is_ok());
         assert!("a".repeat(64).parse::<ProjectName>().is_err());
+    }
+
+    #[test]
+    fn a_small_quota_of_bytes_is_one_of_files_as_well() {
+        let objects = |storage_bytes, objects| Quotas { storage_bytes, objects, ..Quotas::default() }.storage().objects;
+        assert_eq!(objects(None, None), 100_000);
+        assert_eq!(objects(Some(10 << 20), None), 2560);
+        assert_eq!((objects(Some(1), None), objects(Some(1 << 40), None)), (1000, 100_000));
+        assert_eq!(objects(Some(1), Some(7)), 7);
     }
 
     #[test]

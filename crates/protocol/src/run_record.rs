@@ -211,6 +211,10 @@ pub struct RunRecord {
     pub policy: Policy,
     /// What it may use.
     pub limits: Limits,
+    /// When its history was dropped, because the project's quota of history was used up: its submission, events, logs, results and value
+    /// are gone, the rest of the record stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_dropped_at: Option<Timestamp>,
     /// How it ended. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Box<Outcome>>,

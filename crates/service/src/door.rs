@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use belljar_engine::{Call, CallError, CallErrorName, CallRequest, Door, ObjectHead};
 use belljar_protocol::{Denial, ObjectName, Policy, RunId, StoragePolicy};
@@ -14,6 +15,7 @@ use futures::stream;
 use tokio::net::UnixStream;
 
 use crate::caller::Caller;
+use crate::calls::{Done, StorageCalls};
 use crate::error::ServiceError;
 use crate::service::Service;
 use crate::storage::NewUpload;
@@ -30,18 +32,24 @@ pub(crate) struct StorageDoor {
     /// Whoever asked for the run, with the run as the one who acts.
     caller: Caller,
     granted: StoragePolicy,
+    /// Of all attempts of the run.
+    calls: Arc<StorageCalls>,
 }
 
 impl StorageDoor {
-    pub(crate) fn new(service: Service, caller: Caller, run: RunId, policy: &Policy) -> Self {
-        Self { service, caller: Caller { actor: run.to_string(), source: None, ..caller }, granted: policy.storage.clone() }
+    pub(crate) fn new(service: Service, caller: Caller, run: RunId, policy: &Policy, calls: Arc<StorageCalls>) -> Self {
+        Self { service, caller: Caller { actor: run.to_string(), source: None, ..caller }, granted: policy.storage.clone(), calls }
     }
 
     async fn answer(&self, socket: UnixStream) -> Result<Vec<Denial>, io::Error> {
         let mut call = Call::new(socket);
+        // Before anything of it is read: it waits on the run's own time.
+        self.service.call_turn(&self.caller).await;
         let request = call.request().await?;
-        match self.serve_request(&mut call, request).await {
-            Ok(()) => Ok(Vec::new()),
+        let served = if self.calls.begin() { self.serve_request(&mut call, request).await } else { Err(too_many()) };
+        self.calls.count(served.as_ref().map_or(Done::Refused, |done| *done));
+        match served {
+            Ok(_) => Ok(Vec::new()),
             Err(Refusal::Gone(error)) => Err(error),
             Err(Refusal::Denied(error, denial)) => {
                 // The refusal counts, whether the sandbox hears of it or not.
@@ -52,8 +60,8 @@ impl StorageDoor {
         }
     }
 
-    async fn serve_request(&self, call: &mut Call, request: CallRequest) -> Result<(), Refusal> {
-        match request {
+    async fn serve_request(&self, call: &mut Call, request: CallRequest) -> Result<Done, Refusal> {
+        Ok(match request {
             CallRequest::Upload { name, content_type } => {
                 let name = granted_name(&name, &self.granted.write, "storage.upload", "write")?;
                 let new = NewUpload { content_type, ..NewUpload::default() };
@@ -66,9 +74,10 @@ impl StorageDoor {
                         };
                         Some((part, call))
                     });
-                    self.service.store_object(&self.caller, name, new, body).await?
+                    self.service.store_object(&self.caller, name, new, body, Some(&self.calls)).await?
                 };
                 call.succeed(&record).await?;
+                Done::Uploaded
             }
             CallRequest::Download { name } => {
                 let name = granted_name(&name, &self.granted.read, "storage.download", "read")?;
@@ -78,23 +87,25 @@ impl StorageDoor {
                 call.succeed(&head).await?;
                 while let Some(chunk) = download.content.next().await {
                     // Nothing more can be said: the missing end tells the program.
-                    let Ok(chunk) = chunk else { return Ok(()) };
+                    let Ok(chunk) = chunk else { return Ok(Done::Downloaded) };
                     call.send(&chunk).await?;
                 }
                 call.end().await?;
+                Done::Downloaded
             }
             CallRequest::List { prefix } => {
                 let records = self.list(&prefix).await?;
                 call.succeed(&serde_json::json!({})).await?;
                 call.send_list(&records).await?;
+                Done::Listed
             }
             CallRequest::Delete { name } => {
                 let name = granted_name(&name, &self.granted.write, "storage.delete", "write")?;
-                self.service.remove_object(&self.caller, name).await?;
+                self.service.remove_object(&self.caller, name, Some(&self.calls)).await?;
                 call.succeed(&serde_json::json!({})).await?;
+                Done::Deleted
             }
-        }
-        Ok(())
+        })
     }
 
     /// Of the objects that begin with the prefix, those that the run may read.
@@ -114,13 +125,20 @@ impl StorageDoor {
                 records.truncate(MOST_LISTED as usize);
                 return Ok(records);
             }
+            // Each page costs what a call does.
+            self.service.call_turn(&self.caller).await;
         }
     }
 }
 
 impl Door for StorageDoor {
     fn serve(&self, _run: RunId, call: UnixStream) -> Pin<Box<dyn Future<Output = Vec<Denial>> + Send>> {
-        let door = Self { service: self.service.clone(), caller: self.caller.clone(), granted: self.granted.clone() };
+        let door = Self {
+            service: self.service.clone(),
+            caller: self.caller.clone(),
+            granted: self.granted.clone(),
+            calls: Arc::clone(&self.calls),
+        };
         // A sandbox that is gone, or that breaks the protocol, is answered by the closed socket.
         Box::pin(async move { door.answer(call).await.unwrap_or_default() })
     }
@@ -139,6 +157,10 @@ enum Refusal {
     Denied(CallError, Denial),
     /// There is nobody to tell.
     Gone(io::Error),
+}
+
+fn too_many() -> Refusal {
+    Refusal::Failed(CallError::new(CallErrorName::QuotaExceeded, "the run has made all the storage calls that one run may make"))
 }
 
 fn not_granted(name: &str, action: &'static str, grant: &'static str) -> Refusal {
@@ -160,9 +182,9 @@ impl From<ServiceError> for Refusal {
     fn from(error: ServiceError) -> Self {
         let name = match &error {
             ServiceError::NotFound { .. } => CallErrorName::NotFound,
-            ServiceError::Store(StoreError::Quota { .. }) | ServiceError::Quota { .. } | ServiceError::TooLarge(_) => {
-                CallErrorName::QuotaExceeded
-            }
+            ServiceError::Store(StoreError::Quota { .. } | StoreError::ObjectQuota { .. })
+            | ServiceError::Quota { .. }
+            | ServiceError::TooLarge(_) => CallErrorName::QuotaExceeded,
             ServiceError::Invalid { .. } => CallErrorName::InvalidName,
             ServiceError::Body(_) => return Self::Gone(io::ErrorKind::UnexpectedEof.into()),
             // What is wrong inside is not told outside.

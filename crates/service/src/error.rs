@@ -1,7 +1,7 @@
 //! Why a use case was refused or failed, in words for whoever asked.
 
 use belljar_objects::ObjectsError;
-use belljar_protocol::{InvalidObjectName, InvalidProjectName, InvalidRunId, InvalidSubmission, Scope};
+use belljar_protocol::{InvalidObjectName, InvalidProjectName, InvalidRunId, InvalidSubmission, RunId, Scope};
 use belljar_store::StoreError;
 
 /// Why a use case was refused or failed.
@@ -27,6 +27,9 @@ pub enum ServiceError {
         /// Its id or name.
         name: String,
     },
+    /// What the run submitted and wrote was dropped.
+    #[error("what the run {0} submitted and wrote was dropped: the project's quota of history was used up by later runs")]
+    HistoryDropped(RunId),
     /// It is there already, or in a state that does not allow it.
     #[error("{0}")]
     Conflict(String),
@@ -108,6 +111,7 @@ pub enum Problem {
     Unauthorized,
     Forbidden,
     NotFound,
+    HistoryDropped,
     Conflict,
     Invalid,
     Checksum,
@@ -135,6 +139,7 @@ impl ServiceError {
             Self::Unauthorized => Problem::Unauthorized,
             Self::Forbidden(_) | Self::OperatorOnly | Self::BadSignature | Self::Widened(_) => Problem::Forbidden,
             Self::NotFound { .. } | Self::Store(StoreError::NotFound { .. }) => Problem::NotFound,
+            Self::HistoryDropped(_) => Problem::HistoryDropped,
             Self::Conflict(_) | Self::KeyReused(_) | Self::Store(StoreError::Exists { .. } | StoreError::NotUnderWay(_)) => {
                 Problem::Conflict
             }
@@ -142,7 +147,9 @@ impl ServiceError {
             Self::Checksum { .. } => Problem::Checksum,
             Self::TooLarge(_) => Problem::TooLarge,
             Self::Range(_) => Problem::Range,
-            Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => Problem::Quota,
+            Self::Quota { .. } | Self::Store(StoreError::Quota { .. } | StoreError::ObjectQuota { .. } | StoreError::TokenQuota(_)) => {
+                Problem::Quota
+            }
             Self::Busy { .. } => Problem::Busy,
             Self::Stopping | Self::Store(StoreError::Closed) => Problem::Stopping,
             Self::Store(StoreError::SearchTooLong(_)) => Problem::SearchTooLong,
@@ -156,11 +163,16 @@ impl ServiceError {
             Self::Unauthorized => "send `Authorization: Bearer bjr_...`; `belljar tokens create` makes a token".to_owned(),
             Self::Forbidden(scope) => format!("make a token that has it: belljar tokens create NAME --scope {}", scope.name()),
             Self::OperatorOnly => "run the command on the server's machine, as the user that the server runs as".to_owned(),
+            Self::HistoryDropped(_) => {
+                "its record and artifacts are still there; ask the operator for a larger quota: belljar projects set NAME --quota-history SIZE"
+                    .to_owned()
+            }
+            Self::Store(StoreError::TokenQuota(_)) => "revoke one with belljar tokens revoke ID".to_owned(),
             Self::KeyReused(_) => "use a new key for a new request".to_owned(),
             Self::Widened(_) => {
                 "narrow the request, or ask the operator to raise the project's ceiling with `belljar projects set`".to_owned()
             }
-            Self::Quota { .. } | Self::Store(StoreError::Quota { .. }) => {
+            Self::Quota { .. } | Self::Store(StoreError::Quota { .. } | StoreError::ObjectQuota { .. }) => {
                 "ask the operator for a larger quota, or free some of it".to_owned()
             }
             Self::Busy { .. } => "try again later; `Retry-After` says when".to_owned(),

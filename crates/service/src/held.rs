@@ -39,6 +39,11 @@ impl Submissions {
         Self { most_bytes, held: Arc::default() }
     }
 
+    /// What a project holds.
+    pub(crate) fn of(&self, project_id: &str) -> u64 {
+        locked(&self.held).of_projects.get(project_id).copied().unwrap_or(0)
+    }
+
     /// Takes so much, if there is room and it is within the project's share. What is alone has room, however large it is, and so has the first of a
     /// project while there is any.
     pub(crate) fn hold(&self, project_id: &str, bytes: u64) -> Option<HeldSubmission> {

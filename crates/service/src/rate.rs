@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const MOST_NAMES: usize = 10_000;
 /// How often it is looked for those: it takes a walk over all of them.
 const LET_GO_EVERY: Duration = Duration::from_secs(1);
+/// The longest that is waited before it is looked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The one bucket of all for whom there is no room.
 const OTHERS: &str = "";
 
@@ -47,6 +49,11 @@ impl Rates {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&self, name: &str, per_second: f64, now: Instant) -> bool {
+        self.try_take(name, per_second, now).is_ok()
+    }
+
+    /// Takes one, if there is one; else gives how long until there may be.
+    pub(crate) fn try_take(&self, name: &str, per_second: f64, now: Instant) -> Result<(), Duration> {
         let most = (per_second * self.burst_s).max(1.0);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = |buckets: &Buckets| buckets.by_name.len() >= MOST_NAMES && !buckets.by_name.contains_key(name);
@@ -58,11 +65,12 @@ impl Rates {
         let bucket = buckets.by_name.entry(name.to_owned()).or_insert(Bucket { left: most, at: now });
         bucket.left = (bucket.left + now.duration_since(bucket.at).as_secs_f64() * per_second).min(most);
         bucket.at = now;
-        let has_one = bucket.left >= 1.0;
-        if has_one {
+        if bucket.left >= 1.0 {
             bucket.left -= 1.0;
+            return Ok(());
         }
-        has_one
+        // A rate of 0 lets nobody in: it is looked again, as it may be raised meanwhile.
+        Err(Duration::try_from_secs_f64((1.0 - bucket.left) / per_second).map_or(LONGEST_WAIT, |wait| wait.min(LONGEST_WAIT)))
     }
 }
 

@@ -29,7 +29,6 @@ use crate::rate::Rates;
 use crate::refusals::Refusals;
 use crate::runs::{Ends, LiveRuns, Queue};
 use crate::signing::Keys;
-use crate::staged::Staged;
 use crate::tokens::WRONG_TOKENS_BURST_S;
 
 /// How many seconds' worth of a project's requests may come at once.
@@ -64,7 +63,8 @@ struct Inner {
     refusals: Refusals,
     /// Of runs that are not over.
     submissions: Submissions,
-    staged: Staged,
+    /// Calls from inside sandboxes.
+    run_calls: Rates,
     /// Counts what was forgotten: what was looked up before that is not remembered after.
     generation: AtomicU64,
     /// This process is the only one that changes them: what is here is true.
@@ -134,7 +134,7 @@ impl Service {
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Refusals::default(),
             submissions,
-            staged: Staged::default(),
+            run_calls: Rates::new(REQUESTS_BURST_S),
             generation: AtomicU64::new(0),
             tokens: Mutex::default(),
             projects: Mutex::default(),
@@ -266,8 +266,8 @@ impl Service {
         &self.inner.run_tasks
     }
 
-    pub(crate) fn staged(&self) -> &Staged {
-        &self.inner.staged
+    pub(crate) fn run_calls(&self) -> &Rates {
+        &self.inner.run_calls
     }
 
     pub(crate) fn wrong_tokens(&self) -> &Rates {
@@ -374,6 +374,11 @@ impl Service {
         if self.generation() == generation {
             cached.insert(project.id.clone(), Arc::clone(project));
         }
+    }
+
+    /// Bytes of the submissions of a project's runs that are not over.
+    pub(crate) fn held_submissions(&self, project_id: &str) -> u64 {
+        self.inner.submissions.of(project_id)
     }
 
     /// Takes memory for a submission until its run is over; `None` when there is no room for it.

@@ -7,17 +7,17 @@ use std::ops::Range;
 use belljar_engine::ArtifactFile;
 use belljar_objects::{Content, Key, ObjectsError, PutError, Stored};
 use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, Scope, SignedMethod, SignedUrl, SignedUrlRequest, Timestamp};
-use belljar_store::{NewObject, StoreError};
+use belljar_store::{NewObject, Reservation, StoreError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use serde_json::json;
 
 use crate::caller::Caller;
+use crate::calls::StorageCalls;
 use crate::error::ServiceError;
 use crate::metrics;
 use crate::service::Service;
 use crate::signing::SignedAccess;
-use crate::staged::Staging;
 
 /// The largest object.
 const MOST_OBJECT_BYTES: u64 = 5 << 40;
@@ -69,7 +69,7 @@ impl Service {
         E: std::error::Error + Send + Sync + 'static,
     {
         caller.must(Scope::Storage)?;
-        self.store_object(caller, name, new, body).await
+        self.store_object(caller, name, new, body, None).await
     }
 
     pub(crate) async fn store_object<S, E>(
@@ -78,14 +78,15 @@ impl Service {
         name: ObjectName,
         new: NewUpload,
         body: S,
+        of_run: Option<&StorageCalls>,
     ) -> Result<ObjectRecord, ServiceError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::error::Error + Send + Sync + 'static,
     {
         check(&new)?;
-        let quota = caller.project.settings.quotas.storage_bytes;
-        let most = quota.unwrap_or(MOST_OBJECT_BYTES).min(MOST_OBJECT_BYTES);
+        let quota = caller.project.settings.quotas.storage();
+        let most = quota.bytes.unwrap_or(MOST_OBJECT_BYTES).min(MOST_OBJECT_BYTES);
         if new.size_bytes.is_some_and(|size| size > most) {
             return Err(too_large(most));
         }
@@ -94,15 +95,14 @@ impl Service {
             return Err(ServiceError::Conflict(format!("there is an object `{name}` already")));
         }
         let key = Key::new(caller.project_id()).map_err(ServiceError::invalid)?;
-        let mut staging = self.staging(caller, &name).await?;
-        if let (Some(staging), Some(size)) = (&staging, new.size_bytes) {
-            staging.could_have(size)?;
-        }
+        // Its metadata are in the database, and are there as soon as it has its name.
+        let metadata_bytes = belljar_store::metadata_bytes(&new.metadata);
+        let announced = new.size_bytes.map(|size| size.saturating_add(metadata_bytes));
+        let mut reservation = self.store().reserve_object(caller.project_id(), quota, &name, announced).await?;
+        reservation.add(metadata_bytes)?;
         let body = body.map(|piece| {
             let piece = piece.map_err(NotTaken::Body)?;
-            if let Some(staging) = &mut staging {
-                staging.add(piece.len() as u64).map_err(NotTaken::Quota)?;
-            }
+            reservation.add(piece.len() as u64).map_err(NotTaken::Quota)?;
             Ok(piece)
         });
         let stored = self.objects().put(&key, body, most).await.map_err(|error| match error {
@@ -111,26 +111,12 @@ impl Service {
             PutError::TooLarge { .. } => too_large(most),
             PutError::Objects(error) => ServiceError::Objects(error),
         })?;
-        // From here on the store counts it, with the name.
-        drop(staging);
-        let named = self.name_content(caller, name, new, stored, quota).await;
+        let named = self.name_content(caller, name, new, stored, reservation, of_run).await;
         if named.is_err() {
             // Nothing refers to it: what cannot be deleted now is found by the sweep.
             let _ = self.objects().delete(&key).await;
         }
         named
-    }
-
-    /// The account of an upload under this name, where the project has a quota.
-    async fn staging(&self, caller: &Caller, name: &ObjectName) -> Result<Option<Staging>, ServiceError> {
-        let Some(quota) = caller.project.settings.quotas.storage_bytes else { return Ok(None) };
-        let replaced = match self.store().object(caller.project_id(), name).await {
-            Ok(object) => object.record.size_bytes,
-            Err(StoreError::NotFound { .. }) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        let has = self.store().storage_bytes(caller.project_id()).await?;
-        Ok(Some(self.staged().begin(caller.project_id(), quota, has, replaced)))
     }
 
     async fn name_content(
@@ -139,7 +125,8 @@ impl Service {
         name: ObjectName,
         new: NewUpload,
         stored: Stored,
-        quota: Option<u64>,
+        reservation: Reservation,
+        of_run: Option<&StorageCalls>,
     ) -> Result<ObjectRecord, ServiceError> {
         for (kind, expected, actual) in [("MD5", &new.md5, &stored.md5), ("SHA-256", &new.sha256, &stored.sha256)] {
             if let Some(expected) = expected.as_ref().filter(|expected| !expected.eq_ignore_ascii_case(actual)) {
@@ -147,7 +134,7 @@ impl Service {
             }
         }
         let details = json!({"size_bytes": stored.size_bytes, "sha256": stored.sha256});
-        let audit = caller.did("object.put", name.as_str(), details);
+        let audit = named(of_run).then(|| caller.did("object.put", name.as_str(), details));
         let object = NewObject {
             name,
             size_bytes: stored.size_bytes,
@@ -158,7 +145,8 @@ impl Service {
             blob: stored.key.to_string(),
             only_new: new.only_new,
         };
-        let record = self.store().put_object(caller.project_id().to_owned(), object, quota, audit).await?;
+        let quota = caller.project.settings.quotas.storage();
+        let record = self.store().put_object(caller.project_id().to_owned(), object, quota, Some(reservation), audit).await?;
         self.blobs_are_doomed();
         metrics::uploaded(record.size_bytes);
         Ok(record)
@@ -234,11 +222,11 @@ impl Service {
     /// Takes an object away.
     pub async fn delete_object(&self, caller: &Caller, name: ObjectName) -> Result<(), ServiceError> {
         caller.must(Scope::Storage)?;
-        self.remove_object(caller, name).await
+        self.remove_object(caller, name, None).await
     }
 
-    pub(crate) async fn remove_object(&self, caller: &Caller, name: ObjectName) -> Result<(), ServiceError> {
-        let audit = caller.did("object.delete", name.as_str(), json!({}));
+    pub(crate) async fn remove_object(&self, caller: &Caller, name: ObjectName, of_run: Option<&StorageCalls>) -> Result<(), ServiceError> {
+        let audit = named(of_run).then(|| caller.did("object.delete", name.as_str(), json!({})));
         self.store().delete_object(caller.project_id().to_owned(), name, audit).await?;
         self.blobs_are_doomed();
         Ok(())
@@ -249,7 +237,7 @@ impl Service {
         caller.must(Scope::Storage)?;
         caller.must(Scope::Read)?;
         let audit = caller.did("object.copy", copy.to.as_str(), json!({"from": copy.from}));
-        let quota = caller.project.settings.quotas.storage_bytes;
+        let quota = caller.project.settings.quotas.storage();
         let record = self.store().copy_object(caller.project_id().to_owned(), copy.from, copy.to, quota, audit).await?;
         self.blobs_are_doomed();
         Ok(record)
@@ -308,6 +296,11 @@ impl Service {
         })?;
         Ok(stored.key.to_string())
     }
+}
+
+/// Whether a change of an object has an entry of its own in the audit trail: of those that a run makes only some do.
+fn named(of_run: Option<&StorageCalls>) -> bool {
+    of_run.is_none_or(StorageCalls::is_named)
 }
 
 fn too_large(most: u64) -> ServiceError {

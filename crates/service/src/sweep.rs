@@ -47,6 +47,13 @@ impl Service {
         let runs = &self.config().runs;
         let retention = Retention { age_ms: Some(runs.keep_ms.0), count: Some(runs.keep_count) };
         while self.store().delete_old_runs(retention).await? > 0 {}
+        // Where a quota was made smaller: runs that end see to it by themselves.
+        for project in self.store().projects().await? {
+            let quota_bytes = project.settings.quotas.history();
+            if self.store().history_bytes(&project.id).await? > quota_bytes {
+                self.store().trim_history(&project.id, quota_bytes).await?;
+            }
+        }
         Ok(())
     }
 

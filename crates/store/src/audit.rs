@@ -91,14 +91,6 @@ pub fn audit_hash(entry: &AuditEntry) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// Gives [`Head::of`] what it reads. Others may have it as the last of their statements.
-macro_rules! select_head {
-    () => {
-        "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"
-    };
-}
-pub(crate) use select_head;
-
 /// The last entry, which the next one follows.
 pub(crate) struct Head {
     seq: i64,
@@ -106,7 +98,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// From what [`select_head`] found.
+    /// From the `seq` and `hash` of the last entry, in this order.
     pub(crate) fn of(row: Option<&SqliteRow>) -> Result<Self, StoreError> {
         Ok(match row {
             Some(row) => Self { seq: row.try_get(0)?, hash: row.try_get(1)? },
@@ -117,7 +109,7 @@ impl Head {
 
 /// Appends one entry, in the transaction of what it tells of.
 pub(crate) async fn append(connection: &mut SqliteConnection, new: NewAuditEntry) -> Result<(), StoreError> {
-    let last = sqlx::query(select_head!()).fetch_optional(&mut *connection).await?;
+    let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(&mut *connection).await?;
     append_after(connection, Head::of(last.as_ref())?, new).await
 }
 

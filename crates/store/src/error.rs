@@ -24,11 +24,24 @@ pub enum StoreError {
     Quota {
         /// What the project may have.
         quota_bytes: u64,
-        /// What it has.
+        /// What it has, uploads that are arriving included.
         used_bytes: u64,
         /// What was to be added.
         asked_bytes: u64,
     },
+    /// It would be one object or artifact too many.
+    #[error("the project's quota is {quota} objects and artifacts, and {used} are used: {asked} more do not fit")]
+    ObjectQuota {
+        /// What the project may have.
+        quota: u64,
+        /// What it has, uploads that are arriving included.
+        used: u64,
+        /// What was to be added.
+        asked: u64,
+    },
+    /// It would be one token too many.
+    #[error("the project has {0} tokens that work, which is the most")]
+    TokenQuota(u64),
     /// The run is over, or was never at this attempt.
     #[error("the run {0} is not under way")]
     NotUnderWay(String),

@@ -4,11 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod audit;
 mod backup;
 mod callbacks;
 mod error;
 mod finding;
+mod history;
 mod idempotency;
 mod locks;
 mod objects;
@@ -25,18 +27,21 @@ use std::time::Duration;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+pub use accounts::{Reservation, Stored};
 pub use audit::{AuditFilter, AuditVerdict, NewAuditEntry, audit_hash};
 pub use callbacks::DueCallback;
 pub use error::StoreError;
 pub use finding::RunFilter;
+pub use history::{Trimmed, last_event_stub};
 pub use idempotency::KeyUse;
 pub use locks::RunLock;
-pub use objects::{NewObject, StoredObject};
+pub use objects::{NewObject, StoredObject, metadata_bytes};
 pub use projects::Project;
 pub use retention::Retention;
 pub use runs::{EVENT_NUMBERS, Ending, EventLines, NewRun, StoredArtifact, UnfinishedRun};
 pub use tokens::{Token, TokenHash};
 
+use crate::accounts::Accounts;
 use crate::writer::Writer;
 
 /// What a commit survives.
@@ -50,6 +55,9 @@ pub enum Durability {
     Disk,
 }
 
+/// What stays of the log of changes once they are in the database.
+const LOG_BYTES: u64 = 64 << 20;
+
 /// The metadata of one home. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -57,6 +65,7 @@ pub struct Store {
     /// For what looks at one row after another: one at a time, and never in the way of the readers.
     searcher: SqlitePool,
     writer: Writer,
+    accounts: Accounts,
 }
 
 impl Store {
@@ -72,7 +81,9 @@ impl Store {
             })
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
-            .pragma("temp_store", "memory");
+            .pragma("temp_store", "memory")
+            // One large transaction must not leave a log of its size behind for ever.
+            .pragma("journal_size_limit", LOG_BYTES.to_string());
         // A connection to a file does not go away by itself: it need not be asked, by one more hop to its thread, whether it is still there.
         let pool = || SqlitePoolOptions::new().test_before_acquire(false);
         let one = pool().max_connections(1).connect_with(options.clone()).await?;
@@ -81,7 +92,7 @@ impl Store {
         let reading = options.read_only(true).create_if_missing(false);
         let readers = pool().max_connections(4).connect_with(reading.clone()).await?;
         let searcher = pool().max_connections(1).connect_lazy_with(reading);
-        Ok(Self { readers, searcher, writer })
+        Ok(Self { readers, searcher, writer, accounts: Accounts::default() })
     }
 
     /// Waits until all that was asked to be written is, and closes the database.

@@ -17,31 +17,40 @@ pub struct RunLock {
     pub text: String,
 }
 
-/// Keeps the lock of a run that ends.
-pub(crate) async fn keep(connection: &mut SqliteConnection, run: &RunId, lock: RunLock) -> Result<(), StoreError> {
-    sqlx::query("INSERT OR IGNORE INTO locks (sha256, file_name, text) VALUES ($1, $2, $3)")
-        .bind(&lock.sha256)
-        .bind(lock.file_name)
-        .bind(lock.text)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("INSERT OR REPLACE INTO run_locks (run_id, sha256) VALUES ($1, $2)")
-        .bind(run.as_str())
-        .bind(lock.sha256)
-        .execute(connection)
-        .await?;
+/// Keeps the lock of a run that ends. Its text is the project's history, once, however many of its runs have it.
+pub(crate) async fn keep(connection: &mut SqliteConnection, run: &RunId, project_id: &str, lock: RunLock) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO locks (sha256, file_name, text) VALUES ($1, $2, $3); \
+         UPDATE projects SET history_bytes = history_bytes + $4 WHERE id = $5 AND NOT EXISTS \
+         (SELECT 1 FROM run_locks JOIN runs ON runs.id = run_locks.run_id WHERE sha256 = $1 AND runs.project_id = $5); \
+         INSERT OR REPLACE INTO run_locks (run_id, sha256) VALUES ($6, $1)",
+    )
+    .bind(&lock.sha256)
+    .bind(lock.file_name)
+    .bind(&lock.text)
+    .bind(lock.text.len() as i64)
+    .bind(project_id)
+    .bind(run.as_str())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
 /// Lets go the lock of a run that is about to be deleted, and its text with the last run that has it.
-pub(crate) async fn release(connection: &mut SqliteConnection, run: &str) -> Result<(), StoreError> {
+pub(crate) async fn release(connection: &mut SqliteConnection, run: &str, project_id: &str) -> Result<(), StoreError> {
     let sha256: Option<String> =
         sqlx::query_scalar("DELETE FROM run_locks WHERE run_id = $1 RETURNING sha256").bind(run).fetch_optional(&mut *connection).await?;
     if let Some(sha256) = sha256 {
-        sqlx::query("DELETE FROM locks WHERE sha256 = $1 AND NOT EXISTS (SELECT 1 FROM run_locks WHERE sha256 = $1)")
-            .bind(sha256)
-            .execute(connection)
-            .await?;
+        sqlx::query(
+            "UPDATE projects SET history_bytes = history_bytes - (SELECT octet_length(text) FROM locks WHERE sha256 = $1) \
+             WHERE id = $2 AND NOT EXISTS \
+             (SELECT 1 FROM run_locks JOIN runs ON runs.id = run_locks.run_id WHERE sha256 = $1 AND runs.project_id = $2); \
+             DELETE FROM locks WHERE sha256 = $1 AND NOT EXISTS (SELECT 1 FROM run_locks WHERE sha256 = $1)",
+        )
+        .bind(sha256)
+        .bind(project_id)
+        .execute(connection)
+        .await?;
     }
     Ok(())
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use belljar_protocol::{ObjectName, ObjectPage, ObjectRecord, Timestamp};
+use belljar_protocol::{ObjectName, ObjectPage, ObjectRecord, StorageQuota, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::Store;
+use crate::accounts::{self, Reservation, Stored};
 use crate::audit::{self, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
+use crate::history::Trimmed;
+use crate::runs::within;
 
 /// An object whose content is stored and that is to have a name.
 #[derive(Clone, Debug)]
@@ -85,18 +88,11 @@ async fn put(
     connection: &mut SqliteConnection,
     project_id: &str,
     new: NewObject,
-    quota_bytes: Option<u64>,
-) -> Result<ObjectRecord, StoreError> {
+    quota: StorageQuota,
+) -> Result<(ObjectRecord, Stored), StoreError> {
     let before = find(connection, project_id, &new.name).await?;
     if new.only_new && before.is_some() {
         return Err(StoreError::Exists { what: "object", name: new.name.to_string() });
-    }
-    let freed = before.as_ref().map_or(0, |before| before.record.size_bytes);
-    let used: i64 =
-        sqlx::query("SELECT storage_bytes FROM projects WHERE id = $1").bind(project_id).fetch_one(&mut *connection).await?.try_get(0)?;
-    let used = (used as u64).saturating_sub(freed);
-    if let Some(quota_bytes) = quota_bytes.filter(|quota| used.saturating_add(new.size_bytes) > *quota) {
-        return Err(StoreError::Quota { quota_bytes, used_bytes: used, asked_bytes: new.size_bytes });
     }
     let now = Timestamp::now();
     let record = ObjectRecord {
@@ -109,6 +105,13 @@ async fn put(
         created_at: before.as_ref().map_or(now, |before| before.record.created_at),
         updated_at: now,
     };
+    let mut has = accounts::stored(connection, project_id).await?;
+    if let Some(before) = &before {
+        has.bytes = has.bytes.saturating_sub(charged_bytes(&before.record));
+    }
+    let more = Stored { bytes: charged_bytes(&record), objects: u64::from(before.is_none()) };
+    within(has, more, quota)?;
+    has = Stored { bytes: has.bytes + more.bytes, objects: has.objects + more.objects };
     sqlx::query(
         "INSERT INTO objects (project_id, name, size_bytes, content_type, md5, sha256, metadata, created_at, updated_at, blob) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
@@ -130,12 +133,23 @@ async fn put(
     if let Some(before) = before {
         doom(connection, &before.blob).await?;
     }
-    sqlx::query("UPDATE projects SET storage_bytes = $1 WHERE id = $2")
-        .bind((used + record.size_bytes) as i64)
+    sqlx::query("UPDATE projects SET storage_bytes = $1, objects = $2 WHERE id = $3")
+        .bind(has.bytes as i64)
+        .bind(has.objects as i64)
         .bind(project_id)
         .execute(connection)
         .await?;
-    Ok(record)
+    Ok((record, has))
+}
+
+/// Bytes that an object counts for: its content, and its metadata as they are stored.
+pub(crate) fn charged_bytes(record: &ObjectRecord) -> u64 {
+    record.size_bytes + metadata_bytes(&record.metadata)
+}
+
+/// Bytes that metadata count for.
+pub fn metadata_bytes(metadata: &BTreeMap<String, String>) -> u64 {
+    if metadata.is_empty() { 0 } else { json(metadata).len() as u64 }
 }
 
 /// The first text, by code points, that comes after all that begin with `prefix`; none comes after U+10FFFF.
@@ -153,23 +167,30 @@ fn first_after(prefix: &str) -> Option<String> {
 }
 
 impl Store {
-    /// Gives a stored content a name. One that had it before is replaced, and its content doomed.
+    /// Gives a stored content a name, and takes its room over from the reservation. One that had the name before is replaced, and its
+    /// content doomed. Without an entry the trail says nothing of it.
     pub async fn put_object(
         &self,
         project_id: String,
         new: NewObject,
-        quota_bytes: Option<u64>,
-        audit: NewAuditEntry,
+        quota: StorageQuota,
+        reservation: Option<Reservation>,
+        audit: Option<NewAuditEntry>,
     ) -> Result<ObjectRecord, StoreError> {
-        self.writer
-            .write(move |connection| {
+        let (accounts, id) = (self.accounts.clone(), project_id.clone());
+        let put = self.writer.write_then(
+            move |connection| {
                 Box::pin(async move {
-                    let record = put(connection, &project_id, new, quota_bytes).await?;
-                    audit::append(connection, audit).await?;
-                    Ok(record)
+                    let put = put(connection, &project_id, new, quota).await?;
+                    if let Some(audit) = audit {
+                        audit::append(connection, audit).await?;
+                    }
+                    Ok(put)
                 })
-            })
-            .await
+            },
+            move |(_, stored): &(ObjectRecord, Stored)| accounts.settle(&id, *stored, reservation),
+        );
+        Ok(put.await?.0)
     }
 
     /// An object.
@@ -201,27 +222,35 @@ impl Store {
     }
 
     /// Takes an object's name away; its content is doomed.
-    pub async fn delete_object(&self, project_id: String, name: ObjectName, audit: NewAuditEntry) -> Result<(), StoreError> {
+    pub async fn delete_object(&self, project_id: String, name: ObjectName, audit: Option<NewAuditEntry>) -> Result<(), StoreError> {
+        let then = self.settling(project_id.clone(), None);
         self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let object =
-                        find(connection, &project_id, &name).await?.ok_or_else(|| StoreError::not_found("object", name.as_str()))?;
-                    sqlx::query("DELETE FROM objects WHERE project_id = $1 AND name = $2")
-                        .bind(&project_id)
-                        .bind(name.as_str())
-                        .execute(&mut *connection)
-                        .await?;
-                    sqlx::query("UPDATE projects SET storage_bytes = storage_bytes - $1 WHERE id = $2")
-                        .bind(object.record.size_bytes as i64)
-                        .bind(&project_id)
-                        .execute(&mut *connection)
-                        .await?;
-                    doom(connection, &object.blob).await?;
-                    audit::append(connection, audit).await
-                })
-            })
-            .await
+            .write_then(
+                move |connection| {
+                    Box::pin(async move {
+                        let object =
+                            find(connection, &project_id, &name).await?.ok_or_else(|| StoreError::not_found("object", name.as_str()))?;
+                        sqlx::query("DELETE FROM objects WHERE project_id = $1 AND name = $2")
+                            .bind(&project_id)
+                            .bind(name.as_str())
+                            .execute(&mut *connection)
+                            .await?;
+                        sqlx::query("UPDATE projects SET storage_bytes = storage_bytes - $1, objects = objects - 1 WHERE id = $2")
+                            .bind(charged_bytes(&object.record) as i64)
+                            .bind(&project_id)
+                            .execute(&mut *connection)
+                            .await?;
+                        doom(connection, &object.blob).await?;
+                        if let Some(audit) = audit {
+                            audit::append(connection, audit).await?;
+                        }
+                        Ok(Some(Trimmed { stored: accounts::stored(connection, &project_id).await?, is_over: false }))
+                    })
+                },
+                then,
+            )
+            .await?;
+        Ok(())
     }
 
     /// Gives an object's content a second name. The content is shared; both count against the quota.
@@ -230,11 +259,12 @@ impl Store {
         project_id: String,
         from: ObjectName,
         to: ObjectName,
-        quota_bytes: Option<u64>,
+        quota: StorageQuota,
         audit: NewAuditEntry,
     ) -> Result<ObjectRecord, StoreError> {
-        self.writer
-            .write(move |connection| {
+        let (accounts, id) = (self.accounts.clone(), project_id.clone());
+        let copied = self.writer.write_then(
+            move |connection| {
                 Box::pin(async move {
                     let StoredObject { record, blob } =
                         find(connection, &project_id, &from).await?.ok_or_else(|| StoreError::not_found("object", from.as_str()))?;
@@ -248,12 +278,14 @@ impl Store {
                         blob,
                         only_new: false,
                     };
-                    let record = put(connection, &project_id, new, quota_bytes).await?;
+                    let copied = put(connection, &project_id, new, quota).await?;
                     audit::append(connection, audit).await?;
-                    Ok(record)
+                    Ok(copied)
                 })
-            })
-            .await
+            },
+            move |(_, stored): &(ObjectRecord, Stored)| accounts.settle(&id, *stored, None),
+        );
+        Ok(copied.await?.0)
     }
 }
 

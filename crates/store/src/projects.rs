@@ -84,8 +84,9 @@ impl Store {
 
     /// Deletes a project with all that it has. Only its audit entries stay.
     pub async fn delete_project(&self, project: Project, audit: NewAuditEntry) -> Result<(), StoreError> {
+        let (accounts, id) = (self.accounts.clone(), project.id.clone());
         self.writer
-            .write(move |connection| {
+            .write_then(move |connection| {
                 Box::pin(async move {
                     let now = Timestamp::now().unix_ms();
                     for statement in [
@@ -94,6 +95,9 @@ impl Store {
                          SELECT blob, $2 FROM artifacts WHERE run_id IN (SELECT id FROM runs WHERE project_id = $1)",
                         "DELETE FROM objects WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM idempotency_keys WHERE project_id = $1 AND $2 > 0",
+                        "DELETE FROM run_locks WHERE run_id IN (SELECT id FROM runs WHERE project_id = $1) AND $2 > 0",
+                        // Looked for once, along an index, and only here: elsewhere each run lets go its own.
+                        "DELETE FROM locks WHERE NOT EXISTS (SELECT 1 FROM run_locks WHERE sha256 = locks.sha256) AND $1 <> '' AND $2 > 0",
                         "DELETE FROM runs WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM usage_days WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM tokens WHERE project_id = $1 AND $2 > 0",
@@ -103,7 +107,7 @@ impl Store {
                     }
                     audit::append(connection, audit).await
                 })
-            })
+            }, move |()| accounts.close(&id))
             .await
     }
 }

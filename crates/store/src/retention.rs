@@ -4,7 +4,9 @@ use belljar_protocol::Timestamp;
 use sqlx::Row;
 
 use crate::Store;
+use crate::accounts;
 use crate::error::StoreError;
+use crate::history::Trimmed;
 use crate::runs;
 
 /// Runs that are deleted in one change: whoever waits for the writer waits for that long.
@@ -29,15 +31,19 @@ impl Store {
             for some in old.chunks(DELETED_TOGETHER) {
                 let (some, project_id) = (some.to_vec(), project_id.clone());
                 deleted += some.len() as u64;
+                let then = self.settling(project_id.clone(), None);
                 self.writer
-                    .write(move |connection| {
-                        Box::pin(async move {
-                            for id in &some {
-                                runs::delete(connection, id, &project_id).await?;
-                            }
-                            Ok(())
-                        })
-                    })
+                    .write_then(
+                        move |connection| {
+                            Box::pin(async move {
+                                for id in &some {
+                                    runs::delete(connection, id, &project_id).await?;
+                                }
+                                Ok(Some(Trimmed { stored: accounts::stored(connection, &project_id).await?, is_over: false }))
+                            })
+                        },
+                        then,
+                    )
                     .await?;
             }
         }

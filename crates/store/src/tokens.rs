@@ -2,12 +2,15 @@
 
 use belljar_protocol::{Scope, Timestamp, TokenRecord};
 use sha2::{Digest, Sha256};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use crate::Store;
 use crate::audit::{self, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
+
+/// Tokens of a project, those that work no more included.
+const MAX_TOKENS: i64 = 1000;
 
 /// SHA-256 of a token, hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,12 +57,32 @@ fn token(row: &SqliteRow) -> Result<Token, StoreError> {
     })
 }
 
+/// Makes room for one more token of a project: the oldest that do not work any more are forgotten. Refused where all of them work.
+async fn make_room(connection: &mut SqliteConnection, project_id: &str) -> Result<(), StoreError> {
+    let count: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM tokens WHERE project_id = $1").bind(project_id).fetch_one(&mut *connection).await?;
+    if count < MAX_TOKENS {
+        return Ok(());
+    }
+    let done = sqlx::query(
+        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE project_id = $1 \
+         AND (revoked_at IS NOT NULL OR expires_at <= $2) ORDER BY id LIMIT $3)",
+    )
+    .bind(project_id)
+    .bind(Timestamp::now().unix_ms())
+    .bind(count - MAX_TOKENS + 1)
+    .execute(connection)
+    .await?;
+    if done.rows_affected() == 0 { Err(StoreError::TokenQuota(MAX_TOKENS as u64)) } else { Ok(()) }
+}
+
 impl Store {
-    /// Keeps a new token.
+    /// Keeps a new token, if the project has not too many.
     pub async fn create_token(&self, new: Token, audit: NewAuditEntry) -> Result<(), StoreError> {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
+                    make_room(connection, &new.project_id).await?;
                     let record = &new.record;
                     sqlx::query(
                         "INSERT INTO tokens (id, project_id, name, hint, hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

@@ -68,7 +68,8 @@ impl Store {
             });
         }
         let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT name, (SELECT COUNT(*) FROM objects WHERE project_id = projects.id), storage_bytes FROM projects WHERE true",
+            "SELECT name, (SELECT COUNT(*) FROM objects WHERE project_id = projects.id), storage_bytes, objects, history_bytes \
+             FROM projects WHERE true",
         );
         if let Some(project) = project {
             query.push(" AND name = ").push_bind(project.to_owned());
@@ -80,6 +81,8 @@ impl Store {
                 project: row.try_get::<String, _>(0)?.parse().map_err(unreadable)?,
                 objects: row.try_get::<i64, _>(1)? as u64,
                 storage_bytes: row.try_get::<i64, _>(2)? as u64,
+                artifacts: (row.try_get::<i64, _>(3)? as u64).saturating_sub(row.try_get::<i64, _>(1)? as u64),
+                history_bytes: row.try_get::<i64, _>(4)? as u64,
             });
         }
         Ok(UsageReport { days, storage })

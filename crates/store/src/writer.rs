@@ -53,6 +53,16 @@ impl Writer {
         self.queue(change).await.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
+    /// Makes one change, does `then` with what came of it once that is committed, in the order of commits, and waits.
+    pub(crate) async fn write_then<T, F, N>(&self, change: F, then: N) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
+        N: FnOnce(&T) + Send + 'static,
+    {
+        self.queue_then(change, then).await.await.unwrap_or_else(|_| Err(self.unanswered()))
+    }
+
     /// Why a change got no answer.
     pub(crate) fn unanswered(&self) -> StoreError {
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone() {
@@ -67,13 +77,29 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
     {
+        self.queue_then(change, |_| {}).await
+    }
+
+    /// The same, with something to do once it is committed.
+    pub(crate) async fn queue_then<T, F, N>(&self, change: F, then: N) -> oneshot::Receiver<Result<T, StoreError>>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
+        N: FnOnce(&T) + Send + 'static,
+    {
         let (sender, answer) = oneshot::channel();
         let change: Change = Box::new(move |connection| {
             Box::pin(async move {
                 let made = change(connection).await;
                 let is_made = made.is_ok();
                 // What is wrong with the change itself says more than that nothing was committed.
-                let answer: Answer = Box::new(move |committed| drop(sender.send(made.and_then(|made| committed.map(|()| made)))));
+                let answer: Answer = Box::new(move |committed| {
+                    let made = made.and_then(|made| committed.map(|()| made));
+                    if let Ok(made) = &made {
+                        then(made);
+                    }
+                    drop(sender.send(made));
+                });
                 (is_made, answer)
             })
         });

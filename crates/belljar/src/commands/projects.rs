@@ -54,6 +54,8 @@ fn has_quota(arguments: &SetProjectArguments) -> bool {
     arguments.quota_concurrent_runs.is_some()
         || arguments.quota_cpu_per_day.is_some()
         || arguments.quota_storage.is_some()
+        || arguments.quota_objects.is_some()
+        || arguments.quota_history.is_some()
         || arguments.quota_requests_per_second.is_some()
 }
 
@@ -74,6 +76,12 @@ fn change(settings: &mut ProjectSettings, arguments: &SetProjectArguments) -> an
     }
     if let Some(bound) = arguments.quota_storage {
         quotas.storage_bytes = bound.0.map(|size| size.0);
+    }
+    if let Some(bound) = arguments.quota_objects {
+        quotas.objects = bound.0;
+    }
+    if let Some(bound) = arguments.quota_history {
+        quotas.history_bytes = bound.0.map(|size| size.0);
     }
     if let Some(bound) = arguments.quota_requests_per_second {
         quotas.requests_per_second = bound.0;
@@ -128,6 +136,8 @@ fn print(project: &ProjectRecord, ask: &AskArguments) -> anyhow::Result<()> {
         ("concurrent runs", bound(quotas.concurrent_runs.map(|runs| runs.to_string()))),
         ("cpu a day", bound(quotas.cpu_ms_per_day.map(|ms| table::duration(ms as f64)))),
         ("storage", bound(quotas.storage_bytes.map(table::size))),
+        ("objects", quotas.storage().objects.to_string()),
+        ("history", table::size(quotas.history())),
         ("requests a second", bound(quotas.requests_per_second.map(|rate| rate.to_string()))),
     ])
 }

@@ -21,9 +21,12 @@ pub fn run(arguments: UsageArguments) -> anyhow::Result<ExitCode> {
             [day.day.clone(), day.project.to_string(), day.runs.to_string(), cpu, wall]
         });
         table::print(["DAY", "PROJECT", "RUNS", "CPU", "WALL"], &days.collect::<Vec<_>>())?;
-        let storage = report.storage.iter().map(|of| [of.project.to_string(), of.objects.to_string(), table::size(of.storage_bytes)]);
+        let storage = report.storage.iter().map(|of| {
+            let (objects, artifacts) = (of.objects.to_string(), of.artifacts.to_string());
+            [of.project.to_string(), objects, artifacts, table::size(of.storage_bytes), table::size(of.history_bytes)]
+        });
         table::write("\n")?;
-        table::print(["PROJECT", "OBJECTS", "STORAGE"], &storage.collect::<Vec<_>>())?;
+        table::print(["PROJECT", "OBJECTS", "ARTIFACTS", "STORAGE", "HISTORY"], &storage.collect::<Vec<_>>())?;
         Ok(ExitCode::SUCCESS)
     })
 }

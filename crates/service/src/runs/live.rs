@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belljar_protocol::{Event, EventKind, Outcome, RunId, RunRecord, Timestamp};
-use belljar_store::{EVENT_NUMBERS, EventLines};
+use belljar_store::{EVENT_NUMBERS, EventLines, last_event_stub};
 use tokio::sync::watch;
 
 /// One event, as JSON.
@@ -45,13 +45,39 @@ struct State {
     stored: usize,
     /// Events with numbers below this one may be told: the store knows that they may have been, and after a crash none of them is used again.
     numbers_end: u64,
+    attempt: AttemptEvents,
+}
+
+/// What the events of the latest attempt have: its outcome need not have it as well, where that is stored.
+#[derive(Clone, Copy, Debug)]
+struct AttemptEvents {
+    /// The number of its first.
+    first_seq: u64,
+    logs: usize,
+    results: usize,
+}
+
+/// The last event of a run, which is told when it is stored.
+#[derive(Debug)]
+pub(crate) struct LastEvent {
+    pub(crate) line: EventLine,
+    /// What is stored of it. The outcome is stored beside it.
+    stub: String,
 }
 
 impl Live {
     /// A run whose next events have these numbers, which are reserved.
     pub(crate) fn new(record: RunRecord, project_id: String, numbers: Range<u64>) -> Arc<Self> {
         let id = record.id.clone();
-        let state = State { record, outcome: None, events: Vec::new(), first_seq: numbers.start, stored: 0, numbers_end: numbers.end };
+        let state = State {
+            record,
+            outcome: None,
+            events: Vec::new(),
+            first_seq: numbers.start,
+            stored: 0,
+            numbers_end: numbers.end,
+            attempt: AttemptEvents { first_seq: numbers.start, logs: 0, results: 0 },
+        };
         Arc::new(Self {
             id,
             project_id,
@@ -80,13 +106,36 @@ impl Live {
         self.state().outcome.clone()
     }
 
-    /// Adds an event and tells the watchers, if its number is reserved.
+    /// Adds an event of now and tells the watchers, if its number is reserved.
     pub(crate) fn emit(&self, kind: EventKind) {
+        self.emit_at(Timestamp::now(), kind);
+    }
+
+    /// The same, of an event that was seen at this moment. A log entry has the same moment in the outcome.
+    pub(crate) fn emit_at(&self, timestamp: Timestamp, kind: EventKind) {
         let mut state = self.state();
-        let line = line(state.first_seq + state.events.len() as u64, kind);
+        match &kind {
+            EventKind::Log { .. } => state.attempt.logs += 1,
+            EventKind::Result { .. } => state.attempt.results += 1,
+            _ => {}
+        }
+        let line = line(state.first_seq + state.events.len() as u64, timestamp, kind);
         state.events.push(line);
         drop(state);
         self.changed.send_modify(|_| {});
+    }
+
+    /// Another attempt begins: the events from now on are its.
+    pub(crate) fn begin_attempt(&self) {
+        let mut state = self.state();
+        let first_seq = state.first_seq + state.events.len() as u64;
+        state.attempt = AttemptEvents { first_seq, logs: 0, results: 0 };
+    }
+
+    /// The number of the first event that has the logs and results of this outcome, if events have all of them.
+    pub(crate) fn logs_from(&self, outcome: &Outcome) -> Option<u64> {
+        let attempt = self.state().attempt;
+        (outcome.logs.len() == attempt.logs && outcome.results.len() == attempt.results).then_some(attempt.first_seq)
     }
 
     /// What its events have, as JSON.
@@ -113,18 +162,22 @@ impl Live {
     }
 
     /// The events that are not stored yet, with one more that the watchers are not to hear of before all are: the last.
-    pub(crate) fn unstored_with(&self, last: &EventLine) -> EventLines {
+    pub(crate) fn unstored_with(&self, last: &LastEvent) -> EventLines {
         let state = self.state();
         let mut lines = take_lines(&state.events[state.stored..]);
-        lines.push_str(&last.json);
+        lines.push_str(&last.stub);
         lines.push('\n');
         EventLines { seq: state.first_seq + state.stored as u64, lines }
     }
 
     /// What the last event will be.
-    pub(crate) fn last_line(&self, outcome: &Outcome) -> EventLine {
-        let state = self.state();
-        line(state.first_seq + state.events.len() as u64, EventKind::Finished { outcome: Box::new(outcome.clone()) })
+    pub(crate) fn last_event(&self, outcome: &Outcome) -> LastEvent {
+        let (seq, timestamp) = {
+            let state = self.state();
+            (state.first_seq + state.events.len() as u64, Timestamp::now())
+        };
+        let line = line(seq, timestamp, EventKind::Finished { outcome: Box::new(outcome.clone()) });
+        LastEvent { line, stub: last_event_stub(seq, timestamp) }
     }
 
     /// The events that are not stored yet; they are taken as stored from now on.
@@ -194,7 +247,7 @@ impl Live {
     }
 }
 
-fn line(seq: u64, kind: EventKind) -> EventLine {
+fn line(seq: u64, timestamp: Timestamp, kind: EventKind) -> EventLine {
     let name = match &kind {
         EventKind::Queued { .. } => "queued",
         EventKind::Started { .. } => "started",
@@ -205,7 +258,7 @@ fn line(seq: u64, kind: EventKind) -> EventLine {
         EventKind::Progress { .. } => "progress",
         EventKind::Finished { .. } => "finished",
     };
-    let json = serde_json::to_string(&Event { seq, timestamp: Timestamp::now(), kind }).expect("the protocol's types have JSON");
+    let json = serde_json::to_string(&Event { seq, timestamp, kind }).expect("the protocol's types have JSON");
     EventLine { seq, kind: name, json: json.into() }
 }
 

@@ -112,6 +112,12 @@ impl Service {
         Ok(RunRecord { outcome: self.store().run_outcome(id).await?.map(Box::new), ..record })
     }
 
+    /// A finished run's record. Refused where what it wrote was dropped.
+    pub(super) async fn run_with_history(&self, caller: &Caller, id: &RunId) -> Result<RunRecord, ServiceError> {
+        let record = self.store().run(caller.project_id(), id).await?;
+        if record.history_dropped_at.is_some() { Err(ServiceError::HistoryDropped(record.id)) } else { Ok(record) }
+    }
+
     /// The lock that a run's packages were installed from, once it is over.
     pub async fn run_lock(&self, caller: &Caller, id: &RunId) -> Result<RunLock, ServiceError> {
         self.run(caller, id).await?;
@@ -132,7 +138,7 @@ impl Service {
         // First the live run, then the store: one that ends between is in both.
         let live = self.live().get(caller.project_id(), id);
         if live.is_none() {
-            self.store().run(caller.project_id(), id).await?;
+            self.run_with_history(caller, id).await?;
         }
         let first_live = live.as_ref().map(|live| live.events_from(0, 0).0);
         let mut stored = Vec::new();
@@ -153,7 +159,7 @@ impl Service {
     pub async fn logs(&self, caller: &Caller, id: &RunId) -> Result<Vec<LogEntry>, ServiceError> {
         caller.must(Scope::Read)?;
         let Some(live) = self.live().get(caller.project_id(), id) else {
-            self.store().run(caller.project_id(), id).await?;
+            self.run_with_history(caller, id).await?;
             return self.stored_logs(id).await;
         };
         let mut logs = if live.events_from(0, 0).0 > 0 { self.stored_logs(id).await? } else { Vec::new() };
@@ -162,8 +168,8 @@ impl Service {
     }
 
     /// What a run wrote, as far as it is stored.
-    pub(super) async fn stored_logs(&self, id: &RunId) -> Result<Vec<LogEntry>, ServiceError> {
-        let pieces = self.store().run_events(id, 0).await?;
+    async fn stored_logs(&self, id: &RunId) -> Result<Vec<LogEntry>, ServiceError> {
+        let pieces = self.store().stored_events(id, 0).await?;
         Ok(pieces.iter().flat_map(|piece| piece.lines.lines()).filter_map(log_entry).collect())
     }
 

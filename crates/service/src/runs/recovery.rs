@@ -34,14 +34,14 @@ impl Service {
         let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
             // Written by another version, or by somebody else. One such run must not keep the server from starting.
             return self
-                .interrupt(&live, record.language.default_runtime().to_string(), "what was submitted cannot be read any more")
+                .interrupt(&live, &caller, record.language.default_runtime().to_string(), "what was submitted cannot be read any more")
                 .await;
         };
         let was_running = record.status == RunState::Running;
         let may_again = submission.retry.as_ref().is_some_and(|retry| record.attempt < retry.attempts && retry.covers(Status::Interrupted));
         if was_running && !may_again {
             let why = "the server died while it ran; run it again if that does no harm";
-            return self.interrupt(&live, wanted_runtime(&submission), why).await;
+            return self.interrupt(&live, &caller, wanted_runtime(&submission), why).await;
         }
         if was_running {
             live.emit(EventKind::Progress { message: "the server died while it ran; it is run again, as was asked".into() });
@@ -50,8 +50,9 @@ impl Service {
                 record.attempt += 1;
             });
             let audit = by_belljar(&record, "run.retry", json!({"attempt": record.attempt + 1, "status": Status::Interrupted.name()}));
+            let history = (project_id.clone(), caller.project.settings.quotas.history());
             let end = live.numbers_wanted().unwrap_or(live.numbers_end());
-            self.store().requeue_run(record.id.clone(), Timestamp::now(), live.take_unstored(), end, audit).await?;
+            self.store().requeue_run(record.id.clone(), Timestamp::now(), live.take_unstored(), end, history, audit).await?;
             live.numbers_are_reserved(end);
         }
         self.live().add(&live);
@@ -71,21 +72,24 @@ impl Service {
     }
 
     /// Ends a run of before as interrupted, with what it had written by then.
-    async fn interrupt(&self, live: &Live, runtime: String, why: &str) -> Result<(), ServiceError> {
-        let record = live.record();
-        let mut outcome = without_run(live, runtime, Status::Interrupted, "Interrupted", why);
-        outcome.logs = self.stored_logs(&record.id).await?;
-        let last = live.last_line(&outcome);
+    async fn interrupt(&self, live: &Live, caller: &Caller, runtime: String, why: &str) -> Result<(), ServiceError> {
+        let (record, quotas) = (live.record(), &caller.project.settings.quotas);
+        let outcome = without_run(live, runtime, Status::Interrupted, "Interrupted", why);
+        let last = live.last_event(&outcome);
         let details = json!({"status": Status::Interrupted.name(), "code_sha256": record.code_sha256, "attempt": record.attempt});
         let ending = Ending {
             id: record.id.clone(),
             project_id: live.project_id.clone(),
             attempt: record.attempt,
             outcome,
+            // All that was stored by then.
+            logs_from: Some(0),
             events: live.unstored_with(&last),
             artifacts: Vec::new(),
             lock: None,
-            quota_bytes: None,
+            reservation: None,
+            quota: quotas.storage(),
+            history_quota_bytes: quotas.history(),
             started_at: None,
             audit: by_belljar(&record, "run.finish", details),
         };

@@ -24,6 +24,11 @@ const HELD_OF_OUTPUT: u64 = 8;
 /// The same of its result, which is JSON already.
 const HELD_OF_RESULT: u64 = 2;
 
+/// The longest policy, JSON. The record of a run has it, and keeps it when the rest of its history is dropped.
+const MAX_POLICY_BYTES: usize = 256 << 10;
+/// The longest policy that an entry of the audit trail has as it is.
+const MAX_POLICY_IN_AUDIT: usize = 8 << 10;
+
 /// A run that was accepted, now or before.
 #[derive(Debug)]
 pub struct Submitted {
@@ -44,7 +49,7 @@ impl Service {
     /// Accepts a run that repeats another.
     pub async fn rerun(&self, caller: &Caller, id: &RunId) -> Result<Submitted, ServiceError> {
         caller.must(Scope::Run)?;
-        self.store().run(caller.project_id(), id).await?;
+        self.run_with_history(caller, id).await?;
         let text = self.store().run_submission(id).await?;
         let mut submission: RunSubmission = serde_json::from_str(&text).map_err(ServiceError::invalid)?;
         submission.idempotency_key = None;
@@ -98,6 +103,7 @@ impl Service {
             return Ok(repeated);
         }
 
+        self.within_history(caller, text.len() as u64)?;
         let Some(held) = self.hold_submission(caller.project_id(), text.len() as u64) else {
             metrics::refused("submissions_full");
             return Err(ServiceError::Busy {
@@ -118,13 +124,14 @@ impl Service {
         let record = record(caller, &submission, code_sha256, (policy, limits), rerun_of, matches!(turn, Turn::Now(_)));
         let live = Live::new(record.clone(), caller.project_id().to_owned(), 0..EVENT_NUMBERS);
         live.emit(EventKind::Queued { id: record.id.clone() });
-        let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": without_values(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
+        let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": policy_for_audit(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
         let has_key = key.is_some();
         let new = NewRun {
             project_id: caller.project_id().to_owned(),
             submission: text,
             callback_url: submission.callback.as_ref().map(|callback| callback.url.clone()),
             key: key.clone(),
+            history_quota_bytes: caller.project.settings.quotas.history(),
             audit: caller.did("run.submit", record.id.as_str(), details),
             record,
         };
@@ -176,6 +183,19 @@ impl Service {
         Ok(Some(Submitted { id, is_repeated: true, live }))
     }
 
+    /// Whether a submission of this size can be kept with those that wait or run, which cannot be dropped to make room.
+    pub fn within_history(&self, caller: &Caller, bytes: u64) -> Result<(), ServiceError> {
+        let (quota, held) = (caller.project.settings.quotas.history(), self.held_submissions(caller.project_id()));
+        if held.saturating_add(bytes) <= quota {
+            return Ok(());
+        }
+        metrics::refused("history_quota");
+        let detail = format!(
+            "the project's quota of history is {quota} bytes, and submissions of runs that wait or run hold {held}: {bytes} more do not fit"
+        );
+        Err(ServiceError::Quota { detail, retry_after_s: (bytes <= quota).then_some(1) })
+    }
+
     async fn within_cpu_quota(&self, caller: &Caller) -> Result<(), ServiceError> {
         let Some(quota) = caller.project.settings.quotas.cpu_ms_per_day else { return Ok(()) };
         let used = self.store().cpu_ms_today(caller.project_id()).await?;
@@ -206,9 +226,14 @@ impl Service {
     }
 }
 
-/// A policy as the audit trail has it, which nothing is ever taken out of: the values of the environment may be private.
-fn without_values(policy: &Policy) -> Policy {
-    Policy { env: policy.env.keys().map(|name| (name.clone(), "...".to_owned())).collect(), ..policy.clone() }
+/// A policy as the audit trail has it, which nothing is ever taken out of: the values of the environment may be private. Of a long one its hash.
+fn policy_for_audit(policy: &Policy) -> serde_json::Value {
+    let without_values = Policy { env: policy.env.keys().map(|name| (name.clone(), "...".to_owned())).collect(), ..policy.clone() };
+    let text = serde_json::to_string(&without_values).unwrap_or_default();
+    if text.len() > MAX_POLICY_IN_AUDIT {
+        return json!({"sha256": format!("{:x}", Sha256::digest(&text)), "size_bytes": text.len()});
+    }
+    json!(without_values)
 }
 
 /// What a run of this caller asks the queue for.
@@ -232,6 +257,11 @@ fn within_ceiling(caller: &Caller, ceiling: &Ceiling, submission: &RunSubmission
         None => Policy { storage: settings.policy.storage.clone(), ..Policy::default() },
     };
     policy.validate().map_err(ServiceError::invalid)?;
+    if serde_json::to_string(&policy).map_err(ServiceError::invalid)?.len() > MAX_POLICY_BYTES {
+        return Err(ServiceError::invalid(format!(
+            "policy: it has more than {MAX_POLICY_BYTES} bytes as JSON; hand large values over in files"
+        )));
+    }
     limits.validate().map_err(ServiceError::invalid)?;
     let widened = |widened: Widened| ServiceError::Widened(widened.to_string());
     ceiling.narrow(Some(&policy), Some(&limits)).map_err(widened)
@@ -267,6 +297,7 @@ fn record(
         usage: None,
         policy,
         limits,
+        history_dropped_at: None,
         outcome: None,
     }
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use belljar_engine::{ArtifactFile, ArtifactRoom, Finished, RunEvent, RunOptions};
 use belljar_environments::RunPackages;
 use belljar_protocol::{EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp};
-use belljar_store::{Ending, NewAuditEntry, RunLock, StoreError, StoredArtifact};
+use belljar_store::{Ending, NewAuditEntry, Reservation, RunLock, StoreError, StoredArtifact};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::live::{EventLine, Live};
+use super::live::{LastEvent, Live};
 use super::queue::{Place, Turn};
 use super::submit::{ask, wanted_runtime};
 use crate::caller::{BELLJAR, Caller};
+use crate::calls::StorageCalls;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
 use crate::held::HeldSubmission;
@@ -24,6 +25,8 @@ use crate::service::Service;
 /// How often the events of a run under way are stored. What a watcher has heard since is lost with the server.
 const STORE_EVENTS_EVERY: Duration = Duration::from_millis(500);
 
+/// What was refused to a run, of which its last entry in the audit trail has the first ones.
+const MAX_DENIED_IN_AUDIT: usize = 10;
 /// The room that a project's storage quota leaves for artifacts: the engine asks before it reads them.
 #[derive(Debug)]
 struct StorageRoom {
@@ -71,11 +74,12 @@ impl Service {
     async fn see_through(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, mut turn: Turn) {
         // What attempts wrote is held until the run is over, and so is what they have of the account of memory for it.
         let mut places = Vec::new();
+        let calls = Arc::new(StorageCalls::default());
         loop {
             let was_running = live.record().status == RunState::Running;
             let attempt = match until_turn(live, turn).await {
                 Some(mut place) => {
-                    let attempt = self.attempt(live, caller, submission, was_running).await;
+                    let attempt = self.attempt(live, caller, submission, was_running, &calls).await;
                     place.sandbox_is_gone();
                     places.push(place);
                     attempt
@@ -92,18 +96,26 @@ impl Service {
             let number = live.record().attempt;
             let next = next_attempt(submission.retry.as_ref(), number, attempt.outcome.status);
             let Some(pause) = next.filter(|_| !live.is_cancelled() || live.is_interrupted()) else {
-                return self.conclude(live, caller, attempt).await;
+                return self.conclude(live, caller, attempt, &calls).await;
             };
             match self.again(live, caller, &attempt.outcome, number + 1, pause, submission).await {
                 Some(next) => turn = next,
                 None if live.is_interrupted() => return live.abandon(),
-                None => return self.conclude(live, caller, cancelled(live, submission)).await,
+                None => return self.conclude(live, caller, cancelled(live, submission), &calls).await,
             }
         }
     }
 
     /// Runs the program once.
-    async fn attempt(&self, live: &Arc<Live>, caller: &Caller, submission: &RunSubmission, was_running: bool) -> Attempt {
+    async fn attempt(
+        &self,
+        live: &Arc<Live>,
+        caller: &Caller,
+        submission: &RunSubmission,
+        was_running: bool,
+        calls: &Arc<StorageCalls>,
+    ) -> Attempt {
+        live.begin_attempt();
         let record = live.record();
         if live.is_cancelled() {
             return cancelled(live, submission);
@@ -121,8 +133,9 @@ impl Service {
             Err(error) => return not_run(live, submission, Status::Refused, "Refused", &error.to_string()),
         };
         let has_storage = !request.policy.storage.read.is_empty() || !request.policy.storage.write.is_empty();
-        let door =
-            has_storage.then(|| Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy)) as Arc<_>);
+        let door = has_storage.then(|| {
+            Arc::new(StorageDoor::new(self.clone(), caller.clone(), live.id.clone(), &request.policy, Arc::clone(calls))) as Arc<_>
+        });
         let packages = Arc::new(self.packages_of(caller, submission));
         let options = RunOptions {
             id: Some(live.id.clone()),
@@ -148,7 +161,7 @@ impl Service {
                         // The one is told already, the other when it is stored.
                         EventKind::Queued { .. } | EventKind::Finished { .. } => {}
                         kind => {
-                            live.emit(kind);
+                            live.emit_at(event.timestamp, kind);
                             self.reserve_numbers(live).await;
                         }
                     },
@@ -163,7 +176,7 @@ impl Service {
                     let events = live.take_unstored();
                     if !events.lines.is_empty() {
                         // What is not stored now is not lost to those who watch.
-                        let _ = self.store().keep_run_events(live.id.clone(), events).await;
+                        let _ = self.store().keep_run_events(live.id.clone(), events, history_of(live, caller)).await;
                     }
                 }
             }
@@ -285,7 +298,10 @@ impl Service {
         });
         let audit = by_belljar(&record, "run.retry", json!({"attempt": number, "status": outcome.status.name()}));
         // Where it cannot be stored, a crash before the next attempt gives an interrupted run: no worse.
-        let _ = self.store().requeue_run(live.id.clone(), due_at, live.take_unstored(), live.numbers_end(), audit).await;
+        let _ = self
+            .store()
+            .requeue_run(live.id.clone(), due_at, live.take_unstored(), live.numbers_end(), history_of(live, caller), audit)
+            .await;
         tokio::select! {
             () = tokio::time::sleep(pause) => Some(self.ask_again(live, caller, submission)),
             () = live.until_cancelled() => None,
@@ -298,32 +314,33 @@ impl Service {
     }
 
     /// Stores the end of a run, then tells it.
-    async fn conclude(&self, live: &Arc<Live>, caller: &Caller, attempt: Attempt) {
+    async fn conclude(&self, live: &Arc<Live>, caller: &Caller, attempt: Attempt, calls: &StorageCalls) {
         let Attempt { mut outcome, artifacts, lock, has_run } = attempt;
         outcome.id = live.id.clone();
-        let kept = match self.keep_artifacts(live, caller, artifacts).await {
+        let (kept, reservation) = match self.keep_artifacts(live, caller, artifacts).await {
             Ok(kept) => kept,
             Err(error) => {
                 without_artifacts(live, &mut outcome, &error);
-                Vec::new()
+                (Vec::new(), None)
             }
         };
         let _room = self.ends().room(live, &outcome).await;
-        let mut stored = self.store_end(live, caller, &outcome, kept.clone(), lock.clone(), has_run).await;
-        if let Err(error @ StoreError::Quota { .. }) = stored {
-            // Others were stored meanwhile: now they do not fit.
+        let end = |artifacts, reservation| End { artifacts, reservation, lock: lock.clone(), has_run, storage: calls.summary() };
+        let mut stored = self.store_end(live, caller, &outcome, end(kept.clone(), reservation)).await;
+        if let Err(error @ (StoreError::Quota { .. } | StoreError::ObjectQuota { .. })) = stored {
+            // The quota was made smaller meanwhile.
             self.forget_contents(&kept).await;
             without_artifacts(live, &mut outcome, &error.into());
-            stored = self.store_end(live, caller, &outcome, Vec::new(), lock, has_run).await;
+            stored = self.store_end(live, caller, &outcome, end(Vec::new(), None)).await;
         }
-        let last = match stored {
-            Ok(last) => last,
+        let (last, has_too_much) = match stored {
+            Ok(stored) => stored,
             Err(error) => {
                 // It stays unfinished in the store, or was never in it. Nobody may be told of an end that will not be found again.
                 tracing::error!(run = %live.id, %error, "the end of a run could not be stored");
                 let message = format!("the program has ended, but that could not be recorded: {error}");
                 outcome = without_run(live, outcome.sandbox.runtime, Status::Interrupted, "Interrupted", &message);
-                live.last_line(&outcome)
+                (live.last_event(&outcome), false)
             }
         };
         metrics::ended(outcome.status, &outcome.usage);
@@ -335,45 +352,56 @@ impl Service {
             record.runtime = Some(runtime);
             record.usage = Some(usage);
         };
-        live.end(last, change, outcome);
+        live.end(last.line, change, outcome);
+        if has_too_much {
+            // Before its place is free: a project does not write faster than its old runs are dropped.
+            let (project_id, quota_bytes) = history_of(live, caller);
+            if let Err(error) = self.store().trim_history(&project_id, quota_bytes).await {
+                tracing::error!(%error, "old history could not be dropped; it is tried again");
+            }
+            self.blobs_are_doomed();
+        }
     }
 
-    /// Stores the end of a run. Gives the event that tells it.
-    async fn store_end(
-        &self,
-        live: &Live,
-        caller: &Caller,
-        outcome: &Outcome,
-        artifacts: Vec<StoredArtifact>,
-        lock: Option<RunLock>,
-        has_run: bool,
-    ) -> Result<EventLine, StoreError> {
-        let record = live.record();
-        let last = live.last_line(outcome);
-        let details = json!({
+    /// Stores the end of a run. Gives the event that tells it, and whether the project has more history than it may.
+    async fn store_end(&self, live: &Live, caller: &Caller, outcome: &Outcome, end: End) -> Result<(LastEvent, bool), StoreError> {
+        let (record, quotas) = (live.record(), &caller.project.settings.quotas);
+        let last = live.last_event(outcome);
+        let End { artifacts, reservation, lock, has_run, storage } = end;
+        let mut details = json!({
             "status": outcome.status.name(),
             "code_sha256": record.code_sha256,
-            "denied": outcome.denied,
+            "denied": outcome.denied.iter().take(MAX_DENIED_IN_AUDIT).collect::<Vec<_>>(),
             "usage": outcome.usage,
             "runtime": outcome.sandbox.runtime,
             "environment": outcome.sandbox.environment,
             "lock_sha256": lock.as_ref().map(|lock| &lock.sha256),
             "attempt": record.attempt,
         });
+        if outcome.denied.len() > MAX_DENIED_IN_AUDIT {
+            details["denied_in_all"] = json!(outcome.denied.len());
+        }
+        if let Some(storage) = storage {
+            details["storage"] = storage;
+        }
+        let logs_from = live.logs_from(outcome);
         let ending = Ending {
             id: live.id.clone(),
             project_id: live.project_id.clone(),
             attempt: record.attempt,
-            outcome: outcome.clone(),
+            outcome: if logs_from.is_some() { without_logs(outcome) } else { outcome.clone() },
+            logs_from,
             events: live.unstored_with(&last),
             artifacts,
-            quota_bytes: caller.project.settings.quotas.storage_bytes,
+            reservation,
+            quota: quotas.storage(),
+            history_quota_bytes: quotas.history(),
             lock,
             started_at: record.started_at.filter(|_| has_run),
             audit: NewAuditEntry { actor: caller.actor.clone(), ..by_belljar(&record, "run.finish", details) },
         };
-        self.store().end_run(ending).await?;
-        Ok(last)
+        let has_too_much = self.store().end_run(ending).await?;
+        Ok((last, has_too_much))
     }
 
     /// Deletes contents that got no name. What cannot be deleted now is found by the sweep.
@@ -383,21 +411,19 @@ impl Service {
         }
     }
 
-    /// Moves the files that a run left into storage.
+    /// Moves the files that a run left into storage. Their room is reserved before anything is copied.
     async fn keep_artifacts(
         &self,
         live: &Live,
         caller: &Caller,
         artifacts: Vec<ArtifactFile>,
-    ) -> Result<Vec<StoredArtifact>, ServiceError> {
-        // Again when the end is stored: this only spares the copies.
-        let asked_bytes = artifacts.iter().map(|file| file.artifact.size_bytes).sum();
-        if let Some(quota_bytes) = caller.project.settings.quotas.storage_bytes.filter(|_| asked_bytes > 0) {
-            let used_bytes = self.store().storage_bytes(&live.project_id).await?;
-            if used_bytes.saturating_add(asked_bytes) > quota_bytes {
-                return Err(StoreError::Quota { quota_bytes, used_bytes, asked_bytes }.into());
-            }
+    ) -> Result<(Vec<StoredArtifact>, Option<Reservation>), ServiceError> {
+        if artifacts.is_empty() {
+            return Ok((Vec::new(), None));
         }
+        let bytes = artifacts.iter().map(|file| file.artifact.size_bytes).sum();
+        let quota = caller.project.settings.quotas.storage();
+        let reservation = self.store().reserve_files(&live.project_id, quota, bytes, artifacts.len() as u64).await?;
         let mut kept = Vec::new();
         for file in artifacts {
             let artifact = file.artifact.clone();
@@ -409,7 +435,40 @@ impl Service {
                 }
             }
         }
-        Ok(kept)
+        Ok((kept, Some(reservation)))
+    }
+}
+
+/// What is stored with the end of a run.
+struct End {
+    artifacts: Vec<StoredArtifact>,
+    reservation: Option<Reservation>,
+    lock: Option<RunLock>,
+    has_run: bool,
+    /// Its storage calls.
+    storage: Option<serde_json::Value>,
+}
+
+/// The project whose history a run is part of, and what that may have.
+fn history_of(live: &Live, caller: &Caller) -> (String, u64) {
+    (live.project_id.clone(), caller.project.settings.quotas.history())
+}
+
+/// An outcome without what its events have.
+fn without_logs(outcome: &Outcome) -> Outcome {
+    Outcome {
+        value: outcome.value.clone(),
+        error: outcome.error.clone(),
+        exit_code: outcome.exit_code,
+        signal: outcome.signal,
+        logs: Vec::new(),
+        results: Vec::new(),
+        artifacts: outcome.artifacts.clone(),
+        denied: outcome.denied.clone(),
+        usage: outcome.usage,
+        sandbox: outcome.sandbox.clone(),
+        id: outcome.id.clone(),
+        status: outcome.status,
     }
 }
 
