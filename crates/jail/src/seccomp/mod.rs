@@ -4,7 +4,10 @@
 //! needs. [`sealed`] is small and comes last: it takes away what only the set-up needed.
 
 mod compile;
+mod descriptors;
+mod memory;
 mod rules;
+mod sockets;
 
 pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, evaluate};
 pub use rules::{base, no_local_sockets, sealed};

@@ -1,6 +1,7 @@
 //! What system calls a sandbox has, as data. Found by running Node 22-26 and `CPython` under strace, and by their own test suites.
 
 use super::compile::{Action, Condition, Filter, Rule};
+use super::{descriptors, memory, sockets};
 
 /// System calls that are allowed whatever their arguments, with the reason for each group.
 #[rustfmt::skip] // A table: one call a line would be pages of it.
@@ -8,15 +9,15 @@ const ALLOWED: &[&[libc::c_long]] = &[
     // Files: names, content, metadata. Which ones, the mounts and Landlock decide.
     &[
         libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_preadv,
-        libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2, libc::SYS_lseek, libc::SYS_close, libc::SYS_close_range,
+        libc::SYS_pwritev, libc::SYS_lseek, libc::SYS_close, libc::SYS_close_range,
         libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat,
         libc::SYS_getdents64, libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_unlinkat, libc::SYS_renameat,
         libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_symlinkat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_truncate,
         libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync_file_range, libc::SYS_utimensat,
         libc::SYS_umask, libc::SYS_flock, libc::SYS_dup, libc::SYS_dup3, libc::SYS_pipe2, libc::SYS_copy_file_range, libc::SYS_sendfile,
-        libc::SYS_splice, libc::SYS_tee, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_fadvise64, libc::SYS_readahead,
+        libc::SYS_splice, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_readahead,
         libc::SYS_eventfd2, libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr,
-        libc::SYS_flistxattr, libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, libc::SYS_fcntl,
+        libc::SYS_flistxattr, libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
     ],
     // The same under their old names, which only x86-64 has.
     #[cfg(target_arch = "x86_64")]
@@ -25,11 +26,11 @@ const ALLOWED: &[&[libc::c_long]] = &[
         libc::SYS_link, libc::SYS_symlink, libc::SYS_chown, libc::SYS_lchown, libc::SYS_dup2, libc::SYS_pipe, libc::SYS_eventfd,
         libc::SYS_inotify_init, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_getdents,
     ],
-    // Memory of the process itself. memfd_create: what is in it can be mapped, as any anonymous memory can; executing it needs execve.
+    // Memory of the process itself. mincore: since Linux 5.2 it tells of a file's pages only to who may write the file.
     &[
-        libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_madvise, libc::SYS_brk, libc::SYS_msync,
-        libc::SYS_mincore, libc::SYS_mlock, libc::SYS_munlock, libc::SYS_mlock2, libc::SYS_membarrier, libc::SYS_pkey_alloc,
-        libc::SYS_pkey_free, libc::SYS_pkey_mprotect, libc::SYS_memfd_create,
+        libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_brk, libc::SYS_msync, libc::SYS_mincore, libc::SYS_mlock,
+        libc::SYS_munlock, libc::SYS_mlock2, libc::SYS_membarrier, libc::SYS_pkey_alloc, libc::SYS_pkey_free,
+        libc::SYS_pkey_mprotect,
     ],
     // Threads: locks, scheduling that only yields or asks.
     &[
@@ -72,11 +73,10 @@ const ALLOWED: &[&[libc::c_long]] = &[
     &[
         libc::SYS_epoll_create, libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select,
     ],
-    // Sockets that exist: their families are judged where they are made.
+    // Sockets that exist: their families are judged where they are made (`sockets`).
     &[
         libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockname,
-        libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg,
-        libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_shutdown,
+        libc::SYS_getpeername, libc::SYS_shutdown,
     ],
     // Who am I, what is this.
     &[
@@ -88,7 +88,7 @@ const ALLOWED: &[&[libc::c_long]] = &[
     // Old names.
     #[cfg(target_arch = "x86_64")]
     &[
-        libc::SYS_getpgrp, libc::SYS_arch_prctl,
+        libc::SYS_getpgrp,
     ],
 ];
 
@@ -128,7 +128,6 @@ const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 const ENOTSUP: Action = Action::Errno(libc::ENOTSUP as u16);
 const ENOTTY: Action = Action::Errno(libc::ENOTTY as u16);
 const EINVAL: Action = Action::Errno(libc::EINVAL as u16);
-const EAFNOSUPPORT: Action = Action::Errno(libc::EAFNOSUPPORT as u16);
 
 /// The libc crate names it on x86-64 only. Since Linux 5.1 a new call has one number on all architectures.
 const FCHMODAT2: libc::c_long = 452;
@@ -142,50 +141,29 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
-/// Only the low seven bits of `socket`'s type say which type; the rest are flags.
-const SOCKET_TYPE: u32 = 0xf;
-
-fn equal(argument: u8, value: u32) -> Condition {
-    Condition { argument, mask: u32::MAX, value }
-}
-
-fn bits(argument: u8, mask: u32, value: u32) -> Condition {
-    Condition { argument, mask, value }
-}
-
-fn plain(numbers: &[libc::c_long], action: Action) -> impl Iterator<Item = Rule> {
-    numbers.iter().map(move |&number| Rule { number: number as u32, cases: Vec::new(), otherwise: action })
-}
-
-fn by_argument(number: libc::c_long, cases: Vec<(Vec<Condition>, Action)>, otherwise: Action) -> Rule {
-    Rule { number: number as u32, cases, otherwise }
-}
-
-/// Allowed when one argument has one of these values.
-fn one_of(number: libc::c_long, argument: u8, values: &[u32], otherwise: Action) -> Rule {
-    by_argument(number, values.iter().map(|&value| (vec![equal(argument, value)], Action::Allow)).collect(), otherwise)
-}
-
+/// Beside namespaces: a child of the caller's parent, one that is traced or hides from tracers, and a shared I/O context.
+const REFUSED_CLONES: u32 =
+    NEW_NAMESPACES | (libc::CLONE_PARENT | libc::CLONE_PTRACE | libc::CLONE_UNTRACED | libc::CLONE_IO) as u32;
 /// Allowed unless the mode in `argument` sets an id bit.
 fn without_set_id(number: libc::c_long, argument: u8) -> Rule {
-    by_argument(number, vec![(vec![bits(argument, SET_ID_BITS, 0)], Action::Allow)], EPERM)
+    Rule::without_bits(number, argument, SET_ID_BITS, EPERM)
 }
 
 /// The allow-list of a zygote and of a sandbox that is not sealed yet.
 pub fn base() -> Filter {
-    let mut rules: Vec<Rule> = ALLOWED.iter().flat_map(|group| plain(group, Action::Allow)).collect();
-    rules.extend(plain(SETUP, Action::Allow));
-    rules.extend(plain(HOSTILE, Action::Kill));
-    rules.extend(plain(ABSENT, ENOSYS));
-    rules.extend(plain(ATTRIBUTE_WRITES, ENOTSUP));
-    rules.extend(plain(&[libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone], Action::Allow));
+    let mut rules: Vec<Rule> = ALLOWED.iter().flat_map(|group| Rule::plain(group, Action::Allow)).collect();
+    rules.extend(Rule::plain(SETUP, Action::Allow));
+    rules.extend(Rule::plain(HOSTILE, Action::Kill));
+    rules.extend(Rule::plain(ABSENT, ENOSYS));
+    rules.extend(Rule::plain(ATTRIBUTE_WRITES, ENOTSUP));
+    rules.extend(Rule::plain(&[libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone], Action::Allow));
     #[cfg(target_arch = "x86_64")]
-    rules.extend(plain(&[libc::SYS_fork, libc::SYS_vfork], Action::Allow));
+    rules.extend(Rule::plain(&[libc::SYS_fork, libc::SYS_vfork], Action::Allow));
 
     // Modes that would leave a set-id file behind.
     rules.push(without_set_id(libc::SYS_fchmod, 1));
     rules.push(without_set_id(libc::SYS_fchmodat, 2));
-    rules.extend(plain(&[FCHMODAT2], ENOSYS));
+    rules.extend(Rule::plain(&[FCHMODAT2], ENOSYS));
     rules.push(without_set_id(libc::SYS_openat, 3));
     rules.push(without_set_id(libc::SYS_mkdirat, 2));
     #[cfg(target_arch = "x86_64")]
@@ -198,7 +176,8 @@ pub fn base() -> Filter {
     }
     rules.push(fifo_or_file(libc::SYS_mknodat, 2));
 
-    // Terminal ioctls could push input to a terminal (TIOCSTI); none is needed but the question whether there is one.
+    // Terminal ioctls could push input to a terminal (TIOCSTI); none is needed but the question whether there is one. Of network
+    // interfaces what reads them: it takes the place of netlink.
     let ioctls = [
         libc::TCGETS,
         libc::FIONBIO,
@@ -208,19 +187,19 @@ pub fn base() -> Filter {
         libc::SIOCSIFFLAGS,
         libc::SIOCGIFINDEX,
         libc::SIOCGIFNAME,
+        libc::SIOCGIFCONF,
+        libc::SIOCGIFFLAGS,
+        libc::SIOCGIFADDR,
+        libc::SIOCGIFNETMASK,
+        libc::SIOCGIFBRDADDR,
+        libc::SIOCGIFHWADDR,
+        libc::SIOCGIFMTU,
     ];
-    rules.push(one_of(libc::SYS_ioctl, 1, &ioctls.map(|request| request as u32), ENOTTY));
+    rules.push(Rule::one_of(libc::SYS_ioctl, 1, &ioctls.map(|request| request as u32), ENOTTY));
 
-    let mut sockets = Vec::new();
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
-        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET] {
-            sockets.push((vec![equal(0, family as u32), bits(1, SOCKET_TYPE, kind as u32)], Action::Allow));
-        }
-    }
-    // What `getifaddrs` asks. Other netlink families reach far into the kernel.
-    sockets.push((vec![equal(0, libc::AF_NETLINK as u32), equal(2, libc::NETLINK_ROUTE as u32)], Action::Allow));
-    rules.push(by_argument(libc::SYS_socket, sockets, EAFNOSUPPORT));
-    rules.push(one_of(libc::SYS_socketpair, 0, &[libc::AF_UNIX as u32], EAFNOSUPPORT));
+    rules.extend(sockets::rules());
+    rules.extend(descriptors::rules());
+    rules.extend(memory::rules());
 
     let own_process = [
         libc::PR_SET_NAME,
@@ -243,42 +222,48 @@ pub fn base() -> Filter {
         libc::PR_GET_CHILD_SUBREAPER,
         libc::PR_SET_THP_DISABLE,
         libc::PR_GET_THP_DISABLE,
-        PR_SET_VMA,
     ];
-    rules.push(one_of(libc::SYS_prctl, 0, &own_process.map(|option| option as u32), EINVAL));
-    rules.push(by_argument(libc::SYS_prlimit64, vec![(vec![equal(0, 0)], Action::Allow)], EPERM));
+    rules.push(Rule::one_of(libc::SYS_prctl, 0, &own_process.map(|option| option as u32), EINVAL));
+    rules.push(Rule::by_argument(libc::SYS_prlimit64, vec![(vec![Condition::equal(0, 0)], Action::Allow)], EPERM));
     // Asking for the present personality.
-    rules.push(one_of(libc::SYS_personality, 0, &[u32::MAX], EPERM));
+    rules.push(Rule::one_of(libc::SYS_personality, 0, &[u32::MAX], EPERM));
+    #[cfg(target_arch = "x86_64")]
+    rules.push(Rule::one_of(libc::SYS_arch_prctl, 0, &ARCH_OPTIONS, EINVAL));
     Filter { rules, default: EPERM }
 }
 
-/// Names anonymous mappings; V8 and `CPython` try it.
-const PR_SET_VMA: libc::c_int = 0x5356_4d41;
+/// The base of thread-local storage (`ARCH_SET_GS` to `ARCH_GET_GS`), and asking for the tile registers of matrix instructions
+/// (`ARCH_GET_XCOMP_SUPP` to `ARCH_REQ_XCOMP_PERM`), which numeric libraries use.
+#[cfg(target_arch = "x86_64")]
+const ARCH_OPTIONS: [u32; 7] = [0x1001, 0x1002, 0x1003, 0x1004, 0x1021, 0x1022, 0x1023];
 
 /// A FIFO, a socket or a plain file, never a device.
 fn fifo_or_file(number: libc::c_long, mode: u8) -> Rule {
     let cases =
-        [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0].map(|kind| (vec![bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
-    by_argument(number, cases.to_vec(), EPERM)
+        [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0].map(|kind| (vec![Condition::bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
+    Rule::by_argument(number, cases.to_vec(), EPERM)
 }
 
 /// What is taken away when a sandbox is sealed. Everything else is left to the filter beneath.
 pub fn sealed(exec: bool, loopback: bool) -> Filter {
-    let mut rules: Vec<Rule> = plain(SETUP, EPERM).filter(|rule| rule.number != libc::SYS_setrlimit as u32).collect();
+    let mut rules: Vec<Rule> = Rule::plain(SETUP, EPERM).filter(|rule| rule.number != libc::SYS_setrlimit as u32).collect();
 
-    // Threads, always; processes where exec is granted; namespaces never.
-    let new_namespace = (0..32).map(|bit| 1_u32 << bit).filter(|bit| NEW_NAMESPACES & bit != 0).map(|bit| (vec![bits(0, bit, bit)], EPERM));
-    let thread = (vec![bits(0, libc::CLONE_THREAD as u32, libc::CLONE_THREAD as u32)], Action::Allow);
-    rules.push(by_argument(libc::SYS_clone, new_namespace.chain([thread]).collect(), if exec { Action::Allow } else { EACCES }));
+    // Threads, always; processes where exec is granted; namespaces and unusual relations never.
+    let thread = libc::CLONE_THREAD as u32;
+    let cases = vec![
+        (vec![Condition::bits(0, REFUSED_CLONES | thread, thread)], Action::Allow),
+        (vec![Condition::bits(0, REFUSED_CLONES, 0)], if exec { Action::Allow } else { EACCES }),
+    ];
+    rules.push(Rule::by_argument(libc::SYS_clone, cases, EPERM));
     if !exec {
-        rules.extend(plain(&[libc::SYS_execve, libc::SYS_execveat], EACCES));
+        rules.extend(Rule::plain(&[libc::SYS_execve, libc::SYS_execveat], EACCES));
         #[cfg(target_arch = "x86_64")]
-        rules.extend(plain(&[libc::SYS_fork, libc::SYS_vfork], EACCES));
+        rules.extend(Rule::plain(&[libc::SYS_fork, libc::SYS_vfork], EACCES));
     }
 
     if !loopback {
-        let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![equal(0, family as u32)], EACCES));
-        rules.push(by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
+        let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![Condition::equal(0, family as u32)], EACCES));
+        rules.push(Rule::by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
     }
 
     let mut set_up_only = vec![libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT];
@@ -287,21 +272,21 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
         // program can change stands above it.
         set_up_only.push(libc::PR_SET_PDEATHSIG);
     }
-    let set_up_only = set_up_only.into_iter().map(|option| (vec![equal(0, option as u32)], EPERM)).collect();
-    rules.push(by_argument(libc::SYS_prctl, set_up_only, Action::Allow));
-    rules.push(by_argument(libc::SYS_ioctl, vec![(vec![equal(1, libc::SIOCSIFFLAGS as u32)], EPERM)], Action::Allow));
+    let set_up_only = set_up_only.into_iter().map(|option| (vec![Condition::equal(0, option as u32)], EPERM)).collect();
+    rules.push(Rule::by_argument(libc::SYS_prctl, set_up_only, Action::Allow));
+    rules.push(Rule::by_argument(libc::SYS_ioctl, vec![(vec![Condition::equal(1, libc::SIOCSIFFLAGS as u32)], EPERM)], Action::Allow));
     Filter { rules, default: Action::Allow }
 }
 
 /// For who has the host's network, and with it the names of its abstract sockets, which are nobody's files: no local sockets but pairs that are
 /// connected from the start and stay so. Landlock keeps these names apart only from Linux 6.12 on.
 pub fn no_local_sockets() -> Filter {
-    let socket = vec![(vec![equal(0, libc::AF_UNIX as u32)], EACCES)];
-    let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![bits(1, SOCKET_TYPE, kind as u32)], Action::Allow));
+    let socket = vec![(vec![Condition::equal(0, libc::AF_UNIX as u32)], EACCES)];
+    let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![Condition::bits(1, sockets::SOCKET_TYPE, kind as u32)], Action::Allow));
     let rules = vec![
-        by_argument(libc::SYS_socket, socket, Action::Allow),
+        Rule::by_argument(libc::SYS_socket, socket, Action::Allow),
         // One of a pair of datagram sockets can send to any name.
-        by_argument(libc::SYS_socketpair, connected.to_vec(), EACCES),
+        Rule::by_argument(libc::SYS_socketpair, connected.to_vec(), EACCES),
     ];
     Filter { rules, default: Action::Allow }
 }
