@@ -12,6 +12,8 @@ pub struct BootFacts {
     pub exec: bool,
     /// For a process that is a sandbox: whether it has loopback.
     pub loopback: bool,
+    /// Whether it sees files of the host that are granted, for reading or for writing.
+    pub shares_files: bool,
     /// Granted paths that can be written.
     pub write: Vec<String>,
     /// Grants that lie where the sandbox's own tmpfs covers them: stage, target, whether it is a folder.
@@ -25,8 +27,13 @@ impl BootFacts {
     /// The file's text. Paths have no control characters: grants are checked for that.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        for (key, set) in [("forks", self.forks), ("may_set_groups", self.may_set_groups), ("exec", self.exec), ("loopback", self.loopback)]
-        {
+        for (key, set) in [
+            ("forks", self.forks),
+            ("may_set_groups", self.may_set_groups),
+            ("exec", self.exec),
+            ("loopback", self.loopback),
+            ("shares_files", self.shares_files),
+        ] {
             if set {
                 text.push_str(key);
                 text.push('\n');
@@ -51,6 +58,7 @@ impl BootFacts {
                 ["may_set_groups"] => facts.may_set_groups = true,
                 ["exec"] => facts.exec = true,
                 ["loopback"] => facts.loopback = true,
+                ["shares_files"] => facts.shares_files = true,
                 ["write", path] => facts.write.push(path.to_owned()),
                 ["staged", stage, target, kind @ ("folder" | "file")] => {
                     facts.staged.push((stage.to_owned(), target.to_owned(), kind == "folder"));
@@ -70,11 +78,11 @@ mod tests {
     proptest! {
         #[test]
         fn facts_are_read_as_they_were_written(
-            forks: bool, may_set_groups: bool, exec: bool, loopback: bool,
+            forks: bool, may_set_groups: bool, exec: bool, loopback: bool, shares_files: bool,
             write in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
             staged in proptest::collection::vec(("/[a-z]{1,4}", "/[a-z ]{1,8}", any::<bool>()), 0..4),
         ) {
-            let facts = BootFacts { forks, may_set_groups, exec, loopback, write, staged };
+            let facts = BootFacts { forks, may_set_groups, exec, loopback, shares_files, write, staged };
             prop_assert_eq!(BootFacts::decode(&facts.encode()), Some(facts));
         }
     }

@@ -222,6 +222,7 @@ fn generated(plan: &mut RootPlan, kind: RuntimeKind, grants: &Grants, environmen
         may_set_groups: boot.ids == IdMap::Own,
         exec: boot.exec,
         loopback: boot.loopback,
+        shares_files: !grants.paths.is_empty(),
         write: grants.writable(),
         staged,
     };

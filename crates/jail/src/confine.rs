@@ -6,7 +6,7 @@ use crate::identity::{become_user, die_with_parent, drop_all_capabilities, give_
 use crate::landlock::{self, Paths};
 use crate::limits::ResourceLimits;
 use crate::loopback;
-use crate::seccomp;
+use crate::seccomp::{self, Seal};
 use crate::sys::{self, prctl, unshare};
 use crate::writable::{WritableSpace, mount_proc};
 
@@ -61,22 +61,22 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     std::env::set_current_dir(crate::HOME).at(Step::WritableSpace)
 }
 
-/// The filters of the last step, compiled ahead: a zygote does it once for all its children.
+/// The filters of the last step, compiled in advance: a zygote does it once for all its children.
 #[derive(Debug)]
-pub struct Seals([Vec<seccomp::Instruction>; 4]);
+pub struct Seals([(Seal, Vec<seccomp::Instruction>); 8]);
 
 impl Seals {
     /// Compiles them.
     pub fn compile() -> Self {
-        let filters = [(false, false), (false, true), (true, false), (true, true)];
-        Self(filters.map(|(exec, loopback)| seccomp::sealed(exec, loopback).compile()))
+        Self(Seal::all().map(|seal| (seal, seccomp::sealed(seal).compile())))
     }
 
     /// The last step: takes away the system calls that only the set-up needed. Every thread of the process is sealed.
-    pub fn apply(&self, exec: bool, loopback: bool) -> Result<(), SetupError> {
+    pub fn apply(&self, seal: Seal) -> Result<(), SetupError> {
         // Again: `execve` of the runtime has undone it where a sandbox has a runtime process of its own (prctl(2)).
         prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
-        seccomp::install(&self.0[usize::from(exec) * 2 + usize::from(loopback)]).at(Step::Seccomp)
+        let (_, filter) = self.0.iter().find(|(compiled, _)| *compiled == seal).unwrap_or(&self.0[0]);
+        seccomp::install(filter).at(Step::Seccomp)
     }
 }
 

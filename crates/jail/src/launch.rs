@@ -16,7 +16,7 @@ use crate::descriptors::CHANNEL;
 use crate::error::{At, SetupError, Step};
 use crate::identity::{IdMap, become_user, die_with_parent, keep_zygote_capabilities};
 use crate::root::{self, RootPlan};
-use crate::seccomp;
+use crate::seccomp::{self, Seal};
 use crate::sys::{self, PidFd, check, duplicate_onto, prctl};
 
 /// What the launched process is to be.
@@ -206,7 +206,8 @@ impl Launch<'_> {
             if *network == ToolNetwork::Host {
                 seccomp::install(&seccomp::no_local_sockets().compile()).at(Step::Seccomp)?;
             }
-            seccomp::install(&seccomp::sealed(true, *network == ToolNetwork::Host).compile()).at(Step::Seccomp)?;
+            let seal = Seal { exec: true, loopback: *network == ToolNetwork::Host, shares_files: true };
+            seccomp::install(&seccomp::sealed(seal).compile()).at(Step::Seccomp)?;
         }
         let error = execute(&self.executable, &self.arguments, &self.environment);
         Err(error).at(Step::Exec)

@@ -29,5 +29,6 @@ pub use launch::{Launch, LaunchError, Launched, Purpose, ToolNetwork};
 pub use limits::ResourceLimits;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};
+pub use seccomp::Seal;
 pub use sys::{PidFd, Reaped, kill_pidfd, pid_of_pidfd, reap, shared_descriptions};
 pub use writable::{HOME, WritableSpace};

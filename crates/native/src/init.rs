@@ -16,8 +16,7 @@ extern "C" fn on_load() {
         env::remove_var(REQUEST);
         env::remove_var("LD_PRELOAD");
     }
-    if is_init_wanted && let Err(error) = belljar_jail::confine_exec_grant_init()
-    {
+    if is_init_wanted && let Err(error) = belljar_jail::confine_exec_grant_init() {
         crate::sandbox::fault(belljar_jail::CHANNEL, error);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, ZygoteReport, receive_packet, send_packet};
 use belljar_jail::{
-    CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace, confine,
+    CHANNEL, Confinement, InheritedDescriptors, ResourceLimits, Seal, Seals, SetupError, Stdio, Step, WritableSpace, confine,
     confine_exec_grant_init, enter_cgroup,
 };
 
@@ -44,8 +44,10 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
-    let result = facts()
-        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(facts.exec, facts.loopback) });
+    let result = facts().and_then(|facts| {
+        let seal = Seal { exec: facts.exec, loopback: facts.loopback, shares_files: facts.shares_files };
+        if facts.forks { serve(runtime, &facts, rehearsal) } else { Seals::compile().apply(seal) }
+    });
     if let Err(error) = result {
         fault(CHANNEL, error);
     }
@@ -162,7 +164,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                     .and_then(|()| confine(&confinement, true))
                     .and_then(|()| randomness::reseed(&generators))
                     .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
-                    .and_then(|()| seals.apply(order.exec, order.loopback));
+                    .and_then(|()| seals.apply(Seal { exec: order.exec, loopback: order.loopback, shares_files: facts.shares_files }));
                 if let Err(error) = result {
                     fault(CHANNEL, error);
                 }

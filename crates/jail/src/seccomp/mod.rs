@@ -10,7 +10,7 @@ mod rules;
 mod sockets;
 
 pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, evaluate};
-pub use rules::{base, no_local_sockets, sealed};
+pub use rules::{Seal, base, no_local_sockets, sealed};
 
 use std::io;
 

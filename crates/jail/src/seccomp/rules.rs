@@ -142,8 +142,7 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
 /// Beside namespaces: a child of the caller's parent, one that is traced or hides from tracers, and a shared I/O context.
-const REFUSED_CLONES: u32 =
-    NEW_NAMESPACES | (libc::CLONE_PARENT | libc::CLONE_PTRACE | libc::CLONE_UNTRACED | libc::CLONE_IO) as u32;
+const REFUSED_CLONES: u32 = NEW_NAMESPACES | (libc::CLONE_PARENT | libc::CLONE_PTRACE | libc::CLONE_UNTRACED | libc::CLONE_IO) as u32;
 /// Allowed unless the mode in `argument` sets an id bit.
 fn without_set_id(number: libc::c_long, argument: u8) -> Rule {
     Rule::without_bits(number, argument, SET_ID_BITS, EPERM)
@@ -239,13 +238,32 @@ const ARCH_OPTIONS: [u32; 7] = [0x1001, 0x1002, 0x1003, 0x1004, 0x1021, 0x1022, 
 
 /// A FIFO, a socket or a plain file, never a device.
 fn fifo_or_file(number: libc::c_long, mode: u8) -> Rule {
-    let cases =
-        [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0].map(|kind| (vec![Condition::bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
+    let cases = [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0]
+        .map(|kind| (vec![Condition::bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
     Rule::by_argument(number, cases.to_vec(), EPERM)
 }
 
+/// What a sandbox was granted that its last filter depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seal {
+    /// It may start programs.
+    pub exec: bool,
+    /// It has INET sockets.
+    pub loopback: bool,
+    /// It sees files that processes outside of it may have open.
+    pub shares_files: bool,
+}
+
+impl Seal {
+    /// Each that there can be, the strictest first.
+    pub(crate) fn all() -> [Self; 8] {
+        std::array::from_fn(|bits| Self { exec: bits & 1 != 0, loopback: bits & 2 != 0, shares_files: bits & 4 != 0 })
+    }
+}
+
 /// What is taken away when a sandbox is sealed. Everything else is left to the filter beneath.
-pub fn sealed(exec: bool, loopback: bool) -> Filter {
+pub fn sealed(seal: Seal) -> Filter {
+    let Seal { exec, loopback, shares_files } = seal;
     let mut rules: Vec<Rule> = Rule::plain(SETUP, EPERM).filter(|rule| rule.number != libc::SYS_setrlimit as u32).collect();
 
     // Threads, always; processes where exec is granted; namespaces and unusual relations never.
@@ -259,6 +277,9 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
         rules.extend(Rule::plain(&[libc::SYS_execve, libc::SYS_execveat], EACCES));
         #[cfg(target_arch = "x86_64")]
         rules.extend(Rule::plain(&[libc::SYS_fork, libc::SYS_vfork], EACCES));
+    }
+    if !exec && !shares_files {
+        rules.push(descriptors::locks_of_one_process());
     }
 
     if !loopback {
@@ -282,7 +303,8 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
 /// connected from the start and stay so. Landlock keeps these names apart only from Linux 6.12 on.
 pub fn no_local_sockets() -> Filter {
     let socket = vec![(vec![Condition::equal(0, libc::AF_UNIX as u32)], EACCES)];
-    let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![Condition::bits(1, sockets::SOCKET_TYPE, kind as u32)], Action::Allow));
+    let connected =
+        [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![Condition::bits(1, sockets::SOCKET_TYPE, kind as u32)], Action::Allow));
     let rules = vec![
         Rule::by_argument(libc::SYS_socket, socket, Action::Allow),
         // One of a pair of datagram sockets can send to any name.
@@ -302,6 +324,10 @@ mod tests {
         evaluate(&filter.compile(), &SyscallData { number: number as u32, arguments: all }).expect("a well-formed program")
     }
 
+    const EXEC: Seal = Seal { exec: true, loopback: false, shares_files: false };
+    const LOOPBACK: Seal = Seal { exec: false, loopback: true, shares_files: false };
+    const BOTH: Seal = Seal { exec: true, loopback: true, shares_files: true };
+
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     fn errno(errno: i32) -> u32 {
         libc::SECCOMP_RET_ERRNO | errno as u32
@@ -309,7 +335,7 @@ mod tests {
 
     #[test]
     fn no_system_call_has_two_rules() {
-        for filter in [base(), sealed(false, false), sealed(true, true)] {
+        for filter in Seal::all().map(sealed).into_iter().chain([base()]) {
             let mut numbers: Vec<u32> = filter.rules.iter().map(|rule| rule.number).collect();
             numbers.sort_unstable();
             let before = numbers.len();
@@ -329,21 +355,26 @@ mod tests {
     #[test]
     fn sealed_threads_work_and_processes_and_namespaces_do_not() {
         let thread = (libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND) as u64;
-        assert_eq!(answer(&sealed(false, false), libc::SYS_clone, &[thread]), ALLOW);
-        assert_eq!(answer(&sealed(false, false), libc::SYS_clone, &[libc::SIGCHLD as u64]), errno(libc::EACCES));
-        assert_eq!(answer(&sealed(true, false), libc::SYS_clone, &[libc::SIGCHLD as u64]), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_clone, &[thread]), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_clone, &[libc::SIGCHLD as u64]), errno(libc::EACCES));
+        assert_eq!(answer(&sealed(EXEC), libc::SYS_clone, &[libc::SIGCHLD as u64]), ALLOW);
         for namespace in [libc::CLONE_NEWUSER, libc::CLONE_NEWNET, libc::CLONE_NEWPID] {
             let flags = (namespace | libc::SIGCHLD) as u64;
-            assert_eq!(answer(&sealed(true, true), libc::SYS_clone, &[flags]), errno(libc::EPERM));
-            assert_eq!(answer(&sealed(true, true), libc::SYS_clone, &[flags | thread]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags | thread]), errno(libc::EPERM));
+        }
+        for relation in [libc::CLONE_PARENT, libc::CLONE_PTRACE, libc::CLONE_UNTRACED, libc::CLONE_IO] {
+            let flags = u64::from((relation | libc::SIGCHLD).cast_unsigned());
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags | thread]), errno(libc::EPERM));
         }
     }
 
     #[test]
     fn sealed_sockets_are_local_unless_loopback_is_granted() {
         let inet = [libc::AF_INET as u64, libc::SOCK_STREAM as u64];
-        assert_eq!(answer(&sealed(false, false), libc::SYS_socket, &inet), errno(libc::EACCES));
-        assert_eq!(answer(&sealed(false, true), libc::SYS_socket, &inet), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_socket, &inet), errno(libc::EACCES));
+        assert_eq!(answer(&sealed(LOOPBACK), libc::SYS_socket, &inet), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_RAW as u64]), errno(libc::EAFNOSUPPORT));
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_VSOCK as u64, libc::SOCK_STREAM as u64]), errno(libc::EAFNOSUPPORT));
     }
@@ -382,16 +413,30 @@ mod tests {
     #[test]
     fn sealed_programs_that_are_pid_1_cannot_outlive_their_supervisor() {
         let none = [libc::PR_SET_PDEATHSIG as u64, 0];
-        assert_eq!(answer(&sealed(false, false), libc::SYS_prctl, &none), errno(libc::EPERM));
-        assert_eq!(answer(&sealed(true, false), libc::SYS_prctl, &none), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_prctl, &none), errno(libc::EPERM));
+        assert_eq!(answer(&sealed(EXEC), libc::SYS_prctl, &none), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_prctl, &none), ALLOW);
+    }
+
+    #[test]
+    fn locks_take_no_memory_where_no_other_process_can_meet_them() {
+        for seal in Seal::all() {
+            let alone = !seal.exec && !seal.shares_files;
+            for command in [libc::F_SETLK, libc::F_SETLKW] {
+                let expected = if alone { libc::SECCOMP_RET_ERRNO } else { ALLOW };
+                assert_eq!(answer(&sealed(seal), libc::SYS_fcntl, &[3, command as u64]), expected, "{seal:?}");
+            }
+            let expected = if alone { errno(libc::EINVAL) } else { ALLOW };
+            assert_eq!(answer(&sealed(seal), libc::SYS_fcntl, &[3, libc::F_OFD_SETLK as u64]), expected, "{seal:?}");
+            assert_eq!(answer(&sealed(seal), libc::SYS_fcntl, &[3, libc::F_GETLK as u64]), ALLOW);
+        }
     }
 
     #[test]
     fn set_up_calls_end_with_the_seal() {
         for &number in SETUP.iter().filter(|&&number| number != libc::SYS_setrlimit) {
             assert_eq!(answer(&base(), number, &[]), ALLOW);
-            assert_eq!(answer(&sealed(true, true), number, &[]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), number, &[]), errno(libc::EPERM));
         }
     }
 }

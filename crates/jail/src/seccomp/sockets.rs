@@ -198,8 +198,7 @@ mod tests {
         for level in 0..300 {
             for name in 0..300 {
                 let is_in = |table: Options| table.iter().any(|(at, names)| *at == level && names.contains(&name));
-                let [set, get] =
-                    [libc::SYS_setsockopt, libc::SYS_getsockopt].map(|number| answer(number, &[0, level.into(), name.into()]));
+                let [set, get] = [libc::SYS_setsockopt, libc::SYS_getsockopt].map(|number| answer(number, &[0, level.into(), name.into()]));
                 assert_eq!(set, if is_in(SETTABLE) { ALLOW } else { errno(libc::EPERM) }, "{level}, {name}");
                 let readable = is_in(SETTABLE) || is_in(READABLE);
                 assert_eq!(get, if readable { ALLOW } else { errno(libc::ENOPROTOOPT) }, "{level}, {name}");
