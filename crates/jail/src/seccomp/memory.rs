@@ -10,7 +10,7 @@ const EINVAL: Action = Action::Errno(libc::EINVAL as u16);
 pub(super) fn rules() -> Vec<Rule> {
     // Huge pages of the reserved kind (`vm.nr_hugepages`) belong to whom the host has reserved them for, and no memory group counts them.
     let huge_map = libc::MAP_HUGETLB as u32;
-    let huge_file = libc::MFD_HUGETLB as u32;
+    let huge_file = libc::MFD_HUGETLB;
     // Merging of equal pages (KSM) tells by its timing what another sandbox has in memory.
     let merging = [libc::MADV_MERGEABLE, libc::MADV_UNMERGEABLE].map(|advice| (vec![Condition::equal(2, advice as u32)], EINVAL));
     vec![

@@ -241,8 +241,8 @@ mod tests {
         for name in [libc::SO_PEERCRED, libc::SO_ERROR, libc::SO_TYPE] {
             assert_eq!(answer(libc::SYS_getsockopt, &[0, libc::SOL_SOCKET.into(), name.into()]), ALLOW);
         }
-        const SO_PEERPIDFD: i64 = 77;
-        assert_eq!(answer(libc::SYS_getsockopt, &[3, libc::SOL_SOCKET.into(), SO_PEERPIDFD]), errno(libc::ENOPROTOOPT));
+        // SO_PEERPIDFD
+        assert_eq!(answer(libc::SYS_getsockopt, &[3, libc::SOL_SOCKET.into(), 77]), errno(libc::ENOPROTOOPT));
     }
 
     #[test]
