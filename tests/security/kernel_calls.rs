@@ -1,6 +1,13 @@
 //! System calls that have been ways out of a sandbox, and all the others with nonsense for arguments.
 
-use crate::run::Attack;
+use std::fs::{self, File};
+use std::io::IoSliceMut;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Advice, Mode, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::run::{Attack, host_file, open_to_all};
 
 /// Those that kill, each in a child of its own: where exec is granted, one run shows all.
 #[test]
@@ -287,5 +294,188 @@ attempt("fifo", lambda: os.mkfifo("/tmp/fifo"))
             ("character device", "EPERM"),
             ("fifo", "done: None"),
         ]);
+    });
+}
+
+/// A lease of who may only read a file makes its writers wait, for 45 seconds or until the run ends.
+#[test]
+fn a_file_that_may_only_be_read_keeps_no_writer_waiting() {
+    let body = r#"
+import fcntl, time
+file = os.open(sys.argv[1] + "/file", os.O_RDONLY)
+meeting = sys.argv[2]
+for name, command, argument in (("read lease", 1024, fcntl.F_RDLCK), ("write lease", 1024, fcntl.F_WRLCK), ("notice", 1026, 0x3f), ("owner", 8, os.getpid()),
+                                ("signal", 10, 40), ("other owner", 15, struct.pack("ii", 1, os.getpid()))):
+    attempt(name, fcntl.fcntl, file, command, argument)
+attempt("notice of the folder", lambda: fcntl.fcntl(os.open(sys.argv[1], os.O_RDONLY), 1026, 0x3f))
+attempt("asynchronous", lambda: fcntl.fcntl(file, fcntl.F_SETFL, 0o20000))
+attempt("non-blocking", lambda: fcntl.fcntl(file, fcntl.F_SETFL, os.O_NONBLOCK))
+attempt("lease", lambda: fcntl.fcntl(file, 1025) == fcntl.F_UNLCK)
+attempt("duplicate", lambda: fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 10) >= 10)
+attempt("pipe", lambda: fcntl.fcntl(os.pipe()[0], 1032) >= 4096)
+open(meeting + "/tried", "w").close()
+end = time.monotonic() + 200
+while not os.path.exists(meeting + "/written") and time.monotonic() < end:
+    time.sleep(0.01)
+"#;
+    for start in crate::run::STARTS {
+        let (read, meeting) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        open_to_all(meeting.path());
+        host_file(read.path(), "file", "content");
+        fs::set_permissions(read.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let paths = [read.path(), meeting.path()].map(|path| path.to_str().unwrap());
+        let attack = Attack::python(body).start(start).with(["--read", paths[0], "--write", paths[1], "--", paths[0], paths[1]]);
+        let mut running = attack.spawn_kept();
+        let started = Instant::now();
+        while !meeting.path().join("tried").exists() && !running.has_ended() {
+            assert!(started.elapsed() < Duration::from_secs(200), "the attack does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // While a lease is held this is EWOULDBLOCK.
+        let opened = rustix::fs::open(read.path().join("file"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        File::create(meeting.path().join("written")).unwrap();
+        let outcome = running.outcome();
+        for name in ["read lease", "write lease", "notice", "owner", "signal", "other owner", "notice of the folder", "asynchronous"] {
+            outcome.attempts(&[(name, "EINVAL")]);
+        }
+        outcome.attempts(&[("non-blocking", "done: 0"), ("lease", "done: True"), ("duplicate", "done: True"), ("pipe", "done: True")]);
+        assert!(opened.is_ok(), "{start}: {opened:?}");
+    }
+}
+
+/// Whether the first page of a file is in memory; `None` where its file system does not say.
+fn is_in_memory(file: &File) -> Option<bool> {
+    let mut page = [0; 4096];
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut page)], 0, ReadWriteFlags::NOWAIT) {
+        Ok(length) => Some(length > 0),
+        Err(Errno::AGAIN) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Two sandboxes that both read a file could talk by what of it is in memory.
+#[test]
+fn what_is_in_memory_of_a_shared_file_is_neither_told_nor_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = host_file(folder.path(), "shared", &"x".repeat(1 << 20));
+    let file = File::open(&path).unwrap();
+    file.sync_all().unwrap();
+    // The host's own advice shows whether it can be seen here what it does.
+    let evict = || rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    evict();
+    let is_visible = is_in_memory(&file) == Some(false);
+    fs::read(&path).unwrap();
+    let body = r#"
+file = os.open(sys.argv[1], os.O_RDONLY)
+buffer = bytearray(4096)
+attempt("told", lambda: os.preadv(file, [buffer], 0, os.RWF_NOWAIT))
+attempt("told and evicted", lambda: os.preadv(file, [buffer], 0, 0x80))
+attempt("read", lambda: os.preadv(file, [buffer], 0, 0))
+attempt("statistics", lambda: call("cachestat", file, b"\0" * 16, b"\0" * 40, 0))
+attempt("evict", lambda: os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED))
+attempt("sequential", lambda: os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL))
+"#;
+    Attack::python(body).with(["--read", folder.path().to_str().unwrap()]).in_both_starts_with_arguments(&[&path], |outcome| {
+        outcome.attempts(&[
+            ("told", "ENOTSUP|EOPNOTSUPP"),
+            ("told and evicted", "ENOTSUP|EOPNOTSUPP"),
+            ("read", "done: 4096"),
+            ("statistics", "EPERM"),
+            // Advice that need not be taken.
+            ("evict", "done: None"),
+            ("sequential", "done: None"),
+        ]);
+        if is_visible {
+            assert_eq!(is_in_memory(&file), Some(true), "a sandbox has evicted a page");
+        }
+    });
+    evict();
+    assert!(!is_visible || is_in_memory(&file) == Some(false), "what is in memory cannot be seen here after all");
+}
+
+#[test]
+fn memory_is_neither_the_hosts_reserved_nor_shared_by_content() {
+    Attack::python(
+        r#"
+import mmap
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+def map_(flags):
+    answer = call("mmap", 0, 2 << 20, 3, flags, -1, 0)
+    return answer != -1
+for name, size in (("default", 0), ("2 MB", 21 << 26), ("1 GB", 30 << 26)):
+    attempt(f"huge, {name}", map_, PRIVATE | 0x40000 | size)
+    attempt(f"shared huge, {name}", map_, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x40000 | size)
+    attempt(f"huge file, {name}", lambda: call("memfd_create", b"x", 4 | size))
+attempt("plain", map_, PRIVATE)
+attempt("plain file", lambda: call("memfd_create", b"x", 1) > 0)
+memory = mmap.mmap(-1, 1 << 20)
+attempt("merge", lambda: memory.madvise(12))
+attempt("stop merging", lambda: memory.madvise(13))
+attempt("merge everything", lambda: call("prctl", 67, 1, 0, 0, 0))
+attempt("need not", lambda: memory.madvise(mmap.MADV_DONTNEED))
+"#,
+    )
+    .in_both_starts(|outcome| {
+        for size in ["default", "2 MB", "1 GB"] {
+            for way in ["huge", "shared huge", "huge file"] {
+                outcome.attempts(&[(&format!("{way}, {size}"), "EPERM")]);
+            }
+        }
+        outcome.attempts(&[
+            ("plain", "done: True"),
+            ("plain file", "done: True"),
+            ("merge", "EINVAL"),
+            ("stop merging", "EINVAL"),
+            ("merge everything", "EINVAL"),
+            ("need not", "done: None"),
+        ]);
+    });
+}
+
+/// Calls that are there, with arguments that no program needs.
+#[test]
+fn unusual_arguments_of_usual_calls_are_refused() {
+    Attack::python(
+        r#"
+def clone(flags):
+    child = call("clone", flags, 0, 0, 0, 0)
+    if child == 0:
+        os._exit(0)
+    return child
+for name, flag in (("parent", 0x8000), ("traced", 0x2000), ("untraced", 0x800000), ("shared I/O", 0x80000000)):
+    attempt(f"clone, {name}", clone, flag | 17)
+attempt("clone", lambda: os.waitpid(clone(17), 0)[1])
+for name, option in (("speculation", 53), ("name memory", 0x53564d41), ("memory map", 35), ("dumper", 0x59616d61), ("seccomp", 22), ("task perf", 31), ("core scheduling", 62),
+                     ("time stamps", 26), ("machine check", 33), ("securebits", 28), ("keep capabilities", 8), ("personality of memory", 65), ("futex table", 78)):
+    attempt(f"prctl, {name}", lambda: call("prctl", option, 1, 1, 1, 1))
+if os.uname().machine == "x86_64":
+    address = ctypes.c_long()
+    attempt("thread's base", lambda: call("arch_prctl", 0x1003, ctypes.addressof(address)))
+    for name, option in (("CPUID", 0x1012), ("shadow stack", 0x5001), ("tagged addresses", 0x4002), ("map vDSO", 0x2003)):
+        attempt(f"arch_prctl, {name}", lambda: call("arch_prctl", option, 0))
+read, write = os.pipe()
+attempt("tee", lambda: call("tee", read, write, 1, 0))
+attempt("sync", lambda: call("sync"))
+"#,
+    )
+    .with(["--exec"])
+    .in_both_starts(|outcome| {
+        for name in ["parent", "traced", "untraced", "shared I/O"] {
+            outcome.attempts(&[(&format!("clone, {name}"), "EPERM")]);
+        }
+        outcome.attempts(&[("clone", "done: 0"), ("tee", "EPERM"), ("sync", "EPERM")]);
+        for name in [
+            "speculation", "name memory", "memory map", "dumper", "seccomp", "task perf", "core scheduling", "time stamps", "machine check",
+            "securebits", "keep capabilities", "personality of memory", "futex table",
+        ] {
+            outcome.attempts(&[(&format!("prctl, {name}"), "EINVAL")]);
+        }
+        if cfg!(target_arch = "x86_64") {
+            outcome.attempts(&[("thread's base", "done: 0")]);
+            for name in ["CPUID", "shadow stack", "tagged addresses", "map vDSO"] {
+                outcome.attempts(&[(&format!("arch_prctl, {name}"), "EINVAL")]);
+            }
+        }
     });
 }

@@ -7,6 +7,7 @@ mod exec_grants;
 mod files;
 mod identity;
 mod kernel_calls;
+mod kernel_memory;
 mod leftovers;
 mod lifetime;
 mod limits;

@@ -24,11 +24,11 @@ attempt("host's loopback, IPv6", connect, "::1", int(sys.argv[1]), socket.AF_INE
 attempt("resolve", socket.getaddrinfo, "example.com", 443)
 attempt("quick", lambda: time.monotonic() - started < 60)
 for name, arguments in {"packet": (17, 3, 0), "raw": (2, 3, 1), "raw IPv6": (10, 3, 58), "vsock": (40, 1, 0), "bluetooth": (31, 3, 0), "CAN": (29, 3, 1), "alg": (38, 5, 0),
-                        "xdp": (44, 3, 0), "netlink generic": (16, 3, 16), "netlink audit": (16, 3, 9), "netlink netfilter": (16, 3, 12), "netlink usersock": (16, 3, 2)}.items():
+                        "xdp": (44, 3, 0), "netlink route": (16, 3, 0), "netlink generic": (16, 3, 16), "netlink audit": (16, 3, 9), "netlink netfilter": (16, 3, 12), "netlink usersock": (16, 3, 2)}.items():
     attempt(name, lambda: socket.socket(*arguments))
 "#;
 
-const FAMILIES: [&str; 12] = [
+const FAMILIES: [&str; 13] = [
     "packet",
     "raw",
     "raw IPv6",
@@ -37,6 +37,7 @@ const FAMILIES: [&str; 12] = [
     "CAN",
     "alg",
     "xdp",
+    "netlink route",
     "netlink generic",
     "netlink audit",
     "netlink netfilter",
@@ -106,12 +107,6 @@ def configure():
     with socket.socket() as any_:
         fcntl.ioctl(any_, 0x8914, struct.pack("16sh", b"lo", 0))
 attempt("configure", configure)
-def route():
-    with socket.socket(16, 3, 0) as netlink:
-        # RTM_NEWLINK, a dummy interface.
-        netlink.send(struct.pack("IHHII", 32, 16, 0x605, 1, 0) + b"\0" * 16)
-        return struct.unpack_from("i", netlink.recv(4096), 16)[0]
-attempt("add an interface", route)
 "#
     );
     Attack::python(&body).with(["--loopback"]).in_both_starts_with_arguments(&[&port], |outcome| {
@@ -125,13 +120,299 @@ attempt("add an interface", route)
             ("interfaces", "done: ['lo']"),
             ("quick", "done: True"),
             ("configure", "EPERM|ENOTTY"),
-            ("add an interface", "done: -1"),
         ]);
         for family in FAMILIES {
             outcome.attempts(&[(family, "EAFNOSUPPORT")]);
         }
     });
     assert!(listener.accept().is_err(), "a sandbox reached the host");
+}
+
+/// Protocols beside TCP and UDP reach code of the kernel that nobody needs, and have it load modules.
+#[test]
+fn sockets_have_the_protocol_of_their_type_and_no_other() {
+    let body = r#"
+import socket
+made = set()
+for family in (socket.AF_INET, socket.AF_INET6):
+    for kind, own in ((socket.SOCK_STREAM, 6), (socket.SOCK_DGRAM, 17), (socket.SOCK_SEQPACKET, None), (socket.SOCK_RDM, None), (6, None)):
+        for protocol in range(270):
+            try:
+                socket.socket(family, kind, protocol).close()
+                made.add((int(family), int(kind), protocol))
+            except OSError as error:
+                if error.errno not in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+                    made.add((int(family), int(kind), errno.errorcode[error.errno]))
+attempt("INET", lambda: sorted(made))
+for name, protocol in {"MPTCP": 262, "SCTP": 132, "SMC": 256}.items():
+    attempt(name, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol))
+for name, protocol in {"UDP-Lite": 136, "ping": 1}.items():
+    attempt(name, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, protocol))
+attempt("packets of SCTP", lambda: socket.socket(socket.AF_INET, socket.SOCK_SEQPACKET))
+attempt("pair", lambda: len(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM, 0)))
+attempt("pair of a protocol", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM, 6))
+attempt("raw pair", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW))
+attempt("pair of TIPC", lambda: socket.socketpair(30, socket.SOCK_STREAM))
+"#;
+    let own = "done: [(2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17), (10, 1, 0), (10, 1, 6), (10, 2, 0), (10, 2, 17)]";
+    let without_ipv6 = "done: [(2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17)]";
+    Attack::python(body).with(["--loopback"]).in_both_starts(|outcome| {
+        outcome.attempts(&[("INET", &format!("{own}|{without_ipv6}")), ("pair", "done: 2")]);
+        for name in ["MPTCP", "SCTP", "SMC", "UDP-Lite", "ping", "packets of SCTP"] {
+            outcome.attempts(&[(name, "EPROTONOSUPPORT")]);
+        }
+        for name in ["pair of a protocol", "raw pair", "pair of TIPC"] {
+            outcome.attempts(&[(name, "EAFNOSUPPORT")]);
+        }
+    });
+}
+
+/// Options lead to code and memory of the kernel: those that programs use are a list, the others are refused.
+#[test]
+fn options_of_sockets_are_those_that_programs_use() {
+    let body = r#"
+import socket
+stream, datagram, six, local = (socket.socket(*kind) for kind in ((2, 1), (2, 2), (10, 1), (1, 1)))
+ONE = struct.pack("i", 1)
+refused, set_ = set(), set()
+for one in (stream, datagram, six, local):
+    for level in (0, 1, 6, 17, 41, 132, 136, 254, 255, 270, 276, 282, 284):
+        for option in range(0, 300):
+            if (level, option) in ((1, 13), (1, 20), (1, 21), (1, 66), (1, 67)):
+                continue
+            try:
+                one.setsockopt(level, option, ONE)
+                set_.add((level, option))
+            except OSError as error:
+                (refused if error.errno == errno.EPERM else set_).add((level, option))
+attempt("tried", lambda: len(refused) + len(set_))
+attempt("not refused", lambda: len(set_ - refused) < 70)
+WAYS = {"filter": (1, 26), "reuseport filter": (1, 51), "bpf": (1, 50), "reuseport bpf": (1, 52), "lock filter": (1, 44), "zero copy": (1, 60), "txtime": (1, 61),
+        "busy poll": (1, 46), "reserved memory": (1, 73), "mark": (1, 36), "receive pidfds": (1, 76), "ULP": (6, 31), "repair": (6, 19), "MD5": (6, 14),
+        "congestion": (6, 13), "fast open key": (6, 33), "saved SYN": (6, 27), "AO": (6, 38), "IP options": (0, 4), "tables": (0, 64), "source groups": (0, 46),
+        "IPv6 groups": (41, 20), "anycast": (41, 27), "flow labels": (41, 32), "routing header": (41, 57), "hop header": (41, 54), "segments": (17, 103), "TLS": (282, 1)}
+for name, way in WAYS.items():
+    attempt(name, lambda: way in refused and way not in set_)
+attempt("ULP by name", lambda: stream.setsockopt(6, 31, b"tls\0"))
+for name, way in {"get filter": (1, 26), "peer's pidfd": (1, 77), "zero copy receive": (6, 35), "tables": (0, 64)}.items():
+    attempt(f"read {name}", lambda: local.getsockopt(*way, 64))
+def channel():
+    with socket.socket(fileno=os.dup(3)) as one:
+        return one.getsockopt(1, 77)
+attempt("the supervisor's pidfd", channel)
+for name, (one, level, option) in {"reuse": (stream, 1, 2), "no delay": (stream, 6, 1), "cork": (stream, 6, 3), "keep": (stream, 1, 9), "idle": (stream, 6, 4), "buffer": (datagram, 1, 8),
+                                   "broadcast": (datagram, 1, 6), "packet info": (datagram, 0, 8), "v6 only": (six, 41, 26), "credentials": (local, 1, 16), "hops": (six, 41, 16)}.items():
+    attempt(f"set {name}", lambda: one.setsockopt(level, option, ONE))
+    attempt(f"get {name}", lambda: one.getsockopt(level, option) != 0)
+attempt("linger", lambda: stream.setsockopt(1, 13, struct.pack("ii", 1, 1)))
+attempt("timeout", lambda: stream.setsockopt(1, 20, struct.pack("qq", 1, 0)))
+attempt("peer", lambda: len(socket.socketpair()[0].getsockopt(1, 17, 12)))
+a, b = socket.socketpair()
+for name, flags in {"urgent": socket.MSG_OOB, "urgent and more": socket.MSG_OOB | socket.MSG_DONTWAIT, "zero copy": 0x4000000}.items():
+    attempt(f"send {name}", lambda: a.send(b"x", flags))
+    attempt(f"send message {name}", lambda: a.sendmsg([b"x"], [], flags))
+    attempt(f"receive {name}", lambda: b.recv(1, flags))
+    attempt(f"receive message {name}", lambda: b.recvmsg(1, 0, flags))
+attempt("plain", lambda: a.send(b"x", socket.MSG_DONTWAIT) + len(b.recv(1, socket.MSG_PEEK)))
+"#;
+    Attack::python(body).with(["--loopback"]).in_both_starts(|outcome| {
+        outcome.attempts(&[("not refused", "done: True"), ("ULP by name", "EPERM"), ("the supervisor's pidfd", "ENOPROTOOPT")]);
+        for name in [
+            "filter",
+            "reuseport filter",
+            "bpf",
+            "reuseport bpf",
+            "lock filter",
+            "zero copy",
+            "txtime",
+            "busy poll",
+            "reserved memory",
+            "mark",
+            "receive pidfds",
+            "ULP",
+            "repair",
+            "MD5",
+            "congestion",
+            "fast open key",
+            "saved SYN",
+            "AO",
+            "IP options",
+            "tables",
+            "source groups",
+            "IPv6 groups",
+            "anycast",
+            "flow labels",
+            "routing header",
+            "hop header",
+            "segments",
+            "TLS",
+        ] {
+            outcome.attempts(&[(name, "done: True")]);
+        }
+        for name in ["get filter", "peer's pidfd", "zero copy receive", "tables"] {
+            outcome.attempts(&[(&format!("read {name}"), "ENOPROTOOPT")]);
+        }
+        for name in ["reuse", "no delay", "cork", "keep", "idle", "buffer", "broadcast", "packet info", "v6 only", "credentials", "hops"] {
+            outcome.attempts(&[(&format!("set {name}"), "done: None"), (&format!("get {name}"), "done: True")]);
+        }
+        outcome.attempts(&[("linger", "done: None"), ("timeout", "done: None"), ("peer", "done: 12"), ("plain", "done: 2")]);
+        for name in ["urgent", "urgent and more", "zero copy"] {
+            for way in ["send", "send message", "receive", "receive message"] {
+                outcome.attempts(&[(&format!("{way} {name}"), "ENOTSUP|EOPNOTSUPP")]);
+            }
+        }
+    });
+}
+
+const INTERFACES: &str = r#"
+import socket
+class Address(ctypes.Structure):
+    pass
+Address._fields_ = [("next", ctypes.POINTER(Address)), ("name", ctypes.c_char_p), ("flags", ctypes.c_uint), ("address", ctypes.c_void_p), ("mask", ctypes.c_void_p),
+                    ("broadcast", ctypes.c_void_p), ("data", ctypes.c_void_p)]
+def addresses():
+    first, found = ctypes.POINTER(Address)(), []
+    if libc.getifaddrs(ctypes.byref(first)) != 0:
+        raise OSError(ctypes.get_errno(), "getifaddrs")
+    at = first
+    while at:
+        one = at.contents
+        family = ctypes.c_ushort.from_address(one.address).value
+        text = {socket.AF_INET: lambda: socket.inet_ntop(family, ctypes.string_at(one.address + 4, 4)), socket.AF_INET6: lambda: socket.inet_ntop(family, ctypes.string_at(one.address + 8, 16))}
+        found.append((one.name.decode(), family, text.get(family, lambda: "")()))
+        at = one.next
+    libc.freeifaddrs(first)
+    return found
+attempt("netlink", lambda: socket.socket(16, 3, 0))
+attempt("addresses", addresses)
+attempt("names", socket.if_nameindex)
+attempt("number", socket.if_nametoindex, "lo")
+attempt("name", socket.if_indextoname, 1)
+attempt("no name", socket.if_nametoindex, "eth0")
+"#;
+
+/// The C library asks by netlink, which is refused; what a sandbox has of interfaces is told without it.
+#[test]
+fn interfaces_are_told_without_netlink() {
+    let javascript = "attempt('interfaces', () => JSON.stringify(Object.entries(require('node:os').networkInterfaces()).map(([name, all]) => \
+                      [name, ...all.map(one => `${one.cidr} ${one.mac} ${one.internal}`)])));";
+    for (arguments, addresses, interfaces) in [
+        (&[][..], "done: [('lo', 17, '')]", "done: []"),
+        (
+            &["--loopback"],
+            "done: [('lo', 17, ''), ('lo', 2, '127.0.0.1'), ('lo', 10, '::1')]|done: [('lo', 17, ''), ('lo', 2, '127.0.0.1')]",
+            "done: [[\"lo\",\"127.0.0.1/8 00:00:00:00:00:00 true\",\"::1/128 00:00:00:00:00:00 true\"]]|\
+             done: [[\"lo\",\"127.0.0.1/8 00:00:00:00:00:00 true\"]]",
+        ),
+    ] {
+        Attack::python(INTERFACES).with(arguments.iter().copied()).in_both_starts(|outcome| {
+            outcome.attempts(&[
+                ("netlink", "EAFNOSUPPORT"),
+                ("addresses", addresses),
+                ("names", "done: [(1, 'lo')]"),
+                ("number", "done: 1"),
+                ("name", "done: lo"),
+            ]);
+            assert!(!outcome.attempt("no name").starts_with("done"));
+        });
+        Attack::javascript(javascript).with(arguments.iter().copied()).in_both_starts(|outcome| {
+            outcome.attempts(&[("interfaces", interfaces)]);
+        });
+    }
+}
+
+#[test]
+fn localhost_resolves_and_serves_in_both_languages() {
+    Attack::python(
+        r#"
+import socket
+for name, flags in {"plain": 0, "configured": socket.AI_ADDRCONFIG}.items():
+    attempt(f"look up, {name}", lambda: sorted({found[4][0] for found in socket.getaddrinfo("localhost", 80, flags=flags)}))
+def serve(host, family):
+    with socket.create_server((host, 0), family=family) as server, socket.create_connection((host, server.getsockname()[1])) as client:
+        client.sendall(b"x")
+        return server.accept()[0].recv(1)
+attempt("IPv4", serve, "127.0.0.1", socket.AF_INET)
+attempt("by name", serve, "localhost", socket.AF_INET)
+if os.path.exists("/proc/self/net/if_inet6"):
+    attempt("IPv6", serve, "::1", socket.AF_INET6)
+else:
+    attempts["IPv6"] = "none"
+"#,
+    )
+    .with(["--loopback"])
+    .in_both_starts(|outcome| {
+        for name in ["look up, plain", "look up, configured"] {
+            outcome.attempts(&[(name, "done: ['127.0.0.1']|done: ['127.0.0.1', '::1']")]);
+        }
+        outcome.attempts(&[("IPv4", "done: b'x'"), ("by name", "done: b'x'"), ("IPv6", "done: b'x'|none")]);
+    });
+    Attack::javascript(
+        r"
+        const dns = require('node:dns'), net = require('node:net');
+        for (const [name, options] of Object.entries({ plain: {}, configured: { hints: dns.ADDRCONFIG }, 'of IPv4': { family: 4 } })) {
+          await attemptAsync(`look up, ${name}`, async () => (await dns.promises.lookup('localhost', options)).address);
+        }
+        await attemptAsync('resolve', () => dns.promises.resolve('example.com'));
+        const serve = host => new Promise((resolve, reject) => {
+          const server = net.createServer(socket => { socket.end('x'); server.close(); }).on('error', reject);
+          server.listen(0, host, () => net.connect(server.address().port, host).on('data', data => resolve(String(data))).on('error', reject));
+        });
+        await attemptAsync('IPv4', () => serve('127.0.0.1'));
+        await attemptAsync('by name', () => serve('localhost'));
+        if (fs.existsSync('/proc/self/net/if_inet6')) await attemptAsync('IPv6', () => serve('::1'));
+        else attempts['IPv6'] = 'none';
+        ",
+    )
+    .with(["--loopback"])
+    .in_both_starts(|outcome| {
+        for name in ["look up, plain", "look up, configured", "look up, of IPv4"] {
+            outcome.attempts(&[(name, "done: 127.0.0.1|done: ::1")]);
+        }
+        // c-ares asks the name server, and none is there.
+        outcome.attempts(&[("resolve", "ECONNREFUSED"), ("IPv4", "done: x"), ("by name", "done: x"), ("IPv6", "done: x|none")]);
+    });
+}
+
+/// What the C library and c-ares make of a machine whose interfaces they cannot ask for: a namespace with a name server, with and without
+/// IPv6, and the answer that a sandbox gets for netlink. The names of a network that a sandbox is granted are resolved like this.
+#[test]
+fn names_resolve_without_netlink_with_and_without_ipv6() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = crate::run::host_file(folder.path(), "resolve.py", include_str!("resolve.py"));
+    let resolve = |ipv6: &str, netlink: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "--mount", "python3", &script, ipv6, netlink]).current_dir(folder.path());
+        let output = command.output().expect("unshare(1) is installed");
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str::<serde_json::Value>(&text)
+            .unwrap_or_else(|_| panic!("{ipv6}, {netlink}: {text}\n{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    // With netlink the namespace is what it is meant to be: without IPv6 no address of IPv6 is worth asking for.
+    let (with, without) = (resolve("ipv6", "netlink"), resolve("no-ipv6", "netlink"));
+    assert_eq!((&with["configured"], &without["configured"]), (&vec!["192.0.2.1", "2001:db8::1"].into(), &vec!["192.0.2.1"].into()));
+    assert_eq!(without["netlink"], "there");
+    for ipv6 in ["ipv6", "no-ipv6"] {
+        let told = resolve(ipv6, "no-netlink");
+        assert_eq!(told["netlink"], "EAFNOSUPPORT", "{told}");
+        // Both families are taken to be there. What cannot be reached comes last.
+        for flags in ["plain", "configured"] {
+            assert_eq!(told[flags], serde_json::json!(["192.0.2.1", "2001:db8::1"]), "{ipv6}: {told}");
+        }
+        if ipv6 == "no-ipv6" {
+            assert_eq!(told["first"], "192.0.2.1", "{told}");
+        }
+        if told["node"] != "not installed" {
+            for (way, expected) in [
+                ("lookup", serde_json::json!(["192.0.2.1", "2001:db8::1"])),
+                ("lookup configured", serde_json::json!(["192.0.2.1", "2001:db8::1"])),
+                ("resolve4", serde_json::json!(["192.0.2.1"])),
+                ("resolve6", serde_json::json!(["2001:db8::1"])),
+            ] {
+                assert_eq!(told["node"][way], expected, "{ipv6}, {way}: {told}");
+            }
+        }
+    }
 }
 
 /// Each has a server on the same port, and hears only itself; the host hears neither.

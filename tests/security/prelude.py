@@ -34,6 +34,8 @@ NUMBERS = {
     "memfd_secret": (447, 447), "fchmodat2": (452, 452), "map_shadow_stack": (453, 453), "mseal": (462, 462), "lookup_dcookie": (212, 18),
     "process_madvise": (440, 440), "fchmod": (91, 52), "fchmodat": (268, 53), "openat": (257, 56), "mkdirat": (258, 34), "mknodat": (259, 33),
     "rt_sigqueueinfo": (129, 138), "setrlimit": (160, 164), "prlimit64": (302, 261), "execve": (59, 221), "inotify_add_watch": (254, 27),
+    "mmap": (9, 222), "madvise": (28, 233), "arch_prctl": (158, -1), "fadvise64": (221, 223), "tee": (276, 77), "preadv2": (327, 286),
+    "pwritev2": (328, 287), "cachestat": (451, 451), "sync": (162, 81),
 }
 
 

@@ -14,6 +14,8 @@ pub struct BootFacts {
     pub loopback: bool,
     /// For a process that is a sandbox: its memory limit.
     pub memory_bytes: u64,
+    /// Whether it sees files of the host that are granted, for reading or for writing.
+    pub shares_files: bool,
     /// Granted paths that can be written.
     pub write: Vec<String>,
     /// Binds that lie where the sandbox's own tmpfs covers them: stage, target, whether it is a folder.
@@ -37,8 +39,13 @@ impl BootFacts {
     /// The file's text. Paths have no control characters: grants are checked for that.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        for (key, set) in [("forks", self.forks), ("may_set_groups", self.may_set_groups), ("exec", self.exec), ("loopback", self.loopback)]
-        {
+        for (key, set) in [
+            ("forks", self.forks),
+            ("may_set_groups", self.may_set_groups),
+            ("exec", self.exec),
+            ("loopback", self.loopback),
+            ("shares_files", self.shares_files),
+        ] {
             if set {
                 text.push_str(key);
                 text.push('\n');
@@ -73,6 +80,7 @@ impl BootFacts {
                 ["exec"] => facts.exec = true,
                 ["loopback"] => facts.loopback = true,
                 ["memory_bytes", bytes] => facts.memory_bytes = bytes.parse().ok()?,
+                ["shares_files"] => facts.shares_files = true,
                 ["write", path] => facts.write.push(path.to_owned()),
                 ["staged", stage, target, kind @ ("folder" | "file")] => {
                     facts.staged.push((stage.to_owned(), target.to_owned(), kind == "folder"));
@@ -95,14 +103,15 @@ mod tests {
     proptest! {
         #[test]
         fn facts_are_read_as_they_were_written(
-            forks: bool, may_set_groups: bool, exec: bool, loopback: bool, memory_bytes: u64,
+            forks: bool, may_set_groups: bool, exec: bool, loopback: bool, memory_bytes: u64, shares_files: bool,
             write in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
             staged in proptest::collection::vec(("/[a-z]{1,4}", "/[a-z ]{1,8}", any::<bool>()), 0..4),
             points in proptest::collection::vec(("/[a-z /]{1,8}", any::<bool>()), 0..4),
             kept in proptest::collection::vec(("/[a-z /]{1,8}", any::<bool>()), 0..4),
             granted in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
         ) {
-            let facts = BootFacts { forks, may_set_groups, exec, loopback, memory_bytes, write, staged, points, kept, granted };
+            let facts =
+                BootFacts { forks, may_set_groups, exec, loopback, memory_bytes, shares_files, write, staged, points, kept, granted };
             prop_assert_eq!(BootFacts::decode(&facts.encode()), Some(facts));
         }
     }

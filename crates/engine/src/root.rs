@@ -225,6 +225,7 @@ fn generated(
         exec: boot.exec,
         loopback: boot.loopback,
         memory_bytes: boot.memory_bytes,
+        shares_files: !grants.is_empty(),
         write: grants.writable(),
         points: plan.points.iter().map(|point| (point.target.display().to_string(), point.is_folder)).collect(),
         kept,

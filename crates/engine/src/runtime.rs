@@ -124,9 +124,11 @@ impl Runtime {
             format!("HOME={}", belljar_jail::HOME),
             "LANG=C.UTF-8".to_owned(),
             "TMPDIR=/tmp".to_owned(),
+            // It answers `getifaddrs` in place of the C library, and takes this variable away.
+            format!("LD_PRELOAD={FOLDER}/libbelljar.so"),
         ];
         if init {
-            environment.extend([format!("LD_PRELOAD={FOLDER}/libbelljar.so"), "BELLJAR_INIT=1".to_owned()]);
+            environment.push("BELLJAR_INIT=1".to_owned());
         }
         environment.into_iter().filter_map(|variable| CString::new(variable).ok()).collect()
     }

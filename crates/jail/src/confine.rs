@@ -9,7 +9,7 @@ use crate::limits::ResourceLimits;
 use crate::loopback;
 use crate::own_space;
 use crate::root::{self, Exec};
-use crate::seccomp;
+use crate::seccomp::{self, Seal};
 use crate::sys::{self, prctl, unshare};
 use crate::writable::{WritableSpace, mount_proc};
 
@@ -73,22 +73,21 @@ pub fn confine(confinement: &Confinement, forked: bool) -> Result<(), SetupError
     std::env::set_current_dir(crate::HOME).at(Step::WritableSpace)
 }
 
-/// The filters of the last step, compiled ahead: a zygote does it once for all its children.
+/// The filters of the last step, compiled in advance: a zygote does it once for all its children.
 #[derive(Debug)]
-pub struct Seals([Vec<seccomp::Instruction>; 4]);
+pub struct Seals([(Seal, Vec<seccomp::Instruction>); 8]);
 
 impl Seals {
     /// Compiles them.
     pub fn compile() -> Self {
-        let filters = [(false, false), (false, true), (true, false), (true, true)];
-        Self(filters.map(|(exec, loopback)| seccomp::sealed(exec, loopback).compile()))
+        Self(Seal::all().map(|seal| (seal, seccomp::sealed(seal).compile())))
     }
 
     /// The last step: takes away the system calls that only the set-up needed. Every thread of the process is sealed.
-    pub fn apply(&self, exec: bool, loopback: bool) -> Result<(), SetupError> {
+    pub fn apply(&self, seal: Seal) -> Result<(), SetupError> {
         // Again: `execve` of the runtime has undone it where a sandbox has a runtime process of its own (prctl(2)).
         prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::Privileges)?;
-        let filter = &self.0[usize::from(exec) * 2 + usize::from(loopback)];
+        let (_, filter) = self.0.iter().find(|(compiled, _)| *compiled == seal).unwrap_or(&self.0[0]);
         seccomp::install(&seccomp::with_own_space(filter, own_space::number().at(Step::Seccomp)?)).at(Step::Seccomp)
     }
 }

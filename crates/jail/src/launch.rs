@@ -17,7 +17,7 @@ use crate::error::{At, SetupError, Step};
 use crate::grant::owner_namespace;
 use crate::identity::{IdMap, act_as, become_user, die_with_parent, keep_zygote_capabilities, return_to_root};
 use crate::root::{self, RootPlan};
-use crate::seccomp;
+use crate::seccomp::{self, Seal};
 use crate::sys::{self, PidFd, check, duplicate_onto, prctl};
 use crate::user_counts;
 
@@ -210,7 +210,8 @@ impl Launch<'_> {
             if *network == ToolNetwork::Host {
                 seccomp::install(&seccomp::no_local_sockets().compile()).at(Step::Seccomp)?;
             }
-            seccomp::install(&seccomp::sealed(true, *network == ToolNetwork::Host).compile()).at(Step::Seccomp)?;
+            let seal = Seal { exec: true, loopback: *network == ToolNetwork::Host, shares_files: true };
+            seccomp::install(&seccomp::sealed(seal).compile()).at(Step::Seccomp)?;
         }
         let error = execute(&self.executable, &self.arguments, &self.environment);
         Err(error).at(Step::Exec)

@@ -37,6 +37,7 @@ pub use limits::ResourceLimits;
 pub use own_space::number as own_space_number;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, Exec, GeneratedFile, RootPlan, Source};
+pub use seccomp::Seal;
 pub use sys::{
     PidFd, Reaped, continue_pidfd, enter_network, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions, stop_pidfd,
 };

@@ -4,6 +4,7 @@
 //! The contract with the drivers is `docs/concepts/drivers.md`.
 
 mod init;
+mod interfaces;
 mod machine;
 mod mappings;
 mod networks;

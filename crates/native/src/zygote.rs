@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, Packet, ZygoteReport, receive_order, send_packet};
 use belljar_jail::{
-    CHANNEL, Confinement, GrantPlan, GrantPoint, InheritedDescriptors, ResourceLimits, Seals, SetupError, Stdio, Step, WritableSpace,
-    confine, confine_exec_grant_init, enter_cgroup, enter_network,
+    CHANNEL, Confinement, GrantPlan, GrantPoint, InheritedDescriptors, ResourceLimits, Seal, Seals, SetupError, Stdio, Step,
+    WritableSpace, confine, confine_exec_grant_init, enter_cgroup, enter_network,
 };
 
 use crate::machine;
@@ -58,7 +58,7 @@ fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
     if !facts.exec {
         machine::answer_for(facts.memory_bytes).map_err(at(Step::Seccomp))?;
     }
-    Seals::compile().apply(facts.exec, facts.loopback)
+    Seals::compile().apply(Seal { exec: facts.exec, loopback: facts.loopback, shares_files: facts.shares_files })
 }
 
 /// What packages have done while they were imported that must not happen once for all sandboxes.
@@ -201,7 +201,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                     .and_then(|()| randomness::reseed(&generators))
                     .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
                     .and_then(|()| if order.exec { Ok(()) } else { machine::answer_for(order.memory_bytes).map_err(at(Step::Seccomp)) })
-                    .and_then(|()| seals.apply(order.exec, order.loopback));
+                    .and_then(|()| seals.apply(Seal { exec: order.exec, loopback: order.loopback, shares_files: facts.shares_files }));
                 if let Err(error) = result {
                     fault(CHANNEL, error);
                 }

@@ -10,6 +10,8 @@ pub enum Action {
     Errno(u16),
     /// The process's own handler of SIGSYS answers in the kernel's place.
     Trap,
+    /// It succeeds without having done anything: the answer to advice that nobody has to follow.
+    Ignore,
     /// The process dies with SIGSYS.
     Kill,
 }
@@ -20,6 +22,7 @@ impl Action {
             Self::Allow => libc::SECCOMP_RET_ALLOW,
             Self::Errno(errno) => libc::SECCOMP_RET_ERRNO | u32::from(errno),
             Self::Trap => libc::SECCOMP_RET_TRAP,
+            Self::Ignore => libc::SECCOMP_RET_ERRNO,
             Self::Kill => libc::SECCOMP_RET_KILL_PROCESS,
         }
     }
@@ -37,6 +40,23 @@ pub struct Condition {
     pub value: u32,
 }
 
+impl Condition {
+    /// `argument == value`.
+    pub(super) fn equal(argument: u8, value: u32) -> Self {
+        Self { argument, mask: u32::MAX, value }
+    }
+
+    /// The bits of `mask` in the argument are those of `value`.
+    pub(super) fn bits(argument: u8, mask: u32, value: u32) -> Self {
+        Self { argument, mask, value }
+    }
+
+    /// Load, mask, compare; a comparison of the whole argument needs no mask.
+    fn instructions(self) -> usize {
+        if self.mask == u32::MAX { 2 } else { 3 }
+    }
+}
+
 /// What happens to one system call: the first condition that holds decides, else `otherwise`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -46,6 +66,29 @@ pub struct Rule {
     pub cases: Vec<(Vec<Condition>, Action)>,
     /// When none holds.
     pub otherwise: Action,
+}
+
+impl Rule {
+    /// Each of these system calls has the same fate, whatever its arguments.
+    pub(super) fn plain(numbers: &[libc::c_long], action: Action) -> impl Iterator<Item = Self> {
+        numbers.iter().map(move |&number| Self { number: number as u32, cases: Vec::new(), otherwise: action })
+    }
+
+    /// The first case whose conditions all hold decides.
+    pub(super) fn by_argument(number: libc::c_long, cases: Vec<(Vec<Condition>, Action)>, otherwise: Action) -> Self {
+        Self { number: number as u32, cases, otherwise }
+    }
+
+    /// Allowed when one argument has one of these values.
+    pub(super) fn one_of(number: libc::c_long, argument: u8, values: &[u32], otherwise: Action) -> Self {
+        let allowed = values.iter().map(|&value| (vec![Condition::equal(argument, value)], Action::Allow));
+        Self::by_argument(number, allowed.collect(), otherwise)
+    }
+
+    /// Allowed when none of these bits is set in the argument.
+    pub(super) fn without_bits(number: libc::c_long, argument: u8, mask: u32, otherwise: Action) -> Self {
+        Self::by_argument(number, vec![(vec![Condition::bits(argument, mask, 0)], Action::Allow)], otherwise)
+    }
 }
 
 /// A whole filter.
@@ -175,12 +218,14 @@ fn tree(segments: &[Segment<'_>]) -> Vec<Instruction> {
 fn leaf(segment: &Segment<'_>) -> Vec<Instruction> {
     let mut code = Vec::new();
     for (conditions, action) in segment.rule.map_or(&[][..], |rule| &rule.cases) {
-        // Per condition: load, mask, compare; a comparison that fails skips what is left of the case, its return included.
-        let per_condition = 3;
-        for (index, condition) in conditions.iter().enumerate() {
-            let rest = (conditions.len() - index - 1) * per_condition + 1;
+        // A comparison that fails skips what is left of the case, its return included.
+        let mut rest = conditions.iter().map(|condition| condition.instructions()).sum::<usize>() + 1;
+        for condition in conditions {
+            rest -= condition.instructions();
             code.push(statement(LOAD_WORD, argument_offset(condition.argument)));
-            code.push(statement(AND, condition.mask));
+            if condition.mask != u32::MAX {
+                code.push(statement(AND, condition.mask));
+            }
             code.push(branch(JUMP_EQUAL, condition.value, 0, rest as u8));
         }
         code.push(statement(RETURN, action.encoded()));
@@ -239,11 +284,17 @@ mod tests {
     }
 
     fn action() -> impl Strategy<Value = Action> {
-        prop_oneof![Just(Action::Allow), (1_u16..200).prop_map(Action::Errno), Just(Action::Trap), Just(Action::Kill)]
+        prop_oneof![
+            Just(Action::Allow),
+            (1_u16..200).prop_map(Action::Errno),
+            Just(Action::Trap),
+            Just(Action::Ignore),
+            Just(Action::Kill)
+        ]
     }
 
     fn condition() -> impl Strategy<Value = Condition> {
-        (0_u8..6, 0_u32..8, 0_u32..8).prop_map(|(argument, mask, value)| Condition { argument, mask, value })
+        (0_u8..6, prop_oneof![0_u32..8, Just(u32::MAX)], 0_u32..8).prop_map(|(argument, mask, value)| Condition { argument, mask, value })
     }
 
     fn filter() -> impl Strategy<Value = Filter> {

@@ -4,10 +4,13 @@
 //! needs. [`sealed`] is small and comes last: it takes away what only the set-up needed.
 
 mod compile;
+mod descriptors;
+mod memory;
 mod rules;
+mod sockets;
 
 pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, evaluate};
-pub use rules::{base, no_local_sockets, sealed};
+pub use rules::{Seal, base, no_local_sockets, sealed};
 
 use std::io;
 use std::os::fd::RawFd;

@@ -1,6 +1,7 @@
 //! What system calls a sandbox has, as data. Found by running Node 22-26 and `CPython` under strace, and by their own test suites.
 
 use super::compile::{Action, Condition, Filter, Rule};
+use super::{descriptors, memory, sockets};
 
 /// System calls that are allowed whatever their arguments, with the reason for each group.
 #[rustfmt::skip] // A table: one call a line would be pages of it.
@@ -8,15 +9,15 @@ const ALLOWED: &[&[libc::c_long]] = &[
     // Files: names, content, metadata. Which ones, the mounts and Landlock decide.
     &[
         libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_preadv,
-        libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2, libc::SYS_lseek, libc::SYS_close, libc::SYS_close_range,
+        libc::SYS_pwritev, libc::SYS_lseek, libc::SYS_close, libc::SYS_close_range,
         libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat,
         libc::SYS_getdents64, libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_unlinkat, libc::SYS_renameat,
         libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_symlinkat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_truncate,
         libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync_file_range, libc::SYS_utimensat,
         libc::SYS_umask, libc::SYS_flock, libc::SYS_dup, libc::SYS_dup3, libc::SYS_pipe2, libc::SYS_copy_file_range, libc::SYS_sendfile,
-        libc::SYS_splice, libc::SYS_tee, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_fadvise64, libc::SYS_readahead,
+        libc::SYS_splice, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_readahead,
         libc::SYS_eventfd2, libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr,
-        libc::SYS_flistxattr, libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, libc::SYS_fcntl,
+        libc::SYS_flistxattr, libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
     ],
     // The same under their old names, which only x86-64 has.
     #[cfg(target_arch = "x86_64")]
@@ -25,11 +26,11 @@ const ALLOWED: &[&[libc::c_long]] = &[
         libc::SYS_link, libc::SYS_symlink, libc::SYS_chown, libc::SYS_lchown, libc::SYS_dup2, libc::SYS_pipe, libc::SYS_eventfd,
         libc::SYS_inotify_init, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_getdents,
     ],
-    // Memory of the process itself. memfd_create: what is in it can be mapped, as any anonymous memory can; executing it needs execve.
+    // Memory of the process itself. mincore: since Linux 5.2 it tells of a file's pages only to who may write the file.
     &[
-        libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_madvise, libc::SYS_brk, libc::SYS_msync,
-        libc::SYS_mincore, libc::SYS_mlock, libc::SYS_munlock, libc::SYS_mlock2, libc::SYS_membarrier, libc::SYS_pkey_alloc,
-        libc::SYS_pkey_free, libc::SYS_pkey_mprotect, libc::SYS_memfd_create,
+        libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_brk, libc::SYS_msync, libc::SYS_mincore, libc::SYS_mlock,
+        libc::SYS_munlock, libc::SYS_mlock2, libc::SYS_membarrier, libc::SYS_pkey_alloc, libc::SYS_pkey_free,
+        libc::SYS_pkey_mprotect,
     ],
     // Threads: locks, scheduling that only yields or asks.
     &[
@@ -72,11 +73,10 @@ const ALLOWED: &[&[libc::c_long]] = &[
     &[
         libc::SYS_epoll_create, libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select,
     ],
-    // Sockets that exist: their families are judged where they are made.
+    // Sockets that exist: their families are judged where they are made (`sockets`).
     &[
         libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockname,
-        libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg,
-        libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_shutdown,
+        libc::SYS_getpeername, libc::SYS_shutdown,
     ],
     // Who am I, what is this.
     &[
@@ -88,7 +88,7 @@ const ALLOWED: &[&[libc::c_long]] = &[
     // Old names.
     #[cfg(target_arch = "x86_64")]
     &[
-        libc::SYS_getpgrp, libc::SYS_arch_prctl,
+        libc::SYS_getpgrp,
     ],
 ];
 
@@ -122,15 +122,12 @@ const ABSENT: &[libc::c_long] =
 const ATTRIBUTE_WRITES: &[libc::c_long] =
     &[libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr];
 
-/// Success, without the call.
-const DONE: Action = Action::Errno(0);
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 const EACCES: Action = Action::Errno(libc::EACCES as u16);
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 const ENOTSUP: Action = Action::Errno(libc::ENOTSUP as u16);
 const ENOTTY: Action = Action::Errno(libc::ENOTTY as u16);
 const EINVAL: Action = Action::Errno(libc::EINVAL as u16);
-const EAFNOSUPPORT: Action = Action::Errno(libc::EAFNOSUPPORT as u16);
 
 /// The libc crate names it on x86-64 only. Since Linux 5.1 a new call has one number on all architectures.
 const FCHMODAT2: libc::c_long = 452;
@@ -144,50 +141,28 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
-/// Only the low seven bits of `socket`'s type say which type; the rest are flags.
-const SOCKET_TYPE: u32 = 0xf;
-
-fn equal(argument: u8, value: u32) -> Condition {
-    Condition { argument, mask: u32::MAX, value }
-}
-
-fn bits(argument: u8, mask: u32, value: u32) -> Condition {
-    Condition { argument, mask, value }
-}
-
-fn plain(numbers: &[libc::c_long], action: Action) -> impl Iterator<Item = Rule> {
-    numbers.iter().map(move |&number| Rule { number: number as u32, cases: Vec::new(), otherwise: action })
-}
-
-fn by_argument(number: libc::c_long, cases: Vec<(Vec<Condition>, Action)>, otherwise: Action) -> Rule {
-    Rule { number: number as u32, cases, otherwise }
-}
-
-/// Allowed when one argument has one of these values.
-fn one_of(number: libc::c_long, argument: u8, values: &[u32], otherwise: Action) -> Rule {
-    by_argument(number, values.iter().map(|&value| (vec![equal(argument, value)], Action::Allow)).collect(), otherwise)
-}
-
+/// Beside namespaces: a child of the caller's parent, one that is traced or hides from tracers, and a shared I/O context.
+const REFUSED_CLONES: u32 = NEW_NAMESPACES | (libc::CLONE_PARENT | libc::CLONE_PTRACE | libc::CLONE_UNTRACED | libc::CLONE_IO) as u32;
 /// Allowed unless the mode in `argument` sets an id bit.
 fn without_set_id(number: libc::c_long, argument: u8) -> Rule {
-    by_argument(number, vec![(vec![bits(argument, SET_ID_BITS, 0)], Action::Allow)], EPERM)
+    Rule::without_bits(number, argument, SET_ID_BITS, EPERM)
 }
 
 /// The allow-list of a zygote and of a sandbox that is not sealed yet.
 pub fn base() -> Filter {
-    let mut rules: Vec<Rule> = ALLOWED.iter().flat_map(|group| plain(group, Action::Allow)).collect();
-    rules.extend(plain(SETUP, Action::Allow));
-    rules.extend(plain(HOSTILE, Action::Kill));
-    rules.extend(plain(ABSENT, ENOSYS));
-    rules.extend(plain(ATTRIBUTE_WRITES, ENOTSUP));
-    rules.extend(plain(&[libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone], Action::Allow));
+    let mut rules: Vec<Rule> = ALLOWED.iter().flat_map(|group| Rule::plain(group, Action::Allow)).collect();
+    rules.extend(Rule::plain(SETUP, Action::Allow));
+    rules.extend(Rule::plain(HOSTILE, Action::Kill));
+    rules.extend(Rule::plain(ABSENT, ENOSYS));
+    rules.extend(Rule::plain(ATTRIBUTE_WRITES, ENOTSUP));
+    rules.extend(Rule::plain(&[libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone], Action::Allow));
     #[cfg(target_arch = "x86_64")]
-    rules.extend(plain(&[libc::SYS_fork, libc::SYS_vfork], Action::Allow));
+    rules.extend(Rule::plain(&[libc::SYS_fork, libc::SYS_vfork], Action::Allow));
 
     // Modes that would leave a set-id file behind.
     rules.push(without_set_id(libc::SYS_fchmod, 1));
     rules.push(without_set_id(libc::SYS_fchmodat, 2));
-    rules.extend(plain(&[FCHMODAT2], ENOSYS));
+    rules.extend(Rule::plain(&[FCHMODAT2], ENOSYS));
     rules.push(without_set_id(libc::SYS_openat, 3));
     rules.push(without_set_id(libc::SYS_mkdirat, 2));
     #[cfg(target_arch = "x86_64")]
@@ -200,7 +175,8 @@ pub fn base() -> Filter {
     }
     rules.push(fifo_or_file(libc::SYS_mknodat, 2));
 
-    // Terminal ioctls could push input to a terminal (TIOCSTI); none is needed but the question whether there is one.
+    // Terminal ioctls could push input to a terminal (TIOCSTI); none is needed but the question whether there is one. Of network
+    // interfaces what reads them: it takes the place of netlink.
     let ioctls = [
         libc::TCGETS,
         libc::FIONBIO,
@@ -210,19 +186,19 @@ pub fn base() -> Filter {
         libc::SIOCSIFFLAGS,
         libc::SIOCGIFINDEX,
         libc::SIOCGIFNAME,
+        libc::SIOCGIFCONF,
+        libc::SIOCGIFFLAGS,
+        libc::SIOCGIFADDR,
+        libc::SIOCGIFNETMASK,
+        libc::SIOCGIFBRDADDR,
+        libc::SIOCGIFHWADDR,
+        libc::SIOCGIFMTU,
     ];
-    rules.push(one_of(libc::SYS_ioctl, 1, &ioctls.map(|request| request as u32), ENOTTY));
+    rules.push(Rule::one_of(libc::SYS_ioctl, 1, &ioctls.map(|request| request as u32), ENOTTY));
 
-    let mut sockets = Vec::new();
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
-        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET] {
-            sockets.push((vec![equal(0, family as u32), bits(1, SOCKET_TYPE, kind as u32)], Action::Allow));
-        }
-    }
-    // What `getifaddrs` asks. Other netlink families reach far into the kernel.
-    sockets.push((vec![equal(0, libc::AF_NETLINK as u32), equal(2, libc::NETLINK_ROUTE as u32)], Action::Allow));
-    rules.push(by_argument(libc::SYS_socket, sockets, EAFNOSUPPORT));
-    rules.push(one_of(libc::SYS_socketpair, 0, &[libc::AF_UNIX as u32], EAFNOSUPPORT));
+    rules.extend(sockets::rules());
+    rules.extend(descriptors::rules());
+    rules.extend(memory::rules());
 
     let own_process = [
         libc::PR_SET_NAME,
@@ -245,56 +221,84 @@ pub fn base() -> Filter {
         libc::PR_GET_CHILD_SUBREAPER,
         libc::PR_SET_THP_DISABLE,
         libc::PR_GET_THP_DISABLE,
-        PR_SET_VMA,
     ];
-    rules.push(one_of(libc::SYS_prctl, 0, &own_process.map(|option| option as u32), EINVAL));
-    rules.push(by_argument(libc::SYS_prlimit64, vec![(vec![equal(0, 0)], Action::Allow)], EPERM));
+    rules.push(Rule::one_of(libc::SYS_prctl, 0, &own_process.map(|option| option as u32), EINVAL));
+    rules.push(Rule::by_argument(libc::SYS_prlimit64, vec![(vec![Condition::equal(0, 0)], Action::Allow)], EPERM));
     // Asking for the present personality.
-    rules.push(one_of(libc::SYS_personality, 0, &[u32::MAX], EPERM));
+    rules.push(Rule::one_of(libc::SYS_personality, 0, &[u32::MAX], EPERM));
+    #[cfg(target_arch = "x86_64")]
+    rules.push(Rule::one_of(libc::SYS_arch_prctl, 0, &ARCH_OPTIONS, EINVAL));
     Filter { rules, default: EPERM }
 }
 
 /// Stands for the number of the descriptor of a sandbox's own space, which differs by its limits. No system call is judged by this value otherwise.
 pub(super) const OWN_SPACE: u32 = 0x7fff_fffe;
 
-/// Names anonymous mappings; V8 and `CPython` try it.
-const PR_SET_VMA: libc::c_int = 0x5356_4d41;
+/// The base of thread-local storage (`ARCH_SET_GS` to `ARCH_GET_GS`), and asking for the tile registers of matrix instructions
+/// (`ARCH_GET_XCOMP_SUPP` to `ARCH_REQ_XCOMP_PERM`), which numeric libraries use.
+#[cfg(target_arch = "x86_64")]
+const ARCH_OPTIONS: [u32; 7] = [0x1001, 0x1002, 0x1003, 0x1004, 0x1021, 0x1022, 0x1023];
 
 /// A FIFO, a socket or a plain file, never a device.
 fn fifo_or_file(number: libc::c_long, mode: u8) -> Rule {
-    let cases =
-        [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0].map(|kind| (vec![bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
-    by_argument(number, cases.to_vec(), EPERM)
+    let cases = [libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, 0]
+        .map(|kind| (vec![Condition::bits(mode, libc::S_IFMT | SET_ID_BITS, kind)], Action::Allow));
+    Rule::by_argument(number, cases.to_vec(), EPERM)
+}
+
+/// What a sandbox was granted that its last filter depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seal {
+    /// It may start programs.
+    pub exec: bool,
+    /// It has INET sockets.
+    pub loopback: bool,
+    /// It sees files that processes outside of it may have open.
+    pub shares_files: bool,
+}
+
+impl Seal {
+    /// Each that there can be, the strictest first.
+    pub(crate) fn all() -> [Self; 8] {
+        std::array::from_fn(|bits| Self { exec: bits & 1 != 0, loopback: bits & 2 != 0, shares_files: bits & 4 != 0 })
+    }
 }
 
 /// What is taken away when a sandbox is sealed. Everything else is left to the filter beneath.
-pub fn sealed(exec: bool, loopback: bool) -> Filter {
-    let mut rules: Vec<Rule> = plain(SETUP, EPERM).filter(|rule| rule.number != libc::SYS_setrlimit as u32).collect();
+pub fn sealed(seal: Seal) -> Filter {
+    let Seal { exec, loopback, shares_files } = seal;
+    let mut rules: Vec<Rule> = Rule::plain(SETUP, EPERM).filter(|rule| rule.number != libc::SYS_setrlimit as u32).collect();
 
-    // Threads, always; processes where exec is granted; namespaces never.
-    let new_namespace = (0..32).map(|bit| 1_u32 << bit).filter(|bit| NEW_NAMESPACES & bit != 0).map(|bit| (vec![bits(0, bit, bit)], EPERM));
-    let thread = (vec![bits(0, libc::CLONE_THREAD as u32, libc::CLONE_THREAD as u32)], Action::Allow);
-    rules.push(by_argument(libc::SYS_clone, new_namespace.chain([thread]).collect(), if exec { Action::Allow } else { EACCES }));
+    // Threads, always; processes where exec is granted; namespaces and unusual relations never.
+    let thread = libc::CLONE_THREAD as u32;
+    let cases = vec![
+        (vec![Condition::bits(0, REFUSED_CLONES | thread, thread)], Action::Allow),
+        (vec![Condition::bits(0, REFUSED_CLONES, 0)], if exec { Action::Allow } else { EACCES }),
+    ];
+    rules.push(Rule::by_argument(libc::SYS_clone, cases, EPERM));
     if !exec {
-        rules.extend(plain(&[libc::SYS_execve, libc::SYS_execveat], EACCES));
+        rules.extend(Rule::plain(&[libc::SYS_execve, libc::SYS_execveat], EACCES));
         #[cfg(target_arch = "x86_64")]
-        rules.extend(plain(&[libc::SYS_fork, libc::SYS_vfork], EACCES));
+        rules.extend(Rule::plain(&[libc::SYS_fork, libc::SYS_vfork], EACCES));
+    }
+    if !exec && !shares_files {
+        rules.push(descriptors::locks_of_one_process());
     }
 
     if !exec {
-        rules.extend(plain(&[libc::SYS_statfs, libc::SYS_sysinfo], Action::Trap));
-        rules.push(one_of(libc::SYS_fstatfs, 0, &[OWN_SPACE], Action::Trap));
+        rules.extend(Rule::plain(&[libc::SYS_statfs, libc::SYS_sysinfo], Action::Trap));
+        rules.push(Rule::one_of(libc::SYS_fstatfs, 0, &[OWN_SPACE], Action::Trap));
     }
 
     if !loopback {
-        let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![equal(0, family as u32)], EACCES));
-        rules.push(by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
+        let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![Condition::equal(0, family as u32)], EACCES));
+        rules.push(Rule::by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
     } else {
         // A connection that waits in a listener's queue has the listener's receive buffer, and is charged to no
         // control group. The kernel cuts what is asked for without an error, and so does this, to nothing: the size
         // stays as `loopback::SETTINGS` has it.
-        let receive_buffer = vec![equal(1, libc::SOL_SOCKET as u32), equal(2, libc::SO_RCVBUF as u32)];
-        rules.push(by_argument(libc::SYS_setsockopt, vec![(receive_buffer, DONE)], Action::Allow));
+        let receive_buffer = vec![Condition::equal(1, libc::SOL_SOCKET as u32), Condition::equal(2, libc::SO_RCVBUF as u32)];
+        rules.push(Rule::by_argument(libc::SYS_setsockopt, vec![(receive_buffer, Action::Ignore)], Action::Allow));
     }
 
     let mut set_up_only = vec![libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT];
@@ -303,21 +307,22 @@ pub fn sealed(exec: bool, loopback: bool) -> Filter {
         // program can change stands above it.
         set_up_only.push(libc::PR_SET_PDEATHSIG);
     }
-    let set_up_only = set_up_only.into_iter().map(|option| (vec![equal(0, option as u32)], EPERM)).collect();
-    rules.push(by_argument(libc::SYS_prctl, set_up_only, Action::Allow));
-    rules.push(by_argument(libc::SYS_ioctl, vec![(vec![equal(1, libc::SIOCSIFFLAGS as u32)], EPERM)], Action::Allow));
+    let set_up_only = set_up_only.into_iter().map(|option| (vec![Condition::equal(0, option as u32)], EPERM)).collect();
+    rules.push(Rule::by_argument(libc::SYS_prctl, set_up_only, Action::Allow));
+    rules.push(Rule::by_argument(libc::SYS_ioctl, vec![(vec![Condition::equal(1, libc::SIOCSIFFLAGS as u32)], EPERM)], Action::Allow));
     Filter { rules, default: Action::Allow }
 }
 
 /// For who has the host's network, and with it the names of its abstract sockets, which are nobody's files: no local sockets but pairs that are
 /// connected from the start and stay so. Landlock keeps these names apart only from Linux 6.12 on.
 pub fn no_local_sockets() -> Filter {
-    let socket = vec![(vec![equal(0, libc::AF_UNIX as u32)], EACCES)];
-    let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![bits(1, SOCKET_TYPE, kind as u32)], Action::Allow));
+    let socket = vec![(vec![Condition::equal(0, libc::AF_UNIX as u32)], EACCES)];
+    let connected =
+        [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| (vec![Condition::bits(1, sockets::SOCKET_TYPE, kind as u32)], Action::Allow));
     let rules = vec![
-        by_argument(libc::SYS_socket, socket, Action::Allow),
+        Rule::by_argument(libc::SYS_socket, socket, Action::Allow),
         // One of a pair of datagram sockets can send to any name.
-        by_argument(libc::SYS_socketpair, connected.to_vec(), EACCES),
+        Rule::by_argument(libc::SYS_socketpair, connected.to_vec(), EACCES),
     ];
     Filter { rules, default: Action::Allow }
 }
@@ -333,6 +338,10 @@ mod tests {
         evaluate(&filter.compile(), &SyscallData { number: number as u32, arguments: all }).expect("a well-formed program")
     }
 
+    const EXEC: Seal = Seal { exec: true, loopback: false, shares_files: false };
+    const LOOPBACK: Seal = Seal { exec: false, loopback: true, shares_files: false };
+    const BOTH: Seal = Seal { exec: true, loopback: true, shares_files: true };
+
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     fn errno(errno: i32) -> u32 {
         libc::SECCOMP_RET_ERRNO | errno as u32
@@ -340,7 +349,7 @@ mod tests {
 
     #[test]
     fn no_system_call_has_two_rules() {
-        for filter in [base(), sealed(false, false), sealed(true, true)] {
+        for filter in Seal::all().map(sealed).into_iter().chain([base()]) {
             let mut numbers: Vec<u32> = filter.rules.iter().map(|rule| rule.number).collect();
             numbers.sort_unstable();
             let before = numbers.len();
@@ -360,21 +369,26 @@ mod tests {
     #[test]
     fn sealed_threads_work_and_processes_and_namespaces_do_not() {
         let thread = (libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND) as u64;
-        assert_eq!(answer(&sealed(false, false), libc::SYS_clone, &[thread]), ALLOW);
-        assert_eq!(answer(&sealed(false, false), libc::SYS_clone, &[libc::SIGCHLD as u64]), errno(libc::EACCES));
-        assert_eq!(answer(&sealed(true, false), libc::SYS_clone, &[libc::SIGCHLD as u64]), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_clone, &[thread]), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_clone, &[libc::SIGCHLD as u64]), errno(libc::EACCES));
+        assert_eq!(answer(&sealed(EXEC), libc::SYS_clone, &[libc::SIGCHLD as u64]), ALLOW);
         for namespace in [libc::CLONE_NEWUSER, libc::CLONE_NEWNET, libc::CLONE_NEWPID] {
             let flags = (namespace | libc::SIGCHLD) as u64;
-            assert_eq!(answer(&sealed(true, true), libc::SYS_clone, &[flags]), errno(libc::EPERM));
-            assert_eq!(answer(&sealed(true, true), libc::SYS_clone, &[flags | thread]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags | thread]), errno(libc::EPERM));
+        }
+        for relation in [libc::CLONE_PARENT, libc::CLONE_PTRACE, libc::CLONE_UNTRACED, libc::CLONE_IO] {
+            let flags = u64::from((relation | libc::SIGCHLD).cast_unsigned());
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), libc::SYS_clone, &[flags | thread]), errno(libc::EPERM));
         }
     }
 
     #[test]
     fn sealed_sockets_are_local_unless_loopback_is_granted() {
         let inet = [libc::AF_INET as u64, libc::SOCK_STREAM as u64];
-        assert_eq!(answer(&sealed(false, false), libc::SYS_socket, &inet), errno(libc::EACCES));
-        assert_eq!(answer(&sealed(false, true), libc::SYS_socket, &inet), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_socket, &inet), errno(libc::EACCES));
+        assert_eq!(answer(&sealed(LOOPBACK), libc::SYS_socket, &inet), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_RAW as u64]), errno(libc::EAFNOSUPPORT));
         assert_eq!(answer(&base(), libc::SYS_socket, &[libc::AF_VSOCK as u64, libc::SOCK_STREAM as u64]), errno(libc::EAFNOSUPPORT));
     }
@@ -382,13 +396,13 @@ mod tests {
     #[test]
     fn receive_buffers_stay_as_they_are_where_there_are_connections() {
         let size = [3, libc::SOL_SOCKET as u64, libc::SO_RCVBUF as u64];
-        assert_eq!(answer(&sealed(false, true), libc::SYS_setsockopt, &size), errno(0));
-        assert_eq!(answer(&sealed(false, false), libc::SYS_setsockopt, &size), ALLOW);
+        assert_eq!(answer(&sealed(LOOPBACK), libc::SYS_setsockopt, &size), errno(0));
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_setsockopt, &size), ALLOW);
         let reuse = [3, libc::SOL_SOCKET as u64, libc::SO_REUSEADDR as u64];
-        assert_eq!(answer(&sealed(false, true), libc::SYS_setsockopt, &reuse), ALLOW);
+        assert_eq!(answer(&sealed(LOOPBACK), libc::SYS_setsockopt, &reuse), ALLOW);
         // The same number of another level is another option.
         let other_level = [3, libc::IPPROTO_TCP as u64, libc::SO_RCVBUF as u64];
-        assert_eq!(answer(&sealed(false, true), libc::SYS_setsockopt, &other_level), ALLOW);
+        assert_eq!(answer(&sealed(LOOPBACK), libc::SYS_setsockopt, &other_level), ALLOW);
     }
 
     #[test]
@@ -425,8 +439,8 @@ mod tests {
     #[test]
     fn sealed_programs_that_are_pid_1_cannot_outlive_their_supervisor() {
         let none = [libc::PR_SET_PDEATHSIG as u64, 0];
-        assert_eq!(answer(&sealed(false, false), libc::SYS_prctl, &none), errno(libc::EPERM));
-        assert_eq!(answer(&sealed(true, false), libc::SYS_prctl, &none), ALLOW);
+        assert_eq!(answer(&sealed(Seal::default()), libc::SYS_prctl, &none), errno(libc::EPERM));
+        assert_eq!(answer(&sealed(EXEC), libc::SYS_prctl, &none), ALLOW);
         assert_eq!(answer(&base(), libc::SYS_prctl, &none), ALLOW);
     }
 
@@ -434,19 +448,33 @@ mod tests {
     fn what_the_machine_has_is_answered_by_the_sandbox_itself_unless_programs_can_be_started() {
         for number in [libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_sysinfo] {
             assert_eq!(answer(&base(), number, &[7]), ALLOW);
-            assert_eq!(answer(&sealed(false, true), number, &[7]), libc::SECCOMP_RET_TRAP);
-            assert_eq!(answer(&sealed(true, true), number, &[7]), ALLOW);
+            assert_eq!(answer(&sealed(LOOPBACK), number, &[7]), libc::SECCOMP_RET_TRAP);
+            assert_eq!(answer(&sealed(BOTH), number, &[7]), ALLOW);
         }
-        let filter = super::super::with_own_space(&sealed(false, false).compile(), 1024);
+        let filter = super::super::with_own_space(&sealed(Seal::default()).compile(), 1024);
         let fstatfs = |fd| evaluate(&filter, &SyscallData { number: libc::SYS_fstatfs as u32, arguments: [fd, 0, 0, 0, 0, 0] });
         assert_eq!([1024, 1023, u64::from(OWN_SPACE)].map(fstatfs), [ALLOW, libc::SECCOMP_RET_TRAP, libc::SECCOMP_RET_TRAP].map(Some));
+    }
+
+    #[test]
+    fn locks_take_no_memory_where_no_other_process_can_meet_them() {
+        for seal in Seal::all() {
+            let alone = !seal.exec && !seal.shares_files;
+            for command in [libc::F_SETLK, libc::F_SETLKW] {
+                let expected = if alone { libc::SECCOMP_RET_ERRNO } else { ALLOW };
+                assert_eq!(answer(&sealed(seal), libc::SYS_fcntl, &[3, command as u64]), expected, "{seal:?}");
+            }
+            let expected = if alone { errno(libc::EINVAL) } else { ALLOW };
+            assert_eq!(answer(&sealed(seal), libc::SYS_fcntl, &[3, libc::F_OFD_SETLK as u64]), expected, "{seal:?}");
+            assert_eq!(answer(&sealed(seal), libc::SYS_fcntl, &[3, libc::F_GETLK as u64]), ALLOW);
+        }
     }
 
     #[test]
     fn set_up_calls_end_with_the_seal() {
         for &number in SETUP.iter().filter(|&&number| number != libc::SYS_setrlimit) {
             assert_eq!(answer(&base(), number, &[]), ALLOW);
-            assert_eq!(answer(&sealed(true, true), number, &[]), errno(libc::EPERM));
+            assert_eq!(answer(&sealed(BOTH), number, &[]), errno(libc::EPERM));
         }
     }
 }
