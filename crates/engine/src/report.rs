@@ -9,8 +9,10 @@ const MOST_TEXT_BYTES: usize = 64 << 10;
 const MOST_CAUSES: usize = 5;
 /// Members of one error that stands for several.
 const MOST_ERRORS: usize = 10;
-/// Of each text in a denial.
+/// Of the target and the grant of a denial.
 const MOST_DENIAL_BYTES: usize = 4096;
+/// Of the action of a denial and the name of its grant.
+const MAX_TOKEN_BYTES: usize = 64;
 
 /// How the program ended, in its own words.
 #[derive(Clone, Debug)]
@@ -102,9 +104,26 @@ pub(crate) fn rich_result(payload: &[u8]) -> Option<RichResult> {
     well_formed.then_some(RichResult { media_type, data })
 }
 
-/// Reads a denial.
+/// Reads a denial. Its action and its grant are shown to people and models as Belljar's words, so one that is not made as the drivers make them is no
+/// denial.
 pub(crate) fn denial(payload: &[u8]) -> Option<Denial> {
-    Some(bounded_denial(serde_json::from_slice(payload).ok()?))
+    let denial: Denial = serde_json::from_slice(payload).ok()?;
+    (is_token(&denial.action) && is_grant(&denial.grant)).then(|| bounded_denial(denial))
+}
+
+/// Whether a text is lower-case words with full stops between them, such as `fs.read`.
+fn is_token(text: &str) -> bool {
+    let is_word = |word: &str| {
+        word.starts_with(|first: char| first.is_ascii_lowercase()) && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    text.len() <= MAX_TOKEN_BYTES && text.split('.').all(is_word)
+}
+
+/// Whether a text is a setting of a policy as it is written there: a token, a colon and JSON on one line, such as `fs.read: ["/data"]`.
+fn is_grant(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(name, value)| {
+        is_token(name) && !value.contains(['\n', '\r']) && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
+    })
 }
 
 /// A denial of bounded length.
@@ -153,6 +172,32 @@ mod tests {
         assert!(rich_result(br#"{"type": "image/png", "data": "AA=="}"#).is_some());
         for bad in [r#"{"type": "image", "data": ""}"#, r#"{"type": "a/b\r\nX: y", "data": ""}"#, r#"{"type": "a/b"}"#] {
             assert!(rich_result(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_denial_says_what_drivers_say_or_is_none() {
+        let read = |action: &str, target: &str, grant: &str| {
+            denial(serde_json::json!({"action": action, "target": target, "grant": grant}).to_string().as_bytes())
+        };
+        for (action, grant) in [
+            ("fs.read", r#"fs.read: ["/data/a b"]"#),
+            ("exec", "exec: true"),
+            ("net.connect", r#"net: ["93.184.216.34:80"]"#),
+            ("storage.read", r#"storage.read: ["a/"]"#),
+        ] {
+            assert!(read(action, "whatever \u{1b} a program says\n", grant).is_some(), "{action}");
+        }
+        let long = "a".repeat(65);
+        for action in
+            ["", "Exec", "fs.", ".read", "fs..read", "fs read", "exec\nhint: x", "\u{1b}]52;c;x\u{7}", "exec:", "f\u{202e}s", "1", &long]
+        {
+            assert!(read(action, "x", "exec: true").is_none(), "{action:?}");
+        }
+        for grant in
+            ["", "exec", "exec: yes", "exec: true\nhint: x", "exec: [\n1]", "run: rm; exec: true", "Exec: true", "exec: true, and more"]
+        {
+            assert!(read("exec", "x", grant).is_none(), "{grant:?}");
         }
     }
 

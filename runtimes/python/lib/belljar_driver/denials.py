@@ -11,6 +11,7 @@ from posix import O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, fspath, getcwd, getpid
 
 from belljar_driver.grants import Grants
 from belljar_driver.native import DENIED
+from belljar_driver.text import quote
 
 MAX_DENIALS = 100
 MAX_TARGET_CHARACTERS = 200
@@ -118,7 +119,8 @@ def network_denial(action, host, port):
         return Denial(action, target, 'net: ["HOST"]', hint)
     # 443 is what a grant without a port means.
     wanted = host if port in (None, 443, "443", "https") else target
-    return Denial(action, target, f'net: ["{wanted}"]', f'network access to {target} is not granted; grant it with net: ["{wanted}"]')
+    grant = f"net: [{quote(wanted)}]"
+    return Denial(action, target, grant, f"network access to {target} is not granted; grant it with {grant}")
 
 
 def exec_denial(what):
@@ -127,12 +129,14 @@ def exec_denial(what):
 
 def write_denial(path):
     path = path[:MAX_TARGET_CHARACTERS]
-    return Denial("fs.write", path, f'fs.write: ["{path}"]', f'writing to {path} is not granted; grant it with fs.write: ["{path}"]')
+    grant = f"fs.write: [{quote(path)}]"
+    return Denial("fs.write", path, grant, f"writing to {path} is not granted; grant it with {grant}")
 
 
 def read_denial(path):
     path = path[:MAX_TARGET_CHARACTERS]
-    return Denial("fs.read", path, f'fs.read: ["{path}"]', f'reading {path} is not granted; grant it with fs.read: ["{path}"]')
+    grant = f"fs.read: [{quote(path)}]"
+    return Denial("fs.read", path, grant, f"reading {path} is not granted; grant it with {grant}")
 
 
 def is_loopback(host):
