@@ -15,6 +15,7 @@ mod network;
 mod run;
 mod siblings;
 mod view;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::Path;

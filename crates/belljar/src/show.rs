@@ -1,9 +1,10 @@
-//! How things are shown: errors in lower case with a hint on a line of its own, colour on terminals only.
+//! How things are shown: errors in lower case with a hint on a line of its own, colour on terminals only. Everything that is shown goes through
+//! `belljar_protocol::plain`: a program, a package or a server may have chosen any part of it.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
-use belljar_protocol::{Denial, Outcome, RunError, Status};
+use belljar_protocol::{Denial, Outcome, RunError, Status, plain};
 
 /// Whether standard error takes colours.
 pub fn is_coloured() -> bool {
@@ -35,7 +36,7 @@ pub fn error(error: &anyhow::Error) {
 
 fn failure(text: &str) {
     let (what, mend) = text.split_once("; ").map_or((text, None), |(what, mend)| (what, Some(mend)));
-    line(&format!("{} {what}", paint("1;31", "error:")));
+    line(&format!("{} {}", paint("1;31", "error:"), plain::block(what)));
     if let Some(mend) = mend {
         hint(mend);
     }
@@ -43,12 +44,12 @@ fn failure(text: &str) {
 
 /// What to do next.
 fn hint(text: &str) {
-    line(&format!("{} {text}", paint("1;36", "hint:")));
+    line(&format!("{} {}", paint("1;36", "hint:"), plain::block(text)));
 }
 
 /// A line about the run, beside the program's own output.
 pub fn note(text: &str) {
-    line(&format!("{} {text}", paint("2", "belljar:")));
+    line(&format!("{} {}", paint("2", "belljar:"), plain::line(text)));
 }
 
 /// What is to be said about how a run ended: what was missing, the error, what was refused.
@@ -86,7 +87,7 @@ fn program_error(error: &RunError, denied: &[Denial]) {
     for member in &error.errors {
         add(&mut text, "one of them:", member);
     }
-    line(&text);
+    line(&plain::block(&text));
     if let Some(mend) = limit_to_raise(&text) {
         hint(mend);
     }
@@ -115,11 +116,12 @@ fn limit_to_raise(text: &str) -> Option<&'static str> {
     }
 }
 
-/// What was refused, with the flag that would allow it. The target is the program's word, so nothing in it may reach the terminal as a command.
+/// What was refused, with the flag that would allow it. A server may be of another version, so that its action and grant are no more believed than the
+/// target, which is the program's word.
 fn denied(denial: &Denial) -> String {
-    let target: String = denial.target.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let (action, target) = (plain::line(&denial.action), plain::line(&denial.target));
     let quoted = if target.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c)) {
-        target.clone()
+        target.to_string()
     } else {
         format!("'{}'", target.replace('\'', r"'\''"))
     };
@@ -128,9 +130,9 @@ fn denied(denial: &Denial) -> String {
         "fs.write" => format!("--write {quoted}"),
         "exec" => "--exec".to_owned(),
         "loopback" => "--loopback".to_owned(),
-        _ => return format!("{} {target} was refused; this version of belljar gives no network but --loopback", denial.action),
+        _ => return format!("{action} {target} was refused; this version of belljar gives no network but --loopback"),
     };
-    format!("{} {target} was refused; {flag} allows it", denial.action)
+    format!("{action} {target} was refused; {flag} allows it")
 }
 
 /// Progress: on a terminal over itself; elsewhere a line when something long begins, and now and then that it goes on, so that a log shows why nothing
@@ -152,7 +154,7 @@ impl Progress {
     /// Shows a message in place of the last.
     pub fn show(&mut self, message: &str) {
         if std::io::stderr().is_terminal() {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K{message}");
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", plain::line(message));
             self.shown = true;
         } else if let Some(line) = self.line(message) {
             note(&line);

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use belljar_protocol::plain;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Between two columns.
@@ -16,7 +17,7 @@ pub fn print<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> anyhow::R
 /// Prints names and values, one a line.
 pub fn print_fields(fields: &[(&str, String)]) -> anyhow::Result<()> {
     let widest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:widest$}  {}\n", printable(value))).collect();
+    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:widest$}  {}\n", plain::line(value))).collect();
     write(&lines.concat())
 }
 
@@ -28,9 +29,27 @@ pub fn write(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// A name that others chose, for a place in a sentence. What follows `; ` in a sentence is taken for its hint, so the name cannot have it.
+pub fn printable(name: &str) -> String {
+    plain::line(name).replace("; ", r"\u{3b} ")
+}
+
+/// Prints a document that others wrote part of, such as a lock: exactly as it is to a file or a program, as text to a terminal.
+pub fn write_document(text: &str) -> anyhow::Result<()> {
+    if io::stdout().is_terminal() { write(&plain::text(text)) } else { write(text) }
+}
+
 /// Prints something as one line of JSON.
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    write(&(serde_json::to_string(value)? + "\n"))
+    write(&(json(value)? + "\n"))
+}
+
+/// A line of JSON in which a terminal finds nothing to obey.
+pub fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|json| match plain::json(&json) {
+        std::borrow::Cow::Borrowed(_) => json,
+        std::borrow::Cow::Owned(json) => json,
+    })
 }
 
 fn terminal_width() -> Option<usize> {
@@ -38,8 +57,9 @@ fn terminal_width() -> Option<usize> {
 }
 
 fn format<const N: usize>(head: [&str; N], rows: &[[String; N]], width: usize) -> String {
-    let rows: Vec<[String; N]> =
-        std::iter::once(head.map(str::to_owned)).chain(rows.iter().map(|row| row.each_ref().map(|cell| printable(cell)))).collect();
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
+        .chain(rows.iter().map(|row| row.each_ref().map(|cell| plain::line(cell).into_owned())))
+        .collect();
     let widths: [usize; N] = std::array::from_fn(|column| rows.iter().map(|row| row[column].width()).max().unwrap_or(0));
     let mut text = String::new();
     for row in &rows {
@@ -68,18 +88,6 @@ fn cut(line: &str, width: usize) -> String {
         kept.push(c);
     }
     kept + "…"
-}
-
-/// A text of which nothing reaches the terminal as a command, and nothing is shown in another order than it stands.
-pub fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
 }
 
 /// So many bytes, for people.
@@ -131,6 +139,9 @@ mod tests {
 
     #[test]
     fn nothing_reaches_the_terminal_as_a_command() {
-        assert_eq!(printable("a\x1b[2J\r\n\u{9b}31m\u{202e}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}31m\u{fffd}b");
+        let rows = [["a\x1b[2J\r\n\u{9b}31m\u{202e}b".to_owned()]];
+        assert_eq!(format(["NAME"], &rows, usize::MAX), "NAME\na\\u{1b}[2J\\r\\n\\u{9b}31m\\u{202e}b\n");
+        assert_eq!(printable("a; run me\n"), r"a\u{3b} run me\n");
+        assert_eq!(json(&"a\u{9b}\u{202e}").unwrap(), r#""a\u009b\u202e""#);
     }
 }

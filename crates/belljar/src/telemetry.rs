@@ -1,9 +1,11 @@
 //! What a server tells about itself: a log on standard error, metrics, and traces by OTLP where that is configured.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use belljar_protocol::plain;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
@@ -37,8 +39,12 @@ impl Telemetry {
             .with_context(|| format!("`{}` does not say what to log; write info, or warn,belljar_service=debug", config.log))?;
         let traces = config.otlp_endpoint.as_deref().map(traces).transpose()?;
         let log = match config.format {
-            LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(crate::show::is_coloured()).with_writer(std::io::stderr).boxed(),
-            LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
+            LogFormat::Text => {
+                let coloured = crate::show::is_coloured();
+                let writer = if coloured { LogWriter::ColouredText } else { LogWriter::Text };
+                tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(move || writer).boxed()
+            }
+            LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(|| LogWriter::Json).boxed(),
         };
         // What is traced does not depend on what is logged.
         let ours = Targets::new().with_target("belljar_api", LevelFilter::INFO).with_target("belljar_service", LevelFilter::INFO);
@@ -72,6 +78,39 @@ impl Telemetry {
     }
 }
 
+/// Standard error as the log sees it: each event is one line, whatever programs and callers chose in its fields.
+#[derive(Clone, Copy)]
+enum LogWriter {
+    Text,
+    ColouredText,
+    Json,
+}
+
+impl LogWriter {
+    /// The line of an event. The layer hands over each as a whole, with its line end.
+    fn line(self, event: &str) -> String {
+        let event = event.strip_suffix('\n').unwrap_or(event);
+        let line = match self {
+            Self::Text => plain::line(event).into_owned(),
+            // The layer itself escapes the ESC of fields (tracing-subscriber 0.3.20), so those that are left are its own colours.
+            Self::ColouredText => event.split('\x1b').map(plain::line).collect::<Vec<_>>().join("\x1b"),
+            Self::Json => plain::json(event).into_owned(),
+        };
+        line + "\n"
+    }
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(self.line(&String::from_utf8_lossy(event)).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 fn traces(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     // OTLP over HTTP has its own path for traces.
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
@@ -89,4 +128,17 @@ fn traces(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         .with_context(|| format!("traces cannot be sent to {endpoint}"))?;
     let resource = Resource::builder().with_service_name("belljar").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_the_log_is_one_line() {
+        let event = "WARN run failed why=a\r\n2026-01-01 INFO forged\u{202e}\u{9b}2J\n";
+        assert_eq!(LogWriter::Text.line(event), "WARN run failed why=a\\r\\n2026-01-01 INFO forged\\u{202e}\\u{9b}2J\n");
+        assert_eq!(LogWriter::ColouredText.line("\x1b[33mWARN\x1b[0m a\nb\n"), "\x1b[33mWARN\x1b[0m a\\nb\n");
+        assert_eq!(LogWriter::Json.line("{\"why\":\"a\u{202e}\"}\n"), "{\"why\":\"a\\u202e\"}\n");
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The name as an error may show it: without control characters, and not too long.
+/// The name as an error may show it: as one line, and not too long.
 pub(crate) fn printable(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(80).collect()
+    crate::plain::line(name).chars().take(80).collect()
 }

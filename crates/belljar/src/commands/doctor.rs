@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use belljar_engine::{EngineConfig, Finding, Health, diagnose};
+use belljar_protocol::plain;
 
 use crate::arguments::DoctorArguments;
 use crate::show;
@@ -41,7 +42,7 @@ fn print(finding: &Finding) {
     };
     let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mark = if is_coloured { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
-    show::say(&format!("{mark}  {}: {}", finding.layer, finding.found));
+    show::say(&format!("{mark}  {}: {}", finding.layer, plain::line(&finding.found)));
     for (index, line) in finding.mend.iter().flat_map(|mend| mend.lines()).enumerate() {
         show::say(&format!("          {} {line}", if index == 0 { "hint:" } else { "     " }));
     }

@@ -134,7 +134,7 @@ async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyho
     let lock = environments.lock(&wanted, &policy, &shown.tell()).await;
     drop(shown);
     let lock = lock?;
-    let Some(output) = &arguments.output else { return table::write(&lock.text) };
+    let Some(output) = &arguments.output else { return table::write_document(&lock.text) };
     std::fs::write(output, &lock.text).with_context(|| format!("cannot write the lock to {}", output.display()))?;
     show::note(&format!("locked {} in {}", count(lock.packages.len() as u64, "package"), output.display()));
     Ok(())
@@ -165,7 +165,7 @@ fn show_one(environments: &Environments, arguments: &EnvShowArguments) -> anyhow
         bail!("the environment {key} has just been removed; make it anew with `belljar env warm`")
     };
     if arguments.lock {
-        return table::write(&lock);
+        return table::write_document(&lock);
     }
     if arguments.json {
         return table::print_json(&record);

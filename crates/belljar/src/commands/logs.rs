@@ -1,10 +1,11 @@
 //! `belljar logs`.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use belljar_protocol::{EventKind, LogEntry, LogLevel};
+use belljar_protocol::{EventKind, LogEntry, LogLevel, plain};
 use futures::TryStreamExt;
 use serde_json::json;
 
@@ -57,8 +58,7 @@ fn told(written: io::Result<()>) -> anyhow::Result<bool> {
 fn print(entry: &LogEntry, arguments: &LogsArguments) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if arguments.ask.json {
-        serde_json::to_writer(&mut out, entry)?;
-        return writeln!(out);
+        return writeln!(out, "{}", table::json(entry)?);
     }
     if arguments.timestamps {
         write!(out, "{} {:<5} ", entry.timestamp, level(entry.level))?;
@@ -69,17 +69,8 @@ fn print(entry: &LogEntry, arguments: &LogsArguments) -> io::Result<()> {
 }
 
 /// What a program wrote, as it is shown: on a terminal no command of its gets through.
-pub fn shown(message: &str, on_terminal: bool) -> String {
-    if !on_terminal {
-        return message.to_owned();
-    }
-    message
-        .split_inclusive(['\n', '\t'])
-        .map(|part| match part.strip_suffix(['\n', '\t']) {
-            Some(text) => table::printable(text) + &part[text.len()..],
-            None => table::printable(part),
-        })
-        .collect()
+pub fn shown(message: &str, on_terminal: bool) -> Cow<'_, str> {
+    if on_terminal { plain::text(message) } else { message.into() }
 }
 
 fn level(level: LogLevel) -> &'static str {

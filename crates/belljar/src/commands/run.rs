@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use belljar_engine::{ArtifactFile, Engine, EngineConfig, Run, RunEvent, RunOptions};
-use belljar_protocol::{Bytes, EventKind, Finish, Language, Outcome, ProgramFile, ProgramName, RunRequest, StartMode, Stream};
+use belljar_protocol::{Bytes, EventKind, Finish, Language, Outcome, ProgramFile, ProgramName, RunRequest, StartMode, Stream, plain};
 use serde_json::value::RawValue;
 
 use crate::arguments::{RunArguments, StartChoice};
 use crate::environment_settings::EnvironmentSettings;
 use crate::policy::policy_and_limits;
-use crate::{exit, packages, show};
+use crate::{exit, packages, show, table};
 
 /// Largest program or input file: what is given on a command line is read into memory.
 pub const MOST_INPUT_BYTES: u64 = 1 << 30;
@@ -63,7 +63,7 @@ async fn supervise(mut run: Run, arguments: &RunArguments) -> anyhow::Result<u8>
     while let Some(event) = run.next_event().await {
         let shown = match event {
             RunEvent::Output { stream, bytes } if !arguments.json && !arguments.events => pass_through(stream, &bytes),
-            RunEvent::Event(event) if arguments.events => print_line(&serde_json::to_string(&event)?),
+            RunEvent::Event(event) if arguments.events => print_line(&table::json(&event)?),
             RunEvent::Event(event) => {
                 match event.kind {
                     EventKind::Progress { message } => progress.show(&message),
@@ -137,7 +137,7 @@ pub(super) fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::R
         return Ok(());
     }
     if arguments.json {
-        return ignore_closed(print_line(&serde_json::to_string(outcome)?));
+        return ignore_closed(print_line(&table::json(outcome)?));
     }
     show::outcome(outcome);
     for name in arguments.outputs.iter().filter(|name| !outcome.artifacts.iter().any(|artifact| artifact.name == **name)) {
@@ -149,7 +149,7 @@ pub(super) fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::R
         }
     }
     match &outcome.value {
-        Some(value) if value.get() != "null" => ignore_closed(print_line(value.get())),
+        Some(value) if value.get() != "null" => ignore_closed(print_line(&plain::json(value.get()))),
         _ => Ok(()),
     }
 }
@@ -169,7 +169,7 @@ fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
         found.save(into.as_fd()).map_err(|error| {
             anyhow::anyhow!(
                 "cannot save the artifact {}: {error}; make room there, or name another folder with --artifacts",
-                path.display()
+                table::printable(&path.display().to_string())
             )
         })?;
         show::note(&format!("saved {}", path.display()));

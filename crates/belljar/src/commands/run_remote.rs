@@ -173,7 +173,7 @@ async fn conclude(client: &Client, outcome: &Outcome, arguments: &RunArguments) 
 
 fn tell(event: &Event, arguments: &RunArguments, progress: &mut show::Progress) -> io::Result<()> {
     if arguments.events {
-        return run::print_line(&serde_json::to_string(event)?);
+        return run::print_line(&table::json(event)?);
     }
     match &event.kind {
         EventKind::Progress { message } => progress.show(message),
