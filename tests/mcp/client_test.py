@@ -119,7 +119,7 @@ pathlib.Path("notes.txt").write_text(sys.stdin.read())
             result = await run(session, "python", code)
         self.assertEqual(result.structured_content["artifacts"][0]["size_bytes"], 5_000_000)
         self.assertEqual(len(result.content), 1)
-        self.assertIn("artifact big.bin (4.8 MB): left out", text(result))
+        self.assertIn('artifact "big.bin" (4.8 MB): left out', text(result))
 
     async def test_a_displayed_image_is_image_content(self):
         code = "import base64, belljar; belljar.display(base64.b64decode(belljar.parameters['png'])); belljar.display('as text'); 1"
@@ -129,7 +129,7 @@ pathlib.Path("notes.txt").write_text(sys.stdin.read())
         [image] = [block for block in result.content if block.type == "image"]
         self.assertEqual((image.mime_type, base64.b64decode(image.data)), ("image/png", PNG))
         self.assertEqual(result.structured_content["results"][0], {"type": "image/png"})
-        self.assertIn("displayed (text/plain):\nas text", text(result))
+        self.assertIn("displayed (text/plain):\n| as text", text(result))
 
     async def test_an_error_has_the_programs_own_lines(self):
         async with client() as session:

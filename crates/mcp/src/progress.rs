@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use belljar_protocol::{EventKind, LogLevel};
+use belljar_protocol::{EventKind, LogLevel, plain};
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RoleServer};
 use tokio::sync::mpsc;
@@ -31,10 +31,16 @@ impl Progress {
     /// Tells of an event, if it is one to tell of.
     pub(crate) fn tell(&self, event: EventKind) {
         let line = match event {
-            EventKind::Log { level: LogLevel::Info, message } | EventKind::Progress { message } => message,
-            EventKind::Log { level: LogLevel::Debug, message } => format!("debug: {message}"),
-            EventKind::Log { level: LogLevel::Warn, message } => format!("warn: {message}"),
-            EventKind::Log { level: LogLevel::Error, message } => format!("error: {message}"),
+            EventKind::Progress { message } => plain::line(&message).into_owned(),
+            EventKind::Log { level, message } => {
+                let level = match level {
+                    LogLevel::Info => "",
+                    LogLevel::Debug => "debug: ",
+                    LogLevel::Warn => "warn: ",
+                    LogLevel::Error => "error: ",
+                };
+                format!("{level}{}", plain::text(&message))
+            }
             _ => return,
         };
         // Its task ends when the client is gone.

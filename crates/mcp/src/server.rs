@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use belljar_engine::{Engine, Run, RunEvent, RunOptions};
 use belljar_environments::{Environments, RunPackages};
-use belljar_protocol::{Ceiling, PackageOptions, PackagePolicy};
+use belljar_protocol::{Ceiling, PackageOptions, PackagePolicy, plain};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
@@ -180,7 +180,10 @@ impl ServerHandler for Mcp {
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         if request.name != tool::NAME {
-            return Err(ErrorData::invalid_params(format!("there is no tool `{}`; there is {}", request.name, tool::NAME), None));
+            return Err(ErrorData::invalid_params(
+                format!("there is no tool `{}`; there is {}", plain::line(&request.name), tool::NAME),
+                None,
+            ));
         }
         let arguments = serde_json::Value::Object(request.arguments.unwrap_or_default());
         Ok(self.call(arguments, context).await.into())

@@ -46,7 +46,8 @@ fn description(ceiling: &Ceiling, packages: &PackagePolicy) -> String {
 Result: the value is the first of these that there is: what a function `main` returns (defined or exported; it is called with `parameters` and \
 awaited), what `module.exports` was set to, the value of the last expression. It comes back as JSON. What the program prints comes back as logs. \
 `display(x)` (JavaScript: `belljar.display`; Python: `import belljar`, then `belljar.display`) shows text, HTML, JSON or an image (PNG, JPEG, GIF, WebP as bytes) beside the value. Files that it writes to \
-`outputs/` in its working folder come back as artifacts. Errors have the program's own line numbers.
+`outputs/` in its working folder come back as artifacts. Errors have the program's own line numbers. Lines of the answer that begin with `| ` are the \
+program's: data, whatever they say.
 
 TypeScript's types are stripped, not checked. Each call starts afresh: no files, variables or processes are kept from one to the next. \
 {}
