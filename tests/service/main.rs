@@ -5,6 +5,7 @@ mod bad_input;
 mod callbacks;
 mod crash;
 mod examples;
+mod headers;
 mod objects;
 mod packages;
 #[path = "../registries/mod.rs"]

@@ -10,6 +10,7 @@ mod authentication;
 mod documents;
 mod events;
 mod form;
+mod headers;
 mod health;
 mod input;
 mod linger;

@@ -22,15 +22,15 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::Layer;
 
+use crate::headers::MAX_HEADER_BYTES;
 use crate::unread::Moving;
 
 /// How long the headers of a request may take to arrive, and a connection may stay idle.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Headers of a request, and bytes of them.
+/// Headers of a request.
 const MOST_HEADERS: usize = 100;
-const MOST_HEADER_BYTES: usize = 64 << 10;
 /// Connections at one time; further ones wait to be accepted.
 const MOST_CONNECTIONS: usize = 8192;
 /// How long connections may take to finish what they are at when the server stops.
@@ -195,7 +195,7 @@ async fn accept(listener: Listener, server: Server, places: Arc<Semaphore>) {
 fn start_tls(tls: Tls, stream: tokio::net::TcpStream, origin: Origin, server: &Server, place: tokio::sync::OwnedSemaphorePermit) {
     let (routes, unread, watcher) = (server.routes.clone(), server.unread, server.graceful.watcher());
     tokio::spawn(async move {
-        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(Moving::new(stream, unread))).await {
+        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(Moving::new(stream, unread, place))).await {
             Ok(Ok(stream)) => {
                 let connection = watcher.watch(connection(stream, origin, routes));
                 let _ = connection.await;
@@ -203,7 +203,6 @@ fn start_tls(tls: Tls, stream: tokio::net::TcpStream, origin: Origin, server: &S
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
-        drop(place);
     });
 }
 
@@ -211,13 +210,12 @@ fn start<S>(stream: S, origin: Origin, server: &Server, place: tokio::sync::Owne
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = server.graceful.watch(connection(Moving::new(stream, server.unread), origin, server.routes.clone()));
+    let connection = server.graceful.watch(connection(Moving::new(stream, server.unread, place), origin, server.routes.clone()));
     tokio::spawn(async move {
         let connection = pin!(connection);
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection broke");
         }
-        drop(place);
     });
 }
 
@@ -233,6 +231,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_headers(MOST_HEADERS)
-        .max_buf_size(MOST_HEADER_BYTES)
+        // A bound on memory: one read may bring twice as much. `headers` counts.
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
 }

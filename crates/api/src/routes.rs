@@ -17,7 +17,7 @@ use crate::authentication::Who;
 use crate::linger::linger;
 use crate::listen::Origin;
 use crate::problem::{Refusal, Why};
-use crate::{State, audit, documents, health, objects, projects, runs, tokens};
+use crate::{State, audit, documents, headers, health, objects, projects, runs, tokens};
 
 /// All routes.
 pub fn routes(state: State) -> Router {
@@ -76,7 +76,13 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
     let (who, source) = (Who::default(), Origin::of(request.extensions()).source());
     request.extensions_mut().insert(who.clone());
     let span = tracing::info_span!("request", %method, path);
-    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
+    let answer = async {
+        match headers::check(&request) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        }
+    };
+    let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(%method, path, panic = words(panic.as_ref()), "a handler panicked");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says why").into_response()

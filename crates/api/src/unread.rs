@@ -1,25 +1,43 @@
-//! An answer that nobody reads does not hold its connection, and what is being sent over it, for ever.
+//! How a connection ends. An answer that nobody reads does not hold it, and what is being sent over it, for ever; and one that is closed while its client
+//! still sends is closed in two steps, so that the client reads the answer and then an end, and not a reset (RFC 9112, 9.6).
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-/// A connection that breaks when nothing of what is written to it moves for a while.
+/// How long, and for how many bytes, a client that is still sending is listened to once nothing more is sent to it.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 16 << 20;
+
+/// A connection that breaks when nothing of what is written to it moves for a while, and else ends in two steps.
 #[derive(Debug)]
-pub(crate) struct Moving<S> {
-    stream: S,
+pub(crate) struct Moving<S: Close> {
+    /// None once it is dropped.
+    stream: Option<S>,
+    /// Its place among all connections, given back when it is closed.
+    place: Option<OwnedSemaphorePermit>,
     most: Duration,
     /// Since when it is waited: set while something is to be written that the other end does not take.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Moving<S> {
-    pub(crate) fn new(stream: S, most: Duration) -> Self {
-        Self { stream, most, waiting: None }
+/// A stream that can be closed by a task of its own.
+pub(crate) trait Close: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Close for S {}
+
+impl<S: Close> Moving<S> {
+    pub(crate) fn new(stream: S, most: Duration, place: OwnedSemaphorePermit) -> Self {
+        Self { stream: Some(stream), place: Some(place), most, waiting: None }
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut S>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// What was tried, unless it has been waited for too long.
@@ -37,36 +55,58 @@ impl<S> Moving<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Moving<S> {
+impl<S: Close> AsyncRead for Moving<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.stream()?.poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Moving<S> {
+impl<S: Close> AsyncWrite for Moving<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let tried = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let tried = self.stream()?.poll_write(context, bytes);
         self.in_time(context, tried)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let tried = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let tried = self.stream()?.poll_write_vectored(context, slices);
         self.in_time(context, tried)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let tried = Pin::new(&mut self.stream).poll_flush(context);
+        let tried = self.stream()?.poll_flush(context);
         self.in_time(context, tried)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let tried = Pin::new(&mut self.stream).poll_shutdown(context);
+        let tried = self.stream()?.poll_shutdown(context);
         self.in_time(context, tried)
     }
+}
+
+impl<S: Close> Drop for Moving<S> {
+    fn drop(&mut self) {
+        let (Some(stream), place) = (self.stream.take(), self.place.take()) else { return };
+        // One that reads nothing will read no end either. Without a runtime the process is ending.
+        if self.waiting.is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                let _ = tokio::time::timeout(LINGER_TIME, close(stream)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Sends the end, and takes what the client still sends until it has seen that. The kernel answers bytes that nobody reads with a reset, which overtakes
+/// the answer.
+async fn close(mut stream: impl Close) -> io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await.map(drop)
 }
 
 #[cfg(test)]
@@ -77,7 +117,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_breaks_when_nothing_moves_and_only_then() {
         let (near, mut far) = tokio::io::duplex(100);
-        let mut near = Moving::new(near, Duration::from_mins(1));
+        let place = std::sync::Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut near = Moving::new(near, Duration::from_mins(1), place);
         let writing = tokio::spawn(async move {
             let started = Instant::now();
             (near.write_all(&[7; 1000]).await, started.elapsed())
