@@ -8,6 +8,7 @@
 mod addresses;
 mod audit;
 mod backup;
+mod callback_budget;
 mod callbacks;
 mod caller;
 mod config;
