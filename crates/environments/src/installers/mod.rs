@@ -1,6 +1,7 @@
 //! The installers, each in a jail of its own: it sees the runtime that it installs for, the project that is written here, its own downloads and the folder
 //! that it fills. The network is the host's while packages are fetched; an egress layer will narrow it to the registries (`network` below is the seam).
 
+mod gate;
 mod pnpm;
 mod secrets;
 mod uv;

@@ -6,6 +6,7 @@ use std::path::Path;
 use belljar_engine::Tool;
 use serde_json::{Map, Value, json};
 
+use super::gate::Gate;
 use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, has_name, read_back, rewrite, secrets};
 use crate::environments::{Steps, count};
 use crate::error::EnvironmentError;
@@ -23,7 +24,7 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Resu
         .map(|requirement| (requirement.name().to_owned(), Value::from(requirement.range())));
     let staging =
         job.project(&[("package.json", &manifest(asked.collect())), ("pnpm-workspace.yaml", &settings(job, Code::IsNotRun))]).await?;
-    let mut tool = tool(job, &staging, Code::IsNotRun).await?;
+    let (mut tool, _gate) = tool(job, &staging, Code::IsNotRun).await?;
     tool.arguments.push("--lockfile-only".to_owned());
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
@@ -37,7 +38,7 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     let files =
         [("package.json", &*manifest(asked)), ("pnpm-workspace.yaml", &*settings(job, Code::IsNotRun)), ("pnpm-lock.yaml", &*lock.text)];
     let staging = job.project(&files).await?;
-    let mut fetching = tool(job, &staging, Code::IsNotRun).await?;
+    let (mut fetching, _gate) = tool(job, &staging, Code::IsNotRun).await?;
     fetching.arguments.extend(["--frozen-lockfile", "--prod"].map(str::to_owned));
     let ran = job.run(fetching, &staging, progress).await?;
     if !ran.is_success {
@@ -46,7 +47,8 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     if job.rules.allow_build {
         (job.tell)("building".to_owned());
         rewrite(&staging, "pnpm-workspace.yaml", &settings(job, Code::IsRun))?;
-        let ran = job.run(tool(job, &staging, Code::IsRun).await?, &staging, progress).await?;
+        let (building, _) = tool(job, &staging, Code::IsRun).await?;
+        let ran = job.run(building, &staging, progress).await?;
         if !ran.is_success {
             return Err(explain(job, &ran, &[]));
         }
@@ -68,7 +70,8 @@ enum Code {
     IsRun,
 }
 
-async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, EnvironmentError> {
+/// A pnpm, and its way to the registries: to be kept open for as long as it runs.
+async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<(Tool, Option<Gate>), EnvironmentError> {
     let tell = job.tell.clone();
     let pnpm = job.provision(move |provisioner| provisioner.pnpm(&mut Steps::told_to(tell))).await?;
     let mut shows = pnpm.mounts.clone();
@@ -78,6 +81,7 @@ async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, Envi
     let mut tool = job.tool(&pnpm.program, &shows, staging, Path::new(PROJECT), downloads)?;
     let registry = &job.config.provision.registry;
     let mut npmrc = registry.address_lines().join("\n");
+    let mut gate = None;
     match code {
         Code::IsNotRun => {
             tool.arguments.extend(["--dir", PROJECT, "install", "--reporter=ndjson", "--ignore-scripts"].map(str::to_owned));
@@ -92,7 +96,11 @@ async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, Envi
             tool.variables.insert("PATH".to_owned(), "/nonexistent".to_owned());
             if !tool.variables.keys().any(|name| secrets::names_a_proxy(name)) {
                 let registries = std::iter::once(registry.url()).chain(registry.scopes().map(|(_, url)| url));
-                tool.variables.extend(secrets::nowhere_but(registries));
+                let opened = Gate::open(registries)
+                    .await
+                    .map_err(|error| EnvironmentError::Internal(format!("opening the way to the registry: {error}")))?;
+                tool.variables.extend(opened.variables());
+                gate = Some(opened);
             }
         }
         Code::IsRun => {
@@ -108,7 +116,7 @@ async fn tool(job: &Job<'_>, staging: &Staging, code: Code) -> Result<Tool, Envi
     if let Some(folder) = job.runtime.executable.parent().filter(|_| code == Code::IsRun) {
         tool.variables.insert("PATH".to_owned(), format!("{}:/usr/bin:/bin", folder.display()));
     }
-    Ok(tool)
+    Ok((tool, gate))
 }
 
 fn manifest(dependencies: Map<String, Value>) -> String {

@@ -5,9 +5,6 @@ use belljar_provision::{ProvisionConfig, ProxyUse};
 /// Shorter ones would take words out of messages.
 const LEAST_LENGTH: usize = 4;
 
-/// The port of the discard protocol, where nobody is.
-const NO_SUCH_PROXY: &str = "http://127.0.0.1:9";
-
 /// The variables that name proxies, which an installer is given as they are.
 pub(super) fn proxies() -> Vec<(String, String)> {
     let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned).into_iter();
@@ -18,19 +15,6 @@ pub(super) fn proxies() -> Vec<(String, String)> {
 pub(super) fn names_a_proxy(variable: &str) -> bool {
     let name = variable.to_uppercase();
     name.ends_with("_PROXY") && name != "NO_PROXY"
-}
-
-/// Variables by which a program that heeds them reaches the hosts of these addresses and no others: all others by a proxy that is none.
-pub(super) fn nowhere_but<'a>(addresses: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
-    let host = |url: &str| {
-        let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
-        let port = authority.rfind(':').filter(|at| authority[*at..].bytes().skip(1).all(|byte| byte.is_ascii_digit()));
-        Some(authority[..port.unwrap_or(authority.len())].trim_matches(['[', ']']).to_owned())
-    };
-    let hosts: Vec<String> = addresses.filter_map(host).collect();
-    let none = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, NO_SUCH_PROXY.to_owned()));
-    let all = none.into_iter().chain([("NO_PROXY", hosts.join(","))]);
-    all.flat_map(|(name, value)| [(name.to_lowercase(), value.clone()), (name.to_owned(), value)]).collect()
 }
 
 /// Whether an installer of Python packages holds a login: code that it runs could read it, being the same user.
@@ -85,12 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_the_registries_is_reached_directly() {
-        let variables = nowhere_but(["https://r.example/npm/", "http://127.0.0.1:4873/", "http://[::1]:80/"].into_iter());
-        assert!(
-            variables.contains(&("NO_PROXY".into(), "r.example,127.0.0.1,::1".into()))
-                && variables.contains(&("https_proxy".into(), NO_SUCH_PROXY.into()))
-        );
+    fn a_variable_that_names_a_proxy_is_known() {
         assert!(names_a_proxy("https_proxy") && !names_a_proxy("NO_PROXY"));
     }
 

@@ -156,6 +156,45 @@ async fn a_package_that_names_an_address_of_its_own_gets_nobody_there() {
     assert!(home.names("made").is_empty());
 }
 
+/// A registry on this machine makes nothing else on it reachable: neither another port of its host, nor another name of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_of_a_registry_on_this_machine_reaches_no_other_port_of_it() {
+    let (registry, neighbour) = (Registry::start(), fill(Registry::start()));
+    assert_eq!(registry.address().split(':').next(), neighbour.address().split(':').next(), "the same host");
+    registry.redirect("/moved/inner.tgz", &format!("{}/npm/inner/-/inner-1.1.0.tgz", neighbour.origin()));
+    let home = Home::new(&registry);
+    let port = neighbour.address().rsplit(':').next().unwrap();
+    let tarball = |host: &str| format!("http://{host}:{port}/npm/inner/-/inner-1.1.0.tgz");
+    for (package, address) in [
+        ("same-host", tarball("127.0.0.1")),
+        ("other-name", tarball("localhost")),
+        ("short-form", tarball("127.1")),
+        ("with-login", format!("http://{}@127.0.0.1:{port}/inner.tgz", registry.address())),
+        ("git-over-http", format!("git+http://127.0.0.1:{port}/x.git")),
+        ("by-redirect", format!("{}/moved/inner.tgz", registry.origin())),
+    ] {
+        registry.npm(package, "1.0.0", &format!(", \"dependencies\": {{\"inner\": {address:?}}}"), &[]);
+        let error = home.npm(&[package]).await.unwrap_err();
+        eprintln!("{package}: {error}");
+        assert!(registry.count(&format!("/npm/{package}")) > 0, "pnpm has read what {package} needs");
+    }
+    assert!(registry.count("/moved/inner.tgz") > 0, "pnpm was told to look on the other port");
+    let wheel = format!("inner @ http://127.0.0.1:{port}/files/inner-1.1-py3-none-any.whl");
+    registry.wheel("outer", "1.0", &[&wheel], &[]);
+    let error = home.python(&["outer"]).await.unwrap_err();
+    eprintln!("outer: {error}");
+    assert!(registry.count("outer") > 0, "uv has read what outer needs");
+    assert!(neighbour.asked().is_empty(), "{:?}", neighbour.asked());
+    assert!(home.names("made").is_empty());
+    // The way to the registry itself is open, and what listens on the other port would have answered.
+    registry.npm("plain", "1.0.0", "", &[]);
+    home.npm(&["plain"]).await.unwrap();
+    let mut ours = std::net::TcpStream::connect(neighbour.address()).unwrap();
+    std::io::Write::write_all(&mut ours, b"HEAD /npm/inner HTTP/1.1\r\n\r\n").unwrap();
+    std::io::Read::read(&mut ours, &mut [0; 16]).unwrap();
+    assert_eq!(neighbour.count("/npm/inner"), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_was_not_made_here_is_held_to_the_policy() {
     let registry = filled();

@@ -33,6 +33,8 @@ struct State {
     authorization: Option<String>,
     /// Files that come byte by byte.
     trickles: Vec<String>,
+    /// Where else a path is said to be.
+    moved: BTreeMap<String, String>,
     asked: Vec<Asked>,
 }
 
@@ -147,6 +149,11 @@ impl Registry {
         self.state.lock().unwrap().trickles.push(path.into());
     }
 
+    /// This path answers with a redirect.
+    pub fn redirect(&self, path: &str, to: &str) {
+        self.state.lock().unwrap().moved.insert(path.into(), to.into());
+    }
+
     pub fn asked(&self) -> Vec<Asked> {
         self.state.lock().unwrap().asked.clone()
     }
@@ -163,6 +170,14 @@ impl Registry {
             let answer = self.answer(&asked);
             self.state.lock().unwrap().asked.push(asked.clone());
             let (status, kind, body) = answer;
+            let moved = self.state.lock().unwrap().moved.get(&asked.path).cloned();
+            if let Some(to) = moved {
+                let head = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+                if stream.write_all(head.as_bytes()).is_err() {
+                    return;
+                }
+                continue;
+            }
             if method == "GET" && self.state.lock().unwrap().trickles.contains(&asked.path) {
                 let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
                 for byte in body {
