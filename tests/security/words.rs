@@ -1,7 +1,8 @@
 //! What a program says reaches a terminal as text, and never as Belljar's own words.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use crate::leftovers;
 use crate::run::limits_available;
 
 /// Commands of terminals, other directions of writing, line ends and what a reader does not see; then Belljar's own words on a line of their own.
@@ -20,7 +21,12 @@ fn belljar(extension: &str, code: &str, start: &str, flags: &[&str]) -> Output {
     if !limits_available() {
         command.arg("--allow-degraded");
     }
-    command.output().unwrap()
+    // The suite adopts and reaps what belljar leaves behind, and has to know which children are somebody's.
+    let child = leftovers::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let id = child.id();
+    let output = child.wait_with_output().unwrap();
+    leftovers::forget(id);
+    output
 }
 
 /// Holds that nothing hidden is in a text, that the attack was shown, and that no line is forged.

@@ -104,9 +104,9 @@ struct Asked {
 }
 
 async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
-    let Ok(head) = tokio::time::timeout(HEAD_TIME, head(&mut client)).await else { return Ok(()) };
-    let (head, rest) = head?;
-    let Some(asked) = asked(&head).filter(|asked| origins.contains(&asked.origin)) else {
+    let Ok(head) = tokio::time::timeout(HEAD_TIME, read_head(&mut client)).await else { return Ok(()) };
+    let (request, rest) = head?;
+    let Some(asked) = asked(&request).filter(|asked| origins.contains(&asked.origin)) else {
         return client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
     };
     let Origin { host, port, is_https } = &asked.origin;
@@ -121,7 +121,7 @@ async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
     registry.write_all(&rest).await?;
     if !*is_https {
         // The next request may be for another place, so the client has to make it on a connection of its own.
-        let (answer, rest) = head(&mut registry).await?;
+        let (answer, rest) = read_head(&mut registry).await?;
         client.write_all(once(&answer).as_bytes()).await?;
         client.write_all(&rest).await?;
     }
@@ -129,7 +129,7 @@ async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
 }
 
 /// The head of a request or an answer, and what has arrived after it.
-async fn head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+async fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -163,8 +163,8 @@ fn once(head: &str) -> String {
         let name = header.split(':').next().unwrap_or_default().to_ascii_lowercase();
         !matches!(name.as_str(), "connection" | "proxy-connection" | "proxy-authorization" | "keep-alive")
     };
-    let kept: String = head.trim_end().split("\r\n").filter(is_of_the_message).map(|line| format!("{line}\r\n")).collect();
-    kept + "Connection: close\r\n\r\n"
+    let kept = head.trim_end().split("\r\n").filter(is_of_the_message);
+    kept.chain(["Connection: close", "", ""]).collect::<Vec<_>>().join("\r\n")
 }
 
 #[cfg(test)]
