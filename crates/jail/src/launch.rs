@@ -119,6 +119,7 @@ impl Launch<'_> {
     /// Launches it and returns once it has become the runtime. Blocks for some milliseconds. The calling thread must outlive what it launches.
     pub fn launch(&self) -> Result<Launched, LaunchError> {
         let (mut read, write) = pipe().at(Step::Report).map_err(LaunchError::Supervisor)?;
+        seccomp::base_program();
         // SAFETY: glibc's fork keeps its own locks consistent in the child, which only makes system calls, allocates, and ends by `execve` or
         // `_exit`; no lock of this program is taken there.
         let builder = check(i64::from(unsafe { libc::fork() })).at(Step::Fork).map_err(LaunchError::Supervisor)? as libc::pid_t;
@@ -201,7 +202,7 @@ impl Launch<'_> {
             }
             Purpose::Sandbox(confinement) | Purpose::Tool { confinement, .. } => confine(confinement, false)?,
         }
-        seccomp::install(&seccomp::base().compile()).at(Step::Seccomp)?;
+        seccomp::install(seccomp::base_program()).at(Step::Seccomp)?;
         if let Purpose::Tool { network, .. } = &self.purpose {
             if *network == ToolNetwork::Host {
                 seccomp::install(&seccomp::no_local_sockets().compile()).at(Step::Seccomp)?;

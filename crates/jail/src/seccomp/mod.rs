@@ -13,8 +13,15 @@ pub use compile::{Action, Condition, Filter, Instruction, Rule, SyscallData, eva
 pub use rules::{Seal, base, no_local_sockets, sealed};
 
 use std::io;
+use std::sync::LazyLock;
 
 use crate::sys::check;
+
+/// The base filter's program, compiled once: to be asked for before a fork, so that not every child compiles it anew.
+pub(crate) fn base_program() -> &'static [Instruction] {
+    static PROGRAM: LazyLock<Vec<Instruction>> = LazyLock::new(|| base().compile());
+    &PROGRAM
+}
 
 /// Installs a filter in every thread of the calling process.
 pub(crate) fn install(program: &[Instruction]) -> io::Result<()> {
