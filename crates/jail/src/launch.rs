@@ -122,6 +122,7 @@ impl Launch<'_> {
     pub fn launch(&self) -> Result<Launched, LaunchError> {
         let (mut read, write) = sys::pipe().at(Step::Report).map_err(LaunchError::Supervisor)?;
         let owner = self.ids.owner_uid(std::process::id() as libc::pid_t);
+        seccomp::base_program();
         // SAFETY: glibc's fork keeps its own locks consistent in the child, which only makes system calls, allocates, and ends by `execve` or
         // `_exit`; no lock of this program is taken there.
         let builder = check(i64::from(unsafe { libc::fork() })).at(Step::Fork).map_err(LaunchError::Supervisor)? as libc::pid_t;
@@ -205,7 +206,7 @@ impl Launch<'_> {
             }
             Purpose::Sandbox(confinement) | Purpose::Tool { confinement, .. } => confine(confinement, false)?,
         }
-        seccomp::install(&seccomp::base().compile()).at(Step::Seccomp)?;
+        seccomp::install(seccomp::base_program()).at(Step::Seccomp)?;
         if let Purpose::Tool { network, .. } = &self.purpose {
             if *network == ToolNetwork::Host {
                 seccomp::install(&seccomp::no_local_sockets().compile()).at(Step::Seccomp)?;

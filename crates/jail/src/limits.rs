@@ -16,7 +16,9 @@ pub struct ResourceLimits {
     pub file_bytes: u64,
 }
 
-/// 1 and not 0: a core that is piped to a program ignores a limit of 0, and a limit of 1 stops both kinds (core(5), `fs/coredump.c`).
+/// 1 and not 0: a core that is piped to a program ignores a limit of 0, and a limit of 1 stops both kinds (core(5)). A core that is sent
+/// to a socket (`core_pattern` with `@`, Linux 6.16) ignores every limit, and is stopped where the process is not dumpable
+/// (`coredump_skip` in `fs/coredump.c`).
 const CORE_BYTES: u64 = 1;
 /// What POSIX message queues and pending signals may take of kernel memory, per user.
 const MESSAGE_QUEUE_BYTES: u64 = 819_200;

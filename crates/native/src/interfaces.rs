@@ -74,7 +74,7 @@ fn interface(socket: &OwnedFd, index: c_int) -> Option<Interface> {
     // SAFETY: the kernel has written the hardware's address.
     let hardware = unsafe { request.ifr_ifru.ifru_hwaddr };
     let mut address = [0; 6];
-    address.iter_mut().zip(hardware.sa_data).for_each(|(to, from)| *to = from.cast_unsigned());
+    address.iter_mut().zip(hardware.sa_data).for_each(|(to, from)| [*to] = from.to_ne_bytes());
     Some(Interface { index, name, flags, hardware: (hardware.sa_family, address) })
 }
 
@@ -198,7 +198,7 @@ fn records() -> io::Result<Vec<Record>> {
 
 /// An interface's own name: an alias is written `eth0:1`.
 fn base_of(name: &Name) -> impl Iterator<Item = u8> {
-    name.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| ![0, b':'].contains(byte))
+    name.iter().flat_map(|byte| byte.to_ne_bytes()).take_while(|byte| ![0, b':'].contains(byte))
 }
 
 /// Moves records to one block of the C library's, linked; null where there is none.

@@ -14,12 +14,19 @@ pub use rules::{Seal, base, no_local_sockets, sealed};
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::LazyLock;
 
 use crate::sys::check;
 
 /// A compiled filter of a sandbox whose descriptor of its own space has this number.
 pub(crate) fn with_own_space(program: &[Instruction], number: RawFd) -> Vec<Instruction> {
     program.iter().map(|instruction| instruction.comparing(rules::OWN_SPACE, number as u32)).collect()
+}
+
+/// The base filter's program, compiled once: to be asked for before a fork, so that not every child compiles it anew.
+pub(crate) fn base_program() -> &'static [Instruction] {
+    static PROGRAM: LazyLock<Vec<Instruction>> = LazyLock::new(|| base().compile());
+    &PROGRAM
 }
 
 /// Installs a filter in every thread of the calling process.
