@@ -325,6 +325,31 @@ mod tests {
     }
 
     #[test]
+    fn packages_of_a_python_are_found_wherever_its_library_is_shown() {
+        let prefix = tempfile::tempdir().unwrap();
+        let prefix = prefix.path().canonicalize().unwrap();
+        let mut expected = Vec::new();
+        for folder in ["lib/python3.11/site-packages", "lib/python3/dist-packages", "lib64/python3.9/site-packages"] {
+            fs::create_dir_all(prefix.join(folder)).unwrap();
+            expected.push(prefix.join(folder));
+        }
+        for other in ["lib/python3.11/lib-dynload", "lib/site-packages-of-another", "share/python3.11/site-packages"] {
+            fs::create_dir_all(prefix.join(other)).unwrap();
+        }
+        std::os::unix::fs::symlink(prefix.join("lib"), prefix.join("lib32")).unwrap();
+        let found = |shown: &Path| {
+            let mut found = packages_beneath(shown);
+            found.sort();
+            found
+        };
+        expected.sort();
+        assert_eq!(found(&prefix), expected);
+        assert_eq!(found(&prefix.join("lib")), expected[..2]);
+        assert_eq!(found(&prefix.join("lib/python3.11")), expected[1..2]);
+        assert!(found(&prefix.join("bin/python3.11")).is_empty());
+    }
+
+    #[test]
     fn links_are_followed_when_the_grant_is_made() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap().join("real");
