@@ -205,12 +205,26 @@ pub(crate) fn tool_plan(tool: &Tool) -> RootPlan {
     plan
 }
 
+/// What to hide so that a folder is hidden but for what is granted: a grant is a decision, and counts.
+fn hidden_but_for(mask: &Path, grants: &Grants) -> Vec<PathBuf> {
+    let granted = || grants.paths.iter().map(|(inside, ..)| inside.as_path());
+    if granted().any(|inside| mask.starts_with(inside)) {
+        return Vec::new();
+    }
+    if !granted().any(|inside| inside.starts_with(mask)) {
+        return vec![mask.to_owned()];
+    }
+    let entries = fs::read_dir(mask).into_iter().flatten().flatten();
+    entries.flat_map(|entry| hidden_but_for(&entry.path(), grants)).collect()
+}
+
 /// The plan, and the facts that go with it.
 pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Environment>, boot: Boot) -> RootPlan {
     let mut plan = system();
     show(&mut plan, &runtime.mounts);
     let packages = runtime.packages.iter().filter(|folder| folder.is_dir() && !plan.masks.iter().any(|mask| folder.starts_with(mask)));
     plan.masks.extend(packages.cloned().collect::<Vec<_>>());
+    plan.masks = plan.masks.iter().flat_map(|mask| hidden_but_for(mask, grants)).collect();
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
         plan.binds.push(Bind { source: source.clone(), target: Path::new(FOLDER).join(name), access: BindAccess::Read, as_owner: false });
     }
@@ -322,6 +336,25 @@ mod tests {
     fn a_path_that_is_not_there_is_named() {
         let error = reading(&["/no/such/path"]).unwrap_err().to_string();
         assert!(error.contains("/no/such/path"), "{error}");
+    }
+
+    #[test]
+    fn what_is_granted_of_a_hidden_folder_is_seen_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let hidden = folder.path().canonicalize().unwrap().join("site-packages");
+        for module in ["granted/inner", "granted/other", "secret"] {
+            fs::create_dir_all(hidden.join(module)).unwrap();
+        }
+        let seen = |paths: &[&Path]| {
+            let paths: Vec<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
+            let mut masks = hidden_but_for(&hidden, &reading(&paths).unwrap());
+            masks.sort();
+            masks
+        };
+        assert_eq!(seen(&[]), std::slice::from_ref(&hidden));
+        assert_eq!(seen(&[&hidden.join("granted")]), [hidden.join("secret")]);
+        assert_eq!(seen(&[&hidden.join("granted/inner")]), [hidden.join("granted/other"), hidden.join("secret")]);
+        assert!(seen(&[&hidden]).is_empty() && seen(&[folder.path()]).is_empty());
     }
 
     #[test]
