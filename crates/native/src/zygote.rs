@@ -60,12 +60,8 @@ fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
 }
 
 fn seal(order: &ForkOrder, seals: &Seals) -> Result<(), SetupError> {
-    if order.exec {
-        confine_exec_grant_init()?
-    } else {
-        answer_for(order.memory_bytes)?
-    }
-    seals.apply(order.exec, order.loopback)
+    let ready = if order.exec { confine_exec_grant_init() } else { answer_for(order.memory_bytes) };
+    ready.and_then(|()| seals.apply(order.exec, order.loopback))
 }
 
 fn answer_for(memory_bytes: u64) -> Result<(), SetupError> {
