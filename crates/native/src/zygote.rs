@@ -141,9 +141,9 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     let mut networks = Networks::new().map_err(at(Step::Descriptors))?;
     report(ZygoteReport::Booted { has_learned }, &[]);
     let mut sandboxes: HashMap<libc::pid_t, Forked> = HashMap::new();
+    // While the supervisor gets ready to order. More are made when they are needed, and come back.
+    or_leave(networks.stock());
     loop {
-        // While the supervisor gets ready to order, or waits for the child that has just been forked.
-        or_leave(networks.stock());
         let mut waiting = [poll_in(channel), poll_in(children_ended.as_fd())];
         // SAFETY: two valid entries.
         unsafe { libc::poll(waiting.as_mut_ptr(), 2, -1) };
