@@ -182,3 +182,90 @@ attempt("/dev/ptmx", lambda: os.open("/dev/ptmx", os.O_RDWR))
         outcome.attempts(&[("/dev/tty", "ENOENT"), ("/dev/ptmx", "ENOENT")]);
     });
 }
+
+/// How many inotify instances and timers a process of the host's can make, up to some.
+const PROBE: &str = r"
+import ctypes
+libc = ctypes.CDLL(None)
+def count(make, most):
+    made = 0
+    while made < most and make():
+        made += 1
+    return made
+print(count(lambda: libc.inotify_init1(0) >= 0, 100), count(lambda: libc.timer_create(1, None, ctypes.byref(ctypes.c_int())) == 0, 500))
+";
+
+fn can_still_make() -> String {
+    let probe = std::process::Command::new("python3").args(["-I", "-S", "-c", PROBE]).output().unwrap();
+    String::from_utf8(probe.stdout).unwrap().trim().to_owned()
+}
+
+/// The kernel counts such things for the owner of a user namespace too. With root as the owner one program took all that root had.
+#[test]
+fn what_a_program_takes_is_not_counted_for_the_hosts_root() {
+    let host = tempfile::tempdir().unwrap();
+    crate::run::open_to_all(host.path());
+    let meeting = host.path().to_str().unwrap();
+    let before = can_still_make();
+    let body = format!(
+        r"
+import time
+def all_of(make):
+    made = 0
+    while make():
+        made += 1
+    return made, errno.errorcode[ctypes.get_errno()]
+attempt('instances', all_of, lambda: libc.inotify_init1(0) >= 0)
+attempt('timers', all_of, lambda: libc.timer_create(1, None, ctypes.byref(ctypes.c_int())) == 0)
+open('{meeting}/taken', 'w').close()
+end = time.monotonic() + 200
+while not os.path.exists('{meeting}/looked') and time.monotonic() < end:
+    time.sleep(0.01)
+attempt('looked', lambda: os.path.exists('{meeting}/looked'))
+"
+    );
+    for start in crate::run::STARTS {
+        let mut running = Attack::python(&body).with(["--write", meeting]).start(start).spawn_kept();
+        while !host.path().join("taken").exists() {
+            assert!(!running.has_ended(), "{:?}", running.outcome());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let during = can_still_make();
+        std::fs::write(host.path().join("looked"), "").unwrap();
+        let outcome = running.outcome();
+        outcome.attempts(&[("looked", "done: True"), ("timers", "done: (1024, 'EAGAIN')")]);
+        if crate::run::is_root() {
+            assert_eq!(during, before, "{start}: what root can make while a program has taken all that it can");
+            outcome.attempts(&[("instances", "done: (8, 'EMFILE')")]);
+        } else {
+            // The owner is the user.
+            outcome.attempts(&[("instances", "done: (64, 'EMFILE')")]);
+        }
+        for name in ["taken", "looked"] {
+            std::fs::remove_file(host.path().join(name)).unwrap();
+        }
+    }
+}
+
+/// As root the ids behind those of a sandbox are chosen by a process number of the host's, which they do not tell.
+#[test]
+fn the_ids_of_a_sandbox_tell_no_process_number() {
+    const FIRST: u32 = 0x4000_0000;
+    Attack::python("attempt('map', lambda: open('/proc/self/uid_map').read().split())").in_both_starts(|outcome| {
+        let map = outcome.attempt("map").replace(['[', ']', '\'', ','], "");
+        let [inside, host, count] =
+            map.trim_start_matches("done: ").split(' ').map(|part| part.parse::<u32>().unwrap()).collect::<Vec<_>>()[..]
+        else {
+            panic!("{map}");
+        };
+        if !crate::run::is_root() {
+            // There is one id, and it is the user's own: a documented limit.
+            assert_eq!((inside, host, count), (1000, rustix::process::geteuid().as_raw(), 1));
+            return;
+        }
+        assert_eq!((inside, count, (host - FIRST) % 256), (1000, 256, 0));
+        // Belljar, the builder and the zygote have been started one after the other. By chance it is wrong once in thousands of runs.
+        let told = (host - FIRST) / 256;
+        assert!(!(outcome.belljar..outcome.belljar + 500).contains(&told), "{told} is close to {}", outcome.belljar);
+    });
+}

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::process::Command;
 use std::time::Duration;
 
-use belljar_engine::{Engine, EngineConfig};
+use belljar_engine::{Engine, EngineConfig, Run, RunEvent};
 use belljar_protocol::{Bytes, Language, Millis, Outcome, RunRequest, StartMode, Status};
 use serde_json::Value;
 
@@ -63,6 +63,28 @@ async fn all(engine: &Engine, requests: Vec<RunRequest>) -> Vec<Outcome> {
         outcomes.push(run.finished().await.outcome);
     }
     outcomes
+}
+
+/// Waits until a program has written this line.
+async fn until_written(run: &mut Run, line: &str) {
+    let mut written = String::new();
+    while !written.lines().any(|written| written == line) {
+        match run.next_event().await {
+            Some(RunEvent::Output { bytes, .. }) => written.push_str(&String::from_utf8_lossy(&bytes)),
+            Some(RunEvent::Event(_)) => {}
+            None => panic!("it ended and has not written {line}, but {written}"),
+        }
+    }
+}
+
+/// Runs the second program while the first, which has written `ready`, still lives.
+async fn beside(engine: &Engine, first: RunRequest, second: RunRequest) -> Outcome {
+    let mut running = engine.run(first);
+    until_written(&mut running, "ready").await;
+    let outcome = run(engine, second).await;
+    running.canceller().cancel();
+    assert_eq!(running.finished().await.outcome.status, Status::Cancelled);
+    outcome
 }
 
 #[track_caller]
@@ -305,6 +327,146 @@ fn a_parked_sandbox_serves_once() {
         for (language, code, expected) in programs {
             for _ in 0..6 {
                 assert_eq!(value(&run(&engine, request(language, code)).await).to_string(), expected);
+            }
+        }
+    });
+}
+
+const IN_PYTHON: &str = include_str!("prelude.py");
+const WAIT: &str = "print('ready', flush=True)\n__import__('time').sleep(200)\n";
+
+/// A name without a file, one in a folder that both write, and the counts of sockets: each sandbox has its own.
+#[test]
+fn siblings_see_no_socket_of_each_other_and_take_no_name_from_each_other() {
+    with_engine("siblings_see_no_socket_of_each_other_and_take_no_name_from_each_other", 0, |engine| async move {
+        let host = tempfile::tempdir().unwrap();
+        let shared = host.path().to_str().unwrap().to_owned();
+        crate::run::open_to_all(host.path());
+        let binds = |path: &str| {
+            format!(
+                "{IN_PYTHON}\nimport socket\n{}",
+                r"
+held = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+attempt('name', held[0].bind, '\0taken')
+attempt('path', held[1].bind, 'PATH')
+attempt('listed', lambda: sorted(line.split()[-1] for line in open('/proc/self/net/unix') if 'taken' in line))
+attempt('counted', lambda: open('/proc/self/net/sockstat').readline().strip())
+"
+                .replace("PATH", path)
+            )
+        };
+        let request = |code: String| {
+            let mut request = request(Language::Python, &code);
+            request.policy.fs.write = vec![shared.clone()];
+            request
+        };
+        let first = request(format!("{}\nassert attempts['name'] == 'done: None', attempts\n{WAIT}", binds(&format!("{shared}/taken-1"))));
+        let second = request(format!("{}\nattempts", binds(&format!("{shared}/taken-2"))));
+        let told = value(&beside(&engine, first, second).await);
+        assert_eq!((&told["name"], &told["path"]), (&"done: None".into(), &"done: None".into()), "{told}");
+        assert_eq!(told["listed"], format!("done: ['{shared}/taken-2', '@taken']"), "{told}");
+        // The supervisor's sockets count where they were made.
+        assert_eq!(told["counted"], "done: sockets: used 40", "{told}");
+        assert!(host.path().join("taken-1").exists());
+    });
+}
+
+/// A network namespace serves one sandbox after another, as making one is dear. One leaves its sockets behind, in messages to themselves that nobody will
+/// ever receive, under names that the next one wants.
+#[test]
+fn what_a_sandbox_leaves_in_its_network_is_not_there_for_the_next() {
+    with_engine("what_a_sandbox_leaves_in_its_network_is_not_there_for_the_next", 0, |engine| async move {
+        let looks = format!(
+            "{IN_PYTHON}\nimport socket\n{}",
+            r"
+attempt('network', lambda: os.readlink('/proc/self/ns/net'))
+attempt('listed', lambda: open('/proc/self/net/unix').read().splitlines()[1:])
+attempt('counted', lambda: open('/proc/self/net/sockstat').readline().strip())
+held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+attempt('name', held.bind, '\0wanted')
+attempts
+"
+        );
+        let leaves = format!(
+            "{IN_PYTHON}\nimport array, socket\n{}",
+            r"
+for index in range(8):
+    left = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    left.bind('\0wanted' if index == 0 else f'\0left {index}')
+    other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    other.connect(left.getsockname())
+    # Each holds itself and the other, in its own queue.
+    attempt(f'sent {index}', other.sendmsg, [b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [left.fileno(), other.fileno()]))])
+attempts
+"
+        );
+        let mut networks = HashMap::new();
+        for _ in 0..6 {
+            let left = value(&run(&engine, request(Language::Python, &leaves)).await);
+            assert!((0..8).all(|index| left[format!("sent {index}")] == "done: 1"), "{left}");
+            for _ in 0..2 {
+                let told = value(&run(&engine, request(Language::Python, &looks)).await);
+                assert_eq!(
+                    (&told["listed"], &told["counted"], &told["name"]),
+                    (&"done: []".into(), &"done: sockets: used 0".into(), &"done: None".into()),
+                    "{told}"
+                );
+                *networks.entry(told["network"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+            }
+        }
+        // They do serve more than one.
+        assert!(networks.keys().all(|network| network.starts_with("done: net:[")) && networks.len() < 12, "{networks:?}");
+    });
+}
+
+/// What a program is refused, of each kind that the kernel counts for a user, and what its sibling then still gets.
+const TAKES: &str = r"
+def all_of(make, most=200000):
+    held.append([])
+    while len(held[-1]) < most:
+        try:
+            held[-1].append(make())
+        except OSError as error:
+            return len(held[-1]), errno.errorcode[error.errno]
+    return most, 'no end'
+held = []
+def inotify():
+    made = libc.inotify_init1(0)
+    if made < 0:
+        raise OSError(ctypes.get_errno(), 'inotify_init1')
+    return made
+watcher = inotify()
+os.makedirs('/tmp/watched')
+def watch():
+    folder = f'/tmp/watched/{len(held[-1])}'
+    os.mkdir(folder)
+    if libc.inotify_add_watch(watcher, folder.encode(), 2) < 0:
+        raise OSError(ctypes.get_errno(), 'inotify_add_watch')
+def timer():
+    made = ctypes.c_int()
+    if libc.timer_create(1, None, ctypes.byref(made)) < 0:
+        raise OSError(ctypes.get_errno(), 'timer_create')
+";
+
+/// A sandbox's user is its own, and so is what the kernel counts for a user; the owner of them all has enough for many.
+#[test]
+fn one_sandbox_takes_its_own_share_of_what_is_counted_for_a_user() {
+    with_engine("one_sandbox_takes_its_own_share_of_what_is_counted_for_a_user", 0, |engine| async move {
+        let takes = format!(
+            "{IN_PYTHON}\n{TAKES}\nattempt('instances', all_of, inotify)\nattempt('watches', all_of, watch)\nattempt('timers', all_of, timer)\n"
+        );
+        let first = request(Language::Python, &format!("{takes}\nassert len(attempts) == 3, attempts\n{WAIT}"));
+        let second = request(Language::Python, &format!("{takes}\nattempts"));
+        let told = value(&beside(&engine, first, second).await);
+        if crate::run::is_root() {
+            // Besides the one that watches; the sibling has what it would have alone.
+            assert_eq!(told["instances"], "done: (7, 'EMFILE')", "{told}");
+            assert_eq!(told["watches"], "done: (1024, 'ENOSPC')", "{told}");
+            assert_eq!(told["timers"], "done: (1024, 'EAGAIN')", "{told}");
+        } else {
+            // All are one user, outside and inside: there is a limit for all together.
+            for kind in ["instances", "watches", "timers"] {
+                assert!(told[kind].as_str().is_some_and(|told| !told.contains("no end")), "{told}");
             }
         }
     });

@@ -1,5 +1,8 @@
 //! What a program can see: nothing of the host but what the runtime needs, and nothing of belljar's.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use crate::run::{Attack, Outcome};
 
 const PLACES: &str = r#"
@@ -262,41 +265,41 @@ def writable_proc():
     return sorted(set(found))
 attempt("proc", writable_proc)
 attempt("devices", lambda: sorted(os.listdir("/dev")))
-mounts = []
-for line in open("/proc/self/mountinfo"):
-    left, right = line.rstrip("\n").split(" - ")
-    root, point, options = left.split(" ")[3:6]
-    kind, source, flags = right.split(" ", 2)
-    mounts.append((point, kind, set(options.split(","))))
-attempt("writable mounts", lambda: sorted(point for point, kind, options in mounts if "rw" in options))
-attempt("set-id mounts", lambda: sorted(point for point, kind, options in mounts if "nosuid" not in options))
-attempt("device mounts", lambda: sorted(point for point, kind, options in mounts if "nodev" not in options))
-attempt("executable space", lambda: sorted(point for point, kind, options in mounts if "rw" in options and "noexec" not in options and not point.startswith("/dev/") or point == "/dev/shm" and "noexec" not in options))
-attempt("shared mounts", lambda: [line for line in open("/proc/self/mountinfo") if " shared:" in line or " master:" in line])
+attempt("executable space", lambda: [place for place in ("/tmp", "/home/user", "/dev/shm") if not os.statvfs(place).f_flag & os.ST_NOEXEC])
 "#;
+    // Which mounts there are the kernel does not tell, and how they are mounted only where programs may be started.
+    let flags = r#"
+places = {os.path.dirname(os.__file__)}
+for folder, folders, files in os.walk("/"):
+    if folder.count("/") > 2:
+        folders[:] = []
+    places.update([folder, *(os.path.join(folder, name) for name in files if folder == "/dev" and not os.path.islink(os.path.join(folder, name)))])
+def mounted_without(flag):
+    return sorted(place for place in places if os.path.exists(place) and not os.statvfs(place).f_flag & flag)
+own = ("/tmp", "/home", "/dev/shm", "/proc", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+attempt("looked at", lambda: len(places) > 50 and "/usr/lib" in places)
+attempt("writable mounts", lambda: [place for place in mounted_without(os.ST_RDONLY) if not place.startswith(own)])
+attempt("set-id mounts", mounted_without, os.ST_NOSUID)
+attempt("device mounts", mounted_without, os.ST_NODEV)
+"#;
+    Attack::python(flags).with(["--exec", "--cpu", "60s", "--timeout", "200s"]).in_both_starts(|outcome| {
+        outcome.attempts(&[("looked at", "done: True"), ("writable mounts", "done: []"), ("set-id mounts", "done: []")]);
+        let devices = outcome.attempt("device mounts");
+        for point in devices.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ") {
+            let point = point.trim_matches('\'');
+            assert!(["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"].contains(&point), "{point}: {devices}");
+        }
+    });
     Attack::python(body).with(["--cpu", "60s", "--timeout", "200s"]).in_both_starts(|outcome| {
         outcome.attempts(&[
             ("devices", "done: ['fd', 'full', 'null', 'random', 'shm', 'stderr', 'stdin', 'stdout', 'urandom', 'zero']"),
-            ("set-id mounts", "done: []"),
             ("executable space", "done: []"),
-            ("shared mounts", "done: []"),
             ("files", "done: []"),
         ]);
         let folders = outcome.attempt("folders");
         for folder in folders.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ") {
             let folder = folder.trim_matches('\'');
             assert!(["/tmp", "/home/user", "/dev/shm"].iter().any(|space| folder.starts_with(space)), "{folder} can be written: {folders}");
-        }
-        let mounts = outcome.attempt("writable mounts");
-        for point in mounts.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ") {
-            let point = point.trim_matches('\'');
-            let space = ["/tmp", "/home/user", "/dev/shm", "/proc", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
-            assert!(space.contains(&point), "{point} is mounted writable: {mounts}");
-        }
-        let devices = outcome.attempt("device mounts");
-        for point in devices.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ") {
-            let point = point.trim_matches('\'');
-            assert!(["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"].contains(&point), "{point}: {devices}");
         }
         // What belongs to root in an undumpable process's /proc cannot be written; what the kernel leaves open concerns this process alone.
         let proc = outcome.attempt("proc");
@@ -332,7 +335,10 @@ def descriptors():
         except OSError:
             pass
     return sorted((n, kind) for n, kind in found.items() if not kind.startswith("/proc/"))
-attempt("descriptors", lambda: [n for n, kind in descriptors() if kind != "/dev/null" or n < 3])
+import resource
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+attempt("descriptors", lambda: [n for n, kind in descriptors() if kind != "/dev/null" and n != most or n < 3])
+attempt("past the limit", lambda: [kind for n, kind in descriptors() if n == most])
 attempt("kinds", lambda: [kind for n, kind in descriptors() if n in (1, 2, 3)])
 attempt("shared mappings", lambda: [line for line in open("/proc/self/maps") if line.split()[1][3] == "s" and "w" in line.split()[1]])
 attempt("writable and executable", lambda: [line for line in open("/proc/self/maps") if line.split()[1].startswith("rwx")])
@@ -341,6 +347,8 @@ attempt("writable and executable", lambda: [line for line in open("/proc/self/ma
     .in_both_starts(|outcome| {
         outcome.attempts(&[
             ("kinds", "done: ['pipe', 'pipe', 'socket']"),
+            // Of its own space.
+            ("past the limit", "done: ['/tmp']"),
             ("shared mappings", "done: []"),
             ("writable and executable", "done: []"),
         ]);
@@ -355,12 +363,18 @@ attempt("writable and executable", lambda: [line for line in open("/proc/self/ma
         attempt('io_uring', () => Object.values(kinds).filter(kind => kind.includes('io_uring')).length);
         attempt('unexpected', () => Object.entries(kinds).filter(([number, kind]) => Number(number) > 3
           && !['/dev/null', 'pipe', 'anon_inode:[eventpoll]', 'anon_inode:[eventfd]', '/proc/1/fd'].includes(kind)).join(' '));
+        const most = fs.readFileSync('/proc/self/limits', 'utf8').match(/Max open files +\d+ +(\d+)/)[1];
+        attempt('past the limit', () => kinds[most]);
+        delete kinds[most];
         attempt('files', () => Object.values(kinds).filter(kind => kind.startsWith('/') && kind !== '/dev/null' && !kind.startsWith('/proc/')).join());
         attempt('shared mappings', () => fs.readFileSync('/proc/self/maps', 'utf8').split('\n').filter(line => / [r-]w.s /.test(line)).length);
         ",
     )
     .in_both_starts(|outcome| {
-        outcome.attempts(&[("io_uring", "done: 0"), ("unexpected", "done: "), ("files", "done: "), ("shared mappings", "done: 0")]);
+        outcome.attempts(&[("io_uring", "done: 0"), ("files", "done: "), ("past the limit", "done: /tmp"), ("shared mappings", "done: 0")]);
+        // Judged before the number past the limit is left out.
+        let unexpected = outcome.attempt("unexpected").trim_start_matches("done: ");
+        assert!(unexpected.split(' ').all(|entry| entry.is_empty() || entry.ends_with(",/tmp")), "{unexpected}");
     });
 }
 
@@ -391,5 +405,285 @@ attempt("remove the driver", lambda: os.unlink("/opt/belljar/boot.json"))
             ("change the library", "EROFS|EACCES"),
             ("remove the driver", "EROFS|EACCES"),
         ]);
+    });
+}
+
+/// Each list of mounts of each task, of a program and of what it starts. That paths lead over mounts all the same is the proof that there are some.
+#[test]
+fn no_mount_of_the_host_is_listed() {
+    let body = r#"
+import subprocess, threading
+LISTS = ("mountinfo", "mounts", "mountstats")
+def lists(task):
+    found = []
+    for name in LISTS:
+        try:
+            found.append(open(f"/proc/{task}/{name}").read())
+        except OSError as error:
+            found.append(errno.errorcode[error.errno])
+    return found
+attempt("process", lists, "self")
+attempt("by number", lists, os.getpid())
+def of_thread():
+    told = []
+    thread = threading.Thread(target=lambda: told.extend([lists("thread-self"), lists(f"self/task/{threading.get_native_id()}")]))
+    thread.start()
+    thread.join()
+    return told
+attempt("thread", of_thread)
+def of_child():
+    return subprocess.run(["/bin/cat", "/proc/self/mountinfo", "/proc/self/mounts", "/proc/thread-self/mountinfo"], capture_output=True, check=True).stdout
+attempt("child", of_child)
+attempt("devices differ", lambda: len({os.stat(place).st_dev for place in ("/", "/usr", "/proc", "/tmp")}))
+attempt("root above root", lambda: sorted(os.listdir("/../..")) == sorted(os.listdir("/proc/self/root")))
+attempt("working folder", os.getcwd)
+attempt("program", lambda: os.path.exists(os.readlink("/proc/self/exe")))
+attempt("kernel's own list", lambda: call("statmount", 0, 0, 0, 0))
+attempt("kernel's other list", lambda: call("listmount", 0, 0, 0, 0))
+"#;
+    let body = format!("NUMBERS.update(statmount=(457, 457), listmount=(458, 458))\n{body}");
+    for arguments in [&[][..], &["--exec"]] {
+        Attack::python(&body).with(arguments.iter().copied()).in_both_starts(|outcome| {
+            // Of a process that is not dumpable the last belongs to root; a program that was started by another is dumpable, and is told nothing either.
+            let nothing = "done: ['', '', 'EACCES']|done: ['', '', '']|done: ['', '', 'ENOENT']";
+            let in_threads = "done: [['', '', 'ENOENT'], ['', '', 'ENOENT']]";
+            outcome.attempts(&[
+                ("process", nothing),
+                ("by number", nothing),
+                ("thread", in_threads),
+                ("child", if arguments.is_empty() { "EACCES" } else { "done: b''" }),
+                ("root above root", "done: True"),
+                ("working folder", "done: /home/user"),
+                ("program", "done: True"),
+                ("kernel's own list", "EPERM"),
+                ("kernel's other list", "EPERM"),
+            ]);
+            let devices: usize = outcome.attempt("devices differ").trim_start_matches("done: ").parse().unwrap();
+            assert!(devices >= 3, "{devices} file systems are seen");
+        });
+    }
+}
+
+const MEMORY_LIMIT: u64 = 200 << 20;
+const DISK_LIMIT: u64 = 40 << 20;
+
+/// By each way to ask, in threads too. What is true of the sandbox itself is told truly.
+#[test]
+fn how_much_the_machine_has_is_not_told() {
+    let limits = ["--memory", "200M", "--disk", "40M", "--max-files", "100"];
+    let body = r#"
+import resource, shutil, signal, threading
+NUMBERS.update(sysinfo=(99, 179), statfs=(137, 43), fstatfs=(138, 44), ustat=(136, -1))
+def sysinfo():
+    told = ctypes.create_string_buffer(128)
+    call("sysinfo", told)
+    uptime, load1, load5, load15, total, free = struct.unpack_from("l3LLL", told.raw)
+    swap, = struct.unpack_from("L", told.raw, 64)
+    processes, = struct.unpack_from("H", told.raw, 80)
+    return uptime < 250, load1 + load5 + load15, total, 0 < free < total, swap, processes
+# The buffer has to reach the call as an address.
+def call(name, *arguments):
+    ctypes.set_errno(0)
+    words = [value if isinstance(value, (bytes, ctypes.Array)) else ctypes.c_long(value) for value in arguments]
+    if libc.syscall(ctypes.c_long(number(name)), *words) == -1:
+        raise OSError(ctypes.get_errno(), name)
+attempt("sysinfo", sysinfo)
+attempt("pages", lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+attempt("available", lambda: 0 < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+FOREIGN = ("/", "/usr", "/usr/lib", "/proc", "/etc/passwd", os.path.dirname(os.__file__))
+def room(told):
+    return told.f_blocks, told.f_bfree, told.f_bavail, told.f_ffree
+def of_foreign():
+    return {room(os.statvfs(place)) for place in FOREIGN} | {room(os.fstatvfs(os.open(place, os.O_RDONLY))) for place in FOREIGN}
+attempt("foreign", of_foreign)
+attempt("own", lambda: [shutil.disk_usage(place).total for place in ("/tmp", "/home/user", "/dev/shm", ".")])
+before = shutil.disk_usage("/tmp").free
+with open("/tmp/large", "wb") as file:
+    file.write(bytes(10 << 20))
+attempt("written", lambda: (before - shutil.disk_usage("/home/user").free) >> 20)
+def in_thread():
+    told = []
+    thread = threading.Thread(target=lambda: told.append((sysinfo(), of_foreign(), shutil.disk_usage("/tmp").total)))
+    thread.start()
+    thread.join()
+    return told[0] == (sysinfo(), of_foreign(), shutil.disk_usage("/tmp").total)
+attempt("in a thread", in_thread)
+attempt("no address", lambda: call("sysinfo", 0))
+attempt("bad address", lambda: call("statfs", b"/usr", 8))
+attempt("bad path", lambda: call("statfs", 0, ctypes.create_string_buffer(120)))
+attempt("no path", lambda: os.statvfs("/no/such/path"))
+attempt("no descriptor", lambda: call("fstatfs", 4711, ctypes.create_string_buffer(120)))
+attempt("by its old name", lambda: call("ustat", os.stat("/usr").st_dev, ctypes.create_string_buffer(64)))
+attempt("signal to oneself", lambda: libc.kill(os.getpid(), signal.SIGSYS))
+# The one number that the kernel answers for is nobody else's.
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+usr = os.open("/usr", os.O_RDONLY)
+import fcntl
+attempt("onto the number", os.dup2, usr, most)
+attempt("from the number", lambda: fcntl.fcntl(usr, fcntl.F_DUPFD, most))
+attempt("raise the limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most + 1, most + 1)))
+attempt("high bits", lambda: call("fstatfs", (1 << 32) + most, held := ctypes.create_string_buffer(120)) or struct.unpack_from("3q", held.raw)[2] >> 8)
+attempt("close the number", os.close, most)
+attempt("onto the closed number", os.dup2, usr, most)
+attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp"))))
+"#;
+    Attack::python(body).with(limits).in_both_starts(|outcome| {
+        let (memory, own) = (format!("done: {MEMORY_LIMIT}"), format!("done: {:?}", [DISK_LIMIT; 4]));
+        outcome.attempts(&[
+            ("sysinfo", &format!("done: (True, 0, {MEMORY_LIMIT}, True, 0, 1)")),
+            ("pages", &memory),
+            ("available", "done: True"),
+            ("foreign", "done: {(1, 0, 0, 0)}"),
+            ("own", &own),
+            ("written", "done: 10"),
+            ("in a thread", "done: True"),
+            ("no address", "EFAULT"),
+            ("bad address", "EFAULT"),
+            ("bad path", "EFAULT"),
+            ("no path", "ENOENT"),
+            ("no descriptor", "EBADF"),
+            ("by its old name", "EPERM|ENOSYS"),
+            ("signal to oneself", "done: 0"),
+            ("onto the number", "EBADF"),
+            ("from the number", "EINVAL"),
+            ("raise the limit", "ValueError"),
+            // In blocks of the own space: the number is that of the lower half, as it is to the kernel.
+            ("high bits", "done: 40"),
+            ("close the number", "done: None"),
+            ("onto the closed number", "EBADF"),
+            ("after that", "done: ((1, 0, 0, 0), (1, 0, 0, 0))"),
+        ]);
+    });
+    Attack::javascript(
+        r"
+        const os = require('node:os');
+        const { Worker } = require('node:worker_threads');
+        const room = told => [told.blocks, told.bfree, told.bavail, told.ffree].join();
+        attempt('total', () => os.totalmem());
+        attempt('free', () => os.freemem() > 0 && os.freemem() < os.totalmem());
+        attempt('load', () => os.loadavg().join());
+        attempt('foreign', () => [...new Set(['/', '/usr', '/proc'].map(place => room(fs.statfsSync(place))))].join());
+        attempt('own', () => ['/tmp', '/home/user', '/dev/shm'].map(place => fs.statfsSync(place)).map(told => told.blocks * told.bsize).join());
+        const worker = code => new Promise((resolve, reject) => {
+          const worker = new Worker(`require('node:worker_threads').parentPort.postMessage(${code})`, { eval: true });
+          worker.once('message', resolve).once('error', reject);
+        });
+        await attemptAsync('in a pool', async () => room(await fs.promises.statfs('/usr')));
+        await attemptAsync('in a worker', () => worker(`require('node:os').totalmem() + ' ' + require('node:fs').statfsSync('/usr').bfree`));
+        ",
+    )
+    .with(limits)
+    .in_both_starts(|outcome| {
+        outcome.attempts(&[
+            ("total", &format!("done: {MEMORY_LIMIT}")),
+            ("free", "done: true"),
+            ("load", "done: 0,0,0"),
+            ("foreign", "done: 1,0,0,0"),
+            ("own", &format!("done: {DISK_LIMIT},{DISK_LIMIT},{DISK_LIMIT}")),
+            ("in a pool", "done: 1,0,0,0"),
+            ("in a worker", &format!("done: {MEMORY_LIMIT} 0")),
+        ]);
+    });
+}
+
+/// A folder that is granted for writing is not said to be full: programs that look first would not write.
+#[test]
+fn a_granted_folder_tells_of_no_more_room_than_the_sandbox_has() {
+    let host = tempfile::tempdir().unwrap();
+    crate::run::open_to_all(host.path());
+    let place = host.path().to_str().unwrap();
+    let body = format!(
+        "told = os.statvfs({place:?})\nattempt('room', lambda: (told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize))\n\
+         attempt('writes', lambda: open({place:?} + '/written', 'w').write('x'))"
+    );
+    Attack::python(&body).with(["--write", place, "--disk", "40M"]).in_both_starts(|outcome| {
+        outcome.attempts(&[("room", &format!("done: ({DISK_LIMIT}, {DISK_LIMIT})")), ("writes", "done: 1")]);
+    });
+}
+
+/// A Python like this machine's with a package and a configuration of its user's. Linked where possible: a copy would take seconds.
+fn python_with_packages(prefix: &Path) -> PathBuf {
+    let facts =
+        "import json, os, sys; print(json.dumps([os.path.realpath(sys.executable), os.path.dirname(os.path.realpath(os.__file__))]))";
+    let answer = std::process::Command::new("python3").args(["-I", "-S", "-c", facts]).output().unwrap();
+    let [program, library]: [PathBuf; 2] = serde_json::from_slice(&answer.stdout).unwrap();
+    let own_library = prefix.join("lib").join(library.file_name().unwrap());
+    imitate(&library, &own_library);
+    fs::create_dir_all(prefix.join("bin")).unwrap();
+    let own_program = prefix.join("bin").join(program.file_name().unwrap());
+    fs::copy(&program, &own_program).unwrap();
+    for (file, content) in [
+        (own_library.join("site-packages/belljar_canary.py"), "canary = 'canary'"),
+        (own_library.join("dist-packages/belljar_canary.py"), "canary = 'canary'"),
+        (own_library.join("site-packages/canary.pth"), "import belljar_canary"),
+        (prefix.join("pip.conf"), "canary"),
+        (prefix.join("etc/pip.conf"), "canary"),
+        (prefix.join("share/jupyter/canary.json"), "canary"),
+        (prefix.join("bin/canary"), "canary"),
+    ] {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
+    }
+    own_program
+}
+
+fn imitate(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (name, kind) = (entry.file_name(), entry.file_type().unwrap());
+        if ["test", "site-packages", "dist-packages", "__pycache__"].iter().any(|left_out| name.to_str() == Some(left_out)) {
+            continue;
+        }
+        let (from, to) = (entry.path(), to.join(&name));
+        if kind.is_dir() {
+            imitate(&from, &to);
+        } else if kind.is_file() && fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_hosts_own_packages_are_not_there() {
+    let folder = tempfile::Builder::new().prefix("belljar-prefix-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    crate::run::open_to_all(folder.path());
+    let program = python_with_packages(folder.path());
+    let body = r#"
+library = os.path.dirname(os.__file__)
+attempt("prefix", lambda: sys.base_prefix)
+attempt("library", lambda: __import__("ensurepip") and __import__("xml.dom.minidom") and __import__("sqlite3") and "works")
+for name in ("site-packages", "dist-packages"):
+    attempt(name, lambda: os.listdir(f"{library}/{name}"))
+sys.path += [f"{library}/site-packages", f"{library}/dist-packages"]
+attempt("import", lambda: __import__("belljar_canary"))
+attempt("import by path", lambda: __import__("importlib.util").util.spec_from_file_location("c", f"{library}/site-packages/belljar_canary.py").loader.load_module())
+for name in ("pip.conf", "etc", "share", "bin/canary"):
+    attempt(name, lambda: os.stat(f"{sys.base_prefix}/{name}"))
+attempt("programs", lambda: os.listdir(f"{sys.base_prefix}/bin") == [os.path.basename(sys.executable)])
+"#;
+    let attack = Attack::python(body).with(["--no-packages"]).in_environment("BELLJAR_PYTHON", program.to_str().unwrap());
+    attack.in_both_starts(|outcome| {
+        outcome.attempts(&[
+            ("prefix", &format!("done: {}", folder.path().display())),
+            ("library", "done: works"),
+            ("site-packages", "done: []"),
+            ("dist-packages", "done: []"),
+            ("import", "ModuleNotFoundError"),
+            ("import by path", "ENOENT"),
+            ("pip.conf", "ENOENT"),
+            ("etc", "ENOENT"),
+            ("share", "ENOENT"),
+            ("bin/canary", "ENOENT"),
+            ("programs", "done: True"),
+        ]);
+    });
+    // What this machine's distribution has installed for its own programs.
+    let places = ["/usr/lib/python3/dist-packages", "/usr/lib/node_modules", "/usr/share/nodejs", "/usr/share/javascript"];
+    let body = format!("for place in {places:?}:\n    attempt(place, lambda: os.listdir(place))");
+    Attack::python(&body).in_both_starts(|outcome| {
+        for place in places {
+            let came_to = outcome.attempt(place);
+            assert!(["done: []", "ENOENT"].contains(&came_to), "{place}: {came_to}");
+        }
     });
 }

@@ -157,12 +157,26 @@ pub(crate) fn tool_plan(tool: &Tool) -> RootPlan {
     plan
 }
 
+/// What to hide so that a folder is hidden but for what is granted: a grant is a decision, and counts.
+fn hidden_but_for(mask: &Path, grants: &Grants) -> Vec<PathBuf> {
+    let granted = || grants.iter().map(|grant| grant.inside.as_path());
+    if granted().any(|inside| mask.starts_with(inside)) {
+        return Vec::new();
+    }
+    if !granted().any(|inside| inside.starts_with(mask)) {
+        return vec![mask.to_owned()];
+    }
+    let entries = fs::read_dir(mask).into_iter().flatten().flatten();
+    entries.flat_map(|entry| hidden_but_for(&entry.path(), grants)).collect()
+}
+
 /// The plan, and the facts that go with it.
 pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Environment>, boot: Boot) -> RootPlan {
     let mut plan = system();
     show(&mut plan, &runtime.mounts);
     let packages = runtime.packages.iter().filter(|folder| folder.is_dir() && !plan.masks.iter().any(|mask| folder.starts_with(mask)));
     plan.masks.extend(packages.cloned().collect::<Vec<_>>());
+    plan.masks = plan.masks.iter().flat_map(|mask| hidden_but_for(mask, grants)).collect();
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
         plan.binds.push(show_as(source, &Path::new(FOLDER).join(name), BindAccess::Read));
     }
@@ -280,4 +294,57 @@ fn processors() -> &'static [serde_json::Value] {
         let speed = |index: usize| speeds.get(index).and_then(|mhz: &String| mhz.parse::<f64>().ok()).unwrap_or(0.0) as u64;
         (0..count).map(|index| serde_json::json!({"model": model(index), "speed": speed(index)})).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(paths: &[&str]) -> Result<Grants, crate::EngineError> {
+        Grants::of_caller(&belljar_protocol::FsPolicy { read: paths.iter().map(|&path| path.to_owned()).collect(), write: vec![] })
+    }
+
+    #[test]
+    fn what_is_granted_of_a_hidden_folder_is_seen_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let hidden = folder.path().canonicalize().unwrap().join("site-packages");
+        for module in ["granted/inner", "granted/other", "secret"] {
+            fs::create_dir_all(hidden.join(module)).unwrap();
+        }
+        let seen = |paths: &[&Path]| {
+            let paths: Vec<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
+            let mut masks = hidden_but_for(&hidden, &reading(&paths).unwrap());
+            masks.sort();
+            masks
+        };
+        assert_eq!(seen(&[]), std::slice::from_ref(&hidden));
+        assert_eq!(seen(&[&hidden.join("granted")]), [hidden.join("secret")]);
+        assert_eq!(seen(&[&hidden.join("granted/inner")]), [hidden.join("granted/other"), hidden.join("secret")]);
+        assert!(seen(&[&hidden]).is_empty() && seen(&[folder.path()]).is_empty());
+    }
+
+    #[test]
+    fn packages_of_a_python_are_found_wherever_its_library_is_shown() {
+        let prefix = tempfile::tempdir().unwrap();
+        let prefix = prefix.path().canonicalize().unwrap();
+        let mut expected = Vec::new();
+        for folder in ["lib/python3.11/site-packages", "lib/python3/dist-packages", "lib64/python3.9/site-packages"] {
+            fs::create_dir_all(prefix.join(folder)).unwrap();
+            expected.push(prefix.join(folder));
+        }
+        for other in ["lib/python3.11/lib-dynload", "lib/site-packages-of-another", "share/python3.11/site-packages"] {
+            fs::create_dir_all(prefix.join(other)).unwrap();
+        }
+        std::os::unix::fs::symlink(prefix.join("lib"), prefix.join("lib32")).unwrap();
+        let found = |shown: &Path| {
+            let mut found = packages_beneath(shown);
+            found.sort();
+            found
+        };
+        expected.sort();
+        assert_eq!(found(&prefix), expected);
+        assert_eq!(found(&prefix.join("lib")), expected[..2]);
+        assert_eq!(found(&prefix.join("lib/python3.11")), expected[1..2]);
+        assert!(found(&prefix.join("bin/python3.11")).is_empty());
+    }
 }

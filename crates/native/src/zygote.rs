@@ -56,9 +56,18 @@ pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
 
 fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
     if !facts.exec {
-        machine::answer_for(facts.memory_bytes).map_err(at(Step::Seccomp))?;
+        answer_for(facts.memory_bytes)?;
     }
     Seals::compile().apply(Seal { exec: facts.exec, loopback: facts.loopback, shares_files: facts.shares_files })
+}
+
+fn seal(facts: &BootFacts, order: &ForkOrder, seals: &Seals) -> Result<(), SetupError> {
+    let ready = if order.exec { confine_exec_grant_init() } else { answer_for(order.memory_bytes) };
+    ready.and_then(|()| seals.apply(Seal { exec: order.exec, loopback: order.loopback, shares_files: facts.shares_files }))
+}
+
+fn answer_for(memory_bytes: u64) -> Result<(), SetupError> {
+    machine::answer_for(memory_bytes).map_err(at(Step::Seccomp))
 }
 
 /// What packages have done while they were imported that must not happen once for all sandboxes.
@@ -79,6 +88,23 @@ fn errno(error: &io::Error) -> i32 {
 
 fn at(step: Step) -> impl Fn(io::Error) -> SetupError {
     move |error| SetupError { step, errno: errno(&error) }
+}
+
+/// What an order makes of a child of this zygote.
+fn confinement(facts: &BootFacts, order: &ForkOrder, mounts: Vec<OwnedFd>) -> Confinement {
+    let staged = facts.staged.iter().filter_map(|(stage, target, is_folder)| {
+        Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder))
+    });
+    Confinement {
+        uid: order.uid,
+        may_set_groups: facts.may_set_groups,
+        space: WritableSpace { disk_bytes: order.disk_bytes, files: order.files, exec: order.exec, staged: staged.collect() },
+        grants: grants(facts, mounts),
+        write: facts.write.clone(),
+        limits: ResourceLimits { open_files: order.open_files, cpu_seconds: order.cpu_seconds, file_bytes: order.disk_bytes },
+        exec: order.exec,
+        loopback: order.loopback,
+    }
 }
 
 /// Says why this process is not to be forked, and ends it.
@@ -109,13 +135,6 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     touched.hand_on_files();
     touched.keep();
     let inherited = InheritedDescriptors::list().map_err(at(Step::Descriptors))?;
-    let staged = facts
-        .staged
-        .iter()
-        .filter_map(|(stage, target, is_folder)| {
-            Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder))
-        })
-        .collect::<Vec<_>>();
 
     let report = |report: ZygoteReport, descriptors: &[BorrowedFd<'_>]| {
         // A supervisor that is gone takes this process with it.
@@ -125,9 +144,9 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     let mut networks = Networks::new().map_err(at(Step::Descriptors))?;
     report(ZygoteReport::Booted { has_learned }, &[]);
     let mut sandboxes: HashMap<libc::pid_t, Forked> = HashMap::new();
+    // While the supervisor gets ready to order. More are made when they are needed, and come back.
+    or_leave(networks.stock());
     loop {
-        // While the supervisor gets ready to order, or waits for the child that has just been forked.
-        or_leave(networks.stock());
         let mut waiting = [poll_in(channel), poll_in(children_ended.as_fd())];
         // SAFETY: two valid entries.
         unsafe { libc::poll(waiting.as_mut_ptr(), 2, -1) };
@@ -157,8 +176,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
         let failed = |step: FailedStep, error: &io::Error| {
             report(ZygoteReport::ForkFailed { sandbox: order.sandbox, step: step as u8, errno: errno(error) }, &[]);
         };
-        // One with loopback makes its own.
-        let network = match (!order.loopback).then(|| or_leave(networks.lease())).transpose() {
+        let network = match lend(&mut networks, &order) {
             Ok(network) => network,
             Err(error) => {
                 failed(FailedStep::NetworkNamespace, &error);
@@ -177,32 +195,16 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                 // First of all, so that everything counts, and before an init is forked: what is forked later is in the group from the start.
                 enter_cgroup(&cgroup).unwrap_or_else(|error| fault(control, error));
                 drop(cgroup);
-                network.as_ref().map_or(Ok(()), |network| enter_network(network.as_fd())).unwrap_or_else(|error| {
-                    fault(control, at(Step::OwnNamespaces)(error));
-                });
+                network.as_ref().map_or(Ok(()), enter).unwrap_or_else(|error| fault(control, error));
                 // Those of its siblings too.
                 drop((network, networks, sandboxes));
-                let confinement = Confinement {
-                    uid: order.uid,
-                    may_set_groups: facts.may_set_groups,
-                    space: WritableSpace { disk_bytes: order.disk_bytes, files: order.files, exec: order.exec, staged },
-                    grants: grants(facts, mounts),
-                    write: facts.write.clone(),
-                    limits: ResourceLimits { open_files: order.open_files, cpu_seconds: order.cpu_seconds, file_bytes: order.disk_bytes },
-                    exec: order.exec,
-                    loopback: order.loopback,
-                };
+                let confinement = confinement(facts, &order, mounts);
                 inherited.replace(stdio).unwrap_or_else(|error| fault(control, error));
                 forget_children();
                 touched::copy_before_parked();
-                let result = runtime
-                    .after_fork_in_child()
-                    .and_then(|()| confine(&confinement, true))
-                    .and_then(|()| randomness::reseed(&generators))
-                    .and_then(|()| if order.exec { confine_exec_grant_init() } else { Ok(()) })
-                    .and_then(|()| if order.exec { Ok(()) } else { machine::answer_for(order.memory_bytes).map_err(at(Step::Seccomp)) })
-                    .and_then(|()| seals.apply(Seal { exec: order.exec, loopback: order.loopback, shares_files: facts.shares_files }));
-                if let Err(error) = result {
+                let entered =
+                    runtime.after_fork_in_child().and_then(|()| confine(&confinement, true)).and_then(|()| randomness::reseed(&generators));
+                if let Err(error) = entered.and_then(|()| seal(facts, &order, &seals)) {
                     fault(CHANNEL, error);
                 }
                 // The numbers behind these are /dev/null by now, or something of the sandbox's own.
@@ -234,6 +236,15 @@ struct Forked {
     sandbox: u64,
     /// The network namespace that it has.
     network: Option<OwnedFd>,
+}
+
+/// A network namespace for a sandbox, unless it makes one with loopback for itself.
+fn lend(networks: &mut Networks, order: &ForkOrder) -> io::Result<Option<OwnedFd>> {
+    if order.loopback { Ok(None) } else { or_leave(networks.lease()).map(Some) }
+}
+
+fn enter(network: &OwnedFd) -> Result<(), SetupError> {
+    enter_network(network.as_fd()).map_err(at(Step::OwnNamespaces))
 }
 
 /// No further sandbox is made by a zygote that is not where it should be; the supervisor gets a new one.
