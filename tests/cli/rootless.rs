@@ -162,6 +162,32 @@ fn grants_give_an_ordinary_user_its_own_files() {
     }
 }
 
+/// The zygote of an ordinary user has the grants already, and each sandbox takes away that anything in them can be executed.
+#[test]
+fn nothing_in_an_ordinary_users_granted_folder_is_executed_without_an_exec_grant() {
+    let Some(user) = User::new() else { return };
+    // One where a sandbox has its own space, too.
+    let below = tempfile::tempdir().unwrap();
+    for folder in [below.path(), user.home.path()] {
+        let data = folder.join("data");
+        fs::create_dir(&data).unwrap();
+        for path in [folder, &data] {
+            chown(path, Some(UID), Some(UID)).unwrap();
+        }
+        let code = format!(
+            "import mmap\nfile = open({:?} + '/file', 'wb+')\nfile.truncate(4096)\ntry:\n    mmap.mmap(file.fileno(), 4096, prot=5, flags=2)\n    r = 'mapped'\n\
+             except PermissionError:\n    r = 'refused'\nr",
+            data.to_str().unwrap()
+        );
+        for start in STARTS {
+            for (exec, expected) in [(&[][..], "refused"), (&["--exec"], "mapped")] {
+                let ended = user.outcome("python", &code, &[&["--start", start, "--write", data.to_str().unwrap()], exec].concat());
+                assert_eq!(ended["value"], expected, "{start} {data:?}: {ended:#}");
+            }
+        }
+    }
+}
+
 #[test]
 fn artifacts_come_back_to_an_ordinary_user() {
     let Some(user) = User::new() else { return };

@@ -262,6 +262,53 @@ fn a_ceiling_that_cannot_be_meant_is_refused_at_the_start() {
     }
 }
 
+/// Whoever may write in a granted folder exchanges a folder in it for a link as fast as it can. A run is granted the folder, or is refused.
+#[test]
+fn a_folder_that_is_exchanged_for_a_link_is_never_followed() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    let place = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let path = |name: &str| place.path().join(name).to_str().expect("UTF-8").to_owned();
+    for (folder, content) in [("open/x", "own"), ("secret", "leaked")] {
+        fs::create_dir_all(path(folder)).expect("a folder");
+        fs::write(path(folder) + "/key", content).expect("a file");
+    }
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+    std::os::unix::fs::symlink(path("secret"), path("open/link")).expect("a link");
+    let mut server = Server::begun(&["--read", &path("open")]);
+    let key = path("open/x/key");
+    let arguments = json!({"language": "python", "code": format!("open({key:?}).read()"), "policy": {"fs": {"read": [path("open/x")]}}});
+    let (over, swaps, seen) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (mut own, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, path("open/x"), CWD, path("open/link"), RenameFlags::EXCHANGE).expect("an exchange");
+                swaps.fetch_add(1, Ordering::Relaxed);
+                seen.fetch_add(u64::from(fs::read_to_string(&key).is_ok_and(|content| content == "leaked")), Ordering::Relaxed);
+            }
+        });
+        for id in 1..=300 {
+            server.call_with(id, &arguments);
+            let answer = server.answer(id)["structuredContent"].take();
+            match answer["status"].as_str() {
+                Some("succeeded") if answer["value"] == "own" => own += 1,
+                Some("refused") => refused += 1,
+                _ => {
+                    over.store(true, Ordering::Relaxed);
+                    panic!("call {id}: {answer}");
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    // The attack ran: the name led to the secret, again and again, and runs met both.
+    assert!(swaps.into_inner() > 300 && seen.into_inner() > 100);
+    assert!(own > 10 && refused > 10, "{own} runs had the folder, {refused} were refused");
+    assert_eq!(server.ended(), (Some(0), String::new()));
+}
+
 #[test]
 fn an_ordinary_user_can_serve_too() {
     const UID: u32 = 12_346;

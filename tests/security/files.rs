@@ -139,6 +139,32 @@ attempt('trap', () => fs.symlinkSync('{victim}', '{path}/trap'));
     }
 }
 
+/// The program may write around the folder where its artifacts are saved: a link in its place must not redirect the host.
+#[test]
+fn the_folder_for_artifacts_is_opened_before_the_program_can_exchange_it() {
+    for start in crate::run::STARTS {
+        let host = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (granted, victim) = (host.path().join("granted"), host.path().join("victim"));
+        for folder in [&granted, &granted.join("saved"), &victim] {
+            fs::create_dir(folder).unwrap();
+            open_to_all(folder);
+        }
+        let (path, elsewhere) = (granted.to_str().unwrap(), victim.to_str().unwrap());
+        let body = format!(
+            r#"
+os.makedirs("outputs", exist_ok=True)
+open("outputs/planted", "w").write("from the program")
+attempt("exchange", lambda: (os.rename("{path}/saved", "{path}/was"), os.symlink("{elsewhere}", "{path}/saved")))
+"#
+        );
+        let saved = granted.join("saved");
+        let outcome = Attack::python(&body).start(start).with(["--write", path, "--artifacts", saved.to_str().unwrap()]).run();
+        outcome.attempts(&[("exchange", "done: (None, None)")]);
+        assert_eq!(fs::read_dir(&saved).unwrap().count(), 0, "the link leads to the victim, where nothing may be");
+        assert_eq!(fs::read_to_string(granted.join("was/planted")).unwrap(), "from the program");
+    }
+}
+
 #[test]
 fn no_program_leaves_a_set_id_file_or_a_device_on_the_host() {
     for start in crate::run::STARTS {

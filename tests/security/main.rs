@@ -5,6 +5,7 @@
 mod control_channel;
 mod exec_grants;
 mod files;
+mod grants;
 mod identity;
 mod kernel_calls;
 mod kernel_memory;

@@ -471,3 +471,144 @@ fn one_sandbox_takes_its_own_share_of_what_is_counted_for_a_user() {
         }
     });
 }
+
+/// One uses up what the kernel counts by user, the other then needs a little of it. Each has a user of its own, also with a grant: the granted folder is
+/// mounted for each so that it belongs to that user.
+#[test]
+fn sandboxes_with_grants_have_users_and_counts_of_their_own() {
+    with_engine("sandboxes_with_grants_have_users_and_counts_of_their_own", 0, |engine| async move {
+        let host = tempfile::tempdir().unwrap();
+        let meeting = host.path().to_str().unwrap().to_owned();
+        crate::run::open_to_all(host.path());
+        let prelude = format!(
+            "meeting = '{meeting}'\n{}{}",
+            include_str!("prelude.py"),
+            r"
+import fcntl, time
+held = []
+def wait_for(name):
+    end = time.monotonic() + 200
+    while not os.path.exists(f'{meeting}/{name}') and time.monotonic() < end:
+        time.sleep(0.01)
+    return os.path.exists(f'{meeting}/{name}')
+def timers(most):
+    for count in range(most):
+        timer = ctypes.c_void_p()
+        ctypes.set_errno(0)
+        if libc.timer_create(0, None, ctypes.byref(timer)) != 0:
+            return (count, errno.errorcode[ctypes.get_errno()])
+    return (most, 'enough')
+def pipes(count, size):
+    for _ in range(count):
+        held.extend(os.pipe())
+        fcntl.fcntl(held[-1], 1031, size)
+    return fcntl.fcntl(held[-1], 1032)
+attempt('uid', os.getuid)
+"
+        );
+        let takes = r"
+attempt('timers', timers, 1000000)
+attempt('pipes', pipes, 64, 1 << 20)
+open(f'{meeting}/taken', 'w').close()
+attempt('waited', wait_for, 'tried')
+attempts";
+        let needs = r"
+attempt('taken', wait_for, 'taken')
+attempt('timers', timers, 8)
+attempt('pipe', lambda: fcntl.fcntl(os.pipe()[0], 1032))
+open(f'{meeting}/tried', 'w').close()
+attempts";
+        let requests = [takes, needs].map(|body| {
+            let mut request = request(Language::Python, &format!("{prelude}\n{body}\n"));
+            request.policy.fs.write = vec![meeting.clone()];
+            request
+        });
+        let outcomes = all(&engine, requests.to_vec()).await;
+        let (taker, needer) = (value(&outcomes[0]), value(&outcomes[1]));
+        assert!(taker["timers"].as_str().unwrap().contains("EAGAIN"), "it met the user's limit: {taker}");
+        assert_eq!((&taker["waited"], &needer["taken"]), (&"done: True".into(), &"done: True".into()), "{taker} {needer}");
+        if rustix::process::geteuid().is_root() {
+            assert_ne!(taker["uid"], needer["uid"]);
+            assert_eq!(needer["timers"], "done: (8, 'enough')", "{taker} {needer}");
+            assert_eq!(needer["pipe"], "done: 65536", "{needer}");
+        } else {
+            // An ordinary user has one id for all of its sandboxes, as the documentation says.
+            assert_eq!(taker["uid"], needer["uid"]);
+        }
+    });
+}
+
+/// What root has made for itself alone is read and written by each sandbox that it is granted to, and what one makes is root's, for the next one too.
+#[test]
+fn granted_files_belong_to_each_sandboxs_own_user() {
+    with_engine("granted_files_belong_to_each_sandboxs_own_user", 0, |engine| async move {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let host = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = host.path().to_str().unwrap().to_owned();
+        std::fs::write(host.path().join("private"), "private").unwrap();
+        for (name, mode) in [("private", 0o600), ("", 0o700)] {
+            std::fs::set_permissions(host.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let code = |name: &str| {
+            format!(
+                "import os, time\nown = open('{path}/{name}', 'x'); os.chmod('{path}/{name}', 0o600)\nend = time.monotonic() + 200\n\
+                 while len(os.listdir('{path}')) < 3 and time.monotonic() < end: time.sleep(0.01)\n\
+                 [open('{path}/private').read(), os.getuid() == os.stat('{path}/private').st_uid == os.stat('{path}/{name}').st_uid, os.getuid()]"
+            )
+        };
+        let requests = ["one", "other"].map(|name| {
+            let mut request = request(Language::Python, &code(name));
+            request.policy.fs.write = vec![path.clone()];
+            request
+        });
+        let outcomes = all(&engine, requests.to_vec()).await;
+        // A file system that cannot map ids, overlayfs for one, gives a sandbox the access of others: none, here.
+        if outcomes.iter().any(|outcome| outcome.status != Status::Succeeded) {
+            assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 1, "{outcomes:?}");
+            return;
+        }
+        let (one, other) = (value(&outcomes[0]), value(&outcomes[1]));
+        assert_eq!((&one[0], &one[1], &other[0], &other[1]), (&"private".into(), &true.into(), &"private".into(), &true.into()));
+        assert_eq!(one[2] == other[2], !rustix::process::geteuid().is_root(), "{one} {other}");
+        for name in ["one", "other"] {
+            assert_eq!(std::fs::metadata(host.path().join(name)).unwrap().uid(), rustix::process::geteuid().as_raw());
+        }
+    });
+}
+
+/// A parked sandbox has what its grant led to when it was made. One is used only where the grant leads to the same today.
+#[test]
+fn a_parked_sandbox_is_not_used_once_its_grant_leads_elsewhere() {
+    with_engine("a_parked_sandbox_is_not_used_once_its_grant_leads_elsewhere", 2, |engine| async move {
+        let host = tempfile::tempdir().unwrap();
+        crate::run::open_to_all(host.path());
+        let (link, folder) = (host.path().join("link"), host.path().join("folder"));
+        for place in ["one", "two", "folder", "next"] {
+            std::fs::create_dir(host.path().join(place)).unwrap();
+            std::fs::write(host.path().join(place).join("name"), place).unwrap();
+            crate::run::open_to_all(&host.path().join(place));
+        }
+        std::os::unix::fs::symlink("one", &link).unwrap();
+        let granted = |path: &std::path::Path| {
+            let path = path.to_str().unwrap();
+            let mut request = request(Language::Python, &format!("open('{path}/name').read()"));
+            request.policy.fs.read = vec![path.to_owned()];
+            request
+        };
+        for _ in 0..3 {
+            assert_eq!(value(&run(&engine, granted(&link)).await), "one");
+            assert_eq!(value(&run(&engine, granted(&folder)).await), "folder");
+        }
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("two", &link).unwrap();
+        std::fs::rename(&folder, host.path().join("old")).unwrap();
+        std::fs::rename(host.path().join("next"), &folder).unwrap();
+        for _ in 0..3 {
+            assert_eq!(value(&run(&engine, granted(&link)).await), "two");
+            assert_eq!(value(&run(&engine, granted(&folder)).await), "next");
+        }
+        std::fs::remove_file(&link).unwrap();
+        let outcome = run(&engine, granted(&link)).await;
+        assert_eq!(outcome.status, Status::Refused, "{outcome:?}");
+    });
+}

@@ -5,6 +5,7 @@ mod bad_input;
 mod callbacks;
 mod crash;
 mod examples;
+mod grants;
 mod headers;
 mod kept;
 mod objects;

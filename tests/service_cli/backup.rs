@@ -77,3 +77,17 @@ fn a_home_that_is_not_there_cannot_be_backed_up() {
         .fails(1, &["there is no database in"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// Whoever may write in the folder of the key puts a link where it is to go.
+#[test]
+fn the_key_goes_to_no_file_that_is_there() {
+    let server = Server::start();
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::os::unix::fs::symlink(at("given-away"), at("key")).unwrap();
+    said(&mut server.operator(["backup", "--to", &at("backup"), "--key-to", &at("key")])).fails(1, &["key"]);
+    assert!(!folder.path().join("given-away").exists());
+    std::fs::write(at("there"), "mine").unwrap();
+    said(&mut server.operator(["backup", "--to", &at("other"), "--key-to", &at("there")])).fails(1, &["there"]);
+    assert_eq!(std::fs::read_to_string(at("there")).unwrap(), "mine");
+}

@@ -17,6 +17,30 @@ pub struct Protected {
     pub path: PathBuf,
 }
 
+/// File systems through which the kernel tells and takes what it is to do. A sandbox has what it needs of them.
+const KERNEL_FILE_SYSTEMS: [&str; 16] = [
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "devtmpfs",
+    "devpts",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "selinuxfs",
+    "configfs",
+    "bpf",
+    "pstore",
+    "efivarfs",
+    "binfmt_misc",
+    "fusectl",
+];
+/// Those of them that have a number of their own (`linux/magic.h`): proc, sysfs, both versions of cgroup, debugfs, tracefs, securityfs, bpf, devpts. By
+/// it also what lies in another mount namespace is known.
+const KERNEL_MAGICS: [u64; 9] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11, 0x1cd1];
+const OF_THE_KERNEL: &str = "it is one of the kernel's own file systems, or has one mounted within, such as /proc; grant a folder without";
+
 /// A folder's ancestors are looked at up to here. `PATH_MAX` allows 2,048 in a path.
 const MOST_DEPTH: usize = 4096;
 
@@ -37,8 +61,14 @@ impl<'a> Guard<'a> {
 
     /// Refuses what is one of them, lies in one or has one in it; gives the reason.
     pub(crate) fn check(&self, granted: BorrowedFd<'_>) -> Result<(), String> {
+        if rustix::fs::fstatfs(granted).is_ok_and(|found| KERNEL_MAGICS.contains(&(found.f_type as u64 & 0xffff_ffff))) {
+            return Err(OF_THE_KERNEL.to_owned());
+        }
         let granted =
             Footprint::of(granted, &self.mounts).ok_or("it cannot be told where it lies; grant it by a path of this machine's own")?;
+        if granted.shows_the_kernel {
+            return Err(OF_THE_KERNEL.to_owned());
+        }
         match self.there.iter().find(|(_, own)| own.overlaps(&granted)) {
             None => Ok(()),
             Some((protected, _)) => {
@@ -57,6 +87,8 @@ pub(crate) struct Footprint {
     ancestry: Vec<Node>,
     /// It, and what is mounted within: device, and path in the file system, which every bind mount of the same shares.
     places: Vec<(String, PathBuf)>,
+    /// Whether one of the kernel's own file systems is among those places.
+    shows_the_kernel: bool,
 }
 
 impl Footprint {
@@ -65,11 +97,14 @@ impl Footprint {
         let (node, mount, kind) = identity(of)?;
         let path = path_of(of);
         let own = mounts.iter().find(|listed| listed.id == mount);
-        let mut places = Vec::new();
+        let (mut places, mut shows_the_kernel) = (Vec::new(), false);
         if let Some(own) = own {
             places.push((own.device.clone(), join(&own.root, path.strip_prefix(&own.point).ok()?)));
-            let within = mounts.iter().filter(|listed| listed.id != mount && listed.point.starts_with(&path));
-            places.extend(within.map(|listed| (listed.device.clone(), listed.root.clone())));
+            for within in mounts.iter().filter(|listed| listed.id != mount && listed.point.starts_with(&path)) {
+                places.push((within.device.clone(), within.root.clone()));
+                shows_the_kernel |= within.is_of_the_kernel;
+            }
+            shows_the_kernel |= own.is_of_the_kernel;
         }
         let mut ancestry = vec![node];
         let folder = if kind.is_dir() { of.try_clone_to_owned().ok()? } else { folder_of(&path, node)? };
@@ -77,7 +112,7 @@ impl Footprint {
             ancestry.push(identity(folder.as_fd())?.0);
         }
         upwards(folder, &mut ancestry)?;
-        Some(Self { ancestry, places })
+        Some(Self { ancestry, places, shows_the_kernel })
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -145,6 +180,8 @@ struct Mount {
     root: PathBuf,
     /// Where.
     point: PathBuf,
+    /// Whether it is one of [`KERNEL_FILE_SYSTEMS`].
+    is_of_the_kernel: bool,
 }
 
 /// All mounts of this process's namespace.
@@ -162,7 +199,11 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let text = |field: Option<&[u8]>| Some(std::str::from_utf8(field?).ok()?.to_owned());
     let id = text(fields.next())?.parse().ok()?;
     let device = text(fields.nth(1))?;
-    Some(Mount { id, device, root: unescaped(fields.next()?), point: unescaped(fields.next()?) })
+    let (root, point) = (unescaped(fields.next()?), unescaped(fields.next()?));
+    // After the mount's own options and any number of further fields.
+    let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+    let is_of_the_kernel = KERNEL_FILE_SYSTEMS.iter().any(|name| name.as_bytes() == kind);
+    Some(Mount { id, device, root, point, is_of_the_kernel })
 }
 
 /// Spaces, tabs, line ends and backslashes are written as three octal digits.
@@ -192,8 +233,9 @@ mod tests {
     #[test]
     fn a_line_of_mountinfo_is_read_with_its_escapes() {
         let line = b"36 35 98:0 /mnt\\0401 /srv/a\\134b rw,noatime master:1 - ext3 /dev/root rw";
-        let expected = Mount { id: 36, device: "98:0".into(), root: "/mnt 1".into(), point: "/srv/a\\b".into() };
+        let expected = Mount { id: 36, device: "98:0".into(), root: "/mnt 1".into(), point: "/srv/a\\b".into(), is_of_the_kernel: false };
         assert_eq!(parse(line), Some(expected));
+        assert!(parse(b"21 18 0:20 / /proc rw,nosuid shared:5 - proc proc rw").unwrap().is_of_the_kernel);
         assert_eq!(parse(b""), None);
     }
 
@@ -201,6 +243,20 @@ mod tests {
         let protected = [Protected { what: "the home", path: protected.to_owned() }];
         let granted = rustix::fs::openat(CWD, granted, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         Guard::new(&protected).check(granted.as_fd()).is_err()
+    }
+
+    #[test]
+    fn the_kernels_own_file_systems_are_refused_by_every_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let nothing = folder.path().join("none");
+        for (name, to) in
+            [("proc", "/proc"), ("self", "/proc/self"), ("file", "/proc/cpuinfo"), ("sys", "/sys/kernel"), ("root", "/proc/self/root")]
+        {
+            let link = folder.path().join(name);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            assert!(guard_refuses(&nothing, &link), "{to}");
+        }
+        assert!(!guard_refuses(&nothing, folder.path()));
     }
 
     #[test]

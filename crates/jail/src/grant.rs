@@ -154,3 +154,49 @@ fn names(path: &Path) -> impl Iterator<Item = io::Result<CString>> {
         _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A folder of its own: these tests run as any user.
+    fn place(name: &str) -> PathBuf {
+        let place = std::env::temp_dir().join(format!("belljar-{name}-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        place
+    }
+
+    fn open(folder: &Path) -> OwnedFd {
+        sys::open_folder(&c_path(folder).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_place_of_a_mount_is_made_only_in_the_roots_own_file_system_and_found_through_no_link() {
+        let place = place("targets");
+        let root = open(&place);
+        let (own, _) = device_and_mode(root.as_fd()).unwrap();
+        fs::create_dir(place.join("granted")).unwrap();
+        fs::write(place.join("file"), "").unwrap();
+        symlink("granted", place.join("link")).unwrap();
+        symlink(place.join("made-by-a-link"), place.join("dangling")).unwrap();
+        let target =
+            |path: &str, is_folder, own| open_target(root.as_fd(), Path::new(path), is_folder, own).map_err(|error| error.raw_os_error());
+        assert!(target("/a/b/folder", true, own).is_ok() && place.join("a/b/folder").is_dir());
+        assert!(target("/a/b/file", false, own).is_ok() && place.join("a/b/file").is_file());
+        for path in ["/link", "/link/within", "/dangling", "/dangling/within"] {
+            for is_folder in [true, false] {
+                assert!(target(path, is_folder, own).is_err(), "{path}");
+            }
+        }
+        assert_eq!(target("/file", true, own).err(), Some(Some(libc::ENOTDIR)));
+        // As in a granted folder, which lies in another file system than the root.
+        assert_eq!(target("/granted/missing", true, own + 1).err(), Some(Some(libc::ENOENT)));
+        assert_eq!(target("/granted/missing", false, own + 1).err(), Some(Some(libc::ENOENT)));
+        assert!(!place.join("granted/missing").exists() && !place.join("made-by-a-link").exists());
+        assert!(open_existing(root.as_fd(), Path::new("/granted/../granted")).is_err());
+        fs::remove_dir_all(&place).unwrap();
+    }
+}

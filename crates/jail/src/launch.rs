@@ -148,7 +148,9 @@ impl Launch<'_> {
                 namespaces |= libc::CLONE_NEWNET;
             }
             let (mut go_read, go_write) = sys::pipe().at(Step::Report)?;
+            let mut opened = Vec::new();
             if self.ids == IdMap::Own {
+                opened = root::clone_opened(self.root)?;
                 make_mounts_private()?;
             }
             // The mount namespace is shared until the root stands in it; the inmate then takes its own copy, with every mount locked.
@@ -168,7 +170,7 @@ impl Launch<'_> {
             if self.ids == IdMap::Own {
                 let owner_map =
                     self.root.binds.iter().any(|bind| bind.as_owner).then(|| owner_namespace(self.ids.host_uid(pid)).ok()).flatten();
-                let sources = root::open_sources(self.root, owner_map.as_ref().map(OwnedFd::as_fd))?;
+                let sources = root::open_sources(self.root, opened, owner_map.as_ref().map(OwnedFd::as_fd))?;
                 root::build(self.root, &sources)?;
             }
             (&go_write).write_all(&[1]).at(Step::Report)
@@ -188,7 +190,7 @@ impl Launch<'_> {
         sys::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).at(Step::PrivateMounts)?;
         if let IdMap::Single { .. } = self.ids {
             make_private()?;
-            let sources = root::open_sources(self.root, None)?;
+            let sources = root::open_sources(self.root, Vec::new(), None)?;
             root::build(self.root, &sources)?;
         }
         root::enter()?;

@@ -6,14 +6,16 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{At, SetupError, Step};
 use crate::grant::{GrantPoint, open_target};
-use crate::sys::{self, attach_tree, c_path, clone_tree, device_and_mode, mount, open_path_without_links, set_tree_attributes};
+use crate::sys::{
+    self, attach_tree, c_path, clone_tree, device_and_mode, make_tree_private, mount, open_path_without_links, set_tree_attributes,
+};
 use crate::writable::{is_in_writable_space, mount_proc};
 
 /// Where the new root is put together before it becomes the root. Any existing folder serves: the mount is private.
@@ -100,22 +102,52 @@ pub(crate) struct OpenedBind<'a> {
     stage: Option<PathBuf>,
 }
 
-/// Opens and clones every source. Before any other mount call.
-pub(crate) fn open_sources<'a>(plan: &'a RootPlan, id_map: Option<BorrowedFd<'_>>) -> Result<Vec<OpenedBind<'a>>, SetupError> {
-    plan.binds.iter().enumerate().map(|(index, bind)| open_source(index, bind, id_map)).collect()
+/// Copies of what was opened by whoever made the plan: one for each such bind, in their order.
+///
+/// They have to be made in the mount namespace that it was opened in: the kernel copies no mount of another (`open_tree(2)`).
+pub(crate) fn clone_opened(plan: &RootPlan) -> Result<Vec<OwnedFd>, SetupError> {
+    let opened = plan.binds.iter().filter_map(|bind| match &bind.source {
+        Source::Opened(opened) => Some(opened.as_fd()),
+        Source::Path(_) => None,
+    });
+    let clone = |source: BorrowedFd<'_>| {
+        let tree = clone_tree(source)?;
+        make_tree_private(tree.as_fd())?;
+        Ok(tree)
+    };
+    opened.map(clone).collect::<io::Result<_>>().at(Step::BindSource)
 }
 
-fn open_source<'a>(index: usize, bind: &'a Bind, id_map: Option<BorrowedFd<'_>>) -> Result<OpenedBind<'a>, SetupError> {
-    let opened;
-    let source = match &bind.source {
-        Source::Path(path) => {
-            opened = open_path_without_links(&c_path(path).at(Step::BindSource)?).at(Step::BindSource)?;
-            opened.as_fd()
-        }
-        Source::Opened(source) => source.as_fd(),
+/// Opens and clones every source, but those in `cloned`. Before any other mount call.
+pub(crate) fn open_sources<'a>(
+    plan: &'a RootPlan,
+    cloned: Vec<OwnedFd>,
+    id_map: Option<BorrowedFd<'_>>,
+) -> Result<Vec<OpenedBind<'a>>, SetupError> {
+    let mut cloned = cloned.into_iter();
+    let mut open = |(index, bind): (usize, &'a Bind)| {
+        let tree = match &bind.source {
+            Source::Path(path) => c_path(path).and_then(|path| clone_tree(open_path_without_links(&path)?.as_fd())),
+            Source::Opened(opened) => cloned.next().map_or_else(|| clone_tree(find_again(opened.as_fd())?.as_fd()), Ok),
+        };
+        open_source(index, bind, tree.at(Step::BindSource)?, id_map)
     };
-    let is_folder = is_folder(source).at(Step::BindSource)?;
-    let tree = clone_tree(source).at(Step::BindSource)?;
+    plan.binds.iter().enumerate().map(&mut open).collect()
+}
+
+/// What was opened in the supervisor's mount namespace, found in the caller's own copy of that: an ordinary user can make mounts only there. By its path,
+/// but it must be the same file: one that has come to its name since is refused.
+fn find_again(opened: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let path = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
+    let found = open_path_without_links(&c_path(&path)?)?;
+    if sys::file_identity(found.as_fd())? != sys::file_identity(opened)? {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
+    }
+    Ok(found)
+}
+
+fn open_source<'a>(index: usize, bind: &'a Bind, tree: OwnedFd, id_map: Option<BorrowedFd<'_>>) -> Result<OpenedBind<'a>, SetupError> {
+    let is_folder = is_folder(tree.as_fd()).at(Step::BindSource)?;
     set_tree_attributes(tree.as_fd(), attributes(bind.access, bind.exec), None, true).at(Step::BindAttributes)?;
     if bind.as_owner && id_map.is_some() {
         // A file system that cannot map ids leaves the access of "others"; doctor tells.

@@ -108,13 +108,22 @@ pub(crate) fn make_entry(folder: BorrowedFd<'_>, name: &CStr, is_folder: bool) -
     Ok(())
 }
 
-/// What a descriptor leads to: its device and its mode.
-pub(crate) fn device_and_mode(of: BorrowedFd<'_>) -> io::Result<(libc::dev_t, libc::mode_t)> {
+fn stat(of: BorrowedFd<'_>) -> io::Result<libc::stat> {
     // SAFETY: all-zero is a valid `stat`, and it is writable.
     let mut found: libc::stat = unsafe { mem::zeroed() };
     // SAFETY: an empty NUL-terminated path; `found` is writable for its size.
     check(i64::from(unsafe { libc::fstatat(of.as_raw_fd(), c"".as_ptr(), &raw mut found, libc::AT_EMPTY_PATH) }))?;
-    Ok((found.st_dev, found.st_mode))
+    Ok(found)
+}
+
+/// What a descriptor leads to: its device and its mode.
+pub(crate) fn device_and_mode(of: BorrowedFd<'_>) -> io::Result<(libc::dev_t, libc::mode_t)> {
+    stat(of).map(|found| (found.st_dev, found.st_mode))
+}
+
+/// What a descriptor leads to: its device and inode, which are one file's as long as the descriptor is open.
+pub(crate) fn file_identity(of: BorrowedFd<'_>) -> io::Result<(libc::dev_t, libc::ino_t)> {
+    stat(of).map(|found| (found.st_dev, found.st_ino))
 }
 
 /// Cuts a detached tree off from the mounts that it was copied of: what is mounted there later does not appear in it.

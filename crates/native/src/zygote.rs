@@ -92,13 +92,10 @@ fn at(step: Step) -> impl Fn(io::Error) -> SetupError {
 
 /// What an order makes of a child of this zygote.
 fn confinement(facts: &BootFacts, order: &ForkOrder, mounts: Vec<OwnedFd>) -> Confinement {
-    let staged = facts.staged.iter().filter_map(|(stage, target, is_folder)| {
-        Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder))
-    });
     Confinement {
         uid: order.uid,
         may_set_groups: facts.may_set_groups,
-        space: WritableSpace { disk_bytes: order.disk_bytes, files: order.files, exec: order.exec, staged: staged.collect() },
+        space: WritableSpace { disk_bytes: order.disk_bytes, files: order.files, exec: order.exec, staged: staged(facts) },
         grants: grants(facts, mounts),
         write: facts.write.clone(),
         limits: ResourceLimits { open_files: order.open_files, cpu_seconds: order.cpu_seconds, file_bytes: order.disk_bytes },
@@ -267,6 +264,14 @@ fn sort_descriptors(mut descriptors: Vec<OwnedFd>, grants: usize) -> Option<(Std
     let [control, input, output, error]: [OwnedFd; 4] = descriptors.try_into().ok()?;
     let cgroup = (mounts.len() >= grants).then(|| mounts.split_off(grants))?;
     Some((Stdio { control, streams: [input, output, error] }, mounts, cgroup))
+}
+
+/// The binds that a sandbox puts over its own space: stage, target, whether it is a folder.
+fn staged(facts: &BootFacts) -> Vec<(CString, CString, bool)> {
+    let paths = |(stage, target, is_folder): &(String, String, bool)| {
+        Some((CString::new(stage.as_str()).ok()?, CString::new(target.as_str()).ok()?, *is_folder))
+    };
+    facts.staged.iter().filter_map(paths).collect()
 }
 
 /// The grants of one sandbox: the mounts that came for it, each at its point.

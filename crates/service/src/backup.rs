@@ -110,8 +110,16 @@ pub async fn back_up(home: &Path, config: &ServiceConfig, to: &Path, key_to: &Pa
     let report = copy_contents(&copy, &from, &into).await?;
     copy.close().await;
     private(&to.join(DATABASE))?;
-    fs::copy(home.key(), key_to).map_err(file(key_to))?;
+    copy_key(&home.key(), key_to)?;
     Ok(report)
+}
+
+/// Copies the key into a file that must be new: one that somebody has put there meanwhile, or a link, would give it away.
+fn copy_key(from: &Path, to: &Path) -> Result<(), BackupError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut key = File::open(from).map_err(file(from))?;
+    let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to).map_err(file(to))?;
+    io::copy(&mut key, &mut copy).and_then(|_| copy.sync_all()).map_err(file(to))
 }
 
 /// Makes the home, which must be empty or not there, what it was when the backup was taken.

@@ -32,17 +32,14 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     config.allow_degraded = arguments.allow_degraded;
     config.protected = home::protected();
     let request = request(&arguments)?;
-    if let Some(folder) = &arguments.artifacts {
-        // Before the run, so that what it makes is not lost to a folder that cannot be.
-        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder for artifacts {}", folder.display()))?;
-    }
+    let artifacts = arguments.artifacts.as_deref().map(open_for_artifacts).transpose()?;
     // One run needs no pool of threads, and starts sooner without.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
     let code = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
         let packages = packages::of_run(packages::environments(&engine, &config, &EnvironmentSettings::default())?, &arguments)?;
         let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
-        let code = supervise(engine.run_with(request, options), &arguments).await;
+        let code = supervise(engine.run_with(request, options), &arguments, artifacts).await;
         engine.shutdown().await;
         // The program has run: what went wrong since is not the caller's doing.
         Ok(code.unwrap_or_else(|error| {
@@ -53,7 +50,14 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     code.map(ExitCode::from)
 }
 
-async fn supervise(mut run: Run, arguments: &RunArguments) -> anyhow::Result<u8> {
+/// Makes and opens the folder for artifacts. Before the run, so that what it makes is not lost to a folder that cannot be; and so that a program that may
+/// write around it cannot put a link in its place.
+fn open_for_artifacts(folder: &Path) -> anyhow::Result<fs::File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create the folder for artifacts {}", folder.display()))?;
+    fs::File::open(folder).with_context(|| format!("cannot open the folder for artifacts {}", folder.display()))
+}
+
+async fn supervise(mut run: Run, arguments: &RunArguments, artifacts: Option<fs::File>) -> anyhow::Result<u8> {
     let canceller = run.canceller();
     tokio::spawn(async move {
         until_told_to_stop().await;
@@ -89,7 +93,8 @@ async fn supervise(mut run: Run, arguments: &RunArguments) -> anyhow::Result<u8>
         return Ok(exit::UNREAD);
     }
     // The outcome is told even where its files cannot be saved.
-    let saved = arguments.artifacts.as_deref().map_or(Ok(()), |folder| save(finished.artifacts, folder));
+    let folder = arguments.artifacts.as_deref().zip(artifacts.as_ref());
+    let saved = folder.map_or(Ok(()), |(folder, into)| save(finished.artifacts, folder, into));
     conclude(&finished.outcome, arguments)?;
     saved?;
     Ok(exit::of(&finished.outcome))
@@ -162,9 +167,8 @@ pub(super) fn ignore_closed(result: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Writes the artifacts beneath `folder`. The program may have been granted that folder: no link in it is followed.
-fn save(artifacts: Vec<ArtifactFile>, folder: &Path) -> anyhow::Result<()> {
-    let into = fs::File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+/// Writes the artifacts into a folder that was opened before the run. The program may have been granted that folder: no link in it is followed.
+fn save(artifacts: Vec<ArtifactFile>, folder: &Path, into: &fs::File) -> anyhow::Result<()> {
     for mut found in artifacts {
         let path = folder.join(&found.artifact.name);
         found.save(into.as_fd()).map_err(|error| {

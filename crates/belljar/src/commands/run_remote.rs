@@ -1,8 +1,7 @@
 //! `belljar run` on a server: the same flags, the same output and exit codes; only where it runs is another.
 
-use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -18,6 +17,7 @@ use futures::StreamExt;
 use super::run::{self, MOST_INPUT_BYTES, read};
 use super::{logs, runs};
 use crate::arguments::{RunArguments, StartChoice};
+use crate::beneath::Folder;
 use crate::{exit, packages, policy, remote, show, table};
 
 /// What neither standard usage nor the program explains: the server cannot be reached, or failed.
@@ -52,12 +52,13 @@ pub fn is_asked(arguments: &RunArguments) -> anyhow::Result<bool> {
 /// Runs one program on a server.
 pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let submission = submission(arguments)?;
-    if let Some(folder) = &arguments.artifacts {
-        // Before the run, so that what it makes is not lost to a folder that cannot be.
-        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder for artifacts {}", folder.display()))?;
-    }
-    let done =
-        remote::client(&arguments.remote.server).and_then(|client| remote::runtime()?.block_on(supervise(&client, &submission, arguments)));
+    // Before the run, so that what it makes is not lost to a folder that cannot be; and a program of a server on this machine, which may write around it,
+    // cannot put a link in its place.
+    let open =
+        |folder: &PathBuf| Folder::open(folder).with_context(|| format!("cannot create the folder for artifacts {}", folder.display()));
+    let artifacts = arguments.artifacts.as_ref().map(open).transpose()?;
+    let done = remote::client(&arguments.remote.server)
+        .and_then(|client| remote::runtime()?.block_on(supervise(&client, &submission, arguments, artifacts.as_ref())));
     match done {
         Err(error) => {
             let Some(code) = error.downcast_ref::<ClientError>().map(code_of) else { return Err(error) };
@@ -77,7 +78,12 @@ fn code_of(error: &ClientError) -> u8 {
     }
 }
 
-async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunArguments) -> anyhow::Result<u8> {
+async fn supervise(
+    client: &Client,
+    submission: &RunSubmission,
+    arguments: &RunArguments,
+    artifacts: Option<&Folder>,
+) -> anyhow::Result<u8> {
     let mut stopping = pin!(run::until_told_to_stop());
     let mut is_stopping = false;
     let mut started = pin!(client.start_run(submission));
@@ -141,7 +147,7 @@ async fn supervise(client: &Client, submission: &RunSubmission, arguments: &RunA
     if is_unread {
         return Ok(exit::UNREAD);
     }
-    conclude(client, &ended.context("the events ended without an outcome")?, arguments).await
+    conclude(client, &ended.context("the events ended without an outcome")?, arguments, artifacts).await
 }
 
 /// Cancels the run on the server. Its end comes as its last event.
@@ -154,10 +160,10 @@ fn cancel(client: &Client, id: &RunId) {
     });
 }
 
-async fn conclude(client: &Client, outcome: &Outcome, arguments: &RunArguments) -> anyhow::Result<u8> {
+async fn conclude(client: &Client, outcome: &Outcome, arguments: &RunArguments, artifacts: Option<&Folder>) -> anyhow::Result<u8> {
     // The outcome is told even where its files cannot be saved.
-    let saved = match &arguments.artifacts {
-        Some(folder) => runs::save(client, &outcome.id, &outcome.artifacts, folder).await,
+    let saved = match arguments.artifacts.as_deref().zip(artifacts) {
+        Some((folder, into)) => runs::save(client, &outcome.id, &outcome.artifacts, folder, into).await,
         None => Ok(()),
     };
     run::conclude(outcome, arguments)?;

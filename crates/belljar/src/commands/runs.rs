@@ -121,7 +121,8 @@ fn artifacts(arguments: &ArtifactsArguments) -> anyhow::Result<ExitCode> {
     remote::ask(&arguments.ask.server, async |client| {
         let artifacts = client.run_artifacts(&arguments.id).await?;
         if let Some(folder) = &arguments.to {
-            save(&client, &arguments.id, &artifacts, folder).await?;
+            let into = Folder::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
+            save(&client, &arguments.id, &artifacts, folder, &into).await?;
         }
         if arguments.ask.json {
             table::print_json(&json!({"artifacts": artifacts}))?;
@@ -133,9 +134,8 @@ fn artifacts(arguments: &ArtifactsArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Saves files that a run left beneath a folder.
-pub async fn save(client: &Client, id: &RunId, artifacts: &[Artifact], folder: &Path) -> anyhow::Result<()> {
-    let into = Folder::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
+/// Saves files that a run left beneath a folder, which is open as `into`.
+pub async fn save(client: &Client, id: &RunId, artifacts: &[Artifact], folder: &Path, into: &Folder) -> anyhow::Result<()> {
     for artifact in artifacts {
         let shown = table::printable(&folder.join(&artifact.name).display().to_string());
         let cannot = || format!("cannot save the artifact {shown}");
