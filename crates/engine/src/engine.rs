@@ -175,6 +175,11 @@ impl Engine {
         Ok(())
     }
 
+    /// The number of sandboxes that are parked for a spec.
+    pub fn parked(&self, spec: &SandboxSpec) -> usize {
+        self.inner.pool.parked(&spec.key())
+    }
+
     /// Lets all zygotes and parked sandboxes go. The next run boots a zygote of its own.
     pub fn forget_zygotes(&self) {
         self.inner.let_go(self.inner.pool.clear());

@@ -71,9 +71,8 @@ mod tests {
 
     #[test]
     fn another_folder_is_not_taken_for_a_home() {
-        let path = |path: &str| {
-            rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("it is on every machine")
-        };
+        let path =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("it is on every machine");
         for (other, why) in [
             (OwnedFd::from(std::fs::File::open("/").unwrap()), "open for reading"),
             (path("/proc/self/status"), "not a folder"),

@@ -155,10 +155,10 @@ impl Hold {
         const CANNOT: &str = "it cannot be woken";
         match self {
             Self::Trust => Ok(()),
-            Self::Frozen => body.cgroup.as_ref().and_then(SandboxCgroup::freezer).as_ref().map_or(Ok(()), Freezer::thaw).map_err(|_| CANNOT),
-            Self::Stopped { processes, .. } => {
-                processes.iter().try_for_each(|process| continue_pidfd(process.as_fd())).map_err(|_| CANNOT)
+            Self::Frozen => {
+                body.cgroup.as_ref().and_then(SandboxCgroup::freezer).as_ref().map_or(Ok(()), Freezer::thaw).map_err(|_| CANNOT)
             }
+            Self::Stopped { processes, .. } => processes.iter().try_for_each(|process| continue_pidfd(process.as_fd())).map_err(|_| CANNOT),
         }
     }
 }

@@ -29,5 +29,5 @@ pub use launch::{Launch, LaunchError, Launched, Purpose, ToolNetwork};
 pub use limits::ResourceLimits;
 pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, GeneratedFile, RootPlan};
-pub use sys::{PidFd, Reaped, continue_pidfd, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions, stop_pidfd};
+pub use sys::{PidFd, Reaped, continue_pidfd, has_unreceived, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions, stop_pidfd};
 pub use writable::{HOME, OWN_FILES, WritableSpace};
