@@ -60,13 +60,13 @@ fn reading_large_artifacts_holds_nobody_up_and_ends_when_the_run_is_cancelled() 
     let server = Server::start();
     server.run("python", "1");
     let idle = idle(&server);
-    // Two names for it: twice to be read.
-    let code = "import os\nwith open('outputs/a', 'wb') as file:\n    for _ in range(250):\n        file.write(bytes(1 << 20))\nprint('written', flush=True)";
-    let limits = json!({"disk_bytes": 600 << 20, "memory_bytes": 500 << 20, "timeout_ms": 60_000});
+    // A build without optimizations reads some 10 MB a second.
+    let code = "import os\nwith open('outputs/a', 'wb') as file:\n    for _ in range(40):\n        file.write(bytes(1 << 20))\nprint('written', flush=True)";
+    let limits = json!({"disk_bytes": 60 << 20, "memory_bytes": 200 << 20, "timeout_ms": 60_000});
     let run = json!({"language": "python", "code": code, "limits": limits});
     let id = server.start_run(run.clone());
     let (slowest, records) = slowest_until_over(&server, std::slice::from_ref(&id));
-    assert_eq!(records[0]["outcome"]["artifacts"][0]["size_bytes"], 250 << 20, "{:?}", records[0]);
+    assert_eq!(records[0]["outcome"]["artifacts"][0]["size_bytes"], 40 << 20, "{:?}", records[0]);
     assert!(slowest < idle * 20 + Duration::from_millis(500), "{slowest:?}, and {idle:?} when idle");
     let id = server.start_run(run);
     let written = server.ask("GET", &format!("/v1/runs/{id}/events")).lines().find(|line| line.contains("written"));
@@ -74,7 +74,8 @@ fn reading_large_artifacts_holds_nobody_up_and_ends_when_the_run_is_cancelled() 
     let began = Instant::now();
     server.post(&format!("/v1/runs/{id}/cancel"), json!({})).is(200);
     let record = server.until_over(&id);
-    assert!(["cancelled", "succeeded"].contains(&record["status"].as_str().unwrap()), "{record}");
+    // An optimized build may have read it by then.
+    assert!(record["status"] == "cancelled" || !cfg!(debug_assertions) && record["status"] == "succeeded", "{record}");
     assert!(record["status"] == "succeeded" || record["outcome"]["artifacts"] == json!([]), "{record}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
