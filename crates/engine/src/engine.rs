@@ -368,7 +368,7 @@ impl Inner {
                     }
                     return Some(sandbox);
                 }
-                Err(unfit) => self.throw_away(unfit),
+                Err(unfit) => self.throw_away(*unfit),
             }
         }
     }
@@ -384,7 +384,7 @@ impl Inner {
             }
             Err(unfit) => {
                 let why = unfit.why;
-                self.throw_away(unfit);
+                self.throw_away(*unfit);
                 Err(why)
             }
         }
@@ -418,7 +418,9 @@ impl Inner {
                 let looking = Arc::clone(&engine);
                 let looked = tokio::task::spawn_blocking(move || looking.pool.take_stirred()).await;
                 let Ok((gone, struck, watch)) = looked else { return };
-                struck.into_iter().for_each(|key| engine.pool.strike(key));
+                for key in struck {
+                    engine.pool.strike(key);
+                }
                 engine.let_go(gone);
                 if watch == Watch::Ends || engine.is_watching.swap(true, Ordering::AcqRel) {
                     return;
