@@ -168,6 +168,21 @@ async fn an_environment_that_breaks_the_protocol_each_time_is_not_imported_in_ad
     place.engine.shutdown().await;
 }
 
+/// A zygote's scout goes the way of a sandbox and is not jailed: what has capabilities as it is imported is in it, or in a zygote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_is_imported_in_sandboxes_and_never_where_there_are_capabilities() {
+    let mut place = Place::new(|_| ()).await;
+    let policy = Policy::default();
+    // It holds up whatever waits for it: the zygote gives its scout 20 s.
+    let source = "status = open('/proc/self/status').read()\nwhile 'CapEff:\\t0000000000000000' not in status:\n    pass\n";
+    let spec = place.spec("capable", source, None, &policy).await;
+    let began = Instant::now();
+    let outcome = place.run(&spec, StartMode::Fork, "import sys\n'capable' in sys.modules", &[], &policy).await.outcome;
+    assert_eq!(outcome.value.expect("it succeeds").get(), "true", "it is imported in advance");
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
+    place.engine.shutdown().await;
+}
+
 /// Burns CPU time from its import on, and says how far it has come.
 const SPINS: &str = r"
 import threading
