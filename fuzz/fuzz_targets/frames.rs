@@ -1,8 +1,9 @@
-//! A control channel's bytes in arbitrary pieces: the frames do not depend on how they were cut, none is larger than its kind may be, and no frame
-//! makes the parser panic.
+//! A control channel's bytes in arbitrary pieces, through all its stages: what is heard does not depend on how the bytes were cut, no frame is larger than
+//! its kind may be nor out of its stage, a descriptor is taken once and only with `HOME`, and nothing makes the reader panic.
 #![no_main]
 
-use belljar_channel::{Frame, FrameError, FrameReader, SandboxMessage};
+use belljar_channel::stage::{Active, FromImporting, FromSealed, Importing, Limits, Sealed, Stage};
+use belljar_channel::{Frame, FrameError, FrameReader, Lost, SandboxMessage};
 use libfuzzer_sys::fuzz_target;
 
 const RESULT_BYTES: u64 = 100;
@@ -14,12 +15,12 @@ fn bound(kind: u8) -> Option<u32> {
 
 /// All whole frames, then the error if there is one: after it nothing is read.
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<FrameError>) {
-    let mut reader = FrameReader::new(bound);
+    let mut reader = FrameReader::default();
     let mut frames = Vec::new();
     for piece in pieces {
         reader.extend(piece);
         loop {
-            match reader.next_frame() {
+            match reader.next_frame(bound) {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
                 Err(error) => return (frames, Some(error)),
@@ -29,21 +30,82 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Frame
     (frames, None)
 }
 
-// The first eight bytes say how long the pieces are, in turn; the rest is what the channel carries.
+/// Where a channel has got to.
+enum At {
+    Sealed(Sealed),
+    Importing(Importing),
+    Active(Active),
+    Over,
+}
+
+/// Hears one piece, with so many descriptors; gives how many were taken and where the channel then is.
+fn hear(at: At, piece: &[u8], descriptors: usize, lost: Lost) -> (usize, At) {
+    match at {
+        At::Sealed(stage) => match stage.hear(piece, vec![(); descriptors], lost) {
+            Ok(FromSealed::Waiting(stage)) => {
+                assert!(descriptors == 0 && lost == Lost::Nothing);
+                (0, At::Sealed(stage))
+            }
+            Ok(FromSealed::Home((), stage)) => {
+                assert!(descriptors == 1 && lost == Lost::Nothing);
+                (1, At::Importing(stage))
+            }
+            Ok(FromSealed::Fault(_)) | Err(_) => (0, At::Over),
+        },
+        At::Importing(stage) => match stage.hear(piece, lost) {
+            Ok(FromImporting::Waiting(stage)) => (0, At::Importing(stage)),
+            Ok(FromImporting::Parked(parked)) => {
+                (0, At::Active(parked.activate(Limits { result_bytes: RESULT_BYTES, output_bytes: OUTPUT_BYTES })))
+            }
+            Ok(FromImporting::Fault(_)) | Err(_) => (0, At::Over),
+        },
+        At::Active(mut stage) => {
+            if stage.extend(piece, lost).is_err() {
+                assert_eq!(lost, Lost::Descriptors);
+                return (0, At::Over);
+            }
+            loop {
+                match stage.next_message(piece.len() as u64) {
+                    Ok(Some(SandboxMessage::Finished(_))) | Err(_) => return (0, At::Over),
+                    Ok(Some(_)) => {}
+                    Ok(None) => return (0, At::Active(stage)),
+                }
+            }
+        }
+        At::Over => (0, At::Over),
+    }
+}
+
+// The first eight bytes say how long the pieces are, in turn, and which come with descriptors; the rest is what the channel carries.
 fuzz_target!(|data: &[u8]| {
     let Some((lengths, stream)) = data.split_first_chunk::<8>() else { return };
     let mut rest = stream;
-    let mut lengths = lengths.iter().cycle();
-    let pieces = std::iter::from_fn(|| {
-        let length = usize::from(*lengths.next()?).max(1);
-        let (piece, later) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+    let mut cycle = lengths.iter().cycle();
+    let pieces: Vec<(u8, &[u8])> = std::iter::from_fn(|| {
+        let length = *cycle.next()?;
+        let (piece, later) = rest.split_at_checked(usize::from(length).max(1)).unwrap_or((rest, &[]));
         rest = later;
-        (!piece.is_empty()).then_some(piece)
-    });
-    let in_pieces = read(pieces);
+        (!piece.is_empty()).then_some((length, piece))
+    })
+    .collect();
+    let in_pieces = read(pieces.iter().map(|(_, piece)| *piece));
     assert_eq!(in_pieces, read(std::iter::once(stream)));
     for frame in in_pieces.0 {
         assert!(frame.payload.len() as u64 <= u64::from(bound(frame.kind).expect("a kind that a sandbox may send")));
-        let _ = SandboxMessage::parse(frame);
+        let is_active = Stage::Active.kinds().contains(&frame.kind);
+        assert!(SandboxMessage::parse(frame).is_err() || is_active);
+    }
+    let (mut at, mut taken) = (At::Sealed(Sealed::default()), 0);
+    for (length, piece) in pieces {
+        // A piece of five bytes is a `HOME` that has its descriptor; others have some now and then.
+        let (descriptors, lost) = match length {
+            5 => (1, Lost::Nothing),
+            200.. => (usize::from(length - 200), Lost::Descriptors),
+            _ => (0, Lost::Nothing),
+        };
+        let now;
+        (now, at) = hear(at, piece, descriptors, lost);
+        taken += now;
+        assert!(taken <= 1);
     }
 });

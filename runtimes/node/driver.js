@@ -50,12 +50,13 @@ function drive(native, { home, boot }) {
   dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
-  native.start(boot.rehearsal);
+  // The scout is not jailed: nothing of a package's may run in it.
+  const isScout = native.start(boot.rehearsal) === true;
 
   takeIdentity(native);
   renewCachedRandomness?.();
   ending.takeOverLoop();
-  if (importsHere) importAhead(boot.environment.modules, home);
+  if (importsHere && !isScout) importAhead(boot.environment.modules, home);
   activate(native, native.receive(), home, { denials, ending, display });
 }
 

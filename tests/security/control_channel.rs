@@ -92,23 +92,18 @@ time.sleep(20)";
 }
 
 #[test]
-fn descriptors_sent_along_are_refused() {
+fn descriptors_sent_along_end_the_run_and_stay_nowhere() {
     let body = "
 channel = socket.socket(fileno=os.dup(3))
-sent = 0
-for _ in range(300):
+while True:
     try:
-        socket.send_fds(channel, [frame(1)], [0, 1, 2] * 20)
-        sent += 60
+        # With a frame that a program may send.
+        socket.send_fds(channel, [frame(7)], [0, 1, 2] * 20)
     except OSError:
         # So many at once are not let under way.
-        time.sleep(0.01)
-channel.detach()
-attempt('sent', lambda: sent > 1000)
-print('sent', flush=True)
-time.sleep(float(sys.argv[1]))";
+        time.sleep(0.01)";
     for start in crate::run::STARTS {
-        let attack = frames(body).start(start).with(["--", "1.5"]);
+        let attack = frames(body).start(start);
         let mut running = attack.spawn_kept();
         let mut most = 0;
         while !running.has_ended() {
@@ -116,10 +111,110 @@ time.sleep(float(sys.argv[1]))";
             std::thread::sleep(Duration::from_millis(10));
         }
         let outcome = running.outcome();
-        outcome.attempts(&[("sent", "done: True")]);
+        outcome.must_be("failed");
+        assert_eq!(outcome.protocol_error(), "descriptors that do not belong after it was activated");
         assert!((1..100).contains(&most), "belljar held {most} descriptors");
         crate::leftovers::assert_no_process(outcome.belljar, Duration::from_secs(10));
     }
+}
+
+#[test]
+fn a_frame_out_of_its_stage_ends_the_run() {
+    // Each of these was in order before the program had begun.
+    for (number, (kind, payload)) in
+        [("READY", "1"), ("HOME", "8"), ("FAULT", "6, b'a step of the set-up failed'"), ("FAULT", "6, b'x' * 60000")]
+            .into_iter()
+            .enumerate()
+    {
+        let outcome = frames(&format!("send(frame({payload})); time.sleep(20)")).start(crate::run::STARTS[number % 2]).run();
+        outcome.must_be("failed");
+        assert_eq!(outcome.protocol_error(), format!("a {kind} frame after it was activated"));
+        assert_eq!(outcome.logged(), ["attacking"]);
+    }
+    // A longer one is refused by its length, before it arrives.
+    let outcome = frames("send(frame(6, b'x' * (1 << 20))); time.sleep(20)").start("exec").run();
+    outcome.must_be("failed");
+    assert!(outcome.protocol_error().len() < 200);
+}
+
+/// What the supervisor spends of its own time is bounded, however the program spends it.
+#[test]
+fn a_flood_of_well_formed_frames_is_counted_and_costs_the_supervisor_little() {
+    let floods = [
+        ("frame(2, struct.pack('<BBQI', 1, 1, 0, 1)) * 3000", "more than 10"),
+        ("frame(2, struct.pack('<BBQI', 1, 1, 0, 0)) * 3000", "more than 10"),
+        ("frame(4, json.dumps({'action': 'a', 'target': 't', 'grant': 'g'}).encode()) * 100", "more than 1000 DENIED frames"),
+        ("frame(4, b'x' * (3 << 20))", "bytes of DENIED frames"),
+        ("frame(7) * 12000", "more than 1000000 CALL frames"),
+        ("frame(3) * 12000", ""),
+    ];
+    for (number, (flood, words)) in floods.into_iter().enumerate() {
+        let body = format!("blob = {flood}\nwhile True:\n    send(blob)");
+        let attack = frames(&body).start(["exec", "fork"][number % 2]).with(["--cpu", "250s", "--timeout", "200s"]);
+        let mut running = attack.spawn_kept();
+        let mut supervisor = Duration::ZERO;
+        while !running.has_ended() {
+            supervisor = supervisor.max(running.cpu_time());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let outcome = running.outcome();
+        if words.is_empty() {
+            outcome.must_be("output_exceeded");
+        } else {
+            outcome.must_be("failed");
+            assert!(outcome.protocol_error().contains(words), "{flood}: {}", outcome.protocol_error());
+        }
+        assert_eq!(outcome.logged().first(), Some(&"attacking"), "{flood}");
+        let charged = &outcome.json["usage"];
+        println!("{flood}: supervisor {supervisor:?}, charged {} ms + {} ms", charged["cpu_user_ms"], charged["cpu_system_ms"]);
+        // With what it takes to start and to end.
+        assert!(supervisor < Duration::from_millis(1500).mul_f64(crate::run::slowness()), "{flood}: {supervisor:?}");
+    }
+}
+
+/// A flood that keeps within every total is heard at a pace.
+#[test]
+fn output_a_byte_at_a_time_costs_the_supervisor_no_more_than_it_costs_the_program() {
+    let body = "
+annotated = frame(2, struct.pack('<BBQI', 1, 2, 0, 1)) * 2
+while True:
+    os.write(1, b'\\n')
+    os.write(3, annotated)";
+    let mut running = frames(body).start("fork").with(["--output-limit", "64M"]).within(3000).spawn_kept();
+    let mut supervisor = Duration::ZERO;
+    while !running.has_ended() {
+        supervisor = supervisor.max(running.cpu_time());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let outcome = running.outcome();
+    outcome.must_be("timed_out");
+    let ms = |field: &str| outcome.json["usage"][field].as_f64().unwrap_or_default();
+    let charged = Duration::from_secs_f64((ms("cpu_user_ms") + ms("cpu_system_ms")) / 1000.0);
+    println!("supervisor {supervisor:?}, charged {charged:?}, {} bytes", outcome.json["usage"]["output_bytes"]);
+    assert!(outcome.json["usage"]["output_bytes"].as_u64() > Some(1000), "it was heard: {}", outcome.json["usage"]);
+    // With what it takes to start, to boot a zygote and to end.
+    let most = charged + Duration::from_millis(1500).mul_f64(crate::run::slowness());
+    assert!(supervisor < most, "{supervisor:?} for {charged:?}");
+}
+
+#[test]
+fn programs_that_log_a_great_deal_are_heard_to_their_end() {
+    let node = "for (let n = 0; n < 60000; n++) console.warn('w' + n); return 'done';";
+    let outcome =
+        Attack::verbatim("js", &format!("async function main() {{ {node} }}")).with(["--output-limit", "64M"]).start("exec").run();
+    outcome.must_be("succeeded");
+    assert_eq!((&outcome.json["value"], outcome.json["logs"][9_999]["level"].as_str()), (&"done".into(), Some("warn")));
+
+    let lines = "import os\nfor n in range(1_000_000):\n    os.write(1, b'line\\n')\n'done'";
+    let outcome = Attack::verbatim("py", lines).with(["--output-limit", "64M"]).start("fork").run();
+    outcome.must_be("succeeded");
+    assert_eq!((&outcome.json["value"], &outcome.json["usage"]["output_bytes"]), (&"done".into(), &5_000_000.into()));
+
+    // Into a file in the place of standard error: announced, and never seen by the supervisor.
+    let elsewhere = "import logging, os\nos.dup2(os.open('/tmp/log', os.O_CREAT | os.O_WRONLY), 2)\nfor n in range(30_000):\n    logging.warning('x')\nos.path.getsize('/tmp/log')";
+    let outcome = Attack::verbatim("py", elsewhere).with(["--output-limit", "64M"]).start("exec").run();
+    outcome.must_be("succeeded");
+    assert_eq!(outcome.json["value"], 30_000 * "WARNING:root:x\n".len());
 }
 
 #[test]

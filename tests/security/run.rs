@@ -170,6 +170,14 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
     }
 
+    /// CPU time that belljar itself has used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').skip(11).take(2)).into_iter().flatten();
+        // In hundredths of a second (`USER_HZ`).
+        Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
+    }
+
     /// How many descriptors belljar has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
@@ -253,6 +261,13 @@ impl Outcome {
             .collect();
         assert!(wrong.is_empty(), "attempt: (came to, should have): {wrong:#?}");
         self
+    }
+
+    /// The words of the error by which a program ends that breaks the protocol of its control channel.
+    #[track_caller]
+    pub fn protocol_error(&self) -> &str {
+        assert_eq!(self.json["error"]["name"], "ProtocolError", "{}", self.json);
+        self.json["error"]["message"].as_str().unwrap_or_default()
     }
 
     /// The lines that the program logged.

@@ -1,5 +1,6 @@
 //! Black-box tests of `belljar serve`: the real binary, over HTTP and its socket.
 
+mod artifacts;
 mod audit;
 mod bad_input;
 mod callbacks;

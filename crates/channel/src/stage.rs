@@ -111,9 +111,7 @@ fn next(frames: &mut FrameReader, stage: Stage, result_bytes: u64, output_bytes:
         most.filter(|_| stage.kinds().contains(&kind))
     };
     frames.next_frame(bound).map_err(|error| match error {
-        FrameError::UnknownKind(kind) => {
-            name(kind).map_or(Violation::Frame(error), |kind| Violation::OutOfStage { kind, stage })
-        }
+        FrameError::UnknownKind(kind) => name(kind).map_or(Violation::Frame(error), |kind| Violation::OutOfStage { kind, stage }),
         error => Violation::Frame(error),
     })
 }
@@ -272,7 +270,11 @@ impl Active {
         let heard = &mut self.heard;
         match message {
             SandboxMessage::Annotate(_) => {
-                count(&mut heard.annotations, "ANNOTATE", SPARE_ANNOTATIONS.saturating_add(output_bytes.saturating_mul(ANNOTATIONS_A_BYTE)))?;
+                count(
+                    &mut heard.annotations,
+                    "ANNOTATE",
+                    SPARE_ANNOTATIONS.saturating_add(output_bytes.saturating_mul(ANNOTATIONS_A_BYTE)),
+                )?;
             }
             SandboxMessage::Denied(_) => {
                 count(&mut heard.denials, "DENIED", MOST_DENIALS)?;

@@ -203,6 +203,11 @@ impl Engine {
         Ok(())
     }
 
+    /// The number of sandboxes that are parked for a spec.
+    pub fn parked(&self, spec: &SandboxSpec) -> usize {
+        self.inner.pool.parked(&spec.key())
+    }
+
     /// Lets all zygotes and parked sandboxes go. The next run boots a zygote of its own.
     pub fn forget_zygotes(&self) {
         self.inner.let_go(self.inner.pool.clear());
@@ -414,7 +419,7 @@ impl Inner {
                     }
                     return Some(sandbox);
                 }
-                Err(unfit) => self.throw_away(unfit),
+                Err(unfit) => self.throw_away(*unfit),
             }
         }
     }
@@ -430,7 +435,7 @@ impl Inner {
             }
             Err(unfit) => {
                 let why = unfit.why;
-                self.throw_away(unfit);
+                self.throw_away(*unfit);
                 Err(why)
             }
         }
@@ -464,7 +469,9 @@ impl Inner {
                 let looking = Arc::clone(&engine);
                 let looked = tokio::task::spawn_blocking(move || looking.pool.take_stirred()).await;
                 let Ok((gone, struck, watch)) = looked else { return };
-                struck.into_iter().for_each(|key| engine.pool.strike(key));
+                for key in struck {
+                    engine.pool.strike(key);
+                }
                 engine.let_go(gone);
                 if watch == Watch::Ends || engine.is_watching.swap(true, Ordering::AcqRel) {
                     return;

@@ -32,7 +32,7 @@ impl Home {
         let (status, space) = (rustix::fs::fstat(&folder)?, rustix::fs::fstatfs(&folder)?);
         check(rustix::fs::fcntl_getfl(&folder)?.contains(OFlags::PATH), "open for reading or writing")?;
         check(FileType::from_raw_mode(status.st_mode) == FileType::Directory, "not a folder")?;
-        check(i64::from(space.f_type) == TMPFS_MAGIC, "not on a tmpfs")?;
+        check(space.f_type == TMPFS_MAGIC, "not on a tmpfs")?;
         check(status.st_uid == owner, "another user's")?;
         // tmpfs counts in whole blocks of a page.
         let blocks = limits.disk_bytes.0.div_ceil(u64::try_from(space.f_bsize).unwrap_or(u64::MAX));
@@ -71,9 +71,8 @@ mod tests {
 
     #[test]
     fn another_folder_is_not_taken_for_a_home() {
-        let path = |path: &str| {
-            rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("it is on every machine")
-        };
+        let path =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("it is on every machine");
         for (other, why) in [
             (OwnedFd::from(std::fs::File::open("/").unwrap()), "open for reading"),
             (path("/proc/self/status"), "not a folder"),
@@ -83,7 +82,7 @@ mod tests {
             assert!(refused.contains(why), "{refused}");
         }
         let shared = path("/dev/shm");
-        if i64::from(rustix::fs::fstatfs(&shared).unwrap().f_type) == TMPFS_MAGIC {
+        if rustix::fs::fstatfs(&shared).unwrap().f_type == TMPFS_MAGIC {
             let own = |owner| Home::verified(shared.try_clone().unwrap(), owner, &Limits::default()).unwrap_err().to_string();
             assert!(own(12345).contains("another user's"));
             assert!(own(0).contains("other limits"));

@@ -48,11 +48,8 @@ impl Pace {
 
     fn rest_at(&self, elapsed: Duration, charged: impl FnOnce() -> Duration) -> Option<Duration> {
         let over = self.spent.checked_sub(FREE)?;
-        let until = over.div_f64(SHARE);
-        if until <= elapsed || over <= charged().mul_f64(CHARGED_SHARE) {
-            return None;
-        }
-        Some((until - elapsed).min(MOST_REST))
+        let rest = over.div_f64(SHARE).checked_sub(elapsed).filter(|rest| !rest.is_zero())?;
+        if over <= charged().mul_f64(CHARGED_SHARE) { None } else { Some(rest.min(MOST_REST)) }
     }
 }
 

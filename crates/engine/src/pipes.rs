@@ -34,6 +34,11 @@ impl Outgoing {
         self.answers.push_back((opening, socket));
     }
 
+    /// Whether all of the activation has been sent.
+    pub(crate) fn has_activated(&self) -> bool {
+        self.activation.is_empty()
+    }
+
     /// What has to be waited for on the control channel.
     pub(crate) fn interest(&self) -> Interest {
         if self.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE }

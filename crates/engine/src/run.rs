@@ -1,12 +1,13 @@
 //! One execution of one program in one sandbox: activation, events, outcome.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use belljar_channel::SandboxMessage;
 use belljar_channel::stage::{self, Active, Parked, Violation};
+use belljar_jail::has_unreceived;
 use belljar_protocol::{
     Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream, Timestamp, Usage,
 };
@@ -180,6 +181,7 @@ pub(crate) async fn execute(
         room,
         granted: None,
         ending: None,
+        is_begun: false,
         control_open: true,
         stdout_open: true,
         stderr_open: true,
@@ -229,6 +231,8 @@ struct Execution<'a> {
     room: Option<Arc<dyn ArtifactRoom>>,
     granted: Option<GrantedSpace>,
     ending: Option<Ending>,
+    /// Whether it has been seen that the sandbox has taken its activation.
+    is_begun: bool,
     control_open: bool,
     stdout_open: bool,
     stderr_open: bool,
@@ -255,8 +259,7 @@ impl Execution<'_> {
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
         let has_spoken = sandbox.has_spoken();
-        let mut sandbox =
-            sandbox.activate(stage::Limits { result_bytes: limits.result_bytes.0, output_bytes: limits.output_bytes.0 });
+        let mut sandbox = sandbox.activate(stage::Limits { result_bytes: limits.result_bytes.0, output_bytes: limits.output_bytes.0 });
         let over = if has_spoken {
             self.violated(&Parked::VIOLATION);
             Over::Reported
@@ -456,6 +459,10 @@ impl Execution<'_> {
             if bytes.is_empty() {
                 return read > 0;
             }
+            if !self.is_begun && !self.has_begun(&sandbox.control) {
+                self.violated(&Parked::VIOLATION);
+                return true;
+            }
             let mut taken = sandbox.stage.extend(bytes, lost);
             while taken.is_ok() && !self.is_deaf() {
                 match sandbox.stage.next_message(self.output_bytes) {
@@ -469,6 +476,12 @@ impl Execution<'_> {
             }
         }
         true
+    }
+
+    /// Whether the sandbox had taken its activation when it first spoke. What is said before is not the program's.
+    fn has_begun(&mut self, control: &AsyncFd<OwnedFd>) -> bool {
+        self.is_begun = self.outgoing.has_activated() && !has_unreceived(control.as_fd()).unwrap_or(true);
+        self.is_begun
     }
 
     /// Whether nothing further is to be heard now.

@@ -46,17 +46,23 @@ pub(crate) struct Unfit {
     pub(crate) why: &'static str,
 }
 
+impl Unfit {
+    fn boxed(sandbox: Sandbox, why: &'static str) -> Box<Self> {
+        Box::new(Self { sandbox, why })
+    }
+}
+
 impl Waiting {
     /// Holds a sandbox still, and measures what it holds.
-    pub(crate) async fn begin(sandbox: Sandbox) -> Result<Self, Unfit> {
+    pub(crate) async fn begin(sandbox: Sandbox) -> Result<Self, Box<Unfit>> {
         if !sandbox.has_imported {
             return Ok(Self { sandbox, hold: Hold::Trust, held_bytes: 0 });
         }
         let held = tokio::time::timeout(STOP_TIME, Hold::begin(&sandbox)).await;
         let hold = match held {
             Ok(Ok(hold)) => hold,
-            Ok(Err(why)) => return Err(Unfit { sandbox, why }),
-            Err(_) => return Err(Unfit { sandbox, why: "it did not stop in time" }),
+            Ok(Err(why)) => return Err(Unfit::boxed(sandbox, why)),
+            Err(_) => return Err(Unfit::boxed(sandbox, "it did not stop in time")),
         };
         let body = &sandbox.body;
         let held_bytes = body.cgroup.as_ref().and_then(SandboxCgroup::held_bytes).or_else(|| proportional_bytes(body.pid)).unwrap_or(0);
@@ -96,23 +102,23 @@ impl Waiting {
     }
 
     /// Lets it run again. Not one that has run meanwhile, or has said something.
-    pub(crate) fn wake(self) -> Result<Sandbox, Unfit> {
+    pub(crate) fn wake(self) -> Result<Sandbox, Box<Unfit>> {
         let is_still = self.is_still();
         let Self { mut sandbox, hold, .. } = self;
         if matches!(hold, Hold::Trust) {
             return Ok(sandbox);
         }
         if !is_still {
-            return Err(Unfit { sandbox, why: "it has run while it was to wait" });
+            return Err(Unfit::boxed(sandbox, "it has run while it was to wait"));
         }
         if sandbox.has_spoken() {
-            return Err(Unfit { sandbox, why: "it has spoken while it was parked" });
+            return Err(Unfit::boxed(sandbox, "it has spoken while it was parked"));
         }
         // What happened before is not the program's.
         sandbox.measure_cpu();
         match hold.end(&sandbox.body) {
             Ok(()) => Ok(sandbox),
-            Err(why) => Err(Unfit { sandbox, why }),
+            Err(why) => Err(Unfit::boxed(sandbox, why)),
         }
     }
 
@@ -155,10 +161,10 @@ impl Hold {
         const CANNOT: &str = "it cannot be woken";
         match self {
             Self::Trust => Ok(()),
-            Self::Frozen => body.cgroup.as_ref().and_then(SandboxCgroup::freezer).as_ref().map_or(Ok(()), Freezer::thaw).map_err(|_| CANNOT),
-            Self::Stopped { processes, .. } => {
-                processes.iter().try_for_each(|process| continue_pidfd(process.as_fd())).map_err(|_| CANNOT)
+            Self::Frozen => {
+                body.cgroup.as_ref().and_then(SandboxCgroup::freezer).as_ref().map_or(Ok(()), Freezer::thaw).map_err(|_| CANNOT)
             }
+            Self::Stopped { processes, .. } => processes.iter().try_for_each(|process| continue_pidfd(process.as_fd())).map_err(|_| CANNOT),
         }
     }
 }
@@ -182,7 +188,7 @@ fn stop(body: &Body, members: &[i32]) -> Result<Vec<OwnedFd>, &'static str> {
     Ok(ours)
 }
 
-/// Whether every thread of the processes is stopped by a signal (`T` in proc_pid_stat(5)).
+/// Whether every thread of the processes is stopped by a signal (`T` in the manual's `proc_pid_stat`).
 fn is_stopped(members: &[i32]) -> bool {
     let thread_is_stopped = |path: std::path::PathBuf| {
         std::fs::read_to_string(path.join("stat")).is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))

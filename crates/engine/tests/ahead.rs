@@ -2,11 +2,11 @@
 //! a sandbox: what it costs is not the program's.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::Path;
+mod module;
+
 use std::sync::Arc;
 
-use belljar_engine::{Ahead, Engine, EngineConfig, Environment, SandboxSpec};
+use belljar_engine::{Ahead, Engine, EngineConfig, SandboxSpec};
 use belljar_protocol::{Language, Limits, Millis, Policy, RunRequest, RuntimeName, StartMode, Status};
 
 /// What two runs of a program give, both forked from one zygote that has imported `module`; and why it has not, where it has not.
@@ -17,15 +17,7 @@ async fn twice(language: Language, module: &str, source: &str, code: &str) -> ([
     let name = if language == Language::Python { RuntimeName::Python(None) } else { RuntimeName::Node(None) };
     let runtime = engine.runtime(&name).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    write_module(folder.path(), language, &runtime.name, module, source);
-    let environment = Environment {
-        key: format!("test-{module}"),
-        folder: folder.path().canonicalize().unwrap(),
-        place: Environment::place(runtime.kind).to_owned(),
-        modules: vec![module.to_owned()],
-        ahead: Ahead::Zygote,
-        lease: None,
-    };
+    let environment = module::environment(folder.path(), language, &runtime, module, source, Ahead::Zygote);
     let spec = SandboxSpec::new(runtime, &Policy::default(), &Limits::default()).unwrap().with_environment(Some(Arc::new(environment)));
     let mut values = Vec::new();
     let mut why = None;
@@ -38,20 +30,6 @@ async fn twice(language: Language, module: &str, source: &str, code: &str) -> ([
     }
     engine.shutdown().await;
     (values.try_into().unwrap(), why)
-}
-
-fn write_module(folder: &Path, language: Language, runtime: &str, module: &str, source: &str) {
-    if language == Language::Python {
-        let version = runtime.split('@').nth(1).unwrap().split('.').take(2).collect::<Vec<_>>().join(".");
-        let packages = folder.join(format!("lib/python{version}/site-packages"));
-        fs::create_dir_all(&packages).unwrap();
-        fs::write(packages.join(format!("{module}.py")), source).unwrap();
-    } else {
-        fs::create_dir(folder.join(module)).unwrap();
-        fs::write(folder.join(module).join("index.js"), source).unwrap();
-    }
-    // Zygotes are of another user.
-    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,15 +98,7 @@ async fn what_importing_ahead_costs_is_not_counted_as_the_programs_cpu_time() {
     let folder = tempfile::tempdir().unwrap();
     // Longer than the kernel's own limit for a program that may use a second.
     let source = "import time\ndef work(seconds):\n    end = time.process_time() + seconds\n    while time.process_time() < end:\n        pass\nwork(2.3)\n";
-    write_module(folder.path(), Language::Python, &runtime.name, "works", source);
-    let environment = Environment {
-        key: "test-works".to_owned(),
-        folder: folder.path().canonicalize().unwrap(),
-        place: Environment::place(runtime.kind).to_owned(),
-        modules: vec!["works".to_owned()],
-        ahead: Ahead::Sandbox,
-        lease: None,
-    };
+    let environment = module::environment(folder.path(), Language::Python, &runtime, "works", source, Ahead::Sandbox);
     let limits = Limits { cpu_ms: Millis(1000), ..Limits::default() };
     let spec = SandboxSpec::new(runtime, &Policy::default(), &limits).unwrap().with_environment(Some(Arc::new(environment)));
     for (start, seconds, expected) in

@@ -2,15 +2,18 @@
 //!
 //! Without the usual harness: the program starts itself once more as the supervisor to be killed.
 
+mod module;
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belljar_engine::{Engine, EngineConfig};
-use belljar_protocol::{Language, Limits, Millis, RunRequest, StartMode};
+use belljar_engine::{Ahead, Engine, EngineConfig, SandboxSpec};
+use belljar_protocol::{Language, Limits, Millis, Policy, RunRequest, RuntimeName, StartMode};
 
 /// Each at another moment.
 const ROUNDS: usize = 5;
@@ -43,6 +46,13 @@ async fn be_killed() {
     let mut config = EngineConfig::from_env().unwrap();
     config.parked = 2;
     let engine = Engine::new(config).unwrap();
+    // One more sandbox, in which a package has run: it is held still until the end.
+    let runtime = engine.runtime(&RuntimeName::Python(None)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let source = "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()\n";
+    let environment = module::environment(folder.path(), Language::Python, &runtime, "spins", source, Ahead::Sandbox);
+    let spec = SandboxSpec::new(runtime, &Policy::default(), &Limits::default()).unwrap().with_environment(Some(Arc::new(environment)));
+    engine.park(&spec, 1).await.unwrap();
     let programs = [
         (Language::JavaScript, "for (;;);", StartMode::Fork),
         (Language::Python, "import time\nwhile True: time.sleep(0.001)", StartMode::Fork),
@@ -106,6 +116,10 @@ impl Victim {
     fn kill(mut self) -> (HashSet<Process>, Vec<PathBuf>) {
         let pid = self.process.id();
         let family = descendants(pid);
+        // Where control groups have version 2, those that are held still are frozen, which no state tells.
+        let is_stopped = |process: &Process| stat(process.0).is_some_and(|(state, ..)| state == 'T');
+        let is_version_1 = Path::new("/sys/fs/cgroup/memory").exists();
+        assert!(!is_version_1 || family.iter().any(is_stopped), "no parked sandbox of {family:?} is stopped");
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         (family, cgroups_of(pid))

@@ -39,6 +39,7 @@ pub use probe::{NamespaceProbe, probe_namespaces};
 pub use root::{Bind, BindAccess, Exec, GeneratedFile, RootPlan, Source};
 pub use seccomp::Seal;
 pub use sys::{
-    PidFd, Reaped, continue_pidfd, enter_network, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions, stop_pidfd,
+    PidFd, Reaped, continue_pidfd, enter_network, has_unreceived, kill_pidfd, pid_of_pidfd, pidfd_open, reap, shared_descriptions,
+    stop_pidfd,
 };
 pub use writable::{HOME, OWN_FILES, WritableSpace};

@@ -236,6 +236,15 @@ fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Whether the other side of a Unix stream socket has yet to receive some of what was sent.
+pub fn has_unreceived(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut bytes: libc::c_int = 0;
+    // SIOCOUTQ (unix_ioctl in the kernel): memory of the messages that the other side has not taken whole.
+    // SAFETY: the result is writable; the descriptor is valid for the call.
+    check(i64::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) }))?;
+    Ok(bytes > 0)
+}
+
 /// The process's number in the caller's PID namespace, `None` when it is gone or in no visible one. Only to name a process to interfaces that
 /// know nothing else (cgroups, `prlimit`), while its parent has not reaped it.
 pub fn pid_of_pidfd(pidfd: BorrowedFd<'_>) -> Option<libc::pid_t> {

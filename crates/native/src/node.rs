@@ -253,8 +253,8 @@ unsafe extern "C" fn start(env: Env, info: CallbackInfo) -> Value {
             if status != 0 || !LOOP.swap(event_loop, Ordering::Relaxed).is_null() {
                 return call.throw("start() works once, in the main thread");
             }
-            zygote::start(&mut Node { call, event_loop }, &call.bytes(0).unwrap_or_default());
-            call.undefined()
+            let role = zygote::start(&mut Node { call, event_loop }, &call.bytes(0).unwrap_or_default());
+            call.boolean(role == zygote::Role::Scout)
         })
     }
 }

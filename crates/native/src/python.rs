@@ -197,8 +197,9 @@ impl Runtime for Python<'_> {
 
 unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| {
-        zygote::start(&mut Python { api: &call.python.api }, call.bytes(0).unwrap_or_default());
-        call.none()
+        let role = zygote::start(&mut Python { api: &call.python.api }, call.bytes(0).unwrap_or_default());
+        // SAFETY: takes any number.
+        unsafe { (call.python.api.PyLong_FromLong)(c_long::from(role == zygote::Role::Scout)) }
     })
 }
 

@@ -45,13 +45,21 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
-pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) {
-    let result = facts()
-        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts) })
-        .and_then(|()| send_home().map_err(at(Step::Report)));
-    if let Err(error) = result {
-        fault(CHANNEL, error);
-    }
+pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) -> Role {
+    let sealed = facts().and_then(|facts| {
+        if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts).map(|()| Role::Sandbox) }
+    });
+    let result = sealed.and_then(|role| send_home().map(|()| role).map_err(at(Step::Report)));
+    result.unwrap_or_else(|error| fault(CHANNEL, error))
+}
+
+/// A process that [`start`] returns in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Jailed and sealed: code of others may run.
+    Sandbox,
+    /// Neither: it has what a zygote has, and only code of our own may run.
+    Scout,
 }
 
 fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
@@ -112,7 +120,7 @@ fn leave_unforked(channel: BorrowedFd<'_>, text: &str) -> ! {
     leave();
 }
 
-fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Result<(), SetupError> {
+fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Result<Role, SetupError> {
     // SAFETY: the zygote channel is open for the life of the zygote.
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
     let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
@@ -127,7 +135,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     if let Some(why) = why_not {
         leave_unforked(channel, &why);
     }
-    let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(()) };
+    let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(Role::Scout) };
     let has_learned = !touched.is_empty();
     touched.hand_on_files();
     touched.keep();
@@ -206,7 +214,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
                 }
                 // The numbers behind these are /dev/null by now, or something of the sandbox's own.
                 std::mem::forget((own_pid_namespace, children_ended, inherited));
-                return Ok(());
+                return Ok(Role::Sandbox);
             }
             Ok(pid) => {
                 runtime.after_fork_in_zygote();

@@ -83,8 +83,10 @@ fn flood(kind: u8, payload: &[u8], output_bytes: u64, most: u64) -> Violation {
 #[test]
 fn more_frames_than_the_limits_account_for_end_the_run() {
     let annotation = Annotation { stream: 1, level: 1, offset: 0, length: 1 }.encode();
-    assert_eq!(flood(kind::ANNOTATE, &annotation, 0, 10_000).to_string(),
-        "more than 10000 ANNOTATE frames; a run with these limits has use for fewer");
+    assert_eq!(
+        flood(kind::ANNOTATE, &annotation, 0, 10_000).to_string(),
+        "more than 10000 ANNOTATE frames; a run with these limits has use for fewer"
+    );
     flood(kind::ANNOTATE, &annotation, 500, 11_000);
     flood(kind::DENIED, b"{}", 0, 1_000);
     flood(kind::RESULT, b"", 0, 1_041);

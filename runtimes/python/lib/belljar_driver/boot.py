@@ -42,8 +42,9 @@ def main(native=None, configuration=None):
         # Nothing of it is garbage: the program's first collection need not walk it.
         freeze_collected()
         enable()
-    native.start(configuration["rehearsal"])
-    sandbox.live(native, is_zygote, environment)
+    is_scout = native.start(configuration["rehearsal"])
+    # The scout is not jailed: nothing of a package's may run in it.
+    sandbox.live(native, is_zygote, None if is_scout else environment)
 
 
 def freeze():
