@@ -295,15 +295,15 @@ fn runs_that_read_cold_files_leave_no_dead_group() {
     let folder = tempfile::tempdir().unwrap();
     let cold: Vec<PathBuf> = (0..RUNS).map(|n| cold_file(folder.path(), n)).collect();
     let before = dead_groups();
+    let mut were_cold = 0;
     for (n, path) in cold.iter().enumerate() {
-        let pages = resident_pages(path);
+        were_cold += usize::from(resident_pages(path) == 0);
         let path = path.to_str().unwrap();
         let attack = Attack::python(&format!("attempt('read', lambda: len(open('{path}', 'rb').read()))"));
         let outcome = attack.start(STARTS[n % 2]).with(["--read", folder.path().to_str().unwrap()]).run();
         outcome.attempts(&[("read", "done: 200000")]);
-        // A file system that is in memory itself has nothing cold.
-        assert!(pages < 50 || is_in_memory(folder.path()), "{pages} pages were in memory before");
     }
+    assert!(were_cold > RUNS / 2 || is_in_memory(folder.path()), "{were_cold} of {RUNS} files were cold");
     // Others make and remove groups as well; a run whose pages stayed behind would leave one each time.
     eventually("dead groups stay", || dead_groups() < before + RUNS as u64 / 2);
 }
@@ -330,9 +330,11 @@ fn resident_pages(path: &Path) -> usize {
         .count()
 }
 
+/// Whether nothing on this file system can be cold: a tmpfs, or an overlay, whose upper layer may be one.
 fn is_in_memory(folder: &Path) -> bool {
     const TMPFS: u64 = 0x0102_1994;
-    rustix::fs::statfs(folder).is_ok_and(|status| status.f_type.cast_unsigned() == TMPFS)
+    const OVERLAY: u64 = 0x794c_7630;
+    rustix::fs::statfs(folder).is_ok_and(|status| [TMPFS, OVERLAY].contains(&status.f_type.cast_unsigned()))
 }
 
 /// Groups that are removed and not freed: what version 2 says of its top, or of version 1 what the kernel counts without what has a folder.
