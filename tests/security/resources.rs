@@ -309,7 +309,7 @@ fn runs_that_read_cold_files_leave_no_dead_group() {
 }
 
 /// A file whose pages were dropped once they had been written.
-fn cold_file(folder: &Path, number: usize) -> PathBuf {
+pub fn cold_file(folder: &Path, number: usize) -> PathBuf {
     let path = folder.join(format!("cold{number}"));
     fs::write(&path, vec![b'x'; 200_000]).unwrap();
     let file = fs::File::open(&path).unwrap();
@@ -331,14 +331,14 @@ fn resident_pages(path: &Path) -> usize {
 }
 
 /// Whether nothing on this file system can be cold: a tmpfs, or an overlay, whose upper layer may be one.
-fn is_in_memory(folder: &Path) -> bool {
+pub fn is_in_memory(folder: &Path) -> bool {
     const TMPFS: u64 = 0x0102_1994;
     const OVERLAY: u64 = 0x794c_7630;
     rustix::fs::statfs(folder).is_ok_and(|status| [TMPFS, OVERLAY].contains(&status.f_type.cast_unsigned()))
 }
 
 /// Groups that are removed and not freed: what version 2 says of its top, or of version 1 what the kernel counts without what has a folder.
-fn dead_groups() -> u64 {
+pub fn dead_groups() -> u64 {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut dead = 0;
     for line in mounts.lines() {
