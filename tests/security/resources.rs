@@ -51,6 +51,7 @@ const FULL_BUFFERS: [(&str, &str); 2] = [
         "TCP",
         r#"
 import socket, time
+print('armed', flush=True)
 listener = socket.create_server(("127.0.0.1", 0))
 held, sent = [listener], 0
 for _ in range(100):
@@ -73,6 +74,7 @@ attempt("sent", lambda: sent > 1 << 20)
         "UDP",
         r#"
 import socket, time
+print('armed', flush=True)
 sender, held, sent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), [], 0
 for _ in range(240):
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -97,10 +99,14 @@ fn buffers_of_loopback_sockets_are_bounded_and_counted() {
         let before = socket_bytes();
         let attack = Attack::python(attack).start(STARTS[number]).with(["--loopback", "--memory", "48M"]);
         let (outcome, most) = watched(attack.spawn_kept(), socket_bytes);
-        outcome.attempts(&[("sent", "done: True")]);
+        assert_eq!(outcome.logged().first(), Some(&"armed"));
+        // On version 2 they are memory as any other, and the program may meet that limit.
+        if outcome.status() != "memory_exceeded" {
+            outcome.attempts(&[("sent", "done: True")]);
+        }
         let took = most.saturating_sub(before);
         // Each socket may have 4 KB and the datagram or segment that it was given, whatever the limit says.
-        assert!((4 * MB..40 * MB).contains(&took), "{protocol} took {} MB under a limit of 48 MB", took / MB);
+        assert!((4 * MB..56 * MB).contains(&took), "{protocol} took {} MB under a limit of 48 MB", took / MB);
         let told = outcome.json["usage"]["peak_memory_bytes"].as_u64().unwrap();
         assert!(told >= took / 2, "{protocol} took {took} bytes, and the outcome says {told}");
         eventually("the buffers are still there", || socket_bytes() < before + 4 * MB);
@@ -135,7 +141,9 @@ while True:
         outcome.must_be("memory_exceeded");
         assert_eq!(outcome.logged().first(), Some(&"armed"));
         let why = outcome.json["error"]["message"].as_str().unwrap();
-        assert!(why.contains("more than 512 TCP connections") && why.contains("--memory"), "{why}");
+        // The clients' ends are charged to the run, and on version 2 they may be what it meets first.
+        assert!(why.contains("more than 512 TCP connections") || why.contains("more than 64 MB of memory"), "{why}");
+        assert!(why.contains("--memory"), "{why}");
         let took = most.saturating_sub(before);
         assert!(took < 256 * MB, "they took {} MB", took / MB);
         eventually("the connections are still there", || socket_bytes() < before + 4 * MB);

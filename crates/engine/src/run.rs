@@ -216,11 +216,14 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
                 return refused(self.id, self.info, self.emitter, &error);
             }
         }
-        self.granted = GrantedSpace::open(&sandbox.spec.grants.writable_outside(), &limits);
+        self.granted = GrantedSpace::open(&sandbox.spec.grants.writable_outside(), &sandbox.home, &limits);
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
         let over = self.supervise(&mut sandbox, started, &mut cancelled).await;
 
+        if let Some(granted) = &mut self.granted {
+            granted.note_written(&sandbox.body.processes());
+        }
         // The reason is recorded in `over`; now the sandbox may go.
         sandbox.body.kill();
         let wall = started.elapsed();
@@ -348,7 +351,7 @@ impl<F: Fn(u8) -> Option<u32>> Execution<'_, F> {
             return Err(Stop::ConnectionsExceeded);
         }
         if let Some(granted) = &mut self.granted {
-            granted.look(|| sandbox.body.processes()).await?;
+            granted.look(&sandbox.body.processes()).await?;
         }
         let used = (user + system).saturating_sub(sandbox.cpu_before.0 + sandbox.cpu_before.1);
         let left = (limits.cpu_ms.0 * 1000).checked_sub(used).ok_or(Stop::CpuExceeded)?;
