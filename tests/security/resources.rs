@@ -293,13 +293,15 @@ fn open_to_all_file(path: &Path) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
 }
 
+/// Runs that read a cold file each.
+const RUNS: usize = 24;
+
 /// Each run is the first to read a file that nobody has in memory, so that its page is charged to the run's group.
 #[test]
 fn runs_that_read_cold_files_leave_no_dead_group() {
     if !limits_available() {
         return;
     }
-    const RUNS: usize = 24;
     let folder = tempfile::tempdir().unwrap();
     let cold: Vec<PathBuf> = (0..RUNS).map(|n| cold_file(folder.path(), n)).collect();
     let before = dead_groups();

@@ -79,6 +79,8 @@ struct Held {
     files: u64,
     /// What the run's processes have written to file systems on disks, as the kernel counts it.
     written: u64,
+    /// How long it took to find out.
+    took: Duration,
 }
 
 impl GrantedSpace {
@@ -164,15 +166,12 @@ impl GrantedSpace {
             elsewhere: self.elsewhere,
             held: Held::default(),
         };
-        let began = Instant::now();
         self.walk = Some(tokio::task::spawn_blocking(move || walk.run(&processes)));
-        self.next = began + REST;
     }
 
     fn judge(&mut self, held: Held) -> Result<(), Stop> {
-        let walked = Instant::now().saturating_duration_since(self.next - REST);
-        self.next = Instant::now() + REST.max(walked * REST_FACTOR);
-        self.at_the_latest = Instant::now() + LONG_REST.max(walked * LONG_REST_FACTOR);
+        self.next = Instant::now() + REST.max(held.took * REST_FACTOR);
+        self.at_the_latest = Instant::now() + LONG_REST.max(held.took * LONG_REST_FACTOR);
         let disk = self.limits.disk_bytes.0;
         let shrunk: u64 = self.folders.iter().filter_map(|folder| Some(folder.shrunk_by(Free::of(&folder.fd)?))).max().unwrap_or(0);
         // The second is what it wrote into files that have no name any more and that no process has open.
@@ -243,6 +242,7 @@ const FIELDS: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
 impl Walk {
     fn run(mut self, processes: &[i32]) -> Held {
+        let began = Instant::now();
         for folder in &*Arc::clone(&self.folders) {
             let Ok(status) = statx(&folder.fd, c"", AtFlags::EMPTY_PATH, FIELDS) else { continue };
             if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
@@ -256,7 +256,7 @@ impl Walk {
             self.unnamed(*process);
             self.held.written = self.held.written.saturating_add(written(*process));
         }
-        self.held
+        Held { took: began.elapsed(), ..self.held }
     }
 
     fn folder(&mut self, fd: OwnedFd, depth: usize) -> io::Result<()> {
