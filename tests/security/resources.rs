@@ -4,11 +4,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::run::{Attack, Outcome, Running, STARTS, limits_available, open_to_all};
 
 const MB: u64 = 1 << 20;
+
+/// Held by tests that measure what all sockets of the machine hold.
+static SOCKETS: Mutex<()> = Mutex::new(());
 
 /// Bytes that sockets of all namespaces hold: `mem` of the kernel's own count, in pages, TCP and UDP.
 fn socket_bytes() -> u64 {
@@ -95,6 +99,7 @@ fn buffers_of_loopback_sockets_are_bounded_and_counted() {
     if !limits_available() {
         return;
     }
+    let _alone = SOCKETS.lock().unwrap_or_else(PoisonError::into_inner);
     for (number, (protocol, attack)) in FULL_BUFFERS.iter().enumerate() {
         let before = socket_bytes();
         let attack = Attack::python(attack).start(STARTS[number]).with(["--loopback", "--memory", "48M"]);
@@ -134,6 +139,7 @@ while True:
                 while True: client.send(b"x" * 65536)
             except OSError: pass
 "#;
+    let _alone = SOCKETS.lock().unwrap_or_else(PoisonError::into_inner);
     for start in STARTS {
         let before = socket_bytes();
         let attack = Attack::python(attack).start(start).with(["--loopback", "--memory", "64M"]);
