@@ -11,6 +11,7 @@ use belljar_protocol::{Bytes, Language, Millis, Outcome, RunRequest, StartMode, 
 use serde_json::Value;
 
 use crate::leftovers;
+use crate::resources::{cold_file, dead_groups, is_in_memory};
 use crate::run::limits_available;
 
 const INNER: &str = "BELLJAR_SECURITY_INNER";
@@ -292,6 +293,46 @@ fn an_engine_that_has_run_much_holds_what_it_held() {
         let left = leftovers::descendants(std::process::id()).len();
         assert_eq!(left, 2, "processes besides two zygotes");
     });
+}
+
+/// A group that holds pages of files stays until sixteen younger ones do. With the engine all of them go, and the
+/// kernel frees them.
+#[test]
+fn an_engine_keeps_few_groups_for_the_pages_that_its_runs_have_read() {
+    const RUNS: usize = 40;
+    if !limits_available() {
+        return;
+    }
+    let before = dead_groups();
+    with_engine("an_engine_keeps_few_groups_for_the_pages_that_its_runs_have_read", 0, |engine| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let mut most = 0;
+        for number in 0..RUNS {
+            let path = cold_file(folder.path(), number);
+            let path = path.to_str().unwrap();
+            let mut read = request(Language::Python, &format!("len(open('{path}', 'rb').read())"));
+            read.policy.fs.read.push(folder.path().to_str().unwrap().to_owned());
+            assert_eq!(value(&run(&engine, read).await), 200_000);
+            most = most.max(memory_groups());
+        }
+        assert!(most > 2 || is_in_memory(folder.path()), "no page was charged to a run: {most} groups");
+        assert!(most <= 16 + 8, "{most} groups are kept");
+    });
+    if std::env::var(INNER).is_err() {
+        // Others come and go meanwhile; each run left one before.
+        let started = std::time::Instant::now();
+        while dead_groups() > before + RUNS as u64 / 2 {
+            assert!(started.elapsed() < Duration::from_secs(20), "{} dead groups, and {before} before", dead_groups());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Groups of this process's sandboxes that count memory.
+fn memory_groups() -> usize {
+    let is_of_memory = |path: &&std::path::PathBuf| path.join("memory.stat").exists();
+    let sandboxes = |group: &std::path::PathBuf| std::fs::read_dir(group).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    leftovers::groups(std::process::id()).iter().filter(is_of_memory).map(sandboxes).sum()
 }
 
 /// The number of descriptors once what is being taken down is gone.

@@ -78,6 +78,46 @@ fn a_ceiling_is_not_widened() {
     assert_eq!((&record["limits"]["memory_bytes"], &record["limits"]["timeout_ms"]), (&json!(134_217_728), &json!(2000)));
 }
 
+/// A project whose operator has named no limit; then one whose operator has.
+#[test]
+fn limits_that_nobody_named_are_a_share_of_the_machine() {
+    let server = Server::start();
+    let token = server.project("plain", json!({}));
+    let run = |token: &str, limits: serde_json::Value| {
+        let body = json!({"language": "javascript", "code": "1", "limits": limits, "wait": true});
+        server.ask("POST", "/v1/runs").token(token).json(body).send()
+    };
+    let machine = 1024 * number_behind("/proc/meminfo", "MemTotal:");
+    for (field, more, hint) in [
+        ("memory_bytes", machine / 2 + 1, "projects set"),
+        ("disk_bytes", machine / 2 + 1, "projects set"),
+        ("processes", 32_768, "projects set"),
+        ("open_files", 4097, "projects set"),
+        ("timeout_ms", 24 * 3_600_000 + 1, "projects set"),
+        ("cpu_ms", 24 * 3_600_000 + 1, "projects set"),
+        ("files", 1_000_001, "projects set"),
+    ] {
+        let refused = run(&token, json!({field: more}));
+        assert!(refused.text().contains("at most") && refused.text().contains(hint), "{}", refused.text());
+        refused.is_problem(403, "forbidden", &format!("limits.{field}: {more}"));
+    }
+    assert_eq!(run(&token, json!({"memory_bytes": 64 << 20, "open_files": 1000})).is(200)["value"], 1);
+
+    // The operator's word goes further, but not further than the machine.
+    let wide = json!({"limits": {"memory_bytes": 1_u64 << 40, "timeout_ms": 7 * 24 * 3_600_000}});
+    let token = server.project("wide", wide);
+    assert_eq!(run(&token, json!({"timeout_ms": 2 * 24 * 3_600_000})).is(200)["value"], 1);
+    let refused = run(&token, json!({"memory_bytes": 1_u64 << 40})).is(200);
+    assert_eq!(refused["status"], "refused");
+    let why = refused["error"]["message"].as_str().unwrap();
+    assert!(why.contains("limits.memory_bytes is 1024 GB, and this machine has "), "{why}");
+}
+
+fn number_behind(path: &str, key: &str) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok()).unwrap()
+}
+
 #[test]
 fn what_the_server_has_to_hold_of_a_run_is_bounded() {
     // 64 MB of output and 64 MB of result are counted as 640 MB, beside the 256 MB of the sandbox.

@@ -7,6 +7,7 @@
 mod dist;
 mod docs;
 mod fuzz;
+mod neighbours;
 mod programs;
 mod service_soak;
 mod soak;
@@ -31,6 +32,7 @@ enum Task {
     Docs(docs::Arguments),
     Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
+    Neighbours(neighbours::Arguments),
     Soak(soak::Arguments),
     ServiceSoak(service_soak::Arguments),
     VmTest(vm_test::Arguments),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Neighbours(arguments) => neighbours::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::ServiceSoak(arguments) => service_soak::run(&arguments),
         Task::VmTest(arguments) => vm_test::run(&arguments),

@@ -66,6 +66,10 @@ pub struct Arguments {
     #[arg(long)]
     refresh: bool,
 
+    /// Run only the tests of the security suite whose names contain this (may be repeated)
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    only: Vec<String>,
+
     /// The command, with its arguments [default: the security suite, compiled here]
     #[arg(last = true)]
     command: Vec<String>,
@@ -113,7 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("vm-test runs on Linux on x86-64 only: the guest uses this machine's own programs");
     }
     let callers = callers(arguments.users, arguments.no_delegation)?;
-    let mut command = if arguments.command.is_empty() { default_command()? } else { named_command(&arguments.command)? };
+    let mut command = if arguments.command.is_empty() { default_command(&arguments.only)? } else { named_command(&arguments.command)? };
     for path in &arguments.include {
         command.includes.push(std::path::absolute(path).with_context(|| format!("cannot include {}", path.display()))?);
     }
@@ -151,9 +155,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// What runs when no command is named.
-fn default_command() -> Result<GuestCommand> {
+fn default_command(only: &[String]) -> Result<GuestCommand> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-    suite::security_suite(repository)
+    let mut suite = suite::security_suite(repository)?;
+    suite.arguments.extend(only.iter().cloned());
+    Ok(suite)
 }
 
 fn named_command(command: &[String]) -> Result<GuestCommand> {

@@ -455,10 +455,10 @@ pub struct LimitArguments {
     /// Processes and threads at one time [default: 64]
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub processes: Option<u32>,
-    /// What it can write to /tmp and its home [default: 64M]
+    /// What it can write to /tmp and its home, and as much again to granted folders [default: 64M]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
     pub disk: Option<Bytes>,
-    /// Files that it can make there [default: 10000]
+    /// Files that it can make there, and as many again in granted folders [default: 10000]
     #[arg(long = "max-files", value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub max_files: Option<u32>,
     /// Standard output, standard error and displayed results together [default: 1M]

@@ -24,6 +24,9 @@ use crate::decision::Stop;
 /// How long after a walk the next one may begin, and how many times as long as the walk took.
 const REST: Duration = Duration::from_millis(250);
 const REST_FACTOR: u32 = 20;
+/// The same where nothing asks for a walk.
+const LONG_REST: Duration = Duration::from_secs(5);
+const LONG_REST_FACTOR: u32 = 100;
 /// The end of a run waits this long for a last walk.
 const LAST_WALK_TIME: Duration = Duration::from_secs(10);
 /// Timestamps of files are those of the last tick of the clock, up to 10 ms before (`current_time` in the kernel).
@@ -35,11 +38,17 @@ const MOST_DEPTH: usize = 256;
 #[derive(Debug)]
 pub(crate) struct GrantedSpace {
     folders: Arc<[Folder]>,
+    elsewhere: [Device; 2],
     limits: Limits,
     since: Since,
+    /// What the run's processes were seen to have written. The file systems alone can be misleading: what others
+    /// free meanwhile hides as much of what the run took.
+    written: u64,
     walk: Option<JoinHandle<Held>>,
     is_over: Arc<AtomicBool>,
     next: Instant,
+    /// When to walk even if nothing asks for it.
+    at_the_latest: Instant,
 }
 
 #[derive(Debug)]
@@ -60,6 +69,9 @@ struct Free {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Since(i64, u32);
 
+/// The number of a file system, as `stat` tells it.
+type Device = (u32, u32);
+
 /// What granted folders hold that is newer than the run.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
@@ -67,11 +79,14 @@ struct Held {
     files: u64,
     /// What the run's processes have written to file systems on disks, as the kernel counts it.
     written: u64,
+    /// How long it took to find out.
+    took: Duration,
 }
 
 impl GrantedSpace {
-    /// Begins to watch what was granted, and opened, to be written. `None` where that is nothing.
-    pub(crate) fn open(granted: &[BorrowedFd<'_>], limits: &Limits) -> Option<Self> {
+    /// Begins to watch what was granted, and opened, to be written. `None` where that is nothing. `own` is the sandbox's
+    /// own space, which has its own bound.
+    pub(crate) fn open(granted: &[BorrowedFd<'_>], own: BorrowedFd<'_>, limits: &Limits) -> Option<Self> {
         if granted.is_empty() {
             return None;
         }
@@ -81,24 +96,34 @@ impl GrantedSpace {
         let folders: Arc<[Folder]> = opened.chain(mounts_beneath(&paths).iter().filter_map(|path| Folder::open(path))).collect();
         Some(Self {
             folders,
+            elsewhere: [device(own), shared_memory()],
             limits: *limits,
             since: Since(began.as_secs().cast_signed(), began.subsec_nanos()),
+            written: 0,
             walk: None,
             is_over: Arc::default(),
             next: Instant::now(),
+            at_the_latest: Instant::now() + LONG_REST,
         })
     }
 
     /// Looks at what the run has put there, as well as that can be done at once. `processes` are the run's.
-    pub(crate) async fn look(&mut self, processes: impl FnOnce() -> Vec<i32>) -> Result<(), Stop> {
+    pub(crate) async fn look(&mut self, processes: &[i32]) -> Result<(), Stop> {
+        self.note_written(processes);
         if self.walk.as_ref().is_some_and(JoinHandle::is_finished) {
             let walk = self.walk.take().expect("it was there");
             self.judge(walk.await.unwrap_or_default())?;
         }
-        if self.walk.is_none() && Instant::now() >= self.next && self.may_exceed() {
-            self.begin_walk(processes());
+        let now = Instant::now();
+        if self.walk.is_none() && now >= self.next && (self.may_exceed() || now >= self.at_the_latest) {
+            self.begin_walk(processes.to_vec());
         }
         Ok(())
+    }
+
+    /// Notes what the run's processes have written, while they are there.
+    pub(crate) fn note_written(&mut self, processes: &[i32]) {
+        self.written = self.written.max(processes.iter().map(|process| written(*process)).sum());
     }
 
     /// Looks once more, after the run's last process is gone.
@@ -123,14 +148,15 @@ impl GrantedSpace {
         self.judge(held)
     }
 
-    /// Whether the file systems have shrunk by a limit since the run began, whoever made them. One that does not
-    /// count files may always have.
+    /// Whether the run has written more than its limit, or the file systems have shrunk by it since the run began,
+    /// whoever made them. One that does not count files may always have.
     fn may_exceed(&self) -> bool {
-        self.folders.iter().any(|folder| {
-            let now = Free::of(&folder.fd).unwrap_or(folder.free);
-            let files = folder.free.files.zip(now.files).map(|(before, now)| before.saturating_sub(now));
-            folder.shrunk_by(now) > self.limits.disk_bytes.0 || files.is_none_or(|files| files > u64::from(self.limits.files))
-        })
+        self.written > self.limits.disk_bytes.0
+            || self.folders.iter().any(|folder| {
+                let now = Free::of(&folder.fd).unwrap_or(folder.free);
+                let files = folder.free.files.zip(now.files).map(|(before, now)| before.saturating_sub(now));
+                folder.shrunk_by(now) > self.limits.disk_bytes.0 || files.is_none_or(|files| files > u64::from(self.limits.files))
+            })
     }
 
     fn begin_walk(&mut self, processes: Vec<i32>) {
@@ -140,17 +166,15 @@ impl GrantedSpace {
             largest: self.limits.disk_bytes.0,
             is_over: Arc::clone(&self.is_over),
             seen: HashSet::new(),
-            devices: HashSet::new(),
+            elsewhere: self.elsewhere,
             held: Held::default(),
         };
-        let began = Instant::now();
         self.walk = Some(tokio::task::spawn_blocking(move || walk.run(&processes)));
-        self.next = began + REST;
     }
 
     fn judge(&mut self, held: Held) -> Result<(), Stop> {
-        let walked = Instant::now().saturating_duration_since(self.next - REST);
-        self.next = Instant::now() + REST.max(walked * REST_FACTOR);
+        self.next = Instant::now() + REST.max(held.took * REST_FACTOR);
+        self.at_the_latest = Instant::now() + LONG_REST.max(held.took * LONG_REST_FACTOR);
         let disk = self.limits.disk_bytes.0;
         let shrunk: u64 = self.folders.iter().filter_map(|folder| Some(folder.shrunk_by(Free::of(&folder.fd)?))).max().unwrap_or(0);
         // The second is what it wrote into files that have no name any more and that no process has open.
@@ -224,7 +248,9 @@ struct Walk {
     is_over: Arc<AtomicBool>,
     /// Files with several names that have been counted.
     seen: HashSet<(u32, u32, u64)>,
-    devices: HashSet<(u32, u32)>,
+    /// File systems whose files without names are no granted folder's. Not the other way round: on overlayfs a file
+    /// may have another number than its folder.
+    elsewhere: [Device; 2],
     held: Held,
 }
 
@@ -232,9 +258,9 @@ const FIELDS: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
 impl Walk {
     fn run(mut self, processes: &[i32]) -> Held {
+        let began = Instant::now();
         for folder in &*Arc::clone(&self.folders) {
             let Ok(status) = statx(&folder.fd, c"", AtFlags::EMPTY_PATH, FIELDS) else { continue };
-            self.devices.insert((status.stx_dev_major, status.stx_dev_minor));
             if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
                 // What it holds, not itself: it was there.
                 let _ = rustix::io::dup(&folder.fd).map_err(io::Error::from).and_then(|fd| self.folder(fd, 0));
@@ -246,7 +272,7 @@ impl Walk {
             self.unnamed(*process);
             self.held.written = self.held.written.saturating_add(written(*process));
         }
-        self.held
+        Held { took: began.elapsed(), ..self.held }
     }
 
     fn folder(&mut self, fd: OwnedFd, depth: usize) -> io::Result<()> {
@@ -267,7 +293,6 @@ impl Walk {
             if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
                 // Another mount is a folder of its own in the list.
                 let Ok(inner) = open_folder(fd.as_fd(), name) else { continue };
-                self.devices.insert((status.stx_dev_major, status.stx_dev_minor));
                 self.count(&status);
                 self.folder(inner, depth + 1)?;
             } else {
@@ -297,8 +322,10 @@ impl Walk {
             let Ok(entries) = std::fs::read_dir(format!("/proc/{process}/{folder}")) else { continue };
             for entry in entries.flatten() {
                 let Ok(status) = statx(CWD, entry.path(), AtFlags::empty(), FIELDS) else { continue };
-                let place = (status.stx_dev_major, status.stx_dev_minor, status.stx_ino);
-                if status.stx_nlink == 0 && self.devices.contains(&(place.0, place.1)) && self.seen.insert(place) {
+                let device = (status.stx_dev_major, status.stx_dev_minor);
+                let is_file = FileType::from_raw_mode(status.stx_mode.into()) == FileType::RegularFile;
+                let is_unnamed = is_file && status.stx_nlink == 0 && !self.elsewhere.contains(&device);
+                if is_unnamed && self.seen.insert((device.0, device.1, status.stx_ino)) {
                     self.count(&status);
                 }
             }
@@ -309,6 +336,15 @@ impl Walk {
 fn open_folder(within: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat2(within, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)
+}
+
+fn device(fd: impl AsFd) -> Device {
+    statx(fd, c"", AtFlags::EMPTY_PATH, FIELDS).map_or((0, 0), |status| (status.stx_dev_major, status.stx_dev_minor))
+}
+
+/// The kernel's own file system behind `memfd_create` and shared mappings: memory, and counted as such.
+fn shared_memory() -> Device {
+    rustix::fs::memfd_create("belljar", rustix::fs::MemfdFlags::CLOEXEC).map_or((0, 0), device)
 }
 
 /// Bytes that a process and the children that it has waited for wrote to file systems on disks, without what was
@@ -371,12 +407,16 @@ mod tests {
 
     #[test]
     fn nothing_is_watched_where_nothing_may_be_written() {
-        assert!(GrantedSpace::open(&[], &Limits::default()).is_none());
+        assert!(GrantedSpace::open(&[], own_space().as_fd(), &Limits::default()).is_none());
+    }
+
+    fn own_space() -> OwnedFd {
+        open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
     }
 
     fn opened(folder: &Path, limits: &Limits) -> GrantedSpace {
         let folder = fs::File::open(folder).unwrap();
-        GrantedSpace::open(&[folder.as_fd()], limits).unwrap()
+        GrantedSpace::open(&[folder.as_fd()], own_space().as_fd(), limits).unwrap()
     }
 
     fn filetime(path: &Path) {

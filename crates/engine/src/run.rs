@@ -255,7 +255,7 @@ impl Execution<'_> {
                 return refused(self.id, self.info, self.emitter, &error);
             }
         }
-        self.granted = GrantedSpace::open(&sandbox.spec.grants.writable_opened(), &limits);
+        self.granted = GrantedSpace::open(&sandbox.spec.grants.writable_opened(), sandbox.home.as_fd(), &limits);
         self.emitter.emit(EventKind::Started { sandbox: self.info.clone() });
         let started = Instant::now();
         let has_spoken = sandbox.has_spoken();
@@ -267,6 +267,9 @@ impl Execution<'_> {
             self.supervise(&mut sandbox, started, &mut cancelled).await
         };
 
+        if let Some(granted) = &mut self.granted {
+            granted.note_written(&sandbox.body.processes());
+        }
         // The reason is recorded in `over`; now the sandbox may go.
         sandbox.body.kill();
         let wall = started.elapsed();
@@ -405,7 +408,7 @@ impl Execution<'_> {
             return Err(Stop::ConnectionsExceeded);
         }
         if let Some(granted) = &mut self.granted {
-            granted.look(|| sandbox.body.processes()).await?;
+            granted.look(&sandbox.body.processes()).await?;
         }
         let used = (user + system).saturating_sub(sandbox.cpu_before.0 + sandbox.cpu_before.1);
         let left = (limits.cpu_ms.0 * 1000).checked_sub(used).ok_or(Stop::CpuExceeded)?;

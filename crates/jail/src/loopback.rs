@@ -17,7 +17,7 @@ use crate::sys::{check, mount, unmount_detached};
 /// All four are each namespace's own since Linux 4.15, and are the namespace owner's to write.
 const SETTINGS: [(&str, &str); 4] = [
     // Connections that wait in one listener's queue.
-    ("core/somaxconn", "128"),
+    (QUEUE_LENGTH, "128"),
     // Least, initial and most bytes that a connection may hold unread.
     ("ipv4/tcp_rmem", "4096 65536 131072"),
     // Connections of which one side has closed, kept for a minute in memory that is not counted.
@@ -26,16 +26,26 @@ const SETTINGS: [(&str, &str); 4] = [
     ("ipv4/tcp_max_syn_backlog", "128"),
 ];
 
+const QUEUE_LENGTH: &str = "core/somaxconn";
+
 /// Bounds what connections hold in the calling process's network namespace. Its `/proc` shows no
 /// settings, so another one is mounted over it for as long as this takes.
 pub(crate) fn bound_connections() -> Result<(), SetupError> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     mount(Some(c"proc"), c"/proc", Some(c"proc"), flags, None).at(Step::Loopback)?;
-    let written = SETTINGS.iter().try_for_each(|(name, value)| {
-        fs::OpenOptions::new().write(true).open(format!("/proc/sys/net/{name}"))?.write_all(value.as_bytes())
-    });
+    let written = SETTINGS.iter().try_for_each(|(name, value)| write_setting(name, value));
     unmount_detached(c"/proc").at(Step::Loopback)?;
     written.at(Step::Loopback)
+}
+
+fn write_setting(name: &str, value: &str) -> io::Result<()> {
+    match fs::OpenOptions::new().write(true).open(format!("/proc/sys/net/{name}")) {
+        Ok(mut setting) => setting.write_all(value.as_bytes()),
+        // Older kernels show it to namespaces of the first user namespace alone (seen: not in 6.1, in 6.18).
+        // Then queues are as long as the host's; the number of connections is bounded all the same.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && name == QUEUE_LENGTH => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Brings `lo` up in the calling thread's network namespace.

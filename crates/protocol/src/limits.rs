@@ -27,9 +27,9 @@ pub struct Limits {
     pub memory_bytes: Bytes,
     /// Processes and threads at one time. Default 64.
     pub processes: u32,
-    /// Bytes in `/tmp`, the home folder and `/dev/shm` together. Default 64 MB.
+    /// Bytes in `/tmp`, the home folder and `/dev/shm` together, and as much again in granted folders. Default 64 MB.
     pub disk_bytes: Bytes,
-    /// Files and folders in the same. Default 10,000.
+    /// Files and folders in the same, likewise. Default 10,000.
     pub files: u32,
     /// Bytes of standard output, standard error and rich results together. Default 1 MB.
     pub output_bytes: Bytes,

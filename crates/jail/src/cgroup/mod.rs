@@ -249,7 +249,7 @@ impl SandboxCgroup {
     }
 
     /// Evicts what an empty group still holds of the page cache. Blocks, about a millisecond for each
-    /// 16 MB (measured: `docs/concepts/jail.md`).
+    /// 8 MB (measured: `docs/concepts/jail.md`).
     pub fn drop_file_pages(&self) {
         match &self.kind {
             Kind::V1(group) => group.drop_file_pages(),

@@ -290,15 +290,15 @@ pub fn sealed(seal: Seal) -> Filter {
         rules.push(Rule::one_of(libc::SYS_fstatfs, 0, &[OWN_SPACE], Action::Trap));
     }
 
-    if !loopback {
-        let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![Condition::equal(0, family as u32)], EACCES));
-        rules.push(Rule::by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
-    } else {
+    if loopback {
         // A connection that waits in a listener's queue has the listener's receive buffer, and is charged to no
         // control group. The kernel cuts what is asked for without an error, and so does this, to nothing: the size
         // stays as `loopback::SETTINGS` has it.
         let receive_buffer = vec![Condition::equal(1, libc::SOL_SOCKET as u32), Condition::equal(2, libc::SO_RCVBUF as u32)];
         rules.push(Rule::by_argument(libc::SYS_setsockopt, vec![(receive_buffer, Action::Ignore)], Action::Allow));
+    } else {
+        let refused = [libc::AF_INET, libc::AF_INET6].map(|family| (vec![Condition::equal(0, family as u32)], EACCES));
+        rules.push(Rule::by_argument(libc::SYS_socket, refused.to_vec(), Action::Allow));
     }
 
     let mut set_up_only = vec![libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_DROP, libc::PR_CAP_AMBIENT];
