@@ -150,8 +150,7 @@ impl Engine {
             Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
             _ => Calls::default(),
         };
-        let place =
-            Place { tenant: options.tenant, environments: options.environments, ceiling: options.ceiling, room: options.room };
+        let place = Place { tenant: options.tenant, environments: options.environments, ceiling: options.ceiling, room: options.room };
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);

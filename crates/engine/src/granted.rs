@@ -2,7 +2,7 @@
 //!
 //! No kernel interface bounds this on every file system, so the supervisor samples. Each look asks the file
 //! systems alone, which costs a microsecond: as long as they have not shrunk by the limit since the run began,
-//! the run cannot have exceeded it. Once they have, whoever did it, the folders are walked, in a thread of its
+//! the run cannot have exceeded it. Once they have, by whatever writer, the folders are walked, in a thread of its
 //! own and for a twentieth of the time at the most, and what is newer than the run is added up. A program that
 //! is quick exceeds its limit by what it can write until it is noticed.
 
@@ -149,7 +149,7 @@ impl GrantedSpace {
     }
 
     /// Whether the run has written more than its limit, or the file systems have shrunk by it since the run began,
-    /// whoever made them. One that does not count files may always have.
+    /// by whatever writer. One that does not count files may always have.
     fn may_exceed(&self) -> bool {
         self.written > self.limits.disk_bytes.0
             || self.folders.iter().any(|folder| {

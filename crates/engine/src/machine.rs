@@ -70,7 +70,7 @@ impl Machine {
         }
     }
 
-    /// Refuses what this machine cannot give, whoever asks.
+    /// Refuses limits beyond what this machine has.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), EngineError> {
         let size = |bytes: u64| Bytes(bytes).to_string();
         let count = |number: u64| number.to_string();

@@ -30,7 +30,7 @@ pub(crate) struct Pool {
     strikes: Mutex<HashMap<ZygoteKey, u32>>,
 }
 
-/// After so many strikes modules are left to the program to import.
+/// Number of strikes after which modules are left to the program to import.
 const MOST_STRIKES: u32 = 3;
 /// Environments whose strikes are remembered.
 const MOST_STRUCK: usize = 1024;

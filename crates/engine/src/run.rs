@@ -417,7 +417,7 @@ impl Execution<'_> {
         Ok(if sandbox.body.cgroup.is_none() { next.min(Duration::from_millis(5)) } else { next })
     }
 
-    /// Takes some of what can be had without waiting. The pipes are read before the control channel and judged after it: an annotation is sent before the
+    /// Takes some of what has arrived, without waiting. The pipes are read before the control channel and judged after it: an annotation is sent before the
     /// bytes that it is about are written, so it is never missed. Returns whether there may be more.
     fn drain(&mut self, sandbox: &mut Sandbox<Active>) -> bool {
         for _ in 0..ROUNDS {

@@ -14,7 +14,7 @@ use crate::sys::{check, duplicate_onto};
 
 const PLACE: &CStr = c"/tmp";
 
-/// Opens it, and returns the limits under which its number cannot be had again. Where programs may be started there is none: they ask the kernel.
+/// Opens it, and returns the limits under which no call gives out its number again. Where programs may be started there is none: they ask the kernel.
 pub(crate) fn keep(confinement: &Confinement) -> Result<ResourceLimits, SetupError> {
     if confinement.exec {
         return Ok(confinement.limits);

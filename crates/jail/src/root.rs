@@ -102,7 +102,7 @@ pub(crate) struct OpenedBind<'a> {
     stage: Option<PathBuf>,
 }
 
-/// Copies of what was opened by whoever made the plan: one for each such bind, in their order.
+/// Copies of what the maker of the plan has opened: one for each such bind, in their order.
 ///
 /// They have to be made in the mount namespace that it was opened in: the kernel copies no mount of another (`open_tree(2)`).
 pub(crate) fn clone_opened(plan: &RootPlan) -> Result<Vec<OwnedFd>, SetupError> {

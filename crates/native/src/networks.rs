@@ -9,7 +9,7 @@ use belljar_jail::enter_network;
 
 /// Of the calling thread: a runtime's process may have others.
 const PLACE: &str = "/proc/thread-self/ns/net";
-/// Its first line counts the sockets of the namespace, of every kind, whoever holds them.
+/// Its first line counts the sockets of the namespace, of every kind, in whatever process.
 const COUNTS: &str = "/proc/thread-self/net/sockstat";
 const NO_SOCKETS: &str = "sockets: used 0\n";
 

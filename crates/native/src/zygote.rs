@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use belljar_channel::{BootFacts, ExitReport, FailedStep, ForkOrder, Packet, ZygoteReport, receive_order, send_packet};
 use belljar_jail::{
-    CHANNEL, Confinement, GrantPlan, GrantPoint, InheritedDescriptors, ResourceLimits, Seal, Seals, SetupError, Stdio, Step,
-    WritableSpace, confine, confine_exec_grant_init, enter_cgroup, enter_network,
+    CHANNEL, Confinement, GrantPlan, GrantPoint, InheritedDescriptors, ResourceLimits, Seal, Seals, SetupError, Stdio, Step, WritableSpace,
+    confine, confine_exec_grant_init, enter_cgroup, enter_network,
 };
 
 use crate::machine;
@@ -46,9 +46,8 @@ pub fn facts() -> Result<BootFacts, SetupError> {
 /// With `fork` start: serves as a zygote, and returns only in a forked sandbox, jailed and sealed, and in the scout, whose activation is `rehearsal`.
 /// With `exec` start: seals this process.
 pub fn start(runtime: &mut impl Runtime, rehearsal: &[u8]) -> Role {
-    let sealed = facts().and_then(|facts| {
-        if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts).map(|()| Role::Sandbox) }
-    });
+    let sealed = facts()
+        .and_then(|facts| if facts.forks { serve(runtime, &facts, rehearsal) } else { seal_this_process(&facts).map(|()| Role::Sandbox) });
     let result = sealed.and_then(|role| send_home().map(|()| role).map_err(at(Step::Report)));
     result.unwrap_or_else(|error| fault(CHANNEL, error))
 }

@@ -1,4 +1,4 @@
-//! How much callbacks may send. Whoever may start runs chooses where their ends are told, so that without a bound a server could be aimed at anybody.
+//! How much callbacks may send. A caller who may start runs chooses where their ends are reported: without a bound a server could be aimed at anybody.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

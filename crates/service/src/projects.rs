@@ -41,7 +41,7 @@ impl Service {
         Ok(self.store().project_named(name).await?)
     }
 
-    /// Replaces a project's settings. Runs under way keep theirs. The paths of its ceiling are opened anew, also where they are the same.
+    /// Replaces a project's settings. Running runs keep theirs. The paths of its ceiling are opened again, also where they are the same.
     pub async fn set_project(&self, caller: &Caller, name: ProjectName, settings: ProjectSettings) -> Result<ProjectRecord, ServiceError> {
         caller.must_be_operator()?;
         let _changing = self.ceilings().changing().await;

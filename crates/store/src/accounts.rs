@@ -133,7 +133,7 @@ impl Reservation {
         self.replaced.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
-    /// What so many bytes add to what is stored. What they replace is there until they have its name, and counts for all others.
+    /// What a number of bytes adds to what is stored. What they replace is there until they have its name, and counts for all others.
     fn charged(&self, bytes: u64) -> u64 {
         bytes.saturating_sub(self.replaced_bytes())
     }

@@ -13,7 +13,7 @@ use crate::runs::{self, EventLines};
 
 /// What a run's row counts for, whatever is in it: indexes, usage, keys, callback.
 const ROW_BYTES: usize = 1024;
-/// Runs that lose their history, or are deleted, in one change: whoever waits for the writer waits for that long.
+/// Runs that lose their history, or are deleted, in one change: others wait for the writer for that long.
 const DROPPED_TOGETHER: usize = 20;
 /// Records without history may have this part of a quota. Beyond it the oldest are deleted.
 const RECORDS_PART: u64 = 4;
@@ -105,7 +105,7 @@ pub(crate) async fn trim_if(
     Ok(Some(Trimmed { stored: accounts::stored(connection, project_id).await?, is_over }))
 }
 
-/// Drops history of the oldest runs, and the oldest records, until the rest fits; of so many runs at most. Gives how many.
+/// Drops history of the oldest runs, and the oldest records, until the rest fits; of at most a number of runs. Returns how many.
 async fn trim(connection: &mut SqliteConnection, project_id: &str, quota_bytes: u64) -> Result<usize, StoreError> {
     for done in 0..DROPPED_TOGETHER {
         let row = sqlx::query("SELECT history_bytes, dropped_bytes FROM projects WHERE id = $1")
@@ -121,7 +121,7 @@ async fn trim(connection: &mut SqliteConnection, project_id: &str, quota_bytes: 
             Some(id) => drop_history(connection, project_id, &id).await?,
             None => match first(connection, OLDEST_WITHOUT_HISTORY, project_id).await? {
                 Some(id) => runs::delete(connection, &id, project_id).await?,
-                // Only runs under way are left. They are bounded by their limits.
+                // Only running runs are left. They are bounded by their limits.
                 None => return Ok(done),
             },
         }
@@ -210,7 +210,7 @@ impl Store {
         Ok(bytes.ok_or_else(|| StoreError::not_found("project", project_id))? as u64)
     }
 
-    /// A run's outcome, once there is one. Asks for no project: whoever calls has found the run in one.
+    /// A run's outcome, once there is one. Asks for no project: the caller has found the run in one.
     pub async fn run_outcome(&self, id: &RunId) -> Result<Option<Outcome>, StoreError> {
         let row = sqlx::query("SELECT outcome, value, logs_from FROM run_outcomes WHERE run_id = $1")
             .bind(id.as_str())

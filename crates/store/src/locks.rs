@@ -56,7 +56,7 @@ pub(crate) async fn release(connection: &mut SqliteConnection, run: &str, projec
 }
 
 impl Store {
-    /// The lock that a run's packages were installed from; `None` where it had none. Asks for no project: whoever calls has found the run in one.
+    /// The lock that a run's packages were installed from; `None` where it had none. Asks for no project: the caller has found the run in one.
     pub async fn run_lock(&self, id: &RunId) -> Result<Option<RunLock>, StoreError> {
         let row = sqlx::query("SELECT locks.sha256, file_name, text FROM run_locks JOIN locks USING (sha256) WHERE run_id = $1")
             .bind(id.as_str())

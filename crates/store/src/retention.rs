@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::history::Trimmed;
 use crate::runs;
 
-/// Runs that are deleted in one change: whoever waits for the writer waits for that long.
+/// Runs that are deleted in one change: others wait for the writer for that long.
 const DELETED_TOGETHER: usize = 20;
 
 /// How long runs are kept. What is left out bounds nothing.

@@ -284,13 +284,7 @@ mod tests {
     }
 
     fn action() -> impl Strategy<Value = Action> {
-        prop_oneof![
-            Just(Action::Allow),
-            (1_u16..200).prop_map(Action::Errno),
-            Just(Action::Trap),
-            Just(Action::Ignore),
-            Just(Action::Kill)
-        ]
+        prop_oneof![Just(Action::Allow), (1_u16..200).prop_map(Action::Errno), Just(Action::Trap), Just(Action::Ignore), Just(Action::Kill)]
     }
 
     fn condition() -> impl Strategy<Value = Condition> {

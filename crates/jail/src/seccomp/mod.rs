@@ -23,7 +23,7 @@ pub(crate) fn with_own_space(program: &[Instruction], number: RawFd) -> Vec<Inst
     program.iter().map(|instruction| instruction.comparing(rules::OWN_SPACE, number as u32)).collect()
 }
 
-/// The base filter's program, compiled once: to be asked for before a fork, so that not every child compiles it anew.
+/// The base filter's program, compiled once: to be asked for before a fork, so that no child compiles it again.
 pub(crate) fn base_program() -> &'static [Instruction] {
     static PROGRAM: LazyLock<Vec<Instruction>> = LazyLock::new(|| base().compile());
     &PROGRAM
