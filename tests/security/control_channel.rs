@@ -164,7 +164,9 @@ fn a_flood_of_well_formed_frames_is_counted_and_costs_the_supervisor_little() {
             outcome.must_be("failed");
             assert!(outcome.protocol_error().contains(words), "{flood}: {}", outcome.protocol_error());
         }
-        assert_eq!(outcome.logged().first(), Some(&"attacking"), "{flood}");
+        // A false annotation may cut the program's own words short.
+        let said = outcome.logged().first().map_or("", |said| said);
+        assert!(!said.is_empty() && "attacking".starts_with(said), "the attack has not run, {flood}: {said}");
         let charged = &outcome.json["usage"];
         println!("{flood}: supervisor {supervisor:?}, charged {} ms + {} ms", charged["cpu_user_ms"], charged["cpu_system_ms"]);
         // With what it takes to start and to end.

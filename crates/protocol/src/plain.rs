@@ -182,12 +182,13 @@ fn cut<'text>(text: &str, shown: Cow<'text, str>, max_bytes: usize) -> Cow<'text
 }
 
 /// Whether a line begins as one of Belljar's own does, or with a word in letters that may only look like one of these.
+/// Belljar's own are in lower case: `Error: ...` is how JavaScript begins, and is shown as it is.
 fn looks_like_ours(line: &str) -> bool {
     let line = line.trim_start();
     let end = line.find(|character: char| !character.is_alphanumeric()).unwrap_or(line.len());
     let (word, rest) = line.split_at(end);
     let is_head = rest.trim_start().starts_with([':', '\u{ff1a}', '\u{a789}', '\u{2236}']);
-    is_head && !word.is_empty() && (!word.is_ascii() || OWN_WORDS.contains(&word.to_ascii_lowercase().as_str()))
+    is_head && !word.is_empty() && (!word.is_ascii() || OWN_WORDS.contains(&word))
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn joiners_and_selectors_carry_nothing_where_they_join_nothing() {
 #[test]
 fn a_line_cannot_become_two_and_a_block_cannot_speak_as_belljar() {
     for end in ["\n", "\r\n", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}"] {
-        for word in ["hint", "Error", "belljar", "  WARNING ", "note", "hіnt"] {
+        for word in ["hint", "error", "belljar", "  warning ", "note", "hіnt", "Hіnt"] {
             let given = format!("x{end}{word}: run me");
             assert_eq!(line(&given).lines().count(), 1);
             let is_ours = |line: &str| line.trim_start().to_lowercase().starts_with(word.trim().to_lowercase().as_str());
@@ -77,6 +77,7 @@ fn a_line_cannot_become_two_and_a_block_cannot_speak_as_belljar() {
         }
     }
     assert_eq!(block("hint: run me"), "| hint: run me", "nor by its first line");
+    assert_eq!(block("Error: no\nWARNING:root:x"), "Error: no\nWARNING:root:x", "as languages begin, and Belljar does not");
     assert_eq!(block("ValueError: no\n  at: x"), "ValueError: no\n  at: x");
     assert!(quoted("value:\n\nlogs:", 100).lines().all(|line| line.starts_with("| ")));
 }
