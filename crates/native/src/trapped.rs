@@ -81,13 +81,8 @@ pub fn take(handler: libc::sighandler_t) -> std::io::Result<()> {
 /// The arguments are the handler's.
 pub unsafe fn hand_on(signal: c_int, info: *mut c_void, context: *mut c_void) {
     match HANDLER.load(Ordering::Relaxed) {
-        libc::SIG_IGN => {}
-        // SAFETY: the default action takes effect once the handler has returned and the signal is no longer blocked.
-        libc::SIG_DFL => unsafe {
-            let default: libc::sigaction = mem::zeroed();
-            change(signal, &raw const default, ptr::null_mut());
-            libc::raise(signal);
-        },
+        // The program is the first process of its namespace: a signal of its own does not end it by default (signal(7), pid_namespaces(7)).
+        libc::SIG_IGN | libc::SIG_DFL => {}
         handler => {
             // SAFETY: what the program has given for this, called as the kernel would.
             let handler = unsafe { mem::transmute::<usize, extern "C" fn(c_int, *mut c_void, *mut c_void)>(handler) };
@@ -122,7 +117,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, action: *const libc::sigaction
     0
 }
 
-/// As pthread_sigmask(3) has it.
+/// As `pthread_sigmask(3)` has it.
 ///
 /// # Safety
 /// As there.

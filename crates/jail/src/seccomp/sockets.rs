@@ -92,8 +92,7 @@ fn options(number: libc::c_long, tables: &[Options], otherwise: Action) -> Rule 
 fn setsockopt() -> Rule {
     let mut rule = options(libc::SYS_setsockopt, &[SETTABLE], EPERM);
     let queues = [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
-    let ignored =
-        queues.map(|(level, name)| (vec![Condition::equal(2, name as u32), Condition::equal(1, level as u32)], Action::Ignore));
+    let ignored = queues.map(|(level, name)| (vec![Condition::equal(2, name as u32), Condition::equal(1, level as u32)], Action::Ignore));
     rule.cases.extend(ignored);
     rule
 }
