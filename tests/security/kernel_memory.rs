@@ -434,6 +434,6 @@ attempt("cork", cork)
 "#;
     for start in crate::run::STARTS {
         let outcome = Attack::python(body).start(start).with(["--loopback", "--open-files", "2500"]).run();
-        outcome.attempts(&[("fill", "done: (0, ['EOPNOTSUPP'])"), ("cork", "EPERM")]);
+        outcome.attempts(&[("fill", "done: (0, ['ENOTSUP'])"), ("cork", "EPERM")]);
     }
 }
