@@ -515,6 +515,19 @@ attempt("no path", lambda: os.statvfs("/no/such/path"))
 attempt("no descriptor", lambda: call("fstatfs", 4711, ctypes.create_string_buffer(120)))
 attempt("by its old name", lambda: call("ustat", os.stat("/usr").st_dev, ctypes.create_string_buffer(64)))
 attempt("signal to oneself", lambda: libc.kill(os.getpid(), signal.SIGSYS))
+def handled():
+    seen = []
+    signal.signal(signal.SIGSYS, lambda *told: seen.append(told[0]))
+    told = room(os.statvfs("/usr")), shutil.disk_usage("/tmp").total, seen[:]
+    os.kill(os.getpid(), signal.SIGSYS)
+    return told, seen == [signal.SIGSYS], signal.getsignal(signal.SIGSYS) is not None
+attempt("SIGSYS handled", handled)
+def blocked():
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    told = room(os.statvfs("/usr")), shutil.disk_usage("/tmp").total
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return told
+attempt("SIGSYS blocked", blocked)
 # The one number that the kernel answers for is nobody else's.
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 usr = os.open("/usr", os.O_RDONLY)
@@ -544,6 +557,8 @@ attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp")
             ("no descriptor", "EBADF"),
             ("by its old name", "EPERM|ENOSYS"),
             ("signal to oneself", "done: 0"),
+            ("SIGSYS handled", &format!("done: (((1, 0, 0, 0), {DISK_LIMIT}, []), True, True)")),
+            ("SIGSYS blocked", &format!("done: ((1, 0, 0, 0), {DISK_LIMIT})")),
             ("onto the number", "EBADF"),
             ("from the number", "EINVAL"),
             ("raise the limit", "ValueError"),
@@ -570,6 +585,10 @@ attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp")
         });
         await attemptAsync('in a pool', async () => room(await fs.promises.statfs('/usr')));
         await attemptAsync('in a worker', () => worker(`require('node:os').totalmem() + ' ' + require('node:fs').statfsSync('/usr').bfree`));
+        // As npm's `signal-exit` does, which ends the process then; and a new worker asks for the machine's memory.
+        let signals = 0;
+        process.on('SIGSYS', () => { signals += 1; });
+        await attemptAsync('SIGSYS handled', async () => [os.totalmem(), room(fs.statfsSync('/usr')), await worker('1'), signals].join());
         ",
     )
     .with(limits)
@@ -582,6 +601,7 @@ attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp")
             ("own", &format!("done: {DISK_LIMIT},{DISK_LIMIT},{DISK_LIMIT}")),
             ("in a pool", "done: 1,0,0,0"),
             ("in a worker", &format!("done: {MEMORY_LIMIT} 0")),
+            ("SIGSYS handled", &format!("done: {MEMORY_LIMIT},1,0,0,0,1,0")),
         ]);
     });
 }

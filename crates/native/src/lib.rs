@@ -18,4 +18,5 @@ mod scratch;
 mod symbols;
 mod threads;
 mod touched;
+mod trapped;
 mod zygote;

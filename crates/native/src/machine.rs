@@ -2,8 +2,8 @@
 //! them, and the handler of SIGSYS answers in the kernel's place, for code of every language and in every thread: the sandbox's own limits, and how full
 //! its own space is.
 //!
-//! Not where programs may be started: `execve` would lose the handler, and the first `df` would die. A program that blocks or takes over SIGSYS, and then
-//! asks, ends itself.
+//! Not where programs may be started: `execve` would lose the handler, and the first `df` would die. A program that handles or blocks SIGSYS by the C
+//! library keeps the answers (`trapped`). One that does so by system calls of its own, and then asks, ends itself.
 
 use std::mem;
 use std::os::fd::RawFd;
@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use belljar_jail::own_space_number;
 use libc::{c_char, c_int, c_long, c_void};
+
+use crate::trapped;
 
 static MEMORY_BYTES: AtomicU64 = AtomicU64::new(0);
 static PAGE_BYTES: AtomicU64 = AtomicU64::new(4096);
@@ -30,14 +32,7 @@ pub fn answer_for(memory_bytes: u64) -> std::io::Result<()> {
     if let Ok(device) = device(own_space, c"".as_ptr(), libc::AT_EMPTY_PATH) {
         OWN_DEVICE.store(device, Ordering::Relaxed);
     }
-    // SAFETY: all-zero is a valid action to fill in; the handler has the type that SA_SIGINFO asks for.
-    let result = unsafe {
-        let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = on_trap as extern "C" fn(c_int, *mut TrapInfo, *mut libc::ucontext_t) as libc::sighandler_t;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut())
-    };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    trapped::take(on_trap as extern "C" fn(c_int, *mut TrapInfo, *mut libc::ucontext_t) as libc::sighandler_t)
 }
 
 fn seconds() -> i64 {
@@ -65,11 +60,12 @@ struct TrapInfo {
 const SYS_SECCOMP: c_int = 1;
 
 /// Async-signal-safe: atomics, system calls, and memory of its own.
-extern "C" fn on_trap(_signal: c_int, info: *mut TrapInfo, context: *mut libc::ucontext_t) {
+extern "C" fn on_trap(signal: c_int, info: *mut TrapInfo, context: *mut libc::ucontext_t) {
     // SAFETY: the kernel passes both, valid for the time of the call. `errno` is put back, as the interrupted code may be about to read it.
     unsafe {
         // A program that signals itself so asks nothing.
         if (*info).code != SYS_SECCOMP {
+            trapped::hand_on(signal, info.cast(), context.cast());
             return;
         }
         let errno = *libc::__errno_location();
