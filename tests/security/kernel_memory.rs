@@ -253,7 +253,7 @@ for number_ in range(8):
     ),
     (
         "watches",
-        r#"
+        r"
 import select
 pollers = [select.epoll() for _ in range(100)]
 read, write = os.pipe()
@@ -267,11 +267,11 @@ for poller in pollers:
     for fd in held[100:]:
         poller.register(fd, select.EPOLLIN)
         made += 1
-"#,
+",
     ),
     (
         "events, timers and pollers",
-        r#"
+        r"
 import select
 try:
     while True:
@@ -283,7 +283,7 @@ try:
         made += 3
 except OSError:
     pass
-"#,
+",
     ),
     (
         "full pipes",
