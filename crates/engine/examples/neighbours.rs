@@ -57,7 +57,7 @@ for n in range(8): open(f"outputs/{n}", "wb").truncate(120 << 20)
     Attack {
         name: "forks and threads",
         grant: Grant::Exec,
-        code: r#"
+        code: r"
 import os, threading
 while True:
     try:
@@ -66,7 +66,7 @@ while True:
             os._exit(0)
         os.waitpid(-1, os.WNOHANG)
     except (OSError, RuntimeError): pass
-"#,
+",
     },
     Attack {
         name: "local sockets",
