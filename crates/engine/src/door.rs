@@ -108,6 +108,12 @@ impl Call {
 
     /// Sends a list, and its end.
     pub async fn send_list<T: Serialize + Sync>(&mut self, records: &[T]) -> io::Result<()> {
+        self.send_records(records).await?;
+        self.end().await
+    }
+
+    /// Sends some of a list: a long one is never in memory as a whole.
+    pub async fn send_records<T: Serialize + Sync>(&mut self, records: &[T]) -> io::Result<()> {
         let mut writer = ListWriter::default();
         for record in records {
             if let Some(chunk) = writer.push(record).map_err(invalid)? {
@@ -117,7 +123,7 @@ impl Call {
         if let Some(chunk) = writer.finish() {
             self.send(&chunk).await?;
         }
-        self.end().await
+        Ok(())
     }
 }
 

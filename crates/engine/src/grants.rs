@@ -250,7 +250,14 @@ impl CeilingGrants {
         let mounts = Mounts::read();
         let open = |(path, access): (&String, GrantAccess)| {
             let opened = check_place(path).and_then(|()| Opened::following_links(Path::new(path)));
-            let footprint = opened.as_ref().ok().and_then(|opened| Footprint::of(opened.as_fd(), &mounts)).map(Arc::new);
+            let footprint = opened.and_then(|opened| {
+                let footprint = Footprint::of_path(Path::new(path), opened.as_fd(), &mounts).map(Arc::new);
+                Ok((footprint.ok_or("it cannot be told which folders lead to it; grant it by a path of this machine's own")?, opened))
+            });
+            let (footprint, opened) = match footprint {
+                Ok((footprint, opened)) => (Some(footprint), Ok(opened)),
+                Err(why) => (None, Err(why)),
+            };
             Root { path: path.clone(), access, opened, footprint }
         };
         Self { roots: each(policy).map(open).collect(), protected }
@@ -277,9 +284,12 @@ impl CeilingGrants {
             for outer in writable.roots.iter().filter(|root| root.access == GrantAccess::Write) {
                 let by_words = inner.path != outer.path && Path::new(&inner.path).starts_with(&outer.path);
                 let footprints = inner.footprint.as_ref().zip(outer.footprint.as_ref());
-                let by_itself = footprints.is_some_and(|(inner, outer)| inner.is_strictly_within(outer));
+                let by_itself = footprints.is_some_and(|(inner, outer)| inner.is_led_through(outer));
                 if by_words || by_itself {
-                    let why = format!("it lies in {}, which programs may write; grant that folder instead, or another", outer.path);
+                    let why = format!(
+                        "it lies in {}, or is reached through it, which programs may write; grant that folder instead, or another",
+                        outer.path
+                    );
                     return Err(refused(&inner.path, why));
                 }
             }

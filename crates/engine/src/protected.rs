@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
@@ -43,6 +43,8 @@ const OF_THE_KERNEL: &str = "it is one of the kernel's own file systems, or has 
 
 /// A folder's ancestors are looked at up to here. `PATH_MAX` allows 2,048 in a path.
 const MOST_DEPTH: usize = 4096;
+/// Links on one path, as the kernel has it (`MAXSYMLINKS`).
+const MAX_LINKS: u32 = 40;
 
 /// The protected folders that are there.
 pub(crate) struct Guard<'a> {
@@ -89,6 +91,15 @@ pub(crate) struct Footprint {
     places: Vec<(String, PathBuf)>,
     /// Whether one of the kernel's own file systems is among those places.
     shows_the_kernel: bool,
+    /// The folders in which the names of the path that led to it are looked up.
+    way: Vec<Step>,
+}
+
+/// A folder on the way to something.
+#[derive(Debug)]
+struct Step {
+    ancestry: Vec<Node>,
+    place: Option<(String, PathBuf)>,
 }
 
 impl Footprint {
@@ -112,7 +123,13 @@ impl Footprint {
             ancestry.push(identity(folder.as_fd())?.0);
         }
         upwards(folder, &mut ancestry)?;
-        Some(Self { ancestry, places, shows_the_kernel })
+        Some(Self { ancestry, places, shows_the_kernel, way: Vec::new() })
+    }
+
+    /// The same, with the way that a path takes to it. `None` also where the path leads elsewhere by now.
+    pub(crate) fn of_path(path: &Path, of: BorrowedFd<'_>, mounts: &Mounts) -> Option<Self> {
+        let way = way(path, identity(of)?.0, mounts)?;
+        Some(Self { way, ..Self::of(of, mounts)? })
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -123,8 +140,17 @@ impl Footprint {
         is_around(self, other) || is_around(other, self) || self.places.iter().any(shares)
     }
 
+    /// Whether whoever may write in the other can make the path lead elsewhere: because it lies in the other, and is not the other itself, or because
+    /// a name or a link on the way to it does.
+    pub(crate) fn is_led_through(&self, outer: &Self) -> bool {
+        let is_in_a_place =
+            |(device, path): &(String, PathBuf)| outer.places.iter().any(|(of, place)| of == device && path.starts_with(place));
+        self.is_strictly_within(outer)
+            || self.way.iter().any(|step| step.ancestry.contains(&outer.ancestry[0]) || step.place.as_ref().is_some_and(is_in_a_place))
+    }
+
     /// Whether it lies in the other, and is not the other itself.
-    pub(crate) fn is_strictly_within(&self, outer: &Self) -> bool {
+    fn is_strictly_within(&self, outer: &Self) -> bool {
         let by_folders = self.ancestry[1..].contains(&outer.ancestry[0]);
         let by_place = self
             .places
@@ -153,6 +179,37 @@ fn upwards(mut folder: OwnedFd, ancestry: &mut Vec<Node>) -> Option<()> {
         ancestry.push(node);
     }
     None
+}
+
+/// The folders in which the names of an absolute path are looked up, and those of the links on it. `None` where it does not lead to `end`.
+fn way(path: &Path, end: Node, Mounts(mounts): &Mounts) -> Option<Vec<Step>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = || rustix::fs::openat(CWD, "/", flags, Mode::empty()).ok();
+    // The last is the next.
+    let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let (mut at, mut left, mut links, mut steps) = (root()?, names(path), 0, Vec::new());
+    while let Some(name) = left.pop() {
+        if name == "/" {
+            at = root()?;
+            continue;
+        }
+        let (node, mount, _) = identity(at.as_fd())?;
+        let mut ancestry = vec![node];
+        upwards(at.try_clone().ok()?, &mut ancestry)?;
+        let listed = mounts.iter().find(|listed| listed.id == mount);
+        let in_mount =
+            |listed: &Mount| Some((listed.device.clone(), join(&listed.root, path_of(at.as_fd()).strip_prefix(&listed.point).ok()?)));
+        steps.push(Step { ancestry, place: listed.and_then(in_mount) });
+        let entry = rustix::fs::openat(&at, &name, flags, Mode::empty()).ok()?;
+        if identity(entry.as_fd())?.2.is_symlink() {
+            links += 1;
+            let target = rustix::fs::readlinkat(&entry, "", Vec::new()).ok().filter(|_| links <= MAX_LINKS)?;
+            left.extend(names(Path::new(std::ffi::OsStr::from_bytes(target.as_bytes()))));
+        } else {
+            at = entry;
+        }
+    }
+    (identity(at.as_fd())?.0 == end).then_some(steps)
 }
 
 fn path_of(of: BorrowedFd<'_>) -> PathBuf {

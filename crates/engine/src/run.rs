@@ -9,7 +9,8 @@ use belljar_channel::SandboxMessage;
 use belljar_channel::stage::{self, Active, Parked, Violation};
 use belljar_jail::has_unreceived;
 use belljar_protocol::{
-    Denial, Event, EventKind, LogEntry, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream, Timestamp, Usage,
+    Denial, Event, EventKind, LogEntry, LogLevel, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream, Timestamp,
+    Usage,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -181,6 +182,7 @@ pub(crate) async fn execute(
         room,
         granted: None,
         ending: None,
+        missing: None,
         is_begun: false,
         control_open: true,
         stdout_open: true,
@@ -231,6 +233,8 @@ struct Execution<'a> {
     room: Option<Arc<dyn ArtifactRoom>>,
     granted: Option<GrantedSpace>,
     ending: Option<Ending>,
+    /// Why files that the program left are not handed back.
+    missing: Option<String>,
     /// Whether it has been seen that the sandbox has taken its activation.
     is_begun: bool,
     control_open: bool,
@@ -656,7 +660,7 @@ impl Execution<'_> {
         };
         let (found, missing) = collected.unwrap_or_else(|why| (Vec::new(), Some(format!("the artifacts could not be kept: {why}"))));
         if let Some(message) = missing {
-            self.emitter.emit(EventKind::Progress { message });
+            self.missing = Some(message);
         }
         Ok(found)
     }
@@ -683,7 +687,9 @@ impl Execution<'_> {
         {
             error.message = format!("{}; {why}", error.message);
         }
-        let entries = self.log.finish();
+        let mut entries = self.log.finish();
+        // Where everybody who asks for the outcome sees it: a file that is missing without a word looks as if the program had not written it.
+        entries.extend(self.missing.take().map(|message| Entry { level: LogLevel::Warn, message }));
         self.record(entries);
         for file in &found {
             self.emitter.emit(EventKind::Artifact { artifact: file.artifact.clone() });

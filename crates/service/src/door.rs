@@ -22,8 +22,10 @@ use crate::storage::NewUpload;
 
 /// Objects of one list that are given to a program.
 const MOST_LISTED: u32 = 10_000;
-/// Objects that are asked for at a time.
-const LISTED_AT_A_TIME: u32 = 1000;
+/// Objects of a list that are in memory at a time. One may have 32 KB of metadata, and a run may hold sixteen lists and read none of them.
+const LISTED_AT_A_TIME: u32 = 100;
+/// Pages of a list that cost what a call does.
+const PAGES_OF_A_CALL: u32 = 10;
 
 /// The storage of a project, as far as one run may touch it.
 #[derive(Debug)]
@@ -94,9 +96,7 @@ impl StorageDoor {
                 Done::Downloaded
             }
             CallRequest::List { prefix } => {
-                let records = self.list(&prefix).await?;
-                call.succeed(&serde_json::json!({})).await?;
-                call.send_list(&records).await?;
+                self.list(call, &prefix).await?;
                 Done::Listed
             }
             CallRequest::Delete { name } => {
@@ -108,26 +108,37 @@ impl StorageDoor {
         })
     }
 
-    /// Of the objects that begin with the prefix, those that the run may read.
-    async fn list(&self, prefix: &str) -> Result<Vec<belljar_protocol::ObjectRecord>, Refusal> {
+    /// Sends those of the objects that begin with the prefix that the run may read, page by page.
+    async fn list(&self, call: &mut Call, prefix: &str) -> Result<(), Refusal> {
         let overlaps = self.granted.read.iter().any(|granted| prefix.starts_with(granted.as_str()) || granted.starts_with(prefix));
         if !overlaps {
             return Err(not_granted(prefix, "storage.list", "read"));
         }
-        let (mut records, mut cursor) = (Vec::new(), None::<String>);
-        loop {
-            let store = self.service.store();
-            let page =
-                store.objects(&self.caller.project.id, prefix, cursor.as_deref(), LISTED_AT_A_TIME).await.map_err(ServiceError::from)?;
-            records.extend(page.objects.into_iter().filter(|record| record.name.is_beneath(&self.granted.read)));
-            cursor = page.next_cursor;
-            if cursor.is_none() || records.len() >= MOST_LISTED as usize {
-                records.truncate(MOST_LISTED as usize);
-                return Ok(records);
+        let (mut left, mut cursor) = (MOST_LISTED as usize, None::<String>);
+        for page_number in 0_u32.. {
+            if page_number > 0 && page_number % PAGES_OF_A_CALL == 0 {
+                self.service.call_turn(&self.caller).await;
             }
-            // Each page costs what a call does.
-            self.service.call_turn(&self.caller).await;
+            let page = self.service.store().objects(&self.caller.project.id, prefix, cursor.as_deref(), LISTED_AT_A_TIME).await;
+            let page = match page {
+                // Nothing more can be said: the missing end tells the program.
+                Err(_) if page_number > 0 => return Err(Refusal::Gone(io::ErrorKind::Other.into())),
+                page => page.map_err(ServiceError::from)?,
+            };
+            if page_number == 0 {
+                call.succeed(&serde_json::json!({})).await?;
+            }
+            let mut records = page.objects;
+            records.retain(|record| record.name.is_beneath(&self.granted.read));
+            records.truncate(left);
+            left -= records.len();
+            call.send_records(&records).await?;
+            cursor = page.next_cursor;
+            if cursor.is_none() || left == 0 {
+                break;
+            }
         }
+        Ok(call.end().await?)
     }
 }
 

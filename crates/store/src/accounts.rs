@@ -40,6 +40,26 @@ struct Account {
     reserved: Stored,
     /// Names that a reservation replaces: the room that one takes over is there for one of them only.
     replaced: HashSet<ObjectName>,
+    /// Bytes that those names had when their reservations began. They may have been deleted since, so that as much as is stored now is
+    /// promised at the most.
+    replaced_bytes: u64,
+}
+
+impl Account {
+    /// Promises the room of an object to the reservation that replaces it. Whether it is still there to be promised.
+    fn promise(&mut self, name: &ObjectName, bytes: u64) -> bool {
+        let promised = self.replaced_bytes.saturating_add(bytes);
+        let has_room = promised <= self.stored.bytes && self.replaced.insert(name.clone());
+        if has_room {
+            self.replaced_bytes = promised;
+        }
+        has_room
+    }
+
+    fn take_back(&mut self, name: &ObjectName, bytes: u64) {
+        self.replaced.remove(name);
+        self.replaced_bytes = self.replaced_bytes.saturating_sub(bytes);
+    }
 }
 
 impl Accounts {
@@ -142,8 +162,8 @@ impl Reservation {
     fn end_in(&mut self, account: &mut Account) {
         account.reserved.bytes = account.reserved.bytes.saturating_sub(self.charged(self.bytes));
         account.reserved.objects = account.reserved.objects.saturating_sub(self.objects);
-        if let Some((name, _)) = self.replaced.take() {
-            account.replaced.remove(&name);
+        if let Some((name, bytes)) = self.replaced.take() {
+            account.take_back(&name, bytes);
         }
         (self.bytes, self.objects) = (0, 0);
     }
@@ -176,7 +196,7 @@ impl Store {
         if let Some(bytes) = before {
             let mut all = self.accounts.all();
             if let Some(account) = all.get_mut(project_id)
-                && account.replaced.insert(name.clone())
+                && account.promise(name, bytes)
             {
                 reservation.replaced = Some((name.clone(), bytes));
             }
@@ -292,6 +312,20 @@ mod tests {
         assert!(matches!(begin(&accounts, 0, None), Err(StoreError::ObjectQuota { quota: 3, used: 3, asked: 1 })));
         drop(third);
         assert!(begin(&accounts, 0, None).is_ok());
+    }
+
+    #[test]
+    fn what_is_deleted_while_it_is_replaced_makes_no_room_twice() {
+        let name = |n: u32| ObjectName::try_from(format!("x{n}")).unwrap();
+        let accounts = account(100, 1);
+        let promise = |n| accounts.all().get_mut("a").unwrap().promise(&name(n), 100);
+        assert!(promise(0) && !promise(0));
+        // Deleted, and another object in its place: what was promised is still on its way.
+        accounts.settle("a", Stored { bytes: 0, objects: 0 }, None);
+        accounts.settle("a", Stored { bytes: 100, objects: 1 }, None);
+        assert!(!promise(1));
+        accounts.all().get_mut("a").unwrap().take_back(&name(0), 100);
+        assert!(promise(1));
     }
 
     #[test]

@@ -159,6 +159,15 @@ fn no_path_of_a_ceiling_lies_in_a_folder_that_programs_write_by_whatever_name() 
     // A name in such a folder that leads out of it today can lead elsewhere tomorrow.
     symlink(&data, work.join("out")).unwrap();
     assert!(ceiling(&[text(&work.join("out"))], &[text(&work)]).check().is_err());
+    // The same by a name that does not begin as the folder's does.
+    symlink(&work, path("alias")).unwrap();
+    symlink("alias/../alias/out", path("by-two")).unwrap();
+    for way in [path("alias/out"), path("by-two")] {
+        let (one, other) = (ceiling(&[text(&way)], &[]), ceiling(&[], &[text(&work)]));
+        assert!(one.check().is_ok() && one.check_beside(&other).is_err(), "{way:?}");
+        let refused = one.without_what_runs_write([&other].into_iter()).resolve(&read_policy(&[text(&way)]));
+        assert!(refused.unwrap_err().to_string().contains("which programs may write"));
+    }
     for (read, write) in [(&data, &work), (&work, &work)] {
         ceiling(&[text(read)], &[text(write)]).check().unwrap();
         ceiling(&[text(read)], &[]).check_beside(&ceiling(&[], &[text(write)])).unwrap();

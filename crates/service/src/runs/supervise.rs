@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use belljar_engine::{ArtifactFile, ArtifactRoom, Finished, RunEvent, RunOptions};
 use belljar_environments::RunPackages;
-use belljar_protocol::{EventKind, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp};
+use belljar_protocol::{
+    EventKind, LogEntry, LogLevel, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp,
+};
 use belljar_store::{Ending, NewAuditEntry, Reservation, RunLock, StoreError, StoredArtifact};
 use serde_json::json;
 use tracing::Instrument;
@@ -475,7 +477,10 @@ fn without_logs(outcome: &Outcome) -> Outcome {
 /// The outcome of a run whose files could not be kept.
 fn without_artifacts(live: &Live, outcome: &mut Outcome, why: &ServiceError) {
     outcome.artifacts.clear();
-    live.emit(EventKind::Progress { message: format!("the artifacts could not be kept: {why}") });
+    let (timestamp, level) = (Timestamp::now(), LogLevel::Warn);
+    let message = format!("the artifacts could not be kept: {why}");
+    live.emit_at(timestamp, EventKind::Log { level, message: message.clone() });
+    outcome.logs.push(LogEntry { timestamp, level, message });
 }
 
 /// Waits for its turn; `None` when it is cancelled first.
