@@ -194,6 +194,38 @@ fn an_answer_that_nobody_reads_does_not_hold_its_connection() {
 }
 
 #[test]
+fn large_answers_that_nobody_reads_are_bounded_in_memory() {
+    let server = Server::start();
+    let limits = json!({"output_bytes": 40_000_000, "result_bytes": 40_000_000, "memory_bytes": 1_u64 << 30});
+    let submission = json!({"language": "python", "code": "'x' * 30_000_000", "wait": true, "limits": limits});
+    let id = server.ask("POST", "/v1/runs").json(submission).send().is(200)["id"].as_str().unwrap().to_owned();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_owned();
+        line.trim_end_matches(" kB").trim().parse::<u64>().unwrap() << 10
+    };
+    let request = format!("GET /v1/runs/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", server.token);
+    let before = resident();
+    let mut answers = Vec::new();
+    let mut unread = Vec::new();
+    for _ in 0..40 {
+        let mut socket = connect(&server);
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).unwrap();
+        answers.push(String::from_utf8(head.to_vec()).unwrap());
+        unread.push(socket);
+    }
+    assert!(answers[..2].iter().all(|head| head == "HTTP/1.1 200"), "{answers:?}");
+    assert!(answers[8..].iter().all(|head| head == "HTTP/1.1 429"), "{answers:?}");
+    let held = resident().saturating_sub(before);
+    // All of them would be 1.2 GB. Making one takes some of its own, and not all of that goes back at once.
+    assert!(held < 600 << 20, "{held} bytes for answers that nobody reads");
+    drop(unread);
+    crate::server::eventually("the memory is given back", || server.ask("GET", &format!("/v1/runs/{id}")).send().status == 200);
+}
+
+#[test]
 fn a_server_takes_what_open_files_it_may_have() {
     let server = Server::start();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();

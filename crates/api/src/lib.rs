@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod audit;
 mod authentication;
 mod documents;

@@ -17,7 +17,7 @@ use crate::authentication::Who;
 use crate::linger::linger;
 use crate::listen::Origin;
 use crate::problem::{Refusal, Why};
-use crate::{State, audit, documents, headers, health, objects, projects, runs, tokens};
+use crate::{State, answers, audit, documents, headers, health, objects, projects, runs, tokens};
 
 /// All routes.
 pub fn routes(state: State) -> Router {
@@ -105,6 +105,8 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
         // What is left of the body is not read: nothing more can come over this connection, and the client should know.
         response.headers_mut().insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
     }
+    let response = answers::hold(&state.service, who.0.get().map(belljar_service::Caller::project_id), response).await;
+    let status = response.status();
     tracing::debug!(%method, path, status = status.as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
     response
 }

@@ -37,7 +37,8 @@ impl Caller {
         self.actor == OPERATOR
     }
 
-    pub(crate) fn project_id(&self) -> &str {
+    /// The id of the project in which they act.
+    pub fn project_id(&self) -> &str {
         &self.project.id
     }
 

@@ -1,4 +1,4 @@
-//! Memory that submissions hold until their runs are over, in one account with a share for each project.
+//! Memory that submissions hold until their runs are over, and answers until they are read: in an account each, with a share for each project.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,9 @@ pub(crate) fn is_fair(own: u64, taken: u64, most: u64) -> bool {
     own <= most.saturating_sub(taken)
 }
 
-/// The account.
+/// One account.
 #[derive(Debug)]
-pub(crate) struct Submissions {
+pub(crate) struct MemoryAccount {
     most_bytes: u64,
     held: Arc<Mutex<Held>>,
 }
@@ -22,9 +22,9 @@ struct Held {
     of_projects: HashMap<String, u64>,
 }
 
-/// Memory that a submission holds; given back when it is dropped.
+/// Memory of an account; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct HeldSubmission {
+pub struct HeldMemory {
     held: Arc<Mutex<Held>>,
     project_id: String,
     bytes: u64,
@@ -34,7 +34,7 @@ fn locked(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Submissions {
+impl MemoryAccount {
     pub(crate) fn new(most_bytes: u64) -> Self {
         Self { most_bytes, held: Arc::default() }
     }
@@ -46,7 +46,7 @@ impl Submissions {
 
     /// Takes so much, if there is room and it is within the project's share. What is alone has room, however large it is, and so has the first of a
     /// project while there is any.
-    pub(crate) fn hold(&self, project_id: &str, bytes: u64) -> Option<HeldSubmission> {
+    pub(crate) fn hold(&self, project_id: &str, bytes: u64) -> Option<HeldMemory> {
         let mut held = locked(&self.held);
         let before = held.of_projects.get(project_id).copied().unwrap_or(0);
         let (own, taken) = (before.saturating_add(bytes), held.bytes.saturating_add(bytes));
@@ -56,11 +56,11 @@ impl Submissions {
         }
         held.bytes = taken;
         held.of_projects.insert(project_id.to_owned(), own);
-        Some(HeldSubmission { held: Arc::clone(&self.held), project_id: project_id.to_owned(), bytes })
+        Some(HeldMemory { held: Arc::clone(&self.held), project_id: project_id.to_owned(), bytes })
     }
 }
 
-impl Drop for HeldSubmission {
+impl Drop for HeldMemory {
     fn drop(&mut self) {
         let mut held = locked(&self.held);
         held.bytes -= self.bytes;
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn no_project_has_more_than_is_left() {
-        let account = Submissions::new(100);
+        let account = MemoryAccount::new(100);
         let of_a: Vec<_> = (0..10).map_while(|_| account.hold("a", 10)).collect();
         assert_eq!(of_a.len(), 5);
         let of_b: Vec<_> = (0..10).map_while(|_| account.hold("b", 10)).collect();

@@ -34,6 +34,7 @@ pub use belljar_store::AuditVerdict;
 pub use caller::Caller;
 pub use config::{CallbackConfig, Durability, RunConfig, ServiceConfig};
 pub use error::{Problem, ServiceError};
+pub use held::HeldMemory;
 pub use runs::{EventLine, Events, RunQuery, Submitted};
 pub use service::Service;
 pub use signing::{Keys, SignedAccess};

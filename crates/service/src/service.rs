@@ -23,7 +23,7 @@ use crate::caller::{Caller, OPERATOR};
 use crate::ceilings::Ceilings;
 use crate::config::{Durability, Home, ServiceConfig};
 use crate::error::ServiceError;
-use crate::held::{HeldSubmission, Submissions};
+use crate::held::{HeldMemory, MemoryAccount};
 use crate::metrics;
 use crate::rate::Rates;
 use crate::refusals::Refusals;
@@ -62,7 +62,9 @@ struct Inner {
     requests: Rates,
     refusals: Refusals,
     /// Of runs that are not over.
-    submissions: Submissions,
+    submissions: MemoryAccount,
+    /// Answers that their clients have not read.
+    answers: MemoryAccount,
     /// Calls from inside sandboxes.
     run_calls: Rates,
     /// Counts what was forgotten: what was looked up before that is not remembered after.
@@ -98,6 +100,9 @@ impl CachedToken {
 
 /// Tokens that are remembered; beyond, they are looked up again.
 const MOST_CACHED_TOKENS: usize = 10_000;
+/// Answers that wait in memory for their clients to read them, all together. A project gets no more of it than it leaves
+/// free.
+const MAX_ANSWERS_BYTES: u64 = 256 << 20;
 
 impl Service {
     /// The project that is used when none is named.
@@ -114,7 +119,8 @@ impl Service {
         let keys = Keys::open(&home.key()).map_err(|error| ServiceError::Home { what: "opening the signing key".into(), error })?;
         let messenger = Messenger::new(config.callbacks.allow_private)?;
         let queue = Queue::new(crate::runs::capacity(&config.runs, engine.machine()));
-        let submissions = Submissions::new(config.runs.submissions_bytes.0);
+        let submissions = MemoryAccount::new(config.runs.submissions_bytes.0);
+        let answers = MemoryAccount::new(MAX_ANSWERS_BYTES);
         let ceilings = Ceilings::open(&engine, &store.projects().await?);
         let inner = Inner {
             home,
@@ -134,6 +140,7 @@ impl Service {
             requests: Rates::new(REQUESTS_BURST_S),
             refusals: Refusals::default(),
             submissions,
+            answers,
             run_calls: Rates::new(REQUESTS_BURST_S),
             generation: AtomicU64::new(0),
             tokens: Mutex::default(),
@@ -381,8 +388,16 @@ impl Service {
         self.inner.submissions.of(project_id)
     }
 
+    /// Memory for an answer of the project's until its client has read it. Fails where others that nobody reads hold too much.
+    pub fn hold_answer(&self, project_id: &str, bytes: u64) -> Result<HeldMemory, ServiceError> {
+        self.inner
+            .answers
+            .hold(project_id, bytes)
+            .ok_or(ServiceError::Busy { detail: "too many large answers of the project are not read yet", retry_after_s: 5 })
+    }
+
     /// Takes memory for a submission until its run is over; `None` when there is no room for it.
-    pub(crate) fn hold_submission(&self, project_id: &str, bytes: u64) -> Option<HeldSubmission> {
+    pub(crate) fn hold_submission(&self, project_id: &str, bytes: u64) -> Option<HeldMemory> {
         self.inner.submissions.hold(project_id, bytes)
     }
 }

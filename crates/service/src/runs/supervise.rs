@@ -20,7 +20,7 @@ use crate::caller::{BELLJAR, Caller};
 use crate::calls::StorageCalls;
 use crate::door::StorageDoor;
 use crate::error::ServiceError;
-use crate::held::HeldSubmission;
+use crate::held::HeldMemory;
 use crate::metrics;
 use crate::service::Service;
 
@@ -61,7 +61,7 @@ struct Attempt {
 
 impl Service {
     /// Sees an accepted run through, in a task of its own.
-    pub(super) fn spawn_run(&self, live: Arc<Live>, caller: Caller, submission: RunSubmission, turn: Turn, held: Option<HeldSubmission>) {
+    pub(super) fn spawn_run(&self, live: Arc<Live>, caller: Caller, submission: RunSubmission, turn: Turn, held: Option<HeldMemory>) {
         let service = self.clone();
         let span = tracing::info_span!("run", id = %live.id);
         let task = self.run_tasks().track_future(async move {
@@ -218,7 +218,7 @@ impl Service {
         caller: &Caller,
         submission: &RunSubmission,
         record: &belljar_protocol::RunRecord,
-    ) -> Result<(RunRequest, HeldSubmission), ServiceError> {
+    ) -> Result<(RunRequest, HeldMemory), ServiceError> {
         let entry = submission.entry_name();
         let mut request = RunRequest::new(submission.language, submission.code.clone().unwrap_or_default());
         request.files.clear();
@@ -256,7 +256,7 @@ impl Service {
     }
 
     /// Memory for the objects that a run starts with: how much they may have together, which is as much as a submission may have.
-    async fn room_for_objects(&self, caller: &Caller, names: impl Iterator<Item = &str>) -> Result<(u64, HeldSubmission), ServiceError> {
+    async fn room_for_objects(&self, caller: &Caller, names: impl Iterator<Item = &str>) -> Result<(u64, HeldMemory), ServiceError> {
         let (most, mut bytes) = (self.config().runs.most_submission_bytes.0, 0_u64);
         for name in names {
             let name = belljar_protocol::ObjectName::try_from(name)?;
