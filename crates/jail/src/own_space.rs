@@ -37,7 +37,7 @@ fn keep_below(limits: ResourceLimits) -> io::Result<ResourceLimits> {
     Ok(ResourceLimits { open_files: number, ..limits })
 }
 
-/// Its number, in a process that [`keep`] has been called for and whose limits have been applied: the limit of open files.
+/// Its number, in a process that is confined: the limit of open files.
 pub fn number() -> io::Result<RawFd> {
     RawFd::try_from(open_files()?.rlim_max).or(Ok(RawFd::MAX))
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// The longest line that [`line`] returns, bytes. The longest name of an object or a file fits, even when all of it is escaped.
+/// The longest line that [`line()`] returns, bytes. The longest name of an object or a file fits, even when all of it is escaped.
 pub const MAX_LINE_BYTES: usize = 8 << 10;
 /// The longest text that [`block`] returns, bytes, but for what says that it was cut.
 pub const MAX_BLOCK_BYTES: usize = 64 << 10;
