@@ -31,9 +31,16 @@ if ipv6:
 # A name server that knows one name.
 MS_BIND, MS_PRIVATE, MS_REC = 0x1000, 0x40000, 0x4000
 must(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
-for name, text in {"resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n", "nsswitch.conf": "hosts: files dns\n", "hosts": "127.0.0.1 localhost\n"}.items():
-    write(name, text)
-    must(libc.mount(name.encode(), os.path.realpath(f"/etc/{name}").encode(), None, MS_BIND, None))
+files = {"resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n", "nsswitch.conf": "hosts: files dns\n", "hosts": "127.0.0.1 localhost\n"}
+if all(os.path.exists(f"/etc/{name}") for name in files):
+    for name, text in files.items():
+        write(name, text)
+        must(libc.mount(name.encode(), os.path.realpath(f"/etc/{name}").encode(), None, MS_BIND, None))
+else:
+    # A small system may lack some, and nobody here may add one: an /etc with nothing else then.
+    must(libc.mount(b"etc", b"/etc", b"tmpfs", 0, None))
+    for name, text in files.items():
+        write(f"/etc/{name}", text)
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 53))
 ANSWERS = {1: socket.inet_aton("192.0.2.1"), 28: socket.inet_pton(socket.AF_INET6, "2001:db8::1")}

@@ -614,7 +614,7 @@ fn a_granted_folder_tells_of_no_more_room_than_the_sandbox_has() {
     let place = host.path().to_str().unwrap();
     let body = format!(
         "told = os.statvfs({place:?})\nattempt('room', lambda: (told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize))\n\
-         attempt('writes', lambda: open({place:?} + '/written', 'w').write('x'))"
+         attempt('writes', lambda: open({place:?} + '/' + os.urandom(8).hex(), 'w').write('x'))"
     );
     Attack::python(&body).with(["--write", place, "--disk", "40M"]).in_both_starts(|outcome| {
         outcome.attempts(&[("room", &format!("done: ({DISK_LIMIT}, {DISK_LIMIT})")), ("writes", "done: 1")]);
@@ -665,6 +665,8 @@ fn imitate(from: &Path, to: &Path) {
 
 #[test]
 fn the_hosts_own_packages_are_not_there() {
+    // Elsewhere than where it was built, a machine may lack the folder.
+    fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let folder = tempfile::Builder::new().prefix("belljar-prefix-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     crate::run::open_to_all(folder.path());
     let program = python_with_packages(folder.path());
