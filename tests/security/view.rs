@@ -673,7 +673,7 @@ fn the_hosts_own_packages_are_not_there() {
     let body = r#"
 library = os.path.dirname(os.__file__)
 attempt("prefix", lambda: sys.base_prefix)
-attempt("library", lambda: __import__("ensurepip") and __import__("xml.dom.minidom") and __import__("sqlite3") and "works")
+attempt("library", lambda: __import__("unittest.mock") and __import__("xml.dom.minidom") and __import__("sqlite3") and "works")
 for name in ("site-packages", "dist-packages"):
     attempt(name, lambda: os.listdir(f"{library}/{name}"))
 sys.path += [f"{library}/site-packages", f"{library}/dist-packages"]
