@@ -38,7 +38,7 @@ enum At {
     Over,
 }
 
-/// Hears one piece, with so many descriptors; gives how many were taken and where the channel then is.
+/// Hears one piece, with a number of descriptors; returns how many were taken and where the channel then is.
 fn hear(at: At, piece: &[u8], descriptors: usize, lost: Lost) -> (usize, At) {
     match at {
         At::Sealed(stage) => match stage.hear(piece, vec![(); descriptors], lost) {

@@ -262,7 +262,7 @@ fn a_ceiling_that_cannot_be_meant_is_refused_at_the_start() {
     }
 }
 
-/// Whoever may write in a granted folder exchanges a folder in it for a link as fast as it can. A run is granted the folder, or is refused.
+/// Another writer of a granted folder exchanges a folder in it for a link as fast as it can. A run is granted the folder, or is refused.
 #[test]
 fn a_folder_that_is_exchanged_for_a_link_is_never_followed() {
     use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -221,6 +221,10 @@ fn large_answers_that_nobody_reads_are_bounded_in_memory() {
     let held = resident().saturating_sub(before);
     // All of them would be 1.2 GB. Making one takes some of its own, and not all of that goes back at once.
     assert!(held < 600 << 20, "{held} bytes for answers that nobody reads");
+    // A run that was waited for is answered all the same: it has been run.
+    let submission = json!({"language": "python", "code": "'y' * 1_000_000", "wait": true, "limits": {"output_bytes": 4_000_000}});
+    let outcome = server.ask("POST", "/v1/runs").json(submission).send().is(200);
+    assert_eq!(outcome["value"].as_str().map(str::len), Some(1_000_000));
     drop(unread);
     crate::server::eventually("the memory is given back", || server.ask("GET", &format!("/v1/runs/{id}")).send().status == 200);
 }

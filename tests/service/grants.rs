@@ -110,7 +110,7 @@ fn a_path_that_leads_elsewhere_when_its_run_starts_is_refused() {
             fs::remove_dir_all(&path).unwrap();
         }
         change(&place, &path);
-        // The attack is there: the name leads to the secret, by whoever looks now.
+        // The attack is there: the name leads to the secret now.
         if words == "symbolic link" {
             assert_eq!(fs::read_to_string(path.join("key")).unwrap(), "leaked");
         }

@@ -146,7 +146,7 @@ fn records_of_very_many_small_runs_are_bounded_as_well() {
 #[test]
 fn a_submission_that_cannot_be_kept_is_refused_before_it_is_read() {
     let token = SHARED.project("submissions", json!({"quotas": {"history_bytes": 100_000}}));
-    // Announced, and not a byte of it sent: whoever read it would wait.
+    // Announced, and not a byte of it sent: a server that read it would wait.
     let mut socket = begin(&SHARED, &token, "POST /v1/runs", "Content-Type: application/json\r\nContent-Length: 1000000");
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     read_answer(&mut socket).is_problem(429, "quota-exceeded", "quota of history");
@@ -327,7 +327,7 @@ def main(parameters):
     pace();
     run(&server, &token, "1");
     let quiet = pace();
-    // Ten seconds' worth at once, and no more than so many a second after.
+    // Ten seconds' worth at once, and no more than the rate after that.
     let start = Instant::now();
     let most = || rate * 10 + (start.elapsed().as_secs_f64() * rate as f64).ceil() as u64;
     let first = hostile(32);

@@ -1,5 +1,6 @@
 //! Answers that a client has not read yet. The whole of one stays in memory until it is read, and a client may take its time: what each project keeps of
-//! the server's memory in this way is bounded. Streams are not meant, which make their parts as they are read.
+//! the server's memory in this way is bounded. Streams are not meant, which make their parts as they are read, nor answers to requests that have changed
+//! something.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

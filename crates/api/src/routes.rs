@@ -105,7 +105,10 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
         // What is left of the body is not read: nothing more can come over this connection, and the client should know.
         response.headers_mut().insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
     }
-    let response = answers::hold(&state.service, who.0.get().map(belljar_service::Caller::project_id), response).await;
+    // Only what can be asked for again is refused: the answer to a run that was waited for is the only word of work that is done.
+    if method == axum::http::Method::GET {
+        response = answers::hold(&state.service, who.0.get().map(belljar_service::Caller::project_id), response).await;
+    }
     let status = response.status();
     tracing::debug!(%method, path, status = status.as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
     response

@@ -140,7 +140,7 @@ impl Footprint {
         is_around(self, other) || is_around(other, self) || self.places.iter().any(shares)
     }
 
-    /// Whether whoever may write in the other can make the path lead elsewhere: because it lies in the other, and is not the other itself, or because
+    /// Whether a writer of the other can make the path lead elsewhere: because it lies in the other, and is not the other itself, or because
     /// a name or a link on the way to it does.
     pub(crate) fn is_led_through(&self, outer: &Self) -> bool {
         let is_in_a_place =
