@@ -82,10 +82,11 @@ fn files_input_and_what_it_leaves_cross_the_network() {
     symlink(at("elsewhere"), at("linked/deep")).unwrap();
     let mut command =
         SERVER.client(["run", "--remote", &at("program.py"), "--file", &format!("in.bin={}", at("in.bin")), "--artifacts", &at("linked")]);
+    command.args(["--label", "test=linked"]);
     said(&mut command).fails(70, &["cannot save the artifact", "deep is a link or a file"]);
     assert_eq!(std::fs::read_dir(at("elsewhere")).unwrap().count(), 0);
 
-    let id = said(&mut SERVER.client(["runs", "--limit", "1", "--json"])).json()["runs"][0]["id"].as_str().unwrap().to_owned();
+    let id = said(&mut SERVER.client(["runs", "--label", "test=linked", "--json"])).json()["runs"][0]["id"].as_str().unwrap().to_owned();
     said(&mut SERVER.client(["runs", "artifacts", &id])).shows(&["SHA-256", "5 B", "deep/x.bin"]);
     assert_eq!(said(&mut SERVER.client(["runs", "artifacts", &id, "--json"])).json()["artifacts"][0]["size_bytes"], 5);
     said(&mut SERVER.client(["runs", "artifacts", &id, "--to", &at("again")])).shows(&[]);
