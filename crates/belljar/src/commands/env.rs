@@ -124,7 +124,8 @@ fn program(path: &Path, language: Option<Language>, beside: &[String]) -> anyhow
 
 async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyhow::Result<()> {
     let (language, files) = program(&arguments.file, arguments.language, &arguments.files)?;
-    let (options, policy) = (packages::installed_by(&arguments.install), packages::policy(arguments.policy.as_deref())?);
+    let options = PackageOptions { only: arguments.only_packages, ..packages::installed_by(&arguments.install) };
+    let policy = packages::policy(arguments.policy.as_deref())?;
     let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), options, policy.clone(), None);
     let Some(mut wanted) = packages.wanted(language, arguments.runtime.clone(), StartMode::Exec, &files).await? else {
         bail!("{} needs no packages: it imports nothing but the standard library and its own files", arguments.file.display());
