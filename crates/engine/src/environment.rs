@@ -27,6 +27,11 @@ pub trait EnvironmentSource: Debug + Send + Sync {
     fn hint(&self, _error: &RunError) -> Option<String> {
         None
     }
+
+    /// Notes on the packages, for the writer of the program. Asked once the run is over.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What becomes of asking an [`EnvironmentSource`].

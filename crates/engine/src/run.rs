@@ -711,6 +711,8 @@ impl Execution<'_> {
         {
             error.message = format!("{}; {hint}", error.message);
         }
+        let of_packages = self.environments.as_ref().map(|source| source.notes()).unwrap_or_default();
+        self.notes.splice(..0, of_packages.into_iter().take(MAX_NOTES));
         let mut entries = self.log.finish();
         // Where everybody who asks for the outcome sees it: a file that is missing without a word looks as if the program had not written it.
         entries.extend(self.missing.take().map(|message| Entry { level: LogLevel::Warn, message }));

@@ -1,6 +1,6 @@
 //! From what a program asks for to the environment that it runs in: resolved, checked against the policy, installed once, kept.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,7 @@ use crate::error::EnvironmentError;
 use crate::installers::{Installed, Job, Rules};
 use crate::lock::Lock;
 use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged};
+use crate::resolution::{Resolution, seconds_since_1970};
 use crate::store::{EnvironmentRecord, MadeLock, Making, SCHEMA, Store, Stored};
 use crate::tree::{TakeOverRules, TreeLimits};
 
@@ -74,6 +75,8 @@ const MOST_LOCKS_BYTES: u64 = 512 << 20;
 /// How soon it is looked again whether another has made the same, and how late.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// Resolutions of one request. Each names one package that no registry has; beyond, all names are left out that no table knows.
+const MAX_RESOLUTIONS: usize = 12;
 
 /// What a program needs, and how it may be had.
 #[derive(Clone, Debug)]
@@ -90,6 +93,12 @@ pub struct Wanted {
     pub requires_python: VersionSpecifiers,
     /// The modules that it imports, where that is known.
     pub modules: Vec<String>,
+    /// Names that a registry may not have: they are left out.
+    pub may_be_missing: BTreeSet<String>,
+    /// Names that the program can do without: they are left out where they cannot be installed with the others.
+    pub optional: BTreeSet<String>,
+    /// Names that a comment of the program asks for.
+    pub added: BTreeSet<String>,
     /// Refuse what no lock names.
     pub frozen: bool,
     /// Fetch nothing.
@@ -112,6 +121,9 @@ impl Wanted {
             lock: None,
             requires_python: VersionSpecifiers::default(),
             modules: Vec::new(),
+            may_be_missing: BTreeSet::new(),
+            optional: BTreeSet::new(),
+            added: BTreeSet::new(),
             frozen: false,
             offline: false,
             allow_build: false,
@@ -130,6 +142,15 @@ pub struct Prepared {
     pub record: EnvironmentRecord,
     /// The lock that it was made from.
     pub lock: String,
+}
+
+/// The environment of what there is of the packages that are wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Available {
+    /// `None` where there is none of them.
+    pub(crate) prepared: Option<Prepared>,
+    /// Names that no registry has.
+    pub(crate) missing: Vec<String>,
 }
 
 /// What a collection has removed.
@@ -192,31 +213,58 @@ impl Environments {
     /// The lock of what is wanted: the one given, the one that the same request led to before, or a new one.
     pub async fn lock(&self, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Lock, EnvironmentError> {
         let runtime = self.inner.runtime(wanted).await?;
-        self.inner.lock(&runtime, wanted, policy, tell).await
+        self.inner.lock(&runtime, wanted, policy, tell).await?.into_lock(wanted.ecosystem)
     }
 
     /// The environment of what is wanted, made where there is none yet. Many may ask for the same at the same time: one makes it, the others wait.
     pub async fn prepare(&self, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Prepared, EnvironmentError> {
+        let Available { prepared, missing } = self.prepare_what_there_is(wanted, policy, tell).await?;
+        let missing = missing.first().map_or("", String::as_str);
+        prepared.ok_or_else(|| EnvironmentError::not_in_registry(wanted.ecosystem, missing))
+    }
+
+    /// The same without the packages that may be missing and are.
+    pub(crate) async fn prepare_what_there_is(
+        &self,
+        wanted: &Wanted,
+        policy: &PackagePolicy,
+        tell: &Tell,
+    ) -> Result<Available, EnvironmentError> {
         let runtime = self.inner.runtime(wanted).await?;
-        let lock = self.inner.lock(&runtime, wanted, policy, tell).await?;
+        let Resolution { lock, missing, .. } = self.inner.lock(&runtime, wanted, policy, tell).await?;
+        let prepared = match lock {
+            Some(lock) => Some(self.prepare_lock(&runtime, lock, wanted, policy, tell).await?),
+            None => None,
+        };
+        Ok(Available { prepared, missing })
+    }
+
+    async fn prepare_lock(
+        &self,
+        runtime: &Arc<Runtime>,
+        lock: Lock,
+        wanted: &Wanted,
+        policy: &PackagePolicy,
+        tell: &Tell,
+    ) -> Result<Prepared, EnvironmentError> {
         let rules = self.inner.rules(wanted, policy);
-        let key = key(&lock, &runtime, rules);
+        let key = key(&lock, runtime, rules);
         if let Some(stored) = self.inner.open(&key, &lock).await? {
-            return Ok(prepared(stored, &runtime, policy));
+            return Ok(prepared(stored, runtime, policy));
         }
         let making = self.inner.making(&key, tell).await?;
         // Whoever was first may have made it.
         if let Some(stored) = self.inner.open(&key, &lock).await? {
-            return Ok(prepared(stored, &runtime, policy));
+            return Ok(prepared(stored, runtime, policy));
         }
-        self.inner.make(&key, &lock, &runtime, wanted, rules, tell).await?;
+        self.inner.make(&key, &lock, runtime, wanted, rules, tell).await?;
         drop(making);
         let stored = self
             .inner
             .open(&key, &lock)
             .await?
             .ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
-        let kept = prepared(stored, &runtime, policy);
+        let kept = prepared(stored, runtime, policy);
         // What is used least makes room, off this run's way.
         let environments = self.clone();
         tokio::task::spawn_blocking(move || environments.collect(None));
@@ -296,7 +344,13 @@ impl Inner {
         Job { engine: &self.engine, provisioner: &self.provisioner, config: &self.config, store: &self.store, runtime, rules, tell }
     }
 
-    async fn lock(&self, runtime: &Runtime, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Lock, EnvironmentError> {
+    async fn lock(
+        &self,
+        runtime: &Runtime,
+        wanted: &Wanted,
+        policy: &PackagePolicy,
+        tell: &Tell,
+    ) -> Result<Resolution, EnvironmentError> {
         check_request(wanted, policy)?;
         check_python(wanted, runtime)?;
         if let Some(lock) = &wanted.lock {
@@ -305,7 +359,7 @@ impl Inner {
             }
             check_lock(lock, policy)?;
             self.check_given_lock(lock, policy)?;
-            return Ok(lock.clone());
+            return Ok(Resolution { lock: Some(lock.clone()), missing: Vec::new(), resolved_at: 0 });
         }
         let requirements = merged(wanted.requirements.iter().cloned())?;
         if wanted.frozen {
@@ -313,26 +367,96 @@ impl Inner {
             return Err(EnvironmentError::Unlocked(names.join(", ")));
         }
         let rules = self.rules(wanted, policy);
-        let request = request_sha256(&requirements, runtime, rules, wanted.ecosystem, &self.config.sources(wanted.ecosystem));
-        if !wanted.upgrade
-            && let Some(lock) = self.store.known_lock(&request)?
-        {
-            check_lock(&lock, policy)?;
-            return Ok(lock);
+        let request = request_sha256(&requirements, wanted, runtime, rules, &self.config.sources(wanted.ecosystem));
+        if let Some(known) = self.known_resolution(&request, wanted, rules, policy)? {
+            return Ok(known);
         }
         let resolving = self.making(&format!("lock-{}", &request[..32]), tell).await?;
-        if !wanted.upgrade
-            && let Some(lock) = self.store.known_lock(&request)?
-        {
-            check_lock(&lock, policy)?;
-            return Ok(lock);
+        if let Some(known) = self.known_resolution(&request, wanted, rules, policy)? {
+            return Ok(known);
         }
-        let lock = self.job(runtime, rules, tell).resolve(wanted.ecosystem, &requirements).await?;
-        let names = requirements.iter().map(|requirement| requirement.name().to_owned()).collect();
-        self.store.remember_lock(&request, &lock, &MadeLock { names, minimum_release_age_days: rules.minimum_release_age_days })?;
+        let resolution = self.resolve(runtime, wanted, requirements, rules, policy, tell).await?;
+        self.store.remember_resolution(&request, &resolution)?;
         drop(resolving);
-        check_lock(&lock, policy)?;
-        Ok(lock)
+        if let Some(lock) = &resolution.lock {
+            check_lock(lock, policy)?;
+        }
+        Ok(resolution)
+    }
+
+    /// What the same request led to before.
+    fn known_resolution(
+        &self,
+        request: &str,
+        wanted: &Wanted,
+        rules: Rules,
+        policy: &PackagePolicy,
+    ) -> Result<Option<Resolution>, EnvironmentError> {
+        if wanted.upgrade {
+            return Ok(None);
+        }
+        let Some(known) = self.store.known_resolution(request)?.filter(|known| rules.offline || !known.is_stale()) else { return Ok(None) };
+        if let Some(lock) = &known.lock {
+            check_lock(lock, policy)?;
+        }
+        Ok(Some(known))
+    }
+
+    /// Resolves requirements. Those that may be missing are left out where no registry has them, and those that are optional where they do not go together
+    /// with the others.
+    async fn resolve(
+        &self,
+        runtime: &Runtime,
+        wanted: &Wanted,
+        mut requirements: Vec<Requirement>,
+        rules: Rules,
+        policy: &PackagePolicy,
+        tell: &Tell,
+    ) -> Result<Resolution, EnvironmentError> {
+        let mut missing: Vec<String> = Vec::new();
+        let is_optional = |requirement: &Requirement| wanted.optional.contains(requirement.name());
+        let is_guess = |requirement: &Requirement| {
+            wanted.may_be_missing.contains(requirement.name()) && !crate::known::is_known(wanted.ecosystem, requirement.name())
+        };
+        for attempt in 0.. {
+            if requirements.is_empty() {
+                return Ok(Resolution { lock: None, missing, resolved_at: seconds_since_1970() });
+            }
+            let resolved = self.job(runtime, rules, tell).resolve(wanted.ecosystem, &requirements).await;
+            let has_optional = requirements.iter().any(is_optional);
+            match resolved {
+                Ok(lock) if has_optional && check_lock(&lock, policy).is_err() => requirements.retain(|one| !is_optional(one)),
+                Ok(lock) => {
+                    let names = requirements.iter().map(|requirement| requirement.name().to_owned()).collect();
+                    let made = MadeLock { names, minimum_release_age_days: rules.minimum_release_age_days };
+                    self.store.remember_made(&lock, &made)?;
+                    return Ok(Resolution { lock: Some(lock), missing, resolved_at: seconds_since_1970() });
+                }
+                Err(EnvironmentError::NotInRegistry { name, .. })
+                    if wanted.may_be_missing.contains(&name) && requirements.iter().any(|one| one.name() == name) =>
+                {
+                    requirements.retain(|one| one.name() != name);
+                    missing.push(name);
+                    if attempt >= MAX_RESOLUTIONS {
+                        missing.extend(requirements.iter().filter(|one| is_guess(one)).map(|one| one.name().to_owned()));
+                        requirements.retain(|one| !is_guess(one));
+                    }
+                }
+                Err(
+                    EnvironmentError::Resolution(_)
+                    | EnvironmentError::TooYoung { .. }
+                    | EnvironmentError::NeedsBuild(_)
+                    | EnvironmentError::Offline(_),
+                ) if has_optional => requirements.retain(|one| !is_optional(one)),
+                // What is not in the cache may be in no registry either.
+                Err(EnvironmentError::Offline(_)) if requirements.iter().any(is_guess) => {
+                    missing.extend(requirements.iter().filter(|one| is_guess(one)).map(|one| one.name().to_owned()));
+                    requirements.retain(|one| !is_guess(one));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(EnvironmentError::Internal("resolving has no end".into()))
     }
 
     /// The environment of a key, if it is of this lock: a key is only a part of a hash.
@@ -518,11 +642,14 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 /// What tells a request from others, and so which lock it led to.
-fn request_sha256(requirements: &[Requirement], runtime: &Runtime, rules: Rules, ecosystem: Ecosystem, sources: &[String]) -> String {
+fn request_sha256(requirements: &[Requirement], wanted: &Wanted, runtime: &Runtime, rules: Rules, sources: &[String]) -> String {
     let list: Vec<String> = requirements.iter().map(ToString::to_string).collect();
     let rules = format!("{SCHEMA} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
-    let (list, sources) = (list.join("\n"), sources.join("\n"));
-    digest(&[rules.as_bytes(), ecosystem.name().as_bytes(), runtime_line(runtime).as_bytes(), list.as_bytes(), sources.as_bytes()])
+    let names = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    let (list, sources, ecosystem) = (list.join("\n"), sources.join("\n"), wanted.ecosystem.name());
+    let (may_be_missing, optional) = (names(&wanted.may_be_missing), names(&wanted.optional));
+    let parts = [&rules, ecosystem, &runtime_line(runtime), &list, &sources, &may_be_missing, &optional];
+    digest(&parts.map(str::as_bytes))
 }
 
 fn key(lock: &Lock, runtime: &Runtime, rules: Rules) -> String {

@@ -105,6 +105,8 @@ mod tests {
         );
         for module in [
             "helpers",
+            "data",
+            "mod",
             "src.helpers",
             "pkg.mod",
             "deep.er.mod",
@@ -122,7 +124,7 @@ mod tests {
             assert_eq!(module_distribution(module, &own), None, "{module}");
         }
         for (module, distribution) in
-            [("numpy.linalg", "numpy"), ("flask_cors", "flask-cors"), ("IPython", "ipython"), ("data", "data"), ("mod", "mod")]
+            [("numpy.linalg", "numpy"), ("flask_cors", "flask-cors"), ("IPython", "ipython"), ("date", "date")]
         {
             assert_eq!(module_distribution(module, &own).as_deref(), Some(distribution), "{module}");
         }

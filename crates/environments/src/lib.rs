@@ -3,12 +3,16 @@
 //! [`RunPackages`] is what a face hands the engine for a run: it decides what the run needs (`detect.rs`), and has [`Environments`] make it.
 #![forbid(unsafe_code)]
 
+mod common;
+mod companions;
 mod config;
 mod contents;
 mod data;
 mod detect;
 mod environments;
 mod error;
+mod granted;
+mod hints;
 mod imports;
 mod installers;
 mod known;
@@ -16,15 +20,20 @@ mod lock;
 mod manifest;
 mod modules;
 mod near;
+mod own_files;
 mod prefilter;
 mod printable;
 mod python_names;
+mod renamed;
 mod requirement;
+mod resolution;
 mod source;
 mod standard_library;
 mod store;
 mod tree;
+mod typescript_config;
 
+pub use common::common_packages;
 pub use config::{EnvironmentsConfig, InstallLimits};
 pub use detect::DetectError;
 pub use environments::{Collected, Environments, Prepared, Tell, Wanted};

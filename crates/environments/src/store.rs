@@ -27,6 +27,7 @@ use crate::contents::Contents;
 use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
 use crate::requirement::Ecosystem;
+use crate::resolution::Resolution;
 use crate::tree::{TakeOver, TakeOverRules, TreeError, TreeLimits, TreeSummary, measure};
 
 /// Changes when what is in the folder does: environments of another are made anew.
@@ -278,8 +279,8 @@ impl Store {
         }
     }
 
-    /// The lock that this request led to before.
-    pub(crate) fn known_lock(&self, request_sha256: &str) -> Result<Option<Lock>, StoreError> {
+    /// What this request led to before.
+    pub(crate) fn known_resolution(&self, request_sha256: &str) -> Result<Option<Resolution>, StoreError> {
         self.remembered(&format!("{request_sha256}.json"))
     }
 
@@ -291,17 +292,22 @@ impl Store {
         Ok(serde_json::from_reader(io::BufReader::new(file)).ok())
     }
 
-    /// Remembers what a request led to; and of the lock, whoever brings it, that it was made here, from what and by which rules.
-    pub(crate) fn remember_lock(&self, request_sha256: &str, lock: &Lock, made: &MadeLock) -> Result<(), StoreError> {
+    /// Remembers what a request led to.
+    pub(crate) fn remember_resolution(&self, request_sha256: &str, resolution: &Resolution) -> Result<(), StoreError> {
+        self.remember(&format!("{request_sha256}.json"), serde_json::to_vec(resolution).unwrap_or_default())
+    }
+
+    /// Remembers of a lock, whoever brings it, that it was made here, from what and by which rules.
+    pub(crate) fn remember_made(&self, lock: &Lock, made: &MadeLock) -> Result<(), StoreError> {
+        self.remember(&format!("{}.made", lock.sha256()), serde_json::to_vec(made).unwrap_or_default())
+    }
+
+    fn remember(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
         let folder = self.folder("locks")?;
-        let keep = |name: String, content: Vec<u8>| {
-            let path = folder.join(name);
-            let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
-            fs::write(new.path(), content).map_err(io_error("write", &path))?;
-            new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
-        };
-        keep(format!("{}.made", lock.sha256()), serde_json::to_vec(made).unwrap_or_default())?;
-        keep(format!("{request_sha256}.json"), serde_json::to_vec(lock).unwrap_or_default())
+        let path = folder.join(name);
+        let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
+        fs::write(new.path(), content).map_err(io_error("write", &path))?;
+        new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
     }
 
     /// How a lock was made, if it was made here.

@@ -251,13 +251,15 @@ fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
     let long_ago = SystemTime::now() - Duration::from_hours(1);
     let made = MadeLock { names: vec!["six".into()], minimum_release_age_days: 3 };
     for request in ["old", "used", "new"] {
-        home.store.remember_lock(request, &Lock { text: request.into(), ..Home::lock() }, &made).unwrap();
+        let lock = Lock { text: request.into(), ..Home::lock() };
+        home.store.remember_made(&lock, &made).unwrap();
+        home.store.remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), resolved_at: 0 }).unwrap();
     }
     let file = |name: &str| home.store.root().join("locks").join(name);
     for name in ["old.json", "used.json"] {
         File::options().write(true).open(file(name)).unwrap().set_modified(long_ago).unwrap();
     }
-    assert_eq!(home.store.known_lock("used").unwrap().unwrap().text, "used");
+    assert_eq!(home.store.known_resolution("used").unwrap().unwrap().lock.unwrap().text, "used");
     assert!(home.store.forget_locks(long_ago + Duration::from_mins(1), u64::MAX) > 0);
     assert!(!file("old.json").exists() && file("used.json").exists() && file("new.json").exists());
     home.store.forget_locks(SystemTime::UNIX_EPOCH, 4096);
