@@ -47,6 +47,8 @@ pub(crate) struct Known {
     pub(crate) missing: Vec<String>,
     /// The packages of its environment.
     pub(crate) installed: Vec<LockedPackage>,
+    /// Those among them whose install scripts were not run.
+    pub(crate) unbuilt: Vec<String>,
 }
 
 /// Something that an error says is not there.
@@ -61,6 +63,11 @@ enum Missing {
 impl Known {
     /// The hint for an error that a program ended with, where it is about a package.
     pub(crate) fn hint(&self, error: &RunError) -> Option<String> {
+        if let Some(package) = self.unbuilt.iter().find(|package| lacks_what_a_script_makes(error, package)) {
+            return Some(format!(
+                "the install script of {package} was not run, and makes what is missing; allow_build (--allow-build, package_options.allow_build) runs it"
+            ));
+        }
         match missing(self.ecosystem(), error)? {
             Missing::Import(name) => self.hint_for_import(&name),
             Missing::Requirement(text) => {
@@ -171,6 +178,41 @@ fn missing(ecosystem: Ecosystem, error: &RunError) -> Option<Missing> {
         next = error.cause.as_deref();
     }
     None
+}
+
+/// Words of errors about what an install script makes: a native binding, a program that it downloads.
+const OF_SCRIPTS: [&str; 14] = [
+    "bindings file",
+    ".node'",
+    ".node\"",
+    ".node:",
+    "build/Release",
+    "binding",
+    "prebuil",
+    "native",
+    "binary",
+    "Could not find Chrom",
+    "Could not load the",
+    "Something went wrong installing",
+    "ENOENT",
+    "not installed",
+];
+
+/// Whether an error comes from a package and is about what its install script would have made.
+fn lacks_what_a_script_makes(error: &RunError, package: &str) -> bool {
+    let mut next = Some(error);
+    for _ in 0..MAX_CAUSES {
+        let Some(error) = next else { return false };
+        let is_its = error.stack.contains(&format!("/node_modules/{package}/"))
+            || error.message.contains(&format!("/{package}/"))
+            || error.message.contains(&format!("\"{package}\""))
+            || error.message.contains(&format!("'{package}'"));
+        if is_its && OF_SCRIPTS.iter().any(|words| error.message.contains(words)) {
+            return true;
+        }
+        next = error.cause.as_deref();
+    }
+    false
 }
 
 fn missing_in_node(message: &str) -> Option<Missing> {

@@ -3,17 +3,20 @@
 //! [`RunPackages`] is what a face hands the engine for a run: it decides what the run needs (`detect.rs`), and has [`Environments`] make it.
 #![forbid(unsafe_code)]
 
+mod boot;
 mod common;
 mod companions;
 mod config;
 mod contents;
 mod data;
 mod detect;
+mod digest;
 mod environments;
 mod error;
 mod granted;
 mod hints;
 mod imports;
+mod install_scripts;
 mod installers;
 mod known;
 mod lock;
@@ -21,6 +24,7 @@ mod manifest;
 mod modules;
 mod near;
 mod own_files;
+mod package_store;
 mod prefilter;
 mod printable;
 mod python_names;

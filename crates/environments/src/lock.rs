@@ -40,6 +40,9 @@ pub struct Lock {
     pub specifiers: BTreeMap<String, String>,
     /// Everything that it may install. For other machines there may be more in it than is installed here.
     pub packages: Vec<LockedPackage>,
+    /// The hashes of the files of each package, any of which may be installed. Of `PyPI` only.
+    #[serde(default)]
+    pub hashes: BTreeMap<String, Vec<String>>,
 }
 
 /// Why a text is not a lock to install from.
@@ -149,7 +152,7 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
         return Err(unreadable("it has a section of an old form".to_owned()));
     }
     let mut project = None;
-    let mut packages = Vec::new();
+    let (mut packages, mut hashes) = (Vec::new(), BTreeMap::new());
     for package in lock.packages {
         let found = LockedPackage { name: package.name.clone(), version: package.version.clone().unwrap_or_default() };
         // Spelled as uv spells it, so that a policy that names it in any other way means this one.
@@ -172,10 +175,13 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
                 return Err(refused());
             }
         }
+        let files = package.wheels.iter().chain(&package.sdist).filter_map(|file| file.hash.clone());
+        hashes.entry(found.name.clone()).or_insert_with(Vec::new).extend(files);
         packages.push(found);
     }
+    hashes.values_mut().for_each(|hashes| hashes.sort());
     let project = project.ok_or_else(|| unreadable("there is no project in it".to_owned()))?;
-    Ok(Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers: BTreeMap::new(), packages })
+    Ok(Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers: BTreeMap::new(), packages, hashes })
 }
 
 fn is_plain(text: &str) -> bool {

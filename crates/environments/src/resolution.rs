@@ -19,6 +19,9 @@ pub(crate) struct Resolution {
     /// Names that no registry had.
     #[serde(default)]
     pub(crate) missing: Vec<String>,
+    /// What there is to say of the versions.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
     /// When it was resolved, in seconds since 1970.
     #[serde(default)]
     pub(crate) resolved_at: u64,

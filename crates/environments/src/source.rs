@@ -86,7 +86,7 @@ impl RunPackages {
         let entry = files.first().map_or("", |file| file.path.as_str());
         let program = Program { language, entry, files: &sources };
         let decided = |decision, own: &OwnFiles| {
-            let known = Known { language, decision, own: own.clone(), missing: Vec::new(), installed: Vec::new() };
+            let known = Known { language, decision, own: own.clone(), missing: Vec::new(), installed: Vec::new(), unbuilt: Vec::new() };
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         };
         self.must_not_contradict_itself()?;
@@ -212,7 +212,11 @@ impl RunPackages {
         let outcome = self.environments.prepare_what_there_is(&wanted, &self.policy, &tell).await?;
         if let Some(known) = &mut *self.known.lock().unwrap_or_else(PoisonError::into_inner) {
             known.missing.clone_from(&outcome.missing);
+            known.unbuilt = outcome.prepared.as_ref().map(|prepared| prepared.record.unbuilt.clone()).unwrap_or_default();
             known.installed = outcome.prepared.as_ref().map(|prepared| prepared.record.packages.clone()).unwrap_or_default();
+        }
+        for note in &outcome.notes {
+            self.note(note.clone());
         }
         for name in outcome.missing.iter().filter(|name| wanted.added.contains(*name)) {
             self.note(not_in_registry(wanted.ecosystem, name));

@@ -9,7 +9,7 @@ fn error(name: &str, message: &str) -> RunError {
 fn known(language: Language, decision: Decision) -> Known {
     let installed = vec![LockedPackage { name: "pandas".to_owned(), version: "3.0.0".to_owned() }];
     let own = OwnFiles::new(["main.py", "lib/helpers.py", "tools.js"], "main.py");
-    Known { language, decision, own, missing: vec!["pandass".to_owned()], installed }
+    Known { language, decision, own, missing: vec!["pandass".to_owned()], installed, unbuilt: vec!["sqlite3".to_owned(), "sharp".to_owned()] }
 }
 
 #[test]
@@ -89,4 +89,23 @@ fn the_cause_of_an_error_is_looked_at_too() {
     let mut outer = error("MyError", "it did not work");
     outer.cause = Some(Box::new(error("ModuleNotFoundError", "No module named 'openpyxl'")));
     assert!(known(Language::Python, Decision::Imports).hint(&outer).unwrap().contains("# @add-package openpyxl"));
+}
+
+#[test]
+fn an_error_for_want_of_an_install_script_says_so() {
+    let hint = |message: &str, stack: &str| {
+        let error = RunError { stack: stack.to_owned(), ..error("Error", message) };
+        known(Language::JavaScript, Decision::Imports).hint(&error)
+    };
+    let of_sqlite = "Error\n    at bindings (/node_modules/bindings/bindings.js:126:9)\n    at Object.<anonymous> (/node_modules/sqlite3/lib/sqlite3-binding.js:1:37)";
+    for (message, stack, package) in [
+        ("Could not locate the bindings file. Tried:\n \u{2192} /node_modules/sqlite3/build/node_sqlite3.node", of_sqlite, "sqlite3"),
+        ("Cannot find module '../build/Release/sharp-linux-x64.node'\nRequire stack:\n- /node_modules/sharp/lib/sharp.js", "", "sharp"),
+        ("\nSomething went wrong installing the \"sharp\" module\n\nCannot find module", "", "sharp"),
+    ] {
+        let hint = hint(message, stack).unwrap_or_default();
+        assert!(hint.contains(&format!("the install script of {package} was not run")) && hint.contains("allow_build"), "{message}: {hint}");
+    }
+    assert_eq!(hint("x is not a function", of_sqlite), None, "an error of another kind");
+    assert_eq!(hint("Could not locate the bindings file", "at /node_modules/other/x.js"), None, "another package");
 }

@@ -26,6 +26,7 @@ impl Home {
             project,
             specifiers: std::collections::BTreeMap::new(),
             packages: Vec::new(),
+            hashes: std::collections::BTreeMap::new(),
         }
     }
 
@@ -63,6 +64,10 @@ fn record(key: &str, summary: TreeSummary) -> EnvironmentRecord {
         size_bytes: summary.bytes,
         content_sha256: summary.sha256,
         lock_sha256: Home::lock().sha256(),
+        identity: String::new(),
+        is_linked: false,
+        unbuilt: Vec::new(),
+        boot: None,
         allow_build: false,
         created_at: Timestamp::now(),
     }
@@ -253,7 +258,7 @@ fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
     for request in ["old", "used", "new"] {
         let lock = Lock { text: request.into(), ..Home::lock() };
         home.store.remember_made(&lock, &made).unwrap();
-        home.store.remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), resolved_at: 0 }).unwrap();
+        home.store.remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), notes: Vec::new(), resolved_at: 0 }).unwrap();
     }
     let file = |name: &str| home.store.root().join("locks").join(name);
     for name in ["old.json", "used.json"] {
