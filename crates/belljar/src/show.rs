@@ -140,7 +140,8 @@ fn denied(denial: &Denial) -> String {
 
 /// Whether a message of progress stays: what was installed, and in how long.
 fn is_lasting(message: &str) -> bool {
-    message.starts_with("installed ")
+    // Not the same with the time that it stands there.
+    message.starts_with("installed ") && message.ends_with(" s")
 }
 
 /// Progress: on a terminal over itself; elsewhere a line when something long begins, and now and then that it goes on, so that a log shows why nothing

@@ -463,7 +463,7 @@ impl Inner {
             if requirements.is_empty() {
                 return Ok(Resolution { lock: None, missing, notes: Vec::new(), resolved_at: seconds_since_1970() });
             }
-            let resolved = self.job(runtime, rules, tell).resolve(wanted.ecosystem, &requirements).await;
+            let resolved = self.job(runtime, rules, tell).resolve(wanted.ecosystem, &requirements, &wanted.optional).await;
             let has_optional = requirements.iter().any(is_optional);
             match resolved {
                 Ok(Resolved { lock, .. }) if has_optional && check_lock(&lock, policy).is_err() => {
@@ -486,11 +486,16 @@ impl Inner {
                     }
                 }
                 Err(
-                    EnvironmentError::Resolution(_)
+                    error @ (EnvironmentError::Resolution(_)
                     | EnvironmentError::TooYoung { .. }
                     | EnvironmentError::NeedsBuild(_)
-                    | EnvironmentError::Offline(_),
-                ) if has_optional => requirements.retain(|one| !is_optional(one)),
+                    | EnvironmentError::Offline(_)),
+                ) if has_optional => {
+                    let words = error.to_string();
+                    let is_named = |one: &Requirement| is_optional(one) && words.contains(one.name());
+                    let has_named = requirements.iter().any(is_named);
+                    requirements.retain(|one| if has_named { !is_named(one) } else { !is_optional(one) });
+                }
                 // What is not in the cache may be in no registry either.
                 Err(EnvironmentError::Offline(_)) if requirements.iter().any(is_guess) => {
                     missing.extend(requirements.iter().filter(|one| is_guess(one)).map(|one| one.name().to_owned()));
@@ -601,20 +606,20 @@ impl Inner {
             },
             None => None,
         };
-        let count = match installed {
-            Some(count) => count,
+        let installed = match installed {
+            Some(installed) => installed,
             None => {
                 self.install_all(record, lock, runtime, wanted, rules, tell).await?;
-                lock.packages.len()
+                lock.packages.clone()
             }
         };
-        if count > 0 {
-            tell(format!("installed {} in {:.1} s", said(lock, wanted, count), since.elapsed().as_secs_f64()));
+        if !installed.is_empty() {
+            tell(format!("installed {} in {:.1} s", said(&installed, wanted), since.elapsed().as_secs_f64()));
         }
         Ok(())
     }
 
-    /// Links an environment together from packages, of which those that are not here yet are installed. Returns how many those were.
+    /// Links an environment together from packages, of which those that are not here yet are installed. Returns those.
     #[expect(clippy::too_many_arguments, reason = "what `make` has, and the parts")]
     async fn assemble(
         &self,
@@ -625,7 +630,7 @@ impl Inner {
         wanted: &Wanted,
         rules: Rules,
         tell: &Tell,
-    ) -> Result<usize, EnvironmentError> {
+    ) -> Result<Vec<LockedPackage>, EnvironmentError> {
         let limits = TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes };
         let all = parts.clone();
         let here = self
@@ -634,9 +639,9 @@ impl Inner {
             .await?;
         let missing: Vec<Part> =
             parts.iter().zip(&here).filter(|(_, package)| package.is_none()).map(|(part, _)| part.clone()).collect();
-        let count = missing.iter().filter(|part| !part.requirement.is_empty()).count();
+        let new: Vec<LockedPackage> = missing.iter().filter_map(|part| part.package.clone()).collect();
         if !missing.is_empty() {
-            tell(format!("installing {}", said(lock, wanted, count)));
+            tell(format!("installing {}", said(&new, wanted)));
             let installed = self.job(runtime, rules, tell).install_packages(&missing).await?;
             let waiting = Here::default();
             let unwanted = Arc::clone(&waiting.has_left);
@@ -673,7 +678,7 @@ impl Inner {
                     boot: Some(boot_id()),
                     ..record
                 })?;
-                Ok(Some(count))
+                Ok(Some(new))
             })
             .await?
             .ok_or_else(|| EnvironmentError::Resolution("a package was removed while it was linked".into()))
@@ -689,7 +694,7 @@ impl Inner {
         rules: Rules,
         tell: &Tell,
     ) -> Result<(), EnvironmentError> {
-        tell(format!("installing {}", said(lock, wanted, lock.packages.len())));
+        tell(format!("installing {}", said(&lock.packages, wanted)));
         let installed = self.job(runtime, rules, tell).install(lock).await?;
         tell("keeping the files".to_owned());
         let limits = TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes };
@@ -737,14 +742,14 @@ fn content_of(packages: &[StoredPackage]) -> String {
     digest(&contents)
 }
 
-/// The packages that were asked for, with their versions, and how many come with them: for people.
-fn said(lock: &Lock, wanted: &Wanted, installed: usize) -> String {
-    let version = |name: &str| lock.packages.iter().find(|package| package.name == name).map(|package| package.version.as_str());
-    let asked: BTreeSet<&str> = wanted.requirements.iter().map(Requirement::name).collect();
-    let named: Vec<String> = asked.iter().filter_map(|name| Some(format!("{name} {}", version(name)?))).take(SAID_PACKAGES).collect();
-    let others = installed.saturating_sub(named.len());
+/// What of packages was asked for, with their versions, and how many come with them: for people.
+fn said(packages: &[LockedPackage], wanted: &Wanted) -> String {
+    let is_asked = |package: &&LockedPackage| wanted.requirements.iter().any(|requirement| requirement.name() == package.name);
+    let asked = packages.iter().filter(is_asked).take(SAID_PACKAGES);
+    let named: Vec<String> = asked.map(|package| format!("{} {}", package.name, package.version)).collect();
+    let others = packages.len() - named.len();
     match (named.is_empty(), others) {
-        (true, _) => count(installed),
+        (true, _) => count(others),
         (false, 0) => named.join(", "),
         (false, 1) => format!("{} and 1 other package", named.join(", ")),
         (false, others) => format!("{} and {others} other packages", named.join(", ")),
@@ -885,13 +890,13 @@ fn parts(lock: &Lock, origin: Origin, runtime: &Runtime, rules: Rules) -> Option
             hashes.iter().map(|hash| format!("--hash={hash}")).collect::<Vec<_>>().join(" ")
         );
         let key = format!("pypi-{}-{}", package.name, &digest(&[installed_for.as_bytes(), line.as_bytes()])[..24]);
-        Some(Part { key, requirement })
+        Some(Part { key, requirement, package: Some(package.clone()) })
     };
     let mut all = lock.packages.iter().map(part).collect::<Option<Vec<_>>>()?;
     all.sort_by(|one, other| one.key.cmp(&other.key));
     // The interpreter and what else every environment has.
     let key = format!("venv-{}", &digest(&[installed_for.as_bytes()])[..24]);
-    all.insert(0, Part { key, requirement: String::new() });
+    all.insert(0, Part { key, requirement: String::new(), package: None });
     Some(all)
 }
 

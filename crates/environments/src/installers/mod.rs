@@ -7,7 +7,7 @@ mod secrets;
 mod uv;
 mod wheels;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::config::EnvironmentsConfig;
 use crate::environments::Tell;
 use crate::error::EnvironmentError;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedPackage};
 use crate::printable::printable;
 use crate::requirement::{Ecosystem, Requirement};
 use crate::store::{Staging, Store, io_error};
@@ -88,6 +88,7 @@ pub(crate) struct Part {
     pub(crate) key: String,
     /// `name==version --hash=...`
     pub(crate) requirement: String,
+    pub(crate) package: Option<LockedPackage>,
 }
 
 /// Packages that an installer has put into its staging folder, each by itself.
@@ -106,11 +107,16 @@ impl Job<'_> {
         uv::install_packages(self, parts).await
     }
 
-    /// Resolves requirements.
-    pub(crate) async fn resolve(&self, ecosystem: Ecosystem, requirements: &[Requirement]) -> Result<Resolved, EnvironmentError> {
+    /// Resolves requirements. Of those that are optional, an old version will do.
+    pub(crate) async fn resolve(
+        &self,
+        ecosystem: Ecosystem,
+        requirements: &[Requirement],
+        optional: &BTreeSet<String>,
+    ) -> Result<Resolved, EnvironmentError> {
         (self.tell)("resolving packages".to_owned());
         match ecosystem {
-            Ecosystem::PyPi => wheels::resolve(self, requirements).await,
+            Ecosystem::PyPi => wheels::resolve(self, requirements, optional).await,
             Ecosystem::Npm => Ok(Resolved { lock: pnpm::resolve(self, requirements).await?, notes: Vec::new() }),
         }
     }

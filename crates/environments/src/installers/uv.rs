@@ -24,8 +24,20 @@ pub(super) struct Traced {
     pub(super) trace: Vec<String>,
 }
 
+/// Whether versions that are no releases yet count, where a package has no other that will do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PreReleases {
+    WhereNeeded,
+    Never,
+}
+
 /// Resolves requirements, without dependencies that are to be left out.
-pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement], left_out: &[String]) -> Result<Traced, EnvironmentError> {
+pub(super) async fn resolve(
+    job: &Job<'_>,
+    requirements: &[Requirement],
+    left_out: &[String],
+    pre_releases: PreReleases,
+) -> Result<Traced, EnvironmentError> {
     if has_find_links(job) {
         (job.tell)(FIND_LINKS_UNUSED.to_owned());
     }
@@ -38,6 +50,9 @@ pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement], left_ou
     tool.arguments.insert(0, "lock".to_owned());
     if job.rules.minimum_release_age_days > 0 {
         tool.arguments.extend(["--exclude-newer".to_owned(), format!("{} days", job.rules.minimum_release_age_days)]);
+    }
+    if pre_releases == PreReleases::Never {
+        tool.arguments.extend(["--prerelease", "disallow"].map(str::to_owned));
     }
     tool.variables.insert("RUST_LOG".to_owned(), "uv_resolver=debug".to_owned());
     let ran = job.run(tool, &staging, progress).await?;

@@ -1,11 +1,11 @@
 //! Resolving with wheels alone. Where a package comes without one, uv goes back to a version that needs none of it, however old: the program would then run
 //! with what nobody has meant. So what it went back from is looked at, and what is old.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::uv::{self, Traced};
+use super::uv::{self, PreReleases, Traced};
 use super::{Job, Resolved};
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
@@ -36,31 +36,35 @@ struct Suspect {
 }
 
 /// Resolves requirements, and says what has no wheel instead of going far back.
-pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Result<Resolved, EnvironmentError> {
+pub(super) async fn resolve(
+    job: &Job<'_>,
+    requirements: &[Requirement],
+    optional: &BTreeSet<String>,
+) -> Result<Resolved, EnvironmentError> {
     let mut left_out: Vec<String> = Vec::new();
     let mut notes = Vec::new();
-    let mut resolved = uv::resolve(job, requirements, &left_out).await?;
+    let mut resolved = uv::resolve(job, requirements, &left_out, PreReleases::WhereNeeded).await?;
     if job.rules.allow_build {
         return Ok(Resolved { lock: resolved.lock, notes });
     }
     for _ in 0..MAX_PROBES {
-        let extra = suspects(&resolved, requirements).into_iter().find_map(|suspect| {
+        let extra = suspects(&resolved, requirements, optional).into_iter().find_map(|suspect| {
             suspect.conflict.filter(|(what, whose)| whose.contains('[') && !left_out.contains(what))
         });
         let Some((what, whose)) = extra else { break };
         // What only an extra asks for, the package does without.
         left_out.push(what.clone());
-        let without = uv::resolve(job, requirements, &left_out).await?;
+        let without = uv::resolve(job, requirements, &left_out, PreReleases::WhereNeeded).await?;
         notes.push(format!("{what}, which {whose} asks for, comes without a wheel and was left out; allow_build (--allow-build) builds it"));
         resolved = without;
     }
-    for suspect in suspects(&resolved, requirements).into_iter().take(MAX_PROBES) {
+    for suspect in suspects(&resolved, requirements, optional).into_iter().take(MAX_PROBES) {
         let Some(chosen) = chosen(&resolved.lock).remove(&suspect.name) else { continue };
         let Some(newer) = newer(job, requirements, &suspect, &chosen, &left_out).await? else { continue };
         let Missing { version, what } = newer;
         let has = if what == suspect.name { "comes without a wheel".to_owned() } else { format!("needs {what}, which comes without a wheel") };
         if let Some(version) = version.as_deref().filter(|version| is_near(version, &chosen.version)) {
-            notes.push(format!("{} {} was installed, as {version} {has}; allow_build (--allow-build) builds it", suspect.name, chosen.version));
+            notes.push(format!("{} {} was installed: {version} {has}; allow_build (--allow-build) builds it", suspect.name, chosen.version));
             continue;
         }
         let newest = version.map_or_else(|| "a newer one".to_owned(), |version| format!("{} {version}", suspect.name));
@@ -85,31 +89,43 @@ async fn newer(
     chosen: &Chosen,
     left_out: &[String],
 ) -> Result<Option<Missing>, EnvironmentError> {
-    let versions = suspect.newest.as_ref().map_or_else(|| format!(">{}", chosen.version), |newest| format!(">={newest}"));
+    let versions = suspect.newest.as_ref().map_or_else(|| format!(">{}", chosen.version), |newest| format!("=={newest}"));
     let Ok(probe) = PyPiRequirement::parse(&format!("{}{versions}", suspect.name)) else { return Ok(None) };
     let mut requirements = requirements.to_vec();
     requirements.push(Requirement::PyPi(probe));
-    match uv::resolve(job, &requirements, left_out).await {
+    match uv::resolve(job, &requirements, left_out, PreReleases::Never).await {
         Ok(Traced { lock, .. }) => {
             let all = self::chosen(&lock);
             let version = all.get(&suspect.name).map(|chosen| chosen.version.clone());
             let without = all.into_iter().find(|(_, chosen)| !chosen.has_wheel);
             Ok(without.map(|(what, _)| Missing { version, what }))
         }
-        Err(EnvironmentError::NeedsBuild(_)) => {
-            let what = suspect.conflict.as_ref().map_or_else(|| suspect.name.clone(), |(what, _)| what.clone());
-            Ok(Some(Missing { version: suspect.newest.clone(), what }))
+        Err(EnvironmentError::NeedsBuild(words)) => {
+            let (what, from) = without_wheels(&words).unwrap_or_else(|| (suspect.name.clone(), None));
+            // Where it is the package itself, uv says from which version on.
+            let version = suspect.newest.clone().or(from.filter(|_| what == suspect.name));
+            Ok(Some(Missing { version, what }))
         }
         // Others want the older one, or there is no newer one.
         Err(_) => Ok(None),
     }
 }
 
+/// What uv says has no wheels, and from which version on: `Because rouge-score>=0.0.7 has no usable wheels`.
+fn without_wheels(words: &str) -> Option<(String, Option<String>)> {
+    let before = &words[..words.find(" has no usable wheels").or_else(|| words.find(" have no usable wheels"))?];
+    let said = before.split_whitespace().next_back()?;
+    let end = said.find(['<', '>', '=', '!', '~']).unwrap_or(said.len());
+    let from = [">=", "=="].iter().find_map(|operator| said[end..].split(',').find_map(|part| part.strip_prefix(operator)));
+    Some((said[..end].to_owned(), from.map(str::to_owned)))
+}
+
 /// The packages that were asked for in any version and come in an old one, or in an older one than was looked at first.
-fn suspects(resolved: &Traced, requirements: &[Requirement]) -> Vec<Suspect> {
+fn suspects(resolved: &Traced, requirements: &[Requirement], optional: &BTreeSet<String>) -> Vec<Suspect> {
     let chosen = chosen(&resolved.lock);
     let today = crate::resolution::seconds_since_1970() / (24 * 3600);
-    let free = requirements.iter().filter(|requirement| !requirement.names_versions() && !requirement.has_marker());
+    let is_free = |requirement: &&Requirement| !requirement.names_versions() && !requirement.has_marker();
+    let free = requirements.iter().filter(is_free).filter(|requirement| !optional.contains(requirement.name()));
     let suspects = free.filter_map(|requirement| {
         let (name, chosen) = (requirement.name(), chosen.get(requirement.name())?);
         let first = first_selected(&resolved.trace, name);
@@ -219,12 +235,13 @@ mod tests {
         ]);
         let resolved = Traced { lock: lock(LOCK), trace };
         let asked = |texts: &[&str]| texts.iter().map(|text| Requirement::parse(Ecosystem::PyPi, text).unwrap()).collect::<Vec<_>>();
-        let found = suspects(&resolved, &asked(&["hydra-core", "new"]));
+        let none = BTreeSet::new();
+        let found = suspects(&resolved, &asked(&["hydra-core", "new"]), &none);
         let conflict = Some(("antlr4-python3-runtime".to_owned(), "hydra-core".to_owned()));
         assert_eq!(found, [Suspect { name: "hydra-core".into(), newest: Some("1.3.8".into()), conflict }]);
-        assert!(suspects(&resolved, &asked(&["hydra-core==0.11.3"])).is_empty(), "that version was asked for");
+        assert!(suspects(&resolved, &asked(&["hydra-core==0.11.3"]), &none).is_empty(), "that version was asked for");
         // Without a trace it is its age that tells.
-        let old = suspects(&Traced { lock: lock(LOCK), trace: Vec::new() }, &asked(&["hydra-core", "new"]));
+        let old = suspects(&Traced { lock: lock(LOCK), trace: Vec::new() }, &asked(&["hydra-core", "new"]), &none);
         assert_eq!(old, [Suspect { name: "hydra-core".into(), newest: None, conflict: None }]);
     }
 
@@ -233,6 +250,15 @@ mod tests {
         let trace = trace(&["Recording unit propagation conflict of odfpy from incompatibility of (pandas[excel])"]);
         assert_eq!(conflict(&trace, "pandas"), Some(("odfpy".to_owned(), "pandas[excel]".to_owned())));
         assert_eq!(conflict(&trace, "odfpy"), None);
+    }
+
+    #[test]
+    fn what_has_no_wheels_is_read_off_the_words_of_uv() {
+        let words = "No solution found when resolving dependencies: Because rouge-score>=0.0.7 has no usable wheels and only the following";
+        assert_eq!(without_wheels(words), Some(("rouge-score".to_owned(), Some("0.0.7".to_owned()))));
+        let words = "Because antlr4-python3-runtime>=4.9,<=4.9.3 has no usable wheels";
+        assert_eq!(without_wheels(words), Some(("antlr4-python3-runtime".to_owned(), Some("4.9".to_owned()))));
+        assert_eq!(without_wheels("Because x==1 is not available"), None);
     }
 
     #[test]
