@@ -26,6 +26,8 @@ use crate::tree::{TakeOverRules, TreeLimits};
 /// Told what goes on, for people.
 pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
 
+/// Changes when the same request may lead to another lock than before: those that it led to are then not known any more.
+const RESOLVER: u32 = 2;
 /// Packages that are named to people, at the most.
 const SAID_PACKAGES: usize = 4;
 /// Modules that are imported ahead, at the most.
@@ -823,7 +825,8 @@ pub(crate) fn count(packages: usize) -> String {
 /// What tells a request from others, and so which lock it led to.
 fn request_sha256(requirements: &[Requirement], wanted: &Wanted, runtime: &Runtime, rules: Rules, sources: &[String]) -> String {
     let list: Vec<String> = requirements.iter().map(ToString::to_string).collect();
-    let rules = format!("{SCHEMA} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
+    let rules =
+        format!("{SCHEMA} {RESOLVER} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
     let names = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let (list, sources, ecosystem) = (list.join("\n"), sources.join("\n"), wanted.ecosystem.name());
     let (may_be_missing, optional) = (names(&wanted.may_be_missing), names(&wanted.optional));

@@ -9,6 +9,7 @@ use crate::imports::{module_distribution, specifier_package};
 use crate::lock::LockedPackage;
 use crate::near::near_matches;
 use crate::own_files::OwnFiles;
+use crate::python_names::import_name;
 use crate::requirement::{Ecosystem, PyPiRequirement};
 
 #[cfg(test)]
@@ -121,8 +122,9 @@ impl Known {
         if self.missing.iter().any(|missing| *missing == package) {
             return Some(not_in_registry(self.ecosystem(), &package));
         }
-        // A part of it is missing, and not the package.
-        (!self.has(&package)).then(|| self.how_to_add(&package))
+        let version = import_name(name).filter(|_| self.ecosystem() == Ecosystem::PyPi).map_or("", |entry| entry.version);
+        // A part of it is missing, and not the package, unless others of its versions have it.
+        (!self.has(&package) || !version.is_empty()).then(|| self.how_to_add(&format!("{package}{version}")))
     }
 
     /// How a program comes to a package, in words that work as they stand.

@@ -101,7 +101,8 @@ impl RunPackages {
         let listed = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
         let listed: Vec<Requirement> = listed.into_iter().map(|requirement| self.by_its_own_name(requirement)).collect();
         let lock = options.lock.as_deref().map(|text| Lock::parse(text, &environments.indexes())).transpose()?;
-        let mut own = own_files(&program, &self.surroundings(granted));
+        // What paths alone say; the text of files, and what is granted, matter to imports only.
+        let mut own = OwnFiles::new(files.iter().map(|file| file.path.as_str()), entry);
         let mut requires_python = VersionSpecifiers::default();
         let only = Some(&listed[..]).filter(|_| options.only);
         // What a lock has to hold is found as if there were none.
@@ -124,7 +125,7 @@ impl RunPackages {
             }
             Detection::NeedsParser => {
                 let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
-                own = own.making(&found.own);
+                own = own_files(&program, &self.surroundings(granted)).making(&found.own);
                 decided(Decision::Imports, &own);
                 let allows = |name: &str| policy.allows(ecosystem, name) && !policy.blocks(name);
                 let mut needs = from_imports(&program, &found, &own, &listed, allows)?;

@@ -17,6 +17,7 @@ fn a_missing_package_is_named_with_a_line_that_works() {
     for (name, message, requirement) in [
         ("ModuleNotFoundError", "No module named 'openpyxl'", "openpyxl"),
         ("ModuleNotFoundError", "No module named 'cv2'", "opencv-python-headless"),
+        ("ModuleNotFoundError", "No module named 'pkg_resources'", "setuptools<81"),
         ("ImportError", "Missing optional dependency 'tabulate'.  Use pip or conda to install tabulate.", "tabulate"),
         ("ImportError", "`Import openpyxl` failed.  Use pip or conda to install the openpyxl package.", "openpyxl"),
         ("ImportError", "lxml not found, please install it", "lxml"),
