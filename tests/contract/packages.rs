@@ -73,7 +73,10 @@ fn a_strangers_package_never_takes_the_place_of_a_file_of_the_programs_own_in_ja
         ("import { n } from '@lib/b'; export default n;", [("lib/b.ts", "export const n = 4"), ("tsconfig.json", tsconfig)]),
         ("import { n } from 'settings'; export default n;", [("lib/settings.ts", "export const n = 4"), ("tsconfig.json", tsconfig)]),
         ("import { n } from 'utils/b'; export default n;", [("utils/b.ts", "export const n = 4"), ("data.json", "{}")]),
-        ("import { n } from 'one'; export default n;", [("packages/one/index.js", ""), ("packages/one/package.json", r#"{"name": "one"}"#)]),
+        (
+            "import { n } from 'one'; export default n;",
+            [("packages/one/index.js", ""), ("packages/one/package.json", r#"{"name": "one"}"#)],
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = run(["--language", "typescript", "--eval", code, "--json"]);
@@ -95,10 +98,13 @@ fn a_name_that_no_registry_has_is_said_where_the_import_is_reached() {
         &[
             case("in a function that is not called", "def never():\n    import zq_not_there_1\n1").gives(json!(1)),
             case("suppressed", "import contextlib\nwith contextlib.suppress(ImportError):\n    import zq_not_there_2\n1").gives(json!(1)),
-            case("looked for", "from importlib.util import find_spec\nif find_spec('zq_not_there_3'):\n    import zq_not_there_3\n1").gives(json!(1)),
+            case("looked for", "from importlib.util import find_spec\nif find_spec('zq_not_there_3'):\n    import zq_not_there_3\n1")
+                .gives(json!(1)),
             case("in a branch", "DEBUG = False\nif DEBUG:\n    import zq_not_there_4\n1").gives(json!(1)),
-            case("beside a package that there is", "def never():\n    import zq_not_there_5\nimport humanize\nhumanize.intcomma(1000)").gives(json!("1,000")),
-            case("reached", "import pandass_zq").fails("ModuleNotFoundError", &["no configured registry has a package pandass-zq", "nothing was installed"]),
+            case("beside a package that there is", "def never():\n    import zq_not_there_5\nimport humanize\nhumanize.intcomma(1000)")
+                .gives(json!("1,000")),
+            case("reached", "import pandass_zq")
+                .fails("ModuleNotFoundError", &["no configured registry has a package pandass-zq", "nothing was installed"]),
             case("near another", "import humanise_").fails("ModuleNotFoundError", &["No module named 'humanise_'"]),
         ],
     );
@@ -106,7 +112,8 @@ fn a_name_that_no_registry_has_is_said_where_the_import_is_reached() {
         "javascript",
         &[
             case("in a function that is not called", "function never() { require('zq-not-there-1') }\n1").gives(json!(1)),
-            case("reached", "require('expresss-zz')").fails("Error", &["no configured registry has a package expresss-zz", "nothing was installed"]),
+            case("reached", "require('expresss-zz')")
+                .fails("Error", &["no configured registry has a package expresss-zz", "nothing was installed"]),
         ],
     );
 }
@@ -137,10 +144,16 @@ fn a_listed_package_is_added_to_what_the_program_needs() {
         "python",
         &[
             case("to its imports", code).flags(&["--package", "tabulate==0.9.0"]).gives(json!(["1,000", "0.9.0"])),
-            case("to a manifest", code).file("requirements.txt", "humanize\n").flags(&["--package", "tabulate==0.9.0"]).gives(json!(["1,000", "0.9.0"])),
-            case("and its version counts", "# /// script\n# dependencies = ['humanize==4.9.0']\n# ///\nimport importlib.metadata as m\nm.version('humanize')")
-                .flags(&["--package", "humanize==4.8.0"])
-                .gives(json!("4.8.0")),
+            case("to a manifest", code)
+                .file("requirements.txt", "humanize\n")
+                .flags(&["--package", "tabulate==0.9.0"])
+                .gives(json!(["1,000", "0.9.0"])),
+            case(
+                "and its version counts",
+                "# /// script\n# dependencies = ['humanize==4.9.0']\n# ///\nimport importlib.metadata as m\nm.version('humanize')",
+            )
+            .flags(&["--package", "humanize==4.8.0"])
+            .gives(json!("4.8.0")),
             case("or is all that there is", "import humanize")
                 .flags(&["--package", "tabulate", "--only-packages"])
                 .fails("ModuleNotFoundError", &["only the listed packages are installed; list humanize too"]),
@@ -148,7 +161,9 @@ fn a_listed_package_is_added_to_what_the_program_needs() {
     );
     check_all(
         "javascript",
-        &[case("to its imports", "[require('lodash').chunk([1, 2], 1).length, require('ms')('1s')]").flags(&["--package", "ms@2.1.3"]).gives(json!([2, 1000]))],
+        &[case("to its imports", "[require('lodash').chunk([1, 2], 1).length, require('ms')('1s')]")
+            .flags(&["--package", "ms@2.1.3"])
+            .gives(json!([2, 1000]))],
     );
 }
 

@@ -32,8 +32,9 @@ pub(crate) fn companions(found: &FoundImports, is_own: impl Fn(&str) -> bool) ->
     // `from dask import array` imports `dask`, and uses `.array`.
     let is_imported = |module: &str| {
         let is_within = |name: &str| name == module || name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
-        let from_parent =
-            |name: &str| module.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && !rest[1..].contains('.') && uses.contains(rest));
+        let from_parent = |name: &str| {
+            module.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && !rest[1..].contains('.') && uses.contains(rest))
+        };
         imported.iter().any(|name| is_within(name) || from_parent(name))
     };
     let needed = TABLE.iter().filter(|row| (row.used == "*" || uses.contains(row.used)) && is_imported(row.module));
@@ -73,9 +74,13 @@ mod tests {
 
     #[test]
     fn what_is_used_of_another_library_or_is_the_programs_own_brings_nothing() {
-        for (imports, uses) in
-            [(&["numpy"][..], &[".to_excel"][..]), (&["pandas"], &[".head"]), (&["plotly"], &[".graph_objects"]), (&["mine"], &["\"lxml\""]), (&["pandasx"], &[".to_excel"])]
-        {
+        for (imports, uses) in [
+            (&["numpy"][..], &[".to_excel"][..]),
+            (&["pandas"], &[".head"]),
+            (&["plotly"], &[".graph_objects"]),
+            (&["mine"], &["\"lxml\""]),
+            (&["pandasx"], &[".to_excel"]),
+        ] {
             assert!(of(imports, uses).is_empty(), "{imports:?} {uses:?}");
         }
     }

@@ -387,13 +387,7 @@ impl Inner {
         Job { engine: &self.engine, provisioner: &self.provisioner, config: &self.config, store: &self.store, runtime, rules, tell }
     }
 
-    async fn lock(
-        &self,
-        runtime: &Runtime,
-        wanted: &Wanted,
-        policy: &PackagePolicy,
-        tell: &Tell,
-    ) -> Result<Resolution, EnvironmentError> {
+    async fn lock(&self, runtime: &Runtime, wanted: &Wanted, policy: &PackagePolicy, tell: &Tell) -> Result<Resolution, EnvironmentError> {
         check_request(wanted, policy)?;
         check_python(wanted, runtime)?;
         if let Some(lock) = &wanted.lock {
@@ -639,31 +633,15 @@ impl Inner {
             .store
             .off_the_async_threads(move |store| all.iter().map(|part| store.open_package(&part.key)).collect::<Result<Vec<_>, _>>())
             .await?;
-        let missing: Vec<Part> =
-            parts.iter().zip(&here).filter(|(_, package)| package.is_none()).map(|(part, _)| part.clone()).collect();
+        let missing: Vec<Part> = parts.iter().zip(&here).filter(|(_, package)| package.is_none()).map(|(part, _)| part.clone()).collect();
         let new: Vec<LockedPackage> = missing.iter().filter_map(|part| part.package.clone()).collect();
         if !missing.is_empty() {
             tell(format!("installing {}", said(&new, wanted)));
-            let installed = self.job(runtime, rules, tell).install_packages(&missing).await?;
-            let waiting = Here::default();
-            let unwanted = Arc::clone(&waiting.has_left);
-            let store = Arc::clone(&self.store);
-            let keeping = tokio::task::spawn_blocking(move || {
-                let InstalledPackages { staging, roots, may_point_to, leaves } = installed;
-                let kept = missing.iter().zip(&roots).try_for_each(|(part, root)| {
-                    let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to, unwanted: &unwanted };
-                    store.publish_package(root, rules, &part.key)
-                });
-                drop(staging);
-                if kept.is_err() {
-                    // What was taken over before is nobody's.
-                    let _ = store.sweep_contents();
-                }
-                kept
-            });
-            let kept = keeping.await;
-            drop(waiting);
-            kept.map_err(|_| EnvironmentError::Internal("keeping the packages panicked".into()))??;
+            // The virtual environment is made where no archive is unpacked: all environments have it in common.
+            let (venv, packages): (Vec<Part>, Vec<Part>) = missing.into_iter().partition(|part| part.package.is_none());
+            for parts in [venv, packages].into_iter().filter(|parts| !parts.is_empty()) {
+                self.install_parts(parts, runtime, rules, limits, tell).await?;
+            }
         }
         let (lock, modules) = (lock.clone(), wanted.modules.clone());
         self.store
@@ -684,6 +662,37 @@ impl Inner {
             })
             .await?
             .ok_or_else(|| EnvironmentError::Resolution("a package was removed while it was linked".into()))
+    }
+
+    /// Installs parts, and keeps each for all environments.
+    async fn install_parts(
+        &self,
+        parts: Vec<Part>,
+        runtime: &Runtime,
+        rules: Rules,
+        limits: TreeLimits,
+        tell: &Tell,
+    ) -> Result<(), EnvironmentError> {
+        let installed = self.job(runtime, rules, tell).install_packages(&parts).await?;
+        let waiting = Here::default();
+        let unwanted = Arc::clone(&waiting.has_left);
+        let store = Arc::clone(&self.store);
+        let keeping = tokio::task::spawn_blocking(move || {
+            let InstalledPackages { staging, roots, may_point_to, leaves } = installed;
+            let kept = parts.iter().zip(&roots).try_for_each(|(part, root)| {
+                let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to, unwanted: &unwanted };
+                store.publish_package(root, rules, &part.key)
+            });
+            drop(staging);
+            if kept.is_err() {
+                // What was taken over before is nobody's.
+                let _ = store.sweep_contents();
+            }
+            kept
+        });
+        let kept = keeping.await;
+        drop(waiting);
+        Ok(kept.map_err(|_| EnvironmentError::Internal("keeping the packages panicked".into()))??)
     }
 
     /// Installs an environment as a whole.
@@ -825,8 +834,7 @@ pub(crate) fn count(packages: usize) -> String {
 /// What tells a request from others, and so which lock it led to.
 fn request_sha256(requirements: &[Requirement], wanted: &Wanted, runtime: &Runtime, rules: Rules, sources: &[String]) -> String {
     let list: Vec<String> = requirements.iter().map(ToString::to_string).collect();
-    let rules =
-        format!("{SCHEMA} {RESOLVER} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
+    let rules = format!("{SCHEMA} {RESOLVER} {} {} {}", rules.minimum_release_age_days, rules.allow_build, std::env::consts::ARCH);
     let names = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let (list, sources, ecosystem) = (list.join("\n"), sources.join("\n"), wanted.ecosystem.name());
     let (may_be_missing, optional) = (names(&wanted.may_be_missing), names(&wanted.optional));

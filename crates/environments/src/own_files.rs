@@ -140,7 +140,8 @@ impl OwnFiles {
     fn read_python(&mut self, text: &str) {
         self.looks_elsewhere |= PYTHON_LOOKS_ELSEWHERE.iter().any(|word| text.contains(word));
         for (at, _) in text.match_indices(".py") {
-            let goes_on = text[at + 3..].trim_start_matches(['c', 'i', 'w']).starts_with(|next: char| next.is_alphanumeric() || next == '_');
+            let goes_on =
+                text[at + 3..].trim_start_matches(['c', 'i', 'w']).starts_with(|next: char| next.is_alphanumeric() || next == '_');
             if goes_on {
                 continue;
             }
@@ -289,7 +290,8 @@ impl OwnFiles {
 pub(crate) fn has_module_at(paths: &BTreeSet<String>, path: &str) -> bool {
     let path = path.trim_end_matches('/');
     let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
-    let begins = |stem: &str| paths.range(stem.to_owned()..).take_while(|other| other.starts_with(stem)).any(|other| is_file_of(other, stem));
+    let begins =
+        |stem: &str| paths.range(stem.to_owned()..).take_while(|other| other.starts_with(stem)).any(|other| is_file_of(other, stem));
     paths.contains(path) || begins(path) || stem != path && begins(stem)
 }
 

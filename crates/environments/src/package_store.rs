@@ -271,7 +271,9 @@ fn link_all(from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> Result<(
             FileType::RegularFile => match linkat(from, name, to, name, AtFlags::empty()) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 // A file system allows only so many names of one file (empty ones reach it first): then another copy.
-                Err(rustix::io::Errno::MLINK) => copy(from, to, name).map_err(|source| (path.join(name.to_string_lossy().as_ref()), source))?,
+                Err(rustix::io::Errno::MLINK) => {
+                    copy(from, to, name).map_err(|source| (path.join(name.to_string_lossy().as_ref()), source))?
+                }
                 Err(error) => return Err(at(name)(error)),
             },
             FileType::Symlink => {

@@ -1,8 +1,8 @@
 //! What the model gives `run_code`, and the run that it asks for.
 
 use belljar_protocol::{
-    Ceiling, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, PackageOptions, Policy, ProgramName, RequestedLimits, RunRequest, RunSubmission,
-    SubmittedFile, UnknownLanguage, Widened,
+    Ceiling, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, PackageOptions, Policy, ProgramName, RequestedLimits, RunRequest,
+    RunSubmission, SubmittedFile, UnknownLanguage, Widened,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;

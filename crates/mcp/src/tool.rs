@@ -170,9 +170,8 @@ fn input_schema(ceiling: &Ceiling, packages: &PackagePolicy) -> Value {
         },
     });
     if packages.enabled {
-        schema["properties"]["packages"] = paths(
-            "Packages to add to those that the program imports, with versions where they matter: pandas==2.2, lodash@4.",
-        );
+        schema["properties"]["packages"] =
+            paths("Packages to add to those that the program imports, with versions where they matter: pandas==2.2, lodash@4.");
         schema["properties"]["packages_only"] =
             json!({"type": "boolean", "description": "Install the listed packages only, whatever the program imports. Default false."});
     }

@@ -193,8 +193,11 @@ fn calls_bring_their_companions_where_nothing_else_provides_them() {
 #[test]
 fn what_the_program_makes_is_not_asked_for() {
     let needed = |name: &str| FoundImport { name: name.to_owned(), is_optional: false };
-    let found =
-        FoundImports { imports: vec![needed("virt_kq.sub"), needed("humanize")], own: vec!["virt_kq".to_owned()], ..FoundImports::default() };
+    let found = FoundImports {
+        imports: vec![needed("virt_kq.sub"), needed("humanize")],
+        own: vec!["virt_kq".to_owned()],
+        ..FoundImports::default()
+    };
     let found = needs(Language::Python, &[("main.py", "")], &found, &[]).unwrap();
     assert_eq!(found.requirements, asked(Ecosystem::PyPi, &["humanize"]));
     assert!(found.may_be_missing.contains("humanize") && found.optional.is_empty());

@@ -9,7 +9,14 @@ fn error(name: &str, message: &str) -> RunError {
 fn known(language: Language, decision: Decision) -> Known {
     let installed = vec![LockedPackage { name: "pandas".to_owned(), version: "3.0.0".to_owned() }];
     let own = OwnFiles::new(["main.py", "lib/helpers.py", "tools.js"], "main.py");
-    Known { language, decision, own, missing: vec!["pandass".to_owned()], installed, unbuilt: vec!["sqlite3".to_owned(), "sharp".to_owned()] }
+    Known {
+        language,
+        decision,
+        own,
+        missing: vec!["pandass".to_owned()],
+        installed,
+        unbuilt: vec!["sqlite3".to_owned(), "sharp".to_owned()],
+    }
 }
 
 #[test]
@@ -25,10 +32,22 @@ fn a_missing_package_is_named_with_a_line_that_works() {
         ("ImportError", "sklearn needs to be installed in order to use this module", "scikit-learn"),
         ("ImportError", "Plotly Express requires numpy to be installed.", "numpy"),
         ("ImportError", "email-validator is not installed, run `pip install 'pydantic[email]'`", "pydantic[email]"),
-        ("ImportError", "Please either conda or pip install as follows:\n\n  conda install dask\n  python -m pip install \"dask[array]\" --upgrade", "dask[array]"),
-        ("RuntimeError", "The starlette.testclient module requires the httpx package to be installed.\nYou can install this with:\n\n    $ pip install httpx\n", "httpx"),
+        (
+            "ImportError",
+            "Please either conda or pip install as follows:\n\n  conda install dask\n  python -m pip install \"dask[array]\" --upgrade",
+            "dask[array]",
+        ),
+        (
+            "RuntimeError",
+            "The starlette.testclient module requires the httpx package to be installed.\nYou can install this with:\n\n    $ pip install httpx\n",
+            "httpx",
+        ),
         ("ValueError", "Mime type rendering requires nbformat>=4.2.0 but it is not installed; pip install -U nbformat", "nbformat"),
-        ("FeatureNotFound", "Couldn't find a tree builder with the features you requested: lxml. Do you need to install a parser library?", "lxml"),
+        (
+            "FeatureNotFound",
+            "Couldn't find a tree builder with the features you requested: lxml. Do you need to install a parser library?",
+            "lxml",
+        ),
     ] {
         let hint = known(Language::Python, Decision::Imports).hint(&error(name, message));
         assert_eq!(hint.as_deref(), Some(&*format!("add the line `# @add-package {requirement}` to install it")), "{message}");
@@ -105,7 +124,10 @@ fn an_error_for_want_of_an_install_script_says_so() {
         ("\nSomething went wrong installing the \"sharp\" module\n\nCannot find module", "", "sharp"),
     ] {
         let hint = hint(message, stack).unwrap_or_default();
-        assert!(hint.contains(&format!("the install script of {package} was not run")) && hint.contains("allow_build"), "{message}: {hint}");
+        assert!(
+            hint.contains(&format!("the install script of {package} was not run")) && hint.contains("allow_build"),
+            "{message}: {hint}"
+        );
     }
     assert_eq!(hint("x is not a function", of_sqlite), None, "an error of another kind");
     assert_eq!(hint("Could not locate the bindings file", "at /node_modules/other/x.js"), None, "another package");

@@ -81,6 +81,9 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
 
 /// The program that installs and compiles packages one by one.
 const INSTALL_PACKAGES: &str = include_str!("install_packages.py");
+/// Where a jail has it, and what it is to do.
+const SCRIPT: &str = "/belljar/install_packages.py";
+const PLAN: &str = "/belljar/plan.json";
 /// Variables that hold each of several uv at a time to few threads: a machine of many processors would have them exceed the jail's limit.
 const FEW_THREADS: [(&str, &str); 3] = [("TOKIO_WORKER_THREADS", "2"), ("RAYON_NUM_THREADS", "2"), ("UV_CONCURRENT_INSTALLS", "2")];
 
@@ -89,30 +92,35 @@ pub(super) async fn install_packages(job: &Job<'_>, parts: &[Part]) -> Result<In
     let place = Environment::place(RuntimeKind::Python);
     let tell = job.tell.clone();
     let uv = job.provision(move |provisioner| provisioner.uv(&mut Steps::told_to(tell))).await?;
-    let mut arguments = ["--no-config", "--no-python-downloads", "--no-progress", "--color", "never", "--no-build"].map(str::to_owned).to_vec();
+    let mut arguments =
+        ["--no-config", "--no-python-downloads", "--no-progress", "--color", "never", "--no-build"].map(str::to_owned).to_vec();
     if job.rules.offline {
         arguments.push("--offline".to_owned());
     }
-    let folder = |index: usize| format!("package-{index}");
+    // No archive can know the folder of another package.
+    let folders = parts.iter().map(|_| unforeseeable_name()).collect::<Result<Vec<_>, _>>()?;
     let packages: Vec<serde_json::Value> = parts
         .iter()
-        .enumerate()
-        .filter(|(_, part)| !part.requirement.is_empty())
-        .map(|(index, part)| serde_json::json!({"folder": folder(index), "requirement": part.requirement}))
+        .zip(&folders)
+        .filter(|(part, _)| !part.requirement.is_empty())
+        .map(|(part, folder)| serde_json::json!({"folder": folder, "requirement": part.requirement}))
         .collect();
     let plan = serde_json::json!({
         "uv": uv.program, "arguments": arguments, "interpreter": job.runtime.executable, "place": place,
         "folder": format!("{PROJECT}/packages"), "packages": packages,
     });
-    let staging = job.project(&[("plan.json", &plan.to_string()), ("install_packages.py", INSTALL_PACKAGES)]).await?;
+    let staging = job.project(&[]).await?;
+    // Where no archive that is unpacked can change it.
+    let files = [(PLAN, plan.to_string()), (SCRIPT, INSTALL_PACKAGES.to_owned())];
+    let files = files.map(|(path, text)| (PathBuf::from(path), text.into_bytes()));
     let shows: Vec<PathBuf> = uv.mounts.iter().chain(&job.runtime.mounts).cloned().collect();
-    let command = |what: &str| {
-        let script = format!("{PROJECT}/install_packages.py");
-        ["-I", "-S", script.as_str(), what, &format!("{PROJECT}/plan.json")].map(str::to_owned).to_vec()
-    };
+    let command = |what: &str| ["-I", "-S", SCRIPT, what, PLAN].map(str::to_owned).to_vec();
     let mut installing = job.tool(&job.runtime.executable, &shows, &staging, place, Downloads::Shared("uv"))?;
     installing.arguments = command("install");
-    for (name, value) in [("UV_CACHE_DIR", DOWNLOADS), ("UV_NO_ENV_FILE", "1"), ("UV_NO_MANAGED_PYTHON", "1")].into_iter().chain(FEW_THREADS) {
+    installing.files.extend(files.clone());
+    for (name, value) in
+        [("UV_CACHE_DIR", DOWNLOADS), ("UV_NO_ENV_FILE", "1"), ("UV_NO_MANAGED_PYTHON", "1")].into_iter().chain(FEW_THREADS)
+    {
         installing.variables.insert(name.to_owned(), value.to_owned());
     }
     installing.variables.extend(index_variables(job)?);
@@ -120,16 +128,34 @@ pub(super) async fn install_packages(job: &Job<'_>, parts: &[Part]) -> Result<In
     if !ran.is_success {
         return Err(explain(job, &ran, &[]));
     }
+    if packages.is_empty() {
+        return Ok(InstalledPackages {
+            roots: vec![staging.path().join("root")],
+            staging,
+            may_point_to: vec![job.runtime.executable.clone()],
+            leaves,
+        });
+    }
     (job.tell)("compiling".to_owned());
     let mut compiling = job.tool(&job.runtime.executable, &job.runtime.mounts, &staging, place, Downloads::None)?;
     without_network(&mut compiling);
     compiling.arguments = command("compile");
+    compiling.files.extend(files);
     job.run(compiling, &staging, |_| None).await?;
-    let root = |(index, part): (usize, &Part)| {
-        if part.requirement.is_empty() { staging.path().join("root") } else { staging.path().join("project/packages").join(folder(index)) }
+    let root = |(part, folder): (&Part, &String)| {
+        if part.requirement.is_empty() { staging.path().join("root") } else { staging.path().join("project/packages").join(folder) }
     };
-    let roots = parts.iter().enumerate().map(root).collect();
+    let roots = parts.iter().zip(&folders).map(root).collect();
     Ok(InstalledPackages { roots, staging, may_point_to: vec![job.runtime.executable.clone()], leaves })
+}
+
+/// A name that nobody can have known before.
+fn unforeseeable_name() -> Result<String, EnvironmentError> {
+    let mut bytes = [0; 16];
+    let path = Path::new("/dev/urandom");
+    let read = std::fs::File::open(path).and_then(|mut source| std::io::Read::read_exact(&mut source, &mut bytes));
+    read.map_err(super::io_error("read", path))?;
+    Ok(hex::encode(bytes))
 }
 
 /// What looks at the code of packages has no way to the network, and is not told what came with it.
@@ -246,9 +272,7 @@ fn manifest(job: &Job<'_>, name: &str, version: &str, requirements: &[Requiremen
 /// What a line of `uv` means to a person who waits.
 fn progress(line: &str) -> Option<String> {
     let line = line.trim();
-    let message = ["Downloading ", "Building "]
-        .iter()
-        .find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
+    let message = ["Downloading ", "Building "].iter().find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
     Some(format!("{}{}", message.0.to_lowercase(), message.1))
 }
 

@@ -48,23 +48,26 @@ pub(super) async fn resolve(
         return Ok(Resolved { lock: resolved.lock, notes });
     }
     for _ in 0..MAX_PROBES {
-        let extra = suspects(&resolved, requirements, optional).into_iter().find_map(|suspect| {
-            suspect.conflict.filter(|(what, whose)| whose.contains('[') && !left_out.contains(what))
-        });
+        let extra = suspects(&resolved, requirements, optional)
+            .into_iter()
+            .find_map(|suspect| suspect.conflict.filter(|(what, whose)| whose.contains('[') && !left_out.contains(what)));
         let Some((what, whose)) = extra else { break };
         // What only an extra asks for, the package does without.
         left_out.push(what.clone());
         let without = uv::resolve(job, requirements, &left_out, PreReleases::WhereNeeded).await?;
-        notes.push(format!("{what}, which {whose} asks for, comes without a wheel and was left out; allow_build (--allow-build) builds it"));
+        notes
+            .push(format!("{what}, which {whose} asks for, comes without a wheel and was left out; allow_build (--allow-build) builds it"));
         resolved = without;
     }
     for suspect in suspects(&resolved, requirements, optional).into_iter().take(MAX_PROBES) {
         let Some(chosen) = chosen(&resolved.lock).remove(&suspect.name) else { continue };
         let Some(newer) = newer(job, requirements, &suspect, &chosen, &left_out).await? else { continue };
         let Missing { version, what } = newer;
-        let has = if what == suspect.name { "comes without a wheel".to_owned() } else { format!("needs {what}, which comes without a wheel") };
+        let has =
+            if what == suspect.name { "comes without a wheel".to_owned() } else { format!("needs {what}, which comes without a wheel") };
         if let Some(version) = version.as_deref().filter(|version| is_near(version, &chosen.version)) {
-            notes.push(format!("{} {} was installed: {version} {has}; allow_build (--allow-build) builds it", suspect.name, chosen.version));
+            notes
+                .push(format!("{} {} was installed: {version} {has}; allow_build (--allow-build) builds it", suspect.name, chosen.version));
             continue;
         }
         let newest = version.map_or_else(|| "a newer one".to_owned(), |version| format!("{} {version}", suspect.name));

@@ -53,7 +53,8 @@ fn names(texts: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn a_name_of_the_run_at_any_depth_is_its_own() {
-    let own = python(&[("main.py", ""), ("src/mypkg/core.py", ""), ("a/b/c/deep_kq.py", ""), ("models/weights.bin", ""), ("x/native_kq.so", "")]);
+    let own =
+        python(&[("main.py", ""), ("src/mypkg/core.py", ""), ("a/b/c/deep_kq.py", ""), ("models/weights.bin", ""), ("x/native_kq.so", "")]);
     for name in ["mypkg", "mypkg.core", "core", "deep_kq", "models", "native_kq", "src", "main"] {
         assert!(own.have_module(name), "{name}");
     }
@@ -66,7 +67,9 @@ fn a_name_of_the_run_at_any_depth_is_its_own() {
 fn the_name_of_a_well_known_package_is_the_runs_own_where_the_program_looks_there() {
     let file = ("lib/humanize.py", "");
     assert!(!python(&[("main.py", "import humanize"), file]).have_module("humanize"));
-    for text in ["import sys; sys.path.insert(0, 'lib')", "os.chdir('lib')", "subprocess.run(['python', 'lib/x.py'])", "site.addsitedir('lib')"] {
+    for text in
+        ["import sys; sys.path.insert(0, 'lib')", "os.chdir('lib')", "subprocess.run(['python', 'lib/x.py'])", "site.addsitedir('lib')"]
+    {
         assert!(python(&[("main.py", text), file]).have_module("humanize"), "{text}");
     }
     let around = Surroundings { sets_module_path: true, ..Surroundings::default() };
@@ -77,10 +80,14 @@ fn the_name_of_a_well_known_package_is_the_runs_own_where_the_program_looks_ther
 
 #[test]
 fn a_name_that_the_program_writes_is_its_own() {
-    for text in ["open('gen_kq.py', 'w')", "Path(d, \"gen_kq.py\")", "f'{d}/gen_kq.py'", "os.system('cat > lib/gen_kq.py <<EOF')", "'gen_kq.pyc'"] {
+    for text in
+        ["open('gen_kq.py', 'w')", "Path(d, \"gen_kq.py\")", "f'{d}/gen_kq.py'", "os.system('cat > lib/gen_kq.py <<EOF')", "'gen_kq.pyc'"]
+    {
         assert!(python(&[("main.py", text)]).have_module("gen_kq"), "{text}");
     }
-    for text in ["'https://example.com/gen_kq.py'", "'/usr/lib/site-packages/gen_kq.py'", "'gen_kq.pytorch'", "gen_kq.pyplot", "'gen_kq.txt'"] {
+    for text in
+        ["'https://example.com/gen_kq.py'", "'/usr/lib/site-packages/gen_kq.py'", "'gen_kq.pytorch'", "gen_kq.pyplot", "'gen_kq.txt'"]
+    {
         assert!(!python(&[("main.py", text)]).have_module("gen_kq"), "{text}");
     }
     // A comment may name a file, and does not make one of a well-known name.
@@ -111,7 +118,11 @@ fn a_specifier_that_leads_to_the_runs_own_files_is_its_own() {
     for specifier in ["lodash", "react/jsx-runtime", "@me/two", "configs"] {
         assert!(!own.have_specifier(specifier), "{specifier}");
     }
-    let plain = of(Ecosystem::Npm, &[("main.js", ""), ("src/lib/axios.js", ""), ("src/helpers.js", ""), ("utils/x.js", "")], &Surroundings::default());
+    let plain = of(
+        Ecosystem::Npm,
+        &[("main.js", ""), ("src/lib/axios.js", ""), ("src/helpers.js", ""), ("utils/x.js", "")],
+        &Surroundings::default(),
+    );
     assert!(plain.have_specifier("helpers") && plain.have_specifier("utils/x.js") && plain.have_specifier("src/helpers"));
     assert!(!plain.have_specifier("axios"), "a well-known package");
     assert_eq!(own.file_of("src/b"), Some("src/b.ts"));

@@ -38,7 +38,8 @@ impl Home {
     }
 
     fn assemble(&self, key: &str, packages: &[&str]) -> Result<PathBuf, StoreError> {
-        let packages: Vec<StoredPackage> = packages.iter().map(|key| self.store.open_package(key).unwrap().expect("it was published")).collect();
+        let packages: Vec<StoredPackage> =
+            packages.iter().map(|key| self.store.open_package(key).unwrap().expect("it was published")).collect();
         self.store.assemble(&packages, LIMITS, &lock(), |_| record(key))?;
         Ok(self.place("made", key).join("root"))
     }

@@ -258,7 +258,9 @@ fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
     for request in ["old", "used", "new"] {
         let lock = Lock { text: request.into(), ..Home::lock() };
         home.store.remember_made(&lock, &made).unwrap();
-        home.store.remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), notes: Vec::new(), resolved_at: 0 }).unwrap();
+        home.store
+            .remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), notes: Vec::new(), resolved_at: 0 })
+            .unwrap();
     }
     let file = |name: &str| home.store.root().join("locks").join(name);
     for name in ["old.json", "used.json"] {
