@@ -16,8 +16,9 @@ use crate::digest::digest;
 use crate::error::EnvironmentError;
 use crate::install_scripts::with_install_scripts;
 use crate::installers::{Installed, InstalledPackages, Job, Part, Resolved, Rules};
+use crate::kept::KeptThings;
 use crate::lock::{Lock, LockedPackage};
-use crate::package_store::{PackageRecord, StoredPackage};
+use crate::package_store::StoredPackage;
 use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged};
 use crate::resolution::{Resolution, seconds_since_1970};
 use crate::store::{EnvironmentRecord, MadeLock, Making, SCHEMA, Store, Stored};
@@ -307,35 +308,22 @@ impl Environments {
     pub fn collect(&self, unused_for: Option<Duration>) -> Result<Collected, EnvironmentError> {
         let mut collected = Collected::default();
         let store = &self.inner.store;
-        // What is linked together holds nothing of its own.
-        let of_environment = |(record, used): (EnvironmentRecord, SystemTime)| Kept {
-            key: record.key,
-            bytes: if record.is_linked { 0 } else { record.size_bytes },
-            used,
-            is_package: false,
-        };
-        let of_package =
-            |(record, used): (PackageRecord, SystemTime)| Kept { key: record.key, bytes: record.size_bytes, used, is_package: true };
-        let packages = store.list_packages().into_iter().map(of_package);
-        let mut all: Vec<Kept> = store.list().into_iter().map(of_environment).chain(packages).collect();
-        // Environments before the packages that they are linked from.
-        all.sort_by_key(|kept| (kept.used, kept.is_package));
-        let mut total: u64 = all.iter().map(|kept| kept.bytes).sum();
+        let mut kept = KeptThings::new(store.list(), store.list_packages());
         let mut removed = false;
-        for kept in all {
-            let is_old = unused_for.is_some_and(|age| kept.used.elapsed().is_ok_and(|unused| unused >= age));
-            if !is_old && total <= self.inner.config.most_bytes {
-                continue;
+        while let Some(least) = kept.least_used() {
+            let is_old = unused_for.is_some_and(|age| least.used.elapsed().is_ok_and(|unused| unused >= age));
+            if !is_old && kept.bytes <= self.inner.config.most_bytes {
+                break;
             }
-            let is_gone = if kept.is_package { store.remove_package(&kept.key)? } else { store.remove(&kept.key)? };
-            if is_gone {
-                total = total.saturating_sub(kept.bytes);
-                removed = true;
-            }
-            match (kept.is_package, is_gone) {
+            let is_gone = if least.is_package { store.remove_package(&least.key)? } else { store.remove(&least.key)? };
+            match (least.is_package, is_gone) {
                 (true, _) => {}
                 (false, true) => collected.environments += 1,
                 (false, false) => collected.in_use += 1,
+            }
+            if is_gone {
+                kept.removed(&least);
+                removed = true;
             }
         }
         let before = unused_for.and_then(|age| SystemTime::now().checked_sub(age)).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -345,14 +333,6 @@ impl Environments {
         }
         Ok(collected)
     }
-}
-
-/// Something that can be removed.
-struct Kept {
-    key: String,
-    bytes: u64,
-    used: SystemTime,
-    is_package: bool,
 }
 
 /// Whether a text has the form of a key: it becomes part of a path.
@@ -516,7 +496,7 @@ impl Inner {
 
     /// Whether a lock was made here, also where it came with the run.
     fn origin(&self, wanted: &Wanted, lock: &Lock) -> Result<Origin, EnvironmentError> {
-        let is_ours = wanted.lock.is_none() || self.store.made_lock(lock)?.is_some();
+        let is_ours = wanted.lock.is_none() || lock.installs_all || self.store.made_lock(lock)?.is_some();
         Ok(if is_ours { Origin::Here } else { Origin::Given })
     }
 
@@ -585,7 +565,7 @@ impl Inner {
             content_sha256: String::new(),
             lock_sha256: lock.sha256(),
             identity: to_make.identity.to_owned(),
-            is_linked: false,
+            linked_from: Vec::new(),
             unbuilt: Vec::new(),
             boot: None,
             allow_build: rules.allow_build,
@@ -654,7 +634,7 @@ impl Inner {
                     files: packages.iter().map(|package| package.record.files).sum(),
                     size_bytes: packages.iter().map(|package| package.record.size_bytes).sum(),
                     content_sha256: content_of(&packages),
-                    is_linked: true,
+                    linked_from: packages.iter().map(|package| package.record.key.clone()).collect(),
                     boot: Some(boot_id()),
                     ..record
                 })?;
@@ -845,7 +825,7 @@ fn request_sha256(requirements: &[Requirement], wanted: &Wanted, runtime: &Runti
 /// Where a lock is from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// It was made here: all that is in it is installed.
+    /// It was made here, or says itself that all that is in it is installed.
     Here,
     /// It came with a run: what of it is installed, only its whole text says.
     Given,
@@ -893,7 +873,11 @@ fn parts(lock: &Lock, origin: Origin, runtime: &Runtime, rules: Rules) -> Option
     let part = |package: &LockedPackage| {
         let line = package_line(lock, package);
         let is_single = lock.packages.iter().filter(|other| other.name == package.name).count() == 1;
-        let hashes = lock.hashes.get(&package.name).filter(|hashes| !hashes.is_empty() && is_single)?;
+        // Plain enough for a line of an installer's input, whoever wrote the lock.
+        let is_plain = |hash: &String| {
+            hash.strip_prefix("sha256:").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        };
+        let hashes = lock.hashes.get(&package.name).filter(|hashes| !hashes.is_empty() && hashes.iter().all(is_plain) && is_single)?;
         let requirement = format!(
             "{}=={} {}",
             package.name,

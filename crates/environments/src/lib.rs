@@ -18,6 +18,7 @@ mod hints;
 mod imports;
 mod install_scripts;
 mod installers;
+mod kept;
 mod known;
 mod lock;
 mod manifest;

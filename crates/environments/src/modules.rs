@@ -128,6 +128,7 @@ mod tests {
             project: package("environment"),
             specifiers: BTreeMap::new(),
             hashes: BTreeMap::new(),
+            installs_all: false,
             packages,
         };
         let asked = ["pyyaml", "zope-interface", "typing-extensions==4.15.0", "another"].map(str::to_owned);
@@ -151,6 +152,7 @@ mod tests {
                 project,
                 specifiers: BTreeMap::new(),
                 hashes: BTreeMap::new(),
+                installs_all: false,
                 packages: Vec::new(),
             };
             let imported: Vec<String> = imported.iter().map(|&name| name.to_owned()).collect();

@@ -102,9 +102,9 @@ pub struct EnvironmentRecord {
     /// What is in it, and for which runtime: two locks that install the same lead to one environment.
     #[serde(default)]
     pub identity: String,
-    /// Whether it is linked from packages that other environments share. What it holds is theirs.
-    #[serde(default)]
-    pub is_linked: bool,
+    /// The packages that it is linked from, which other environments share; none where it was installed as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked_from: Vec<String>,
     /// Packages whose install scripts were not run. Of npm only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unbuilt: Vec<String>,

@@ -223,7 +223,7 @@ mod tests {
     fn lock(text: &str) -> Lock {
         let project = crate::lock::LockedPackage { name: "environment".into(), version: "0".into() };
         let (specifiers, hashes) = (BTreeMap::new(), BTreeMap::new());
-        Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers, packages: Vec::new(), hashes }
+        Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers, packages: Vec::new(), hashes, installs_all: false }
     }
 
     const LOCK: &str = "[[package]]\nname = \"hydra-core\"\nversion = \"0.11.3\"\nsource = { registry = \"x\" }\nwheels = [{ upload-time = \"2019-12-29T01:02:03Z\" }]\n\n[[package]]\nname = \"new\"\nversion = \"1.0\"\nsource = { registry = \"x\" }\nwheels = [{}]\n";

@@ -67,7 +67,7 @@ impl Home {
 fn lock() -> Lock {
     let project = LockedPackage { name: "environment".into(), version: "0".into() };
     let (specifiers, hashes) = (BTreeMap::new(), BTreeMap::new());
-    Lock { ecosystem: Ecosystem::PyPi, text: "a lock".into(), project, specifiers, packages: Vec::new(), hashes }
+    Lock { ecosystem: Ecosystem::PyPi, text: "a lock".into(), project, specifiers, packages: Vec::new(), hashes, installs_all: false }
 }
 
 fn record(key: &str) -> EnvironmentRecord {
@@ -84,7 +84,7 @@ fn record(key: &str) -> EnvironmentRecord {
         content_sha256: String::new(),
         lock_sha256: lock().sha256(),
         identity: String::new(),
-        is_linked: true,
+        linked_from: Vec::new(),
         unbuilt: Vec::new(),
         boot: Some(boot_id()),
         allow_build: false,

@@ -27,6 +27,7 @@ impl Home {
             specifiers: std::collections::BTreeMap::new(),
             packages: Vec::new(),
             hashes: std::collections::BTreeMap::new(),
+            installs_all: false,
         }
     }
 
@@ -65,7 +66,7 @@ fn record(key: &str, summary: TreeSummary) -> EnvironmentRecord {
         content_sha256: summary.sha256,
         lock_sha256: Home::lock().sha256(),
         identity: String::new(),
-        is_linked: false,
+        linked_from: Vec::new(),
         unbuilt: Vec::new(),
         boot: None,
         allow_build: false,

@@ -207,13 +207,10 @@ async fn archives_that_unpack_to_too_much_are_refused() {
 async fn a_package_that_brings_files_of_another_changes_nothing_for_environments_without_it() {
     let registry = Registry::start();
     registry.wheel("good", "1.0", &[], &[Entry::file("good_module.py", "WHOSE = 'good'\n")]);
-    let stolen = [
-        Entry::file("good_module.py", "WHOSE = 'hostile'\n"),
-        Entry::file("good-1.0.dist-info/RECORD", "good_module.py,,\n"),
-        Entry::file("../good/lib/python3/site-packages/good_module.py", "WHOSE = 'hostile'\n"),
-    ];
-    registry.wheel("hostile", "1.0", &[], &stolen[..2]);
-    registry.wheel("climbing", "1.0", &[], &stolen);
+    let stolen = Entry::file("good_module.py", "WHOSE = 'hostile'\n");
+    let climbing = Entry::file("../good/lib/python3/site-packages/good_module.py", "WHOSE = 'hostile'\n");
+    registry.wheel("hostile", "1.0", &[], &[stolen]);
+    registry.wheel("climbing", "1.0", &[], &[climbing]);
     let home = Home::new(&registry);
     let read =
         |prepared: &belljar_environments::Prepared| fs::read_to_string(Home::site_packages(prepared).join("good_module.py")).unwrap();
