@@ -843,7 +843,8 @@ fn identity(lock: &Lock, origin: Origin, runtime: &Runtime, rules: Rules) -> Str
         (Origin::Here, Ecosystem::PyPi) => {
             let mut packages: Vec<String> = lock.packages.iter().map(|package| package_line(lock, package)).collect();
             packages.sort();
-            packages.join("\n")
+            // Not what an earlier Belljar installed as a whole.
+            format!("linked\n{}", packages.join("\n"))
         }
         // Which range led to a version does not matter to what is installed.
         (Origin::Here, Ecosystem::Npm) => {
