@@ -166,7 +166,7 @@ fn what_a_run_uses_can_be_locked_and_warmed_by_the_same_flags() {
         assert_eq!(key, key_of_run(&with_lock), "{flags:?}: by the lock");
         assert_eq!(key_of_warm(&of_program), key_of_run(flags), "{flags:?}: by the program");
         assert_eq!(key, key_of_warm(&[&of_program[..], &["--offline"]].concat()), "{flags:?}: offline");
-        assert_eq!(key == plain, version_of(&flags) == version_of(&[]), "{flags:?}: the same versions are one environment");
+        assert_eq!(key == plain, version_of(flags) == version_of(&[]), "{flags:?}: the same versions are one environment");
     }
     // A policy without a word on building does not let packages be built, for whoever makes ahead as for a run.
     for flags in [&["warm"][..], &["lock", &program]] {

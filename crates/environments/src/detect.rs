@@ -164,7 +164,7 @@ pub fn from_imports(
     }
     if ecosystem == Ecosystem::PyPi {
         let is_own = |module: &str| module_distribution(module, own).is_none();
-        let has = |name: &str| needed.contains(name) || is_added(name) || stands_in(name, &is_added);
+        let has = |name: &str| needed.contains(name) || is_added(name) || stands_in(name, is_added);
         for name in companions(found, is_own).into_iter().filter(|name| !has(name) && allows(name)) {
             requirements.extend(Requirement::any(ecosystem, name));
             optional.insert(name.to_owned());

@@ -119,7 +119,7 @@ impl Known {
                 package.to_owned()
             }
         };
-        if self.missing.iter().any(|missing| *missing == package) {
+        if self.missing.contains(&package) {
             return Some(not_in_registry(self.ecosystem(), &package));
         }
         let version = import_name(name).filter(|_| self.ecosystem() == Ecosystem::PyPi).map_or("", |entry| entry.version);

@@ -220,17 +220,19 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
             }
         }
         let files = package.wheels.iter().chain(&package.sdist).filter_map(|file| file.hash.clone());
-        hashes.entry(found.name.clone()).or_insert_with(Vec::new).extend(files);
+        hashes.entry(found.name.clone()).or_insert_with(Vec::<String>::new).extend(files);
         packages.push(found);
     }
-    hashes.values_mut().for_each(|hashes| hashes.sort());
+    for hashes in hashes.values_mut() {
+        hashes.sort();
+    }
     let project = project.ok_or_else(|| unreadable("there is no project in it".to_owned()))?;
     Ok(Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers: BTreeMap::new(), packages, hashes, installs_all })
 }
 
 fn is_project(package: &UvPackage) -> bool {
     let is_here = |kind: &&str| package.source.get(*kind).and_then(toml::Value::as_str) == Some(".");
-    package.source.len() == 1 && ["virtual", "editable"].iter().any(|kind| is_here(kind))
+    package.source.len() == 1 && ["virtual", "editable"].iter().any(is_here)
 }
 
 fn is_plain(text: &str) -> bool {

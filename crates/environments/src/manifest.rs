@@ -313,6 +313,7 @@ pub(crate) fn package_name(text: &str) -> Option<String> {
 pub(crate) fn module_aliases(text: &str) -> Vec<String> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
+    #[expect(clippy::zero_sized_map_values, reason = "of a map, the keys are read")]
     struct Aliases {
         #[serde(rename = "_moduleAliases")]
         aliases: BTreeMap<String, serde::de::IgnoredAny>,

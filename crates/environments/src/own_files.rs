@@ -167,7 +167,9 @@ impl OwnFiles {
         if name == "package.json" {
             self.packages.extend(crate::manifest::package_name(text));
             self.mentioned.extend(crate::manifest::module_aliases(text));
-        } else if (name.starts_with("tsconfig") || name.starts_with("jsconfig")) && name.ends_with(".json") {
+        } else if (name.starts_with("tsconfig") || name.starts_with("jsconfig"))
+            && Path::new(name).extension().is_some_and(|end| end == "json")
+        {
             self.typescript.extend(TypeScriptConfig::read(text, folder));
         }
     }

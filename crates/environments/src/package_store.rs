@@ -96,7 +96,7 @@ impl Store {
         let _guard = self.guard_contents()?;
         let staging = self.stage()?;
         let made = staging.path().join("made");
-        let root = self.new_root(&made)?;
+        let root = Self::new_root(&made)?;
         let TreeSummary { files, bytes, sha256 } = self.take_over(installed, &root, rules)?;
         let record =
             PackageRecord { schema: SCHEMA, key: key.to_owned(), files, size_bytes: bytes, content_sha256: sha256, boot: boot_id() };
@@ -109,7 +109,7 @@ impl Store {
         self.note_unsynced()?;
         let place = self.folder("packages")?.join(key);
         let is_there = || read_package(&place, key).is_some() && place.join("used").exists();
-        self.put(&made, &place, &staging, is_there)
+        Self::put(&made, &place, &staging, is_there)
     }
 
     /// Links packages together to an environment. `finish` completes the record, and may look at the tree.
@@ -126,7 +126,7 @@ impl Store {
         too_large(files, bytes, limits)?;
         let staging = self.stage()?;
         let made = staging.path().join("made");
-        let root = self.new_root(&made)?;
+        let root = Self::new_root(&made)?;
         let open = |path: &Path| {
             let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io_error("open", path)(error.into()))
@@ -147,7 +147,7 @@ impl Store {
         self.note_unsynced()?;
         let place = self.folder("made")?.join(&record.key);
         let is_there = || self.has_environment(&record.key);
-        self.put(&made, &place, &staging, is_there)
+        Self::put(&made, &place, &staging, is_there)
     }
 
     /// Notes that something of this boot may not be on the disk yet.
@@ -272,7 +272,7 @@ fn link_all(from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> Result<(
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 // A file system allows only so many names of one file (empty ones reach it first): then another copy.
                 Err(rustix::io::Errno::MLINK) => {
-                    copy(from, to, name).map_err(|source| (path.join(name.to_string_lossy().as_ref()), source))?
+                    copy(from, to, name).map_err(|source| (path.join(name.to_string_lossy().as_ref()), source))?;
                 }
                 Err(error) => return Err(at(name)(error)),
             },

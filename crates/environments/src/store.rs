@@ -263,7 +263,7 @@ impl Store {
         let _guard = self.guard_contents()?;
         let staging = self.stage()?;
         let made = staging.path().join("made");
-        let root = self.new_root(&made)?;
+        let root = Self::new_root(&made)?;
         let summary = self.take_over(installed, &root, take_over)?;
         let record = finish(&root, summary);
         let write = |name: &str, content: &[u8]| {
@@ -277,7 +277,7 @@ impl Store {
         let folder = File::open(&made).map_err(io_error("open", &made))?;
         rustix::fs::syncfs(&folder).map_err(|error| io_error("write", &made)(error.into()))?;
         let place = self.folder("made")?.join(&record.key);
-        self.put(&made, &place, &staging, || self.has_environment(&record.key))
+        Self::put(&made, &place, &staging, || self.has_environment(&record.key))
     }
 
     /// Whether there is an environment of this key.
@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// A new folder for what is taken over, which everybody may read.
-    pub(crate) fn new_root(&self, made: &Path) -> Result<PathBuf, StoreError> {
+    pub(crate) fn new_root(made: &Path) -> Result<PathBuf, StoreError> {
         let root = made.join("root");
         DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
@@ -299,7 +299,7 @@ impl Store {
     }
 
     /// Puts what was made in its place, in one step.
-    pub(crate) fn put(&self, made: &Path, place: &Path, staging: &Staging, is_there: impl Fn() -> bool) -> Result<(), StoreError> {
+    pub(crate) fn put(made: &Path, place: &Path, staging: &Staging, is_there: impl Fn() -> bool) -> Result<(), StoreError> {
         match fs::rename(made, place) {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {

@@ -27,6 +27,7 @@ struct File {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[expect(clippy::zero_sized_map_values, reason = "of a map, the keys are read")]
 struct Options {
     base_url: Option<String>,
     paths: BTreeMap<String, serde::de::IgnoredAny>,
