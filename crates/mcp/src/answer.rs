@@ -108,6 +108,9 @@ fn head(outcome: &Outcome) -> String {
     if let Some(error) = &outcome.error {
         let _ = write!(text, "\n\nerror:\n{}", quoted(&told(error)));
     }
+    if !outcome.notes.is_empty() {
+        let _ = write!(text, "\n\nnotes:\n{}", quoted(&outcome.notes.join("\n")));
+    }
     if !outcome.logs.is_empty() {
         let lines: Vec<String> = outcome.logs.iter().map(line).collect();
         let _ = write!(text, "\n\nlogs:\n{}", quoted(&lines.join("\n")));
