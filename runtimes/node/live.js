@@ -10,7 +10,7 @@ const {
 const EventEmitterPrototype = EventEmitter.prototype;
 /** What every emitter has, and what a stream, a socket or a server has of its own. */
 const emitterKeys = { __proto__: null, _events: true, _eventsCount: true, _maxListeners: true, domain: true };
-const runningKeys = ['_readableState', '_writableState', '_handle', 'spawnfile', '_connections', 'threadId', 'freeSockets', 'isCompletionEnabled',
+const runningKeys = ['_readableState', '_writableState', '_handle', 'spawnfile', '_connections', 'threadId', 'freeSockets', 'isCompletionEnabled', '_options',
   'execPath'];
 const EventTargetPrototype = EventTarget.prototype;
 const AbortSignalPrototype = AbortSignal.prototype;
