@@ -112,6 +112,16 @@ function cleanStack(stack) {
   return cleaned;
 }
 
+/** Takes the frames of the driver out of the stack of an error that it passes on. The error may be anything. */
+function withoutDriverFrames(error) {
+  safely(() => {
+    const { stack } = error;
+    if (typeof stack !== 'string' || !StringPrototypeIncludes(stack, driverFolder)) return;
+    ObjectDefineProperty(error, 'stack', { __proto__: null, value: cleanStack(stack), writable: true, enumerable: false, configurable: true });
+  });
+  return error;
+}
+
 const frame = /^ {4}at /;
 const machinery = /\(?node:(?:internal\/(?:main|modules|process|bootstrap|vm)\b|vm:|diagnostics_channel:|async_hooks:)/;
 
@@ -166,4 +176,4 @@ function safely(action, otherwise) {
   }
 }
 
-module.exports = { MAX_TEXT, describeError, describeFailure, readError, stackWithPlace };
+module.exports = { MAX_TEXT, describeError, describeFailure, readError, stackWithPlace, withoutDriverFrames };

@@ -42,6 +42,13 @@ function levelled(console, method, level, current, native) {
   console[method] = wrapped;
 }
 
+let opened = 0;
+
+/** How many of process.stdout and process.stderr the program has used. */
+function openedStreams() {
+  return opened;
+}
+
 // process.stdout and process.stderr are made when first read. Reading them at boot would open the pipes in the zygote.
 function onFirstUse(name, prepare) {
   const descriptor = ObjectGetOwnPropertyDescriptor(process, name);
@@ -51,6 +58,7 @@ function onFirstUse(name, prepare) {
       if (stream === undefined) {
         stream = ReflectApply(descriptor.get, process, []);
         prepare(stream);
+        opened++;
       }
       return stream;
     },
@@ -82,4 +90,4 @@ function hasSeveralLines(chunk) {
   return newline >= 0 && newline < chunk.length - 1;
 }
 
-module.exports = { annotateOutput };
+module.exports = { annotateOutput, openedStreams };

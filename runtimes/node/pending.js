@@ -9,6 +9,8 @@ const {
   StringPrototypeSlice, clearTimeout, setTimeout,
 } = require('./intrinsics.js');
 
+const { openedStreams } = require('./output.js');
+
 const activeResources = FunctionPrototypeBind(process.getActiveResourcesInfo, process);
 const heapStatistics = v8.getHeapStatistics;
 const queryObjects = v8.queryObjects;
@@ -35,7 +37,7 @@ const makers = {
   __proto__: null,
   interval: /(?<![\w$.'"`])(?:globalThis\.|timers\.)?setInterval\s*\(/,
   timer: /(?<![\w$.'"`])(?:globalThis\.|timers\.)?setTimeout\s*\(/,
-  server: /(?<=[\w$)\]]\s*\.)listen\s*\(|(?<![\w$])(?:Deno|Bun)\.serve\s*\(/,
+  server: /(?<=\.)listen\s*\(|(?<![\w$])(?:Deno|Bun)\.serve\s*\(/,
   socket: /(?<![\w$'"`])(?:(?:net|tls)\.)?(?:createConnection|connect)\s*\(|(?<![\w$])new\s+WebSocket\s*\(|(?<![\w$])process\.stdin\b/,
   child_process: /(?<![\w$'"`])(?:\w+\.)?(?:spawn|execFile|exec|fork)\s*\(/,
   worker: /(?<![\w$])new\s+(?:[\w$]+\.)?(?:Worker|BroadcastChannel|MessageChannel)\s*\(/,
@@ -74,11 +76,16 @@ function countKinds(names) {
     const kind = kinds[names[index]] ?? 'other';
     counts[kind] = (counts[kind] ?? 0) + 1;
   }
-  // A child process has pipes, and a worker ports: they go with it.
-  const hasWorker = isAmong(names, 'Worker');
-  if (counts.child_process !== undefined) counts.socket = without(counts.socket, count(names, 'PipeWrap'));
-  if (hasWorker) counts.worker = count(names, 'Worker');
+  // A child process has pipes, and a worker ports: they go with it. The streams of the process itself keep nothing going.
+  const pipes = count(names, 'PipeWrap');
+  counts.socket = without(counts.socket, counts.child_process === undefined ? lesser(pipes, openedStreams()) : pipes);
+  const workers = count(names, 'Worker');
+  if (workers > 0) counts.worker = workers;
   return counts;
+}
+
+function lesser(one, other) {
+  return one < other ? one : other;
 }
 
 function without(total, some) {
@@ -91,10 +98,6 @@ function count(names, name) {
     if (names[index] === name) found++;
   }
   return found;
-}
-
-function isAmong(names, name) {
-  return count(names, name) > 0;
 }
 
 // Node tells timers from intervals nowhere but in the objects. Where the program's text leaves no doubt they need not be looked for.
@@ -113,7 +116,7 @@ function countIntervals() {
   if (queryObjects === undefined || heapStatistics().used_heap_size > MAX_SEARCHED_BYTES) return 0;
   const timer = setTimeout(nothing, 1);
   clearTimeout(timer);
-  const summaries = queryObjects(ObjectGetPrototypeOf(timer).constructor, { __proto__: null, format: 'summary' });
+  const summaries = unheard(() => queryObjects(ObjectGetPrototypeOf(timer).constructor, { __proto__: null, format: 'summary' }));
   let intervals = 0;
   for (let index = 0; index < summaries.length; index++) {
     const summary = summaries[index];
@@ -124,6 +127,17 @@ function countIntervals() {
 }
 
 const repeating = /_repeat: \d/;
+
+// Node warns of what it takes for an experiment of the program's.
+function unheard(action) {
+  const { emitWarning } = process;
+  process.emitWarning = nothing;
+  try {
+    return action();
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
 
 function nothing() {}
 

@@ -42,7 +42,7 @@ fn a_last_expression_without_a_json_form_is_null_and_a_note() {
             shown("a getter that throws", "({ get x() { throw new Error('no') } })", "$.x could not be read"),
             shown("a proxy that was revoked", "const { proxy, revoke } = Proxy.revocable({}, {}); revoke(); proxy", "has no JSON form"),
             shown("a proxy of functions", "new Proxy(() => {}, {})", "a function"),
-            shown("a proxy that answers everything", "const p = new Proxy({}, { get: () => p }); p", "the last expression"),
+            shown("a proxy that answers everything", "const p = new Proxy(() => {}, { get: () => p, apply: () => p }); p", "the last expression"),
             shown("a method toJSON that throws", "({ toJSON() { throw new TypeError('bad') } })", "has no JSON form"),
             shown("more than a result may have", "'x'.repeat(2000)", "more than 1024 bytes").flags(&["--result-limit", "1K"]),
             shown("a promise of a timer", "Promise.resolve(setTimeout(() => {}, 1))", "a Timeout"),
@@ -158,8 +158,8 @@ fn markdown_fences_are_taken_off() {
             case("prose around it", "Here is the code:\n\n```javascript\nfunction main() { return 5 }\n```\n\nIt returns `5`.").gives(json!(5)).notes(&[fenced]),
             case("a module", "```js\nimport { sep } from 'node:path';\nexport default sep;\n```").gives(json!("/")).notes(&[fenced]),
             case("lines stay", "```js\nconst a = 1;\nnull.x;\n```").fails("TypeError", &["main.js:3"]).notes(&[fenced]),
-            case("fences in a template", "const s = `\n```js\n1\n```\n`;\ns.length").fails("TypeError", &["not a function"]),
-            case("fences in a string of the program's", "const s = '\\n```js\\n1\\n```';\ns.length").gives(json!(13)),
+            case("fences in a template", "const s = `\n```js\n1\n```\n`;\ns.length").fails("SyntaxError", &["main.js:2"]),
+            case("fences in a string of the program's", "const s = '\\n```js\\n1\\n```';\ns.length").gives(json!(12)),
         ],
     );
     check_all("typescript", &[case("types", "```ts\nconst a: number = 3;\na\n```").gives(json!(3)).notes(&[fenced])]);
@@ -193,7 +193,7 @@ fn no_frame_or_warning_of_the_sandbox_appears_in_what_a_program_prints() {
             case("the top level", "console.log(new Error('x').stack);")
                 .logs(&[("info", "Error: x\n    at Object.<anonymous> (/home/user/main.js:1:29)")]),
             case("a main that Belljar calls", "exports.main = () => { console.log(new Error('x').stack) }")
-                .logs(&[("info", "Error: x\n    at exports.main (/home/user/main.js:1:36)")]),
+                .logs(&[("info", "Error: x\n    at exports.main (/home/user/main.js:1:52)")]),
             case("console.trace", "function f() { console.trace('here') }\nf();")
                 .logs(&[("debug", "Trace: here\n    at f (/home/user/main.js:1:24)\n    at Object.<anonymous> (/home/user/main.js:2:17)")]),
             case(
@@ -244,7 +244,7 @@ fn no_frame_or_warning_of_the_sandbox_appears_in_what_a_program_prints() {
         &[
             case("a module's main", "export const main = () => { console.log(new Error('x').stack) }")
                 .flags(module)
-                .logs(&[("info", "Error: x\n    at main (file:///home/user/main.mjs:1:40)")]),
+                .logs(&[("info", "Error: x\n    at main (file:///home/user/main.mjs:1:41)")]),
             case("the top level of a module", "console.log(new Error('x').stack.includes('/opt/'))").flags(module).logs(&[("info", "false")]),
         ],
     );

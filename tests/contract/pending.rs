@@ -23,11 +23,11 @@ fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
                 .ends("timed_out", 124)
                 .keeps(json!("done"))
                 .pending(json!([{"kind": "timer", "count": 1, "at": "main.js:1:11"}])),
-            case("both", "setInterval(() => {}, 900); setInterval(() => {}, 901);\nsetTimeout(() => {}, 60000);\nreturn 1")
+            case("both, after some output", "console.log('on'); console.error('off'); setInterval(() => {}, 900); setInterval(() => {}, 901);\nsetTimeout(() => {}, 60000);\nreturn 1")
                 .flags(SHORT)
                 .ends("timed_out", 124)
                 .keeps(json!(1))
-                .pending(json!([{"kind": "interval", "count": 2}, {"kind": "timer", "count": 1, "at": "main.js:3:1"}])),
+                .pending(json!([{"kind": "interval", "count": 2}, {"kind": "timer", "count": 1, "at": "main.js:2:1"}])),
             case("a server", "const http = require('http');\nhttp.createServer(() => {})\n  .listen(3000);\nreturn { port: 3000 }")
                 .flags(SHORT)
                 .flags(&["--loopback"])

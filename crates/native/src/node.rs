@@ -517,22 +517,34 @@ unsafe extern "C" fn never(_timer: *mut c_void) {}
 
 unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
     let Some(node) = bound() else { return };
-    let later = LATER.swap(ptr::null_mut(), Ordering::Relaxed);
-    if !later.is_null() {
-        // SAFETY: boxed by `run_from_loop`, and taken out of its place by this thread alone.
-        return unsafe { Box::from_raw(later) }.run(node);
+    // What has run may have left nothing behind that would turn the loop again, but something more to run.
+    loop {
+        let later = LATER.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !later.is_null() {
+            // SAFETY: boxed by `run_from_loop`, and taken out of its place by this thread alone.
+            unsafe { Box::from_raw(later) }.run(node);
+        } else if !call_if_idle(node) || LATER.load(Ordering::Relaxed).is_null() {
+            return;
+        }
     }
+}
+
+/// Calls the driver where nothing keeps the loop alive; gives whether it did.
+fn call_if_idle(node: &Bound) -> bool {
     let idle = IDLE.load(Ordering::Relaxed);
     if idle.is_null() || anything_else_alive(node) {
-        return;
+        return false;
     }
     // SAFETY: both live for ever, and this is their thread.
     let (isolate, platform) = unsafe { ((*idle).isolate, (*idle).platform) };
     if let Some(tasks) = node.tasks.as_ref().filter(|_| !platform.is_null()) {
         // SAFETY: as above; this is what Node calls here.
         unsafe { (tasks._ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE)(platform, isolate) };
+        if !LATER.load(Ordering::Relaxed).is_null() {
+            return true;
+        }
         if anything_else_alive(node) {
-            return;
+            return false;
         }
     }
     let api = &node.api;
@@ -545,6 +557,7 @@ unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
         call_steps(node, env, None, callback, None);
         (api.napi_close_handle_scope)(env, scope);
     }
+    true
 }
 
 /// Something of the program's to be called from the loop.

@@ -212,7 +212,7 @@ fn mark(branch: Branch, edits: &mut Edits) {
         }
         Branch::Expression(span) => {
             edits.insert_before(span.start, "(__belljar_value.started=true,");
-            edits.insert_after(span.end, ")");
+            edits.insert_innermost(span.end, ")");
         }
     }
 }

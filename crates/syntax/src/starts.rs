@@ -356,6 +356,7 @@ impl<'a> Analysis<'_, 'a> {
                 | AstKind::TSExportAssignment(_)
                 | AstKind::TSTypeQuery(_) => return Flow::Inert,
                 AstKind::ReturnStatement(_) if self.is_at_top_level(above) => return Flow::Inert,
+                AstKind::PropertyDefinition(it) if !it.r#static => return self.class(above),
                 AstKind::Function(_) => return self.function(above),
                 _ => return self.execution(above),
             }
@@ -365,11 +366,10 @@ impl<'a> Analysis<'_, 'a> {
 
     /// What becomes of a function that is assigned; `None` where the assignment itself does nothing with it.
     fn assigned(&self, target: &AssignmentTarget<'a>) -> Option<Flow> {
-        let mut object = match target {
+        let (mut object, property) = match target {
             AssignmentTarget::AssignmentTargetIdentifier(id) => return self.named(id),
-            AssignmentTarget::StaticMemberExpression(it) => &it.object,
-            AssignmentTarget::ComputedMemberExpression(it) => &it.object,
-            AssignmentTarget::PrivateFieldExpression(_) => return Some(Flow::Started),
+            AssignmentTarget::StaticMemberExpression(it) => (&it.object, it.property.name.as_str()),
+            AssignmentTarget::ComputedMemberExpression(it) => (&it.object, ""),
             _ => return Some(Flow::Started),
         };
         loop {
@@ -379,8 +379,8 @@ impl<'a> Analysis<'_, 'a> {
                 Expression::ThisExpression(_) => return None,
                 Expression::Identifier(id) => {
                     return match id.name.as_str() {
-                        // Its exports, and globals.
-                        "module" | "exports" | "globalThis" | "global" | "window" | "self" => None,
+                        "module" | "exports" => None,
+                        "globalThis" | "global" | "window" | "self" => self.global(property),
                         _ => self.named(id),
                     };
                 }
@@ -392,10 +392,14 @@ impl<'a> Analysis<'_, 'a> {
     fn named(&self, id: &IdentifierReference<'a>) -> Option<Flow> {
         match self.scoping.get_reference(id.reference_id()).symbol_id() {
             Some(symbol) => Some(Flow::Through(symbol)),
-            // A global that is made by assignment: what else has its name is a use of it.
-            None if words(self.source, &id.name) > 1 => Some(Flow::Started),
-            None => None,
+            None => self.global(&id.name),
         }
+    }
+
+    /// A global that is made by assignment: what else has its name is a use of it.
+    fn global(&self, name: &str) -> Option<Flow> {
+        let is_declared = self.scoping.get_root_binding(name.into()).is_some();
+        (!is_declared && (name.is_empty() || words(self.source, name) > 1)).then_some(Flow::Started)
     }
 
     fn is_at_top_level(&self, node: NodeId) -> bool {
