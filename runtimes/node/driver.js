@@ -118,6 +118,7 @@ function rehearse(native, text, home) {
   const silent = {
     __proto__: null, pid: native.pid, parentPid: native.parentPid, randomSeed: native.randomSeed, prepare: native.prepare,
     send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; }, runFromLoop: callSteps,
+    wakeLater() {},
   };
   const denials = new Denials(silent);
   takeIdentity(silent);

@@ -108,7 +108,7 @@ class Ending {
     this.#value = value;
     this.#origin = origin;
     if (this.#activation.finish === 'settled') return this.#endSoon();
-    if (this.#native.alive()) this.#lookLater();
+    this.#lookLater();
   }
 
   /** The program threw: an uncaught exception, which its own handlers may take. */

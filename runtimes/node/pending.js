@@ -59,6 +59,8 @@ function describePending(program) {
 function describe({ name, source }) {
   const counts = countKinds(activeResources());
   if (counts.timer !== undefined) splitTimers(counts, source);
+  // Node does not list the threads that it waits for.
+  if (isEmpty(counts)) counts[StringPrototypeIncludes(source, 'Worker') ? 'worker' : 'other'] = 1;
   let text = '';
   for (let index = 0; index < order.length; index++) {
     const kind = order[index];
@@ -82,6 +84,13 @@ function countKinds(names) {
   const workers = count(names, 'Worker');
   if (workers > 0) counts.worker = workers;
   return counts;
+}
+
+function isEmpty(counts) {
+  for (let index = 0; index < order.length; index++) {
+    if (counts[order[index]] !== undefined) return false;
+  }
+  return true;
 }
 
 function lesser(one, other) {

@@ -39,6 +39,11 @@ fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
                 .ends("timed_out", 124)
                 .keeps(json!(2))
                 .pending(json!([{"kind": "worker", "count": 1, "at": "main.js:1:11"}])),
+            case("a worker", "const { Worker } = require('worker_threads');\nnew Worker('setInterval(() => {}, 1000)', { eval: true });\nreturn 2")
+                .flags(&["--timeout", "2s"])
+                .ends("timed_out", 124)
+                .keeps(json!(2))
+                .pending(json!([{"kind": "worker", "count": 1, "at": "main.js:2:1"}])),
             case("a watcher", "require('fs').watch('.', () => {});\nreturn 3")
                 .flags(SHORT)
                 .ends("timed_out", 124)
