@@ -5,9 +5,9 @@
 
 const { isBigIntObject, isBooleanObject, isNumberObject, isStringObject } = require('node:util').types;
 const {
-  ArrayIsArray, ArrayPrototypePush, AsyncIteratorPrototype, BigIntPrototypeToString, BufferPrototype, DataViewPrototypeGetBuffer,
+  ArrayIsArray, AsyncIteratorPrototype, BigIntPrototypeToString, BufferPrototype, DataViewPrototypeGetBuffer,
   DataViewPrototypeGetByteLength, DataViewPrototypeGetByteOffset, DatePrototypeGetTime, DatePrototypeToISOString, Error,
-  IteratorPrototype, JSONStringify, MapPrototypeForEach, Number, NumberIsFinite, NumberIsSafeInteger, ObjectGetOwnPropertyDescriptor,
+  IteratorPrototype, JSONStringify, MapPrototypeForEach, Number, NumberIsFinite, NumberIsSafeInteger, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor,
   ObjectGetOwnPropertyNames, ObjectGetPrototypeOf, ObjectKeys, ObjectPrototype, ObjectPrototypeIsPrototypeOf, ReflectApply,
   RegExpPrototypeExec, RegExpPrototypeToString, SetPrototypeForEach, String, StringPrototypeToWellFormed, SymbolAsyncIterator,
   SymbolIterator, SymbolToStringTag, TypedArrayPrototypeGetLength, Uint8Array, WeakMap, WeakMapPrototypeGet, WeakMapPrototypeSet, base64,
@@ -38,6 +38,15 @@ const identifier = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
  * `hint` what to do, and `isCode` that it is a function or something running, which an interface has and data has not.
  */
 class ConversionFailure {
+  // Defined before they are set: a program may have given Object.prototype setters.
+  name;
+  message;
+  path;
+  problem;
+  hint;
+  isCode;
+  limit;
+
   constructor(name, message, details) {
     this.name = name;
     this.message = message;
@@ -204,7 +213,7 @@ const collected = new WeakMap();
 function writeIterator(value, iterator, self, depth, budget) {
   const before = WeakMapPrototypeGet(collected, value);
   if (before !== undefined) return writeArray(before, { __proto__: null, parent: self.parent, key: self.key, value: before }, depth, budget);
-  const items = [];
+  const items = { __proto__: null, length: 0 };
   const next = attempt(self, () => iterator.next);
   let text = spend(budget, '[');
   for (let index = 0; ; index++) {
@@ -214,7 +223,8 @@ function writeIterator(value, iterator, self, depth, budget) {
     const item = attempt(self, () => step.value);
     if (index > 0) text += spend(budget, ',');
     text += write(item, self, index, depth + 1, budget);
-    ArrayPrototypePush(items, item);
+    items[index] = item;
+    items.length = index + 1;
   }
   if (value === iterator) WeakMapPrototypeSet(collected, value, items);
   return text + spend(budget, ']');
@@ -237,7 +247,8 @@ function writePairs(value, self, depth, budget) {
       members[name] = member;
     } else {
       if (counts[name] === 2) members[name] = [members[name]];
-      ArrayPrototypePush(members[name], member);
+      const at = { __proto__: null, value: member, writable: true, enumerable: true, configurable: true };
+      ObjectDefineProperty(members[name], counts[name] - 1, at);
     }
   }
   return writeRecord(members, self, depth, budget);

@@ -19,7 +19,6 @@ module.exports = {
   uncurryThis,
 
   ArrayIsArray: Array.isArray,
-  ArrayPrototypePush: uncurryThis(Array.prototype.push),
   BigIntPrototypeToString: uncurryThis(BigInt.prototype.toString),
   BufferByteLength: Buffer.byteLength,
   BufferPrototype: Buffer.prototype,
