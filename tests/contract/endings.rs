@@ -20,7 +20,11 @@ fn a_last_expression_without_a_json_form_is_null_and_a_note() {
             shown("listeners of the process", "process.on('exit', () => {})", "a process"),
             shown("an emitter", "const E = require('events'); new E().on('x', () => {})", "an EventEmitter"),
             shown("an emitter of its own", "class Bus extends require('events') {}\nnew Bus()", "a Bus"),
-            shown("a line reader", "const rl = require('readline').createInterface({ input: process.stdin });\nrl.on('line', () => {});", "an Interface"),
+            shown(
+                "a line reader",
+                "const rl = require('readline').createInterface({ input: process.stdin });\nrl.on('line', () => {});",
+                "an Interface",
+            ),
             shown("standard input", "process.stdin.on('end', () => {})", "has no JSON form"),
             shown("a pipe", "require('stream').Readable.from(['a']).pipe(process.stdout)", "has no JSON form").logs(&[("info", "a")]),
             shown("a stream", "const { PassThrough } = require('stream'); new PassThrough().end('x')", "a PassThrough"),
@@ -36,28 +40,45 @@ fn a_last_expression_without_a_json_form_is_null_and_a_note() {
             shown("a symbol", "Symbol('x')", "a symbol, has no"),
             shown("a weak map", "new WeakMap()", "a WeakMap, has no"),
             shown("a weak reference", "new WeakRef({})", "a WeakRef"),
-            shown("a fluent object", "class B { constructor() { this.fs = [] } on(f) { this.fs.push(f); return this } }\nnew B().on(() => 1)", "$.fs[0] is a function"),
+            shown(
+                "a fluent object",
+                "class B { constructor() { this.fs = [] } on(f) { this.fs.push(f); return this } }\nnew B().on(() => 1)",
+                "$.fs[0] is a function",
+            ),
             shown("a map of functions", "new Map().set('f', () => 1)", "$.f is a function"),
             shown("a tree with parent links", "const a = { kids: [] }; a.kids.push({ parent: a }); a", "$.kids[0].parent refers back"),
             shown("a getter that throws", "({ get x() { throw new Error('no') } })", "$.x could not be read"),
             shown("a proxy that was revoked", "const { proxy, revoke } = Proxy.revocable({}, {}); revoke(); proxy", "has no JSON form"),
             shown("a proxy of functions", "new Proxy(() => {}, {})", "a function"),
-            shown("a proxy that answers everything", "const p = new Proxy(() => {}, { get: () => p, apply: () => p }); p", "the last expression"),
+            shown(
+                "a proxy that answers everything",
+                "const p = new Proxy(() => {}, { get: () => p, apply: () => p }); p",
+                "the last expression",
+            ),
             shown("a method toJSON that throws", "({ toJSON() { throw new TypeError('bad') } })", "has no JSON form"),
             shown("more than a result may have", "'x'.repeat(2000)", "more than 1024 bytes").flags(&["--result-limit", "1K"]),
             shown("a promise of a timer", "Promise.resolve(setTimeout(() => {}, 1))", "a Timeout"),
             shown("a promise of nothing ever", "new Promise(() => {})", "a promise that nothing is left to settle"),
             shown("a thenable that fails", "({ then(_, reject) { reject(new Error('no query')) } })", "a method then, which failed"),
             shown("a module with functions", "import('./lib.mjs')", "is a function").file("lib.mjs", "export const f = () => 1"),
-            shown("what a package exports", "require('./setup')", "$.f is a function").file("setup.js", "exports.f = () => 1; exports.n = 1"),
-            shown("a response", "new Response('{}')", "a Response, has no JSON form; its value is null; read it first: await response.json()"),
-            shown("an endless iterator", "(function* () { for (;;) yield 'abc' })()", "more than 1024 bytes").flags(&["--result-limit", "1K"]),
+            shown("what a package exports", "require('./setup')", "$.f is a function")
+                .file("setup.js", "exports.f = () => 1; exports.n = 1"),
+            shown(
+                "a response",
+                "new Response('{}')",
+                "a Response, has no JSON form; its value is null; read it first: await response.json()",
+            ),
+            shown("an endless iterator", "(function* () { for (;;) yield 'abc' })()", "more than 1024 bytes")
+                .flags(&["--result-limit", "1K"]),
         ],
     );
-    check_all("typescript", &[
-        shown("an assigned method", "class Foo { bar?: () => void }\nFoo.prototype.bar = function (): void {};", "a function"),
-        shown("a class", "class Model { private fit = (): this => this }\nnew Model()", "$.fit is a function"),
-    ]);
+    check_all(
+        "typescript",
+        &[
+            shown("an assigned method", "class Foo { bar?: () => void }\nFoo.prototype.bar = function (): void {};", "a function"),
+            shown("a class", "class Model { private fit = (): this => this }\nnew Model()", "$.fit is a function"),
+        ],
+    );
 }
 
 #[test]
@@ -69,7 +90,8 @@ fn what_was_handed_over_and_has_no_json_form_still_fails() {
             case("from main", "exports.main = () => new Map([['f', () => 1]])").fails("ResultNotSerializable", &["$.f is a function"]),
             case("from a defined main", "async function main() { return setTimeout(() => {}, 1) }")
                 .fails("ResultNotSerializable", &["$ is a Timeout of Node's"]),
-            case("from exported data", "const a = { n: 1 }; a.self = a; module.exports = a").fails("ResultNotSerializable", &["$.self refers back"]),
+            case("from exported data", "const a = { n: 1 }; a.self = a; module.exports = a")
+                .fails("ResultNotSerializable", &["$.self refers back"]),
             case("too large", "return 'x'.repeat(2000)").flags(&["--result-limit", "1K"]).fails("ResultTooLarge", &["result_bytes"]),
             case("a main that nothing settles", "exports.main = () => new Promise(() => {})").fails("NeverSettled", &["never resolved"]),
             case("what axios gives", "return { status: 200, data: 1, headers: {}, config: { transform: [() => 1] } }")
@@ -103,7 +125,9 @@ fn exports_with_functions_among_them_are_an_interface_and_no_result() {
             case("a class as the default", "export default class A {}").flags(module),
             case("a fetch handler", "export default { fetch() { return new Response('x') } }").flags(module),
             case("data beside a method", "export default { name: 'x', run() {} }").flags(module).notes(&[beside]),
-            case("a server's settings", "const app = { fetch() {} };\nexport default { port: 3000, fetch: app.fetch }").flags(module).notes(&[beside]),
+            case("a server's settings", "const app = { fetch() {} };\nexport default { port: 3000, fetch: app.fetch }")
+                .flags(module)
+                .notes(&[beside]),
             case("data as the default", "export default { name: 'x' }").flags(module).gives(json!({"name": "x"})),
             case("an empty object", "export default {}; 5").flags(module).gives(json!({})),
         ],
@@ -117,7 +141,10 @@ fn handlers_are_not_called_with_parameters() {
         &[
             case("a request and a response", "module.exports = (req, res) => { res.end('x') }"),
             case("a request alone", "module.exports = async (req) => req.headers.host"),
-            case("an app that is a function", "const app = function (req, res, next) { res.end() }; app.use = () => app; module.exports = app;"),
+            case(
+                "an app that is a function",
+                "const app = function (req, res, next) { res.end() }; app.use = () => app; module.exports = app;",
+            ),
             case("an event and its context", "export default async function handler(event, context) { return context.id.x }"),
             case("a request of the platform's", "export default async (request) => request.headers.get('x')"),
             case("parameters by that name", "module.exports = async (request) => request.n + 1").flags(&["--param", "n=1"]).gives(json!(2)),
@@ -135,7 +162,9 @@ fn a_program_that_is_one_function_is_called() {
         &[
             case("an arrow function", "async () => 6 * 7").gives(json!(42)),
             case("with a semicolon and comments", "// the tool\n(() => { return 'x' });\n// end").gives(json!("x")),
-            case("with parameters", "async ({ n }) => {\n  const m = await Promise.resolve(n);\n  return m + 1;\n}").flags(&["--param", "n=1"]).gives(json!(2)),
+            case("with parameters", "async ({ n }) => {\n  const m = await Promise.resolve(n);\n  return m + 1;\n}")
+                .flags(&["--param", "n=1"])
+                .gives(json!(2)),
             case("a function expression", "(function () { return 3 })").gives(json!(3)),
             case("an anonymous function", "async function (input) {\n  return input.n\n}").flags(&["--param", "n=5"]).gives(json!(5)),
             case("after imports", "import path from 'node:path';\nasync () => path.sep").gives(json!("/")),
@@ -144,7 +173,10 @@ fn a_program_that_is_one_function_is_called() {
             case("but not the last of several", "const a = 1;\n() => 5").notes(&["a function, has no JSON form"]),
         ],
     );
-    check_all("typescript", &[case("with types", "async (p: { n: number }): Promise<number> => p.n").flags(&["--param", "n=7"]).gives(json!(7))]);
+    check_all(
+        "typescript",
+        &[case("with types", "async (p: { n: number }): Promise<number> => p.n").flags(&["--param", "n=7"]).gives(json!(7))],
+    );
 }
 
 #[test]
@@ -155,7 +187,9 @@ fn markdown_fences_are_taken_off() {
         &[
             case("backticks", "```js\nconst a = 20;\na * 2 + 2\n```").gives(json!(42)).notes(&[fenced]),
             case("tildes without a tag", "~~~\n6 * 7\n~~~\n").gives(json!(42)).notes(&[fenced]),
-            case("prose around it", "Here is the code:\n\n```javascript\nfunction main() { return 5 }\n```\n\nIt returns `5`.").gives(json!(5)).notes(&[fenced]),
+            case("prose around it", "Here is the code:\n\n```javascript\nfunction main() { return 5 }\n```\n\nIt returns `5`.")
+                .gives(json!(5))
+                .notes(&[fenced]),
             case("a module", "```js\nimport { sep } from 'node:path';\nexport default sep;\n```").gives(json!("/")).notes(&[fenced]),
             case("lines stay", "```js\nconst a = 1;\nnull.x;\n```").fails("TypeError", &["main.js:3"]).notes(&[fenced]),
             case("fences in a template", "const s = `\n```js\n1\n```\n`;\ns.length").fails("SyntaxError", &["main.js:2"]),
@@ -245,7 +279,9 @@ fn no_frame_or_warning_of_the_sandbox_appears_in_what_a_program_prints() {
             case("a module's main", "export const main = () => { console.log(new Error('x').stack) }")
                 .flags(module)
                 .logs(&[("info", "Error: x\n    at main (file:///home/user/main.mjs:1:41)")]),
-            case("the top level of a module", "console.log(new Error('x').stack.includes('/opt/'))").flags(module).logs(&[("info", "false")]),
+            case("the top level of a module", "console.log(new Error('x').stack.includes('/opt/'))")
+                .flags(module)
+                .logs(&[("info", "false")]),
         ],
     );
 }

@@ -40,9 +40,15 @@ fn a_main_that_the_program_starts_later_runs_once() {
                 "an interval that ends itself",
                 "let n = 0; function main() { console.log('paid', ++n); clearInterval(t) }\nvar t = setInterval(main, 1); t",
             ),
-            once("another function", "let n = 0; function main() { console.log('paid', ++n) }\nfunction start() { setTimeout(main, 1) }\nstart()"),
+            once(
+                "another function",
+                "let n = 0; function main() { console.log('paid', ++n) }\nfunction start() { setTimeout(main, 1) }\nstart()",
+            ),
             once("a method", "let n = 0; function main() { console.log('paid', ++n) }\nclass App { run() { main() } }\nnew App().run()"),
-            once("a table of commands", "let n = 0; const main = () => { console.log('paid', ++n) };\nconst commands = { main };\nconst name = 'main'; commands[name]()"),
+            once(
+                "a table of commands",
+                "let n = 0; const main = () => { console.log('paid', ++n) };\nconst commands = { main };\nconst name = 'main'; commands[name]()",
+            ),
             once("an array", "let n = 0; const main = () => { console.log('paid', ++n) };\n[main].forEach((f) => f())"),
             once("call", "let n = 0; function main() { console.log('paid', ++n) }\nmain.call(null)"),
             once("bind", "let n = 0; function main() { console.log('paid', ++n) }\nprocess.nextTick(main.bind(null, 1))"),
@@ -54,10 +60,7 @@ fn a_main_that_the_program_starts_later_runs_once() {
             ),
             once("a short guard", "let n = 0; function main() { console.log('paid', ++n) }\nrequire.main === module && main()"),
             once("a guard by parent", "let n = 0; function main() { console.log('paid', ++n) }\nif (!module.parent) { main() }"),
-            once(
-                "what is exported alone",
-                "let n = 0; function sync() { console.log('paid', ++n); } sync(); module.exports = sync;",
-            ),
+            once("what is exported alone", "let n = 0; function sync() { console.log('paid', ++n); } sync(); module.exports = sync;"),
         ],
     );
     let module: &[&str] = &["--entry", "main.mjs"];
@@ -78,7 +81,10 @@ fn a_main_that_the_program_starts_later_runs_once() {
         "typescript",
         &[
             once("in TypeScript", "let n: number = 0;\nasync function main(): Promise<void> { console.log('paid', ++n) }\nvoid main();"),
-            once("with an enum", "enum E { A = 1 }\nlet n = 0;\nconst main = async (): Promise<void> => { console.log('paid', n + E.A) };\nqueueMicrotask(main as () => void);"),
+            once(
+                "with an enum",
+                "enum E { A = 1 }\nlet n = 0;\nconst main = async (): Promise<void> => { console.log('paid', n + E.A) };\nqueueMicrotask(main as () => void);",
+            ),
         ],
     );
 }
@@ -91,15 +97,22 @@ fn a_main_that_the_program_never_starts_is_called_once() {
             case("mentioned in a comment", "// main() is called by the host\nfunction main() { return 'x' }").gives(json!("x")),
             case("mentioned in a text", "function main() { return 'x' }\nconst usage = 'main()';").gives(json!("x")),
             case("that calls itself", "function main(p, depth = 0) { return depth < 2 ? main(p, depth + 1) : depth }").gives(json!(2)),
-            case("another of that name", "function main() { return 'outer' }\nfunction other() { const main = () => 'inner'; return main() }\nother()")
-                .gives(json!("outer")),
+            case(
+                "another of that name",
+                "function main() { return 'outer' }\nfunction other() { const main = () => 'inner'; return main() }\nother()",
+            )
+            .gives(json!("outer")),
             case("exported by name", "async function main() { return 'x' }\nexports.main = main").gives(json!("x")),
-            case("exported with others", "async function main() { return 'x' }\nfunction help() {}\nmodule.exports = { main, help }").gives(json!("x")),
+            case("exported with others", "async function main() { return 'x' }\nfunction help() {}\nmodule.exports = { main, help }")
+                .gives(json!("x")),
             case("exported alone", "async function main() { return 'x' }\nmodule.exports = main").gives(json!("x")),
-            case("asked for its length and type", "function main() { return 'x' }\nif (typeof main === 'function') main.length;").gives(json!("x")),
+            case("asked for its length and type", "function main() { return 'x' }\nif (typeof main === 'function') main.length;")
+                .gives(json!("x")),
             case("shown", "function main() { return 'x' }\nconsole.log(main.name)").gives(json!("x")).logs(&[("info", "main")]),
-            case("called by a function that nobody calls", "function main() { return 'x' }\nfunction run() { return main() }").gives(json!("x")),
-            case("called by an exported function", "function main() { return 'x' }\nexports.handler = async () => main();").gives(json!("x")),
+            case("called by a function that nobody calls", "function main() { return 'x' }\nfunction run() { return main() }")
+                .gives(json!("x")),
+            case("called by an exported function", "function main() { return 'x' }\nexports.handler = async () => main();")
+                .gives(json!("x")),
             case("guarded against", "function main() { return 'x' }\nif (require.main !== module) { main(); }").gives(json!("x")),
             case("behind a guard for another file", "function main() { return 'x' }\nif (process.argv[1].endsWith('server.js')) main();")
                 .gives(json!("x")),
@@ -111,13 +124,18 @@ fn a_main_that_the_program_never_starts_is_called_once() {
     check_all(
         "javascript",
         &[
-            case("exported as the default", "async function main() { return 'x' }\nexport { main as default }").flags(module).gives(json!("x")),
+            case("exported as the default", "async function main() { return 'x' }\nexport { main as default }")
+                .flags(module)
+                .gives(json!("x")),
             case("exported", "export const main = async () => 'x';").flags(module).gives(json!("x")),
             case("another as main", "const run = () => 'x';\nexport { run as main }").flags(module).gives(json!("x")),
             case("exported by name as the default", "const main = () => 'x';\nexport default main;").flags(module).gives(json!("x")),
         ],
     );
-    check_all("typescript", &[case("typed after it", "function main(): string { return 'x' }\ntype M = typeof main;\nlet m: M | undefined;").gives(json!("x"))]);
+    check_all(
+        "typescript",
+        &[case("typed after it", "function main(): string { return 'x' }\ntype M = typeof main;\nlet m: M | undefined;").gives(json!("x"))],
+    );
 }
 
 #[test]

@@ -87,7 +87,9 @@ fn a_run_that_ends_with_its_result_waits_for_nothing() {
     check_all(
         "javascript",
         &[
-            case("an interval", "exports.main = async () => ({ rows: 3 });\nsetInterval(() => {}, 1000);").flags(&["--settled"]).gives(json!({"rows": 3})),
+            case("an interval", "exports.main = async () => ({ rows: 3 });\nsetInterval(() => {}, 1000);")
+                .flags(&["--settled"])
+                .gives(json!({"rows": 3})),
             case("listeners to its exit run", "process.on('exit', () => console.log('bye'));\nsetInterval(() => {}, 1000);\nreturn 1")
                 .flags(&["--settled"])
                 .gives(json!(1))

@@ -117,8 +117,26 @@ impl Literals {
 /// Whether a line before the first fence is code: then the fence is something else, whatever it is.
 fn is_code(line: &str) -> bool {
     const STARTS: [&str; 20] = [
-        "import ", "from ", "const ", "let ", "var ", "function ", "async ", "class ", "def ", "return ", "export ", "print(", "console.", "require(", "@",
-        "#!", "//", "/*", "module.", "exports.",
+        "import ",
+        "from ",
+        "const ",
+        "let ",
+        "var ",
+        "function ",
+        "async ",
+        "class ",
+        "def ",
+        "return ",
+        "export ",
+        "print(",
+        "console.",
+        "require(",
+        "@",
+        "#!",
+        "//",
+        "/*",
+        "module.",
+        "exports.",
     ];
     let line = line.trim();
     // `import numpy and do this:` is prose, and rare.
@@ -145,9 +163,9 @@ fn is_of(tag: &str, language: Language) -> bool {
     let tag = tag.trim_matches(['{', '}', '.']).to_ascii_lowercase();
     let tags: &[&str] = match language {
         Language::Python => &["python", "py", "python3", "py3", "ipython", "ipython3", "pycon"],
-        Language::JavaScript | Language::TypeScript => &[
-            "javascript", "js", "node", "nodejs", "mjs", "cjs", "ecmascript", "jsx", "typescript", "ts", "tsx", "mts", "cts",
-        ],
+        Language::JavaScript | Language::TypeScript => {
+            &["javascript", "js", "node", "nodejs", "mjs", "cjs", "ecmascript", "jsx", "typescript", "ts", "tsx", "mts", "cts"]
+        }
     };
     tags.contains(&tag.as_str())
 }
@@ -203,6 +221,9 @@ mod tests {
     fn the_note_says_what_went() {
         let note = |text: &str| unfenced(text.as_bytes(), Language::JavaScript).unwrap().note;
         assert_eq!(note("```js\n1\n```"), "the program is a fenced block of Markdown; its fence was left out");
-        assert_eq!(note("Look:\n```js\n1\n```"), "the program is a fenced block of Markdown; its fence and the text around it were left out");
+        assert_eq!(
+            note("Look:\n```js\n1\n```"),
+            "the program is a fenced block of Markdown; its fence and the text around it were left out"
+        );
     }
 }

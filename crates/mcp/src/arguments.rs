@@ -1,8 +1,8 @@
 //! What the model gives `run_code`, and the run that it asks for.
 
 use belljar_protocol::{
-    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, Policy, ProgramName, RequestedLimits, RunRequest, RunSubmission,
-    SubmittedFile, UnknownLanguage, Widened,
+    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, Policy, ProgramName, RequestedLimits, RunRequest,
+    RunSubmission, SubmittedFile, UnknownLanguage, Widened,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -117,7 +117,10 @@ mod tests {
             (json!({"language": "python", "code": "1", "files": [{"path": "x", "object": "x"}]}), "there is no storage here"),
             (json!({"language": "python", "code": "1", "files": [{"path": "x", "content_base64": "?"}]}), "is not base64"),
             (json!({"language": "python", "code": "1", "files": [{"path": "main.py", "content": ""}]}), "`main.py` is there twice"),
-            (json!({"language": "python", "code": "1", "finish": "at once"}), "finish: unknown variant `at once`, expected `idle` or `settled`"),
+            (
+                json!({"language": "python", "code": "1", "finish": "at once"}),
+                "finish: unknown variant `at once`, expected `idle` or `settled`",
+            ),
             (json!({"language": "python", "code": "1", "outputs": ["/etc/passwd"]}), "outputs[0]: `/etc/passwd` cannot name"),
         ] {
             let told = refused(arguments.clone());

@@ -17,7 +17,8 @@ pub(crate) fn declares_main(declaration: &Declaration<'_>) -> bool {
 
 /// Whether a program is nothing but one function expression, which is then to be called. Imports may stand before it.
 pub(crate) fn is_one_function(program: &Program<'_>) -> bool {
-    let mut statements = program.body.iter().filter(|statement| !matches!(statement, Statement::ImportDeclaration(_) | Statement::EmptyStatement(_)));
+    let mut statements =
+        program.body.iter().filter(|statement| !matches!(statement, Statement::ImportDeclaration(_) | Statement::EmptyStatement(_)));
     let (Some(Statement::ExpressionStatement(only)), None) = (statements.next(), statements.next()) else { return false };
     matches!(only.expression.get_inner_expression(), Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_))
 }

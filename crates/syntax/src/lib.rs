@@ -147,8 +147,17 @@ fn anonymous_function<'s>(source: &str, file_name: &str, language: Language) -> 
     let Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, error } =
         prepare(&expression, file_name, language);
     let code = Cow::Owned(code.into_owned());
-    (error.is_none() && is_function)
-        .then_some(Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, error })
+    (error.is_none() && is_function).then_some(Prepared {
+        kind,
+        code,
+        map,
+        is_async,
+        has_main,
+        starts_main,
+        starts_exported,
+        is_function,
+        error,
+    })
 }
 
 fn plain<'s>(source: &'s str, parsed: &Parsed<'_>) -> Prepared<'s> {

@@ -188,7 +188,8 @@ fn path_of(span: Span, source: &str) -> String {
 fn words(text: &str, name: &str) -> usize {
     let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
     let bytes = text.as_bytes();
-    let is_word = |(at, _): &(usize, &str)| !is_part(at.checked_sub(1).and_then(|at| bytes.get(at))) && !is_part(bytes.get(at + name.len()));
+    let is_word =
+        |(at, _): &(usize, &str)| !is_part(at.checked_sub(1).and_then(|at| bytes.get(at))) && !is_part(bytes.get(at + name.len()));
     text.match_indices(name).filter(is_word).count()
 }
 
@@ -234,7 +235,8 @@ impl<'a> Analysis<'_, 'a> {
         }
         if self.kind == ModuleKind::CommonJs {
             for node in self.nodes.iter() {
-                if matches!(node.kind(), AstKind::StaticMemberExpression(_)) && paths.contains(&&*path_of(node.kind().span(), self.source)) {
+                if matches!(node.kind(), AstKind::StaticMemberExpression(_)) && paths.contains(&&*path_of(node.kind().span(), self.source))
+                {
                     // `module.exports.a` is no use of what is exported alone, nor is an assignment to it.
                     let is_part = matches!(self.nodes.parent_kind(node.id()), AstKind::StaticMemberExpression(_));
                     if !is_part && take(self.value(node.id(), true), &mut pending) {
@@ -489,7 +491,9 @@ fn asks_for_main(span: Span, source: &str) -> bool {
 /// `console.log` and its kin show a function and do not call it.
 fn is_console(callee: &Expression<'_>) -> bool {
     match callee.get_inner_expression() {
-        Expression::StaticMemberExpression(it) => matches!(it.object.get_inner_expression(), Expression::Identifier(id) if id.name == "console"),
+        Expression::StaticMemberExpression(it) => {
+            matches!(it.object.get_inner_expression(), Expression::Identifier(id) if id.name == "console")
+        }
         _ => false,
     }
 }

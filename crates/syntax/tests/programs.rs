@@ -227,8 +227,14 @@ fn every_reference_that_starts_a_main_is_found() {
 #[test]
 fn a_guard_that_is_taken_says_so() {
     for (source, code) in [
-        ("function main() {} if (require.main === module) main()", "if (require.main === module) {__belljar_value.started=true;__belljar_value(main());}"),
-        ("function main() {} if (module.parent) { main() }", "if (module.parent) {__belljar_value.started=true; __belljar_value(main()); }"),
+        (
+            "function main() {} if (require.main === module) main()",
+            "if (require.main === module) {__belljar_value.started=true;__belljar_value(main());}",
+        ),
+        (
+            "function main() {} if (module.parent) { main() }",
+            "if (module.parent) {__belljar_value.started=true; __belljar_value(main()); }",
+        ),
         ("function main() {} module.parent || main()", "module.parent || (__belljar_value.started=true,main())"),
     ] {
         let prepared = prepare_named("main.js", source);
