@@ -121,7 +121,9 @@ fn exports<'a>(program: &'a Program<'a>) -> Vec<Export<'a>> {
                         _ => continue,
                     };
                     if let ModuleExportName::IdentifierReference(local) = &specifier.local {
-                        let mentions = if specifier.local.span() == specifier.exported.span() || role == Role::Alone { 1 } else { 2 };
+                        // `main as main` has the name twice.
+                        let is_repeated = local.name == specifier.exported.name() && local.span() != specifier.exported.span();
+                        let mentions = 1 + usize::from(is_repeated);
                         found.push(Export { name: local.name.as_str(), role, mentions });
                     }
                 }
@@ -162,7 +164,7 @@ fn assigned_exports<'a>(expression: &'a Expression<'a>, source: &str, found: &mu
                 if let (PropertyKey::StaticIdentifier(key), Some(name)) = (&property.key, identifier(&property.value))
                     && key.name == "main"
                 {
-                    let mentions = if property.shorthand || name != "main" { 1 } else { 2 };
+                    let mentions = 1 + usize::from(!property.shorthand && name == "main");
                     found.push(Export { name, role: Role::Main, mentions });
                 }
             }
