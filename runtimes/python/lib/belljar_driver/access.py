@@ -94,9 +94,25 @@ def display(value, type=None):
 
 
 def show_figures():
-    """`plt.show()`. In a forked process of the program there is nobody to show them to."""
+    """`plt.show()`. In a process that the program started there is no caller to show them to."""
     if _display is not None:
         _display().put_open_figures()
+
+
+def show_figure(figure):
+    """Shows a figure that the program is done with, or asked to see."""
+    if _display is not None:
+        _display().put_figure_unasked(figure)
+
+
+def add_display():
+    """Makes `display` a builtin, as notebooks have it."""
+    import builtins
+
+    def display(*objs, **keywords):
+        return driver_module("notebook").display(*objs, **keywords)
+
+    builtins.display = display
 
 
 def activate(activation, displays, open_call):
