@@ -80,8 +80,28 @@ def _put_args(encoder, value):
     encoder.nested(value, lambda it: encoder.put_list(it.args))
 
 
+def _expect_items(encoder, value):
+    """Refuses early what has too many items: their list would take more memory than the run may have."""
+    shape = getattr(value, "shape", None)
+    count = 1
+    for length in shape if isinstance(shape, tuple) else [len(value)] if hasattr(type(value), "__len__") else []:
+        count *= length if isinstance(length, int) else 1
+    encoder.expect(count * 2)
+
+
 def _put_tolist(encoder, value):
+    _expect_items(encoder, value)
     encoder.nested(value, lambda it: encoder.encode(it.tolist()))
+
+
+def _put_by(method):
+    """By a method without arguments that gives a list."""
+
+    def put(encoder, value):
+        _expect_items(encoder, value)
+        encoder.nested(value, lambda it: encoder.encode(getattr(it, method)()))
+
+    return put
 
 
 def _put_to_dict(encoder, value):
@@ -196,14 +216,14 @@ CONVERSIONS = {
     ("numpy", "dtype"): put_text,
     ("pandas", "DataFrame"): _table("put_frame"),
     ("pandas", "Series"): _table("put_series"),
-    ("pandas", "Index"): lambda encoder, value: encoder.nested(value, lambda it: encoder.encode(it.tolist())),
+    ("pandas", "Index"): _put_tolist,
     ("pandas", "ExtensionArray"): _put_tolist,
     ("pandas", "ExtensionDtype"): put_text,
     ("pandas", "NAType"): put_null,
     ("pandas", "Period"): put_text,
     ("pandas", "Interval"): put_text,
-    ("polars", "DataFrame"): lambda encoder, value: encoder.nested(value, lambda it: encoder.encode(it.to_dicts())),
-    ("polars", "Series"): lambda encoder, value: encoder.nested(value, lambda it: encoder.encode(it.to_list())),
+    ("polars", "DataFrame"): _put_by("to_dicts"),
+    ("polars", "Series"): _put_by("to_list"),
     ("polars", "DataType"): put_text,
     ("polars", "DataTypeClass"): put_text,
     ("pyarrow", "Table"): _table("put_arrow_table"),
@@ -328,6 +348,7 @@ def _put_number(encoder, value):
 def _put_as_array(encoder, value):
     if "numpy" not in modules:
         encoder.refuse_kind(type(value))
+    _expect_items(encoder, value)
     array = modules["numpy"].asarray(value)
     if array.dtype == object:
         encoder.refuse_kind(type(value))
@@ -352,7 +373,7 @@ PROTOCOLS = [
     (_has_method("model_dump"), lambda encoder, value: encoder.nested(value, lambda it: encoder.encode(it.model_dump()))),
     (lambda kind: hasattr(kind, "__mapper__"), _put_columns),
     (lambda kind: hasattr(kind, "__geo_interface__"), lambda encoder, value: encoder.nested(value, lambda it: encoder.encode(it.__geo_interface__))),
-    (_has_method("to_pylist"), lambda encoder, value: encoder.nested(value, lambda it: encoder.encode(it.to_pylist()))),
+    (_has_method("to_pylist"), _put_by("to_pylist")),
     (_is_mapping, _put_mapping),
     (_is_collection, _put_collection),
     (_is_number, _put_number),

@@ -242,7 +242,8 @@ def representations_of(value):
     if "text/html" in found and "text/plain" not in found:
         text = driver_module("bounded_repr").text_of(value)
         # The repr that every object has says nothing.
-        found.update({} if text.startswith("<") and " object at 0x" in text else {"text/plain": text})
+        is_bare = text.startswith("<") and (" object at 0x" in text or text.endswith(" object>"))
+        found.update({} if is_bare else {"text/plain": text})
     if [*found] == ["text/plain"]:
         # A bundle of nothing but text: the value has no picture after all.
         return {"text/plain": found["text/plain"]} if _has(value, "_repr_mimebundle_") else {}

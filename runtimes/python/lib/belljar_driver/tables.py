@@ -10,6 +10,7 @@ from belljar_driver.convert import distinct
 
 
 def put_series(encoder, series):
+    encoder.expect(series.size * 2)
     index, values = series.index, series.tolist()
     if _is_default(index):
         return encoder.nested(series, lambda _: encoder.encode(values))
