@@ -93,6 +93,13 @@ def display(value, type=None):
     _display().display(value, type)
 
 
+def display_within(value, type=None):
+    """The same, but a value that the run's output has no room for is left out, with a note."""
+    if _display is None:
+        raise RuntimeError("display() works in the process of the run, not in one that it started")
+    _display().display_within(value, type)
+
+
 def show_figures():
     """`plt.show()`. In a process that the program started there is no caller to show them to."""
     if _display is not None:

@@ -73,16 +73,29 @@ def take_over_matplotlib_figures(module):
 
 
 def take_over_plotly(renderers):
-    def show(fig, *arguments, **keywords):
-        from plotly.graph_objects import Figure
+    renderers.show = lambda fig, *arguments, **keywords: _show_plotly(fig)
 
-        access.display(Figure(fig) if isinstance(fig, dict) else fig)
 
-    renderers.show = show
+def take_over_plotly_pages(html):
+    """A page that is written to be opened, as `plotly.offline.plot` does it: the library itself would be in it, 4 MB of script."""
+    write_html = html.write_html
+
+    def write_one(fig, *arguments, **keywords):
+        if keywords.pop("auto_open", False):
+            _show_plotly(fig)
+        return write_html(fig, *arguments, **keywords)
+
+    html.write_html = write_one
+
+
+def _show_plotly(fig):
+    from plotly.graph_objects import Figure
+
+    access.display_within(Figure(fig) if isinstance(fig, dict) else fig)
 
 
 def take_over_bokeh(showing):
-    showing.show = lambda obj, *arguments, **keywords: access.display(obj)
+    showing.show = lambda obj, *arguments, **keywords: access.display_within(obj)
 
 
 def take_over_bokeh_output(output):
@@ -93,7 +106,7 @@ def take_over_bokeh_output(output):
 def take_over_pillow(image_show):
     class Viewer(image_show.Viewer):
         def show(self, image, **options):
-            access.display(_png_of(image), "image/png")
+            access.display_within(_png_of(image), "image/png")
             return 1
 
     image_show.register(Viewer, 0)
@@ -130,7 +143,7 @@ def take_over_webbrowser(webbrowser):
                 return False
             try:
                 with open(path, encoding="utf-8") as file:
-                    access.display(file.read(), "text/html")
+                    access.display_within(file.read(), "text/html")
                 return True
             except (OSError, ValueError):
                 return False

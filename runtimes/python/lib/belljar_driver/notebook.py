@@ -29,7 +29,7 @@ def display(
         if raw:
             publish_display_data(value)
         else:
-            access.display(value, type)
+            access.display_within(value, type)
     return None if display_id is None else DisplayHandle(None if display_id is True else display_id)
 
 
@@ -39,7 +39,7 @@ def publish_display_data(data, metadata=None, source=None, *, transient=None, **
             from base64 import b64decode
 
             content = b64decode(content)
-        access.display(content, kind)
+        access.display_within(content, kind)
 
 
 def update_display(obj, *, display_id=None, **keywords):

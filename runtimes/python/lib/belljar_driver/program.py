@@ -93,6 +93,9 @@ class Program:
         returned = await module
         main = self._pending_main()
         if returned is not None or not getattr(getattr(main, "__code__", None), "co_flags", 0) & _COROUTINE_CODE:
+            result = self.namespace.get(last_line.VALUE) if returned is None else returned
+            if main is None and result is not None:
+                self.on_result(result)
             return False, returned
         return True, await self._result_of(self._call(main))
 

@@ -138,6 +138,16 @@ class Display:
             self._is_unasked = False
         return False
 
+    def display_within(self, value, type=None):
+        """Displays a value where `output_bytes` has room for it. Notebooks' habits display whole libraries of JavaScript."""
+        self._is_unasked = True
+        try:
+            self.display(value, type)
+        except TooLarge as failure:
+            self.note(f"a displayed value is not shown: {failure}")
+        finally:
+            self._is_unasked = False
+
     def json(self, value):
         return convert.to_json(value, self.limit).decode()
 

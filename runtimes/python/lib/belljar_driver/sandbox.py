@@ -7,7 +7,7 @@ from posix import _exit, getpid
 from sys import modules
 
 from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, signals, streams, warned
-from belljar_driver.native import FINISHED, SETTLED
+from belljar_driver.native import FINISHED, MAX_SETTLED, SETTLED
 from belljar_driver.notes import Notes
 from belljar_driver.program import Program
 from belljar_driver.text import decode_json
@@ -19,6 +19,7 @@ _TAKE_OVER = {
     "matplotlib.backend_bases": "take_over_matplotlib",
     "matplotlib.figure": "take_over_matplotlib_figures",
     "plotly.io._renderers": "take_over_plotly",
+    "plotly.io._html": "take_over_plotly_pages",
     "bokeh.io.showing": "take_over_bokeh",
     "bokeh.io.output": "take_over_bokeh_output",
     "PIL.ImageShow": "take_over_pillow",
@@ -82,6 +83,7 @@ class Sandbox:
         self._open_call = native.open_call
         self.notes = Notes(self.send)
         self._display = None
+        self._settled_sent = 0
 
     def live(self):
         program = self.prepare()
@@ -97,12 +99,12 @@ class Sandbox:
         told = None if error is None else self._describe(error, program)
         error = None
         try:
-            self._settle(program, value, told)
+            self._settle(program, value, told, exit_code)
         finally:
             # Whatever the program did to this process, its outcome is told.
             self._finish(value, told, exit_code)
 
-    def _settle(self, program, value, told):
+    def _settle(self, program, value, told, exit_code):
         """Waits for what is still open. A limit may strike meanwhile: the supervisor keeps what there is until then."""
         waits = self.activation["finish"] != "settled"
         pending = ending.pending(self.home) if waits else []
@@ -111,19 +113,21 @@ class Sandbox:
             if told is not None:
                 self.notes.add(f"the program had failed already, and waited for what it had started: {told['name']}: {told['message']}")
         ending.settle(self.activation["finish"])
-        if waits and told is None and program.main_was_left_alone():
+        if waits and told is None and exit_code is None and program.main_was_left_alone():
             self.notes.add(
                 f"`main` was not called: line {program.starts_main_at} of the program refers to it and was expected to start it, but never did"
             )
 
     def _send_settled(self, value, pending):
+        self._settled_sent += 1
         self.send(SETTLED, b'{"value": ' + value + b', "pending": ' + json_of(pending) + b"}")
 
     def _keep_result(self, value):
         """A result that is there while asyncio still waits for tasks and threads of its loop."""
         try:
             pending = ending.pending_in_loop(self.home)
-            if pending and getpid() == self.process and not hasattr(type(value), "__next__"):
+            has_room = self._settled_sent < MAX_SETTLED - 1
+            if pending and has_room and getpid() == self.process and not hasattr(type(value), "__next__"):
                 self._send_settled(convert.to_json(value, self.limit), pending)
         except Exception:
             # No result is kept that cannot be converted; the end of the run says why, if it comes to that.
