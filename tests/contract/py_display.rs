@@ -2,18 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::belljar::{STARTS, outcome};
+use crate::belljar::STARTS;
 use crate::case::{case, check_all};
-
-/// The packages of every case here that has any, so that one environment serves them all.
-const PACKAGES: [&str; 6] = ["matplotlib", "pandas", "plotly", "bokeh", "altair", "pillow"];
+use crate::py_values::outcome_with_packages;
 
 /// The media types of the rich results of a program that has those packages, the same in both start modes.
 #[track_caller]
 fn shown(code: &str) -> Vec<String> {
-    let flags: Vec<&str> = PACKAGES.iter().flat_map(|name| ["--package", name]).collect();
     let [first, second] = STARTS.map(|start| {
-        let ended = outcome("python", code, &[&["--start", start, "--memory", "512MB"][..], &flags].concat());
+        let ended = outcome_with_packages(code, start);
         assert_eq!((&ended["status"], &ended["value"]), (&json!("succeeded"), &Value::Null), "{start}: {code}: {ended:#}");
         assert!(!ended["logs"].to_string().contains("belljar"), "{start}: {code}: {ended:#}");
         let results = ended["results"].as_array().cloned().unwrap_or_default();
@@ -68,69 +65,105 @@ fn a_last_expression_that_has_a_picture_is_displayed() {
                 .displays(json!([{"type": "image/png", "data": "iVBORw0KGgo="}, {"type": "image/png", "data": "iVBORw0KGgo="}])),
             case("one whose picture fails", "class F:\n    def _repr_svg_(self):\n        raise OSError('no dot')\n    def __repr__(self):\n        return 'F'\nF()")
                 .displays(json!([{"type": "text/plain", "data": "F"}]))
-                .notes(&["an F, has no JSON form"]),
+                .notes(&["F, has no JSON form"]),
             case("a picture without room", "class P:\n    def _repr_html_(self):\n        return '<b>' * 100000\n    def __repr__(self):\n        return 'P'\nP()")
                 .flags(&["--output-limit", "10K"])
                 .displays(json!([{"type": "text/plain", "data": "P"}]))
-                .notes(&["output_bytes (10240 bytes) has no room", "a P, has no JSON form"]),
+                .notes(&["output_bytes (10240 bytes) has no room", "P, has no JSON form"]),
         ],
     );
+}
+
+/// Runs several pieces of one program and compares what each of them shows.
+#[track_caller]
+fn check_pieces(setup: &str, pieces: &[(&str, usize)], media_type: &str) {
+    let mut program = setup.to_owned();
+    let mut expected = Vec::new();
+    for (piece, count) in pieces {
+        program.push_str(piece);
+        program.push_str("\ndisplay('', type='text/x-end')\n");
+        expected.extend(vec![media_type.to_owned(); *count]);
+        expected.push("text/x-end".to_owned());
+    }
+    program.push_str("None\n");
+    assert_eq!(shown(&program), expected, "{program}");
 }
 
 #[test]
 fn each_figure_of_matplotlib_appears_once() {
     let plt = "import matplotlib.pyplot as plt\n";
-    for (code, pictures) in [
-        ("plt.hist([1, 2, 2, 3], bins=3)", 1),
-        ("plt.bar(['a', 'b'], [1, 2])\nplt.xticks(rotation=45)", 1),
-        ("plt.boxplot([[1, 2, 3]])", 1),
-        ("fig, axes = plt.subplots(1, 2)\naxes", 1),
+    let pieces = [
         ("plt.plot([1])\nplt.show()\nplt.plot([2])\nplt.show()", 2),
-        ("import matplotlib\nmatplotlib.use('Agg')\nplt.plot([1])\nplt.show()\nplt.plot([2])\nplt.show()", 2),
-        ("plt.switch_backend('svg')\nplt.plot([1])\nplt.show()", 1),
         ("plt.plot([1])\nplt.savefig('a.png')\nplt.close()", 1),
-        ("plt.plot([1])\nplt.savefig('a.png')\nplt.show()\nplt.savefig('b.png')", 1),
-        ("for n in range(2):\n    plt.plot([n])\n    plt.savefig(f'{n}.png')\n    plt.clf()", 2),
-        ("plt.plot([1])\nplt.savefig('outputs.png')\nplt.gcf()", 1),
+        ("plt.plot([1])\nplt.savefig('a.png')\nplt.show()\nplt.savefig('b.png')\nplt.close()", 1),
+        ("for n in range(2):\n    plt.plot([n])\n    plt.savefig(f'{n}.png')\n    plt.clf()\nplt.close()", 2),
         ("fig, ax = plt.subplots()\nax.plot([1])\ndisplay(fig)\nplt.close(fig)", 1),
-        ("fig, ax = plt.subplots()\nax.plot([1])\ndef main():\n    return fig", 1),
+        ("fig, ax = plt.subplots()\nax.plot([1])\nfig.show()\nplt.close(fig)", 1),
         ("plt.plot([1])\nplt.show(block=False)\nplt.pause(0.001)\nplt.close()", 1),
-        ("plt.figure()", 0),
-        ("import pandas as pd\npd.DataFrame({'a': [1, 2], 'b': [3, 4]}).hist()", 1),
-        ("import pandas as pd\npd.DataFrame({'a': [1, 2], 'b': [3, 4]}).plot(subplots=True)", 1),
+        ("import os\nos.makedirs('outputs')\nplt.plot([1])\nplt.savefig('outputs/a.png')\nplt.close()", 0),
+        ("import io\nplt.plot([1])\nplt.savefig(io.BytesIO())\nplt.close()", 0),
+        ("plt.figure()\nplt.show()", 0),
+        ("from matplotlib.figure import Figure\nf = Figure()\nf.subplots().plot([1])\nf.savefig('c.png')", 1),
+        ("plt.switch_backend('svg')\nplt.plot([1])\nplt.show()", 1),
+        ("import matplotlib\nmatplotlib.use('Agg')\nplt.plot([1])\nplt.show()\nplt.plot([2])\nplt.show()", 2),
+        ("plt.title('$\\\\frac{$')\nplt.show()", 0),
+    ];
+    check_pieces(plt, &pieces, PNG);
+    for end in [
+        "import matplotlib\nmatplotlib.use('Agg')\nimport matplotlib.pyplot as plt\nplt.hist([1, 2, 2, 3], bins=3)",
+        "import matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, 2])\nplt.xticks(rotation=45)",
+        "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.savefig('a.png')\nplt.boxplot([[1, 2, 3]])",
+        "import matplotlib.pyplot as plt\nfig, axes = plt.subplots(1, 2)\naxes",
+        "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1])\ndef main():\n    return fig",
+        "import pandas as pd\npd.DataFrame({'a': [1, 2], 'b': [3, 4]}).plot(subplots=True)",
     ] {
-        assert_eq!(shown(&format!("{plt}{code}")), vec![PNG; pictures], "{code}");
+        assert_eq!(shown(end), [PNG], "{end}");
     }
 }
 
 #[test]
 fn figures_of_libraries_that_open_a_browser_are_pages() {
-    let plotly = "import plotly.graph_objects as go\nimport plotly.io as pio\nfig = go.Figure(go.Bar(x=['a'], y=[1]))\n";
+    let plotly =
+        "import plotly.graph_objects as go\nimport plotly.io as pio\nimport plotly.offline\nfig = go.Figure(go.Bar(x=['a'], y=[1]))\n";
     let bokeh = "from bokeh.plotting import figure, output_file, output_notebook, show\np = figure()\np.line([1], [2])\n";
     let altair = "import altair as alt\nchart = alt.Chart(alt.Data(values=[{'a': 1}])).mark_bar().encode(x='a:Q')\n";
-    for (library, ends) in [
-        (plotly, &["fig.show()", "pio.renderers.default = 'browser'\npio.show(fig)", "fig.show(renderer='notebook')", "fig", "display(fig)", "[fig]"][..]),
-        (bokeh, &["show(p)", "output_notebook()\nshow(p)", "output_file('p.html')\nshow(p)", "p"][..]),
-        (altair, &["chart.show()", "display(chart)", "chart"][..]),
-    ] {
-        for end in ends {
-            assert_eq!(shown(&format!("{library}{end}")), [HTML], "{end}");
-        }
+    let pieces = [
+        (plotly, 0),
+        ("fig.show()", 1),
+        ("pio.show(fig)", 1),
+        ("fig.show(renderer='notebook')", 1),
+        ("pio.renderers.default = 'browser'\nfig.show()", 1),
+        ("plotly.offline.plot(fig, filename='p.html')", 1),
+        ("display(fig)", 1),
+        (bokeh, 0),
+        ("show(p)", 1),
+        ("output_notebook()\nshow(p)", 1),
+        ("output_file('p.html')\nshow(p)", 1),
+        ("display(p)", 1),
+        (altair, 0),
+        ("chart.show()", 1),
+        ("display(chart)", 1),
+    ];
+    check_pieces("", &pieces, HTML);
+    for end in [format!("{plotly}fig"), format!("{plotly}[fig]"), format!("{bokeh}p"), format!("{altair}chart")] {
+        assert_eq!(shown(&end), [HTML], "{end}");
     }
 }
 
 #[test]
-fn pillows_pictures_are_pictures() {
-    for (end, pictures) in [
+fn pictures_of_pillow_are_shown() {
+    let image = "from PIL import Image\nimage = Image.new('RGB', (5, 5))\n";
+    let pieces = [
         ("image.show()", 1),
-        ("image.convert('CMYK').show()", 1),
-        ("image", 1),
-        ("[image, image.convert('L')]", 2),
+        ("image.convert('CMYK').show(title='t')", 1),
+        ("image.convert('F').show()", 1),
+        ("from PIL import ImageShow\nImageShow.show(image)", 1),
         ("display(image)", 1),
         ("image.save('a.png')", 0),
-    ] {
-        assert_eq!(shown(&format!("from PIL import Image\nimage = Image.new('RGB', (5, 5))\n{end}")), vec![PNG; pictures], "{end}");
-    }
+    ];
+    check_pieces(image, &pieces, PNG);
+    assert_eq!(shown(&format!("{image}image")), [PNG]);
+    assert_eq!(shown(&format!("{image}[image, image.convert('L')]")), [PNG, PNG]);
 }
 
 #[test]
@@ -138,9 +171,10 @@ fn no_warning_names_a_file_of_the_driver_and_each_is_a_warning() {
     check_all(
         "python",
         &[
-            case("of syntax", "if 1 is 1:\n    x = 2\nx")
-                .gives(json!(2))
-                .logs(&[("warn", "/home/user/main.py:1: SyntaxWarning: \"is\" with a literal. Did you mean \"==\"?\n  if 1 is 1:")]),
+            case("of syntax", "assert (1, 'always')\n2").gives(json!(2)).logs(&[(
+                "warn",
+                "/home/user/main.py:1: SyntaxWarning: assertion is always true, perhaps remove parentheses?\n  assert (1, 'always')",
+            )]),
             case("of syntax in a module", "import other").file("other.py", "assert (1, 'always')").logs(&[(
                 "warn",
                 "/home/user/other.py:1: SyntaxWarning: assertion is always true, perhaps remove parentheses?\n  assert (1, 'always')",
@@ -158,7 +192,7 @@ fn no_warning_names_a_file_of_the_driver_and_each_is_a_warning() {
                 .logs(&[("error", "Traceback (most recent call last):"), ("error", "  File \"/home/user/main.py\", line 3, in <module>"), ("error", "    1 / 0"), ("error", "    ~~^~~"), ("error", "ZeroDivisionError: division by zero")]),
         ],
     );
-    let glyphs = outcome("python", "import matplotlib.pyplot as plt\nplt.title('\\u4f60')\nNone", &["--package", "matplotlib", "--package", "pandas"]);
+    let glyphs = outcome_with_packages("import matplotlib.pyplot as plt\nplt.title('\\u4f60')\nNone", "fork");
     let logs = glyphs["logs"].to_string();
     assert!(logs.contains("missing from font") && !logs.contains("belljar"), "{glyphs:#}");
 }

@@ -5,15 +5,20 @@ use serde_json::{Value, json};
 use crate::belljar::{STARTS, outcome};
 use crate::case::{case, check_all};
 
-/// The packages of every case here that has any, so that one environment serves them all.
-const PACKAGES: [&str; 8] = ["pandas", "sympy", "beautifulsoup4", "sqlalchemy", "polars", "pyarrow", "msgspec", "attrs"];
+/// The packages of every case here and in `py_display.rs` that has any, so that one environment serves them all.
+const PACKAGES: [&str; 7] = ["pandas", "matplotlib", "plotly", "bokeh", "altair", "sympy", "beautifulsoup4"];
+
+/// The outcome of a program that has those packages.
+pub fn outcome_with_packages(code: &str, start: &str) -> Value {
+    let flags: Vec<&str> = PACKAGES.iter().flat_map(|name| ["--package", name]).collect();
+    outcome("python", code, &[&["--start", start, "--memory", "512MB"][..], &flags].concat())
+}
 
 /// The value of a program that has those packages, the same in both start modes.
 #[track_caller]
 fn value(code: &str) -> Value {
-    let flags: Vec<&str> = PACKAGES.iter().flat_map(|name| ["--package", name]).collect();
     let values = STARTS.map(|start| {
-        let ended = outcome("python", code, &[&["--start", start, "--memory", "512MB"][..], &flags].concat());
+        let ended = outcome_with_packages(code, start);
         assert_eq!(ended["status"], "succeeded", "{start}: {ended:#}");
         ended
     });
@@ -157,7 +162,8 @@ fn kinds_of_the_standard_library_have_their_json() {
     );
 }
 
-const FRAME: &str = "import pandas as pd, numpy as np\ndf = pd.DataFrame({'city': ['Oslo', 'Rome', 'Oslo'], 'n': [1, 2, 3], 'x': [1.5, None, 2.5]})\n";
+const FRAME: &str =
+    "import pandas as pd, numpy as np\ndf = pd.DataFrame({'city': ['Oslo', 'Rome', 'Oslo'], 'n': [1, 2, 3], 'x': [1.5, None, 2.5]})\n";
 
 #[test]
 fn labels_of_series_and_frames_are_kept() {
@@ -229,30 +235,25 @@ fn a_frame_or_series_as_the_last_expression_is_shown_as_a_table_too() {
 #[test]
 fn values_of_well_known_packages_have_their_json() {
     let ended = value(
-        "import attrs, msgspec, polars as pl, pyarrow as pa, sympy as sp
+        "import sympy as sp
 from bs4 import BeautifulSoup
-from sqlalchemy import create_engine, text
 x = sp.symbols('x')
 soup = BeautifulSoup('<p><b>x</b><b>y</b></p>', 'html.parser')
-class S(msgspec.Struct):
-    a: int
-@attrs.define
-class A:
-    b: list = attrs.Factory(list)
-with create_engine('sqlite://').connect() as connection:
-    rows = connection.execute(text('select 1 as a, 2 as b, 3 as a')).all()
-    mappings = connection.execute(text('select 1 as a')).mappings().all()
 def main():
     return {
-        'sympy': sp.solve(x**2 - 4, x), 'exact': [sp.Rational(1, 2), sp.sqrt(2), sp.Float(1.5), sp.N(sp.pi, 30), x**2 + 1, sp.Matrix([[1, x]]), sp.true, {x: 2}],
-        'soup': soup.find_all('b'), 'rows': rows, 'mappings': mappings, 'struct': S(1), 'attrs': A(), 'polars': pl.DataFrame({'a': [1, 2]}), 'series': pl.Series([1, None]),
-        'arrow': pa.table({'a': [1, 2]}), 'same': pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=['a', 'a']), 'array': pa.array([1, None]), 'scalar': pa.scalar(3),
+        'sympy': sp.solve(x**2 - 4, x),
+        'exact': [sp.Rational(1, 2), sp.sqrt(2), sp.Float(1.5), sp.N(sp.pi, 30), x**2 + 1, sp.Matrix([[1, x]]), sp.true, {x: 2}],
+        'sets': [sp.FiniteSet(2), sp.Tuple(1, x), sp.oo, sp.Eq(x, 1)],
+        'soup': soup.find_all('b'), 'text': soup.b.string,
     }",
     );
     let expected = json!({
-        "sympy": [-2, 2], "exact": ["1/2", "sqrt(2)", 1.5, "3.14159265358979323846264338328", "x**2 + 1", [[1, "x"]], true, {"x": 2}],
-        "soup": ["<b>x</b>", "<b>y</b>"], "rows": [{"a": 1, "b": 2, "a.1": 3}], "mappings": [{"a": 1}], "struct": {"a": 1}, "attrs": {"b": []},
-        "polars": [{"a": 1}, {"a": 2}], "series": [1, null], "arrow": [{"a": 1}, {"a": 2}], "same": [{"a": 1, "a.1": 2}], "array": [1, null], "scalar": 3,
+        "sympy": [-2, 2],
+        "exact": ["1/2", "sqrt(2)", 1.5, "3.14159265358979323846264338328", "x**2 + 1", [[1, "x"]], true, {"x": 2}],
+        "sets": [[2], [1, "x"], "oo", "Eq(x, 1)"],
+        "soup": ["<b>x</b>", "<b>y</b>"], "text": "x",
     });
     assert_eq!(ended["value"], expected);
+    let found = value("from bs4 import BeautifulSoup\nBeautifulSoup('<b>x</b>', 'html.parser').find('b')");
+    assert_eq!((&found["value"], &found["texts"]), (&json!("<b>x</b>"), &json!(["<b>x</b>"])));
 }
