@@ -72,8 +72,10 @@ def is_blank(figure):
 
 
 def open_figures():
-    pyplot = modules.get("matplotlib.pyplot")
-    return [] if pyplot is None else [pyplot.figure(number) for number in pyplot.get_fignums()]
+    """Those that pyplot manages, by number. None of them becomes the current one."""
+    helpers = modules.get("matplotlib._pylab_helpers")
+    managers = [] if helpers is None else helpers.Gcf.get_all_fig_managers()
+    return [manager.canvas.figure for manager in sorted(managers, key=lambda manager: manager.num)]
 
 
 def close_all():

@@ -6,7 +6,7 @@ opens the window. Whatever else a program does with the library is the library's
 
 from belljar_driver import originals as __builtins__
 
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from os.path import abspath
 
 from belljar_driver import HOME, access
@@ -55,7 +55,11 @@ def _is_left_behind(filename):
     """Whether a file is one that the run does not hand back by itself."""
     if not isinstance(filename, (str, PathLike)):
         return False
-    return not abspath(fspath(filename)).startswith(f"{HOME}/outputs/")
+    try:
+        return not abspath(fsdecode(filename)).startswith(f"{HOME}/outputs/")
+    except OSError:
+        # The working folder is gone.
+        return False
 
 
 def take_over_matplotlib_figures(module):
