@@ -100,7 +100,7 @@ fn each_figure_of_matplotlib_appears_once() {
         ("fig, ax = plt.subplots()\nax.plot([1])\ndisplay(fig)\nplt.close(fig)", 1),
         ("fig, ax = plt.subplots()\nax.plot([1])\nfig.show()\nplt.close(fig)", 1),
         ("plt.plot([1])\nplt.show(block=False)\nplt.pause(0.001)\nplt.close()", 1),
-        ("import os\nos.makedirs('outputs')\nplt.plot([1])\nplt.savefig('outputs/a.png')\nplt.close()", 0),
+        ("plt.plot([1])\nplt.savefig('outputs/a.png')\nplt.close()", 0),
         ("import io\nplt.plot([1])\nplt.savefig(io.BytesIO())\nplt.close()", 0),
         ("plt.figure()\nplt.show()", 0),
         ("from matplotlib.figure import Figure\nf = Figure()\nf.subplots().plot([1])\nf.savefig('c.png')", 1),
@@ -187,9 +187,9 @@ fn no_warning_names_a_file_of_the_driver_and_each_is_a_warning() {
                 "warn",
                 "sys:1: RuntimeWarning: coroutine 'f' was never awaited\nRuntimeWarning: Enable tracemalloc to get the object allocation traceback",
             )]),
-            case("a hook for errors", "import sys, traceback\nsys.excepthook = lambda *error: traceback.print_exception(*error)\n1 / 0")
+            case("a hook for errors", "import sys, traceback\nsys.excepthook = lambda kind, error, frames: print(traceback.extract_tb(frames)[0].filename)\n1 / 0")
                 .fails("ZeroDivisionError", &["main.py\", line 3"])
-                .logs(&[("error", "Traceback (most recent call last):"), ("error", "  File \"/home/user/main.py\", line 3, in <module>"), ("error", "    1 / 0"), ("error", "    ~~^~~"), ("error", "ZeroDivisionError: division by zero")]),
+                .logs(&[("info", "/home/user/main.py")]),
         ],
     );
     let glyphs = outcome_with_packages("import matplotlib.pyplot as plt\nplt.title('\\u4f60')\nNone", "fork");
