@@ -30,6 +30,7 @@ class Outcome:
     results: list = field(default_factory=list)
     denied: list = field(default_factory=list)
     annotations: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
     finished: int = 0
 
 
@@ -106,7 +107,11 @@ def _outcome(process, record):
         if call == "annotate":
             outcome.annotations.append(tuple(map(int, words)))
         elif call == "send":
-            data = json.loads(bytes.fromhex(words[1]))
+            payload = bytes.fromhex(words[1] if len(words) > 1 else "")
+            if words[0] == "9":
+                outcome.notes.append(payload.decode())
+                continue
+            data = json.loads(payload)
             if words[0] == "3":
                 outcome.results.append(data)
             elif words[0] == "4":

@@ -1,11 +1,13 @@
-"""What the files of a program import, found in their syntax trees, and the packages that their comments add. Nothing of them is run: this is the other
-thing that a sandbox can be activated for, and all that it then does."""
+"""What the files of a program import, found in their syntax trees, and the packages that their comments and their calls of pip add. Nothing of them is
+run: this is the other thing that a sandbox can be activated for, and all that it then does."""
 
 from belljar_driver import originals as __builtins__
 
 import _ast as ast
 from gc import disable
 from posix import scandir
+
+from belljar_driver.untouched import driver_module
 
 _FLAGS = 0x2400  # ast.PyCF_ONLY_AST, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
@@ -16,23 +18,27 @@ _STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 _CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _IMPORTING = {"import_module", "__import__"}
 _ADDITION = "@add-package"
+#: What a file without an import can hold that installs packages all the same.
+_INSTALLERS = (b"pip", b"conda ", b"uv ", b"easy_install")
 
 
 def load():
     """Makes the tokenizer compile its patterns, which takes 5 ms: a zygote does that for all its sandboxes."""
     # A line of nothing but a comment would not need them.
     list(_additions(b"name  # comment"))
+    for name in ("habits", "installs", "install_calls"):
+        driver_module(name)
 
 
 def find(home):
-    """What all files beneath a folder import, `{"imports": {name: is_optional}, "additions": [text]}`."""
+    """What all files beneath a folder import, `{"imports": {name: is_optional}, "additions": [text], "sure": [name]}`."""
     # The process ends with this, and trees have no cycles.
     disable()
     # What the compiler warns of, the run will tell. No code of the program's has run here, so that any import finds the standard library.
     import warnings
 
     warnings.simplefilter("ignore")
-    imports, additions = {}, set()
+    imports, additions, sure = {}, set(), set()
     for path in _files(home):
         with open(path, "rb") as file:
             source = file.read()
@@ -41,10 +47,15 @@ def find(home):
         except Exception:
             # It does not parse, or nests deeper than the parser goes: the run will tell.
             continue
-        for name, is_optional in found:
+        for name, is_optional, is_sure in found:
             imports[name] = imports.get(name, True) and is_optional
+            if is_sure:
+                sure.add(name)
         additions.update(added)
-    return {"imports": imports, "additions": [*additions]}
+    if additions:
+        # What it wants of pip is to install these.
+        imports = {name: is_optional for name, is_optional in imports.items() if name.partition(".")[0] != "pip"}
+    return {"imports": imports, "additions": [*additions], "sure": [*sure]}
 
 
 def _files(folder):
@@ -60,27 +71,48 @@ def _files(folder):
 
 def _in_source(source):
     adds = _ADDITION.encode() in source
+    installs = any(word in source for word in _INSTALLERS)
     # A tree is large: of data that happens to be Python, none is made.
-    if not adds and b"import" not in source:
+    if not adds and not installs and b"import" not in source:
         return [], []
-    tree = compile(source, "<program>", "exec", _FLAGS, True)
+    source, tree, added = _parsed(source)
+    if adds:
+        added += _additions(source)
+    if installs:
+        added += driver_module("install_calls").packages(tree)
     calls = b"import_module" in source or b"__import__" in source
-    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], [*_additions(source)] if adds else []
+    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], added
+
+
+def _parsed(source):
+    """The text, its tree, and the packages that its lines ask for: of a notebook's text, what is left without its habits."""
+    habits = driver_module("habits")
+    try:
+        tree = compile(source, "<program>", "exec", _FLAGS, True)
+        if not habits.has_prompts(source):
+            return source, tree, []
+    except SyntaxError:
+        pass
+    plain = habits.plain(source)
+    if plain is None:
+        raise SyntaxError("no Python, and nothing that can be made Python")
+    return plain.source, compile(plain.source, "<program>", "exec", _FLAGS, True), [*plain.packages]
 
 
 def _imports(tree, looked_into):
-    """Every module that a tree imports, and whether the program goes on without it. Without recursion: a tree can be deep."""
-    waiting = [(tree, False)]
+    """Every module that a tree imports, whether the program goes on without it, and whether it certainly comes there. Without recursion: a tree can be
+    deep."""
+    waiting = [(tree, False, True)]
     while waiting:
-        node, is_optional = waiting.pop()
+        node, is_optional, is_sure = waiting.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, is_optional
+                yield alias.name, is_optional, is_sure
         elif isinstance(node, ast.ImportFrom):
             if not node.level:
-                yield node.module, is_optional
+                yield node.module, is_optional, is_sure
         elif isinstance(node, ast.Call) and (name := _imported_by(node)) is not None:
-            yield name, is_optional
+            yield name, is_optional, False
         left_out = _left_out(node)
         for field in node._fields:
             if field in left_out:
@@ -89,9 +121,21 @@ def _imports(tree, looked_into):
             is_tried = field == "body" and isinstance(node, _TRIES) and _goes_on(node.handlers)
             # A function that is defined inside of `try` is mostly called outside of it.
             inside = is_tried or is_optional and not isinstance(node, _FUNCTIONS)
+            reached = is_sure and field == "body" and _enters(node, tree)
             for child in value if isinstance(value, list) else (value,):
                 if isinstance(child, looked_into):
-                    waiting.append((child, inside))
+                    waiting.append((child, inside, reached))
+
+
+def _enters(node, tree):
+    """Whether a program that comes to this node certainly comes to its body."""
+    if isinstance(node, ast.If):
+        # `if __name__ == "__main__"`
+        test = node.test
+        return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return node.name == "main" and node in tree.body
+    return node is tree or isinstance(node, (*_TRIES, ast.With, ast.AsyncWith))
 
 
 def _goes_on(handlers):

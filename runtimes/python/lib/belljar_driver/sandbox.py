@@ -15,7 +15,7 @@ from belljar_driver.untouched import driver_module
 
 def load_everything():
     """Imports what is otherwise imported when it is first needed; a zygote does it once for all."""
-    for name in ("call", "fork_hooks", "hints", "identity", "imports", "rich", "source", "storage"):
+    for name in ("call", "fork_hooks", "hints", "identity", "imports", "notes", "rich", "source", "storage"):
         driver_module(name)
     errors.load()
     driver_module("imports").load()
@@ -59,6 +59,7 @@ class Sandbox:
         self._send = native.send
         self._exit = native.exit
         self._open_call = native.open_call
+        self._notes = None
 
     def live(self):
         program = self.prepare()
@@ -94,7 +95,7 @@ class Sandbox:
         entry, module = environment.enter(activation, self.home)
         if activation["seed"] is not None:
             driver_module("identity").repeat(activation["seed"])
-        program = Program(entry, module, activation["parameters"])
+        program = Program(entry, module, activation["parameters"], self.note)
         self._open_access(program.source, module)
         signals.emulate_default_actions(self._end_by_signal)
         denials.watch(activation["policy"], self.send_json)
@@ -102,7 +103,11 @@ class Sandbox:
 
     def _open_access(self, source, module):
         access.activate(self.activation, lambda: driver_module("rich").Display(self.send, self.limit), self._open_call)
+        if b"pip" in source or b"conda" in source:
+            driver_module("installs").stand_in(self.note, after_import)
         # Only for a program that says those names: the globals of any other stay as Python leaves them.
+        if b"get_ipython" in source and driver_module("habits").expects_ipython(source):
+            driver_module("habits").provide_get_ipython(module, self.note)
         if b"belljar" in source:
             module.belljar = access.belljar()
         if b"yepcode" in source:
@@ -142,7 +147,8 @@ class Sandbox:
         told = errors.describe(error, program.source, program.path)
         try:
             hints = driver_module("hints")
-            denial = hints.explain(error, denials.current())
+            run = hints.Run(denials.current(), self.activation["limits"], self.home, program.source)
+            denial = hints.explain(error, run)
             if denial is not None:
                 hints.add_to(told, denial)
         except Exception:
@@ -175,6 +181,12 @@ class Sandbox:
 
     def _end_by_signal(self, exit_code):
         self._finish(b"null", None, exit_code)
+
+    def note(self, text):
+        """A fact for the writer of the program."""
+        if self._notes is None:
+            self._notes = driver_module("notes").Notes(self.send)
+        self._notes.add(text)
 
     def send(self, kind, data):
         """One frame, from the sandbox's own process only."""
