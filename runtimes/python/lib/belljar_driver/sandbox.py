@@ -6,7 +6,7 @@ import sys
 from posix import _exit, getpid
 from sys import modules
 
-from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, signals, streams
+from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, streams
 from belljar_driver.native import FINISHED
 from belljar_driver.program import Program
 from belljar_driver.text import decode_json
@@ -95,9 +95,11 @@ class Sandbox:
         entry, module = environment.enter(activation, self.home)
         if activation["seed"] is not None:
             driver_module("identity").repeat(activation["seed"])
+        packages = modules.get("belljar_driver.packages")
+        if packages is not None:
+            packages.begin()
         program = Program(entry, module, activation["parameters"], self.note)
         self._open_access(program.source, module)
-        signals.emulate_default_actions(self._end_by_signal)
         denials.watch(activation["policy"], self.send_json)
         return program
 
@@ -178,9 +180,6 @@ class Sandbox:
         asked = b"null" if exit_code is None else str(exit_code).encode()
         self._send(FINISHED, b'{"value": ' + value + b', "error": ' + told + b', "exit_code": ' + asked + b"}")
         self._exit(exit_code if exit_code is not None else 0 if error is None else 1)
-
-    def _end_by_signal(self, exit_code):
-        self._finish(b"null", None, exit_code)
 
     def note(self, text):
         """A fact for the writer of the program."""
