@@ -209,6 +209,12 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Envi
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
         plan.binds.push(show_as(source, &Path::new(FOLDER).join(name), BindAccess::Read));
     }
+    if runtime.kind == RuntimeKind::Python {
+        // Programs start others by these names, and mean the Python that they run on.
+        for name in ["python", "python3"] {
+            plan.links.push((Path::new(FOLDER).join("bin").join(name), runtime.executable.clone()));
+        }
+    }
     if let Some(environment) = environment {
         plan.binds.push(show_as(&environment.folder, &environment.place, BindAccess::Read));
     }

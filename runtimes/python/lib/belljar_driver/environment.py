@@ -11,7 +11,7 @@ from belljar_driver import HOME, LIBRARY
 from belljar_driver.untouched import driver_module
 
 #: Links to the run's own interpreter, as `python` and `python3`.
-PROGRAMS = LIBRARY.rpartition("/")[0] + "/bin"
+PROGRAMS = "/opt/belljar/bin"
 
 DEFAULTS = {
     "PATH": f"{PROGRAMS}:/usr/local/bin:/usr/bin:/bin",

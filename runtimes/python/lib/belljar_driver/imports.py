@@ -26,7 +26,7 @@ def load():
     """Makes the tokenizer compile its patterns, which takes 5 ms: a zygote does that for all its sandboxes."""
     # A line of nothing but a comment would not need them.
     list(_additions(b"name  # comment"))
-    for name in ("habits", "installs", "install_calls"):
+    for name in ("habits", "installs", "install_calls", "reached"):
         driver_module(name)
 
 
@@ -43,15 +43,14 @@ def find(home):
         with open(path, "rb") as file:
             source = file.read()
         try:
-            found, added = _in_source(source)
+            found, added, reached = _in_source(source)
         except Exception:
             # It does not parse, or nests deeper than the parser goes: the run will tell.
             continue
-        for name, is_optional, is_sure in found:
+        for name, is_optional in found:
             imports[name] = imports.get(name, True) and is_optional
-            if is_sure:
-                sure.add(name)
         additions.update(added)
+        sure.update(reached)
     if additions:
         # What it wants of pip is to install these.
         imports = {name: is_optional for name, is_optional in imports.items() if name.partition(".")[0] != "pip"}
@@ -74,14 +73,14 @@ def _in_source(source):
     installs = any(word in source for word in _INSTALLERS)
     # A tree is large: of data that happens to be Python, none is made.
     if not adds and not installs and b"import" not in source:
-        return [], []
+        return [], [], []
     source, tree, added = _parsed(source)
     if adds:
         added += _additions(source)
     if installs:
         added += driver_module("install_calls").packages(tree)
     calls = b"import_module" in source or b"__import__" in source
-    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], added
+    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], added, driver_module("reached").imports(tree)
 
 
 def _parsed(source):
@@ -100,19 +99,18 @@ def _parsed(source):
 
 
 def _imports(tree, looked_into):
-    """Every module that a tree imports, whether the program goes on without it, and whether it certainly comes there. Without recursion: a tree can be
-    deep."""
-    waiting = [(tree, False, True)]
+    """Every module that a tree imports, and whether the program goes on without it. Without recursion: a tree can be deep."""
+    waiting = [(tree, False)]
     while waiting:
-        node, is_optional, is_sure = waiting.pop()
+        node, is_optional = waiting.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, is_optional, is_sure
+                yield alias.name, is_optional
         elif isinstance(node, ast.ImportFrom):
             if not node.level:
-                yield node.module, is_optional, is_sure
+                yield node.module, is_optional
         elif isinstance(node, ast.Call) and (name := _imported_by(node)) is not None:
-            yield name, is_optional, False
+            yield name, is_optional
         left_out = _left_out(node)
         for field in node._fields:
             if field in left_out:
@@ -121,21 +119,9 @@ def _imports(tree, looked_into):
             is_tried = field == "body" and isinstance(node, _TRIES) and _goes_on(node.handlers)
             # A function that is defined inside of `try` is mostly called outside of it.
             inside = is_tried or is_optional and not isinstance(node, _FUNCTIONS)
-            reached = is_sure and field == "body" and _enters(node, tree)
             for child in value if isinstance(value, list) else (value,):
                 if isinstance(child, looked_into):
-                    waiting.append((child, inside, reached))
-
-
-def _enters(node, tree):
-    """Whether a program that comes to this node certainly comes to its body."""
-    if isinstance(node, ast.If):
-        # `if __name__ == "__main__"`
-        test = node.test
-        return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return node.name == "main" and node in tree.body
-    return node is tree or isinstance(node, (*_TRIES, ast.With, ast.AsyncWith))
+                    waiting.append((child, inside))
 
 
 def _goes_on(handlers):
