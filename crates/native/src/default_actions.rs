@@ -160,6 +160,8 @@ fn real(found: &AtomicUsize, name: &CStr) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kill(pid: libc::pid_t, signal: c_int) -> c_int {
     static REAL: AtomicUsize = AtomicUsize::new(0);
+    // The process group of number 1 cannot be named by its number: -1 means all processes. There is no other where no init is in front of it.
+    let pid = if pid == -1 && own_pid() == 1 && sandbox::is_active() { 0 } else { pid };
     // To itself, or to its process group, which it leads.
     end_if_killed(signal, [0, 1].contains(&pid));
     // SAFETY: the C library has it, with this type.
