@@ -102,6 +102,20 @@ fn the_linux_of_a_sandbox_is_complete() {
 }
 
 #[test]
+fn joblib_works_in_one_process_and_cleanly_in_several() {
+    let program = "import os\nfrom joblib import Parallel, delayed\ndef where(n):\n    return os.getpid(), n * n\n\
+                   found = Parallel(n_jobs=2)(delayed(where)(n) for n in range(4))\n\
+                   [[square for _, square in found], {pid for pid, _ in found} == {os.getpid()}]";
+    check_all(
+        "python",
+        &[
+            case("without other programs", program).gives(json!([[0, 1, 4, 9], true])),
+            case("with them", program).flags(&["--exec", "--memory", "1G"]).gives(json!([[0, 1, 4, 9], false])).logs(&[]),
+        ],
+    );
+}
+
+#[test]
 fn variables_of_python_count_or_are_refused() {
     check_all(
         "python",
