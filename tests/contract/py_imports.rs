@@ -36,9 +36,9 @@ fn what_a_program_sets_before_its_import_counts() {
             .gives(json!("patched")),
             case(
                 "gevent's patches come before what they patch",
-                "from gevent import monkey\nmonkey.patch_all()\nimport requests\nfrom urllib3.util.ssl_ import create_urllib3_context\ntype(create_urllib3_context()).__module__",
+                "from gevent import monkey\nmonkey.patch_all()\nimport requests\nfrom urllib3.util.ssl_ import create_urllib3_context\ntype(create_urllib3_context()).__module__.partition('.')[0]",
             )
-            .gives(json!("gevent._ssl3")),
+            .gives(json!("gevent")),
         ],
     );
 }

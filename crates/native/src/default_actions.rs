@@ -130,10 +130,25 @@ fn end(signal: c_int) -> ! {
     unsafe { libc::_exit(128 + signal) }
 }
 
-/// SIGKILL to oneself, which the kernel leaves out for the first process of a namespace.
-fn end_if_killed(signal: c_int, is_own: bool) {
-    if signal == libc::SIGKILL && is_own && own_pid() == 1 && sandbox::is_active() {
+/// Before the process signals itself: ends it where that is SIGKILL, which the kernel leaves out for the first process of a namespace, and stands in for a
+/// default action that is the kernel's again. It is after a handler that was for one time only (`SA_RESETHAND`): Node's for SIGINT and SIGTERM puts the
+/// terminal in order and raises the signal once more.
+fn prepare_own(signal: c_int) {
+    if !IS_ON.load(Ordering::Relaxed) || !sandbox::is_active() || own_pid() != 1 {
+        return;
+    }
+    if signal == libc::SIGKILL {
         end(signal);
+    }
+    if ends(signal) {
+        let action = our_action();
+        // SAFETY: both actions are valid.
+        unsafe {
+            let mut now: libc::sigaction = mem::zeroed();
+            if change(signal, ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_DFL {
+                change(signal, &raw const action, ptr::null_mut());
+            }
+        }
     }
 }
 
@@ -163,7 +178,9 @@ pub unsafe extern "C" fn kill(pid: libc::pid_t, signal: c_int) -> c_int {
     // The process group of number 1 cannot be named by its number: -1 means all processes. There is no other where no init is in front of it.
     let pid = if pid == -1 && own_pid() == 1 && sandbox::is_active() { 0 } else { pid };
     // To itself, or to its process group, which it leads.
-    end_if_killed(signal, [0, 1].contains(&pid));
+    if [0, 1].contains(&pid) {
+        prepare_own(signal);
+    }
     // SAFETY: the C library has it, with this type.
     unsafe { mem::transmute::<usize, Kill>(real(&REAL, c"kill"))(pid, signal) }
 }
@@ -175,7 +192,7 @@ pub unsafe extern "C" fn kill(pid: libc::pid_t, signal: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn raise(signal: c_int) -> c_int {
     static REAL: AtomicUsize = AtomicUsize::new(0);
-    end_if_killed(signal, true);
+    prepare_own(signal);
     // SAFETY: the C library has it, with this type.
     unsafe { mem::transmute::<usize, Raise>(real(&REAL, c"raise"))(signal) }
 }
@@ -187,7 +204,7 @@ pub unsafe extern "C" fn raise(signal: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_kill(thread: libc::pthread_t, signal: c_int) -> c_int {
     static REAL: AtomicUsize = AtomicUsize::new(0);
-    end_if_killed(signal, true);
+    prepare_own(signal);
     // SAFETY: the C library has it, with this type.
     unsafe { mem::transmute::<usize, ThreadKill>(real(&REAL, c"pthread_kill"))(thread, signal) }
 }

@@ -51,9 +51,7 @@ def enter(activation, home):
     """Prepares the process for the program and returns its entry's path and its `__main__` module."""
     granted = activation["env"] or {}
     if activation["policy"].get("exec"):
-        for name in WITHOUT_EXEC:
-            unsetenv(name)
-            environ.pop(name.encode(), None)
+        expect_exec()
     for name, value in granted.items():
         _set_variable(name, value)
     # As Python has it: the driver alone does without.
@@ -73,6 +71,13 @@ def enter(activation, home):
     if any(name.startswith("PYTHON") for name in granted):
         driver_module("python_variables").apply(granted)
     return entry, main_module(entry)
+
+
+def expect_exec():
+    """Takes away what is meant for sandboxes in which no process can be started."""
+    for name in WITHOUT_EXEC:
+        if environ.pop(name.encode(), None) is not None:
+            unsetenv(name)
 
 
 def _set_flags():

@@ -34,6 +34,9 @@ def live(native, is_forked, packages=None, home=HOME):
     if is_forked:
         _take_identity(native)
     if packages is not None:
+        # An init is number 1 where processes may be started, and packages look at what they find when they are imported.
+        if getpid() != 1:
+            environment.expect_exec()
         driver_module("packages").enter(packages)
     activation = decode_json(native.receive())
     sandbox = Sandbox(native, activation, home)
