@@ -78,7 +78,9 @@ fn the_path_decides_which_module_is_meant() {
     check_all(
         "python",
         &[
-            case("a module next to the program", "import humanize\nhumanize.NAME").file("humanize.py", "NAME = 'mine'").gives(json!("mine")),
+            case("a module next to the program", "import humanize\nhumanize.NAME")
+                .file("humanize.py", "NAME = 'mine'")
+                .gives(json!("mine")),
             case("one in a folder that is put first", "import sys\nsys.path.insert(0, 'lib')\nimport humanize\nhumanize.NAME")
                 .file("lib/humanize.py", "NAME = 'mine'")
                 .gives(json!("mine")),
@@ -86,11 +88,15 @@ fn the_path_decides_which_module_is_meant() {
                 .file("vendor/humanize/__init__.py", "NAME = 'vendored'")
                 .flags(&["--env", "PYTHONPATH=/home/user/vendor"])
                 .gives(json!("vendored")),
-            case("one that the program writes first", "open('humanize.py', 'w').write('NAME = 42')\nimport humanize\nhumanize.NAME").gives(json!(42)),
-            case("a package of the registry where the path has none first", "import sys\nsys.path.append('lib')\nimport humanize\nhumanize.ordinal(2)")
-                .file("lib/other.py", "1")
-                .flags(&["--package", "humanize"])
-                .gives(json!("2nd")),
+            case("one that the program writes first", "open('humanize.py', 'w').write('NAME = 42')\nimport humanize\nhumanize.NAME")
+                .gives(json!(42)),
+            case(
+                "a package of the registry where the path has none first",
+                "import sys\nsys.path.append('lib')\nimport humanize\nhumanize.ordinal(2)",
+            )
+            .file("lib/other.py", "1")
+            .flags(&["--package", "humanize"])
+            .gives(json!("2nd")),
         ],
     );
 }

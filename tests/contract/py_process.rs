@@ -18,6 +18,7 @@ fn signals_end_a_program_as_any_process() {
             case("SIGKILL", "import os\nos.kill(os.getpid(), 9)\n'survived'").ends("crashed", 137),
             case("the process group", "import os\nos.kill(0, 15)\n'survived'").ends("crashed", 143),
             case("its number, negated", "import os\nos.kill(-os.getpid(), 15)\n'survived'").ends("crashed", 143),
+            case("killpg", "import os, signal\nos.killpg(os.getpgrp(), signal.SIGQUIT)\n'survived'").ends("crashed", 131),
             case("from a thread", "import signal, threading, time\nthreading.Thread(target=lambda: signal.raise_signal(signal.SIGTERM)).start()\ntime.sleep(5)").ends("crashed", 143),
             case("a default action that was put back", "import signal\nsignal.signal(signal.SIGTERM, lambda *a: None)\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\nsignal.raise_signal(signal.SIGTERM)")
                 .ends("crashed", 143),
@@ -121,12 +122,20 @@ fn variables_of_python_count_or_are_refused() {
         "python",
         &[
             case("warnings", "import warnings\nwarnings.warn('w')\n1").flags(&["--env", "PYTHONWARNINGS=ignore"]).gives(json!(1)).logs(&[]),
-            case("warnings as errors", "import warnings\nwarnings.warn('w')").flags(&["--env", "PYTHONWARNINGS=error"]).fails("UserWarning", &["w"]),
-            case("a path", "import sys\nany(folder.endswith('vendor') for folder in sys.path)").flags(&["--env", "PYTHONPATH=/home/user/vendor"]).gives(json!(true)),
+            case("warnings as errors", "import warnings\nwarnings.warn('w')")
+                .flags(&["--env", "PYTHONWARNINGS=error"])
+                .fails("UserWarning", &["w"]),
+            case("a path", "import sys\nany(folder.endswith('vendor') for folder in sys.path)")
+                .flags(&["--env", "PYTHONPATH=/home/user/vendor"])
+                .gives(json!(true)),
             case("digits", "import sys\nsys.get_int_max_str_digits()").flags(&["--env", "PYTHONINTMAXSTRDIGITS=900"]).gives(json!(900)),
             case("breakpoints", "breakpoint()\n'passed'").flags(&["--env", "PYTHONBREAKPOINT=0"]).gives(json!("passed")),
-            case("faulthandler", "import faulthandler\nfaulthandler.is_enabled()").flags(&["--env", "PYTHONFAULTHANDLER=1"]).gives(json!(true)),
-            case("unbuffered, as it is", "1").flags(&["--env", "PYTHONUNBUFFERED=1", "--env", "PYTHONUTF8=1", "--env", "PYTHONHASHSEED=random"]).gives(json!(1)),
+            case("faulthandler", "import faulthandler\nfaulthandler.is_enabled()")
+                .flags(&["--env", "PYTHONFAULTHANDLER=1"])
+                .gives(json!(true)),
+            case("unbuffered, as it is", "1")
+                .flags(&["--env", "PYTHONUNBUFFERED=1", "--env", "PYTHONUTF8=1", "--env", "PYTHONHASHSEED=random"])
+                .gives(json!(1)),
         ],
     );
 }
@@ -136,13 +145,23 @@ fn limits_are_named_where_they_are_met() {
     check_all(
         "python",
         &[
-            case("threads", "import threading, time\nfor _ in range(40):\n    threading.Thread(target=time.sleep, args=(0.5,), daemon=True).start()")
-                .flags(&["--processes", "20"])
-                .fails("RuntimeError", &["20 processes and threads", "limits.processes", "--processes"]),
-            case("open files", "held = [open('/dev/null') for _ in range(100)]").flags(&["--open-files", "40"]).fails("OSError", &["40 files open", "limits.open_files", "--open-files"]),
-            case("the disk", "open('big', 'wb').write(b'x' * (3 << 20))").flags(&["--disk", "2M"]).fails("OSError", &["2 MB of files", "limits.disk_bytes", "--disk"]),
-            case("its number of files", "for n in range(200):\n    open(f'f{n}', 'w').close()").flags(&["--max-files", "50"]).fails("OSError", &["limits.files", "--max-files"]),
-            case("the machine's own numbers", "open('/proc/meminfo')").fails("FileNotFoundError", &["the run's own processes", "limits.memory_bytes"]),
+            case(
+                "threads",
+                "import threading, time\nfor _ in range(40):\n    threading.Thread(target=time.sleep, args=(0.5,), daemon=True).start()",
+            )
+            .flags(&["--processes", "20"])
+            .fails("RuntimeError", &["20 processes and threads", "limits.processes", "--processes"]),
+            case("open files", "held = [open('/dev/null') for _ in range(100)]")
+                .flags(&["--open-files", "40"])
+                .fails("OSError", &["40 files open", "limits.open_files", "--open-files"]),
+            case("the disk", "open('big', 'wb').write(b'x' * (3 << 20))")
+                .flags(&["--disk", "2M"])
+                .fails("OSError", &["2 MB of files", "limits.disk_bytes", "--disk"]),
+            case("its number of files", "for n in range(200):\n    open(f'f{n}', 'w').close()")
+                .flags(&["--max-files", "50"])
+                .fails("OSError", &["limits.files", "--max-files"]),
+            case("the machine's own numbers", "open('/proc/meminfo')")
+                .fails("FileNotFoundError", &["the run's own processes", "limits.memory_bytes"]),
         ],
     );
 }
@@ -152,12 +171,15 @@ fn paths_of_other_sandboxes_lead_to_the_runs_files() {
     check_all(
         "python",
         &[
-            case("a file of the run", "open('/mnt/data/sales.csv')").file("sales.csv", "a\n1\n").fails("FileNotFoundError", &["among the run's files is \"sales.csv\""]),
+            case("a file of the run", "open('/mnt/data/sales.csv')")
+                .file("sales.csv", "a\n1\n")
+                .fails("FileNotFoundError", &["among the run's files is \"sales.csv\""]),
             case("one in a folder", "open('/workspace/in.txt')").file("data/in.txt", "x").fails("FileNotFoundError", &["\"data/in.txt\""]),
             case("a wrong folder of its own", "open('inputs/a.json')").file("a.json", "1").fails("FileNotFoundError", &["\"a.json\""]),
             case("a file that is not there", "open('/mnt/data/other.csv')").fails("FileNotFoundError", &["working folder", "outputs/"]),
             case("a folder", "import os\nos.listdir('/mnt/data')").fails("FileNotFoundError", &["working folder"]),
-            case("what is written there", "open('/mnt/data/out.csv', 'w')").fails("FileNotFoundError", &["\"outputs/out.csv\"", "handed back"]),
+            case("what is written there", "open('/mnt/data/out.csv', 'w')")
+                .fails("FileNotFoundError", &["\"outputs/out.csv\"", "handed back"]),
             case("what is written elsewhere", "open('/output/r.txt', 'w')").fails("FileNotFoundError", &["\"outputs/r.txt\"", "fs.write"]),
         ],
     );

@@ -39,7 +39,9 @@ pub(crate) fn why_refused(variables: &BTreeMap<String, String>) -> Option<String
     };
     let utf8 = variables.get("PYTHONUTF8").filter(|value| *value == "0");
     ONLY_AT_START.iter().find_map(refused).or_else(|| {
-        utf8.map(|_| "PYTHONUTF8=0 is read when Python starts, before a run has its variables: name the encoding where a file is opened".to_owned())
+        utf8.map(|_| {
+            "PYTHONUTF8=0 is read when Python starts, before a run has its variables: name the encoding where a file is opened".to_owned()
+        })
     })
 }
 
@@ -53,10 +55,19 @@ mod tests {
 
     #[test]
     fn what_only_a_start_can_apply_is_refused_by_name() {
-        for (name, value) in [("PYTHONHASHSEED", "0"), ("PYTHONOPTIMIZE", "1"), ("PYTHONHOME", "/x"), ("PYTHONUTF8", "0"), ("PYTHONDEVMODE", "1")] {
+        for (name, value) in
+            [("PYTHONHASHSEED", "0"), ("PYTHONOPTIMIZE", "1"), ("PYTHONHOME", "/x"), ("PYTHONUTF8", "0"), ("PYTHONDEVMODE", "1")]
+        {
             assert!(refused(name, value).is_some_and(|why| why.contains(name)), "{name}");
         }
-        for (name, value) in [("PYTHONHASHSEED", "random"), ("PYTHONHASHSEED", ""), ("PYTHONWARNINGS", "ignore"), ("PYTHONUNBUFFERED", "1"), ("PYTHONPATH", "lib"), ("OTHER", "1")] {
+        for (name, value) in [
+            ("PYTHONHASHSEED", "random"),
+            ("PYTHONHASHSEED", ""),
+            ("PYTHONWARNINGS", "ignore"),
+            ("PYTHONUNBUFFERED", "1"),
+            ("PYTHONPATH", "lib"),
+            ("OTHER", "1"),
+        ] {
             assert_eq!(refused(name, value), None, "{name}");
         }
     }

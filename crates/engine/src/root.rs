@@ -295,10 +295,7 @@ fn generated(
         ("/etc/group".into(), groups.into_bytes()),
         ("/etc/hosts".into(), b"127.0.0.1 localhost sandbox\n::1 localhost\n".to_vec()),
         ("/etc/hostname".into(), b"sandbox\n".to_vec()),
-        (
-            "/etc/nsswitch.conf".into(),
-            b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n".to_vec(),
-        ),
+        ("/etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n".to_vec()),
         ("/etc/services".into(), include_bytes!("root/services").to_vec()),
         ("/etc/protocols".into(), include_bytes!("root/protocols").to_vec()),
         ("/etc/timezone".into(), format!("{}\n", zone().as_deref().unwrap_or("Etc/UTC")).into_bytes()),

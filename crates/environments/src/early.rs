@@ -39,11 +39,14 @@ fn changes_before_it_imports(file: &ProgramFile) -> bool {
 
 fn is_import(line: &str) -> bool {
     let mut parts = line.split(';').map(str::trim_start);
-    parts.any(|part| part.starts_with("import ") || part.starts_with("from ")) || line.contains("import_module(") || line.contains("__import__(")
+    parts.any(|part| part.starts_with("import ") || part.starts_with("from "))
+        || line.contains("import_module(")
+        || line.contains("__import__(")
 }
 
 fn is_change(line: &str) -> bool {
-    !line.starts_with('#') && (CHANGES.iter().any(|change| line.contains(change)) || line.starts_with("%env") || line.split(';').any(sets_attribute_or_item))
+    !line.starts_with('#')
+        && (CHANGES.iter().any(|change| line.contains(change)) || line.starts_with("%env") || line.split(';').any(sets_attribute_or_item))
 }
 
 /// `os.environ["A"] = ...`, `sys.modules["a"] = ...`, `socket.socket = ...`: not `self.a = ...`, nor an item of a plain name.
@@ -58,9 +61,8 @@ fn sets_attribute_or_item(statement: &str) -> bool {
 /// The two sides of a plain assignment.
 fn assignment(statement: &str) -> Option<(&str, &str)> {
     let bytes = statement.as_bytes();
-    let at = (1..bytes.len()).find(|&at| {
-        bytes[at] == b'=' && bytes.get(at + 1) != Some(&b'=') && !b"=!<>+-*/%&|^:@".contains(&bytes[at - 1])
-    })?;
+    let at = (1..bytes.len())
+        .find(|&at| bytes[at] == b'=' && bytes.get(at + 1) != Some(&b'=') && !b"=!<>+-*/%&|^:@".contains(&bytes[at - 1]))?;
     let (target, value) = (&statement[..at], &statement[at + 1..]);
     (!target.contains('(')).then_some((target, value))
 }

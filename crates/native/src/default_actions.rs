@@ -185,6 +185,16 @@ pub unsafe extern "C" fn kill(pid: libc::pid_t, signal: c_int) -> c_int {
     unsafe { mem::transmute::<usize, Kill>(real(&REAL, c"kill"))(pid, signal) }
 }
 
+/// As killpg(3) has it, whose own call of `kill` asks nobody.
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn killpg(group: libc::pid_t, signal: c_int) -> c_int {
+    // SAFETY: the caller's promises.
+    unsafe { kill(if group == 0 { 0 } else { -group }, signal) }
+}
+
 /// As raise(3) has it.
 ///
 /// # Safety

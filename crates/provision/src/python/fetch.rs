@@ -14,7 +14,16 @@ use crate::{Provisioner, Source};
 
 /// What uv may have of our environment: the way to the mirror.
 const PASSED_ON: [&str; 10] = [
-    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 ];
 
 impl Provisioner {
@@ -50,7 +59,14 @@ impl Provisioner {
         }
     }
 
-    fn installed_python(&self, folder: &Path, version: Version, arch: Arch, source: Source, progress: &mut dyn Progress) -> Option<PythonRuntime> {
+    fn installed_python(
+        &self,
+        folder: &Path,
+        version: Version,
+        arch: Arch,
+        source: Source,
+        progress: &mut dyn Progress,
+    ) -> Option<PythonRuntime> {
         let program = place(folder, version, arch).join("bin/python3");
         let python = self.examine_python(&program, source, progress).ok()?;
         (python.version == version).then_some(python)

@@ -48,6 +48,10 @@ _OPENING = re.compile(r"#|[bBfFrRuUtT]{0,3}(\"\"\"|'''|\"|')|[([{]|[)\]}]|\\$")
 _CLOSING = {quote: re.compile(rf"(?:\\.|(?!{quote}).)*?{quote}", re.DOTALL) for quote in ('"""', "'''", '"', "'")}
 
 
+#: Spaces that do not break or have no width, and quotation marks that are none to Python.
+_TYPED = {0xA0: " ", 0x202F: " ", 0x3000: " ", 0x200B: None, 0x200C: None, 0x2060: None, 0xFEFF: None, 0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
+
+
 class Plain:
     """A program without those habits: its text, as many lines as before; what there is to say of it; the packages that it asked for."""
 
@@ -95,10 +99,19 @@ def _compiles(lines):
 
 def _attempts(lines):
     """Ways to read the text, the likeliest first: each what is left of the one before."""
-    for unfenced in _unfenced(_Attempt(lines)):
-        for unprompted in _unprompted(unfenced):
-            for dedented in _dedented(unprompted):
-                yield _without_magics(dedented)
+    for first in _typed(_Attempt(lines)):
+        for unfenced in _unfenced(first):
+            for unprompted in _unprompted(unfenced):
+                for dedented in _dedented(unprompted):
+                    yield _without_magics(dedented)
+
+
+def _typed(attempt):
+    """As it stands; and with the characters of a keyboard where those of a word processor or a web page are."""
+    yield attempt
+    lines = [line.translate(_TYPED) for line in attempt.lines]
+    if lines != attempt.lines:
+        yield attempt.next(lines, "spaces and quotation marks of a word processor were read as those of a keyboard")
 
 
 class _Attempt:
