@@ -67,7 +67,7 @@ fn lines_keep_their_numbers_whatever_is_left_out() {
             case("an error of syntax after them", "%load_ext x\na = 1\nb = = 2").fails("SyntaxError", &["line 3"]).notes(&[NOTEBOOK]),
             case("an error within fences", "Sure:\n\n```python\nx = 1\n1 / 0\n```\n")
                 .fails("ZeroDivisionError", &["line 5", "1 / 0"])
-                .notes(&["fences"]),
+                .notes(&["fence"]),
             case("an error below prompts", ">>> x = 1\n>>> x.y\nTraceback\n")
                 .fails("AttributeError", &["line 2", "x.y"])
                 .notes(&["prompts"]),
@@ -83,17 +83,17 @@ fn a_program_is_found_in_what_a_chat_puts_around_it() {
     check_all(
         "python",
         &[
-            case("fences", "```python\nx = 20\nx * 2 + 2\n```").gives(json!(42)).notes(&["fences"]),
-            case("fences without a language", "```\n1 + 1\n```\n").gives(json!(2)).notes(&["fences"]),
-            case("tildes", "~~~py\n1 + 2\n~~~").gives(json!(3)).notes(&["fences"]),
+            case("fences", "```python\nx = 20\nx * 2 + 2\n```").gives(json!(42)).notes(&["fence"]),
+            case("fences without a language", "```\n1 + 1\n```\n").gives(json!(2)).notes(&["fence"]),
+            case("tildes", "~~~py\n1 + 2\n~~~").gives(json!(3)).notes(&["fence"]),
             case("words around them", "Here is the program.\n\n```python\nsum(range(4))\n```\n\nIt prints 6.")
                 .gives(json!(6))
-                .notes(&["fences"]),
+                .notes(&["fence"]),
             case("two blocks, and one of output", "```python\nx = 2\n```\nthen\n```python\nx + 2\n```\n```text\n4\n```")
                 .gives(json!(4))
-                .notes(&["fences"]),
-            case("a fence that is never closed", "```python\n5").gives(json!(5)).notes(&["fences"]),
-            case("one that was never opened", "6\n```").gives(json!(6)).notes(&["fences"]),
+                .notes(&["fence"]),
+            case("a fence that is never closed", "```python\n5").gives(json!(5)).notes(&["fence"]),
+            case("one that was never opened", "6\n```").gives(json!(6)).notes(&["fence"]),
             case("prompts of Python", ">>> def f(n):\n...     return n + 1\n...\n>>> f(1)\n2\n>>> f(2)\n3")
                 .gives(json!(3))
                 .notes(&["`>>> `"]),
@@ -110,7 +110,7 @@ fn a_program_is_found_in_what_a_chat_puts_around_it() {
             case("which stay within strings", "'\u{201c}a\u{a0}b\u{201d}'").gives(json!("\u{201c}a\u{a0}b\u{201d}")),
             case("fences within an indent, prompts within fences", "  ```pycon\n  >>> 5 + 5\n  10\n  ```")
                 .gives(json!(10))
-                .notes(&["fences", "prompts"]),
+                .notes(&["fence", "prompts"]),
         ],
     );
 }
