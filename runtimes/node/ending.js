@@ -138,7 +138,9 @@ class Ending {
   #report(error) {
     const denial = denialWithin(error, this.#activation.policy);
     if (denial !== null) this.#denials.send(denial);
-    this.#finish('null', describeError(error, denial === null ? '' : denial.hint), null);
+    // Loaded here: most runs end without an error.
+    const hint = denial === null ? require('./hints.js').hintFor(this.#native, error, this.#activation) : denial.hint;
+    this.#finish('null', describeError(error, hint), null);
   }
 
   #exitCode() {

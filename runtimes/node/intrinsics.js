@@ -63,6 +63,7 @@ module.exports = {
   StringPrototypeIndexOf: uncurryThis(String.prototype.indexOf),
   StringPrototypeSlice: uncurryThis(String.prototype.slice),
   StringPrototypeStartsWith: uncurryThis(String.prototype.startsWith),
+  StringPrototypeToLowerCase: uncurryThis(String.prototype.toLowerCase),
   StringPrototypeToWellFormed: uncurryThis(String.prototype.toWellFormed),
   StringPrototypeTrimStart: uncurryThis(String.prototype.trimStart),
   SyntaxError,

@@ -26,9 +26,9 @@ const {
   ObjectSetPrototypeOf, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec, StringPrototypeIncludes,
   StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
 } = require('./intrinsics.js');
-const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
+const { inlineMap, installHooks, kindOf, mapPositions, needsHooks, prepareMain } = require('./loader.js');
 const { hasRun } = require('./calls.js');
-const { placeSyntaxError } = require('./syntax.js');
+const { reportedSyntaxError } = require('./syntax.js');
 
 const globals = globalThis;
 const ObjectPrototype = Object.prototype;
@@ -48,11 +48,10 @@ function runProgram(native, activation, home, ending) {
   process.argv = [process.execPath, file, ...activation.arguments];
   try {
     const source = fs.readFileSync(file, 'utf8');
-    const prepared = native.prepare(source, file, language);
+    const prepared = prepareMain(native, source, file, language, home);
     if (prepared.error && language === 'typescript') throw reportedSyntaxError(prepared.error, file, source);
-    const isModule = (moduleType(file, home) ?? prepared.kind) === 'module';
-    if (isModule) return runModule(native, file, source, prepared, parameters, ending);
-    if (needsHooks(source, false, language)) installHooks(native, null);
+    if (kindOf(file, prepared) === 'module') return runModule(native, file, prepared, parameters, ending);
+    if (needsHooks(source, language, prepared)) installHooks(native, null);
     return runCommonJS(file, prepared, parameters, ending);
   } catch (error) {
     return ending.fail(error);
@@ -139,6 +138,7 @@ function valueRecorder() {
   };
   // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
   ObjectDefineProperty(note, 'main', { __proto__: null, value: undefined, writable: true });
+  ObjectDefineProperty(note, 'returned', { __proto__: null, value: undefined, writable: true });
   ObjectDefineProperty(note, 'record', { __proto__: null, value: record });
   return note;
 }
@@ -168,8 +168,9 @@ function isResult(exports, initialExports) {
   return false;
 }
 
-function runModule(native, file, source, prepared, parameters, ending) {
+function runModule(native, file, prepared, parameters, ending) {
   const value = valueRecorder();
+  const main = prepared.needsCommonjs ? mainModule(file) : undefined;
   const url = pathToFileURL(file).href;
   let code = StringPrototypeStartsWith(prepared.code, '#!') ? `//${prepared.code}` : prepared.code;
   // Node sets import.meta.main for the file it was started with, which is the driver.
@@ -179,21 +180,29 @@ function runModule(native, file, source, prepared, parameters, ending) {
   installHooks(native, { __proto__: null, url, source: code });
   // Modules have no parameters: the name is a global for as long as the program is evaluated.
   ObjectDefineProperty(globals, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
+  if (main === undefined) {
+    process.mainModule = undefined;
+  } else {
+    const commonjs = {
+      __proto__: null, require: requireOf(main), module: main, exports: main.exports, __filename: file, __dirname: path.dirname(file),
+    };
+    ObjectDefineProperty(value, 'commonjs', { __proto__: null, value: commonjs });
+  }
+  const initialExports = main?.exports;
 
-  process.mainModule = undefined;
   forgetMatches();
   whenSettled(import(url), (namespace) => {
     delete globals.__belljar_value;
-    finish(moduleResult(namespace, value, prepared, parameters), ending);
-  }, {
-    __proto__: null,
-    fail: ending.fail,
-    reject: (error) => ending.reject(placeSyntaxError(error, file, source)),
-  });
+    const exports = main !== undefined && ObjectKeys(namespace).length === 0 ? main.exports : undefined;
+    finish(exports === undefined || value.returned !== undefined
+      ? moduleResult(namespace, value, prepared, parameters)
+      : commonJSResult(exports, initialExports, value, undefined, prepared, parameters), ending);
+  }, ending);
 }
 
 function moduleResult(namespace, value, prepared, parameters) {
   const { record } = value;
+  if (value.returned !== undefined) return value.returned;
   const main = functionIn(namespace, 'main') ?? functionIn(namespace, 'default') ?? asCallable(value.main);
   if (main !== undefined) {
     return callsMain(main, prepared.code) ? record.value : ReflectApply(main, undefined, [parameters]);
@@ -259,16 +268,6 @@ function whenSettled(value, onValue, { fail, reject }) {
   if (isPromise(value)) PromisePrototypeThen(value, settled, reject);
   else if (!isThenable(value)) settled(value);
   else PromisePrototypeThen(new Promise((resolve) => resolve(value)), settled, reject);
-}
-
-// What the parser says of TypeScript: V8 would complain of the first type. It ends in the place, "... (line 3, column 7)".
-const placeAtEnd = / \(line (\d+), column (\d+)\)$/;
-
-function reportedSyntaxError(message, file, source) {
-  const place = RegExpPrototypeExec(placeAtEnd, message);
-  if (place === null) return new SyntaxError(message);
-  const error = new SyntaxError(StringPrototypeSlice(message, 0, place.index));
-  return placeSyntaxError(error, file, source, { __proto__: null, line: Number(place[1]), column: Number(place[2]) });
 }
 
 module.exports = { runProgram };

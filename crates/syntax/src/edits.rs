@@ -18,7 +18,7 @@ enum What {
     /// Text that belongs to what ends here; of several, the one added first is the innermost and comes first.
     After(Cow<'static, str>),
     /// Instead of what was there.
-    Instead(&'static str),
+    Instead(Cow<'static, str>),
     /// Nothing but white space, with every line break kept; a semicolon first where the statement before must not go on.
     Blank { semicolon: bool },
 }
@@ -41,8 +41,8 @@ impl Edits {
         self.edits.push(Edit { start: at, end: at, what: What::After(text.into()) });
     }
 
-    pub(crate) fn replace(&mut self, start: u32, end: u32, text: &'static str) {
-        self.edits.push(Edit { start, end, what: What::Instead(text) });
+    pub(crate) fn replace(&mut self, start: u32, end: u32, text: impl Into<Cow<'static, str>>) {
+        self.edits.push(Edit { start, end, what: What::Instead(text.into()) });
     }
 
     pub(crate) fn blank(&mut self, start: u32, end: u32) {

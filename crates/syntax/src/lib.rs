@@ -9,19 +9,29 @@
 
 mod bindings;
 mod completion;
+mod decorators;
 mod depth;
 mod edits;
 mod erase;
+mod fields;
 mod found_imports;
 mod imports;
+mod interop;
+mod mistakes;
+mod namespaces;
+mod options;
 mod program;
 mod transform;
+mod uses;
 
 use std::borrow::Cow;
 
 use oxc_allocator::Allocator;
 
-pub use crate::found_imports::{FoundImport, FoundImports, find_imports};
+pub use crate::found_imports::{FoundImport, FoundImports, find_imports, find_imports_with};
+pub use crate::mistakes::{Mistake, find_mistake};
+pub use crate::options::{Decorators, Fields, JsxMode, Options, Role, UnusedImports};
+pub use crate::uses::{AllUses, Uses, ValueUse};
 
 use crate::edits::Edits;
 use crate::program::{Parsed, Syntax};
@@ -79,11 +89,26 @@ pub struct Prepared<'s> {
     pub is_async: bool,
     /// The code sets `__belljar_value.main` to its top-level binding `main`. A module's exports are not looked at.
     pub has_main: bool,
+    /// The code takes `require`, `module` and their like from `__belljar_value.commonjs`: a module that uses them without having
+    /// declared them.
+    pub needs_commonjs: bool,
+    /// What the program does with what it imports and requires, by specifier. Node's own modules are left out.
+    pub uses: AllUses,
     /// Why the program was left as it was.
     pub error: Option<PrepareError>,
 }
 
-impl Prepared<'_> {
+impl<'s> Prepared<'s> {
+    fn unchanged(source: &'s str, kind: ModuleKind, error: Option<PrepareError>) -> Self {
+        let code = Cow::Borrowed(source);
+        Self { kind, code, map: None, is_async: false, has_main: false, needs_commonjs: false, uses: AllUses::new(), error }
+    }
+
+    /// [`Prepared::uses`] as JSON, an object by specifier.
+    pub fn uses_json(&self) -> String {
+        uses::to_json(&self.uses)
+    }
+
     /// Whether the program was understood.
     pub fn parsed(&self) -> bool {
         self.error.is_none()
@@ -100,45 +125,78 @@ impl Prepared<'_> {
 /// assert_eq!(prepared.code, "const n = 20;\n__belljar_value(n + 1);");
 /// ```
 pub fn prepare<'s>(source: &'s str, file_name: &str, language: Language) -> Prepared<'s> {
-    let syntax = Syntax::new(file_name, language);
-    let unchanged = |kind, error| Prepared { kind, code: Cow::Borrowed(source), map: None, is_async: false, has_main: false, error };
-    if let Some(line) = depth::too_deep(source, syntax) {
-        return unchanged(syntax.guessed_kind(source), Some(PrepareError::TooDeep { line }));
-    }
+    prepare_with(source, file_name, language, &Options::default())
+}
+
+/// [`prepare`] with options.
+pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, options: &Options) -> Prepared<'s> {
+    let syntax = Syntax::new(file_name, language, options);
     let allocator = Allocator::default();
-    let parsed = match program::parse(&allocator, source, syntax) {
+    let (parsed, syntax) = match program::parse_shallow(&allocator, source, syntax) {
         Ok(parsed) => parsed,
-        Err(error) => return unchanged(syntax.guessed_kind(source), Some(error)),
+        Err(error) => return Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)),
     };
-    if syntax.is_plain() {
-        return plain(source, &parsed);
+    if syntax.is_plain() && !decorators::may_be_in(source) {
+        return plain(source, &parsed, options);
     }
     if let Some(line) = depth::tree_too_deep(&parsed.program) {
-        return unchanged(parsed.kind, Some(PrepareError::TooDeep { line }));
+        return Prepared::unchanged(source, parsed.kind, Some(PrepareError::TooDeep { line }));
     }
-    match erase::erase(&parsed, syntax) {
-        erase::Erasure::Erased(edits) => edited(source, &parsed, edits),
-        erase::Erasure::NeedsCode => match transform::transform(&allocator, parsed, file_name) {
+    let (parsed, text) = match syntax.language == Language::TypeScript {
+        true => match program::without_namespaces(&allocator, parsed, syntax) {
+            Ok(written) => written,
+            Err(error) => return Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)),
+        },
+        false => (parsed, None),
+    };
+    match erase::erase(&parsed, syntax, options) {
+        erase::Erasure::Erased(edits) => match text {
+            Some(text) => {
+                let mut edits = edits;
+                let finished = finish(&parsed, options, &mut edits);
+                Prepared { code: Cow::Owned(edits.apply(text).into_owned()), ..finished }
+            }
+            None => edited(source, &parsed, edits, options),
+        },
+        erase::Erasure::NeedsCode => match transform::transform(&allocator, parsed, file_name, options) {
             Ok(prepared) => prepared,
-            Err((kind, error)) => unchanged(kind, Some(error)),
+            Err((kind, error)) => Prepared::unchanged(source, kind, Some(error)),
         },
     }
 }
 
-fn plain<'s>(source: &'s str, parsed: &Parsed<'_>) -> Prepared<'s> {
+fn plain<'s>(source: &'s str, parsed: &Parsed<'_>, options: &Options) -> Prepared<'s> {
     let mut edits = Edits::default();
-    completion::take_value(&parsed.program, &mut edits);
-    edited(source, parsed, edits)
+    if options.role == Role::Main {
+        completion::take_value(&parsed.program, &mut edits);
+    }
+    edited(source, parsed, edits, options)
 }
 
 /// Finishes a program whose value is taken by `edits` already.
-fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits) -> Prepared<'s> {
-    let has_main = add_main(parsed, &mut edits);
-    if let (ModuleKind::CommonJs, Some(hashbang)) = (parsed.kind, &parsed.program.hashbang) {
+fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits, options: &Options) -> Prepared<'s> {
+    let finished = finish(parsed, options, &mut edits);
+    Prepared { code: edits.apply(source), ..finished }
+}
+
+/// The last edits, and all of the result but its code.
+fn finish<'s>(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Prepared<'s> {
+    let has_main = options.role == Role::Main && add_main(parsed, edits);
+    let joined = interop::join(parsed, options.role, edits);
+    if let (ModuleKind::CommonJs, Role::Main, Some(hashbang)) = (parsed.kind, options.role, &parsed.program.hashbang) {
         // A hashbang is one only at the very start of a file, and this code becomes the body of a function.
         edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");
     }
-    Prepared { kind: parsed.kind, code: edits.apply(source), map: None, is_async: parsed.is_async, has_main, error: None }
+    Prepared {
+        kind: parsed.kind,
+        code: Cow::Borrowed(""),
+        map: None,
+        is_async: parsed.is_async,
+        has_main,
+        needs_commonjs: joined.needs_commonjs,
+        uses: joined.uses,
+        error: None,
+    }
 }
 
 /// Hands a top-level `main` over after the last statement, which is before any comment that ends the file.
