@@ -46,7 +46,7 @@ fn main() {
 }
 
 /// Scripts of Node's driver that few runs need. Merely to parse them with the others would take every start longer (0.3 to 0.5 ms for these).
-const RARELY_USED: [&str; 5] = ["call.js", "hints.js", "interop.js", "storage.js", "workers.js"];
+const RARELY_USED: [&str; 4] = ["call.js", "interop.js", "storage.js", "workers.js"];
 
 /// Puts the scripts of Node's driver into one, `driver.js`: to load each by itself took longer than all that they do. Other files stay as they are.
 fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> {

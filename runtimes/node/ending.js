@@ -9,6 +9,7 @@ const {
 const { toJSONText } = require('./convert.js');
 const { describeError, describeFailure } = require('./errors.js');
 const { denialWithin } = require('./grants.js');
+const { hintFor } = require('./hints.js');
 
 const FINISHED = 5;
 
@@ -138,8 +139,7 @@ class Ending {
   #report(error) {
     const denial = denialWithin(error, this.#activation.policy);
     if (denial !== null) this.#denials.send(denial);
-    // Loaded here: most runs end without an error.
-    const hint = denial === null ? require('./hints.js').hintFor(this.#native, error, this.#activation) : denial.hint;
+    const hint = denial === null ? hintFor(this.#native, error, this.#activation) : denial.hint;
     this.#finish('null', describeError(error, hint), null);
   }
 

@@ -117,9 +117,16 @@ function requireOf(main) {
   return require;
 }
 
-function compile(file, { code, isAsync }) {
+function compile(file, { code, isAsync, error }) {
   const options = { __proto__: null, filename: file, importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER };
-  if (!isAsync) return vm.compileFunction(code, parameterNames, options);
+  if (!isAsync) {
+    try {
+      return vm.compileFunction(code, parameterNames, options);
+    } catch (refused) {
+      // Of a program with a mistake nobody knows whether it awaits. Where V8 minds that it does, the mistake is another.
+      if (error === undefined || !StringPrototypeIncludes(refused.message, 'await')) throw refused;
+    }
+  }
   // Top-level await. On a line of its own, numbered 0, so that the user's lines keep their numbers and columns.
   const inner = StringPrototypeStartsWith(code, '#!') ? `//${code}` : code;
   options.lineOffset = -1;

@@ -8,6 +8,7 @@ const { fileURLToPath, pathToFileURL } = require('node:url');
 const {
   JSONParse, RegExpPrototypeExec, StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith,
 } = require('./intrinsics.js');
+const { FOLDER } = require('./library.js');
 const { mappedFiles, settingsFor } = require('./tsconfig.js');
 
 const extensions = ['.ts', '.tsx', '.mts', '.cts', '.js', '.jsx', '.mjs', '.cjs', '.json'];
@@ -126,7 +127,7 @@ function fileOfURL(url) {
 
 /** Whether a file belongs to no package. */
 function isOwnFile(file) {
-  return file !== null && !StringPrototypeIncludes(file, '/node_modules/') && !StringPrototypeStartsWith(file, '/opt/belljar/');
+  return file !== null && !StringPrototypeIncludes(file, '/node_modules/') && !StringPrototypeStartsWith(file, `${FOLDER}/`);
 }
 
 /** The specifier that was last looked for in vain. */

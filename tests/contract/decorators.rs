@@ -94,7 +94,7 @@ fn standard_decorators_get_a_context() {
             case(
                 "names, and the object of a decorator",
                 "const tools = { n: 3, tag(this: any, _: any, c: any) { return (v: any) => [v.name, this.n]; } };\n\
-                 class A { @tools.tag f = () => 1; @tools['tag'] g = function () {}; }\nconst B = class { @tools.tag h = class {}; };\n\
+                 class A { @tools.tag f = () => 1; @(tools['tag']) g = function () {}; }\nconst B = class { @tools.tag h = class {}; };\n\
                  const a = new A();\n[a.f, a.g, new B().h, B.name]",
             )
             .gives(json!([["f", 3], ["g", 3], ["h", 3], "B"])),

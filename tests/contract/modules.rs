@@ -42,11 +42,17 @@ fn a_module_may_return() {
         vec![
             case("a value", "import { sep } from 'node:path';\nconst n = [sep, sep, sep].length;\nreturn n;").gives(json!(3)),
             case("in a branch", "import { sep } from 'node:path';\nif (sep === '/') {\n  return 'unix';\n}\n'other'").gives(json!("unix")),
-            case("after an await", "import { readFile } from 'node:fs/promises';\nconst text = await readFile(__filename, 'utf8');\nreturn text.length > 10;")
-                .gives(json!(true)),
+            case(
+                "after an await",
+                "import { readFile } from 'node:fs/promises';\nconst text = await readFile(__filename, 'utf8');\nreturn text.length > 10;",
+            )
+            .gives(json!(true)),
             case("before an import", "const early = sep;\nimport { sep } from 'node:path';\nreturn early;").gives(json!("/")),
-            case("beside an export", "import { sep } from 'node:path';\nexport const a = 1;\nexport function f() { return sep; }\nreturn f() + a;")
-                .gives(json!("/1")),
+            case(
+                "beside an export",
+                "import { sep } from 'node:path';\nexport const a = 1;\nexport function f() { return sep; }\nreturn f() + a;",
+            )
+            .gives(json!("/1")),
             case("beside a main", "import 'node:fs';\nfunction main() { return 'main'; }\nif (false) return 1;").gives(json!("main")),
             case("a promise", "import 'node:fs';\nreturn Promise.resolve({ a: 1 });").gives(json!({"a": 1})),
             case("nothing", "import 'node:fs';\nconsole.log('a');\nreturn;\nconsole.log('b');").logs(&[("info", "a")]),
@@ -72,13 +78,19 @@ fn imported_files_may_use_the_names_of_commonjs() {
         "typescript",
         &[
             case("require and __dirname", "import { where } from './lib';\nexport default where;")
-                .file("lib.ts", "import { sep } from 'node:path';\nexport const where: string = __dirname + sep + require('node:os').EOL.length;")
+                .file(
+                    "lib.ts",
+                    "import { sep } from 'node:path';\nexport const where: string = __dirname + sep + require('node:os').EOL.length;",
+                )
                 .gives(json!("/home/user/1")),
             case("module.exports", "import lib from './lib';\nexport default lib.a + lib.b();")
                 .file("lib.ts", "import { sep } from 'node:path';\nconst a: string = sep;\nmodule.exports = { a, b: () => 'b' };")
                 .gives(json!("/b")),
             case("exports, by name", "import { a, b } from './lib';\nexport default a + b;")
-                .file("lib.ts", "import path, { sep as separator } from 'node:path';\nexports.a = separator; exports.b = path.basename('/x/y');")
+                .file(
+                    "lib.ts",
+                    "import path, { sep as separator } from 'node:path';\nexports.a = separator; exports.b = path.basename('/x/y');",
+                )
                 .gives(json!("/y")),
             case("export =", "import lib = require('./lib');\nexport default lib(20);")
                 .file("lib.ts", "import { sep } from 'node:path';\nfunction twice(n: number) { return n * 2 + sep; }\nexport = twice;")
@@ -91,11 +103,9 @@ fn imported_files_may_use_the_names_of_commonjs() {
     );
     check_all(
         "javascript",
-        &[
-            case("JavaScript too", "import { where } from './lib.js';\nexport default where;")
-                .file("lib.js", "import { sep } from 'node:path';\nexport const where = __dirname + sep;")
-                .gives(json!("/home/user/")),
-        ],
+        &[case("JavaScript too", "import { where } from './lib.js';\nexport default where;")
+            .file("lib.js", "import { sep } from 'node:path';\nexport const where = __dirname + sep;")
+            .gives(json!("/home/user/"))],
     );
 }
 
@@ -104,9 +114,11 @@ const DYNAMIC: &str = "const api = {};\nfor (const name of ['chunk', 'sum']) api
 /// A package that is a function.
 const CALLABLE: &str = "function moment(x) { return 'moment ' + x; }\nmoment.utc = () => 'utc';\nmodule.exports = moment;";
 /// A package that was compiled from a module.
-const COMPILED: &str = "Object.defineProperty(exports, '__esModule', { value: true });\nexports.default = (x) => 'default ' + x;\nexports.named = 'named';";
+const COMPILED: &str =
+    "Object.defineProperty(exports, '__esModule', { value: true });\nexports.default = (x) => 'default ' + x;\nexports.named = 'named';";
 /// An ES module whose default is what people want.
-const CHALK: &str = "const chalk = (x) => 'chalk ' + x;\nchalk.blue = (x) => `blue ${x}`;\nexport default chalk;\nexport const modifiers = ['bold'];";
+const CHALK: &str =
+    "const chalk = (x) => 'chalk ' + x;\nchalk.blue = (x) => `blue ${x}`;\nexport default chalk;\nexport const modifiers = ['bold'];";
 
 fn with_packages(case: Case) -> Case {
     case.file("node_modules/dynamic/index.js", DYNAMIC)
@@ -177,7 +189,9 @@ fn files_are_found_without_their_extensions() {
             case("a file of a package", "import utc from 'plugins/plugin/utc';\nexport default utc();").gives(json!("utc")),
             case("a folder of a package", "import folder from 'plugins/folder';\nexport default folder;").gives(json!("folder")),
             case("b.js", "import { b } from './b';\nexport default b;").file("b.js", "export const b = 1;").gives(json!(1)),
-            case("lib/index.js", "import { b } from './lib';\nexport default b;").file("lib/index.js", "export const b = 2;").gives(json!(2)),
+            case("lib/index.js", "import { b } from './lib';\nexport default b;")
+                .file("lib/index.js", "export const b = 2;")
+                .gives(json!(2)),
             case("b.mjs", "export { b as default } from './b';").file("b.mjs", "export const b = 3;").gives(json!(3)),
             case("a folder with a main", "import { b } from './lib';\nexport default b;")
                 .file("lib/package.json", r#"{"main": "src/start.js"}"#)
@@ -203,9 +217,15 @@ fn files_are_found_without_their_extensions() {
             case("b.tsx", "import { b } from './b';\nexport default b;").file("b.tsx", "export const b: number = 2;").gives(json!(2)),
             case("b.mts", "import { b } from './b';\nexport default b;").file("b.mts", "export const b: number = 3;").gives(json!(3)),
             case("b.cts", "import { b } from './b';\nexport default b;").file("b.cts", "exports.b = 4 as number;").gives(json!(4)),
-            case("./b.js for b.ts", "import { b } from './b.js';\nexport default b;").file("b.ts", "export const b: number = 5;").gives(json!(5)),
-            case("./b.jsx for b.tsx", "import { b } from './b.jsx';\nexport default b;").file("b.tsx", "export const b: number = 6;").gives(json!(6)),
-            case("./b.mjs for b.mts", "import { b } from './b.mjs';\nexport default b;").file("b.mts", "export const b: number = 7;").gives(json!(7)),
+            case("./b.js for b.ts", "import { b } from './b.js';\nexport default b;")
+                .file("b.ts", "export const b: number = 5;")
+                .gives(json!(5)),
+            case("./b.jsx for b.tsx", "import { b } from './b.jsx';\nexport default b;")
+                .file("b.tsx", "export const b: number = 6;")
+                .gives(json!(6)),
+            case("./b.mjs for b.mts", "import { b } from './b.mjs';\nexport default b;")
+                .file("b.mts", "export const b: number = 7;")
+                .gives(json!(7)),
             case("a dot for index.ts", "import { a } from './lib/a';\nexport default a;")
                 .file("lib/a.ts", "import { b } from '.';\nexport const a = b + 1;")
                 .file("lib/index.ts", "export const b: number = 7;")
@@ -283,7 +303,10 @@ fn settings_of_the_program_count() {
                 .file("src/b.js", "export const n = 8;")
                 .gives(json!(8)),
             case("package.json", "import { up } from '#util';\nimport { self } from 'me/self';\nexport default up(self);")
-                .file("package.json", r##"{"name": "me", "type": "module", "imports": {"#util": "./src/util.js"}, "exports": {"./self": "./self.js"}}"##)
+                .file(
+                    "package.json",
+                    r##"{"name": "me", "type": "module", "imports": {"#util": "./src/util.js"}, "exports": {"./self": "./self.js"}}"##,
+                )
                 .file("src/util.js", "export const up = (s) => s + '!';")
                 .file("self.js", "export const self = 'self';")
                 .gives(json!("self!")),
@@ -301,8 +324,10 @@ const REACT: &str = "const element = (type, { children = [], ...props } = {}) =>
 #[test]
 fn elements_use_the_automatic_runtime() {
     let react = |case: Case| {
-        case.file("node_modules/react/jsx-runtime.js", REACT)
-            .file("node_modules/react/index.js", "exports.createElement = (type, props, ...children) => ['classic', type, ...children];\nexports.Fragment = 'F';")
+        case.file("node_modules/react/jsx-runtime.js", REACT).file(
+            "node_modules/react/index.js",
+            "exports.createElement = (type, props, ...children) => ['classic', type, ...children];\nexports.Fragment = 'F';",
+        )
     };
     check_all(
         "typescript",
@@ -330,7 +355,9 @@ fn elements_use_the_automatic_runtime() {
     check_all(
         "javascript",
         &[
-            case("in main.jsx", "export default <b>1</b>;").flags(&["--entry", "main.jsx"]).gives(json!({"type": "b", "props": {}, "children": ["1"]})),
+            case("in main.jsx", "export default <b>1</b>;")
+                .flags(&["--entry", "main.jsx"])
+                .gives(json!({"type": "b", "props": {}, "children": ["1"]})),
             case("in main.js", "export default <b {...{ a: 1 }} />;").gives(json!({"type": "b", "props": {"a": 1}, "children": []})),
             case("in an imported file", "import { b } from './b.jsx';\nimport { c } from './c.js';\nexport default [b.type, c.type];")
                 .file("b.jsx", "export const b = <b />;")

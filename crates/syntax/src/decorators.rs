@@ -11,9 +11,9 @@
 //! what is supported.
 
 use oxc_ast::ast::{
-    AccessorProperty, ArrowFunctionExpression, AssignmentExpression, AssignmentPattern, AwaitExpression, BindingPattern, Class, ClassElement,
-    Decorator, ExportDeclaration, ExportDefaultDeclaration, ExportDefaultDeclarationKind, Expression, Function, MethodDefinition,
-    MethodDefinitionKind, ObjectProperty, Program, PropertyDefinition, PropertyKey, Statement, VariableDeclarator,
+    AccessorProperty, ArrowFunctionExpression, AssignmentExpression, AssignmentPattern, AwaitExpression, BindingPattern, Class,
+    ClassElement, Decorator, ExportDeclaration, ExportDefaultDeclaration, ExportDefaultDeclarationKind, Expression, Function,
+    MethodDefinition, MethodDefinitionKind, ObjectProperty, Program, PropertyDefinition, PropertyKey, Statement, VariableDeclarator,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::ScopeFlags;
@@ -192,7 +192,6 @@ impl Lowerer<'_, '_> {
         open.push_str(if awaits { "(await (async (" } else { "(((" });
         open.push_str(state);
         open.push_str(") => { ");
-        self.edits.insert_before(start, open);
         if is_decorated {
             self.decorator_list(&it.decorators, &format!("{state}.c(["), "]); ", state);
         }
@@ -203,7 +202,7 @@ impl Lowerer<'_, '_> {
                 let span = it.id.as_ref().map_or(it.span, |id| id.span);
                 self.edits.blank(span.start, span.end);
                 rebind = format!(", (__belljar_class) => {{ {id} = __belljar_class; }}");
-                (format!("let {id} = "), format!("; return {state}.r; }})(__belljar_decorators()))"))
+                (format!("let {id}; {id} = "), format!("; return {state}.r; }})(__belljar_decorators()))"))
             }
             (Some(_), false) => ("return ".to_owned(), "; })(__belljar_decorators()))".to_owned()),
             (None, _) => {
@@ -212,17 +211,20 @@ impl Lowerer<'_, '_> {
                 (format!("void {{ {key}: "), format!(" }}; return {state}.r; }})(__belljar_decorators()))"))
             }
         };
+        // Of what is put in one place, the last comes first.
         self.edits.insert_before(keyword, before);
+        self.edits.insert_before(start, open);
         self.edits.insert_after(it.span.end, format!("{after}{close}"));
 
         let mut first = format!(" static {{ {state}.a(this, {{ {} }}{rebind}); }}", applied.privates);
         if applied.has_instance_methods {
             first.push_str(&format!(" #__belljar_i = {state}.i(this);"));
         }
-        self.edits.insert_before(it.body.span.start + 1, first);
+        // In an empty class both are put in the same place, where the one that was added last comes first.
         if is_decorated {
-            self.edits.insert_after(it.body.span.end - 1, format!(" static {{ {state}.z(); }}"));
+            self.edits.insert_before(it.body.span.end - 1, format!(" static {{ {state}.z(); }}"));
         }
+        self.edits.insert_before(it.body.span.start + 1, first);
     }
 
     /// `@a @b` becomes `open a, b close`.
@@ -349,7 +351,11 @@ impl Lowerer<'_, '_> {
             Some(value) => {
                 let span = value.span();
                 let is_anonymous = is_anonymous_function(value);
-                let open = if is_anonymous { format!("{state}.f({index}, this, {state}.n({index}, ") } else { format!("{state}.f({index}, this, ") };
+                let open = if is_anonymous {
+                    format!("{state}.f({index}, this, {state}.n({index}, ")
+                } else {
+                    format!("{state}.f({index}, this, ")
+                };
                 self.edits.insert_before(span.start, open);
                 self.edits.insert_after(span.end, if is_anonymous { "))" } else { ")" });
             }

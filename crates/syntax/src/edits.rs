@@ -29,6 +29,8 @@ pub(crate) struct Edits {
     edits: Vec<Edit>,
     /// Where text was put after something.
     ended: HashSet<u32>,
+    /// Set once no more edits are added: the order in which they were added is gone then.
+    is_sorted: bool,
 }
 
 impl Edits {
@@ -118,6 +120,9 @@ impl Edits {
     }
 
     fn sort(&mut self) {
+        if std::mem::replace(&mut self.is_sorted, true) {
+            return;
+        }
         let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.edits).into_iter().enumerate().collect();
         edits.sort_by_key(|(index, edit)| {
             let (rank, order) = match edit.what {

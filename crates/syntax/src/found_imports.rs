@@ -3,8 +3,8 @@
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
     ArrowFunctionExpression, BlockStatement, CallExpression, ExportAllDeclaration, ExportFromDeclaration, Expression, Function,
-    ImportDeclaration, ImportExpression, JSXElementName, JSXOpeningFragment, Program, StringLiteral, TSClassImplements, TSExternalModuleDeclaration,
-    TSImportEqualsDeclaration, TSModuleReference, TSType, TSTypeName, TryStatement,
+    ImportDeclaration, ImportExpression, JSXElementName, JSXOpeningFragment, Program, StringLiteral, TSClassImplements,
+    TSExternalModuleDeclaration, TSImportEqualsDeclaration, TSModuleReference, TSType, TSTypeName, TryStatement,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::{ScopeFlags, Scoping, SemanticBuilder};

@@ -9,13 +9,13 @@ use oxc_ast::ast::{
 use oxc_semantic::{Scoping, SemanticBuilder};
 use oxc_span::GetSpan;
 
+use crate::ModuleKind;
 use crate::bindings::is_type_only;
 use crate::depth;
 use crate::edits::Edits;
 use crate::options::Role;
 use crate::program::{COMMONJS_NAMES, Parsed};
 use crate::uses::{self, AllUses, quote};
-use crate::ModuleKind;
 
 /// What the driver has to know of a program whose module systems were joined.
 #[derive(Debug, Default)]
@@ -31,8 +31,9 @@ pub(crate) fn join(parsed: &Parsed<'_>, role: Role, edits: &mut Edits) -> Joined
     let source = program.source_text;
     let is_module = parsed.kind == ModuleKind::Module;
     let names_commonjs = is_module && COMMONJS_NAMES.iter().any(|name| source.contains(name));
-    let imports = has_imports(program) || source.contains("require") || source.contains("import(");
-    if !(names_commonjs || imports || parsed.requires_imports) || depth::tree_too_deep(program).is_some() {
+    let imports = imports_others(program) || asks_for_others(source, "require") || asks_for_others(source, "import");
+    let wraps = parsed.returns && is_module && role == Role::Main;
+    if !(names_commonjs || imports || parsed.requires_imports || wraps) || depth::tree_too_deep(program).is_some() {
         return Joined::default();
     }
     let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
@@ -41,7 +42,7 @@ pub(crate) fn join(parsed: &Parsed<'_>, role: Role, edits: &mut Edits) -> Joined
         require_imports(program, &scoping, edits);
     }
     let free = if names_commonjs { free_names(program, &scoping) } else { Vec::new() };
-    if parsed.returns && is_module && role == Role::Main {
+    if wraps {
         wrap_body(program, edits);
     }
     if !free.is_empty()
@@ -56,15 +57,24 @@ pub(crate) fn join(parsed: &Parsed<'_>, role: Role, edits: &mut Edits) -> Joined
     Joined { needs_commonjs: !free.is_empty() && role == Role::Main, uses }
 }
 
-fn has_imports(program: &Program<'_>) -> bool {
-    program.body.iter().any(|statement| {
-        matches!(
-            statement,
-            Statement::ImportDeclaration(_)
-                | Statement::ExportFromDeclaration(_)
-                | Statement::ExportAllDeclaration(_)
-                | Statement::TSImportEqualsDeclaration(_)
-        )
+/// Whether a program imports what is not Node's own.
+fn imports_others(program: &Program<'_>) -> bool {
+    program.body.iter().any(|statement| match statement {
+        Statement::ImportDeclaration(it) => !uses::is_built_in(&it.source.value),
+        Statement::ExportFromDeclaration(it) => !uses::is_built_in(&it.source.value),
+        Statement::ExportAllDeclaration(it) => !uses::is_built_in(&it.source.value),
+        Statement::TSImportEqualsDeclaration(_) => true,
+        _ => false,
+    })
+}
+
+/// Whether `word("…")` asks for what is not Node's own: cheap, and wrong only on the side of looking for nothing.
+fn asks_for_others(source: &str, word: &str) -> bool {
+    source.match_indices(word).any(|(at, _)| {
+        let rest = source[at + word.len()..].trim_start();
+        let Some(argument) = rest.strip_prefix('(').map(str::trim_start) else { return false };
+        let Some(quote) = argument.chars().next().filter(|next| matches!(next, '"' | '\'')) else { return false };
+        argument[1..].split(quote).next().is_some_and(|specifier| !uses::is_built_in(specifier))
     })
 }
 
@@ -287,7 +297,9 @@ pub(crate) fn assigns_exports(program: &Program<'_>) -> bool {
     let written = source.match_indices("exports").any(|(at, word)| {
         let rest = source[at + word.len()..].trim_start();
         let is_own = !source[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == '$');
-        is_own && (rest.starts_with(['.', '[']) || (rest.starts_with('=') && !rest.starts_with("==") && source[..at].trim_end().ends_with('.')))
+        is_own
+            && (rest.starts_with(['.', '['])
+                || (rest.starts_with('=') && !rest.starts_with("==") && source[..at].trim_end().ends_with('.')))
     });
     if !written {
         return false;

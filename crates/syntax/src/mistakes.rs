@@ -48,7 +48,8 @@ pub fn find_mistake(source: &str, file_name: &str, language: Language) -> Option
 
 /// The language of a file that does not parse in its own.
 fn other_language(source: &str, syntax: Syntax) -> Option<&'static str> {
-    if syntax.language == Language::JavaScript && parse_shallow(&Allocator::default(), source, syntax.in_language(Language::TypeScript)).is_ok()
+    if syntax.language == Language::JavaScript
+        && parse_shallow(&Allocator::default(), source, syntax.in_language(Language::TypeScript)).is_ok()
     {
         return Some("typescript");
     }
@@ -63,7 +64,19 @@ fn looks_like_python(source: &str) -> bool {
         let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
         (ends_block
             && begins(&[
-                "def ", "class ", "if ", "elif ", "else:", "for ", "while ", "try:", "except", "with ", "async def ", "finally:", "match ",
+                "def ",
+                "class ",
+                "if ",
+                "elif ",
+                "else:",
+                "for ",
+                "while ",
+                "try:",
+                "except",
+                "with ",
+                "async def ",
+                "finally:",
+                "match ",
             ])
             && !line.contains('{'))
             || is_python_import(line)

@@ -27,7 +27,14 @@ pub(crate) fn written_out(program: &Program<'_>) -> Option<String> {
         return None;
     }
     let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
-    let mut writer = Writer { source, scoping: &scoping, edits: Edits::default(), exports: BTreeMap::new(), variables: BTreeMap::new(), blocks: Vec::new() };
+    let mut writer = Writer {
+        source,
+        scoping: &scoping,
+        edits: Edits::default(),
+        exports: BTreeMap::new(),
+        variables: BTreeMap::new(),
+        blocks: Vec::new(),
+    };
     writer.collect(&program.body, "");
     writer.statements(&program.body, None);
     let Writer { mut edits, variables, blocks, .. } = writer;
@@ -126,7 +133,9 @@ impl Writer<'_> {
                     match &export.declaration {
                         Declaration::VariableDeclaration(it) => {
                             for declarator in &it.declarations {
-                                bound_names(&declarator.id, &mut |name, _| { names.insert(name.to_owned()); });
+                                bound_names(&declarator.id, &mut |name, _| {
+                                    names.insert(name.to_owned());
+                                });
                             }
                         }
                         Declaration::FunctionDeclaration(it) => names.extend(it.id.iter().map(|id| id.name.to_string())),
@@ -303,9 +312,10 @@ impl Writer<'_> {
                 continue;
             };
             self.edits.blank(at, declarator.span.start);
+            // Of what is put in one place, the last comes first.
+            self.target(&declarator.id, parameter);
             self.edits.insert_before(declarator.span.start, if is_first { ";(" } else { ", (" });
             is_first = false;
-            self.target(&declarator.id, parameter);
             if let Some(annotation) = &declarator.type_annotation {
                 self.edits.blank(declarator.id.span().end, annotation.span.end);
             }

@@ -2,9 +2,9 @@
 
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
-    ArrowFunctionExpression, AwaitExpression, ExportDefaultDeclarationKind, Expression, ForOfStatement, Function, ImportMeta, ImportOrExportKind, JSXElementName,
-    Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName, VariableDeclaration, VariableDeclarationKind,
-    WithClauseKeyword,
+    ArrowFunctionExpression, AwaitExpression, ExportDefaultDeclarationKind, Expression, ForOfStatement, Function, ImportMeta,
+    ImportOrExportKind, JSXElementName, Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName, VariableDeclaration,
+    VariableDeclarationKind, WithClauseKeyword,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_diagnostics::Diagnostics;
@@ -104,11 +104,7 @@ impl<'a> Parsed<'a> {
 
 /// Parses a program that nests no deeper than is safe, as the language and syntax that it turns out to be: with elements where it parses
 /// only so.
-pub(crate) fn parse_shallow<'a>(
-    allocator: &'a Allocator,
-    source: &'a str,
-    syntax: Syntax,
-) -> Result<(Parsed<'a>, Syntax), PrepareError> {
+pub(crate) fn parse_shallow<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<(Parsed<'a>, Syntax), PrepareError> {
     let parse_as = |syntax| match depth::too_deep(source, syntax) {
         Some(line) => Err(PrepareError::TooDeep { line }),
         None => parse(allocator, source, syntax).map(|parsed| (parsed, syntax)),
@@ -188,10 +184,8 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
     if !top_level.awaits {
         return Ok(None);
     }
-    let is_commonjs = syntax.declared.is_some()
-        || returns
-        || program.body.iter().any(is_commonjs_statement)
-        || uses_commonjs_names(&program);
+    let is_commonjs =
+        syntax.declared.is_some() || returns || program.body.iter().any(is_commonjs_statement) || uses_commonjs_names(&program);
     Ok(if is_commonjs { Some(Parsed { is_async: true, ..Parsed::new(program, ModuleKind::CommonJs) }) } else { module(program) })
 }
 
@@ -204,6 +198,10 @@ fn parse_as_commonjs<'a>(allocator: &'a Allocator, source: &'a str, syntax: Synt
     if syntax.declared.is_none() && program.body.iter().any(is_module_statement) {
         // The parser lets them pass. In a file that says it is CommonJS, V8 does not.
         return Ok(None);
+    }
+    let is_declared = syntax.declared == Some(ModuleKind::CommonJs) && syntax.language == Language::TypeScript;
+    if is_declared && program.body.iter().any(is_module_statement) && !interop::exports_values(&program) {
+        return Ok(Some(Parsed { requires_imports: true, ..Parsed::new(program, ModuleKind::CommonJs) }));
     }
     Ok(Some(with_redeclarations(allocator, source, syntax, program)))
 }

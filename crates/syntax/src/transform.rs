@@ -23,7 +23,7 @@ const DECORATOR_HELPERS: &str = "var babelHelpers={\
 decorate(d,t,k,c){let n=arguments.length,r=n<3?t:c===null?c=Object.getOwnPropertyDescriptor(t,k):c;\
 for(let i=d.length-1;i>=0;i--)if(d[i])r=(n<3?d[i](r):n>3?d[i](t,k,r):d[i](t,k))||r;\
 if(n>3&&r)Object.defineProperty(t,k,r);return r},\
-decorateParam(i,d){return(t,k)=>d(t,k,i)},\
+decorateParam(i,d){return(t,k)=>{d(t,k,i)}},\
 decorateMetadata(k,v){if(typeof Reflect.metadata==='function')return Reflect.metadata(k,v)}};";
 
 /// The program as plain JavaScript, with a source map.

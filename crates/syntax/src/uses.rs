@@ -45,11 +45,33 @@ pub type AllUses = BTreeMap<String, Uses>;
 
 /// Modules of Node that programs import most. Node knows all of their names.
 const BUILT_IN: [&str; 24] = [
-    "assert", "buffer", "child_process", "cluster", "crypto", "dns", "events", "fs", "fs/promises", "http", "http2", "https", "module",
-    "net", "os", "path", "process", "querystring", "readline", "stream", "timers/promises", "url", "util", "zlib",
+    "assert",
+    "buffer",
+    "child_process",
+    "cluster",
+    "crypto",
+    "dns",
+    "events",
+    "fs",
+    "fs/promises",
+    "http",
+    "http2",
+    "https",
+    "module",
+    "net",
+    "os",
+    "path",
+    "process",
+    "querystring",
+    "readline",
+    "stream",
+    "timers/promises",
+    "url",
+    "util",
+    "zlib",
 ];
 
-fn is_built_in(specifier: &str) -> bool {
+pub(crate) fn is_built_in(specifier: &str) -> bool {
     specifier.starts_with("node:") || BUILT_IN.contains(&specifier) || specifier == "belljar"
 }
 

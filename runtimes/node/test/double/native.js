@@ -25,7 +25,7 @@ function loadParser() {
   return library.exports;
 }
 
-const { prepare, findImports } = loadParser();
+const { prepare, findImports, findMistake = () => undefined } = loadParser();
 
 function line(value) {
   writeSync(3, `${stringify(value)}\n`);
@@ -86,4 +86,5 @@ exports.createNative = (activationFile) => ({
   },
   prepare,
   findImports,
+  findMistake,
 });
