@@ -98,7 +98,10 @@ function installHooks(native, main) {
         if (between !== null) return between;
       }
       const file = fileOfURL(url);
-      if (file === null) return next(url, context);
+      if (file === null) {
+        noteUnresolved(url); // refused, where it is a URL
+        return next(url, context);
+      }
       if (RegExpPrototypeExec(typescript, url) !== null) return loadTypeScript(native, url, file);
       if (StringPrototypeEndsWith(file, '.json')) return loadJSON(file, context) ?? next(url, context);
       if (RegExpPrototypeExec(javascript, url) !== null && isOwnFile(file)) {
@@ -237,6 +240,7 @@ function loadJSON(file, context) {
  * @returns {'module' | 'commonjs'}
  */
 function kindOf(file, prepared) {
+  if (StringPrototypeEndsWith(file, '.cts')) return prepared.kind;
   return kindByExtension(file) ?? (packageKind(file) === 'module' ? 'module' : prepared.kind);
 }
 

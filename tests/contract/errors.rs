@@ -13,7 +13,7 @@ fn syntax_errors_of_modules_have_their_place() {
                 .flags(&["--entry", "main.mjs"])
                 .fails("SyntaxError", &["main.mjs:2"]),
             case("a brace that is missing", "export function f() {\n  return 1;\n").fails("SyntaxError", &["main.js:3"]),
-            case("words in a row", "import 'node:fs';\n\nfoo bar;").fails("SyntaxError", &["main.js:3", "foo bar;", "    ^"]),
+            case("words in a row", "import 'node:fs';\n\nfoo bar;").fails("SyntaxError", &["main.js:3", "foo bar;"]),
             case("in an imported file", "import './libm.mjs';")
                 .file("libm.mjs", "export const a = 1;\nfoo bar;")
                 .fails("SyntaxError", &["libm.mjs:2", "foo bar;", "Unexpected identifier 'bar'"]),

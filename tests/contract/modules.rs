@@ -216,6 +216,9 @@ fn files_are_found_without_their_extensions() {
             case("b.js", "import { b } from './b';\nexport default b;").file("b.js", "export const b = 1;").gives(json!(1)),
             case("b.tsx", "import { b } from './b';\nexport default b;").file("b.tsx", "export const b: number = 2;").gives(json!(2)),
             case("b.mts", "import { b } from './b';\nexport default b;").file("b.mts", "export const b: number = 3;").gives(json!(3)),
+            case("b.cts with exports", "import { b } from './b.cjs';\nexport default b + require('./b.cts').b;")
+                .file("b.cts", "import { sep } from 'node:path';\nexport const b: string = sep;")
+                .gives(json!("//")),
             case("b.cts", "import { b } from './b';\nexport default b;").file("b.cts", "exports.b = 4 as number;").gives(json!(4)),
             case("./b.js for b.ts", "import { b } from './b.js';\nexport default b;")
                 .file("b.ts", "export const b: number = 5;")

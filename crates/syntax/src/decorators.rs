@@ -202,7 +202,7 @@ impl Lowerer<'_, '_> {
                 let span = it.id.as_ref().map_or(it.span, |id| id.span);
                 self.edits.blank(span.start, span.end);
                 rebind = format!(", (__belljar_class) => {{ {id} = __belljar_class; }}");
-                (format!("let {id}; {id} = "), format!("; return {state}.r; }})(__belljar_decorators()))"))
+                (format!("let {id}; void {{ {id}: "), format!(" }}; return {state}.r; }})(__belljar_decorators()))"))
             }
             (Some(_), false) => ("return ".to_owned(), "; })(__belljar_decorators()))".to_owned()),
             (None, _) => {

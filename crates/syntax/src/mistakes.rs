@@ -3,11 +3,12 @@
 //! V8 says of a module only what is wrong, and not where. Its words stand; this finds the place.
 
 use oxc_allocator::Allocator;
+use oxc_diagnostics::Diagnostics;
 use oxc_semantic::SemanticBuilder;
 
 use crate::depth;
 use crate::options::{Options, Role};
-use crate::program::{Syntax, first_error, parse_shallow};
+use crate::program::{Syntax, line_and_column, parse_shallow};
 use crate::{Language, ModuleKind, PrepareError};
 
 /// A mistake.
@@ -27,7 +28,7 @@ pub struct Mistake {
 pub fn find_mistake(source: &str, file_name: &str, language: Language) -> Option<Mistake> {
     let syntax = Syntax::new(file_name, language, &Options { role: Role::Imported, ..Options::default() });
     let allocator = Allocator::default();
-    let error = match parse_shallow(&allocator, source, syntax) {
+    let (error, language) = match parse_shallow(&allocator, source, syntax) {
         Ok((parsed, _)) => {
             if depth::tree_too_deep(&parsed.program).is_some() {
                 return None;
@@ -38,12 +39,20 @@ pub fn find_mistake(source: &str, file_name: &str, language: Language) -> Option
                 ModuleKind::CommonJs => program.source_type.with_commonjs(true),
             };
             let diagnostics = SemanticBuilder::new_compiler().build(&program).diagnostics;
-            first_error(&diagnostics, source)?
+            (last_label(&diagnostics, source)?, None)
         }
-        Err(error) => error,
+        Err(error) => (error, other_language(source, syntax)),
     };
     let PrepareError::Syntax { message, line, column } = error else { return None };
-    Some(Mistake { message, line, column, language: other_language(source, syntax) })
+    Some(Mistake { message, line, column, language })
+}
+
+/// The first error, at the last of its places: the second declaration of a name, and not the first.
+fn last_label(diagnostics: &Diagnostics, source: &str) -> Option<PrepareError> {
+    let diagnostic = diagnostics.errors().next()?;
+    let offset = diagnostic.labels.iter().map(|label| label.offset() as usize).max().unwrap_or(0);
+    let (line, column) = line_and_column(source, offset);
+    Some(PrepareError::Syntax { message: diagnostic.message.to_string(), line, column })
 }
 
 /// The language of a file that does not parse in its own.

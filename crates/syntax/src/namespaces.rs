@@ -37,6 +37,7 @@ pub(crate) fn written_out(program: &Program<'_>) -> Option<String> {
     };
     writer.collect(&program.body, "");
     writer.statements(&program.body, None);
+    writer.exports_of_types(&program.body);
     let Writer { mut edits, variables, blocks, .. } = writer;
     let mut prefixer = Prefixer { scoping: &scoping, variables: &variables, blocks: &blocks, edits: &mut edits };
     prefixer.visit_program(program);
@@ -160,10 +161,52 @@ impl Writer<'_> {
         for statement in statements {
             let is_exported = matches!(statement, Statement::ExportDeclaration(_));
             if let Some(namespace) = namespace_of(statement) {
-                let is_first = declared.insert(namespace.id.name.to_string());
+                let is_first = is_instantiated(namespace) && declared.insert(namespace.id.name.to_string());
                 self.statement_of_namespace(statement.span(), namespace, is_exported, is_first, around);
             } else if let Some(around) = around {
                 self.member(statement, around);
+            }
+        }
+    }
+
+    /// Takes out what exports a namespace of types by its name.
+    fn exports_of_types(&mut self, statements: &[Statement<'_>]) {
+        let is_value = |name: &str| {
+            statements.iter().any(|statement| match namespace_of(statement) {
+                Some(namespace) => namespace.id.name == name && is_instantiated(namespace),
+                None => declared_names(statement).iter().any(|declared| declared == name),
+            })
+        };
+        let is_of_types = |name: &str| {
+            let is_namespace = statements.iter().filter_map(namespace_of).any(|namespace| namespace.id.name == name);
+            is_namespace && !is_value(name)
+        };
+        for statement in statements {
+            let span = statement.span();
+            match statement {
+                Statement::TSExportAssignment(it) => {
+                    if let oxc_ast::ast::Expression::Identifier(id) = &it.expression
+                        && is_of_types(&id.name)
+                    {
+                        self.edits.blank_to_semicolon(span.start, span.end);
+                    }
+                }
+                Statement::ExportDefaultDeclaration(it) => {
+                    if let oxc_ast::ast::ExportDefaultDeclarationKind::Identifier(id) = &it.declaration
+                        && is_of_types(&id.name)
+                    {
+                        self.edits.blank_to_semicolon(span.start, span.end);
+                    }
+                }
+                Statement::ExportNamedDeclaration(it) => {
+                    for (index, specifier) in it.specifiers.iter().enumerate() {
+                        if is_of_types(&specifier.local.name()) {
+                            let end = it.specifiers.get(index + 1).map_or(specifier.span.end, |next| next.span.start);
+                            self.edits.blank(specifier.span.start, end);
+                        }
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -171,7 +171,9 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
     }
     if has_module_syntax {
         if syntax.declared.is_some() {
-            return Ok(None);
+            // TypeScript makes CommonJS of a `.cts` file whatever its words are. Where it exports, it is required as a module.
+            let is_module = syntax.language == Language::TypeScript && interop::exports_values(&program);
+            return Ok(is_module.then(|| module(program)));
         }
         let exports_as_commonjs = program.body.iter().any(|statement| matches!(statement, Statement::TSExportAssignment(_)))
             || (syntax.role == Role::Imported && interop::assigns_exports(&program));
@@ -200,7 +202,10 @@ fn parse_as_commonjs<'a>(allocator: &'a Allocator, source: &'a str, syntax: Synt
         return Ok(None);
     }
     let is_declared = syntax.declared == Some(ModuleKind::CommonJs) && syntax.language == Language::TypeScript;
-    if is_declared && program.body.iter().any(is_module_statement) && !interop::exports_values(&program) {
+    if is_declared && program.body.iter().any(is_module_statement) {
+        if interop::exports_values(&program) {
+            return Ok(None);
+        }
         return Ok(Some(Parsed { requires_imports: true, ..Parsed::new(program, ModuleKind::CommonJs) }));
     }
     Ok(Some(with_redeclarations(allocator, source, syntax, program)))
