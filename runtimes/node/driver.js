@@ -116,7 +116,8 @@ function rehearse(native, text, home) {
   let onIdle;
   const silent = {
     __proto__: null, pid: native.pid, parentPid: native.parentPid, randomSeed: native.randomSeed, prepare: native.prepare,
-    send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; },
+    send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; }, runFromLoop: callSteps,
+    wakeLater() {},
   };
   const denials = new Denials(silent);
   takeIdentity(silent);
@@ -124,7 +125,16 @@ function rehearse(native, text, home) {
   ending.takeOverLoop();
   activate(silent, text, home, { denials, ending, display: createDisplay(silent) });
   process._tickCallback();
-  onIdle();
+  callSteps(undefined, onIdle);
+}
+
+// What the loop does with what `native.runFromLoop` and `native.onIdle` are given.
+function callSteps(first, next) {
+  for (let step = first, value; ;) {
+    if (step !== undefined) value = step();
+    step = next(false, value);
+    if (typeof step !== 'function') return;
+  }
 }
 
 /** What a sandbox starts. */

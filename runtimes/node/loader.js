@@ -12,6 +12,7 @@ const { fileURLToPath, pathToFileURL } = require('node:url');
 const {
   JSONParse, RegExpPrototypeExec, StringPrototypeEndsWith, StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith,
 } = require('./intrinsics.js');
+const { withoutDriverFrames } = require('./errors.js');
 const { fallbackFile, fileOfURL, isOwnFile, mappedFile, noteUnresolved, specifierOf } = require('./resolution.js');
 const { forgetFiles, noteFile, reportedSyntaxError } = require('./syntax.js');
 const { settingsFor } = require('./tsconfig.js');
@@ -73,7 +74,7 @@ function note(url, file, source, language, prepared) {
  * @param {{url: string, source: string} | null} main the main ES module, with the source to use for it
  */
 function installHooks(native, main) {
-  hooks = Module.registerHooks({
+  hooks = Module.registerHooks(withoutFrames({
     __proto__: null,
     resolve(specifier, context, next) {
       const byImport = isImport(context);
@@ -112,7 +113,19 @@ function installHooks(native, main) {
       }
       return next(url, context);
     },
-  });
+  }));
+}
+
+/** The hooks, whose errors show no frame of theirs. */
+function withoutFrames({ resolve, load }) {
+  const hidden = (hook) => (subject, context, next) => {
+    try {
+      return hook(subject, context, next);
+    } catch (error) {
+      throw withoutDriverFrames(error);
+    }
+  };
+  return { __proto__: null, resolve: hidden(resolve), load: hidden(load) };
 }
 
 function resolve(specifier, context, next, byImport, parent, isOwn) {

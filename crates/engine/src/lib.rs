@@ -36,6 +36,7 @@ mod door;
 mod engine;
 mod environment;
 mod error;
+mod fences;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

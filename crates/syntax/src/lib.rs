@@ -21,6 +21,7 @@ mod mistakes;
 mod namespaces;
 mod options;
 mod program;
+mod starts;
 mod transform;
 mod uses;
 
@@ -35,6 +36,7 @@ pub use crate::uses::{AllUses, Uses, ValueUse};
 
 use crate::edits::Edits;
 use crate::program::{Parsed, Syntax};
+use crate::starts::Branch;
 
 /// The language a program was said to be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,14 +96,20 @@ pub struct Prepared<'s> {
     pub needs_commonjs: bool,
     /// What the program does with what it imports and requires, by specifier. Node's own modules are left out.
     pub uses: AllUses,
+    /// The program starts its `main` itself, now or later: the one that it exports under that name, else the one that it defines. Where a guard such as
+    /// `if (require.main === module)` decides, the code sets `__belljar_value.started` instead.
+    pub starts_main: bool,
+    /// The same for what it exports in place of everything else: `module.exports`, or a default export.
+    pub starts_exported: bool,
+    /// The program is nothing but a function expression.
+    pub is_function: bool,
     /// Why the program was left as it was.
     pub error: Option<PrepareError>,
 }
 
 impl<'s> Prepared<'s> {
     fn unchanged(source: &'s str, kind: ModuleKind, error: Option<PrepareError>) -> Self {
-        let code = Cow::Borrowed(source);
-        Self { kind, code, map: None, is_async: false, has_main: false, needs_commonjs: false, uses: AllUses::new(), error }
+        Self { error, ..Entry::default().prepared(kind, Cow::Borrowed(source), false) }
     }
 
     /// [`Prepared::uses`] as JSON, an object by specifier.
@@ -134,7 +142,10 @@ pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, op
     let allocator = Allocator::default();
     let (parsed, syntax) = match program::parse_shallow(&allocator, source, syntax) {
         Ok(parsed) => parsed,
-        Err(error) => return Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)),
+        Err(error) => {
+            let function = if options.role == Role::Main { anonymous_function(source, file_name, language, options) } else { None };
+            return function.unwrap_or_else(|| Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)));
+        }
     };
     if syntax.is_plain() && !decorators::may_be_in(source) {
         return plain(source, &parsed, options);
@@ -165,6 +176,33 @@ pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, op
     }
 }
 
+/// A program that is one anonymous function, which only an expression can be: `async function (parameters) { ... }`.
+fn anonymous_function<'s>(source: &str, file_name: &str, language: Language, options: &Options) -> Option<Prepared<'s>> {
+    let function = source.trim_end().trim_end_matches(';');
+    let keyword = function.trim_start();
+    let after = keyword.strip_prefix("async").map_or(keyword, str::trim_start).strip_prefix("function")?;
+    after.trim_start().trim_start_matches('*').trim_start().starts_with('(').then_some(())?;
+    // A comment may end it. On a line of its own the bracket moves nothing.
+    let expression = format!("({function}\n)");
+    let prepared = prepare_with(&expression, file_name, language, options);
+    let is_one = prepared.error.is_none() && prepared.is_function;
+    let Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, needs_commonjs, uses, error } = prepared;
+    let code = Cow::Owned(code.into_owned());
+    is_one.then_some(Prepared {
+        kind,
+        code,
+        map,
+        is_async,
+        has_main,
+        starts_main,
+        starts_exported,
+        is_function,
+        needs_commonjs,
+        uses,
+        error,
+    })
+}
+
 fn plain<'s>(source: &'s str, parsed: &Parsed<'_>, options: &Options) -> Prepared<'s> {
     let mut edits = Edits::default();
     if options.role == Role::Main {
@@ -181,27 +219,69 @@ fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits, options: &
 
 /// The last edits, and all of the result but its code.
 fn finish<'s>(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Prepared<'s> {
-    let has_main = options.role == Role::Main && add_main(parsed, edits);
+    let entry = if options.role == Role::Main { Entry::of(parsed, edits) } else { Entry::default() };
     let joined = interop::join(parsed, options.role, edits);
     if let (ModuleKind::CommonJs, Role::Main, Some(hashbang)) = (parsed.kind, options.role, &parsed.program.hashbang) {
         // A hashbang is one only at the very start of a file, and this code becomes the body of a function.
         edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");
     }
-    Prepared {
-        kind: parsed.kind,
-        code: Cow::Borrowed(""),
-        map: None,
-        is_async: parsed.is_async,
-        has_main,
-        needs_commonjs: joined.needs_commonjs,
-        uses: joined.uses,
-        error: None,
+    let prepared = entry.prepared(parsed.kind, Cow::Borrowed(""), parsed.is_async);
+    Prepared { needs_commonjs: joined.needs_commonjs, uses: joined.uses, ..prepared }
+}
+
+/// What of a program may be called once it has run.
+#[derive(Default)]
+pub(crate) struct Entry {
+    has_main: bool,
+    starts_main: bool,
+    starts_exported: bool,
+    is_function: bool,
+}
+
+impl Entry {
+    /// Finds it, and hands a top-level `main` over after the last statement, which is before any comment that ends the file.
+    pub(crate) fn of(parsed: &Parsed<'_>, edits: &mut Edits) -> Self {
+        let end = bindings::end_if_main_is_defined(&parsed.program);
+        let starts = starts::find(&parsed.program, parsed.kind, end.is_some());
+        for branch in starts.guarded {
+            mark(branch, edits);
+        }
+        if let Some(end) = end {
+            edits.insert_after(end, ";__belljar_value.main = main;");
+        }
+        let is_function = bindings::is_one_function(&parsed.program);
+        Self { has_main: end.is_some(), starts_main: starts.main, starts_exported: starts.exported, is_function }
+    }
+
+    pub(crate) fn prepared(self, kind: ModuleKind, code: Cow<'_, str>, is_async: bool) -> Prepared<'_> {
+        let Self { has_main, starts_main, starts_exported, is_function } = self;
+        Prepared {
+            kind,
+            code,
+            map: None,
+            is_async,
+            has_main,
+            starts_main,
+            starts_exported,
+            is_function,
+            needs_commonjs: false,
+            uses: AllUses::new(),
+            error: None,
+        }
     }
 }
 
-/// Hands a top-level `main` over after the last statement, which is before any comment that ends the file.
-fn add_main(parsed: &Parsed<'_>, edits: &mut Edits) -> bool {
-    let Some(end) = bindings::end_if_main_is_defined(&parsed.program) else { return false };
-    edits.insert_after(end, ";__belljar_value.main = main;");
-    true
+/// Has a guarded branch say that it was taken.
+fn mark(branch: Branch, edits: &mut Edits) {
+    match branch {
+        Branch::Block(span) => edits.insert_after(span.start + 1, "__belljar_value.started=true;"),
+        Branch::Statement(span) => {
+            edits.insert_before(span.start, "{__belljar_value.started=true;");
+            edits.insert_after(span.end, "}");
+        }
+        Branch::Expression(span) => {
+            edits.insert_before(span.start, "(__belljar_value.started=true,");
+            edits.insert_innermost(span.end, ")");
+        }
+    }
 }
