@@ -26,7 +26,7 @@ function loadParser() {
   return library.exports;
 }
 
-const { prepare, findImports } = loadParser();
+const { prepare, findImports, findMistake = () => undefined } = loadParser();
 
 const later = setImmediate;
 const after = setTimeout;
@@ -121,4 +121,5 @@ exports.createNative = (activationFile) => ({
   },
   prepare,
   findImports,
+  findMistake,
 });
