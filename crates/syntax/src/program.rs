@@ -173,7 +173,7 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
         if syntax.declared.is_some() {
             // TypeScript makes CommonJS of a `.cts` file whatever its words are. Where it exports, it is required as a module.
             let is_module = syntax.language == Language::TypeScript && interop::exports_values(&program);
-            return Ok(is_module.then(|| module(program)));
+            return Ok(if is_module { module(program) } else { None });
         }
         let exports_as_commonjs = program.body.iter().any(|statement| matches!(statement, Statement::TSExportAssignment(_)))
             || (syntax.role == Role::Imported && interop::assigns_exports(&program));
