@@ -33,6 +33,16 @@ pub struct FoundImports {
     /// What the program uses, of Python only: `.name` for an attribute or a name that is imported from a module, `"text"` for a short string,
     /// `*.ext` and `scheme://` for the end and the beginning of a string.
     pub uses: Vec<String>,
+    /// Which of the imports the program certainly comes to; `None` where that is not known. Of Python only.
+    pub sure: Option<BTreeSet<String>>,
+}
+
+impl FoundImports {
+    /// Whether a program imports this in any case, as far as is known.
+    #[must_use]
+    pub fn is_sure(&self, name: &str) -> bool {
+        self.sure.as_ref().is_none_or(|sure| sure.contains(name))
+    }
 }
 
 /// Something that a program imports.
@@ -140,14 +150,17 @@ pub(crate) fn read(json: &str) -> Option<FoundImports> {
         own: BTreeSet<String>,
         #[serde(default)]
         uses: BTreeSet<String>,
+        #[serde(default)]
+        sure: Option<BTreeSet<String>>,
     }
-    let Answer { imports, additions, own, uses } = serde_json::from_str(json).ok()?;
+    let Answer { imports, additions, own, uses, sure } = serde_json::from_str(json).ok()?;
     let imports = imports.into_iter().filter(|(name, _)| is_name(name)).take(MOST_NAMES);
     Some(FoundImports {
         imports: imports.map(|(name, is_optional)| FoundImport { name, is_optional }).collect(),
         additions: additions.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect(),
         own: own.into_iter().filter(|name| is_name(name)).take(MAX_FACTS).collect(),
         uses: uses.into_iter().filter(|name| is_name(name)).take(MAX_FACTS).collect(),
+        sure: sure.map(|sure| sure.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect()),
     })
 }
 

@@ -100,8 +100,8 @@ pub struct Wanted {
     pub lock: Option<Lock>,
     /// Which Pythons it is for.
     pub requires_python: VersionSpecifiers,
-    /// The modules that it imports, where that is known.
-    pub modules: Vec<String>,
+    /// The modules of packages that it imports in any case; `None` where that is not known.
+    pub modules: Option<Vec<String>>,
     /// Names that a registry may not have: they are left out.
     pub may_be_missing: BTreeSet<String>,
     /// Names that the program can do without: they are left out where they cannot be installed with the others.
@@ -129,7 +129,7 @@ impl Wanted {
             requirements,
             lock: None,
             requires_python: VersionSpecifiers::default(),
-            modules: Vec::new(),
+            modules: None,
             may_be_missing: BTreeSet::new(),
             optional: BTreeSet::new(),
             added: BTreeSet::new(),
@@ -266,12 +266,12 @@ impl Environments {
             if stored.record.boot.is_some() && !stored.is_synced {
                 self.inner.store.sync_in_background();
             }
-            return Ok(prepared(stored, lock, &wanted.modules, runtime, policy));
+            return Ok(prepared(stored, lock, wanted.modules.as_deref(), runtime, policy));
         }
         let making = self.inner.making(&key, tell).await?;
         // Whoever was first may have made it.
         if let Some(stored) = self.inner.open(&key, &identity).await? {
-            return Ok(prepared(stored, lock, &wanted.modules, runtime, policy));
+            return Ok(prepared(stored, lock, wanted.modules.as_deref(), runtime, policy));
         }
         let making_of = ToMake { key: &key, identity: &identity, parts: parts(&lock, origin, runtime, rules) };
         self.inner.make(making_of, &lock, runtime, wanted, rules, tell).await?;
@@ -282,7 +282,7 @@ impl Environments {
             .open(&key, &identity)
             .await?
             .ok_or_else(|| EnvironmentError::Internal("the environment is gone as soon as it was made".into()))?;
-        let kept = prepared(stored, lock, &wanted.modules, runtime, policy);
+        let kept = prepared(stored, lock, wanted.modules.as_deref(), runtime, policy);
         // What is used least makes room, off this run's way.
         let environments = self.clone();
         tokio::task::spawn_blocking(move || environments.collect(None));
@@ -623,14 +623,14 @@ impl Inner {
                 self.install_parts(parts, runtime, rules, limits, tell).await?;
             }
         }
-        let (lock, modules) = (lock.clone(), wanted.modules.clone());
+        let lock = lock.clone();
         self.store
             .off_the_async_threads(move |store| {
                 let opened = parts.iter().map(|part| store.open_package(&part.key)).collect::<Result<Vec<_>, _>>()?;
                 // One that was removed in the meantime is not waited for: the environment is then installed as a whole.
                 let Some(packages) = opened.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
                 store.assemble(&packages, limits, &lock, |root| EnvironmentRecord {
-                    modules: crate::modules::imported_ahead(&lock, root, &record.requirements, &modules, MOST_MODULES),
+                    modules: crate::modules::imported_ahead(&lock, root, &record.requirements, &[], MOST_MODULES),
                     files: packages.iter().map(|package| package.record.files).sum(),
                     size_bytes: packages.iter().map(|package| package.record.size_bytes).sum(),
                     content_sha256: content_of(&packages),
@@ -690,7 +690,6 @@ impl Inner {
         tell("keeping the files".to_owned());
         let limits = TreeLimits { files: self.config.limits.files, bytes: self.config.limits.environment_bytes };
         let (store, lock) = (Arc::clone(&self.store), lock.clone());
-        let wanted_modules = wanted.modules.clone();
         let is_unbuilt = lock.ecosystem == Ecosystem::Npm && !rules.allow_build;
         let here = Here::default();
         let unwanted = Arc::clone(&here.has_left);
@@ -699,7 +698,7 @@ impl Inner {
             let rules = TakeOverRules { limits, leaves: &leaves, may_point_to: &may_point_to, unwanted: &unwanted };
             let result = store.publish(&root, rules, &lock, |taken, summary| EnvironmentRecord {
                 // Of what was taken over: no link in it leads to a file of the host.
-                modules: crate::modules::imported_ahead(&lock, taken, &record.requirements, &wanted_modules, MOST_MODULES),
+                modules: crate::modules::imported_ahead(&lock, taken, &record.requirements, &[], MOST_MODULES),
                 files: summary.files,
                 size_bytes: summary.bytes,
                 content_sha256: summary.sha256,
@@ -903,12 +902,16 @@ fn runtime_line(runtime: &Runtime) -> String {
     format!("{language}@{}", version.split('.').take(parts).collect::<Vec<_>>().join("."))
 }
 
-fn prepared(stored: Stored, lock: Lock, imported: &[String], runtime: &Runtime, policy: &PackagePolicy) -> Prepared {
+fn prepared(stored: Stored, lock: Lock, imported: Option<&[String]>, runtime: &Runtime, policy: &PackagePolicy) -> Prepared {
     let Stored { mut record, root, lease, .. } = stored;
     let is_trusted = !record.packages.is_empty() && record.packages.iter().all(|package| policy.trusts(record.ecosystem, &package.name));
-    // Another program may have been the first of this environment: what is imported in advance is what this one imports.
-    if !imported.is_empty() {
-        record.modules = crate::modules::imported_ahead(&lock, &root, &record.requirements, imported, MOST_MODULES);
+    // Other programs may use this environment too: what is imported in advance is what this one imports.
+    match imported {
+        None => {}
+        Some([]) => record.modules.clear(),
+        Some(imported) => {
+            record.modules = crate::modules::imported_ahead(&lock, &root, &record.requirements, imported, MOST_MODULES);
+        }
     }
     // Another lock may have led to the same.
     record.lock_sha256 = lock.sha256();

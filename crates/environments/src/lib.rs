@@ -11,6 +11,7 @@ mod contents;
 mod data;
 mod detect;
 mod digest;
+mod early;
 mod environments;
 mod error;
 mod granted;

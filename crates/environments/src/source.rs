@@ -9,6 +9,7 @@ use belljar_engine::{Environment, EnvironmentSource, FoundImports};
 use belljar_protocol::{Language, PackageOptions, PackagePolicy, Policy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
 use crate::detect::{Detection, LockPresence, Needs, Program, SourceFile, detect, from_imports, own_files};
+use crate::early::changes_what_imports_see;
 use crate::environments::{Environments, Prepared, Tell, Wanted};
 use crate::error::EnvironmentError;
 use crate::granted;
@@ -110,18 +111,18 @@ impl RunPackages {
         let (found, modules) = match detect(only, presence, &program, &own)? {
             Detection::None => {
                 decided(Decision::Imports, &own);
-                (Needs::default(), Vec::new())
+                (Needs::default(), None)
             }
             Detection::Only(requirements) => {
                 decided(Decision::Listed, &own);
-                (Needs { requirements, ..Needs::default() }, Vec::new())
+                (Needs { requirements, ..Needs::default() }, None)
             }
-            Detection::Lock => (Needs::default(), Vec::new()),
+            Detection::Lock => (Needs::default(), None),
             Detection::Manifest { requirements, requires_python: wanted, source } => {
                 decided(Decision::Manifest(source), &own);
                 requires_python = wanted;
                 let requirements = requirements.into_iter().map(|requirement| self.by_its_own_name(requirement)).collect();
-                (Needs { requirements, ..Needs::default() }, Vec::new())
+                (Needs { requirements, ..Needs::default() }, None)
             }
             Detection::NeedsParser => {
                 let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
@@ -131,7 +132,7 @@ impl RunPackages {
                 let mut needs = from_imports(&program, &found, &own, &listed, allows)?;
                 let requirements = needs.requirements.into_iter().map(|requirement| self.by_its_own_name(requirement));
                 needs.requirements = requirements.collect();
-                (needs, modules(language, &found, &own))
+                (needs, Some(modules(language, &found, &own)))
             }
         };
         let Needs { requirements, mut may_be_missing, mut optional, added } = found;
@@ -222,7 +223,11 @@ impl RunPackages {
         for name in outcome.missing.iter().filter(|name| wanted.added.contains(*name)) {
             self.note(not_in_registry(wanted.ecosystem, name));
         }
-        let environment = outcome.prepared.as_ref().map(|prepared| Arc::clone(&prepared.environment));
+        let is_early = language == Language::Python && changes_what_imports_see(&files);
+        let environment = outcome.prepared.as_ref().map(|prepared| match is_early {
+            true => Arc::new(prepared.environment.without_modules()),
+            false => Arc::clone(&prepared.environment),
+        });
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = outcome.prepared;
         Ok(environment)
     }
@@ -266,7 +271,7 @@ fn must_hold<'a>(lock: &Lock, requirements: impl Iterator<Item = &'a Requirement
 fn modules(language: Language, found: &FoundImports, own: &OwnFiles) -> Vec<String> {
     let required = found.imports.iter().filter(|import| !import.is_optional);
     let modules = required.filter_map(|import| match Ecosystem::of(language) {
-        Ecosystem::PyPi => module_distribution(&import.name, own).map(|_| import.name.clone()),
+        Ecosystem::PyPi => module_distribution(&import.name, own).filter(|_| found.is_sure(&import.name)).map(|_| import.name.clone()),
         Ecosystem::Npm => {
             let name = specifier_package(&import.name)?;
             let is_pinned = import.name.starts_with("npm:");

@@ -1,8 +1,8 @@
 //! What the model gives `run_code`, and the run that it asks for.
 
 use belljar_protocol::{
-    Ceiling, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, PackageOptions, Policy, ProgramName, RequestedLimits, RunRequest,
-    RunSubmission, SubmittedFile, UnknownLanguage, Widened,
+    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, PackageOptions, Policy, ProgramName, RequestedLimits,
+    RunRequest, RunSubmission, SubmittedFile, UnknownLanguage, Widened,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ struct Arguments {
     packages: Option<Vec<String>>,
     #[serde(default)]
     packages_only: bool,
+    #[serde(default)]
+    finish: Option<Finish>,
     #[serde(default)]
     policy: Option<Policy>,
     #[serde(default)]
@@ -87,6 +89,7 @@ pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result
     }
     request.stdin = given.stdin.unwrap_or_default().into_bytes();
     request.outputs = given.outputs.unwrap_or_default();
+    request.finish = given.finish.unwrap_or_default();
 
     let limits = given.limits.map(|limits| limits.over(ceiling.default_limits()));
     (request.policy, request.limits) = ceiling.narrow(given.policy.as_ref(), limits.as_ref())?;
@@ -124,11 +127,22 @@ mod tests {
             (json!({"language": "python", "code": "1", "files": [{"path": "x", "object": "x"}]}), "there is no storage here"),
             (json!({"language": "python", "code": "1", "files": [{"path": "x", "content_base64": "?"}]}), "is not base64"),
             (json!({"language": "python", "code": "1", "files": [{"path": "main.py", "content": ""}]}), "`main.py` is there twice"),
+            (
+                json!({"language": "python", "code": "1", "finish": "at once"}),
+                "finish: unknown variant `at once`, expected `idle` or `settled`",
+            ),
             (json!({"language": "python", "code": "1", "outputs": ["/etc/passwd"]}), "outputs[0]: `/etc/passwd` cannot name"),
         ] {
             let told = refused(arguments.clone());
             assert!(told.contains(words), "{arguments}: {told}");
         }
+    }
+
+    #[test]
+    fn a_run_ends_with_its_result_where_that_is_asked_for() {
+        let finish = |arguments| request(arguments, &Ceiling::default()).unwrap().0.finish;
+        assert_eq!(finish(json!({"language": "js", "code": "1", "finish": "settled"})), Finish::Settled);
+        assert_eq!(finish(json!({"language": "js", "code": "1"})), Finish::Idle);
     }
 
     #[test]

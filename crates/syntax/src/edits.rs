@@ -17,8 +17,10 @@ enum What {
     Before(Cow<'static, str>),
     /// Text that belongs to what ends here; of several, the one added first is the innermost and comes first.
     After(Cow<'static, str>),
+    /// The same, before all others that end here.
+    Innermost(&'static str),
     /// Instead of what was there.
-    Instead(&'static str),
+    Instead(Cow<'static, str>),
     /// Nothing but white space, with every line break kept; a semicolon first where the statement before must not go on.
     Blank { semicolon: bool },
 }
@@ -29,6 +31,8 @@ pub(crate) struct Edits {
     edits: Vec<Edit>,
     /// Where text was put after something.
     ended: HashSet<u32>,
+    /// Set once no more edits are added: the order in which they were added is gone then.
+    is_sorted: bool,
 }
 
 impl Edits {
@@ -41,8 +45,13 @@ impl Edits {
         self.edits.push(Edit { start: at, end: at, what: What::After(text.into()) });
     }
 
-    pub(crate) fn replace(&mut self, start: u32, end: u32, text: &'static str) {
-        self.edits.push(Edit { start, end, what: What::Instead(text) });
+    /// Puts text after an expression whose statement may end there as well, with text of its own after it.
+    pub(crate) fn insert_innermost(&mut self, at: u32, text: &'static str) {
+        self.edits.push(Edit { start: at, end: at, what: What::Innermost(text) });
+    }
+
+    pub(crate) fn replace(&mut self, start: u32, end: u32, text: impl Into<Cow<'static, str>>) {
+        self.edits.push(Edit { start, end, what: What::Instead(text.into()) });
     }
 
     pub(crate) fn blank(&mut self, start: u32, end: u32) {
@@ -103,6 +112,7 @@ impl Edits {
             match &edit.what {
                 What::Before(text) | What::After(text) => out.push_str(text),
                 What::Instead(text) => out.push_str(text),
+                What::Innermost(text) => out.push_str(text),
                 What::Blank { semicolon } => blank(&source[start..end], *semicolon, &mut out),
             }
             position = end;
@@ -118,9 +128,13 @@ impl Edits {
     }
 
     fn sort(&mut self) {
+        if std::mem::replace(&mut self.is_sorted, true) {
+            return;
+        }
         let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.edits).into_iter().enumerate().collect();
         edits.sort_by_key(|(index, edit)| {
             let (rank, order) = match edit.what {
+                What::Innermost(_) => (0, -1),
                 What::After(_) => (0, *index as i64),
                 What::Before(_) => (1, -(*index as i64)),
                 // The widest first, so that what lies within is skipped.
@@ -136,6 +150,7 @@ impl Edit {
     fn inserted(&self) -> Option<&str> {
         match &self.what {
             What::Before(text) | What::After(text) => Some(text),
+            What::Innermost(text) => Some(text),
             What::Instead(_) | What::Blank { .. } => None,
         }
     }

@@ -1,11 +1,14 @@
-"""What the files of a program import, found in their syntax trees, the packages that their comments add, the modules that the program makes itself,
-and what it uses of packages. Nothing of it is run: this is the other thing that a sandbox can be activated for, and all that it then does."""
+"""What the files of a program import, found in their syntax trees, the packages that their comments and their calls of pip add, the modules that the
+program makes itself, and what it uses of packages. Nothing of it is run: this is the other thing that a sandbox can be activated for, and all that it then
+does."""
 
 from belljar_driver import originals as __builtins__
 
 import _ast as ast
 from gc import disable
 from posix import scandir
+
+from belljar_driver.untouched import driver_module
 
 _FLAGS = 0x2400  # ast.PyCF_ONLY_AST, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
@@ -25,12 +28,16 @@ _ADDITION = "@add-package"
 _MAX_NODES = 200_000
 _MAX_USES = 4000
 _MAX_TEXT = 64
+#: What a file without an import can hold that installs packages all the same.
+_INSTALLERS = (b"pip", b"conda ", b"uv ", b"easy_install")
 
 
 def load():
     """Makes the tokenizer compile its patterns, which takes 5 ms: a zygote does that for all its sandboxes."""
     # A line of nothing but a comment would not need them.
     list(_additions(b"name  # comment"))
+    for name in ("habits", "installs", "install_calls", "reached"):
+        driver_module(name)
 
 
 def find(home):
@@ -38,6 +45,7 @@ def find(home):
 
     - `imports`: `{name: is_optional}`
     - `additions`: what follows `@add-package`
+    - `sure`: what is imported in any case
     - `own`: names of modules that the program makes: it writes their files, or puts them into `sys.modules`
     - `uses`: `.name` for an attribute or an imported name, `"text"` for a short string, `*.ext` and `scheme://` for the end and beginning of one
     """
@@ -47,21 +55,26 @@ def find(home):
     import warnings
 
     warnings.simplefilter("ignore")
-    imports, additions, own, uses = {}, set(), set(), set()
+    imports, additions, sure, own, uses = {}, set(), set(), set(), set()
     for path in _files(home):
         with open(path, "rb") as file:
             source = file.read()
         try:
-            found, added, made, used = _in_source(source)
+            found, added, reached, made, used = _in_source(source)
         except Exception:
             # It does not parse, or nests deeper than the parser goes: the run will tell.
             continue
         for name, is_optional in found:
             imports[name] = imports.get(name, True) and is_optional
         additions.update(added)
+        sure.update(reached)
         own.update(made)
         uses.update(used)
-    return {"imports": imports, "additions": [*additions], "own": sorted(own)[:_MAX_USES], "uses": sorted(uses)[:_MAX_USES]}
+    if additions:
+        # What it wants of pip is to install these.
+        imports = {name: is_optional for name, is_optional in imports.items() if name.partition(".")[0] != "pip"}
+    own, uses = sorted(own)[:_MAX_USES], sorted(uses)[:_MAX_USES]
+    return {"imports": imports, "additions": [*additions], "sure": [*sure], "own": own, "uses": uses}
 
 
 def _files(folder):
@@ -77,13 +90,33 @@ def _files(folder):
 
 def _in_source(source):
     adds = _ADDITION.encode() in source
+    installs = any(word in source for word in _INSTALLERS)
     # A tree is large: of data that happens to be Python, none is made.
-    if not adds and not any(word in source for word in (b"import", b".py", b"modules")):
-        return [], [], (), ()
-    tree = compile(source, "<program>", "exec", _FLAGS, True)
+    if not adds and not installs and not any(word in source for word in (b"import", b".py", b"modules")):
+        return [], [], (), (), ()
+    source, tree, added = _parsed(source)
+    if adds:
+        added += _additions(source)
+    if installs:
+        added += driver_module("install_calls").packages(tree)
     calls = b"import_module" in source or b"__import__" in source
-    imports, additions = [*_imports(tree, ast.AST if calls else _STATEMENTS)], [*_additions(source)] if adds else []
-    return imports, additions, *_facts(tree, any(word in source for word in _OWN_FINDERS))
+    imports = [*_imports(tree, ast.AST if calls else _STATEMENTS)]
+    return imports, added, driver_module("reached").imports(tree), *_facts(tree, any(word in source for word in _OWN_FINDERS))
+
+
+def _parsed(source):
+    """The text, its tree, and the packages that its lines ask for: of a notebook's text, what is left without its habits."""
+    habits = driver_module("habits")
+    try:
+        tree = compile(source, "<program>", "exec", _FLAGS, True)
+        if not habits.has_prompts(source):
+            return source, tree, []
+    except SyntaxError:
+        pass
+    plain = habits.plain(source)
+    if plain is None:
+        raise SyntaxError("no Python, and nothing that can be made Python")
+    return plain.source, compile(plain.source, "<program>", "exec", _FLAGS, True), [*plain.packages]
 
 
 def _imports(tree, looked_into):
