@@ -40,7 +40,8 @@ function callSteps(first, next) {
     try {
       if (step !== undefined) value = step();
     } catch (error) {
-      [threw, value] = [true, error];
+      threw = true;
+      value = error;
     }
     step = next(threw, value);
     if (typeof step !== 'function') return;
