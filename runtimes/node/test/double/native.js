@@ -26,7 +26,7 @@ function loadParser() {
   return library.exports;
 }
 
-const { prepare, findImports } = loadParser();
+const { prepare, findImports, findMistake = () => undefined } = loadParser();
 
 // Beneath a microtask is nothing that a report shows, or that needs builtins which the program may have broken.
 const later = queueMicrotask;
@@ -123,4 +123,5 @@ exports.createNative = (activationFile) => ({
   },
   prepare,
   findImports,
+  findMistake,
 });
