@@ -194,7 +194,7 @@ mod tests {
             ("```ts title=\"a.ts\"\nlet a = 1\n```", "\nlet a = 1\n"),
             ("Here is `the code`:\n\n```js\nf()\n```\n\nIt calls f.", "\n\n\nf()\n\n\n"),
             ("Run this first:\n```bash\nnpm i ms\n```\nThen:\n```js\n2\n```", "\n\n\n\n\n\n2\n"),
-            ("```js\nconst s = `\n```\ninner\n```\n`;\n```", "\nconst s = `\n```\ninner\n```\n`;\n"),
+            ("~~~js\nconst s = `\n~~~\ninner\n~~~\n`;\n~~~", "\nconst s = `\n~~~\ninner\n~~~\n`;\n"),
         ] {
             assert_eq!(code(text, Language::JavaScript).as_deref(), Some(plain), "{text:?}");
         }
