@@ -173,7 +173,7 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
         if syntax.declared.is_some() {
             // TypeScript makes CommonJS of a `.cts` file whatever its words are. Where it exports, it is required as a module.
             let is_module = syntax.language == Language::TypeScript && interop::exports_values(&program);
-            return Ok(is_module.then(|| module(program)));
+            return Ok(if is_module { module(program) } else { None });
         }
         let exports_as_commonjs = program.body.iter().any(|statement| matches!(statement, Statement::TSExportAssignment(_)))
             || (syntax.role == Role::Imported && interop::assigns_exports(&program));
@@ -246,10 +246,17 @@ fn old_assertion(program: &Program<'_>) -> Option<PrepareError> {
     Some(PrepareError::Syntax { message: "Unexpected identifier 'assert': write `with` in place of `assert`".to_owned(), line, column })
 }
 
+/// The first words of what the parser says of a name that is exported twice, at two places.
+pub(crate) const DUPLICATE: &str = "Duplicate";
+
 /// The first error among diagnostics, with its place.
 pub(crate) fn first_error(diagnostics: &Diagnostics, source: &str) -> Option<PrepareError> {
     let diagnostic = diagnostics.errors().next()?;
-    let offset = diagnostic.labels.first().map_or(0, |label| label.offset() as usize);
+    let label = match diagnostic.message.starts_with(DUPLICATE) {
+        true => diagnostic.labels.last(),
+        false => diagnostic.labels.first(),
+    };
+    let offset = label.map_or(0, |label| label.offset() as usize);
     let (line, column) = line_and_column(source, offset);
     Some(PrepareError::Syntax { message: diagnostic.message.to_string(), line, column })
 }
