@@ -11,7 +11,7 @@ const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
 const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
 const {
-  describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
+  describeProcessors, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
 } = require('./identity.js');
 const { HOME, LIBRARY } = require('./library.js');
 const { addGlobalPackages } = require('./loader.js');
@@ -45,7 +45,6 @@ function drive(native, { home, boot }) {
   const importsHere = boot.environment?.ahead === 'sandbox';
   const importedInZygote = boot.environment !== undefined && boot.environment !== null && !importsHere;
   const renewCachedRandomness = importedInZygote ? importInZygote(native, boot.environment.modules) : undefined;
-  dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
   // The scout is not jailed: nothing of a package's may run in it.

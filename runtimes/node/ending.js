@@ -43,6 +43,8 @@ class Ending {
   #origin = RETURNED;
   /** How often the result has been sent because something was still open. */
   #looks = 0;
+  /** What was open when it was first sent. */
+  #pending = '[]';
   /** What main was rejected with, as long as Node has not said whether the program handles it. */
   #rejection = null;
   /** The error that is ending the run while its `exit` listeners run. */
@@ -208,9 +210,16 @@ class Ending {
     if (!this.#native.alive()) return;
     this.#looks++;
     const { valueText, errorText } = this.#convert();
-    const pending = describePending(this.#program);
-    if (errorText === 'null') this.#native.send(SETTLED, `{"value":${valueText},"pending":${pending}}`);
-    else this.#native.send(SETTLED, `{"value":null,"pending":${pending}}`);
+    const value = errorText === 'null' ? valueText : 'null';
+    if (this.#looks === 1) {
+      // At once, because time may be short; then with what took longer to find out.
+      const pending = describePending(this.#program, false);
+      this.#native.send(SETTLED, `{"value":${value},"pending":${pending}}`);
+      this.#pending = describePending(this.#program, true);
+      if (this.#pending !== pending) this.#native.send(SETTLED, `{"value":${value},"pending":${this.#pending}}`);
+    } else {
+      this.#native.send(SETTLED, `{"value":${value},"pending":${this.#pending}}`);
+    }
     if (this.#looks === 1) this.#lookLater();
   }
 

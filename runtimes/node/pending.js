@@ -47,18 +47,19 @@ const makers = {
 /**
  * What is pending, as JSON: `[{"kind", "count", "at"?}]`.
  * @param {{name: string, source: string}} program its file's name and text, to say where it made something that it makes in one place only
+ * @param {boolean} isThorough whether to search the heap where nothing else tells timers from intervals: that takes time
  */
-function describePending(program) {
+function describePending(program, isThorough) {
   try {
-    return describe(program);
+    return describe(program, isThorough);
   } catch {
     return '[]'; // what the program has done to Node says nothing that could be reported
   }
 }
 
-function describe({ name, source }) {
+function describe({ name, source }, isThorough) {
   const counts = countKinds(activeResources());
-  if (counts.timer !== undefined) splitTimers(counts, source);
+  if (counts.timer !== undefined) splitTimers(counts, source, isThorough);
   // Node does not list the threads that it waits for.
   if (isEmpty(counts)) counts[StringPrototypeIncludes(source, 'Worker') ? 'worker' : 'other'] = 1;
   let text = '';
@@ -110,12 +111,12 @@ function count(names, name) {
 }
 
 // Node tells timers from intervals nowhere but in the objects. Where the program's text leaves no doubt they need not be looked for.
-function splitTimers(counts, source) {
+function splitTimers(counts, source, isThorough) {
   const hasTimers = StringPrototypeIncludes(source, 'setTimeout');
   const hasIntervals = StringPrototypeIncludes(source, 'setInterval');
   let intervals = 0;
   if (hasIntervals && !hasTimers) intervals = counts.timer;
-  else if (hasIntervals || !hasTimers) intervals = countIntervals();
+  else if ((hasIntervals || !hasTimers) && isThorough) intervals = countIntervals();
   if (intervals > counts.timer) intervals = counts.timer;
   if (intervals > 0) counts.interval = intervals;
   counts.timer = without(counts.timer, intervals);

@@ -6,7 +6,7 @@ use crate::belljar::outcome;
 use crate::case::{case, check_all};
 
 /// A time limit that a program which waits for something runs into.
-const SHORT: &[&str] = &["--timeout", "700ms"];
+const SHORT: &[&str] = &["--timeout", "2s"];
 
 #[test]
 fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
@@ -75,7 +75,7 @@ fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
 
 #[test]
 fn the_time_limit_names_what_was_open_and_what_to_do() {
-    let outcome = outcome("javascript", "setInterval(() => {}, 1000);\nreturn 3", &["--timeout", "700ms"]);
+    let outcome = outcome("javascript", "setInterval(() => {}, 1000);\nreturn 3", &["--timeout", "2s"]);
     let message = outcome["error"]["message"].as_str().unwrap_or_default();
     assert!(message.contains("an interval (main.js:1:1) was still open"), "{message}");
     assert!(message.contains("--settled") && !message.contains("raise limits.timeout_ms"), "{message}");

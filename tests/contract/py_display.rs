@@ -42,6 +42,8 @@ fn display_is_there_without_an_import_and_as_notebooks_have_it() {
                 .displays(json!([{"type": "text/markdown", "data": "*m*"}, {"type": "text/html", "data": "<u>"}])),
             case("an image of a file", "from IPython.display import Image\nopen('a.png', 'wb').write(b'\\x89PNG\\r\\n\\x1a\\n')\ndisplay(Image('a.png'))\ndisplay(Image(data=open('a.png', 'rb').read()))")
                 .displays(json!([{"type": "image/png", "data": "iVBORw0KGgo="}, {"type": "image/png", "data": "iVBORw0KGgo="}])),
+            case("a value without JSON", "class A:\n    def __repr__(self):\n        return 'A!'\ndisplay(A(), {1j: 2})")
+                .displays(json!([{"type": "text/plain", "data": "A!"}, {"type": "text/plain", "data": "{1j: 2}"}])),
             case("no shell", "from IPython import get_ipython\nget_ipython()"),
             case("in a module of the program", "import shows").file("shows.py", "display('from a module')").displays(json!([{"type": "text/plain", "data": "from a module"}])),
             case("a page that is opened", "import webbrowser\nopen('p.html', 'w').write('<p>')\n[webbrowser.open('file:///home/user/p.html'), webbrowser.open('https://example.com')]")

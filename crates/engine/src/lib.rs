@@ -53,6 +53,7 @@ mod pace;
 mod pipes;
 mod pool;
 mod protected;
+mod python_variables;
 mod report;
 mod root;
 mod run;

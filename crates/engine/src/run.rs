@@ -324,7 +324,7 @@ impl Execution<'_> {
         let ending = self.ending.take();
         let cpu_us = ((usage.cpu_user_ms + usage.cpu_system_ms) * 1000.0) as u64;
         let settled = self.settled.take();
-        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, settled, exit, has_init: sandbox.spec.exec }, &limits);
+        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, settled, exit }, &limits);
         let waits = if ended.is_none() { Some(sandbox.ended) } else { None };
         self.engine.take_down(sandbox.body, waits);
         self.finish(decision, usage, found)

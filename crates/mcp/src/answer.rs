@@ -178,7 +178,8 @@ fn hand_over(outcome: &Outcome, mut found: ArtifactFile, summary: &mut String, b
 }
 
 fn tell_denied(outcome: &Outcome, summary: &mut String) {
-    if outcome.denied.is_empty() {
+    // What a program was refused and did without is no reason to ask for more.
+    if outcome.denied.is_empty() || outcome.status == Status::Succeeded {
         return;
     }
     summary.push_str("denied:\n");

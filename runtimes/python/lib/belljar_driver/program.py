@@ -27,8 +27,9 @@ _unused.close()
 class Program:
     """One program: its source, the module it runs in, and what became known of `main` meanwhile."""
 
-    def __init__(self, path, module, parameters, on_result):
+    def __init__(self, path, module, parameters, on_result, note):
         self.path = path
+        self.note = note
         self.namespace = module.__dict__
         self.parameters = parameters
         #: Called with a result that is there while a loop of asyncio still waits for something else.
@@ -45,6 +46,8 @@ class Program:
 
     def run(self):
         """The value of the program. Whatever it raises comes out as it is."""
+        if b"In [" in self.source and driver_module("habits").has_prompts(self.source):
+            self._leave_habits()
         parts = last_line.compile_program(self.source, self.path)
         if parts is None:
             return self._run_rewritten()
@@ -58,7 +61,17 @@ class Program:
 
     def _run_rewritten(self):
         source_code = driver_module("source")
-        code, facts = source_code.compile_program(self.source, self.path)
+        try:
+            code, facts = source_code.compile_program(self.source, self.path)
+        except SyntaxError as error:
+            # Told as it is, unless there is more to it than Python: raised below, where it is no other error's context.
+            failure = error
+        else:
+            failure = None
+        if failure is not None:
+            if self._leave_habits():
+                return self.run()
+            raise failure
         self.notes_main, self.starts_main_at = facts.notes_main, facts.starts_main_at
         if facts.notes_main:
             setattr(public_builtins, source_code.MAIN_BEGAN, self._main_begins)
@@ -71,6 +84,16 @@ class Program:
         if facts.is_lambda:
             return self._settled(self._call(self.namespace.pop(last_line.VALUE)))
         return self._settled(self._value(returned))
+
+    def _leave_habits(self):
+        """Takes out of the text what a notebook, a shell or a chat has put there. Whether anything was."""
+        plain = driver_module("habits").plain(self.source)
+        if plain is None or plain.source == self.source:
+            return False
+        self.source = plain.source
+        for words in plain.notes:
+            self.note(words)
+        return True
 
     def _execute(self, code, name):
         """Runs the module's code. Gives what it returned, and whether that is a coroutine in which the module still has to run."""

@@ -71,7 +71,9 @@ class Display:
             return self.put("image/svg+xml" if is_svg else "text/plain", value)
         try:
             return self.put("application/json", self.json(value))
-        except convert.ResultNotSerializable:
+        except convert.ResultTooLarge:
+            raise
+        except Exception:
             return self.put("text/plain", self.text(value))
 
     def put_shown(self, value):

@@ -6,7 +6,7 @@ import sys
 from posix import _exit, getpid
 from sys import modules
 
-from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, signals, streams, warned
+from belljar_driver import HOME, access, after_import, convert, denials, ending, environment, errors, streams, warned
 from belljar_driver.native import FINISHED, MAX_SETTLED, SETTLED
 from belljar_driver.notes import Notes
 from belljar_driver.program import Program
@@ -56,6 +56,9 @@ def live(native, is_forked, packages=None, home=HOME):
     if is_forked:
         _take_identity(native)
     if packages is not None:
+        # An init is number 1 where processes may be started, and packages look at what they find when they are imported.
+        if getpid() != 1:
+            environment.expect_exec()
         driver_module("packages").enter(packages)
     activation = decode_json(native.receive())
     sandbox = Sandbox(native, activation, home)
@@ -148,15 +151,21 @@ class Sandbox:
         entry, module = environment.enter(activation, self.home)
         if activation["seed"] is not None:
             driver_module("identity").repeat(activation["seed"])
-        program = Program(entry, module, activation["parameters"], self._keep_result)
+        packages = modules.get("belljar_driver.packages")
+        if packages is not None:
+            packages.begin()
+        program = Program(entry, module, activation["parameters"], self._keep_result, self.notes.add)
         self._open_access(program.source, module)
-        signals.emulate_default_actions(self._end_by_signal)
         denials.watch(activation["policy"], self.send_json)
         return program
 
     def _open_access(self, source, module):
         access.activate(self.activation, self.display, self._open_call)
+        if b"pip" in source or b"conda" in source:
+            driver_module("installs").stand_in(self.notes.add, after_import)
         # Only for a program that says those names: the globals of any other stay as Python leaves them.
+        if b"get_ipython" in source and driver_module("habits").expects_ipython(source):
+            driver_module("habits").provide_get_ipython(module, self.notes.add)
         if b"belljar" in source:
             module.belljar = access.belljar()
         if b"yepcode" in source:
@@ -210,7 +219,8 @@ class Sandbox:
         told = errors.describe(error, program.source, program.path)
         try:
             hints = driver_module("hints")
-            denial = hints.explain(error, denials.current())
+            run = hints.Run(denials.current(), self.activation["limits"], self.home, program.source)
+            denial = hints.explain(error, run)
             if denial is not None:
                 hints.add_to(told, denial)
         except Exception:
@@ -241,9 +251,6 @@ class Sandbox:
         asked = b"null" if exit_code is None else str(exit_code).encode()
         self._send(FINISHED, b'{"value": ' + value + b', "error": ' + told + b', "exit_code": ' + asked + b"}")
         self._exit(exit_code if exit_code is not None else 0 if error is None else 1)
-
-    def _end_by_signal(self, exit_code):
-        self._finish(b"null", None, exit_code)
 
     def send(self, kind, data):
         """One frame, from the sandbox's own process only."""
