@@ -19,6 +19,7 @@ static SINGLE: [HeaderName; 14] = [
     header::HOST,
     header::IF_NONE_MATCH,
     header::IF_RANGE,
+    header::IF_RANGE,
     header::RANGE,
     header::TRANSFER_ENCODING,
     HeaderName::from_static("content-md5"),

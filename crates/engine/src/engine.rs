@@ -19,7 +19,7 @@ use crate::error::{EngineError, system};
 use crate::grants::{CeilingGrants, Grants};
 use crate::groups::{self, GroupLimits, Internet, Retired, SOCKET_SHARE};
 use crate::leaving::Leaving;
-use crate::machine::Machine;
+use crate::machine::{Machine, check_own_open_files};
 use crate::pool::{Pool, Renewal, Watch};
 use crate::protected::Protected;
 use crate::run::{self, Emitter, Finished, Host, Run};
@@ -99,6 +99,7 @@ pub struct Isolation {
 impl Engine {
     /// Opens the control groups and the cache. Boots nothing yet. Must be called inside a tokio runtime.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        check_own_open_files()?;
         let provisioner = Provisioner::new(config.provision.clone())?;
         let spawner = Spawner::start().map_err(system("starting a thread"))?;
         let cgroups = Cgroups::open().map_err(|error| error.to_string());

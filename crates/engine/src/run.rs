@@ -128,12 +128,15 @@ impl Emitter {
         Self { sender, seq: 0 }
     }
 
-    pub(crate) fn emit(&mut self, kind: EventKind) -> Timestamp {
-        let timestamp = Timestamp::now();
+    pub(crate) fn emit(&mut self, kind: EventKind) {
+        self.emit_at(Timestamp::now(), kind);
+    }
+
+    /// Emits an event that happened at this time.
+    fn emit_at(&mut self, timestamp: Timestamp, kind: EventKind) {
         // Nobody has to listen.
         let _ = self.sender.send(RunEvent::Event(Event { seq: self.seq, timestamp, kind }));
         self.seq += 1;
-        timestamp
     }
 
     fn output(&self, stream: Stream, bytes: &[u8]) {
@@ -610,8 +613,8 @@ impl Execution<'_> {
     }
 
     fn record(&mut self, entries: Vec<Entry>) {
-        for Entry { level, message } in entries {
-            let timestamp = self.emitter.emit(EventKind::Log { level, message: message.clone() });
+        for Entry { timestamp, level, message } in entries {
+            self.emitter.emit_at(timestamp, EventKind::Log { level, message: message.clone() });
             self.logs.push(LogEntry { timestamp, level, message });
         }
     }
@@ -689,7 +692,7 @@ impl Execution<'_> {
         }
         let mut entries = self.log.finish();
         // Where everybody who asks for the outcome sees it: a file that is missing without a word looks as if the program had not written it.
-        entries.extend(self.missing.take().map(|message| Entry { level: LogLevel::Warn, message }));
+        entries.extend(self.missing.take().map(|message| Entry::now(LogLevel::Warn, message)));
         self.record(entries);
         for file in &found {
             self.emitter.emit(EventKind::Artifact { artifact: file.artifact.clone() });
