@@ -67,6 +67,9 @@ pub fn outcome(outcome: &Outcome) {
     for denial in &outcome.denied {
         hint(&denied(denial));
     }
+    for note in &outcome.notes {
+        line(&format!("{} {}", paint("2", "note:"), plain::line(note)));
+    }
 }
 
 /// An error of the program: its stack, and what the stack does not say.

@@ -20,6 +20,10 @@ pub mod kind {
     pub const CALL: u8 = 7;
     /// Sandbox to supervisor, right after it is sealed: the descriptor of its working folder, which comes along. No payload.
     pub const HOME: u8 = 8;
+    /// Sandbox to supervisor: a note for the writer of the program, text. At most 1,000 bytes, and 32 of them are kept.
+    pub const NOTE: u8 = 9;
+    /// Sandbox to supervisor: the result is there, and something is still open. JSON: the value and what is pending. The last one counts.
+    pub const SETTLED: u8 = 10;
     /// Supervisor to sandbox: a file. Payload: two bytes of path length, the path, eight bytes of size; then that many raw bytes.
     pub const FILE: u8 = 16;
     /// Supervisor to sandbox: the activation, JSON.
@@ -30,6 +34,8 @@ pub mod kind {
 
 /// Most bytes of the words of a fault.
 const MOST_FAULT_BYTES: u32 = 64 << 10;
+/// Most bytes of a note.
+const MAX_NOTE_BYTES: u32 = 1_000;
 /// Most bytes of an error report or a denial: a message and a stack of 64 KB each, five causes deep, escaped, fit well.
 const MOST_REPORT_BYTES: u32 = 4 << 20;
 
@@ -109,6 +115,10 @@ pub enum SandboxMessage {
     Finished(Vec<u8>),
     /// It wants a socket for a call.
     Call,
+    /// A note, text not yet checked.
+    Note(Vec<u8>),
+    /// The result while something is still open, JSON not yet parsed.
+    Settled(Vec<u8>),
 }
 
 impl SandboxMessage {
@@ -122,7 +132,8 @@ impl SandboxMessage {
             kind::RESULT => clamp(output_bytes.saturating_mul(2)),
             kind::DENIED => MOST_REPORT_BYTES,
             kind::FAULT => MOST_FAULT_BYTES,
-            kind::FINISHED => clamp(result_bytes),
+            kind::FINISHED | kind::SETTLED => clamp(result_bytes),
+            kind::NOTE => MAX_NOTE_BYTES,
             _ => return None,
         })
     }
@@ -136,6 +147,8 @@ impl SandboxMessage {
             kind::DENIED => Self::Denied(payload),
             kind::FINISHED => Self::Finished(payload),
             kind::CALL => Self::Call,
+            kind::NOTE => Self::Note(payload),
+            kind::SETTLED => Self::Settled(payload),
             _ => return Err(FrameError::UnknownKind(kind)),
         })
     }

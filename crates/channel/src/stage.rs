@@ -35,7 +35,7 @@ impl Stage {
             Self::Sealed => &[kind::HOME, kind::FAULT],
             Self::Importing => &[kind::READY, kind::FAULT],
             Self::Parked => &[],
-            Self::Active => &[kind::ANNOTATE, kind::RESULT, kind::DENIED, kind::CALL, kind::FINISHED],
+            Self::Active => &[kind::ANNOTATE, kind::RESULT, kind::DENIED, kind::CALL, kind::NOTE, kind::SETTLED, kind::FINISHED],
         }
     }
 
@@ -59,6 +59,8 @@ fn name(kind: u8) -> Option<&'static str> {
         kind::FAULT => "FAULT",
         kind::CALL => "CALL",
         kind::HOME => "HOME",
+        kind::NOTE => "NOTE",
+        kind::SETTLED => "SETTLED",
         _ => return None,
     })
 }
@@ -231,6 +233,10 @@ const MOST_DENIALS: u64 = 1_000;
 const MOST_DENIAL_BYTES: u64 = 64 << 20;
 /// A day of twelve a second.
 const MOST_CALLS: u64 = 1_000_000;
+/// The drivers send at most 32.
+const MAX_NOTES: u64 = 1_000;
+/// The drivers send at most 2. Each may be as long as a result, and takes as long to parse.
+const MAX_SETTLED: u64 = 4;
 /// The shortest rich result: `{"type":"a/b","data":""}`.
 const LEAST_RESULT_BYTES: u64 = 24;
 
@@ -241,6 +247,8 @@ struct Heard {
     denial_bytes: u64,
     results: u64,
     calls: u64,
+    notes: u64,
+    settled: u64,
 }
 
 /// The stage of the run. All of it may be the program's own words.
@@ -286,6 +294,8 @@ impl Active {
             // Its bytes count as output besides.
             SandboxMessage::Result(_) => count(&mut heard.results, "RESULT", 1_000 + most_output / LEAST_RESULT_BYTES)?,
             SandboxMessage::Call => count(&mut heard.calls, "CALL", MOST_CALLS)?,
+            SandboxMessage::Note(_) => count(&mut heard.notes, "NOTE", MAX_NOTES)?,
+            SandboxMessage::Settled(_) => count(&mut heard.settled, "SETTLED", MAX_SETTLED)?,
             SandboxMessage::Finished(_) => {}
         }
         Ok(Some(message))

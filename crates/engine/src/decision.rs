@@ -1,8 +1,8 @@
 //! How a run ended. Decided once, from what the kernel counted and what the supervisor did; the program's own report comes last.
 
-use belljar_protocol::{Limits, RunError, Status};
+use belljar_protocol::{Limits, Pending, RunError, Status};
 
-use crate::report::Ending;
+use crate::report::{Ending, Settled};
 use crate::watch::most_connections;
 
 /// Why the supervisor ended a sandbox. Recorded before it does.
@@ -51,6 +51,8 @@ pub(crate) struct Facts {
     /// CPU time that the kernel counted.
     pub(crate) cpu_us: u64,
     pub(crate) ending: Option<Ending>,
+    /// The result that was there while something was still open.
+    pub(crate) settled: Option<Settled>,
     pub(crate) exit: Exit,
     /// Whether PID 1 was an init, which reports a signal of the program as 128 and the signal.
     pub(crate) has_init: bool,
@@ -62,6 +64,8 @@ pub(crate) struct Decision {
     pub(crate) status: Status,
     pub(crate) ending: Ending,
     pub(crate) signal: Option<i32>,
+    /// The things that were still open when the result was there.
+    pub(crate) pending: Vec<Pending>,
 }
 
 fn error(name: &str, message: String) -> Ending {
@@ -73,9 +77,39 @@ const SIGXFSZ: i32 = 25;
 const SIGKILL: i32 = 9;
 const SIGSYS: i32 = 31;
 
-/// Cancellation first, then limits, then the program's own report, then how the process ended.
-pub(crate) fn decide(facts: Facts, limits: &Limits) -> Decision {
-    let plain = |status, ending| Decision { status, ending, signal: None };
+/// Cancellation first, then limits, then the program's own report, then how the process ended. A run that was ended from outside keeps
+/// the result that was there.
+pub(crate) fn decide(mut facts: Facts, limits: &Limits) -> Decision {
+    let settled = facts.settled.take();
+    let mut decision = decide_status(facts, limits);
+    let is_ended_from_outside = matches!(
+        decision.status,
+        Status::Cancelled | Status::TimedOut | Status::CpuExceeded | Status::MemoryExceeded | Status::OutputExceeded | Status::Crashed
+    );
+    if let Some(Settled { value, pending }) = settled.filter(|_| is_ended_from_outside) {
+        if let Some(error) = decision.ending.error.as_mut().filter(|_| decision.status == Status::TimedOut && !pending.is_empty()) {
+            error.message = timed_out_while_pending(&pending, limits);
+        }
+        decision.ending.value = value;
+        decision.pending = pending;
+    }
+    decision
+}
+
+/// The words for a run whose result was there, and which only waited for something that it left open.
+fn timed_out_while_pending(pending: &[Pending], limits: &Limits) -> String {
+    let open: Vec<String> = pending.iter().map(ToString::to_string).collect();
+    let (are, them) = if pending.len() == 1 && pending[0].count <= 1 { ("was", "it") } else { ("were", "them") };
+    format!(
+        "the result was there, but {} {are} still open when the time limit of {} was reached; close {them}, or end the run \
+         with the result (finish: \"settled\", --settled)",
+        open.join(", "),
+        limits.timeout_ms
+    )
+}
+
+fn decide_status(facts: Facts, limits: &Limits) -> Decision {
+    let plain = |status, ending| Decision { status, ending, signal: None, pending: Vec::new() };
     match facts.stop {
         Some(Stop::Cancelled) => return plain(Status::Cancelled, error("Cancelled", "the run was cancelled".into())),
         Some(Stop::TimedOut) => {
@@ -168,7 +202,7 @@ fn by_report(ending: Ending) -> Decision {
             Ending { value, error, exit_code: ending.exit_code }
         }
     };
-    Decision { status, ending, signal: None }
+    Decision { status, ending, signal: None, pending: Vec::new() }
 }
 
 #[cfg(test)]
@@ -176,7 +210,7 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        Facts { stop: None, oom_kills: 0, cpu_us: 0, ending: None, exit: Exit::Code(0), has_init: false }
+        Facts { stop: None, oom_kills: 0, cpu_us: 0, ending: None, settled: None, exit: Exit::Code(0), has_init: false }
     }
 
     fn succeeded() -> Ending {
@@ -219,6 +253,21 @@ mod tests {
         assert_eq!(status(Facts { exit: Exit::Signal(6), cpu_us: used_up, ..facts() }), Status::Crashed);
         assert_eq!(status(Facts { exit: Exit::Code(128 + 11), has_init: true, ..facts() }), Status::Crashed);
         assert_eq!(status(Facts { exit: Exit::ZygoteDied, ..facts() }), Status::Interrupted);
+    }
+
+    #[test]
+    fn a_run_that_waited_for_an_open_timer_keeps_its_value_and_says_so() {
+        let settled = || {
+            let pending = serde_json::from_str(r#"[{"kind": "interval", "count": 1, "at": "main.js:2:1"}]"#).unwrap();
+            Some(Settled { value: Some(serde_json::from_str("3").unwrap()), pending })
+        };
+        let decision = decide(Facts { stop: Some(Stop::TimedOut), settled: settled(), ..facts() }, &Limits::default());
+        assert_eq!((decision.status, decision.ending.value.unwrap().get()), (Status::TimedOut, "3"));
+        assert!(decision.ending.error.unwrap().message.contains("an interval (main.js:2:1) was still open"));
+        assert_eq!(decision.pending.len(), 1);
+        // A program that ended by itself has said its last: what was open before is of no interest.
+        let decision = decide(Facts { ending: Some(succeeded()), settled: settled(), ..facts() }, &Limits::default());
+        assert!(decision.ending.value.is_none() && decision.pending.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a sandbox reports, read as hostile data: bounded, checked, and never believed about anything but the program's own result.
 
-use belljar_protocol::{Denial, MOST_JSON_DEPTH, RichResult, RunError, nests_too_deep};
+use belljar_protocol::{Denial, MOST_JSON_DEPTH, Pending, RichResult, RunError, nests_too_deep};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -13,6 +13,18 @@ const MOST_ERRORS: usize = 10;
 const MOST_DENIAL_BYTES: usize = 4096;
 /// Of the action of a denial and the name of its grant.
 const MAX_TOKEN_BYTES: usize = 64;
+
+/// Kinds and places of what is pending.
+const MAX_PENDING: usize = 16;
+/// Of a place in the program.
+const MAX_PLACE_BYTES: usize = 200;
+
+/// The result that was there while something was still open.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) value: Option<Box<RawValue>>,
+    pub(crate) pending: Vec<Pending>,
+}
 
 /// How the program ended, in its own words.
 #[derive(Clone, Debug)]
@@ -50,6 +62,33 @@ pub(crate) fn ending(payload: &[u8], result_bytes: u64) -> Ending {
         return failed(own_error("ResultNotSerializable", format!("the result nests deeper than {MOST_JSON_DEPTH} levels")));
     }
     Ending { value: RawValue::from_string(compact(value.get())).ok(), error, exit_code: payload.exit_code }
+}
+
+/// Reads a result that came while something was still open. What cannot be read, or is larger than a result may be, is no result.
+pub(crate) fn settled(payload: &[u8], result_bytes: u64) -> Option<Settled> {
+    #[derive(Deserialize)]
+    struct Payload<'a> {
+        #[serde(borrow)]
+        value: Option<&'a RawValue>,
+        #[serde(default)]
+        pending: Vec<Pending>,
+    }
+    let Payload { value, mut pending } = serde_json::from_slice(payload).ok()?;
+    pending.truncate(MAX_PENDING);
+    for one in &mut pending {
+        one.at = one.at.take().map(|mut at| {
+            cut(&mut at, MAX_PLACE_BYTES);
+            at
+        });
+    }
+    let value = value.filter(|value| value.get().len() as u64 <= result_bytes && !nests_too_deep(value.get()));
+    Some(Settled { value: value.and_then(|value| RawValue::from_string(compact(value.get())).ok()), pending })
+}
+
+/// Reads a note: one line of text.
+pub(crate) fn note(payload: &[u8]) -> Option<String> {
+    let note = belljar_protocol::plain::line(std::str::from_utf8(payload).ok()?.trim());
+    (!note.is_empty()).then(|| note.into_owned())
 }
 
 /// Valid JSON without white space between its tokens: a line end would break NDJSON.

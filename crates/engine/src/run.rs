@@ -28,7 +28,7 @@ use crate::home::Home;
 use crate::logs::{Entry, LogAssembler};
 use crate::pace::Pace;
 use crate::pipes::{Outgoing, Piece, feed};
-use crate::report::{self, Ending};
+use crate::report::{self, Ending, Settled};
 use crate::sandbox::Sandbox;
 use crate::watch::{connections, most_connections, sample, until_cpu_limit};
 use crate::zygote::Ended;
@@ -36,6 +36,8 @@ use crate::zygote::Ended;
 /// Rich results and denials beyond these numbers are counted against the output and otherwise ignored.
 const MOST_RESULTS: usize = 1000;
 const MOST_DENIALS: usize = 100;
+/// Notes of one run.
+const MAX_NOTES: usize = 32;
 /// Rounds of reading, 64 KB of each stream, before timers are looked at again: a sandbox can write faster than it is read.
 const ROUNDS: usize = 2;
 /// Reads of the control channel in a round, 64 KB each.
@@ -175,6 +177,8 @@ pub(crate) async fn execute(
         logs: Vec::new(),
         results: Vec::new(),
         denied: Vec::new(),
+        notes: Vec::new(),
+        settled: None,
         output_bytes: 0,
         pieces: Pieces::new(),
         large: None,
@@ -212,6 +216,7 @@ impl Pieces {
 #[derive(Debug)]
 enum Large {
     Result(Vec<u8>),
+    Settled(Vec<u8>),
     Finished(Vec<u8>),
 }
 
@@ -225,6 +230,9 @@ struct Execution<'a> {
     logs: Vec<LogEntry>,
     results: Vec<RichResult>,
     denied: Vec<Denial>,
+    notes: Vec<String>,
+    /// The result that was there while something was still open.
+    settled: Option<Settled>,
     output_bytes: u64,
     pieces: Pieces,
     large: Option<Large>,
@@ -312,7 +320,8 @@ impl Execution<'_> {
         let exit = ended.map_or(Exit::Unknown, |ended| ended.exit);
         let ending = self.ending.take();
         let cpu_us = ((usage.cpu_user_ms + usage.cpu_system_ms) * 1000.0) as u64;
-        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, exit, has_init: sandbox.spec.exec }, &limits);
+        let settled = self.settled.take();
+        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, settled, exit, has_init: sandbox.spec.exec }, &limits);
         let waits = if ended.is_none() { Some(sandbox.ended) } else { None };
         self.engine.take_down(sandbox.body, waits);
         self.finish(decision, usage, found)
@@ -516,6 +525,11 @@ impl Execution<'_> {
                 let result = tokio::task::spawn_blocking(move || report::rich_result(&payload)).await;
                 self.keep_result(result.ok().flatten());
             }
+            Some(Large::Settled(payload)) => {
+                let max_bytes = self.request.limits.result_bytes.0;
+                let settled = tokio::task::spawn_blocking(move || report::settled(&payload, max_bytes)).await;
+                self.settled = settled.ok().flatten();
+            }
             Some(Large::Finished(payload)) => {
                 let most_bytes = self.request.limits.result_bytes.0;
                 let ending = tokio::task::spawn_blocking(move || report::ending(&payload, most_bytes)).await;
@@ -551,8 +565,18 @@ impl Execution<'_> {
                 self.outgoing.answer(self.calls.open());
             }
             SandboxMessage::Call => {}
+            SandboxMessage::Note(payload) => self.note(&payload),
+            SandboxMessage::Settled(payload) if payload.len() > LARGE_REPORT_BYTES => self.large = Some(Large::Settled(payload)),
+            SandboxMessage::Settled(payload) => self.settled = report::settled(&payload, self.request.limits.result_bytes.0),
             SandboxMessage::Finished(payload) if payload.len() > LARGE_REPORT_BYTES => self.large = Some(Large::Finished(payload)),
             SandboxMessage::Finished(payload) => self.ending = Some(report::ending(&payload, self.request.limits.result_bytes.0)),
+        }
+    }
+
+    fn note(&mut self, payload: &[u8]) {
+        let Some(note) = report::note(payload) else { return };
+        if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
+            self.notes.push(note);
         }
     }
 
@@ -708,6 +732,9 @@ impl Execution<'_> {
             results: self.results,
             artifacts: found.iter().map(|file| file.artifact.clone()).collect(),
             denied: self.denied,
+            notes: self.notes,
+            pending: decision.pending,
+            left_behind: Vec::new(),
             usage,
             sandbox: self.info,
         };

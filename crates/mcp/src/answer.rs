@@ -176,6 +176,9 @@ fn tell_end(outcome: &Outcome, summary: &mut Summary) {
     if let Some(error) = &outcome.error {
         summary.readable("error", told(error), "error.txt".into(), "text/plain");
     }
+    if !outcome.notes.is_empty() {
+        let _ = write!(text, "\n\nnotes:\n{}", quoted(&outcome.notes.join("\n")));
+    }
     if !outcome.logs.is_empty() {
         let lines: Vec<String> = outcome.logs.iter().map(line).collect();
         summary.readable("logs", lines.join("\n"), "logs.txt".into(), "text/plain");

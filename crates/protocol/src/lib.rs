@@ -35,7 +35,7 @@ pub use ids::{InvalidRunId, RunId};
 pub use language::{Language, RuntimeName, UnknownLanguage, UnknownRuntime};
 pub use limits::{InvalidLimit, Limits, RequestedLimits};
 pub use object::{InvalidObjectName, ObjectCopy, ObjectName, ObjectPage, ObjectRecord, SignedMethod, SignedUrl, SignedUrlRequest};
-pub use outcome::{Artifact, Denial, Outcome, RichResult, RunError, SandboxInfo, Start, Status, Usage};
+pub use outcome::{Artifact, Denial, LeftFile, Outcome, Pending, PendingKind, RichResult, RunError, SandboxInfo, Start, Status, Usage};
 pub use packages::{Ecosystem, PackageChanges, PackageOptions, PackagePolicy};
 pub use policy::{FsPolicy, InvalidPolicy, Policy, StoragePolicy};
 pub use problem::Problem;

@@ -82,7 +82,8 @@ pub struct Outcome {
     pub id: RunId,
     /// How it ended.
     pub status: Status,
-    /// The program's result, JSON. Null unless `status` is `succeeded`.
+    /// The program's result, JSON. Null unless `status` is `succeeded`, or the run was ended from outside (a limit, a cancellation)
+    /// when its result was already there.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub value: Option<Box<RawValue>>,
     /// What went wrong, in the program's words or Belljar's. Null when `status` is `succeeded`.
@@ -102,6 +103,16 @@ pub struct Outcome {
     /// What was refused, and the grant to ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<Denial>,
+    /// Facts for the writer of the program that do not change how it ended: a last expression without a JSON form, a notebook
+    /// command that was ignored. Short sentences in plain text, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The things that were still open when the result was there, and that the run waited for until it was ended from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Pending>,
+    /// The files that the program left in its working folder and that were not handed back. At most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<LeftFile>,
     /// What it used.
     pub usage: Usage,
     /// Where it ran.
@@ -122,6 +133,9 @@ impl Outcome {
             results: Vec::new(),
             artifacts: Vec::new(),
             denied: Vec::new(),
+            notes: Vec::new(),
+            pending: Vec::new(),
+            left_behind: Vec::new(),
             usage: Usage::default(),
             sandbox,
         }
@@ -207,6 +221,95 @@ pub struct Denial {
     pub target: String,
     /// The grant that would allow it.
     pub grant: String,
+}
+
+/// Something that keeps a run going after its result is there.
+///
+/// ```
+/// let pending: belljar_protocol::Pending = serde_json::from_str(r#"{"kind": "interval", "count": 1, "at": "main.js:2:1"}"#).unwrap();
+/// assert_eq!(pending.to_string(), "an interval (main.js:2:1)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Pending {
+    /// The kind of thing.
+    pub kind: PendingKind,
+    /// The number of things of this kind, made at this place.
+    pub count: u64,
+    /// The place in the program that made it: file, line and column. Absent where the runtime does not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
+impl std::fmt::Display for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (one, many) = self.kind.words();
+        match self.count {
+            0 | 1 => f.write_str(one)?,
+            count => write!(f, "{count} {many}")?,
+        }
+        self.at.as_ref().map_or(Ok(()), |at| write!(f, " ({at})"))
+    }
+}
+
+/// The kinds of things that keep a run going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum PendingKind {
+    /// A timer that runs once.
+    Timer,
+    /// A timer that runs again and again.
+    Interval,
+    /// A server that listens.
+    Server,
+    /// An open connection or pipe.
+    Socket,
+    /// A process that the program started.
+    ChildProcess,
+    /// A worker thread of Node.
+    Worker,
+    /// A thread of Python that is not a daemon.
+    Thread,
+    /// A task of an event loop.
+    Task,
+    /// A watch on a file or folder.
+    Watcher,
+    /// Anything else.
+    Other,
+}
+
+impl PendingKind {
+    /// One of them, and several, in words.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Timer => ("a timer", "timers"),
+            Self::Interval => ("an interval", "intervals"),
+            Self::Server => ("a listening server", "listening servers"),
+            Self::Socket => ("an open socket or pipe", "open sockets or pipes"),
+            Self::ChildProcess => ("a child process", "child processes"),
+            Self::Worker => ("a worker", "workers"),
+            Self::Thread => ("a thread", "threads"),
+            Self::Task => ("a task", "tasks"),
+            Self::Watcher => ("a file watcher", "file watchers"),
+            Self::Other => ("an open handle", "open handles"),
+        }
+    }
+}
+
+/// A file that a run left behind and that was not kept.
+///
+/// ```
+/// let left: belljar_protocol::LeftFile = serde_json::from_str(r#"{"name": "result.csv", "size_bytes": 118}"#).unwrap();
+/// assert_eq!(left.name, "result.csv");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeftFile {
+    /// Path relative to the working folder.
+    pub name: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
 }
 
 /// What a run used, measured by the kernel and the supervisor.

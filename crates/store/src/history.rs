@@ -169,6 +169,7 @@ async fn drop_history(connection: &mut SqliteConnection, project_id: &str, id: &
 fn short(mut outcome: Outcome) -> Outcome {
     (outcome.value, outcome.logs, outcome.results) = (None, Vec::new(), Vec::new());
     outcome.denied.truncate(MAX_DENIED);
+    (outcome.notes, outcome.pending, outcome.left_behind) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(error) = &mut outcome.error {
         let end = (0..=MAX_MESSAGE_BYTES).rev().find(|at| error.message.is_char_boundary(*at)).unwrap_or(0);
         error.message.truncate(end);

@@ -8,7 +8,7 @@ from _frozen_importlib_external import ExtensionFileLoader
 PATH = "/opt/belljar/libbelljar.so"
 
 # Frame kinds.
-RESULT, DENIED, FINISHED = 3, 4, 5
+RESULT, DENIED, FINISHED, NOTE, SETTLED = 3, 4, 5, 9, 10
 
 # Levels of a log entry.
 DEBUG, INFO, WARN, ERROR = 0, 1, 2, 3

@@ -1,4 +1,12 @@
-//! A table of programs: what each is given, and how it must end. Every case is run in both start modes.
+//! A table of programs: the input of each, and how it must end. Every case runs in both start modes.
+//!
+//! A case of four lines:
+//!
+//! ```ignore
+//! case("a map with functions in it is shown as null", "new Map().set('f', () => 1)")
+//!     .gives(json!(null))
+//!     .notes(&["has no JSON form"]),
+//! ```
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,8 +35,11 @@ pub struct Case {
     files: Vec<(&'static str, &'static str)>,
     stdin: Option<&'static str>,
     ending: Ending,
+    value: Option<Value>,
     logs: Option<Vec<(&'static str, &'static str)>>,
     results: Option<Value>,
+    notes: Vec<&'static str>,
+    pending: Option<Value>,
     artifacts: Vec<(&'static str, &'static str)>,
 }
 
@@ -41,8 +52,11 @@ pub fn case(name: &'static str, code: &'static str) -> Case {
         files: Vec::new(),
         stdin: None,
         ending: Ending::Value(Value::Null),
+        value: None,
         logs: None,
         results: None,
+        notes: Vec::new(),
+        pending: None,
         artifacts: Vec::new(),
     }
 }
@@ -85,6 +99,12 @@ impl Case {
         self
     }
 
+    /// The value that was there when the run was ended from outside: with [`Case::ends`].
+    pub fn keeps(mut self, value: Value) -> Self {
+        self.value = Some(value);
+        self
+    }
+
     /// Exactly these entries of each stream: level and message.
     pub fn logs(mut self, logs: &[(&'static str, &'static str)]) -> Self {
         self.logs = Some(logs.to_vec());
@@ -94,6 +114,18 @@ impl Case {
     /// Exactly these rich results.
     pub fn displays(mut self, results: Value) -> Self {
         self.results = Some(results);
+        self
+    }
+
+    /// As many notes, each with these words in it, in this order.
+    pub fn notes(mut self, words: &[&'static str]) -> Self {
+        self.notes = words.to_vec();
+        self
+    }
+
+    /// Exactly this is reported as pending.
+    pub fn pending(mut self, pending: Value) -> Self {
+        self.pending = Some(pending);
         self
     }
 
@@ -152,6 +184,9 @@ impl Case {
             }
             _ => {}
         }
+        if self.value.as_ref().is_some_and(|expected| outcome["value"] != *expected) {
+            return wrong("not the value that was there");
+        }
         if let Some(expected) = &self.logs {
             let entries = outcome["logs"].as_array().cloned().unwrap_or_default();
             let logs: Vec<(&str, &str)> = entries.iter().map(|entry| (text(&entry["level"]), text(&entry["message"]))).collect();
@@ -161,6 +196,14 @@ impl Case {
         }
         if self.results.as_ref().is_some_and(|expected| outcome["results"] != *expected) {
             return wrong("not those results");
+        }
+        let notes = outcome["notes"].as_array().cloned().unwrap_or_default();
+        let are_expected = notes.len() == self.notes.len() && notes.iter().zip(&self.notes).all(|(note, words)| text(note).contains(words));
+        if !are_expected {
+            return wrong(&format!("not the notes {:?}", self.notes));
+        }
+        if self.pending.as_ref().is_some_and(|expected| outcome["pending"] != *expected) {
+            return wrong("not what is pending");
         }
         for (name, content) in &self.artifacts {
             if read(&saved, name).as_deref() != Some(*content) || !outcome["artifacts"].to_string().contains(name) {

@@ -1,0 +1,1 @@
+//! Decorators of TypeScript and JavaScript: standard ones, and legacy ones by tsconfig.

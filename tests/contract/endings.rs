@@ -1,0 +1,1 @@
+//! A JavaScript program that did its work has succeeded, whatever its last line is.

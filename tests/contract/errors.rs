@@ -1,0 +1,1 @@
+//! Errors of the program name the file, the line and the column.

@@ -1,0 +1,1 @@
+//! Files that a program is given, leaves and finds.

@@ -1,0 +1,1 @@
+//! JavaScript values and their JSON forms.

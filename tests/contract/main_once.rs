@@ -1,0 +1,1 @@
+//! `main` runs exactly once, whoever starts it.

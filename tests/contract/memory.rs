@@ -1,0 +1,1 @@
+//! The runtime knows the memory limit of its run.

@@ -1,0 +1,1 @@
+//! Modules as tsc, tsx, Bun and bundlers have taught people to write them.

@@ -1,0 +1,1 @@
+//! Packages that a program imports or asks for.

@@ -1,0 +1,1 @@
+//! Everything that a Python program shows is a rich result.

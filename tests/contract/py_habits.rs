@@ -1,0 +1,1 @@
+//! Notebook habits in Python programs.

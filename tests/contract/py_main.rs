@@ -1,0 +1,1 @@
+//! `main` of a Python program runs exactly once.

@@ -1,0 +1,1 @@
+//! Python values and their JSON forms.
