@@ -217,6 +217,11 @@ mod tests {
     }
 
     #[test]
+    fn idle_connections_are_kept_longer_than_the_usual_proxies_keep_them() {
+        assert!(ServerConfig::default().keep_alive_ms.0 > 60_000);
+    }
+
+    #[test]
     fn localhost_is_both_of_its_addresses_and_other_names_are_refused() {
         for listen in ["localhost:8411", "LocalHost:8411", "localhost.:8411"] {
             assert_eq!(listening_on(listen).unwrap(), ["127.0.0.1:8411", "[::1]:8411"]);

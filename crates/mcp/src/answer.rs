@@ -55,6 +55,7 @@ pub(crate) fn answer(finished: Finished) -> Answer {
     if count > MAX_NAMED {
         summary.own(format!("{} more artifacts", count - MAX_NAMED));
     }
+    tell_left_behind(&outcome, &mut summary);
     tell_denied(&outcome, &mut summary);
 
     let data = structured(&outcome);
@@ -123,8 +124,7 @@ impl Summary {
             let uri = whole.as_ref().map(|(path, _)| uri(run, path));
             let gap = gap(text.len(), uri.as_deref());
             let shown = plain::quoted(&text, shares.next().unwrap_or_default(), &gap);
-            let is_cut = shown.contains(&format!("\n{gap}\n"))
-                || uri.as_ref().is_some_and(|uri| names(&data["cut"], uri));
+            let is_cut = shown.contains(&format!("\n{gap}\n")) || uri.as_ref().is_some_and(|uri| names(&data["cut"], uri));
             paragraphs.push(format!("{heading}:\n{shown}"));
             if let (true, Some((_, media_type)), Some(uri)) = (is_cut, whole, uri) {
                 wholes.push(Whole { uri, media_type, text });
@@ -176,8 +176,12 @@ fn tell_end(outcome: &Outcome, summary: &mut Summary) {
     if let Some(error) = &outcome.error {
         summary.readable("error", told(error), "error.txt".into(), "text/plain");
     }
+    if !outcome.pending.is_empty() {
+        let lines: Vec<String> = outcome.pending.iter().map(ToString::to_string).collect();
+        summary.section("still open when the result was there", lines.join("\n"));
+    }
     if !outcome.notes.is_empty() {
-        let _ = write!(text, "\n\nnotes:\n{}", quoted(&outcome.notes.join("\n")));
+        summary.section("notes", outcome.notes.join("\n"));
     }
     if !outcome.logs.is_empty() {
         let lines: Vec<String> = outcome.logs.iter().map(line).collect();
@@ -253,6 +257,15 @@ fn hand_over(outcome: &Outcome, mut found: ArtifactFile, beside: &mut Beside) ->
         "see below".to_owned()
     };
     format!("artifact {} ({}): {told}", plain::json(&Value::from(name).to_string()), Bytes(size_bytes))
+}
+
+fn tell_left_behind(outcome: &Outcome, summary: &mut Summary) {
+    if outcome.left_behind.is_empty() {
+        return;
+    }
+    let lines: Vec<String> =
+        outcome.left_behind.iter().map(|file| format!("{} ({})", plain::line(&file.name), Bytes(file.size_bytes))).collect();
+    summary.section("left behind and not kept (write to outputs/, or name the file in `outputs`)", lines.join("\n"));
 }
 
 fn tell_denied(outcome: &Outcome, summary: &mut Summary) {
@@ -380,8 +393,7 @@ mod tests {
             format!(r#"{{"timestamp": "2026-01-02T03:04:05.678Z", "level": "info", "message": "{message}"}}"#)
         };
         let logs: Vec<String> = (0..10_000).map(entry).collect();
-        let shown: Vec<String> =
-            (0..1000).map(|_| format!(r#"{{"type": "text/html", "data": "{}"}}"#, "<td>".repeat(500))).collect();
+        let shown: Vec<String> = (0..1000).map(|_| format!(r#"{{"type": "text/html", "data": "{}"}}"#, "<td>".repeat(500))).collect();
         let value = format!("{{\"rows\": \"{}\", \"last\": 7}}", "é".repeat(1_000_000));
         let fields = format!(
             r#""status": "succeeded", "value": {value}, "error": null, "logs": [{}], "results": [{}]"#,

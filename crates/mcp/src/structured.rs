@@ -74,8 +74,7 @@ fn json_bytes(value: &Value) -> usize {
 }
 
 fn bound(members: &mut Map<String, Value>, outcome: &Outcome) {
-    let parts: Vec<(&str, usize)> =
-        PARTS.into_iter().filter_map(|name| Some((name, json_bytes(members.get(name)?)))).collect();
+    let parts: Vec<(&str, usize)> = PARTS.into_iter().filter_map(|name| Some((name, json_bytes(members.get(name)?)))).collect();
     let sizes: Vec<usize> = parts.iter().map(|(_, bytes)| *bytes).collect();
     let shares = shares(&sizes, MAX_STRUCTURED_BYTES);
     let mut cut = Map::new();
@@ -111,8 +110,7 @@ fn whole_in(part: &str) -> Option<&'static str> {
 /// The beginning and the end of a text, together of at most `max_bytes`.
 fn ends(text: &str, max_bytes: usize) -> Option<(&str, &str)> {
     let half = max_bytes / 2;
-    (text.len() > max_bytes)
-        .then(|| (&text[..text.floor_char_boundary(half)], &text[text.ceil_char_boundary(text.len() - half)..]))
+    (text.len() > max_bytes).then(|| (&text[..text.floor_char_boundary(half)], &text[text.ceil_char_boundary(text.len() - half)..]))
 }
 
 fn shorten(text: &mut String, max_bytes: usize) {

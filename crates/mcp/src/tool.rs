@@ -122,6 +122,7 @@ fn input_schema(ceiling: &Ceiling, packages: &PackagePolicy) -> Value {
         "properties": {
             "language": {"type": "string", "enum": ["javascript", "typescript", "python"]},
             "code": {"type": "string", "description": "The program."},
+            "entry": {"type": "string", "description": "Where the program lies among its files, such as src/main.ts. Default main.js, main.ts or main.py, at the top."},
             "parameters": {"description": "What `main` is called with, any JSON. Also `belljar.parameters`. Default {}."},
             "files": {
                 "type": "array",

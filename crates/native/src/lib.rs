@@ -3,6 +3,7 @@
 //! One shared library for both. It links against neither: what it calls in them it looks up at run time, so that the same file loads in either.
 //! The contract with the drivers is `docs/concepts/drivers.md`.
 
+mod heap;
 mod init;
 mod interfaces;
 mod machine;

@@ -71,10 +71,8 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
         // Those who watch a run hear of its end before their connections are closed.
         service.stop().await;
     };
-    let times = ConnectionTimes {
-        keep_alive: Duration::from_millis(config.keep_alive_ms.0),
-        unread: Duration::from_millis(config.unread_ms.0),
-    };
+    let times =
+        ConnectionTimes { keep_alive: Duration::from_millis(config.keep_alive_ms.0), unread: Duration::from_millis(config.unread_ms.0) };
     belljar_api::serve(routes, listeners, times, stopping).await;
     let _ = std::fs::remove_file(socket);
     Ok(())
