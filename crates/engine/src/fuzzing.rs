@@ -2,7 +2,7 @@
 //! `fuzzing` opens them. It also leaves the native library out of the build, so an engine built with it cannot run anything.
 
 use belljar_channel::Annotation;
-use belljar_protocol::{Denial, LogLevel, RichResult, RunError, Stream};
+use belljar_protocol::{Denial, LogLevel, Pending, RichResult, RunError, Stream};
 use serde_json::value::RawValue;
 
 use crate::imports::{self, FoundImports};
@@ -13,6 +13,16 @@ use crate::report;
 pub fn ending(payload: &[u8], result_bytes: u64) -> (Option<Box<RawValue>>, Option<RunError>, Option<i32>) {
     let report::Ending { value, error, exit_code } = report::ending(payload, result_bytes);
     (value, error, exit_code)
+}
+
+/// Reads a result that came while something was still open: its value, and the places and counts of what is pending.
+pub fn settled(payload: &[u8], result_bytes: u64) -> Option<(Option<Box<RawValue>>, Vec<Pending>)> {
+    report::settled(payload, result_bytes).map(|settled| (settled.value, settled.pending))
+}
+
+/// Reads a note.
+pub fn note(payload: &[u8]) -> Option<String> {
+    report::note(payload)
 }
 
 /// Reads a rich result.

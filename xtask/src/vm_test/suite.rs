@@ -10,17 +10,21 @@ use serde_json::Value;
 use super::GuestCommand;
 use crate::programs::command_output;
 
-/// The package and the test target that hold the suite.
+/// The package whose binary the tests run.
 const PACKAGE: &str = "belljar";
-const TEST: &str = "security";
+/// The test targets that depend on the kernel and on control groups, with their packages.
+const TESTS: [(&str, &str); 3] = [(PACKAGE, "security"), ("belljar-engine", "parked"), ("belljar-engine", "crash")];
 
 /// Compiles the suite and returns what runs it in the guest, at the paths that it has been compiled with.
 pub fn security_suite(repository: &Path) -> Result<GuestCommand> {
     let artifacts = compile(repository)?;
-    let test = artifacts.iter().find(|artifact| artifact.is_test && artifact.target == TEST);
-    let test = test.with_context(|| format!("cargo has built no test target {TEST} in the package {PACKAGE}"))?;
+    let built = |(package, test): (&str, &str)| {
+        let found = artifacts.iter().find(|artifact| artifact.is_test && artifact.target == test);
+        found.with_context(|| format!("cargo has built no test target {test} in the package {package}"))
+    };
+    let tests = TESTS.into_iter().map(built).collect::<Result<Vec<_>>>()?;
     let program = artifacts.iter().find(|artifact| artifact.is_binary && artifact.target == PACKAGE);
-    let program = program.with_context(|| format!("cargo has built no binary {PACKAGE} beside the test target {TEST}"))?;
+    let program = program.with_context(|| format!("cargo has built no binary {PACKAGE}"))?;
 
     let config = ProvisionConfig::from_env()?;
     let provisioner = Provisioner::new(config).context("cannot look for Node and Python")?;
@@ -28,14 +32,14 @@ pub fn security_suite(repository: &Path) -> Result<GuestCommand> {
     let python = provisioner.python(&PythonRequest::default(), &mut Silent).context("cannot find a Python for the guest")?;
 
     let mut includes = source_files(repository)?;
-    includes.extend([test.executable.clone(), program.executable.clone()]);
+    includes.extend(tests.iter().map(|test| test.executable.clone()));
+    includes.push(program.executable.clone());
     includes.extend(node.mounts());
     // A system's Python has /usr as its prefix, of which the guest has what counts.
     let all_of_usr = Path::new("/usr");
     includes.extend(python.mounts().into_iter().filter(|path| path != all_of_usr));
     includes.extend([&python.executable, &python.stdlib].into_iter().chain(&python.libpython).cloned());
-    // Where cargo runs the tests of a package.
-    let directory = test.manifest.parent().context("a manifest lies in a directory")?;
+    let directory = tests[0].directory()?;
     let environment = [
         ("BELLJAR_NODE", node.executable.as_path()),
         ("BELLJAR_PYTHON", &python.executable),
@@ -46,11 +50,22 @@ pub fn security_suite(repository: &Path) -> Result<GuestCommand> {
         ("RUST_BACKTRACE", Path::new("1")),
     ];
     Ok(GuestCommand {
-        arguments: vec![text(&test.executable)?],
+        arguments: ["/bin/sh", "-c", &one_after_the_other(&tests)?, "vm-test"].map(str::to_owned).to_vec(),
         directory: text(directory)?,
         environment: environment.into_iter().map(|(name, value)| Ok((name.to_owned(), text(value)?))).collect::<Result<_>>()?,
         includes,
     })
+}
+
+/// A shell script that runs every test target with the script's own arguments, and ends with the status of the last that failed.
+fn one_after_the_other(tests: &[&Artifact]) -> Result<String> {
+    let mut script = "status=0".to_owned();
+    for test in tests {
+        let (directory, executable) = (text(test.directory()?)?, text(&test.executable)?);
+        script.push_str(&format!("\ncd '{directory}' && '{executable}' \"$@\" || status=$?"));
+    }
+    script.push_str("\nexit $status");
+    Ok(script)
 }
 
 struct Artifact {
@@ -61,16 +76,24 @@ struct Artifact {
     manifest: PathBuf,
 }
 
+impl Artifact {
+    /// The working folder that cargo gives the tests of this package.
+    fn directory(&self) -> Result<&Path> {
+        self.manifest.parent().context("a manifest lies in a directory")
+    }
+}
+
 fn compile(repository: &Path) -> Result<Vec<Artifact>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["test", "--no-run", "--package", PACKAGE, "--test", TEST, "--message-format=json-render-diagnostics"])
+        .args(["test", "--no-run", "--message-format=json-render-diagnostics"])
+        .args(TESTS.iter().flat_map(|(package, test)| ["--package", package, "--test", test]))
         .current_dir(repository)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("cargo cannot build the test target {TEST} of the package {PACKAGE}\n  hint: name another command after --");
+        bail!("cargo cannot build the test targets\n  hint: name another command after --");
     }
     let messages = String::from_utf8(output.stdout).context("cargo's messages are JSON")?;
     Ok(messages.lines().filter_map(|line| parse_artifact(&serde_json::from_str(line).ok()?)).collect())

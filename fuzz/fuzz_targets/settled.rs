@@ -1,0 +1,23 @@
+//! A result that came while something was still open, and a note: whatever they say, the value is within its limit and on one line, the
+//! list of what is pending is bounded, and a note is one line that hides nothing.
+#![no_main]
+
+use belljar_engine::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+const RESULT_BYTES: u64 = 4096;
+/// What a place in the program may have, with the sign that it was cut.
+const MAX_PLACE_BYTES: usize = 200 + 3;
+
+fuzz_target!(|payload: &[u8]| {
+    if let Some((value, pending)) = fuzzing::settled(payload, RESULT_BYTES) {
+        assert!(pending.len() <= 16);
+        assert!(pending.iter().flat_map(|one| &one.at).all(|at| at.len() <= MAX_PLACE_BYTES));
+        if let Some(value) = value {
+            assert!(value.get().len() as u64 <= RESULT_BYTES && !value.get().contains(['\n', '\r']));
+        }
+    }
+    if let Some(note) = fuzzing::note(payload) {
+        assert!(!note.is_empty() && !note.contains(char::is_control));
+    }
+});
