@@ -35,7 +35,7 @@ const ROUNDS = 3;
 function warmUp(native, rehearsal, rehearse) {
   // Bytecode that has not run for a few collections would be thrown away, and compiled again in every sandbox.
   v8.setFlagsFromString('--no-flush-bytecode');
-  // A young generation that grows as V8 likes takes 192 MB of a sandbox that may have 256. `fitHeap` lets it in large ones.
+  // A young generation that grows is memory that a small sandbox lacks. `fitHeap` lets it grow in large ones.
   v8.setFlagsFromString('--semi-space-growth-factor=1');
   withoutStreams(() => {
     for (const name of preloaded) require(`node:${name}`);

@@ -39,7 +39,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "belljar/conformance/snippets"
 PAGE = HERE.parent.parent / "docs/conformance/snippets.md"
 # Of one package, so that no single one decides the figure.
-MAX_OF_PACKAGE = 60
+MAX_OF_PACKAGE = 80
 MAX_SNIPPET_BYTES = 20_000
 SECONDS = 15
 LANGUAGES = {
@@ -50,6 +50,11 @@ LANGUAGES = {
 FENCE = re.compile(r"^([ \t]*)```[ \t]*([A-Za-z0-9+-]+)[^\n]*\n(.*?)^\1```[ \t]*$", re.S | re.M)
 # A program that no runtime prints anything for tells nothing apart from how it ends.
 EXAMPLE_FOLDERS = ("example", "sample", "demo", "snippet", "cookbook", "recipe", "test")
+NODE_MODULES = {
+    "assert", "async_hooks", "buffer", "child_process", "cluster", "crypto", "dgram", "dns", "events", "fs", "http", "http2", "https", "module",
+    "net", "os", "path", "perf_hooks", "process", "querystring", "readline", "stream", "string_decoder", "timers", "tls", "tty", "url", "util",
+    "v8", "vm", "worker_threads", "zlib",
+}
 EXTENSIONS = {"python": ".py", "javascript": ".mjs", "typescript": ".ts"}
 
 
@@ -102,13 +107,18 @@ def _add(found: dict[str, Snippet], package: str, programs: Iterator[tuple[str, 
 
 
 def _is_program(language: str, code: str) -> bool:
-    """Whether it is meant to be run: signatures and outlines are not."""
+    """Whether it can be run as it is: not an outline, and nothing of it needs a package."""
     if language != "python":
-        return "..." not in re.sub(r"\.\.\.[\w\[({'\"`]", "", code)
+        names = re.findall(r"""(?:\bfrom|\bimport|\brequire\(|\bimport\()\s*['"]([^'"]+)['"]""", code)
+        is_whole = "..." not in re.sub(r"\.\.\.[\w\[({'\"`]", "", code)
+        return is_whole and all(name.startswith("node:") or name.split("/")[0] in NODE_MODULES for name in names)
     try:
-        return bool(ast.parse(code).body)
+        tree = ast.parse(code)
     except (SyntaxError, ValueError):
         return False
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return bool(tree.body) and all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
 
 
 def _download(package: str, command: list[str], pattern: str) -> Path | None:

@@ -15,7 +15,11 @@ fn files_that_were_not_handed_back_are_named() {
     for start in STARTS {
         for (language, code, names) in [
             ("python", "open('result.csv', 'w').write('a,b'); 1", vec!["result.csv"]),
-            ("python", "import os\nos.makedirs('deep/er')\nopen('deep/er/x.txt', 'w').write('x')\nopen('outputs/kept', 'w')\n1", vec!["deep/er/x.txt"]),
+            (
+                "python",
+                "import os\nos.makedirs('deep/er')\nopen('deep/er/x.txt', 'w').write('x')\nopen('outputs/kept', 'w')\n1",
+                vec!["deep/er/x.txt"],
+            ),
             ("python", "import sqlite3\nd = sqlite3.connect('app.db')\nd.execute('create table t(a)')\nd.commit()\n1", vec!["app.db"]),
             ("python", "open('late.txt', 'w').write('x')\nraise ValueError('no')", vec!["late.txt"]),
             ("python", "import pathlib, os\npathlib.Path(os.path.expanduser('~/report.md')).write_text('x')\n1", vec!["report.md"]),
@@ -23,8 +27,16 @@ fn files_that_were_not_handed_back_are_named() {
             ("python", "import os\nos.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); os.mkdir('empty'); 1", vec![]),
             ("javascript", "require('fs').writeFileSync('chart.svg', '<svg/>'); 1", vec!["chart.svg"]),
             ("javascript", "require('fs').appendFileSync(__dirname + '/a/../log.txt', 'x'); 1", vec![]),
-            ("javascript", "const fs = require('fs'); fs.mkdirSync('node_modules/x', { recursive: true }); fs.writeFileSync('node_modules/x/i.js', ''); 1", vec![]),
-            ("typescript", "import { writeFileSync } from 'node:fs'; writeFileSync('b.json', '{}'); writeFileSync('a.json', '{}');", vec!["a.json", "b.json"]),
+            (
+                "javascript",
+                "const fs = require('fs'); fs.mkdirSync('node_modules/x', { recursive: true }); fs.writeFileSync('node_modules/x/i.js', ''); 1",
+                vec![],
+            ),
+            (
+                "typescript",
+                "import { writeFileSync } from 'node:fs'; writeFileSync('b.json', '{}'); writeFileSync('a.json', '{}');",
+                vec!["a.json", "b.json"],
+            ),
             ("javascript", "1 + 1", vec![]),
         ] {
             let outcome = outcome(language, code, &["--start", start]);
@@ -58,10 +70,7 @@ fn what_was_given_is_not_left_behind_unless_it_was_changed() {
 fn the_command_says_what_was_left_and_how_to_keep_it() {
     let code = "open('result.csv', 'w').write('a,b'); open('b.txt', 'w').write('x'); 1";
     let told = said(&mut run(["-l", "python", "-e", code]));
-    assert!(
-        told.stderr.contains("left behind and not kept: b.txt, result.csv; write to outputs/ or name it with --output"),
-        "{told:?}"
-    );
+    assert!(told.stderr.contains("left behind and not kept: b.txt, result.csv; write to outputs/ or name it with --output"), "{told:?}");
     let named = said(&mut run(["-l", "python", "-e", code, "--output", "result.csv", "--output", "b.txt"]));
     assert!(!named.stderr.contains("left behind"), "{named:?}");
 }

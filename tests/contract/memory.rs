@@ -33,20 +33,20 @@ fn javascript_fits_its_heap_to_the_limit() {
             .gives(json!(100_000)),
             case(
                 "buffers that are dropped are collected",
-                "let sum = 0; for (let i = 0; i < 150; i++) sum += Buffer.alloc(8 << 20, 1)[i]; sum",
+                "let sum = 0; for (let i = 0; i < 80; i++) sum += Buffer.alloc(8 << 20, 1)[i]; sum",
             )
-            .gives(json!(150)),
+            .gives(json!(80)),
             case(
                 "strings that are built and dropped are collected",
-                "let length = 0; for (let i = 0; i < 60; i++) length += ('x'.repeat(4 << 20) + i).split('x').join('y').length > 0 ? 1 : 0; length",
+                "let length = 0; for (let i = 0; i < 25; i++) length += ('x'.repeat(4 << 20) + i).split('x').join('y').length > 0 ? 1 : 0; length",
             )
             .flags(&["--cpu", "30s", "--timeout", "60s"])
-            .gives(json!(60)),
+            .gives(json!(25)),
             case(
                 "maps that grow and go are collected",
-                "let size = 0; for (let i = 0; i < 12; i++) size += new Map(Array.from({ length: 150_000 }, (_, k) => ['k' + k, { k }])).size; size",
+                "let size = 0; for (let i = 0; i < 8; i++) size += new Map(Array.from({ length: 150_000 }, (_, k) => ['k' + k, { k }])).size; size",
             )
-            .gives(json!(1_800_000)),
+            .gives(json!(1_200_000)),
             case(
                 "what is held beyond the limit ends the run for that reason",
                 "const held = []; for (;;) held.push({ id: held.length, text: 'x' + held.length })",

@@ -201,7 +201,8 @@ fn cancelling_under_load_never_ends_in_a_reset() {
 
 #[test]
 fn proxies_are_asked_not_to_hold_streams_back() {
-    let id = SHARED.post("/v1/runs", json!({"language": "javascript", "code": "1", "wait": true})).is(200)["id"].as_str().unwrap().to_owned();
+    let id =
+        SHARED.post("/v1/runs", json!({"language": "javascript", "code": "1", "wait": true})).is(200)["id"].as_str().unwrap().to_owned();
     for accept in ["text/event-stream", "application/x-ndjson"] {
         for path in ["events", "logs"] {
             let answer = SHARED.ask("GET", &format!("/v1/runs/{id}/{path}")).header("Accept", accept).send();

@@ -61,12 +61,14 @@ fn a_low_limit_on_open_files_is_named_with_the_way_to_raise_it() {
         said(&mut command)
     };
     let run = ["run", "-l", "js", "-e", "6 * 7"];
-    under("ulimit -n 40", &run).fails(2, &["belljar may open 40 files, and needs 128", "hint: raise the limit on open files with `ulimit -n"]);
+    under("ulimit -n 40", &run)
+        .fails(2, &["belljar may open 40 files, and needs 128", "hint: raise the limit on open files with `ulimit -n"]);
     under("ulimit -n 100", &["mcp"]).fails(2, &["belljar may open 100 files"]);
     let home = TempDir::new().unwrap();
     let home = format!("export BELLJAR_HOME={}; ulimit -n 64", home.path().display());
     under(&home, &["serve", "--listen", "127.0.0.1:0"]).fails(2, &["belljar may open 64 files"]);
-    under("ulimit -n 200", &run).fails(125, &["limits.open_files is 256, and this process may open 200 files", "hint: raise that with `ulimit -n 256`"]);
+    under("ulimit -n 200", &run)
+        .fails(125, &["limits.open_files is 256, and this process may open 200 files", "hint: raise that with `ulimit -n 256`"]);
     // What the shell's soft limit holds back is raised without a word.
     under("ulimit -Sn 40", &run).shows(&["42"]);
     under("ulimit -n 200", &["run", "-l", "js", "-e", "6 * 7", "--open-files", "128"]).shows(&["42"]);

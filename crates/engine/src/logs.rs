@@ -165,7 +165,9 @@ impl LogAssembler {
                 "{} log entries were left out here: a log keeps its first {MAX_FIRST_ENTRIES} and its last {MAX_LAST_ENTRIES}",
                 self.dropped_entries
             );
-            rest.push(Entry::now(LogLevel::Warn, message));
+            // In the order of time as well.
+            let timestamp = self.last.front().map_or_else(Timestamp::now, |entry| entry.timestamp);
+            rest.push(Entry { timestamp, level: LogLevel::Warn, message });
         }
         rest.extend(self.last.drain(..));
         if self.dropped_bytes > 0 {

@@ -130,14 +130,21 @@ impl Summary {
                 wholes.push(Whole { uri, media_type, text });
             }
         }
+        if !wholes.is_empty() {
+            paragraphs.push(
+                "What is left out can be read as a resource of this server. Better, print and return what matters, and write \
+                 the rest to a file in outputs/."
+                    .to_owned(),
+            );
+        }
         (paragraphs.join("\n\n"), wholes)
     }
 }
 
 /// The line in place of the middle of a text.
 fn gap(bytes: usize, uri: Option<&str>) -> String {
-    let whole = uri.map_or_else(String::new, |uri| format!("; read the whole as the resource {uri}"));
-    format!("… the middle is left out of {bytes} bytes{whole}, or print less, or write it to a file in outputs/ …")
+    let whole = uri.map_or_else(String::new, |uri| format!("; all of it: {uri}"));
+    format!("[… the middle of {bytes} bytes is left out{whole} …]")
 }
 
 /// Whether a URI is among what is said to be cut.
@@ -404,7 +411,7 @@ mod tests {
         let shown = text(&result);
         assert!(shown.len() < MAX_SECTION_BYTES + 20_000, "{}", shown.len());
         assert!(shown.contains("\n| TOTAL 42\n") && shown.contains("é\", \"last\": 7}\n"), "the ends are there");
-        assert!(shown.contains("read the whole as the resource belljar://runs/run_019a/logs.txt"), "{shown}");
+        assert!(shown.contains("is left out; all of it: belljar://runs/run_019a/logs.txt …]"), "{shown}");
         assert!(shown.contains("\n\n950 more were displayed"));
         let data = serde_json::to_string(&result.structured_content).unwrap();
         assert!(data.len() < 60_000, "{}", data.len());

@@ -11,22 +11,26 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::symbols::table;
 use crate::zygote;
 
 const MIB: u64 = 1 << 20;
-/// Runs with less memory than this keep a young generation that hardly grows. V8 lets its own grow to a tenth of this.
-const LARGE_BYTES: u64 = 2 << 30;
+/// Forks with less memory than this keep a young generation of two times 1 MB; in others it grows to the most that the
+/// zygote was started with, two times 8 MB. Programs that allocate much are a tenth slower with the small one.
+const GROWING_BYTES: u64 = 512 * MIB;
 /// What a run needs beside the old generation at the least: the young one, code, stacks, the C heap.
 const MIN_OTHER_BYTES: u64 = 24 * MIB;
 /// And as a share of its memory.
 const OTHER_SHARE: u64 = 8;
 /// The smallest old generation that anything runs in.
 const MIN_OLD_BYTES: u64 = 16 * MIB;
-/// With this much memory V8 13 keeps the smallest young generation that it has, two times 1 MB.
+/// With this much memory V8 13 chooses the smallest heap that it has, an old generation of 256 MB and a young one of two
+/// times 1 MB. With a little more the young one has two times 16 MB.
 const SMALL_MACHINE_BYTES: u64 = 512 * MIB;
+const SMALL_BYTES: u64 = 384 * MIB;
 
 /// The memory limit of this sandbox once it is one; 0 before.
 static LIMIT: AtomicU64 = AtomicU64::new(0);
@@ -51,9 +55,10 @@ fn old_bytes(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_sub(other).max(MIN_OLD_BYTES)
 }
 
-/// The memory of a machine for which V8 chooses a heap that fits into the limit: the old generation has half of it.
+/// The memory of a machine for which V8 chooses a heap that fits into the limit. The old generation has half of it, and the
+/// young one about a tenth of that.
 fn machine_bytes(memory_bytes: u64) -> u64 {
-    if memory_bytes < LARGE_BYTES { SMALL_MACHINE_BYTES } else { 2 * old_bytes(memory_bytes) }
+    if memory_bytes < SMALL_BYTES { SMALL_MACHINE_BYTES } else { 2 * (old_bytes(memory_bytes) / 10 * 9) }
 }
 
 /// `sysinfo(2)` as the C library has it, for callers in this process that go by its name. Before there is a sandbox it is
@@ -84,7 +89,6 @@ table! {
     /// What V8 offers for the limit of a heap that is set up: C++, the same in Node 22 to 26.
     struct Heap {
         _ZN2v87Isolate10GetCurrentEv: fn() -> *mut c_void,
-        _ZN2v87Isolate29IncreaseHeapLimitForDebuggingEv: fn(*mut c_void),
         _ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_: fn(*mut c_void, NearLimit, *mut c_void),
         _ZN2v87Isolate27RemoveNearHeapLimitCallbackEPFmPvmmEm: fn(*mut c_void, NearLimit, usize),
         _ZN2v82V818SetFlagsFromStringEPKc: fn(*const c_char),
@@ -93,28 +97,37 @@ table! {
 
 type NearLimit = unsafe extern "C" fn(*mut c_void, usize, usize) -> usize;
 
-/// Called by V8 when it has collected all that it can and needs more.
+/// Called by V8 when it has collected all that it can and needs more. Where it began with less than the run may have, that
+/// comes first.
 unsafe extern "C" fn near_limit(_: *mut c_void, current: usize, _initial: usize) -> usize {
-    current + (current / 16).max(8 << 20)
+    let more = current.saturating_add((current / 16).max(8 << 20));
+    let old = usize::try_from(old_bytes(limit_bytes())).unwrap_or(usize::MAX);
+    if current < old { old } else { more }
+}
+
+static HEAP: OnceLock<Option<Heap>> = OnceLock::new();
+
+/// Looks up what V8 offers: once, in the zygote, so that no sandbox has to.
+pub fn prepare() {
+    HEAP.get_or_init(Heap::load);
 }
 
 /// Fits the heap of the calling thread to the memory limit of this sandbox. Where V8 lacks a part of what is needed, it
 /// keeps the heap that it has.
 pub fn fit() {
-    let (Some(heap), limit @ 1..) = (Heap::load(), limit_bytes()) else { return };
+    let (Some(heap), limit @ 1..) = (HEAP.get().and_then(Option::as_ref), limit_bytes()) else { return };
     let old = usize::try_from(old_bytes(limit)).unwrap_or(usize::MAX);
-    // SAFETY: called from JavaScript, so that there is an isolate; the callback lives as long as the process. Removing a
-    // callback sets a limit no higher than the one there is, so that is raised first.
+    // SAFETY: called from JavaScript, so that there is an isolate; the callback lives as long as the process. To remove a
+    // callback sets the limit that comes with it, where that is lower.
     unsafe {
         let isolate = (heap._ZN2v87Isolate10GetCurrentEv)();
         if isolate.is_null() {
             return;
         }
         (heap._ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_)(isolate, near_limit, ptr::null_mut());
-        (heap._ZN2v87Isolate29IncreaseHeapLimitForDebuggingEv)(isolate);
         (heap._ZN2v87Isolate27RemoveNearHeapLimitCallbackEPFmPvmmEm)(isolate, near_limit, old);
         (heap._ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_)(isolate, near_limit, ptr::null_mut());
-        if limit >= LARGE_BYTES {
+        if limit >= GROWING_BYTES {
             // The zygote was started with 1.
             (heap._ZN2v82V818SetFlagsFromStringEPKc)(c"--semi-space-growth-factor=2".as_ptr());
         }
@@ -131,6 +144,7 @@ mod tests {
             assert_eq!(old_bytes(memory_mib * MIB), old_mib * MIB, "{memory_mib} MB");
         }
         assert_eq!(machine_bytes(256 * MIB), 512 * MIB);
-        assert_eq!(machine_bytes(4 << 30), 7 << 30);
+        // 806 MB for the old generation, and V8 adds some 80 for the young one.
+        assert_eq!(machine_bytes(1024 * MIB) / MIB, 1612);
     }
 }

@@ -540,6 +540,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
+    heap::prepare();
     let functions: [(&CStr, Callback); 17] = [
         (c"start", start),
         (c"receive", receive),
