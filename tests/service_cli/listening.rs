@@ -29,7 +29,9 @@ fn localhost_is_listened_on_in_both_families() {
     }
     let mut server = command.spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // Kept open: it has more to say.
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
     let port: u16 = line.split("http://").nth(1).unwrap().split([':', ',']).nth(1).unwrap().parse().unwrap();
     let answered = [health(&format!("127.0.0.1:{port}")), health(&format!("[::1]:{port}"))];
     server.kill().unwrap();
