@@ -12,6 +12,7 @@ const vm = require('node:vm');
 const { toJSONText } = require('./convert.js');
 const { describeError } = require('./errors.js');
 const { removeHooks } = require('./loader.js');
+const { allowImports } = require('./program.js');
 
 const preloaded = ['assert', 'async_hooks', 'buffer', 'child_process', 'crypto', 'diagnostics_channel', 'dns', 'events', 'fs',
   'fs/promises', 'http', 'http2', 'https', 'module', 'net', 'os', 'path', 'perf_hooks', 'process', 'querystring', 'readline',
@@ -45,7 +46,8 @@ function warmUp(native, rehearsal, rehearse) {
   // For those that need them: to load the first in each took 3 ms.
   require('./storage.js');
   require('./imports.js');
-  warmImport();
+  allowImports();
+  process._tickCallback(); // runs what is queued: an import without a file needs no turn of the loop
   rehearsed = JSON.parse(rehearsal);
   collectGarbage();
   const folder = process.cwd();
@@ -102,18 +104,6 @@ function warmOutput() {
   const stream = new net.Socket({ handle, readable: false, writable: true });
   new console.Console(stream).log('%s %d', 'warm', 1, { nested: { list: [1, 'two'] } });
   process._tickCallback();
-}
-
-// Dynamic import in a main program goes through vm, which warns of that once in the life of a process. That is our doing and not the
-// program's, so it happens here, unheard. `_tickCallback` runs what is queued: an import without a file needs no turn of the loop.
-function warmImport() {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  vm.compileFunction("import('data:text/javascript,export default 1')", [], {
-    __proto__: null, filename: '/home/user/main.js', importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  })();
-  process._tickCallback();
-  process.emitWarning = emitWarning;
 }
 
 // `assert` asks, as it loads, whether process.stderr has colours. The answer is no; the pipe must not be opened to find out.

@@ -5,17 +5,24 @@
 
 const { isBigIntObject, isBooleanObject, isNumberObject, isStringObject } = require('node:util').types;
 const {
-  ArrayIsArray, BigIntPrototypeToString, BufferPrototype, DataViewPrototypeGetBuffer, DataViewPrototypeGetByteLength,
-  DataViewPrototypeGetByteOffset, DatePrototypeGetTime, DatePrototypeToISOString, JSONStringify, MapPrototypeForEach, Number,
-  NumberIsFinite, NumberIsSafeInteger, ObjectKeys, ObjectPrototypeIsPrototypeOf, ReflectApply, RegExpPrototypeExec,
-  RegExpPrototypeToString, SetPrototypeForEach, String, StringPrototypeToWellFormed, TypedArrayPrototypeGetLength, Uint8Array, base64,
+  ArrayIsArray, AsyncIteratorPrototype, BigIntPrototypeToString, BufferPrototype, DataViewPrototypeGetBuffer,
+  DataViewPrototypeGetByteLength, DataViewPrototypeGetByteOffset, DatePrototypeGetTime, DatePrototypeToISOString, Error,
+  IteratorPrototype, JSONStringify, MapPrototypeForEach, Number, NumberIsFinite, NumberIsSafeInteger, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor,
+  ObjectGetOwnPropertyNames, ObjectGetPrototypeOf, ObjectKeys, ObjectPrototype, ObjectPrototypeIsPrototypeOf, ReflectApply,
+  RegExpPrototypeExec, RegExpPrototypeToString, SetPrototypeForEach, String, StringPrototypeToWellFormed, SymbolAsyncIterator,
+  SymbolIterator, SymbolToStringTag, TypedArrayPrototypeGetLength, Uint8Array, WeakMap, WeakMapPrototypeGet, WeakMapPrototypeSet, base64,
   isAnyArrayBuffer, isBoxedPrimitive, isDataView, isDate, isMap, isNativeError, isPromise, isRegExp, isSet, isTypedArray, isWeakMap,
   isWeakSet, uncurryThis, BufferByteLength,
 } = require('./intrinsics.js');
 const { readError } = require('./errors.js');
+const { classNameOf, isEmitterKey, isLive } = require('./live.js');
 
 /** Deepest nesting that a result may have. Consumers of JSON recurse; the supervisor's parser stops at 128. */
 const MAX_DEPTH = 100;
+/** The advice where there is none of the value's own. */
+const PLAIN_DATA = 'return plain data instead';
+/** How many own properties of an error are written. */
+const MAX_ERROR_KEYS = 20;
 
 const numberValueOf = uncurryThis(Number.prototype.valueOf);
 const stringValueOf = uncurryThis(String.prototype.valueOf);
@@ -26,11 +33,28 @@ const symbol = Symbol('boxed');
 
 const identifier = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
 
-/** Why a value did not become JSON: `name` is `ResultNotSerializable` or `ResultTooLarge`. */
+/**
+ * Why a value did not become JSON: `name` is `ResultNotSerializable` or `ResultTooLarge`. Of the former, `path` and `problem` say where and what,
+ * `hint` what to do, and `isCode` that it is a function or something running, which an interface has and data has not.
+ */
 class ConversionFailure {
-  constructor(name, message) {
+  // Defined before they are set: a program may have given Object.prototype setters.
+  name;
+  message;
+  path;
+  problem;
+  hint;
+  isCode;
+  limit;
+
+  constructor(name, message, details) {
     this.name = name;
     this.message = message;
+    this.path = details?.path ?? '';
+    this.problem = details?.problem ?? '';
+    this.hint = details?.hint ?? '';
+    this.isCode = details?.isCode ?? false;
+    this.limit = details?.limit ?? 0;
   }
 }
 
@@ -57,7 +81,7 @@ function write(value, parent, key, depth, budget) {
     case 'undefined': return spend(budget, 'null');
     case 'bigint': return spend(budget, writeBigInt(value));
     case 'symbol': throw notSerializable(parent, key, 'is a symbol');
-    case 'function': throw notSerializable(parent, key, 'is a function');
+    case 'function': throw hasCode(parent, key, 'is a function');
   }
   if (value === null) return spend(budget, 'null');
   if (depth >= MAX_DEPTH) throw notSerializable(parent, key, `is nested more than ${MAX_DEPTH} levels deep`);
@@ -82,10 +106,11 @@ function writeObject(value, self, depth, budget) {
     return writeBytes(new Uint8Array(DataViewPrototypeGetBuffer(value), DataViewPrototypeGetByteOffset(value),
       DataViewPrototypeGetByteLength(value)), budget);
   }
-  if (isPromise(value)) throw notSerializable(self.parent, self.key, 'is a promise that was not awaited');
+  if (isPromise(value)) throw notSerializable(self.parent, self.key, 'is a promise that was not awaited', 'await it');
   if (isWeakMap(value) || isWeakSet(value)) throw notSerializable(self.parent, self.key, 'is a weak collection');
   if (isRegExp(value)) return spend(budget, quote(attempt(self, () => RegExpPrototypeToString(value)), budget));
   if (isBoxedPrimitive(value)) return write(unbox(value), self.parent, self.key, depth, budget);
+
 
   const toJSON = attempt(self, () => value.toJSON);
   if (typeof toJSON === 'function') {
@@ -101,10 +126,132 @@ function writeObject(value, self, depth, budget) {
 }
 
 function writeContainer(value, self, depth, budget) {
-  if (ArrayIsArray(value)) return writeArray(value, self, depth, budget);
+  if (attempt(self, () => ArrayIsArray(value))) return writeArray(value, self, depth, budget);
   if (isMap(value)) return writeMap(value, self, depth, budget);
   if (isSet(value)) return writeSet(value, self, depth, budget);
-  return writeRecord(value, self, depth, budget);
+  const prototype = attempt(self, () => ObjectGetPrototypeOf(value));
+  if (prototype === ObjectPrototype || prototype === null) return writeRecord(value, self, depth, budget);
+  return writeInstance(value, self, depth, budget);
+}
+
+/** What to do instead of handing over an object of Node's whose contents have yet to be read. */
+const reading = {
+  __proto__: null,
+  Response: 'read it first: await response.json(), or await response.text()',
+  Request: 'read it first: await request.json(), or await request.text()',
+  Blob: 'read it first: await blob.text(), or Buffer.from(await blob.arrayBuffer())',
+  File: 'read it first: await file.text(), or Buffer.from(await file.arrayBuffer())',
+  ReadableStream: 'read it first: await new Response(stream).text()',
+  WeakRef: 'return what its deref() gives',
+};
+
+// An instance of a class, of the program's or of Node's. Many of the latter have all that they hold in internal slots, and no keys.
+function writeInstance(value, self, depth, budget) {
+  if (ObjectPrototypeIsPrototypeOf(IteratorPrototype, value)) return writeIterator(value, value, self, depth, budget);
+  if (isLive(value)) throw hasCode(self.parent, self.key, `is ${withArticle(classNameOf(value) || 'object')} of Node's, which is no data`);
+  const tag = attempt(self, () => value[SymbolToStringTag]);
+  if (typeof tag === 'string') {
+    if (reading[tag] !== undefined) throw notSerializable(self.parent, self.key, `is ${withArticle(tag)}`, reading[tag]);
+    if (tag === 'Headers' || tag === 'URLSearchParams' || tag === 'FormData') return writePairs(value, self, depth, budget);
+  }
+  if (ObjectPrototypeIsPrototypeOf(AsyncIteratorPrototype, value)) throw isAsyncIterator(self);
+  if (typeof attempt(self, () => value.then) === 'function') {
+    throw notSerializable(self.parent, self.key, 'is a promise that was not awaited', 'await it');
+  }
+  const keys = attempt(self, () => ObjectKeys(value));
+  if (keys.length > 0) return writeRecord(value, self, depth, budget);
+  return writeWithoutKeys(value, tag, self, depth, budget);
+}
+
+// What JSON.stringify makes `{}` of.
+function writeWithoutKeys(value, tag, self, depth, budget) {
+  if (ObjectPrototypeIsPrototypeOf(Error.prototype, value)) return writeError(value, budget); // DOMException
+  const iterate = attempt(self, () => value[SymbolIterator]);
+  if (typeof iterate === 'function') {
+    return writeIterator(value, attempt(self, () => ReflectApply(iterate, value, [])), self, depth, budget);
+  }
+  if (typeof attempt(self, () => value[SymbolAsyncIterator]) === 'function') throw isAsyncIterator(self);
+  const shown = shownByGetters(value, self);
+  if (shown !== null) return writeRecord(shown, self, depth, budget);
+  if (typeof tag === 'string') throw notSerializable(self.parent, self.key, `is ${withArticle(tag)}, whose contents cannot be read`);
+  return spend(budget, '{}');
+}
+
+/** What the getters of an object's classes give, functions aside: what it shows of its private fields. Null where that is nothing. */
+function shownByGetters(value, self) {
+  const shown = { __proto__: null };
+  let isEmpty = true;
+  let prototype = attempt(self, () => ObjectGetPrototypeOf(value));
+  for (let depth = 0; prototype !== null && prototype !== ObjectPrototype && depth < 10; depth++) {
+    const names = attempt(self, () => ObjectGetOwnPropertyNames(prototype));
+    for (let index = 0; index < names.length; index++) {
+      const name = names[index];
+      const get = attempt(self, () => ObjectGetOwnPropertyDescriptor(prototype, name))?.get;
+      const member = typeof get === 'function' && name !== '__proto__' ? safely(() => ReflectApply(get, value, [])) : undefined;
+      if (member === undefined || typeof member === 'function' || shown[name] !== undefined) continue;
+      shown[name] = member;
+      isEmpty = false;
+    }
+    prototype = attempt(self, () => ObjectGetPrototypeOf(prototype));
+  }
+  return isEmpty ? null : shown;
+}
+
+function withArticle(name) {
+  return `${RegExpPrototypeExec(vowel, name) === null ? 'a' : 'an'} ${name}`;
+}
+
+const vowel = /^[AEIOaeio]/;
+
+function isAsyncIterator(self) {
+  return notSerializable(self.parent, self.key, 'is an asynchronous iterator', 'collect it first: await Array.fromAsync(iterator)');
+}
+
+/** What iterators gave: one that was converted before its run was over has nothing left for the second time. */
+const collected = new WeakMap();
+
+function writeIterator(value, iterator, self, depth, budget) {
+  const before = WeakMapPrototypeGet(collected, value);
+  if (before !== undefined) return writeArray(before, { __proto__: null, parent: self.parent, key: self.key, value: before }, depth, budget);
+  const items = { __proto__: null, length: 0 };
+  const next = attempt(self, () => iterator.next);
+  let text = spend(budget, '[');
+  for (let index = 0; ; index++) {
+    const step = attempt(self, () => ReflectApply(next, iterator, []));
+    if (step === null || typeof step !== 'object') throw notSerializable(self.parent, self.key, 'is an iterator that gives no objects');
+    if (attempt(self, () => step.done)) break;
+    const item = attempt(self, () => step.value);
+    if (index > 0) text += spend(budget, ',');
+    text += write(item, self, index, depth + 1, budget);
+    items[index] = item;
+    items.length = index + 1;
+  }
+  if (value === iterator) WeakMapPrototypeSet(collected, value, items);
+  return text + spend(budget, ']');
+}
+
+// Names that come with values, each perhaps more than once: an object, with an array for those that do.
+function writePairs(value, self, depth, budget) {
+  const members = { __proto__: null };
+  const counts = { __proto__: null };
+  const iterator = attempt(self, () => ReflectApply(value[SymbolIterator], value, []));
+  const next = attempt(self, () => iterator.next);
+  for (;;) {
+    const step = attempt(self, () => ReflectApply(next, iterator, []));
+    if (attempt(self, () => step.done)) break;
+    const name = attempt(self, () => String(step.value[0]));
+    const member = attempt(self, () => step.value[1]);
+    spend(budget, name);
+    counts[name] = (counts[name] ?? 0) + 1;
+    if (counts[name] === 1) {
+      members[name] = member;
+    } else {
+      if (counts[name] === 2) members[name] = [members[name]];
+      const at = { __proto__: null, value: member, writable: true, enumerable: true, configurable: true };
+      ObjectDefineProperty(members[name], counts[name] - 1, at);
+    }
+  }
+  return writeRecord(members, self, depth, budget);
 }
 
 function writeArray(value, self, depth, budget) {
@@ -119,11 +266,16 @@ function writeArray(value, self, depth, budget) {
 
 // Keys whose value is undefined are left out, as JSON.stringify leaves them out.
 function writeRecord(value, self, depth, budget) {
-  const keys = attempt(self, () => ObjectKeys(value));
+  return writeMembers(value, attempt(self, () => ObjectKeys(value)), self, depth, budget);
+}
+
+function writeMembers(value, keys, self, depth, budget) {
+  const isEmitter = keys.length > 0 && isEmitterKey(keys[0]);
   let text = spend(budget, '{');
   let first = true;
   for (let index = 0; index < keys.length; index++) {
     const key = keys[index];
+    if (isEmitter && isEmitterKey(key)) continue;
     const member = read(value, key, self);
     if (member === undefined) continue;
     text += spend(budget, `${first ? '' : ','}${quote(key, budget)}:`);
@@ -181,7 +333,27 @@ function writeBytes(bytes, budget) {
 
 function writeError(error, budget) {
   const { name, message, stack } = readError(error);
-  return spend(budget, `{"name":${quote(name, budget)},"message":${quote(message, budget)},"stack":${quote(stack, budget)}}`);
+  let text = `{"name":${quote(name, budget)},"message":${quote(message, budget)},"stack":${quote(stack, budget)}`;
+  // Its code, its status: what an error holds besides is often the whole request that failed.
+  const keys = safely(() => ObjectKeys(error)) ?? none;
+  for (let index = 0; index < keys.length && index < MAX_ERROR_KEYS; index++) {
+    const key = keys[index];
+    if (key === 'name' || key === 'message' || key === 'stack') continue;
+    const member = safely(() => error[key]);
+    if (typeof member === 'string') text += `,${quote(key, budget)}:${quote(member, budget)}`;
+    else if (typeof member === 'boolean' || (typeof member === 'number' && NumberIsFinite(member))) text += `,${quote(key, budget)}:${member}`;
+  }
+  return spend(budget, `${text}}`);
+}
+
+const none = [];
+
+function safely(action) {
+  try {
+    return action();
+  } catch {
+    return undefined;
+  }
 }
 
 function writeBigInt(value) {
@@ -231,14 +403,29 @@ function oneLine(error) {
   return `${name}: ${message}`;
 }
 
-function notSerializable(parent, key, problem) {
-  return new ConversionFailure('ResultNotSerializable',
-    `the result cannot be given as JSON: ${pathTo(parent, key)} ${problem}; return plain data instead`);
+function notSerializable(parent, key, problem, hint = PLAIN_DATA, isCode = false) {
+  const path = pathTo(parent, key);
+  return new ConversionFailure('ResultNotSerializable', `the result cannot be given as JSON: ${path} ${problem}; ${hint}`,
+    { __proto__: null, path, problem, hint, isCode });
+}
+
+function hasCode(parent, key, problem) {
+  return notSerializable(parent, key, problem, isWithinResponse(parent) ? 'return response.data instead' : undefined, true);
+}
+
+// What axios gives has the whole request in it.
+function isWithinResponse(parent) {
+  let outermost = parent;
+  while (outermost !== null && outermost.parent !== null) outermost = outermost.parent;
+  if (outermost === null) return false;
+  const has = (name) => safely(() => ObjectGetOwnPropertyDescriptor(outermost.value, name)) !== undefined;
+  return has('data') && has('config') && has('headers') && has('status');
 }
 
 function tooLarge(limit) {
   return new ConversionFailure('ResultTooLarge',
-    `the result is larger than ${limit} bytes of JSON; return less, write it to a file in outputs/, or raise limits.result_bytes`);
+    `the result is larger than ${limit} bytes of JSON; return less, write it to a file in outputs/, or raise limits.result_bytes`,
+    { __proto__: null, limit });
 }
 
 // `$.items[3].callback`, in the notation of JSONPath.
@@ -250,4 +437,4 @@ function pathTo(parent, key) {
   return `${before}[${quote(String(key))}]`;
 }
 
-module.exports = { ConversionFailure, MAX_DEPTH, quote, toJSONText };
+module.exports = { ConversionFailure, MAX_DEPTH, PLAIN_DATA, quote, toJSONText, withArticle };

@@ -2,9 +2,9 @@
 // display(value): rich results, shown beside the returned value. A picture, a page, a document, data.
 
 const {
-  JSONStringify, ObjectGetPrototypeOf, ReflectApply, RegExpPrototypeExec, StringPrototypeSlice, StringPrototypeStartsWith,
+  ErrorCaptureStackTrace, JSONStringify, ObjectGetPrototypeOf, ReflectApply, RegExpPrototypeExec, StringPrototypeSlice, StringPrototypeStartsWith,
   StringPrototypeToWellFormed, StringPrototypeTrimStart, TypedArrayPrototypeGetLength, Uint8Array, base64, isAnyArrayBuffer,
-  isDataView, isTypedArray, uncurryThis,
+  isDataView, isNativeError, isTypedArray, uncurryThis,
 } = require('./intrinsics.js');
 const { toJSONText } = require('./convert.js');
 
@@ -33,6 +33,16 @@ const dataViewLength = uncurryThis(Object.getOwnPropertyDescriptor(DataView.prot
  */
 function createDisplay(native) {
   return function display(value, options) {
+    try {
+      return show(value, options);
+    } catch (error) {
+      // Its own stack begins where the program called.
+      if (isNativeError(error) && StringPrototypeStartsWith(error.message, 'display: ')) ErrorCaptureStackTrace(error, display);
+      throw error;
+    }
+  };
+
+  function show(value, options) {
     const asked = options !== null && typeof options === 'object' ? options.type : undefined;
     if (asked !== undefined && (typeof asked !== 'string' || RegExpPrototypeExec(mimeType, asked) === null)) {
       throw new TypeError(`display: type must be a media type such as "image/png", got ${JSONStringify(asked) ?? typeof asked}`);
@@ -47,7 +57,7 @@ function createDisplay(native) {
     const { type, data } = textOf(value, asked);
     if (data.length > MAX_DISPLAY) throw tooLarge();
     return send(type, data, 'utf8');
-  };
+  }
 
   function send(type, data, encoding) {
     native.send(RESULT, `{"type":${JSONStringify(type)},"data":${JSONStringify(StringPrototypeToWellFormed(data))},"encoding":"${encoding}"}`);

@@ -11,7 +11,7 @@ const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
 const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
 const {
-  describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
+  describeProcessors, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
 } = require('./identity.js');
 const { addGlobalPackages } = require('./loader.js');
 const { annotateOutput } = require('./output.js');
@@ -49,7 +49,6 @@ function drive(native, { home, boot }) {
   const importsHere = boot.environment?.ahead === 'sandbox';
   const importedInZygote = boot.environment !== undefined && boot.environment !== null && !importsHere;
   const renewCachedRandomness = importedInZygote ? importInZygote(native, boot.environment.modules, home) : undefined;
-  dieOfOwnSignals((code) => ending.die(code));
   ending.takeOver();
 
   // The scout is not jailed: nothing of a package's may run in it.
@@ -121,7 +120,8 @@ function rehearse(native, text, home) {
   let onIdle;
   const silent = {
     __proto__: null, pid: native.pid, parentPid: native.parentPid, randomSeed: native.randomSeed, prepare: native.prepare,
-    send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; },
+    send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; }, runFromLoop: callSteps,
+    wakeLater() {},
   };
   const denials = new Denials(silent);
   takeIdentity(silent);
@@ -129,7 +129,16 @@ function rehearse(native, text, home) {
   ending.takeOverLoop();
   activate(silent, text, home, { denials, ending, display: createDisplay(silent) });
   process._tickCallback();
-  onIdle();
+  callSteps(undefined, onIdle);
+}
+
+// What the loop does with what `native.runFromLoop` and `native.onIdle` are given.
+function callSteps(first, next) {
+  for (let step = first, value; ;) {
+    if (step !== undefined) value = step();
+    step = next(false, value);
+    if (typeof step !== 'function') return;
+  }
 }
 
 /** What a sandbox starts. */

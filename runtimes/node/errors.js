@@ -100,20 +100,40 @@ function stackWithHint(stack, message, hint) {
 
 /** A stack without the frames of the driver and of Node's own start-up, its module loader and its queues. */
 function cleanStack(stack) {
+  return withoutFrames(stack, isHiddenFrame);
+}
+
+function withoutFrames(stack, isHidden) {
   let cleaned = '';
   let start = 0;
   while (start <= stack.length) {
     let end = StringPrototypeIndexOf(stack, '\n', start);
     if (end < 0) end = stack.length;
     const line = StringPrototypeSlice(stack, start, end);
-    if (!isHiddenFrame(line)) cleaned += start === 0 ? line : `\n${line}`;
+    if (!isHidden(line)) cleaned += start === 0 ? line : `\n${line}`;
     start = end + 1;
   }
   return cleaned;
 }
 
+/** Takes the frames of the driver out of the stack of an error that it passes on. The error may be anything. */
+function withoutDriverFrames(error) {
+  safely(() => {
+    const { stack } = error;
+    if (typeof stack !== 'string' || !StringPrototypeIncludes(stack, driverFolder)) return;
+    ObjectDefineProperty(error, 'stack', { __proto__: null, value: withoutFrames(stack, isOwnFrame), writable: true, configurable: true });
+  });
+  return error;
+}
+
 const frame = /^ {4}at /;
 const machinery = /\(?node:(?:internal\/(?:main|modules|process|bootstrap|vm)\b|vm:|diagnostics_channel:|async_hooks:)/;
+
+/** Whether a frame is the driver's, or Node's for calling it as a hook. */
+function isOwnFrame(line) {
+  return RegExpPrototypeExec(frame, line) !== null
+    && (StringPrototypeIncludes(line, driverFolder) || StringPrototypeIncludes(line, '(node:internal/modules/customization_hooks:'));
+}
 
 function isHiddenFrame(line) {
   if (RegExpPrototypeExec(frame, line) === null) return false;
@@ -166,4 +186,4 @@ function safely(action, otherwise) {
   }
 }
 
-module.exports = { MAX_TEXT, describeError, describeFailure, readError, stackWithPlace };
+module.exports = { MAX_TEXT, describeError, describeFailure, readError, stackWithPlace, withoutDriverFrames };

@@ -1,11 +1,11 @@
 'use strict';
-// What a fork leaves wrong about "this process": its pid, its random numbers, its processors, and signals to itself.
+// What a fork leaves wrong about "this process": its pid, its random numbers and its processors.
 
 const os = require('node:os');
 const process = require('node:process');
 const v8 = require('node:v8');
 const {
-  EventEmitterPrototypeListenerCount, Number, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,
+  Number, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,
 } = require('./intrinsics.js');
 
 /** process.pid and process.ppid, which Node read when the zygote booted. */
@@ -89,38 +89,6 @@ function describeProcessors(cpus) {
   }.cpus;
 }
 
-// Signals whose default action ends a process. STOP and its kin, CHLD, URG, WINCH and CONT do not; USR1 and PIPE are Node's own.
-const deadly = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGSEGV', 'SIGUSR2',
-  'SIGALRM', 'SIGTERM', 'SIGSTKFLT', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGPOLL', 'SIGPWR', 'SIGSYS'];
-
-/**
- * process.kill(process.pid): the first process of a namespace ignores signals of its own that it does not handle.
- * @param {(code: number) => void} die ends the run with an exit code; does not return
- */
-function dieOfOwnSignals(die) {
-  // Beneath process.kill, which has checked its arguments by then and made a number of the signal's name.
-  const original = process._kill;
-  const names = { __proto__: null };
-  for (const name of deadly) {
-    const number = os.constants.signals[name];
-    if (number !== undefined) names[number] = name;
-  }
-  const { SIGKILL } = os.constants.signals;
-  process._kill = {
-    _kill(pid, signal) {
-      const name = isSelf(Number(pid)) ? names[signal] : undefined;
-      const handled = name !== undefined && signal !== SIGKILL && EventEmitterPrototypeListenerCount(process, name) > 0;
-      if (name !== undefined && !handled) die(128 + signal);
-      return ReflectApply(original, process, [pid, signal]);
-    },
-  }._kill;
-}
-
-// 0 and -1 reach this process too: its process group, and everything it may signal.
-function isSelf(pid) {
-  return pid === process.pid || pid === 0 || pid === -1 || pid === -process.pid;
-}
-
 module.exports = {
-  describeProcessors, dieOfOwnSignals, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
+  describeProcessors, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
 };

@@ -12,6 +12,7 @@ const { fileURLToPath } = require('node:url');
 const {
   JSONParse, RegExpPrototypeExec, StringPrototypeEndsWith, StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith,
 } = require('./intrinsics.js');
+const { withoutDriverFrames } = require('./errors.js');
 
 const typescript = /\.[mc]?tsx?(?:\?|$)/;
 const belljarModule = 'belljar:module';
@@ -30,7 +31,7 @@ function needsHooks(source, isModule, language) {
  * @param {{url: string, source: string} | null} main the main ES module, with the source to use for it
  */
 function installHooks(native, main) {
-  hooks = Module.registerHooks({
+  hooks = Module.registerHooks(withoutFrames({
     __proto__: null,
     resolve(specifier, context, next) {
       if (specifier === 'belljar' && isImport(context)) {
@@ -51,7 +52,19 @@ function installHooks(native, main) {
       if (StringPrototypeStartsWith(url, 'file:') && RegExpPrototypeExec(typescript, url) !== null) return loadTypeScript(native, url);
       return next(url, context);
     },
-  });
+  }));
+}
+
+/** The hooks, whose errors show no frame of theirs. */
+function withoutFrames({ resolve, load }) {
+  const hidden = (hook) => (subject, context, next) => {
+    try {
+      return hook(subject, context, next);
+    } catch (error) {
+      throw withoutDriverFrames(error);
+    }
+  };
+  return { __proto__: null, resolve: hidden(resolve), load: hidden(load) };
 }
 
 /** Takes the hooks away again: those of a rehearsal. */

@@ -22,26 +22,31 @@ const levels = { __proto__: null, debug: DEBUG, trace: DEBUG, log: INFO, info: I
 /** Wraps the console and, when the program first asks for them, the two streams. Called at boot: it touches neither stream. */
 function annotateOutput(native) {
   const current = { __proto__: null, level: RAW };
-  for (const method of Object.keys(levels)) levelled(console, method, levels[method], current);
+  for (const method of Object.keys(levels)) levelled(console, method, levels[method], current, native);
   onFirstUse('stdout', (stream) => annotated(stream, 1, INFO, current, native));
   onFirstUse('stderr', (stream) => annotated(stream, 2, ERROR, current, native));
 }
 
-function levelled(console, method, level, current) {
+// Wrapped by the native library: a function of ours would show in every stack that is taken while a value is formatted, and first of all
+// in what console.trace prints.
+function levelled(console, method, level, current, native) {
   const original = console[method];
-  const wrapped = {
-    [method](...args) {
-      const outer = current.level;
-      current.level = outer === DEBUG ? outer : level; // console.trace writes through console.error
-      try {
-        return ReflectApply(original, this, args);
-      } finally {
-        current.level = outer;
-      }
-    },
-  }[method];
+  const before = () => {
+    const outer = current.level;
+    current.level = outer === DEBUG ? outer : level; // console.trace writes through console.error
+    return outer;
+  };
+  const after = (outer) => { current.level = outer; };
+  const wrapped = native.wrap(original, before, after, method);
   ObjectDefineProperty(wrapped, 'length', { __proto__: null, value: original.length, configurable: true });
   console[method] = wrapped;
+}
+
+let opened = 0;
+
+/** How many of process.stdout and process.stderr the program has used. */
+function openedStreams() {
+  return opened;
 }
 
 // process.stdout and process.stderr are made when first read. Reading them at boot would open the pipes in the zygote.
@@ -53,6 +58,7 @@ function onFirstUse(name, prepare) {
       if (stream === undefined) {
         stream = ReflectApply(descriptor.get, process, []);
         prepare(stream);
+        opened++;
       }
       return stream;
     },
@@ -84,4 +90,4 @@ function hasSeveralLines(chunk) {
   return newline >= 0 && newline < chunk.length - 1;
 }
 
-module.exports = { annotateOutput };
+module.exports = { annotateOutput, openedStreams };

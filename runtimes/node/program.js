@@ -3,17 +3,18 @@
 //
 // What is the result? The first that applies:
 //  1. What a top-level `return` returned.
-//  2. An exported `main`, called with the parameters. CommonJS: module.exports.main; module.exports itself if it is a function
-//     (`module.exports = async (parameters) => ...`), or its `default`, as compiled TypeScript has it. ES modules: the export named
-//     `main`, else a default export that is a function. Then a `main` that is defined at the top level and not exported. Classes are
-//     not called.
-//     When the program has called its `main` itself (`main()`, `await main()`, `main().catch(...)`, inside `if (require.main ===
-//     module)`), it is not called again: agents often write that line, and a program must not run twice. The result is then the value
-//     of the last expression, which mostly is that call.
-//  3. module.exports, if it was assigned and is not empty, or the default export of an ES module. An exports object of nothing but
-//     functions is an interface and not a result: it counts as empty.
-//  4. The value of the last expression.
+//  2. What `main` returned, called with the parameters: an exported one. CommonJS: module.exports.main; module.exports itself if it is a
+//     function (`module.exports = async (parameters) => ...`), or its `default`, as compiled TypeScript has it. ES modules: the export
+//     named `main`, else a default export that is a function. Then a `main` that is defined at the top level and not exported. Then the
+//     program itself, where it is nothing but one function expression. Classes are not called, nor are functions that take a request.
+//     When the program starts its `main` itself, now or later (`main()`, `setTimeout(main)`, `if (require.main === module) main()`), it
+//     is not called again: agents often write that line, and a program must not run twice. The parser finds the references (starts.rs).
+//  3. module.exports, if it was assigned and is not empty, or the default export of an ES module. Exports with a function or class among
+//     them are an interface and not a result.
+//  4. The value of the last expression. Nobody has handed it over, so that it never fails the run.
 // A promise (or thenable) in any of these places is awaited.
+//
+// Nothing of the program is called from a function of this file: what runs beneath a program shows in its stacks.
 
 const fs = require('node:fs');
 const Module = require('node:module');
@@ -22,10 +23,12 @@ const process = require('node:process');
 const { pathToFileURL } = require('node:url');
 const vm = require('node:vm');
 const {
-  FunctionPrototypeToString, Number, ObjectDefineProperty, ObjectGetPrototypeOf, ObjectKeys, ObjectPrototypeHasOwnProperty,
-  ObjectSetPrototypeOf, Promise, PromisePrototypeThen, ReflectApply, RegExpPrototypeExec, StringPrototypeIncludes,
-  StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
+  FunctionPrototypeBind, FunctionPrototypeToString, Number, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ObjectGetPrototypeOf,
+  ObjectKeys, ObjectPrototypeHasOwnProperty, ObjectSetPrototypeOf, Promise, PromisePrototypeThen, ReflectApply,
+  RegExpPrototypeExec, StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith, SyntaxError, isPromise, isProxy,
 } = require('./intrinsics.js');
+const { EXPORTED, RETURNED, SHOWN } = require('./origins.js');
+const { isLive } = require('./live.js');
 const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
 const { hasRun } = require('./calls.js');
 const { placeSyntaxError } = require('./syntax.js');
@@ -39,8 +42,7 @@ const parameterNames = ['exports', 'require', 'module', '__filename', '__dirname
  * @param {object} native
  * @param {object} activation
  * @param {string} home
- * @param {{settle: (value: unknown) => void, fail: (error: unknown) => void, reject: (error: unknown) => void}} ending
- *   told once what became of it: `fail` where something was thrown, `reject` where a promise was rejected
+ * @param {import('./ending.js').Ending} ending told once what became of it
  */
 function runProgram(native, activation, home, ending) {
   const file = path.resolve(home, activation.entry);
@@ -48,34 +50,71 @@ function runProgram(native, activation, home, ending) {
   process.argv = [process.execPath, file, ...activation.arguments];
   try {
     const source = fs.readFileSync(file, 'utf8');
+    ending.about(activation.entry, source);
     const prepared = native.prepare(source, file, language);
     if (prepared.error && language === 'typescript') throw reportedSyntaxError(prepared.error, file, source);
     const isModule = (moduleType(file, home) ?? prepared.kind) === 'module';
     if (isModule) return runModule(native, file, source, prepared, parameters, ending);
     if (needsHooks(source, false, language)) installHooks(native, null);
-    return runCommonJS(file, prepared, parameters, ending);
+    return runCommonJS(native, file, source, prepared, parameters, ending);
   } catch (error) {
     return ending.fail(error);
   }
 }
 
-function runCommonJS(file, prepared, parameters, ending) {
-  const main = mainModule(file);
+function runCommonJS(native, file, source, prepared, parameters, ending) {
+  const { main, require } = mainModule(file);
   const value = valueRecorder();
   if (prepared.map) mapPositions(file, prepared.map);
+  if (StringPrototypeIncludes(source, 'import(')) allowImports();
   const body = compile(file, prepared);
   const initialExports = main.exports;
-  forgetMatches();
-  const returned = ReflectApply(body, main.exports,
-    [main.exports, requireOf(main), main, file, path.dirname(file), value]);
-
-  const conclude = (returnedValue) => {
+  const conclude = (returned) => {
     main.loaded = true;
     endCycleWarnings(main.exports, initialExports);
-    finish(commonJSResult(main.exports, initialExports, value, returnedValue, prepared, parameters), ending);
+    return commonJSResult(main.exports, initialExports, value, returned, prepared, parameters, ending);
   };
-  if (prepared.isAsync) whenSettled(returned, conclude, ending);
-  else conclude(returned);
+
+  forgetMatches();
+  const bound = FunctionPrototypeBind(body, main.exports, main.exports, require, main, file, path.dirname(file), value);
+  native.runFromLoop(bound, stepsOf(native, prepared.isAsync, conclude, ending));
+}
+
+/**
+ * What follows the program's body, as `native.runFromLoop` asks: told what became of the last call, gives the next function to call.
+ * @param {object} native
+ * @param {boolean} isAsync whether the body gives a promise
+ * @param {(returned: unknown) => Result} conclude
+ * @param {import('./ending.js').Ending} ending
+ */
+function stepsOf(native, isAsync, conclude, ending) {
+  let isConcluded = false;
+  let hasFailed = false;
+  return function next(threw, value) {
+    if (hasFailed) return undefined;
+    try {
+      if (threw) throw value;
+      if (isConcluded) return handOver({ __proto__: null, value, origin: RETURNED }, ending);
+      isConcluded = true;
+      if (isAsync) return concludeLater(native, value, conclude, ending, ending.reject);
+      const result = conclude(value);
+      return result.call ?? handOver(result, ending);
+    } catch (error) {
+      hasFailed = true;
+      return ending.failure(error);
+    }
+  };
+}
+
+/** Concludes when `promise` is settled. What is to be called then the loop calls. */
+function concludeLater(native, promise, conclude, ending, reject) {
+  ending.await(RETURNED);
+  const settled = (returned) => {
+    const result = conclude(returned);
+    if (result.call === undefined) return handOver(result, ending);
+    return native.runFromLoop(result.call, stepsOf(native, false, (value) => ({ __proto__: null, value, origin: RETURNED }), ending));
+  };
+  whenSettled(promise, settled, { __proto__: null, fail: ending.fail, reject });
 }
 
 // Where a file that the program required has required it back, Node has made unfinished exports warn of missing properties.
@@ -83,16 +122,25 @@ function endCycleWarnings(exports, initialExports) {
   if (exports === initialExports && isProxy(ObjectGetPrototypeOf(exports))) ObjectSetPrototypeOf(exports, ObjectPrototype);
 }
 
-// The same module record that Node makes for its own main module, so that require.main === module, process.mainModule,
-// require.cache and module.children are what they are in plain node.
+/**
+ * The module record of the main program, and its `require`. Both are Node's own, so that `require.main === module`, process.mainModule,
+ * require.cache and module.children are what they are in plain node, and no function of the driver shows in the stack of what is required.
+ */
 function mainModule(file) {
-  const main = new Module(file, null);
+  // Node makes a `require` for a module of its own: it is the receiver of its first call.
+  const { require: original } = Module.prototype;
+  let main;
+  Module.prototype.require = function capture() { main = this; };
+  process.mainModule = undefined;
+  const require = Module.createRequire(file);
+  require('module');
+  Module.prototype.require = original;
   main.id = '.';
-  main.filename = file;
-  main.paths = Module._nodeModulePaths(path.dirname(file));
+  main.parent = null;
   process.mainModule = main;
+  require.main = main;
   Module._cache[file] = main;
-  return main;
+  return { __proto__: null, main, require };
 }
 
 // RegExp.$1 and its kin tell of the last match, which was the driver's.
@@ -102,20 +150,23 @@ function forgetMatches() {
 
 const empty = /^/;
 
-function requireOf(main) {
-  const require = function require(request) {
-    return main.require(request);
-  };
-  require.resolve = function resolve(request, options) {
-    return Module._resolveFilename(request, main, false, options);
-  };
-  require.resolve.paths = function paths(request) {
-    return Module._resolveLookupPaths(request, main);
-  };
-  require.main = main;
-  require.extensions = Module._extensions;
-  require.cache = Module._cache;
-  return require;
+let areImportsAllowed = false;
+
+/**
+ * The first import() of a function that was compiled through vm warns of that, once in the life of a process. That is our doing and not the
+ * program's, so it happens here, unheard.
+ */
+function allowImports() {
+  if (areImportsAllowed) return;
+  areImportsAllowed = true;
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    const options = { __proto__: null, filename: '/home/user/main.js', importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER };
+    ReflectApply(vm.compileFunction("import('data:text/javascript,export default 1')", [], options), undefined, []);
+  } finally {
+    process.emitWarning = emitWarning;
+  }
 }
 
 function compile(file, { code, isAsync }) {
@@ -128,8 +179,8 @@ function compile(file, { code, isAsync }) {
 }
 
 /**
- * The `__belljar_value` of a program: notes the value of its last expression, and its `main`. A call without arguments takes an
- * earlier value back.
+ * The `__belljar_value` of a program: notes the value of its last expression, its `main`, and whether it has started that where a guard
+ * decides. A call without arguments takes an earlier value back.
  */
 function valueRecorder() {
   const record = { __proto__: null, value: undefined };
@@ -139,33 +190,118 @@ function valueRecorder() {
   };
   // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
   ObjectDefineProperty(note, 'main', { __proto__: null, value: undefined, writable: true });
+  ObjectDefineProperty(note, 'started', { __proto__: null, value: false, writable: true });
   ObjectDefineProperty(note, 'record', { __proto__: null, value: record });
   return note;
 }
 
-function commonJSResult(exports, initialExports, value, returned, prepared, parameters) {
+/**
+ * @typedef {{value: unknown, origin: string} | {call: () => unknown}} Result what a program has as its value, or what is to be called for it
+ */
+
+/** @returns {Result} */
+function commonJSResult(exports, initialExports, value, returned, prepared, parameters, ending) {
   const { record } = value;
-  if (returned !== undefined) return returned;
-  const main = functionIn(exports, 'main') ?? asCallable(exports) ?? asCallable(defaultOf(exports)) ?? asCallable(value.main);
-  if (main !== undefined) {
-    if (callsMain(main, prepared.code)) return record.value;
-    return ReflectApply(main, exports === main ? undefined : exports, [parameters]);
-  }
-  if (isResult(exports, initialExports)) return defaultOf(exports) ?? exports;
-  return record.value === exports ? undefined : record.value;
+  if (returned !== undefined) return { __proto__: null, value: returned, origin: RETURNED };
+  const named = functionIn(exports, 'main');
+  const alone = asCallable(exports) ?? asCallable(defaultOf(exports));
+  const entry = entryOf(named, alone, value, prepared, parameters);
+  if (entry !== undefined) return callOf(entry, entry === named ? exports : undefined, parameters);
+  const kind = kindOfExports(exports, initialExports);
+  if (kind === DATA) return { __proto__: null, value: defaultOf(exports) ?? exports, origin: EXPORTED };
+  // The program may end in the assignment of what it exports.
+  const isExport = record.value === exports || (typeof record.value === 'function' && isMember(exports, record.value));
+  return shown(isExport ? undefined : record.value, kind, ending);
 }
 
-function isResult(exports, initialExports) {
-  if (exports === undefined || exports === null) return false;
-  if (typeof exports !== 'object') return typeof exports !== 'function';
-  if (defaultOf(exports) !== undefined) return true;
+/** The value of the last expression. Where there is none, who exported data with an interface is told what became of it. */
+function shown(value, kind, ending) {
+  if (value === undefined && kind === MIXED) {
+    ending.note('the exports have functions in them, so they are taken for an interface and not for the result; return the data from main');
+  }
+  return { __proto__: null, value, origin: SHOWN };
+}
+
+/** The function that is to be called: none where the program has started it, or will. */
+function entryOf(named, alone, value, prepared, parameters) {
+  const { code, startsMain, startsExported, isFunction } = prepared;
+  if (named !== undefined) return isStarted(named, startsMain, value, code) ? undefined : named;
+  const own = asCallable(value.main);
+  if (alone !== undefined && alone !== own && !isHandler(alone, parameters) && !isStarted(alone, startsExported, value, code)) return alone;
+  if (own !== undefined) return isStarted(own, startsMain || (alone === own && startsExported), value, code) ? undefined : own;
+  const only = isFunction ? asCallable(value.record.value) : undefined;
+  return only !== undefined && !isHandler(only, parameters) ? only : undefined;
+}
+
+function isStarted(entry, isReferredTo, value, code) {
+  return isReferredTo === true || value.started === true || callsMain(entry, code);
+}
+
+function callOf(entry, receiver, parameters) {
+  return { __proto__: null, call: FunctionPrototypeBind(entry, receiver, parameters) };
+}
+
+/**
+ * Whether a function is meant for somebody else's requests: an Express app, `(request, response) => ...`, `(event, context) => ...`. What a
+ * program has to be called by takes its parameters and nothing else.
+ */
+function isHandler(entry, parameters) {
+  const text = FunctionPrototypeToString(entry);
+  if (RegExpPrototypeExec(namedMain, text) !== null) return false;
+  const length = ObjectGetOwnPropertyDescriptor(entry, 'length')?.value;
+  if (typeof length === 'number' && length >= 2) return true;
+  if (RegExpPrototypeExec(takesRequest, text) !== null) return true;
+  // Parameters may be called that as well: then there are some.
+  return RegExpPrototypeExec(mayTakeRequest, text) !== null && !hasMembers(parameters);
+}
+
+const takesRequest = /^(?:async\s*)?(?:function\s*\*?\s*[\w$]*\s*)?\(?\s*_?req\b/;
+const mayTakeRequest = /^(?:async\s*)?(?:function\s*\*?\s*[\w$]*\s*)?\(?\s*_?(?:request|ctx|context|c)\s*(?:[,):=]|=>)/;
+
+function hasMembers(parameters) {
+  return parameters !== null && typeof parameters === 'object' && ObjectKeys(parameters).length > 0;
+}
+
+/** What exports are: nothing, a result, or an interface, alone or with data beside it. */
+const NOTHING = 'nothing';
+const DATA = 'data';
+const INTERFACE = 'interface';
+const MIXED = 'mixed';
+
+function kindOfExports(exports, initialExports) {
+  if (exports === undefined || exports === null) return NOTHING;
+  if (typeof exports === 'function') return INTERFACE;
+  if (typeof exports !== 'object') return DATA;
+  const defaultExport = defaultOf(exports);
+  if (defaultExport !== undefined) return kindOfExports(defaultExport, undefined);
+  if (isLive(exports)) return INTERFACE;
   const keys = ObjectKeys(exports);
   // An array, a Map, a Date or a promise that was assigned is a result although it has no keys.
-  if (keys.length === 0) return exports !== initialExports && ObjectGetPrototypeOf(exports) !== ObjectPrototype;
+  if (keys.length === 0) return exports !== initialExports && ObjectGetPrototypeOf(exports) !== ObjectPrototype ? DATA : NOTHING;
+  let functions = 0;
   for (let index = 0; index < keys.length; index++) {
-    if (typeof exports[keys[index]] !== 'function') return true;
+    if (typeof memberOf(exports, keys[index]) === 'function') functions++;
+  }
+  if (functions === 0) return DATA;
+  return functions === keys.length ? INTERFACE : MIXED;
+}
+
+function isMember(exports, value) {
+  if (exports === null || typeof exports !== 'object') return false;
+  const keys = ObjectKeys(exports);
+  for (let index = 0; index < keys.length; index++) {
+    if (memberOf(exports, keys[index]) === value) return true;
   }
   return false;
+}
+
+// Exports may be getters, and those may throw: what cannot be read is told of when it is converted.
+function memberOf(exports, key) {
+  try {
+    return exports[key];
+  } catch {
+    return undefined;
+  }
 }
 
 function runModule(native, file, source, prepared, parameters, ending) {
@@ -182,24 +318,22 @@ function runModule(native, file, source, prepared, parameters, ending) {
 
   process.mainModule = undefined;
   forgetMatches();
-  whenSettled(import(url), (namespace) => {
+  const conclude = (namespace) => {
     delete globals.__belljar_value;
-    finish(moduleResult(namespace, value, prepared, parameters), ending);
-  }, {
-    __proto__: null,
-    fail: ending.fail,
-    reject: (error) => ending.reject(placeSyntaxError(error, file, source)),
-  });
+    return moduleResult(namespace, value, prepared, parameters, ending);
+  };
+  concludeLater(native, import(url), conclude, ending, (error) => ending.reject(placeSyntaxError(error, file, source)));
 }
 
-function moduleResult(namespace, value, prepared, parameters) {
-  const { record } = value;
-  const main = functionIn(namespace, 'main') ?? functionIn(namespace, 'default') ?? asCallable(value.main);
-  if (main !== undefined) {
-    return callsMain(main, prepared.code) ? record.value : ReflectApply(main, undefined, [parameters]);
-  }
-  if (namespace.default !== undefined) return namespace.default;
-  return record.value;
+/** @returns {Result} */
+function moduleResult(namespace, value, prepared, parameters, ending) {
+  const exported = namespace.default;
+  const entry = entryOf(functionIn(namespace, 'main'), functionIn(namespace, 'default'), value, prepared, parameters);
+  if (entry !== undefined) return callOf(entry, undefined, parameters);
+  const kind = exported === undefined ? NOTHING : kindOfExports(exported, undefined);
+  // An empty object that a module exports is one.
+  if (exported !== undefined && kind !== INTERFACE && kind !== MIXED) return { __proto__: null, value: exported, origin: EXPORTED };
+  return shown(value.record.value, kind, ending);
 }
 
 // Whether the program has called its own main, in whatever way. A function that was never called has never been compiled, which is
@@ -242,9 +376,30 @@ function isThenable(value) {
   return isPromise(value) || typeof value.then === 'function';
 }
 
-function finish(value, ending) {
-  if (isThenable(value)) whenSettled(value, ending.settle, ending);
-  else ending.settle(value);
+/** Hands a result to the ending, when it is settled. */
+function handOver({ value, origin }, ending) {
+  if (!isAwaited(value, origin)) return ending.settle(value, origin);
+  ending.await(origin);
+  return whenSettled(value, (settled) => ending.settle(settled, origin), origin === SHOWN && !isPromise(value) ? indifferent(ending) : ending);
+}
+
+// What was handed over and fails to say whether it is a thenable fails the run, and is told of when it is converted.
+function isAwaited(value, origin) {
+  try {
+    return isThenable(value);
+  } catch (error) {
+    if (origin !== SHOWN) throw error;
+    return false;
+  }
+}
+
+// A builder of queries, say, as the last expression: it was asked for its value in the hope that it has one.
+function indifferent(ending) {
+  const settle = () => {
+    ending.note('the last expression is an object with a method then, which failed; its value is null');
+    ending.settle(undefined, SHOWN);
+  };
+  return { __proto__: null, fail: settle, reject: settle };
 }
 
 // Promises are observed through the original `then`: a program may have replaced Promise.prototype.then.
@@ -271,4 +426,4 @@ function reportedSyntaxError(message, file, source) {
   return placeSyntaxError(error, file, source, { __proto__: null, line: Number(place[1]), column: Number(place[2]) });
 }
 
-module.exports = { runProgram };
+module.exports = { allowImports, runProgram };

@@ -55,12 +55,12 @@ fn javascript_values_have_one_json_each() {
             "m": {"a": 1}, "mm": [[1, 2]], "set": [1, "x"], "t": [1, 255], "f": [0.5, null],
             "b": "aGk=", "re": "/a+/g", "url": "https://e.example/x", "o": 3, "holes": [1, null, 3], "nul": null
         })),
-        case("a function", "({ items: [1, { callback() {} }] })").fails("ResultNotSerializable", &["$.items[1].callback"]),
-        case("a cycle", "const a = { b: {} }; a.b.c = a; a").fails("ResultNotSerializable", &["$.b.c"]),
-        case("a result nested 100,000 deep", "let a = {}; let b = a; for (let i = 0; i < 100000; i++) { b.x = {}; b = b.x } a")
+        case("a function", "return ({ items: [1, { callback() {} }] })").fails("ResultNotSerializable", &["$.items[1].callback"]),
+        case("a cycle", "const a = { b: {} }; a.b.c = a; return a").fails("ResultNotSerializable", &["$.b.c"]),
+        case("a result nested 100,000 deep", "let a = {}; let b = a; for (let i = 0; i < 100000; i++) { b.x = {}; b = b.x } return a")
             .fails("ResultNotSerializable", &["100"]),
-        case("too large a result", "'x'.repeat(2000)").flags(&["--result-limit", "1K"]).fails("ResultTooLarge", &["result_bytes"]),
-        case("a result of 500 MB", "'x'.repeat(500 * 1024 * 1024)").flags(&["--memory", "2G"]).fails("ResultTooLarge", &["outputs/"]),
+        case("too large a result", "return 'x'.repeat(2000)").flags(&["--result-limit", "1K"]).fails("ResultTooLarge", &["result_bytes"]),
+        case("a result of 500 MB", "return 'x'.repeat(500 * 1024 * 1024)").flags(&["--memory", "2G"]).fails("ResultTooLarge", &["outputs/"]),
     ]);
 }
 

@@ -52,11 +52,11 @@ fn python_values_have_one_json_each() {
         })),
         case("what streams say of themselves", "import sys\nsys.stdout.reconfigure(errors='replace')\nsys.stdin.reconfigure(errors='replace')\n[sys.stdout.errors, sys.stdout.seekable(), sys.stdin.seekable()]")
             .gives(json!(["replace", false, false])),
-        case("a function", "{'items': [1, {'f': lambda: 1}]}").fails("ResultNotSerializable", &["$.items[1].f"]),
-        case("a cycle", "a = {}\na['b'] = a\na").fails("ResultNotSerializable", &["$.b"]),
-        case("a result nested 100,000 deep", "a = []\nb = a\nfor i in range(100000):\n    b.append([])\n    b = b[0]\na").fails("ResultNotSerializable", &["100"]),
-        case("too large a result", "'x' * 2000").flags(&["--result-limit", "1K"]).fails("ResultTooLarge", &["result_bytes"]),
-        case("a result of 500 MB", "'x' * (500 * 1024 * 1024)").flags(&["--memory", "3G"]).fails("ResultTooLarge", &["outputs/"]),
+        case("a function", "return {'items': [1, {'f': lambda: 1}]}").fails("ResultNotSerializable", &["$.items[1].f"]),
+        case("a cycle", "a = {}\na['b'] = a\nreturn a").fails("ResultNotSerializable", &["$.b"]),
+        case("a result nested 100,000 deep", "a = []\nb = a\nfor i in range(100000):\n    b.append([])\n    b = b[0]\nreturn a").fails("ResultNotSerializable", &["100"]),
+        case("too large a result", "return 'x' * 2000").flags(&["--result-limit", "1K"]).fails("ResultTooLarge", &["result_bytes"]),
+        case("a result of 500 MB", "return 'x' * (500 * 1024 * 1024)").flags(&["--memory", "3G"]).fails("ResultTooLarge", &["outputs/"]),
     ]);
 }
 

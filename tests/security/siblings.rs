@@ -476,7 +476,10 @@ def inotify():
     if made < 0:
         raise OSError(ctypes.get_errno(), 'inotify_init1')
     return made
-watcher = inotify()
+try:
+    watcher = inotify()
+except OSError:
+    watcher = -1 # all sandboxes of an ordinary user share what that user has
 os.makedirs('/tmp/watched')
 def watch():
     folder = f'/tmp/watched/{len(held[-1])}'

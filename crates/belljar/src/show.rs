@@ -64,7 +64,8 @@ pub fn outcome(outcome: &Outcome) {
             failure(&error.message);
         }
     }
-    for denial in &outcome.denied {
+    // What a program was refused and did without is no reason to ask for more.
+    for denial in outcome.denied.iter().filter(|_| outcome.status != Status::Succeeded) {
         hint(&denied(denial));
     }
     for note in &outcome.notes {

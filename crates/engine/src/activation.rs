@@ -40,17 +40,18 @@ struct ActivatedRun<'a> {
     timeout_ms: u64,
 }
 
-/// The frames that activate a sandbox: its files, then the activation.
-pub(crate) fn activation(id: &RunId, request: &RunRequest, task: Task) -> Result<Vec<u8>, EngineError> {
+/// The frames that activate a sandbox: its files, then the activation. `entry` is what the program's own file holds, where that is not what was given.
+pub(crate) fn activation(id: &RunId, request: &RunRequest, entry: Option<&str>, task: Task) -> Result<Vec<u8>, EngineError> {
     let mut bytes = Vec::new();
     for file in &request.files {
+        let content = entry.filter(|_| file.path == request.entry).map_or(&file.content[..], str::as_bytes);
         let path = file.path.as_str().as_bytes();
         let length = u16::try_from(path.len()).map_err(|_| EngineError::Request("a file name is too long".into()))?;
         bytes.extend_from_slice(&encode_header(kind::FILE, 2 + path.len() + 8));
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(path);
-        bytes.extend_from_slice(&(file.content.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&file.content);
+        bytes.extend_from_slice(&(content.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(content);
     }
     let activation = text(id, request, request.entry.as_str(), task)?;
     bytes.extend_from_slice(&encode_header(kind::ACTIVATE, activation.len()));

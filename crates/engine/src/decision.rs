@@ -54,8 +54,6 @@ pub(crate) struct Facts {
     /// The result that was there while something was still open.
     pub(crate) settled: Option<Settled>,
     pub(crate) exit: Exit,
-    /// Whether PID 1 was an init, which reports a signal of the program as 128 and the signal.
-    pub(crate) has_init: bool,
 }
 
 /// The verdict.
@@ -76,6 +74,30 @@ const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
 const SIGKILL: i32 = 9;
 const SIGSYS: i32 = 31;
+const MAX_SIGNAL: i32 = 64;
+
+/// The name of a signal that programs send or get (`signal(7)`).
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        26 => "SIGVTALRM",
+        27 => "SIGPROF",
+        _ => return None,
+    })
+}
 
 /// Cancellation first, then limits, then the program's own report, then how the process ended. A run that was ended from outside keeps
 /// the result that was there.
@@ -156,7 +178,8 @@ fn decide_status(facts: Facts, limits: &Limits) -> Decision {
         return by_report(ending);
     }
     let exit = match facts.exit {
-        Exit::Code(code) if facts.has_init && code > 128 && code < 160 => Exit::Signal(code - 128),
+        // As a shell has it: an init says so of the program, and the library inside of its own process, for which the kernel leaves out what signals do.
+        Exit::Code(code) if (129..=128 + MAX_SIGNAL).contains(&code) => Exit::Signal(code - 128),
         other => other,
     };
     match exit {
@@ -172,7 +195,10 @@ fn decide_status(facts: Facts, limits: &Limits) -> Decision {
                 SIGSYS => "the program made a system call that no sandbox may make".into(),
                 SIGXFSZ => format!("the program wrote a file larger than {}; raise limits.disk_bytes (--disk)", limits.disk_bytes),
                 SIGKILL => "the program's process was killed from inside".into(),
-                other => format!("the program's process died of signal {other}"),
+                other => match signal_name(other) {
+                    Some(name) => format!("the program's process died of signal {other} ({name})"),
+                    None => format!("the program's process died of signal {other}"),
+                },
             };
             Decision { signal: Some(signal), ..plain(Status::Crashed, error("Crashed", message)) }
         }
@@ -210,7 +236,7 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        Facts { stop: None, oom_kills: 0, cpu_us: 0, ending: None, settled: None, exit: Exit::Code(0), has_init: false }
+        Facts { stop: None, oom_kills: 0, cpu_us: 0, ending: None, settled: None, exit: Exit::Code(0) }
     }
 
     fn succeeded() -> Ending {
@@ -251,7 +277,7 @@ mod tests {
         let used_up = Limits::default().cpu_ms.0 * 1000;
         assert_eq!(status(Facts { exit: Exit::Signal(SIGKILL), cpu_us: used_up, ..facts() }), Status::CpuExceeded);
         assert_eq!(status(Facts { exit: Exit::Signal(6), cpu_us: used_up, ..facts() }), Status::Crashed);
-        assert_eq!(status(Facts { exit: Exit::Code(128 + 11), has_init: true, ..facts() }), Status::Crashed);
+        assert_eq!(status(Facts { exit: Exit::Code(128 + 11), ..facts() }), Status::Crashed);
         assert_eq!(status(Facts { exit: Exit::ZygoteDied, ..facts() }), Status::Interrupted);
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use belljar_jail::{CgroupVersion, Cgroups, SandboxCgroup};
-use belljar_protocol::{EventKind, FsPolicy, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
+use belljar_protocol::{EventKind, FsPolicy, Language, RunError, RunId, RunRequest, RuntimeName, SandboxInfo, Start, StartMode, Status};
 use belljar_provision::{Provisioner, Step};
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot, watch};
 
@@ -23,6 +23,7 @@ use crate::left_behind::LeftFiles;
 use crate::machine::{Machine, check_own_open_files};
 use crate::pool::{Pool, Renewal, Watch};
 use crate::protected::Protected;
+use crate::python_variables;
 use crate::run::{self, Emitter, Finished, Host, Run};
 use crate::runtime::Runtime;
 use crate::sandbox::{Body, Sandbox, SandboxSpec, SpecKey, TAKE_DOWN_TIME};
@@ -685,6 +686,11 @@ fn names_storage(request: &RunRequest) -> bool {
 }
 
 fn check(name: &RuntimeName, request: &RunRequest) -> Result<(), EngineError> {
+    if request.language == Language::Python
+        && let Some(why) = python_variables::why_refused(&request.policy.env)
+    {
+        return Err(EngineError::Request(why));
+    }
     if !name.runs(request.language) {
         return Err(EngineError::Request(format!("{name} does not run {}", request.language)));
     }

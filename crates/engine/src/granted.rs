@@ -6,7 +6,7 @@
 //! own and for a twentieth of the time at the most, and what is newer than the run is added up. A program that
 //! is quick exceeds its limit by what it can write until it is noticed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use belljar_protocol::Limits;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatvfs, open, openat2, statx};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::task::JoinHandle;
 
 use crate::decision::Stop;
@@ -159,8 +160,8 @@ impl GrantedSpace {
             })
     }
 
-    fn begin_walk(&mut self, processes: Vec<i32>) {
-        let walk = Walk {
+    fn new_walk(&self) -> Walk {
+        Walk {
             folders: Arc::clone(&self.folders),
             since: self.since,
             largest: self.limits.disk_bytes.0,
@@ -168,7 +169,11 @@ impl GrantedSpace {
             seen: HashSet::new(),
             elsewhere: self.elsewhere,
             held: Held::default(),
-        };
+        }
+    }
+
+    fn begin_walk(&mut self, processes: Vec<i32>) {
+        let walk = self.new_walk();
         self.walk = Some(tokio::task::spawn_blocking(move || walk.run(&processes)));
     }
 
@@ -316,21 +321,82 @@ impl Walk {
         self.held.files += u64::from(is_new);
     }
 
-    /// Files that a process has open or mapped and that have no name any more.
+    /// Counts files that a process has open or mapped and that no longer have a name.
     fn unnamed(&mut self, process: i32) {
         for folder in ["fd", "map_files"] {
-            let Ok(entries) = std::fs::read_dir(format!("/proc/{process}/{folder}")) else { continue };
-            for entry in entries.flatten() {
-                let Ok(status) = statx(CWD, entry.path(), AtFlags::empty(), FIELDS) else { continue };
-                let device = (status.stx_dev_major, status.stx_dev_minor);
-                let is_file = FileType::from_raw_mode(status.stx_mode.into()) == FileType::RegularFile;
-                let is_unnamed = is_file && status.stx_nlink == 0 && !self.elsewhere.contains(&device);
-                if is_unnamed && self.seen.insert((device.0, device.1, status.stx_ino)) {
-                    self.count(&status);
+            match std::fs::read_dir(format!("/proc/{process}/{folder}")) {
+                Ok(entries) => entries.flatten().for_each(|entry| {
+                    let _ = statx(CWD, entry.path(), AtFlags::empty(), FIELDS).map(|status| self.count_unnamed(&status));
+                }),
+                // The folders of a process that may not be dumped belong to root: an ordinary user asks in other ways.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let _ = if folder == "fd" { self.unnamed_open(process) } else { self.unnamed_mapped(process) };
                 }
+                Err(_) => {}
             }
         }
     }
+
+    fn count_unnamed(&mut self, status: &Statx) {
+        let device = (status.stx_dev_major, status.stx_dev_minor);
+        let is_file = FileType::from_raw_mode(status.stx_mode.into()) == FileType::RegularFile;
+        let is_unnamed = is_file && status.stx_nlink == 0 && !self.elsewhere.contains(&device);
+        if is_unnamed && self.seen.insert((device.0, device.1, status.stx_ino)) {
+            self.count(status);
+        }
+    }
+
+    /// Open files, by taking each descriptor for a moment. The kernel allows it to the owner of the process's user namespace
+    /// (`ptrace_may_access`), as it does reading `fdinfo`.
+    fn unnamed_open(&mut self, process: i32) -> io::Result<()> {
+        let pid = Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
+        for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo"))?.flatten() {
+            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(file) = pidfd_getfd(&handle, number, PidfdGetfdFlags::empty()) else { continue };
+            let _ = statx(&file, c"", AtFlags::EMPTY_PATH, FIELDS).map(|status| self.count_unnamed(&status));
+        }
+        Ok(())
+    }
+
+    /// Mapped files, by what `maps` says of them. It tells no size: the mapped part counts, as far as a file can have become longer.
+    fn unnamed_mapped(&mut self, process: i32) -> io::Result<()> {
+        let mut parts: HashMap<(u32, u32, u64), u64> = HashMap::new();
+        for mapping in std::fs::read_to_string(format!("/proc/{process}/maps"))?.lines().filter_map(deleted_mapping) {
+            let end = parts.entry(mapping.file).or_default();
+            *end = mapping.end.max(*end);
+        }
+        for (file, end) in parts {
+            if !self.elsewhere.contains(&(file.0, file.1)) && self.seen.insert(file) {
+                self.held.bytes = self.held.bytes.saturating_add(end.min(self.largest));
+                self.held.files += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A mapped part of a file that no longer has a name.
+#[derive(Debug, PartialEq, Eq)]
+struct DeletedMapping {
+    /// Major and minor number of the device, number of the file.
+    file: (u32, u32, u64),
+    /// Where in the file the part ends, bytes.
+    end: u64,
+}
+
+/// Reads a line of `maps` (proc_pid_maps(5)), such as `7f00-7f10 rw-s 00000000 fd:01 1234  /data/x (deleted)`.
+fn deleted_mapping(line: &str) -> Option<DeletedMapping> {
+    let line = line.strip_suffix(" (deleted)")?;
+    let mut fields = line.split_ascii_whitespace();
+    let (from, to) = fields.next()?.split_once('-')?;
+    let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
+    let length = hexadecimal(to)?.checked_sub(hexadecimal(from)?)?;
+    let offset = hexadecimal(fields.nth(1)?)?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let device = |text: &str| u32::from_str_radix(text, 16).ok();
+    let number = fields.next()?.parse().ok()?;
+    Some(DeletedMapping { file: (device(major)?, device(minor)?, number), end: offset.checked_add(length)? })
 }
 
 fn open_folder(within: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
@@ -403,6 +469,32 @@ mod tests {
         assert_eq!(walk(&space, &[]).files, 0);
         let held = walk(&space, &[this]);
         assert!(held.files == 1 && held.bytes >= 1 << 20, "{held:?}");
+    }
+
+    #[test]
+    fn a_file_without_a_name_counts_for_an_ordinary_user_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = opened(folder.path(), &Limits::default());
+        let unnamed = tempfile::tempfile_in(folder.path()).unwrap();
+        fs::write(format!("/proc/self/fd/{}", unnamed.as_raw_fd()), vec![1; 1 << 20]).unwrap();
+        let mut walk = space.new_walk();
+        walk.unnamed_open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(walk.held.files == 1 && walk.held.bytes >= 1 << 20, "{:?}", walk.held);
+    }
+
+    #[test]
+    fn deleted_mappings_are_read_and_others_are_not() {
+        let of = |line| deleted_mapping(line);
+        let expected = Some(DeletedMapping { file: (0xfd, 1, 1234), end: 0x3000 });
+        assert_eq!(of("7f0000000000-7f0000002000 rw-s 00001000 fd:01 1234          /data/a b (deleted)"), expected);
+        for line in [
+            "7f0000000000-7f0000002000 rw-s 00001000 fd:01 1234 /data/x",
+            "7f00-7e00 rw-p 0 fd:01 1 /x (deleted)",
+            " (deleted)",
+            "x-y (deleted)",
+        ] {
+            assert_eq!(of(line), None, "{line}");
+        }
     }
 
     #[test]

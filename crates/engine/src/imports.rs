@@ -26,6 +26,16 @@ pub struct FoundImports {
     pub imports: Vec<FoundImport>,
     /// What follows `@add-package` in their comments, as it was written.
     pub additions: Vec<String>,
+    /// Which of the imports the program certainly comes to; `None` where that is not known. Of Python only.
+    pub sure: Option<BTreeSet<String>>,
+}
+
+impl FoundImports {
+    /// Whether a program imports this in any case, as far as is known.
+    #[must_use]
+    pub fn is_sure(&self, name: &str) -> bool {
+        self.sure.as_ref().is_none_or(|sure| sure.contains(name))
+    }
 }
 
 /// Something that a program imports.
@@ -129,12 +139,15 @@ pub(crate) fn read(json: &str) -> Option<FoundImports> {
         /// Whether it is optional, by name.
         imports: BTreeMap<String, bool>,
         additions: BTreeSet<String>,
+        #[serde(default)]
+        sure: Option<BTreeSet<String>>,
     }
-    let Answer { imports, additions } = serde_json::from_str(json).ok()?;
+    let Answer { imports, additions, sure } = serde_json::from_str(json).ok()?;
     let imports = imports.into_iter().filter(|(name, _)| is_name(name)).take(MOST_NAMES);
     Some(FoundImports {
         imports: imports.map(|(name, is_optional)| FoundImport { name, is_optional }).collect(),
         additions: additions.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect(),
+        sure: sure.map(|sure| sure.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect()),
     })
 }
 

@@ -36,6 +36,7 @@ mod door;
 mod engine;
 mod environment;
 mod error;
+mod fences;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -53,6 +54,7 @@ mod pace;
 mod pipes;
 mod pool;
 mod protected;
+mod python_variables;
 mod report;
 mod root;
 mod run;

@@ -18,7 +18,7 @@ use crate::tool::{FolderAccess, Tool};
 /// What every program may see of the system: its libraries and programs (which run only where `exec` is granted). Links are copied as links.
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"];
 /// Parts of `/etc` that programs need: where libraries and alternatives are, certificates, time zones, media types.
-const CONFIGURATION: [&str; 9] = [
+const CONFIGURATION: [&str; 8] = [
     "/etc/ld.so.cache",
     "/etc/alternatives",
     "/etc/ssl/certs",
@@ -27,11 +27,22 @@ const CONFIGURATION: [&str; 9] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/ca-certificates/extracted",
     "/etc/mime.types",
-    "/etc/localtime",
 ];
 /// What a root has of its own in `/etc`.
-pub(crate) const OWN_FILES: [&str; 6] =
-    ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/nsswitch.conf", "/etc/resolv.conf"];
+pub(crate) const OWN_FILES: [&str; 9] = [
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/timezone",
+];
+/// Where the rules of time zones are, by their names.
+const ZONES: &str = "/usr/share/zoneinfo";
+const LOCAL_TIME: &str = "/etc/localtime";
 /// Hidden although `/usr` is shown: what this machine's operator has put there is nobody's business.
 const HIDDEN: [&str; 2] = ["/usr/local", "/usr/src"];
 /// Packages of the host's own that lie at fixed places. Debian's Node needs the first itself.
@@ -87,6 +98,15 @@ fn system() -> RootPlan {
             plan.binds.push(show_as(&source, path, BindAccess::Read));
         }
     }
+    // A link, as programs read the zone's name off it.
+    match zone() {
+        Some(zone) => plan.links.push((LOCAL_TIME.into(), Path::new(ZONES).join(zone))),
+        None => {
+            if let Ok(source) = fs::canonicalize(LOCAL_TIME) {
+                plan.binds.push(show_as(&source, Path::new(LOCAL_TIME), BindAccess::Read));
+            }
+        }
+    }
     for device in DEVICES {
         plan.binds.push(bind(&Path::new("/dev").join(device), BindAccess::Device));
     }
@@ -95,6 +115,15 @@ fn system() -> RootPlan {
         plan.links.push((Path::new("/dev").join(link), to.into()));
     }
     plan
+}
+
+/// The name of the machine's time zone, as far as its rules are among those that every root shows.
+fn zone() -> Option<String> {
+    let zone = match fs::canonicalize(LOCAL_TIME) {
+        Ok(rules) => rules.strip_prefix(ZONES).ok()?.to_str()?.to_owned(),
+        Err(_) => "Etc/UTC".to_owned(),
+    };
+    Path::new(ZONES).join(&zone).is_file().then_some(zone)
 }
 
 /// Shows host paths, at the same places, where no other bind does. What the host's user has installed and configured there for himself is hidden.
@@ -180,6 +209,12 @@ pub(crate) fn plan(runtime: &Runtime, grants: &Grants, environment: Option<&Envi
     for (source, name) in [(&runtime.carried.library, "libbelljar.so"), (&runtime.carried.driver, runtime.driver_folder())] {
         plan.binds.push(show_as(source, &Path::new(FOLDER).join(name), BindAccess::Read));
     }
+    if runtime.kind == RuntimeKind::Python {
+        // Programs start others by these names, and mean the Python that they run on.
+        for name in ["python", "python3"] {
+            plan.links.push((Path::new(FOLDER).join("bin").join(name), runtime.executable.clone()));
+        }
+    }
     if let Some(environment) = environment {
         plan.binds.push(show_as(&environment.folder, &environment.place, BindAccess::Read));
     }
@@ -260,7 +295,10 @@ fn generated(
         ("/etc/group".into(), groups.into_bytes()),
         ("/etc/hosts".into(), b"127.0.0.1 localhost sandbox\n::1 localhost\n".to_vec()),
         ("/etc/hostname".into(), b"sandbox\n".to_vec()),
-        ("/etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files dns\n".to_vec()),
+        ("/etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n".to_vec()),
+        ("/etc/services".into(), include_bytes!("root/services").to_vec()),
+        ("/etc/protocols".into(), include_bytes!("root/protocols").to_vec()),
+        ("/etc/timezone".into(), format!("{}\n", zone().as_deref().unwrap_or("Etc/UTC")).into_bytes()),
         ("/etc/resolv.conf".into(), Vec::new()),
         (BootFacts::PATH.into(), facts.encode().into_bytes()),
         (format!("{FOLDER}/boot.json"), configuration.to_string().into_bytes()),

@@ -23,6 +23,7 @@ use crate::decision::{Decision, Exit, Facts, Stop, decide};
 use crate::engine::{Inner, until_cancelled};
 use crate::environment::EnvironmentSource;
 use crate::error::EngineError;
+use crate::fences::{Unfenced, unfenced};
 use crate::granted::GrantedSpace;
 use crate::home::Home;
 use crate::left_behind::{self, Known, LeftBehind, LeftFiles};
@@ -279,7 +280,12 @@ enum Over {
 impl Execution<'_> {
     async fn run(mut self, sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
         let limits = self.request.limits;
-        match activation(&self.id, self.request, sandbox.spec.task) {
+        let program = self.request.files.iter().find(|file| file.path == self.request.entry);
+        let unfenced = program.and_then(|file| unfenced(&file.content, self.request.language));
+        if let Some(Unfenced { note, .. }) = &unfenced {
+            self.notes.push(note.clone());
+        }
+        match activation(&self.id, self.request, unfenced.as_ref().map(|unfenced| &*unfenced.code), sandbox.spec.task) {
             Ok(activation) => self.outgoing = Outgoing::new(activation),
             Err(error) => {
                 self.engine.take_down(sandbox.body, Some(sandbox.ended));
@@ -337,7 +343,7 @@ impl Execution<'_> {
         let ending = self.ending.take();
         let cpu_us = ((usage.cpu_user_ms + usage.cpu_system_ms) * 1000.0) as u64;
         let settled = self.settled.take();
-        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, settled, exit, has_init: sandbox.spec.exec }, &limits);
+        let decision = decide(Facts { stop, oom_kills, cpu_us, ending, settled, exit }, &limits);
         let waits = if ended.is_none() { Some(sandbox.ended) } else { None };
         self.engine.take_down(sandbox.body, waits);
         self.finish(decision, usage, found)

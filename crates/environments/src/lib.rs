@@ -7,6 +7,7 @@ mod config;
 mod contents;
 mod data;
 mod detect;
+mod early;
 mod environments;
 mod error;
 mod imports;

@@ -20,13 +20,19 @@ mod tests;
 ///
 /// What text alone does not show, as `exec` of a computed string, is no concern of this or of the parser.
 pub fn may_need_packages(language: Language, source: &str, own: &OwnFiles) -> bool {
-    if source.contains("@add-package") {
+    if source.contains("@add-package") || language == Language::Python && may_install(source) {
         return true;
     }
     match language {
         Language::Python => python::may_need_packages(source, own),
         Language::JavaScript | Language::TypeScript => javascript::may_need_packages(source, own),
     }
+}
+
+/// Whether a command that installs packages may be in a text: `pip install`, as a line, in a list of words or in a string.
+fn may_install(source: &str) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| source.contains(word));
+    has(&["pip", "conda", "mamba", "easy_install", "uv "]) && has(&["install", "add "])
 }
 
 fn is_identifier_byte(byte: u8) -> bool {

@@ -9,6 +9,7 @@ use belljar_engine::{Environment, EnvironmentSource, FoundImport, FoundImports};
 use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
 use crate::detect::{Detection, LockPresence, ManifestSource, Program, SourceFile, detect, from_imports};
+use crate::early::changes_what_imports_see;
 use crate::environments::{Environments, Prepared, Tell, Wanted};
 use crate::error::EnvironmentError;
 use crate::imports::{OwnFiles, module_distribution, specifier_package};
@@ -162,7 +163,8 @@ impl RunPackages {
         files.sort_by_key(|file| file.path != request.entry);
         let Some(wanted) = self.wanted(request.language, request.runtime.clone(), request.start, &files).await? else { return Ok(None) };
         let prepared = self.environments.prepare(&wanted, &self.policy, &tell).await?;
-        let environment = Arc::clone(&prepared.environment);
+        let is_early = request.language == Language::Python && changes_what_imports_see(&files);
+        let environment = if is_early { Arc::new(prepared.environment.without_modules()) } else { Arc::clone(&prepared.environment) };
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
         Ok(Some(environment))
     }
@@ -203,7 +205,7 @@ fn modules(program: &Program<'_>, found: &FoundImports) -> Vec<String> {
     let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
     let required = found.imports.iter().filter(|import| !import.is_optional);
     let modules = required.filter_map(|import| match Ecosystem::of(program.language) {
-        Ecosystem::PyPi => module_distribution(&import.name, &own).map(|_| import.name.clone()),
+        Ecosystem::PyPi => module_distribution(&import.name, &own).filter(|_| found.is_sure(&import.name)).map(|_| import.name.clone()),
         Ecosystem::Npm => {
             let name = specifier_package(&import.name).filter(|name| !own.provide(Ecosystem::Npm, name))?;
             Some(if import.name.starts_with("npm:") { name.to_owned() } else { import.name.clone() })

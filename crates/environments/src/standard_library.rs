@@ -12,13 +12,17 @@ static NODE: LazyLock<HashSet<&str>> = LazyLock::new(|| data::lines(include_str!
 /// Modules that Belljar puts into every sandbox; `yepcode` is the name that programs written for that service import.
 const BELLJARS_OWN: [&str; 2] = ["belljar", "yepcode"];
 
+/// Modules of `ipython` that programs written for notebooks import, and that every Python sandbox has a small form of. A program that
+/// imports anything else of it gets the package.
+const NOTEBOOK: [&str; 4] = ["IPython", "IPython.display", "IPython.core.display", "IPython.core.getipython"];
+
 /// Whether a module comes with the language or with Belljar. For Python `name` is a dotted module, of which the first part decides; for
 /// Node.js a specifier as it is written. Modules that newer releases of Python have removed count too: the data file says why.
 pub fn is_standard(ecosystem: Ecosystem, name: &str) -> bool {
     match ecosystem {
         Ecosystem::PyPi => {
             let top_level = name.split('.').next().unwrap_or(name);
-            PYTHON.contains(top_level) || BELLJARS_OWN.contains(&top_level)
+            PYTHON.contains(top_level) || BELLJARS_OWN.contains(&top_level) || NOTEBOOK.contains(&name)
         }
         // `punycode/` with the slash means npm's package: exact names only.
         Ecosystem::Npm => name.starts_with("node:") || NODE.contains(name) || BELLJARS_OWN.contains(&name),
@@ -40,6 +44,16 @@ mod tests {
             assert!(is_standard(Ecosystem::PyPi, removed), "{removed}");
         }
         for name in ["numpy", "yaml", "Os", "osx", "", "node:fs", "setuptools", "pip"] {
+            assert!(!is_standard(Ecosystem::PyPi, name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_notebooks_import_needs_no_package() {
+        for name in ["IPython", "IPython.display", "IPython.core.display"] {
+            assert!(is_standard(Ecosystem::PyPi, name), "{name}");
+        }
+        for name in ["IPython.core.magic", "IPython.display.other", "ipython", "IPythonx"] {
             assert!(!is_standard(Ecosystem::PyPi, name), "{name}");
         }
     }

@@ -276,7 +276,8 @@ fn tell_left_behind(outcome: &Outcome, summary: &mut Summary) {
 }
 
 fn tell_denied(outcome: &Outcome, summary: &mut Summary) {
-    if outcome.denied.is_empty() {
+    // What a program was refused and did without is no reason to ask for more.
+    if outcome.denied.is_empty() || outcome.status == Status::Succeeded {
         return;
     }
     let lines = outcome.denied.iter().map(|denial| {

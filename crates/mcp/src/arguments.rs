@@ -1,8 +1,8 @@
 //! What the model gives `run_code`, and the run that it asks for.
 
 use belljar_protocol::{
-    Ceiling, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, Policy, ProgramName, RequestedLimits, RunRequest, RunSubmission,
-    SubmittedFile, UnknownLanguage, Widened,
+    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, Policy, ProgramName, RequestedLimits, RunRequest,
+    RunSubmission, SubmittedFile, UnknownLanguage, Widened,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ struct Arguments {
     outputs: Option<Vec<ProgramName>>,
     #[serde(default)]
     packages: Option<Vec<String>>,
+    #[serde(default)]
+    finish: Option<Finish>,
     #[serde(default)]
     policy: Option<Policy>,
     #[serde(default)]
@@ -85,6 +87,7 @@ pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result
     }
     request.stdin = given.stdin.unwrap_or_default().into_bytes();
     request.outputs = given.outputs.unwrap_or_default();
+    request.finish = given.finish.unwrap_or_default();
 
     let limits = given.limits.map(|limits| limits.over(ceiling.default_limits()));
     (request.policy, request.limits) = ceiling.narrow(given.policy.as_ref(), limits.as_ref())?;
@@ -121,6 +124,10 @@ mod tests {
             (json!({"language": "python", "code": "1", "files": [{"path": "x", "object": "x"}]}), "there is no storage here"),
             (json!({"language": "python", "code": "1", "files": [{"path": "x", "content_base64": "?"}]}), "is not base64"),
             (json!({"language": "python", "code": "1", "files": [{"path": "main.py", "content": ""}]}), "`main.py` is there twice"),
+            (
+                json!({"language": "python", "code": "1", "finish": "at once"}),
+                "finish: unknown variant `at once`, expected `idle` or `settled`",
+            ),
             (json!({"language": "python", "code": "1", "outputs": ["/etc/passwd"]}), "outputs[0]: `/etc/passwd` cannot name"),
             (json!({"language": "python", "code": "1", "entry": "../main.py"}), "entry: `../main.py` cannot name"),
             (json!({"language": "js", "code": "1", "entry": "x", "files": [{"path": "x", "content": ""}]}), "`x` is there twice"),
@@ -136,6 +143,13 @@ mod tests {
         let (request, _) = request(arguments, &Ceiling::default()).unwrap();
         let paths: Vec<&str> = request.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!((request.entry.as_str(), paths), ("src/main.ts", vec!["src/main.ts", "src/a.ts"]));
+    }
+
+    #[test]
+    fn a_run_ends_with_its_result_where_that_is_asked_for() {
+        let finish = |arguments| request(arguments, &Ceiling::default()).unwrap().0.finish;
+        assert_eq!(finish(json!({"language": "js", "code": "1", "finish": "settled"})), Finish::Settled);
+        assert_eq!(finish(json!({"language": "js", "code": "1"})), Finish::Idle);
     }
 
     #[test]

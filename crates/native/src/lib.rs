@@ -3,6 +3,8 @@
 //! One shared library for both. It links against neither: what it calls in them it looks up at run time, so that the same file loads in either.
 //! The contract with the drivers is `docs/concepts/drivers.md`.
 
+mod default_actions;
+mod fork_identity;
 mod heap;
 mod init;
 mod interfaces;

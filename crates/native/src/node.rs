@@ -44,8 +44,42 @@ table! {
         napi_open_handle_scope: fn(Env, *mut *mut c_void) -> i32,
         napi_close_handle_scope: fn(Env, *mut c_void) -> i32,
         napi_make_callback: fn(Env, *mut c_void, Value, Value, usize, *const Value, *mut Value) -> i32,
+        napi_call_function: fn(Env, Value, Value, usize, *const Value, *mut Value) -> i32,
+        napi_get_and_clear_last_exception: fn(Env, *mut Value) -> i32,
+        napi_fatal_exception: fn(Env, Value) -> i32,
+        napi_throw: fn(Env, Value) -> i32,
+        napi_typeof: fn(Env, Value, *mut i32) -> i32,
+        napi_delete_reference: fn(Env, *mut c_void) -> i32,
     }
 }
+
+/// `napi_function` of `napi_valuetype`.
+const NAPI_FUNCTION: i32 = 7;
+
+/// `node::async_context`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct AsyncContext {
+    async_id: f64,
+    trigger_async_id: f64,
+}
+
+/// What Node calls a program's main file in: its asynchronous id is 1.
+const OF_MAIN: AsyncContext = AsyncContext { async_id: 1.0, trigger_async_id: 0.0 };
+
+table! {
+    /// What surrounds a call from the loop, with an asynchronous context of the caller's choice: Node-API takes none but its own. C++, the same in 22 to
+    /// 26; a `Local` is passed as a pointer.
+    struct CallbackScopes {
+        _ZN2v87Isolate10GetCurrentEv: fn() -> *mut c_void,
+        _ZN4node13CallbackScopeC1EPN2v87IsolateENS1_5LocalINS1_6ObjectEEENS_13async_contextE: fn(*mut c_void, *mut c_void, Value, AsyncContext),
+        _ZN4node13CallbackScopeD1Ev: fn(*mut c_void),
+    }
+}
+
+/// Room on the stack for a `node::CallbackScope`, which has some 60 bytes.
+#[repr(C, align(16))]
+struct CallbackScopeRoom([u8; 256]);
 
 table! {
     /// How Node itself waits for V8's tasks on worker threads, such as the compilation of WebAssembly, once libuv's loop is empty. C++, the same in
@@ -63,12 +97,14 @@ struct Bound {
     api: NodeApi,
     uv: Uv,
     tasks: Option<WorkerTasks>,
+    scopes: Option<CallbackScopes>,
 }
 
 static BOUND: OnceLock<Option<Bound>> = OnceLock::new();
 
 fn bound() -> Option<&'static Bound> {
-    BOUND.get_or_init(|| Some(Bound { api: NodeApi::load()?, uv: Uv::load()?, tasks: WorkerTasks::load() })).as_ref()
+    let load = || Some(Bound { api: NodeApi::load()?, uv: Uv::load()?, tasks: WorkerTasks::load(), scopes: CallbackScopes::load() });
+    BOUND.get_or_init(load).as_ref()
 }
 
 /// A call from JavaScript: its environment and arguments.
@@ -199,6 +235,33 @@ impl Call {
             unsafe { (self.node.api.napi_set_element)(self.env, array, index, value) };
         }
         array
+    }
+
+    fn is_function(&self, value: Value) -> bool {
+        let mut kind = 0;
+        // SAFETY: the result is writable, and a missing value is none.
+        !value.is_null() && unsafe { (self.node.api.napi_typeof)(self.env, value, &raw mut kind) } == 0 && kind == NAPI_FUNCTION
+    }
+
+    /// A reference to an argument, which lives until it is deleted.
+    fn reference(&self, index: usize) -> *mut c_void {
+        let mut reference = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_create_reference)(self.env, self.arguments[index], 1, &raw mut reference) };
+        reference
+    }
+
+    /// Calls a function; gives what it threw, and that it did, or what it returned.
+    fn invoke(&self, receiver: Value, function: Value, arguments: &[Value]) -> (bool, Value) {
+        let (api, mut value) = (&self.node.api, ptr::null_mut());
+        // SAFETY: handles of this call; the result is writable.
+        unsafe {
+            if (api.napi_call_function)(self.env, receiver, function, arguments.len(), arguments.as_ptr(), &raw mut value) == 0 {
+                return (false, value);
+            }
+            (api.napi_get_and_clear_last_exception)(self.env, &raw mut value);
+        }
+        (true, value)
     }
 
     fn throw(&self, message: &str) -> Value {
@@ -392,6 +455,9 @@ unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
             }
             call.set(object, c"isAsync", call.boolean(prepared.is_async));
             call.set(object, c"hasMain", call.boolean(prepared.has_main));
+            call.set(object, c"startsMain", call.boolean(prepared.starts_main));
+            call.set(object, c"startsExported", call.boolean(prepared.starts_exported));
+            call.set(object, c"isFunction", call.boolean(prepared.is_function));
             if let Some(error) = &prepared.error {
                 call.set(object, c"error", call.string(error.to_string().as_bytes()));
             }
@@ -475,17 +541,34 @@ unsafe extern "C" fn never(_timer: *mut c_void) {}
 
 unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
     let Some(node) = bound() else { return };
+    // What has run may have left nothing behind that would turn the loop again, but something more to run.
+    loop {
+        let later = LATER.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !later.is_null() {
+            // SAFETY: boxed by `run_from_loop`, and taken out of its place by this thread alone.
+            unsafe { Box::from_raw(later) }.run(node);
+        } else if !call_if_idle(node) || LATER.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+    }
+}
+
+/// Calls the driver where nothing keeps the loop alive; gives whether it did.
+fn call_if_idle(node: &Bound) -> bool {
     let idle = IDLE.load(Ordering::Relaxed);
     if idle.is_null() || anything_else_alive(node) {
-        return;
+        return false;
     }
     // SAFETY: both live for ever, and this is their thread.
     let (isolate, platform) = unsafe { ((*idle).isolate, (*idle).platform) };
     if let Some(tasks) = node.tasks.as_ref().filter(|_| !platform.is_null()) {
         // SAFETY: as above; this is what Node calls here.
         unsafe { (tasks._ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE)(platform, isolate) };
+        if !LATER.load(Ordering::Relaxed).is_null() {
+            return true;
+        }
         if anything_else_alive(node) {
-            return;
+            return false;
         }
     }
     let api = &node.api;
@@ -495,9 +578,211 @@ unsafe extern "C" fn look_at_loop(_prepare: *mut c_void) {
         (api.napi_open_handle_scope)(env, &raw mut scope);
         let mut callback = ptr::null_mut();
         (api.napi_get_reference_value)(env, (*idle).callback, &raw mut callback);
-        // With itself as receiver: Node's domains look for a `domain` of the receiver, and a global of that name is the program's.
-        (api.napi_make_callback)(env, ptr::null_mut(), callback, callback, 0, ptr::null(), ptr::null_mut());
+        call_steps(node, env, None, callback, None);
         (api.napi_close_handle_scope)(env, scope);
+    }
+    true
+}
+
+/// Something of the program's to be called from the loop.
+struct Later {
+    env: Env,
+    first: *mut c_void,
+    next: *mut c_void,
+}
+
+static LATER: AtomicPtr<Later> = AtomicPtr::new(ptr::null_mut());
+
+impl Later {
+    fn run(self, node: &Bound) {
+        let api = &node.api;
+        // SAFETY: the references are this one's own, this is the loop's thread, and a handle scope surrounds the calls.
+        unsafe {
+            let (mut scope, mut first, mut next) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+            (api.napi_open_handle_scope)(self.env, &raw mut scope);
+            (api.napi_get_reference_value)(self.env, self.first, &raw mut first);
+            (api.napi_get_reference_value)(self.env, self.next, &raw mut next);
+            (api.napi_delete_reference)(self.env, self.first);
+            (api.napi_delete_reference)(self.env, self.next);
+            call_steps(node, self.env, Some(first), next, Some(OF_MAIN));
+            (api.napi_close_handle_scope)(self.env, scope);
+        }
+    }
+}
+
+/// Calls functions of the program's from the loop, as Node would: with no frame of the driver's beneath them. Then runs what they have queued.
+///
+/// # Safety
+/// On the loop's thread, within a handle scope that has the functions.
+unsafe fn call_steps(node: &Bound, env: Env, first: Option<Value>, next: Value, context: Option<AsyncContext>) {
+    let api = &node.api;
+    // SAFETY: as above; results are writable, and the scope's room is larger than a scope.
+    unsafe {
+        let mut stepper = ptr::null_mut();
+        (api.napi_create_function)(env, ptr::null(), 0, steps, ptr::null_mut(), &raw mut stepper);
+        let arguments = [next, first.unwrap_or(ptr::null_mut())];
+        let count = if first.is_some() { 2 } else { 1 };
+        let Some((scopes, context)) = node.scopes.as_ref().zip(context) else {
+            // With itself as receiver: Node's domains look for a `domain` of the receiver, and a global of that name is the program's.
+            (api.napi_make_callback)(env, ptr::null_mut(), stepper, stepper, count, arguments.as_ptr(), ptr::null_mut());
+            return;
+        };
+        let mut room = CallbackScopeRoom([0; 256]);
+        let scope = (&raw mut room).cast::<c_void>();
+        let isolate = (scopes._ZN2v87Isolate10GetCurrentEv)();
+        (scopes._ZN4node13CallbackScopeC1EPN2v87IsolateENS1_5LocalINS1_6ObjectEEENS_13async_contextE)(scope, isolate, stepper, context);
+        (api.napi_call_function)(env, stepper, stepper, count, arguments.as_ptr(), ptr::null_mut());
+        (scopes._ZN4node13CallbackScopeD1Ev)(scope);
+    }
+}
+
+/// Takes `(next, first?)`: calls `first`, then `next(threw, value)` with what became of that, which may return one more function to call, and so on.
+/// A native function has no frame in a stack of JavaScript, and what it calls has none of the driver beneath it.
+unsafe extern "C" fn steps(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call; results are writable.
+    unsafe {
+        call(env, info, |call| {
+            let (api, [next, first, ..]) = (&call.node.api, call.arguments);
+            let mut step = call.is_function(first).then_some(first);
+            loop {
+                let (mut threw, mut value) = (false, call.undefined());
+                if let Some(step) = step {
+                    (threw, value) = call.invoke(call.undefined(), step, &[]);
+                }
+                let (failed, wanted) = call.invoke(call.undefined(), next, &[call.boolean(threw), value]);
+                if failed {
+                    (api.napi_fatal_exception)(env, wanted);
+                    return call.undefined();
+                }
+                if !call.is_function(wanted) {
+                    return call.undefined();
+                }
+                step = Some(wanted);
+            }
+        })
+    }
+}
+
+/// `runFromLoop(first, next)`: has the loop call `first` before its next turn, and `next` as [`steps`] does.
+unsafe extern "C" fn run_from_loop(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call; results are writable.
+    unsafe {
+        call(env, info, |call| {
+            if IDLE.load(Ordering::Relaxed).is_null() || !LATER.load(Ordering::Relaxed).is_null() {
+                return call.throw("runFromLoop() works after onIdle(), for one function at a time");
+            }
+            let later = Later { env, first: call.reference(0), next: call.reference(1) };
+            LATER.store(Box::into_raw(Box::new(later)), Ordering::Relaxed);
+            call.undefined()
+        })
+    }
+}
+
+/// What wakes the driver once, whatever the program does with timers of its own. It keeps no loop alive.
+struct Wake {
+    env: Env,
+    timer: *mut c_void,
+    callback: *mut c_void,
+}
+
+static WAKE: AtomicPtr<Wake> = AtomicPtr::new(ptr::null_mut());
+
+unsafe extern "C" fn wake(_timer: *mut c_void) {
+    let (Some(node), wake) = (bound(), WAKE.load(Ordering::Relaxed)) else { return };
+    if wake.is_null() {
+        return;
+    }
+    let api = &node.api;
+    // SAFETY: it lives for ever, this is the loop's thread, and a handle scope surrounds the call.
+    unsafe {
+        let (mut scope, mut callback) = (ptr::null_mut(), ptr::null_mut());
+        (api.napi_open_handle_scope)((*wake).env, &raw mut scope);
+        (api.napi_get_reference_value)((*wake).env, (*wake).callback, &raw mut callback);
+        (api.napi_make_callback)((*wake).env, ptr::null_mut(), callback, callback, 0, ptr::null(), ptr::null_mut());
+        (api.napi_close_handle_scope)((*wake).env, scope);
+    }
+}
+
+/// `wakeLater(ms, callback)`: calls back from the loop after that time, if the loop still turns. A later call takes the place of an earlier one; the
+/// callback is that of the first.
+unsafe extern "C" fn wake_later(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            let (uv, event_loop) = (&call.node.uv, LOOP.load(Ordering::Relaxed));
+            if event_loop.is_null() {
+                return call.throw("wakeLater() works in the main thread, after start()");
+            }
+            let mut wake_up = WAKE.load(Ordering::Relaxed);
+            if wake_up.is_null() {
+                // SAFETY: zeroed memory of the size that libuv asks for, which is never freed.
+                let timer = libc::calloc(1, (uv.uv_handle_size)(UV_TIMER));
+                (uv.uv_timer_init)(event_loop, timer);
+                wake_up = Box::into_raw(Box::new(Wake { env, timer, callback: call.reference(1) }));
+                WAKE.store(wake_up, Ordering::Relaxed);
+            }
+            (uv.uv_timer_start)((*wake_up).timer, wake, u64::from(call.number(0)), 0);
+            (uv.uv_unref)((*wake_up).timer);
+            call.undefined()
+        })
+    }
+}
+
+/// A function of the program's world that the driver has to do with, before and after.
+struct Wrapped {
+    original: *mut c_void,
+    before: *mut c_void,
+    after: *mut c_void,
+}
+
+/// `wrap(original, before, after, name)`: a function that calls `before`, `original` with its own receiver and arguments, and `after` with what `before`
+/// gave. A function of JavaScript in its place would show in every stack that is taken within `original`.
+unsafe extern "C" fn wrap(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call; the result is writable.
+    unsafe {
+        call(env, info, |call| {
+            let wrapped = Wrapped { original: call.reference(0), before: call.reference(1), after: call.reference(2) };
+            let name = call.text(3).unwrap_or_default();
+            let mut function = ptr::null_mut();
+            let data = Box::into_raw(Box::new(wrapped)).cast();
+            (call.node.api.napi_create_function)(env, name.as_ptr().cast(), name.len(), call_wrapped, data, &raw mut function);
+            function
+        })
+    }
+}
+
+unsafe extern "C" fn call_wrapped(env: Env, info: CallbackInfo) -> Value {
+    let Some(node) = bound() else { return ptr::null_mut() };
+    let api = &node.api;
+    let mut arguments = vec![ptr::null_mut(); 8];
+    let (mut count, mut receiver, mut data) = (arguments.len(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: Node's own call; there is room for as many arguments as is said, and the rest is writable. The data was boxed by `wrap` and lives for ever.
+    unsafe {
+        (api.napi_get_cb_info)(env, info, &raw mut count, arguments.as_mut_ptr(), &raw mut receiver, &raw mut data);
+        if count > arguments.len() {
+            arguments.resize(count, ptr::null_mut());
+            (api.napi_get_cb_info)(env, info, &raw mut count, arguments.as_mut_ptr(), ptr::null_mut(), ptr::null_mut());
+        }
+        arguments.truncate(count);
+        let wrapped = &*data.cast::<Wrapped>();
+        let call = Call { node, env, arguments: [ptr::null_mut(); 4] };
+        let [original, before, after] = [wrapped.original, wrapped.before, wrapped.after].map(|reference| {
+            let mut function = ptr::null_mut();
+            (api.napi_get_reference_value)(env, reference, &raw mut function);
+            function
+        });
+        let (failed, token) = call.invoke(call.undefined(), before, &arguments);
+        if failed {
+            (api.napi_throw)(env, token);
+            return ptr::null_mut();
+        }
+        let (threw, value) = call.invoke(receiver, original, &arguments);
+        let (failed, replacement) = call.invoke(call.undefined(), after, &[token, call.boolean(threw), value]);
+        if failed || threw {
+            (api.napi_throw)(env, if failed { replacement } else { value });
+            return ptr::null_mut();
+        }
+        value
     }
 }
 
@@ -507,15 +792,14 @@ unsafe extern "C" fn on_idle(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
         call(env, info, |call| {
-            let (api, uv, event_loop) = (&call.node.api, &call.node.uv, LOOP.load(Ordering::Relaxed));
+            let (uv, event_loop) = (&call.node.uv, LOOP.load(Ordering::Relaxed));
             if event_loop.is_null() || !IDLE.load(Ordering::Relaxed).is_null() {
                 return call.throw("onIdle() works once, in the main thread, after start()");
             }
             // SAFETY: the handles get zeroed memory of the size that libuv asks for, which is never freed; results are writable.
             let timer = libc::calloc(1, (uv.uv_handle_size)(UV_TIMER));
             let prepare = libc::calloc(1, (uv.uv_handle_size)(UV_PREPARE));
-            let mut callback = ptr::null_mut();
-            (api.napi_create_reference)(call.env, call.arguments[0], 1, &raw mut callback);
+            let callback = call.reference(0);
             let (isolate, platform) = if FORKED.load(Ordering::Relaxed) { (ptr::null_mut(), ptr::null_mut()) } else { platform(call.node) };
             IDLE.store(Box::into_raw(Box::new(Idle { env: call.env, timer, callback, isolate, platform })), Ordering::Relaxed);
             (uv.uv_timer_init)(event_loop, timer);
@@ -541,7 +825,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
     heap::prepare();
-    let functions: [(&CStr, Callback); 17] = [
+    let functions: [(&CStr, Callback); 20] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -559,6 +843,9 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"findImports", find_imports),
         (c"onIdle", on_idle),
         (c"alive", alive),
+        (c"runFromLoop", run_from_loop),
+        (c"wakeLater", wake_later),
+        (c"wrap", wrap),
     ];
     for (name, callback) in functions {
         let mut function = ptr::null_mut();

@@ -10,7 +10,7 @@ use belljar_jail::SetupError;
 
 use crate::symbols::{find, table};
 use crate::zygote::Runtime;
-use crate::{randomness, sandbox, scratch, threads, zygote};
+use crate::{fork_identity, randomness, sandbox, scratch, threads, zygote};
 
 type Object = *mut c_void;
 type Method = unsafe extern "C" fn(Object, Object) -> Object;
@@ -189,6 +189,7 @@ impl Runtime for Python<'_> {
     }
 
     fn after_fork_in_child(&mut self) -> Result<(), SetupError> {
+        fork_identity::be_another();
         // SAFETY: follows `before_fork`, in the child.
         unsafe { (self.api.PyOS_AfterFork_Child)() };
         Ok(())
@@ -200,6 +201,13 @@ unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
         let role = zygote::start(&mut Python { api: &call.python.api }, call.bytes(0).unwrap_or_default());
         // SAFETY: takes any number.
         unsafe { (call.python.api.PyLong_FromLong)(c_long::from(role == zygote::Role::Scout)) }
+    })
+}
+
+unsafe extern "C" fn become_zygote(_module: Object, arguments: Object) -> Object {
+    call(arguments, |call| {
+        fork_identity::be_zygote();
+        call.none()
     })
 }
 
@@ -273,6 +281,7 @@ pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
     };
     // CPython keeps both for ever.
     let methods = Box::leak(Box::new([
+        method(c"become_zygote", become_zygote),
         method(c"start", start),
         method(c"begin_imports", begin_imports),
         method(c"receive", receive),

@@ -1,5 +1,6 @@
 //! OpenSSL's generator after a fork. It notices a fork by the process's number, and every sandbox is number 1 of its own namespace: without help all
-//! forks of a zygote would draw the same keys.
+//! forks of a zygote would draw the same keys. Where it can be called it is seeded here; a copy that is linked into another library, and that no name
+//! leads to, does it by itself (`fork_identity`).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 

@@ -198,6 +198,11 @@ fn fail(why: &str) -> ! {
     unsafe { libc::_exit(belljar_jail::Step::Report as i32) }
 }
 
+/// Whether a program runs: the sandbox was activated. Also in processes that it has forked.
+pub fn is_active() -> bool {
+    ACTIVATED.load(Ordering::Relaxed) != 0
+}
+
 fn own_pid() -> i32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::getpid() }

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use libc::{c_void, sigset_t};
 
+use crate::default_actions;
+
 type Change = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
 type Mask = unsafe extern "C" fn(c_int, *const sigset_t, *mut sigset_t) -> c_int;
 
@@ -31,7 +33,11 @@ fn real(found: &AtomicUsize, name: &CStr) -> usize {
     address
 }
 
-unsafe fn change(signal: c_int, action: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+/// Sets an action as the C library does, whatever this library does with the signal.
+///
+/// # Safety
+/// As sigaction(2).
+pub unsafe fn change(signal: c_int, action: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
     static REAL: AtomicUsize = AtomicUsize::new(0);
     // SAFETY: the C library has it, with this type; the caller's promises are those of the function.
     unsafe { mem::transmute::<usize, Change>(real(&REAL, c"sigaction"))(signal, action, old) }
@@ -99,7 +105,7 @@ pub unsafe fn hand_on(signal: c_int, info: *mut c_void, context: *mut c_void) {
 pub unsafe extern "C" fn sigaction(signal: c_int, action: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
     if signal != libc::SIGSYS || !IS_OURS.load(Ordering::Relaxed) {
         // SAFETY: the caller's promises.
-        return unsafe { change(signal, action, old) };
+        return unsafe { default_actions::set(signal, action, old) };
     }
     let (handler, flags) = (HANDLER.load(Ordering::Relaxed), FLAGS.load(Ordering::Relaxed));
     // SAFETY: each is null, or readable or writable. The new one is read first: both may be the same.

@@ -15,6 +15,7 @@ use belljar_jail::{
     confine, confine_exec_grant_init, enter_cgroup, enter_network,
 };
 
+use crate::default_actions;
 use crate::heap;
 use crate::machine;
 use crate::networks::{Lost, Networks};
@@ -63,6 +64,7 @@ pub enum Role {
 }
 
 fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
+    default_actions::stand_in();
     if !facts.exec {
         answer_for(facts.memory_bytes)?;
     }
@@ -127,6 +129,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
     let own_pid_namespace: OwnedFd = File::open("/proc/self/ns/pid").map_err(at(Step::Descriptors))?.into();
     let children_ended = watch_children().map_err(at(Step::Descriptors))?;
+    default_actions::stand_in();
     let generators = randomness::generators();
     // Set up here, once: what a generator does when it is first used would cost each child a millisecond. The children seed it anew.
     randomness::reseed(&generators)?;

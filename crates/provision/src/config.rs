@@ -34,6 +34,9 @@ pub struct ProvisionConfig {
     pub pnpm_release: Release,
     /// A mirror of Node's distribution: below it lie `v24.21.0/SHASUMS256.txt` and `v24.21.0/node-v24.21.0-linux-x64.tar.gz`. Asked before npm.
     pub node_mirror: Option<String>,
+    /// A mirror of the Pythons that uv manages, laid out as theirs: below it lies `20261110/cpython-3.13.18+20261110-...-install_only_stripped.tar.gz`.
+    /// `BELLJAR_PYTHON_MIRROR`, else uv's own `UV_PYTHON_INSTALL_MIRROR`.
+    pub python_mirror: Option<String>,
     /// The npm registry. What is fetched of npm comes from here, and pnpm is to install from it.
     pub registry: Registry,
     /// The Python indexes. uv is fetched from there, and is to install from them.
@@ -153,6 +156,7 @@ impl ProvisionConfig {
             pnpm: None,
             pnpm_release: pins::pnpm(),
             node_mirror: None,
+            python_mirror: None,
             registry: Registry::default(),
             python_index: PythonIndex::default(),
             offline: false,
@@ -166,12 +170,12 @@ impl ProvisionConfig {
 
     /// Reads the environment of this process.
     ///
-    /// Belljar's own variables are `BELLJAR_CACHE`, `BELLJAR_NODE`, `BELLJAR_PYTHON`, `BELLJAR_UV`, `BELLJAR_PNPM`, `BELLJAR_NODE_MIRROR` and
-    /// `BELLJAR_OFFLINE` (anything but empty and `0`). Beside them count `PATH`, `HOME`, `XDG_CACHE_HOME`, `SSL_CERT_FILE`, `SSL_CERT_DIR`,
+    /// Belljar's own variables are `BELLJAR_CACHE`, `BELLJAR_NODE`, `BELLJAR_PYTHON`, `BELLJAR_UV`, `BELLJAR_PNPM`, `BELLJAR_NODE_MIRROR`,
+    /// `BELLJAR_PYTHON_MIRROR` and `BELLJAR_OFFLINE` (anything but empty and `0`). Beside them count `PATH`, `HOME`, `XDG_CACHE_HOME`, `SSL_CERT_FILE`, `SSL_CERT_DIR`,
     /// `NODE_EXTRA_CA_CERTS`, and of other programs:
     ///
     /// - npm: `npm_config_registry` and `npm_config_userconfig` (in small or capital letters) and `~/.npmrc`
-    /// - uv: `UV_DEFAULT_INDEX`, `UV_INDEX_URL`, `UV_INDEX`, `UV_EXTRA_INDEX_URL`, `UV_FIND_LINKS`
+    /// - uv: `UV_PYTHON_INSTALL_MIRROR`, `UV_DEFAULT_INDEX`, `UV_INDEX_URL`, `UV_INDEX`, `UV_EXTRA_INDEX_URL`, `UV_FIND_LINKS`
     /// - pip, where uv's say nothing: `PIP_INDEX_URL`, `PIP_EXTRA_INDEX_URL`, `PIP_FIND_LINKS`, `PIP_CERT`, and the section `[global]` of its
     ///   files: `PIP_CONFIG_FILE`, `$XDG_CONFIG_HOME/pip/pip.conf`, `~/.pip/pip.conf`, `/etc/pip.conf`
     /// - pyenv: `PYENV_ROOT` and `PYENV_VERSION`
@@ -197,6 +201,7 @@ impl ProvisionConfig {
         config.uv = path("BELLJAR_UV");
         config.pnpm = path("BELLJAR_PNPM");
         config.node_mirror = text("BELLJAR_NODE_MIRROR");
+        config.python_mirror = text("BELLJAR_PYTHON_MIRROR").or_else(|| text("UV_PYTHON_INSTALL_MIRROR"));
         config.offline = text("BELLJAR_OFFLINE").is_some_and(|value| value != "0");
         config.trust = Trust { file: path("SSL_CERT_FILE"), directories: paths("SSL_CERT_DIR"), extra: path("NODE_EXTRA_CA_CERTS") };
         config.python_versions = PythonVersions {

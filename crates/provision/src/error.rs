@@ -195,7 +195,9 @@ impl ProvisionError {
             Self::UnreadableRequest { example, .. } => format!("name a version such as {example}"),
             Self::UnsupportedNode { .. } => format!("use node {}", crate::pins::SUPPORTED_IN_WORDS),
             Self::UnsupportedPython { .. } | Self::NoPython { .. } => {
-                format!("install CPython 3.{OLDEST_PYTHON_MINOR} or newer, or name one with BELLJAR_PYTHON=/path/to/python3")
+                format!(
+                    "install CPython 3.{OLDEST_PYTHON_MINOR} or newer, name one with BELLJAR_PYTHON=/path/to/python3, or a mirror of uv's Pythons with BELLJAR_PYTHON_MIRROR"
+                )
             }
             Self::UnsupportedMachine { what, .. } => {
                 format!("install {what} yourself and name it with BELLJAR_{0}=/path/to/{what}", what.to_uppercase())

@@ -46,6 +46,24 @@ pub(crate) fn pin(major: u32) -> &'static Pin {
     PINS.iter().find(|pin| pin.version.major == major).unwrap_or(&PINS[1])
 }
 
+/// The minor versions of `CPython` that a request without one gets, in this order. The first is what Belljar is tested with most, and what nearly all
+/// packages have wheels for; then the newest. A later one has to be asked for.
+pub(crate) const PYTHON_MINORS: [u32; 5] = [13, 14, 12, 11, 10];
+
+/// The patch of a minor version that is fetched: the newest that the pinned uv knows, which has the hash of each.
+pub(crate) fn python(minor: u32) -> Option<Version> {
+    let patch = match minor {
+        10 => 22,
+        11 => 18,
+        12 => 16,
+        13 => 18,
+        14 => 10,
+        15 => 2,
+        _ => return None,
+    };
+    Some(Version::new(3, minor, patch))
+}
+
 /// The oldest uv that knows all that is asked of it. Up to 0.9.16 `exclude-newer` takes dates only, and no spans of time; the others are
 /// older: `--no-build`, and a `uv.lock` of any revision of its version 1.
 pub(crate) const OLDEST_UV: Version = Version::new(0, 9, 17);

@@ -1,6 +1,11 @@
-//! Finding Python: the configured one, one on PATH (through pyenv's shims, links and virtual environments to the interpreter itself), or one
-//! that a version manager has installed. None is fetched.
+//! Finding Python: the configured one; where a mirror of uv's managed Pythons is configured, the pinned one from there; else one of this machine, on PATH
+//! (through pyenv's shims, links and virtual environments to the interpreter itself) or installed by a version manager. No registry of packages has a
+//! build of Python.
+//!
+//! Which of them a request without a minor version gets is a rule that looks at no configuration of the user's: the one of [`pins::PYTHON_MINORS`]
+//! that comes first, and of its patches the newest.
 
+mod fetch;
 mod versions;
 
 use std::fs;
@@ -12,8 +17,9 @@ use crate::cache::FileStamp;
 use crate::error::ProvisionError;
 use crate::integrity::Identity;
 use crate::interpreter::{self, Library};
+use crate::pins;
 use crate::progress::{Progress, Step};
-use crate::request::{OLDEST_PYTHON_MINOR, PythonRequest, Version};
+use crate::request::{PythonRequest, Version};
 use crate::{Provisioner, Source};
 
 /// A `CPython` that can be started.
@@ -63,6 +69,9 @@ const PROBE: &str = include_str!("python/probe.py");
 struct Answer {
     implementation: String,
     version: Version,
+    /// `final`, or what comes before.
+    #[serde(default)]
+    level: Option<String>,
     executable: PathBuf,
     prefix: PathBuf,
     stdlib: PathBuf,
@@ -99,20 +108,27 @@ struct Search<'a> {
     provisioner: &'a Provisioner,
     request: &'a PythonRequest,
     progress: &'a mut dyn Progress,
+    /// What is called `python3` on PATH, once it was looked at.
+    plain: Option<Vec<PythonRuntime>>,
     seen: Vec<PathBuf>,
     passed_over: Vec<String>,
 }
 
 impl Provisioner {
-    /// Finds a Python that answers the request. Blocks; with everything remembered it costs a few file reads and starts no process.
+    /// Finds a Python that answers the request, or fetches it where a mirror is configured. Blocks; with everything remembered it costs a few file reads
+    /// and starts no process.
     pub fn python(&self, request: &PythonRequest, progress: &mut dyn Progress) -> Result<PythonRuntime, ProvisionError> {
         if let Some(path) = &self.config.python {
             return self.configured_python(path, request, progress);
         }
-        let mut search = Search { provisioner: self, request, progress, seen: Vec::new(), passed_over: Vec::new() };
-        search
-            .on_path()
-            .or_else(|| search.among_installations())
+        if let Some(python) = self.managed_python(request, progress)? {
+            return Ok(python);
+        }
+        let mut search = Search { provisioner: self, request, progress, plain: None, seen: Vec::new(), passed_over: Vec::new() };
+        let minors: Vec<u32> = request.minor().map_or_else(|| pins::PYTHON_MINORS.to_vec(), |minor| vec![minor]);
+        minors
+            .into_iter()
+            .find_map(|minor| search.newest(minor))
             .ok_or(ProvisionError::NoPython { wanted: request.to_string(), passed_over: search.passed_over })
     }
 
@@ -148,6 +164,9 @@ impl Provisioner {
             let answer: Answer = serde_json::from_slice(&answer).map_err(|_| "it does not answer like Python 3".to_owned())?;
             if answer.implementation != "cpython" {
                 return Err(format!("it is {}, not CPython", answer.implementation));
+            }
+            if answer.level.as_deref().is_some_and(|level| level != "final") {
+                return Err(format!("it is a preview of {}", answer.version));
             }
             let real = fs::canonicalize(&answer.executable).map_err(|error| error.to_string())?;
             if real != program {
@@ -206,30 +225,31 @@ impl Probe {
 }
 
 impl Search<'_> {
-    fn on_path(&mut self) -> Option<PythonRuntime> {
-        let named: Vec<String> = match self.request.minor() {
-            Some(minor) => vec![format!("python3.{minor}"), "python3".to_owned()],
-            // What `python3` is comes first; where that is too old, the newest with a name of its own.
-            None => std::iter::once("python3".to_owned())
-                .chain((OLDEST_PYTHON_MINOR..30).rev().map(|minor| format!("python3.{minor}")))
-                .collect(),
+    /// The newest patch of a minor version that answers the request; of equal ones that on PATH.
+    fn newest(&mut self, minor: u32) -> Option<PythonRuntime> {
+        let plain = match self.plain.take() {
+            Some(plain) => plain,
+            None => self.on_path("python3"),
         };
-        let folders = &self.provisioner.config.search_path;
-        named.iter().find_map(|name| {
-            interpreter::on_path(folders, name).find_map(|path| {
-                let behind = versions::behind_shim(&path, &self.provisioner.config.python_versions);
-                if behind.is_empty() {
-                    self.consider(&path, Source::Path)
-                } else {
-                    behind.iter().find_map(|path| self.consider(path, Source::Path))
-                }
-            })
-        })
+        let mut found: Vec<PythonRuntime> = self.on_path(&format!("python3.{minor}"));
+        found.extend(plain.iter().filter(|python| python.version.minor == minor).cloned());
+        self.plain = Some(plain);
+        let folders = &self.provisioner.config.python_versions.installations;
+        let installed = versions::installed(folders, &PythonRequest::of_minor(minor));
+        found.extend(installed.iter().filter_map(|path| self.consider(path, Source::VersionManager)));
+        let accepted = found.into_iter().filter(|python| python.version.minor == minor && self.request.accepts(python.version));
+        accepted.reduce(|best, other| if other.version > best.version { other } else { best })
     }
 
-    fn among_installations(&mut self) -> Option<PythonRuntime> {
-        let folders = &self.provisioner.config.python_versions.installations;
-        versions::installed(folders, self.request).iter().find_map(|path| self.consider(path, Source::VersionManager))
+    fn on_path(&mut self, name: &str) -> Vec<PythonRuntime> {
+        let folders = &self.provisioner.config.search_path;
+        let mut found = Vec::new();
+        for path in interpreter::on_path(folders, name) {
+            let behind = versions::behind_shim(&path, &self.provisioner.config.python_versions);
+            let paths = if behind.is_empty() { vec![path] } else { behind };
+            found.extend(paths.iter().filter_map(|path| self.consider(path, Source::Path)));
+        }
+        found
     }
 
     fn consider(&mut self, path: &Path, source: Source) -> Option<PythonRuntime> {
@@ -239,7 +259,12 @@ impl Search<'_> {
         }
         self.seen.push(program);
         match self.provisioner.examine_python(path, source, self.progress) {
-            Ok(python) if self.request.accepts(python.version) => return Some(python),
+            Ok(python) if PythonRequest::default().accepts(python.version) => {
+                if !self.request.accepts(python.version) {
+                    self.passed_over.push(format!("{} is {}", path.display(), python.version));
+                }
+                return Some(python);
+            }
             Ok(python) => self.passed_over.push(format!("{} is {}", path.display(), python.version)),
             Err(why) => self.passed_over.push(format!("{}: {why}", path.display())),
         }

@@ -142,6 +142,16 @@ impl PythonRequest {
             && self.exact.is_none_or(|exact| exact == version)
     }
 
+    /// Any patch of a minor.
+    pub(crate) fn of_minor(minor: u32) -> Self {
+        Self { minor: Some(minor), exact: None }
+    }
+
+    /// The version to fetch, as it is pinned; `None` where nothing is.
+    pub(crate) fn pinned(&self) -> Option<Version> {
+        self.exact.or_else(|| pins::python(self.minor.unwrap_or(pins::PYTHON_MINORS[0])))
+    }
+
     /// The minor that was asked for, which names the `python3.X` to look for.
     pub(crate) fn minor(&self) -> Option<u32> {
         self.minor

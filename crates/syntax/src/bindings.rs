@@ -1,14 +1,26 @@
 //! What a program declares at its top level.
 
-use oxc_ast::ast::{BindingPattern, Declaration, Program, Statement, VariableDeclarationKind};
+use oxc_ast::ast::{BindingPattern, Declaration, Expression, Program, Statement, VariableDeclarationKind};
 use oxc_span::GetSpan;
 
 /// Where the last statement ends, if there is a top-level `main` for which nobody else looks: what a module exports under that
 /// name is found in its namespace.
 pub(crate) fn end_if_main_is_defined(program: &Program<'_>) -> Option<u32> {
-    let is_main = |name: &str| name == "main";
-    let defined = program.body.iter().filter_map(Statement::as_declaration).any(|declaration| declares(declaration, &is_main));
+    let defined = program.body.iter().filter_map(Statement::as_declaration).any(declares_main);
     defined.then(|| program.body.last().map_or(0, |statement| statement.span().end))
+}
+
+/// Whether a declaration has the name `main`.
+pub(crate) fn declares_main(declaration: &Declaration<'_>) -> bool {
+    declares(declaration, &|name| name == "main")
+}
+
+/// Whether a program is nothing but one function expression, which is then to be called. Imports may stand before it.
+pub(crate) fn is_one_function(program: &Program<'_>) -> bool {
+    let mut statements =
+        program.body.iter().filter(|statement| !matches!(statement, Statement::ImportDeclaration(_) | Statement::EmptyStatement(_)));
+    let (Some(Statement::ExpressionStatement(only)), None) = (statements.next(), statements.next()) else { return false };
+    matches!(only.expression.get_inner_expression(), Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_))
 }
 
 /// Whether a top-level `let`, `const`, `using` or class has one of these names.

@@ -17,6 +17,8 @@ enum What {
     Before(Cow<'static, str>),
     /// Text that belongs to what ends here; of several, the one added first is the innermost and comes first.
     After(Cow<'static, str>),
+    /// The same, before all others that end here.
+    Innermost(&'static str),
     /// Instead of what was there.
     Instead(&'static str),
     /// Nothing but white space, with every line break kept; a semicolon first where the statement before must not go on.
@@ -39,6 +41,11 @@ impl Edits {
     pub(crate) fn insert_after(&mut self, at: u32, text: impl Into<Cow<'static, str>>) {
         self.ended.insert(at);
         self.edits.push(Edit { start: at, end: at, what: What::After(text.into()) });
+    }
+
+    /// Puts text after an expression whose statement may end there as well, with text of its own after it.
+    pub(crate) fn insert_innermost(&mut self, at: u32, text: &'static str) {
+        self.edits.push(Edit { start: at, end: at, what: What::Innermost(text) });
     }
 
     pub(crate) fn replace(&mut self, start: u32, end: u32, text: &'static str) {
@@ -102,7 +109,7 @@ impl Edits {
             out.push_str(&source[position..start]);
             match &edit.what {
                 What::Before(text) | What::After(text) => out.push_str(text),
-                What::Instead(text) => out.push_str(text),
+                What::Instead(text) | What::Innermost(text) => out.push_str(text),
                 What::Blank { semicolon } => blank(&source[start..end], *semicolon, &mut out),
             }
             position = end;
@@ -121,6 +128,7 @@ impl Edits {
         let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.edits).into_iter().enumerate().collect();
         edits.sort_by_key(|(index, edit)| {
             let (rank, order) = match edit.what {
+                What::Innermost(_) => (0, -1),
                 What::After(_) => (0, *index as i64),
                 What::Before(_) => (1, -(*index as i64)),
                 // The widest first, so that what lies within is skipped.
@@ -136,6 +144,7 @@ impl Edit {
     fn inserted(&self) -> Option<&str> {
         match &self.what {
             What::Before(text) | What::After(text) => Some(text),
+            What::Innermost(text) => Some(text),
             What::Instead(_) | What::Blank { .. } => None,
         }
     }

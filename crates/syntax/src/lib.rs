@@ -15,6 +15,7 @@ mod erase;
 mod found_imports;
 mod imports;
 mod program;
+mod starts;
 mod transform;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ pub use crate::found_imports::{FoundImport, FoundImports, find_imports};
 
 use crate::edits::Edits;
 use crate::program::{Parsed, Syntax};
+use crate::starts::Branch;
 
 /// The language a program was said to be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,13 @@ pub struct Prepared<'s> {
     pub is_async: bool,
     /// The code sets `__belljar_value.main` to its top-level binding `main`. A module's exports are not looked at.
     pub has_main: bool,
+    /// The program starts its `main` itself, now or later: the one that it exports under that name, else the one that it defines. Where a guard such as
+    /// `if (require.main === module)` decides, the code sets `__belljar_value.started` instead.
+    pub starts_main: bool,
+    /// The same for what it exports in place of everything else: `module.exports`, or a default export.
+    pub starts_exported: bool,
+    /// The program is nothing but a function expression.
+    pub is_function: bool,
     /// Why the program was left as it was.
     pub error: Option<PrepareError>,
 }
@@ -101,14 +110,16 @@ impl Prepared<'_> {
 /// ```
 pub fn prepare<'s>(source: &'s str, file_name: &str, language: Language) -> Prepared<'s> {
     let syntax = Syntax::new(file_name, language);
-    let unchanged = |kind, error| Prepared { kind, code: Cow::Borrowed(source), map: None, is_async: false, has_main: false, error };
+    let unchanged = |kind, error| Prepared { kind, error, ..Prepared::plain(kind, Cow::Borrowed(source)) };
     if let Some(line) = depth::too_deep(source, syntax) {
         return unchanged(syntax.guessed_kind(source), Some(PrepareError::TooDeep { line }));
     }
     let allocator = Allocator::default();
     let parsed = match program::parse(&allocator, source, syntax) {
         Ok(parsed) => parsed,
-        Err(error) => return unchanged(syntax.guessed_kind(source), Some(error)),
+        Err(error) => {
+            return anonymous_function(source, file_name, language).unwrap_or_else(|| unchanged(syntax.guessed_kind(source), Some(error)));
+        }
     };
     if syntax.is_plain() {
         return plain(source, &parsed);
@@ -125,6 +136,30 @@ pub fn prepare<'s>(source: &'s str, file_name: &str, language: Language) -> Prep
     }
 }
 
+/// A program that is one anonymous function, which only an expression can be: `async function (parameters) { ... }`.
+fn anonymous_function<'s>(source: &str, file_name: &str, language: Language) -> Option<Prepared<'s>> {
+    let function = source.trim_end().trim_end_matches(';');
+    let keyword = function.trim_start();
+    let after = keyword.strip_prefix("async").map_or(keyword, str::trim_start).strip_prefix("function")?;
+    after.trim_start().trim_start_matches('*').trim_start().starts_with('(').then_some(())?;
+    // A comment may end it. On a line of its own the bracket moves nothing.
+    let expression = format!("({function}\n)");
+    let Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, error } =
+        prepare(&expression, file_name, language);
+    let code = Cow::Owned(code.into_owned());
+    (error.is_none() && is_function).then_some(Prepared {
+        kind,
+        code,
+        map,
+        is_async,
+        has_main,
+        starts_main,
+        starts_exported,
+        is_function,
+        error,
+    })
+}
+
 fn plain<'s>(source: &'s str, parsed: &Parsed<'_>) -> Prepared<'s> {
     let mut edits = Edits::default();
     completion::take_value(&parsed.program, &mut edits);
@@ -133,17 +168,60 @@ fn plain<'s>(source: &'s str, parsed: &Parsed<'_>) -> Prepared<'s> {
 
 /// Finishes a program whose value is taken by `edits` already.
 fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits) -> Prepared<'s> {
-    let has_main = add_main(parsed, &mut edits);
+    let entry = Entry::of(parsed, &mut edits);
     if let (ModuleKind::CommonJs, Some(hashbang)) = (parsed.kind, &parsed.program.hashbang) {
         // A hashbang is one only at the very start of a file, and this code becomes the body of a function.
         edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");
     }
-    Prepared { kind: parsed.kind, code: edits.apply(source), map: None, is_async: parsed.is_async, has_main, error: None }
+    entry.prepared(parsed.kind, edits.apply(source), parsed.is_async)
 }
 
-/// Hands a top-level `main` over after the last statement, which is before any comment that ends the file.
-fn add_main(parsed: &Parsed<'_>, edits: &mut Edits) -> bool {
-    let Some(end) = bindings::end_if_main_is_defined(&parsed.program) else { return false };
-    edits.insert_after(end, ";__belljar_value.main = main;");
-    true
+impl<'s> Prepared<'s> {
+    fn plain(kind: ModuleKind, code: Cow<'s, str>) -> Self {
+        Entry { has_main: false, starts_main: false, starts_exported: false, is_function: false }.prepared(kind, code, false)
+    }
+}
+
+/// What of a program may be called once it has run.
+pub(crate) struct Entry {
+    has_main: bool,
+    starts_main: bool,
+    starts_exported: bool,
+    is_function: bool,
+}
+
+impl Entry {
+    /// Finds it, and hands a top-level `main` over after the last statement, which is before any comment that ends the file.
+    pub(crate) fn of(parsed: &Parsed<'_>, edits: &mut Edits) -> Self {
+        let end = bindings::end_if_main_is_defined(&parsed.program);
+        let starts = starts::find(&parsed.program, parsed.kind, end.is_some());
+        for branch in starts.guarded {
+            mark(branch, edits);
+        }
+        if let Some(end) = end {
+            edits.insert_after(end, ";__belljar_value.main = main;");
+        }
+        let is_function = bindings::is_one_function(&parsed.program);
+        Self { has_main: end.is_some(), starts_main: starts.main, starts_exported: starts.exported, is_function }
+    }
+
+    pub(crate) fn prepared(self, kind: ModuleKind, code: Cow<'_, str>, is_async: bool) -> Prepared<'_> {
+        let Self { has_main, starts_main, starts_exported, is_function } = self;
+        Prepared { kind, code, map: None, is_async, has_main, starts_main, starts_exported, is_function, error: None }
+    }
+}
+
+/// Has a guarded branch say that it was taken.
+fn mark(branch: Branch, edits: &mut Edits) {
+    match branch {
+        Branch::Block(span) => edits.insert_after(span.start + 1, "__belljar_value.started=true;"),
+        Branch::Statement(span) => {
+            edits.insert_before(span.start, "{__belljar_value.started=true;");
+            edits.insert_after(span.end, "}");
+        }
+        Branch::Expression(span) => {
+            edits.insert_before(span.start, "(__belljar_value.started=true,");
+            edits.insert_innermost(span.end, ")");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use oxc_transformer::{DecoratorOptions, HelperLoaderMode, HelperLoaderOptions, J
 
 use crate::edits::Edits;
 use crate::program::{Parsed, Syntax, first_error, parse};
-use crate::{ModuleKind, PrepareError, Prepared, add_main, completion};
+use crate::{Entry, ModuleKind, PrepareError, Prepared, completion};
 
 /// What the printed code calls for decorators: TypeScript's own helpers, under the name the transformer gives them.
 const DECORATOR_HELPERS: &str = "var babelHelpers={\
@@ -77,13 +77,13 @@ fn finish<'s>(
     if needs_helpers && let Some(first) = parsed.program.body.first() {
         edits.insert_before(first.span().start, DECORATOR_HELPERS);
     }
-    let has_main = add_main(&parsed, &mut edits);
+    let entry = Entry::of(&parsed, &mut edits);
     if let (ModuleKind::CommonJs, Some(hashbang)) = (kind, &parsed.program.hashbang) {
         edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");
     }
     let map = map.map(|map| moved(map, printed, &edits.insertions()).to_json_string());
     let code = Cow::Owned(edits.apply(printed).into_owned());
-    Ok(Prepared { kind, code, map, is_async, has_main, error: None })
+    Ok(Prepared { map, ..entry.prepared(kind, code, is_async) })
 }
 
 /// The map of a text into which `insertions` (offset, length) are made, none of which spans lines.

@@ -136,6 +136,135 @@ fn a_main_is_handed_over() {
 }
 
 #[test]
+fn every_reference_that_starts_a_main_is_found() {
+    const DEFINED: &str = "function main() {}\n";
+    // Whether it starts its `main`, and whether a guard decides.
+    for (source, starts, is_guarded) in [
+        ("", false, false),
+        ("main()", true, false),
+        ("await main()", true, false),
+        ("setTimeout(main, 5)", true, false),
+        ("init().then(() => main())", true, false),
+        ("(async () => { await 1; main() })()", true, false),
+        ("const start = () => main(); on('x', start)", true, false),
+        ("const start = () => main();", false, false),
+        ("function a() { b() } function b() { main() } a()", true, false),
+        ("function a() { b() } function b() { main(); a() }", false, false),
+        ("class A { static run() { main() } } A.run()", true, false),
+        ("class A { run = () => main() } new A().run()", true, false),
+        ("class A { run() { main() } }", false, false),
+        ("const all = { main, x: 1 }; all[name]()", true, false),
+        ("const all = { main, x: 1 }; module.exports = all", false, false),
+        ("const again = main; again()", true, false),
+        ("const again = main; exports.again = again", false, false),
+        ("const app = {}; app.start = main; app.start()", true, false),
+        ("let f; f = main; f()", true, false),
+        ("handler = () => main(); handler()", true, false),
+        ("globalThis.helper = () => main()", false, false),
+        ("globalThis.helper = () => main(); helper()", true, false),
+        ("globalThis.main = main", false, false),
+        ("class A { run = () => main() }", false, false),
+        ("main.call(null)", true, false),
+        ("run(main.bind(null, 1))", true, false),
+        ("const bound = main.bind(null, 1)", false, false),
+        ("main.length; typeof main; main.x = 1; main.name", false, false),
+        ("console.log(main)", false, false),
+        ("const { f = main } = {}; f()", true, false),
+        ("for (const f of [main]) f()", true, false),
+        ("new Promise(main)", true, false),
+        ("main`x`", true, false),
+        ("main ? 1 : 2; if (main) {}", false, false),
+        ("x && main()", true, false),
+        ("(main || other)()", true, false),
+        ("exports.main = main", false, false),
+        ("module.exports = { main, other: 1 }", false, false),
+        ("module.exports = main; module.exports.x = 1", false, false),
+        ("module.exports = { run: () => main() }", false, false),
+        ("exports.main = main; exports.main()", true, false),
+        ("// main()\n'main()'; `main()`", false, false),
+        ("{ const main = 1; main.toFixed() }", false, false),
+        ("((main) => main())(f)", false, false),
+        ("if (require.main === module) main()", false, true),
+        ("if (require.main === module) { setTimeout(main) } else { other() }", false, true),
+        ("require.main === module && main()", false, true),
+        ("const isMain = require.main === module; if (isMain) main()", false, true),
+        ("if (!module.parent) { main() }", false, true),
+        ("require.main === module ? main() : null", false, true),
+        ("if (process.env.RUN) main()", true, false),
+        ("if (require.main === module) main(); setTimeout(main)", true, false),
+    ] {
+        let source = format!("{DEFINED}{source}");
+        let prepared = prepare_named("main.js", &source);
+        assert_eq!(prepared.error, None, "{source}");
+        assert_eq!((prepared.starts_main, prepared.code.contains(".started=")), (starts, is_guarded), "{source}");
+    }
+    for (name, source, starts, exported) in [
+        ("main.mjs", "export function main() {}", false, false),
+        ("main.mjs", "export const main = () => {}; setTimeout(main)", true, false),
+        ("main.mjs", "export default function run() {}", false, false),
+        ("main.mjs", "export default function run() {}\nrun()", false, true),
+        ("main.mjs", "function run() {}\nexport default run;\nrun()", false, true),
+        ("main.mjs", "const run = () => {}; export { run as main }; run()", true, false),
+        ("main.mjs", "const run = () => {}; export { run as default }", false, false),
+        ("main.js", "function sync() {} sync(); module.exports = sync;", false, true),
+        ("main.js", "function sync() {} module.exports = sync;", false, false),
+        ("main.js", "exports.main = async () => {};", false, false),
+        ("main.js", "exports.main = async () => {}; exports.main()", true, false),
+        ("main.js", "module.exports.main = async () => {}; module.exports.main().then(f)", true, false),
+        ("main.js", "exports.main = async () => {}; exports.main.timeout = 5", false, false),
+        ("main.ts", "async function main(): Promise<void> {}\nvoid main() as unknown", true, false),
+        ("main.ts", "enum E { A }\nfunction main(): E { return E.A }\n(main as any)()", true, false),
+        ("main.ts", "function main() {}\ntype M = typeof main;\nlet m: typeof main", false, false),
+        ("main.ts", "function run() {}\nexport = run", false, false),
+        ("main.tsx", "function main() {}\nconst x = <a b={main} />", true, false),
+    ] {
+        let prepared = prepare_named(name, source);
+        assert_eq!(prepared.error, None, "{source}");
+        assert_eq!((prepared.starts_main, prepared.starts_exported), (starts, exported), "{name}: {source}");
+    }
+}
+
+#[test]
+fn a_guard_that_is_taken_says_so() {
+    for (source, code) in [
+        (
+            "function main() {} if (require.main === module) main()",
+            "if (require.main === module) {__belljar_value.started=true;__belljar_value(main());}",
+        ),
+        (
+            "function main() {} if (module.parent) { main() }",
+            "if (module.parent) {__belljar_value.started=true; __belljar_value(main()); }",
+        ),
+        ("function main() {} module.parent || main()", "module.parent || (__belljar_value.started=true,main())"),
+    ] {
+        let prepared = prepare_named("main.js", source);
+        assert!(prepared.code.contains(code), "{}", prepared.code);
+    }
+}
+
+#[test]
+fn a_program_that_is_one_function_is_known() {
+    for (name, source, is_function) in [
+        ("main.js", "async () => 1", true),
+        ("main.js", "// a\n(function () {});", true),
+        ("main.js", "async function () { return 1 }", true),
+        ("main.js", "function (a) { return a }; // b", false),
+        ("main.js", "function (a) { return a }\n// b", true),
+        ("main.js", "'use strict';\n(a) => a", true),
+        ("main.js", "import a from 'a';\n() => a", true),
+        ("main.ts", "(async (a: number): Promise<number> => a) as any", true),
+        ("main.js", "function f() {}", false),
+        ("main.js", "const f = () => 1", false),
+        ("main.js", "1; () => 1", false),
+        ("main.js", "(() => 1)()", false),
+        ("main.js", "(class {})", false),
+    ] {
+        let prepared = prepare_named(name, source);
+        assert_eq!(prepared.is_function, is_function, "{source}: {:?}", prepared.error);
+    }
+}
+
+#[test]
 fn errors_keep_the_place_where_they_were_thrown() {
     let programs = [
         ("main.js", "\n\n  throw new Error('x')", (3, 9)),

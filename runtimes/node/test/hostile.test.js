@@ -48,7 +48,7 @@ const attacks = {
 for (const [name, { code, proof }] of Object.entries(attacks)) {
   // What does not need the broken builtins itself still gives its result.
   test(`a result is reported although ${name}`, async () => {
-    const { finished, stderr } = await run(`${code}\n({ __proto__: null, proof: ${proof}, list: [1, null, 'é'] })`);
+    const { finished, stderr } = await run(`${code}\nreturn ({ __proto__: null, proof: ${proof}, list: [1, null, 'é'] })`);
     assert.equal(stderr, '');
     assert.equal(finished.length, 1);
     const { value, error, exit_code } = finished[0];

@@ -108,12 +108,32 @@ test('a guard that was not taken leaves main to the driver', async () => {
 });
 
 test('a result without a JSON form fails the run', async () => {
-  const { value, error, exit_code } = await run('({ items: [{ callback() {} }] })');
+  const { value, error, exit_code } = await run('return { items: [{ callback() {} }] }');
   assert.deepEqual([value, exit_code, error.name], [null, null, 'ResultNotSerializable']);
   assert.match(error.message, /\$\.items\[0\]\.callback is a function/);
 });
 
 test('a result over its limit fails the run', async () => {
-  const { error } = await run('"x".repeat(2000)', { limits: { result_bytes: 1000 } });
+  const { error } = await run('return "x".repeat(2000)', { limits: { result_bytes: 1000 } });
   assert.equal(error.name, 'ResultTooLarge');
+});
+
+test('a last expression without a JSON form is null and a note', async () => {
+  for (const [program, words] of [
+    ['setTimeout(() => {}, 1)', /the last expression, a Timeout, has no JSON form/],
+    ['({ items: [{ callback() {} }] })', /\$\.items\[0\]\.callback is a function/],
+    ['"x".repeat(2000)', /more than 1000 bytes/],
+    ['new Promise(() => {})', /a promise that nothing is left to settle/],
+  ]) {
+    const { finished, notes } = await run(program, { limits: { result_bytes: 1000 } });
+    assert.deepEqual(finished, [{ value: null, error: null, exit_code: null }], program);
+    assert.equal(notes.length, 1);
+    assert.match(notes[0], words);
+  }
+});
+
+test('a result that is there while something is open is sent, with what that is', async () => {
+  const { settled, value } = await run('setTimeout(() => {}, 300);\n({ rows: 3 })', { limits: { timeout_ms: 30000 } });
+  assert.deepEqual(settled, [{ value: { rows: 3 }, pending: [{ kind: 'timer', count: 1, at: 'main.js:1:1' }] }]);
+  assert.deepEqual(value, { rows: 3 });
 });

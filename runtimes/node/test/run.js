@@ -7,6 +7,8 @@ const os = require('node:os');
 const path = require('node:path');
 
 const RESULT = 3;
+const NOTE = 9;
+const SETTLED = 10;
 const DENIED = 4;
 const FINISHED = 5;
 
@@ -62,7 +64,7 @@ function collect(home, activationFile, { nodeFlags, prelude, stdin, calls, busy 
     const counted = [1, 2].map((wanted) => annotated.reduce((sum, [stream, , length]) => sum + (stream === wanted ? length : 0), 0));
     resolve({
       code, signal, stdout, stderr, frames, finished, ...finished[0],
-      results: ofKind(RESULT), denied: ofKind(DENIED), counted,
+      results: ofKind(RESULT), denied: ofKind(DENIED), notes: ofKind(NOTE), settled: ofKind(SETTLED), counted,
       annotations: annotated.filter(([, , , entry]) => entry).map(([stream, level, length]) => [stream, level, length]),
     });
   }));

@@ -30,6 +30,8 @@ class Outcome:
     results: list = field(default_factory=list)
     denied: list = field(default_factory=list)
     annotations: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+    settled: list = field(default_factory=list)
     finished: int = 0
 
 
@@ -106,8 +108,14 @@ def _outcome(process, record):
         if call == "annotate":
             outcome.annotations.append(tuple(map(int, words)))
         elif call == "send":
-            data = json.loads(bytes.fromhex(words[1]))
-            if words[0] == "3":
+            payload = bytes.fromhex(words[1])
+            if words[0] == "9":
+                outcome.notes.append(payload.decode())
+                continue
+            data = json.loads(payload)
+            if words[0] == "10":
+                outcome.settled.append(data)
+            elif words[0] == "3":
                 outcome.results.append(data)
             elif words[0] == "4":
                 outcome.denied.append(data)

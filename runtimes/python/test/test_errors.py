@@ -55,7 +55,7 @@ class Errors(unittest.TestCase):
         self.assertEqual(error["name"], "SyntaxError")
         self.assertIn("main.py, line 2", error["message"])
         self.assertRegex(error["stack"], r'^  File ".*main.py", line 2\n    if x\n')
-        self.assertEqual(self.error("  x = 1")["name"], "IndentationError")
+        self.assertEqual(self.error("if True:\n    x = 1\n  y = 2")["name"], "IndentationError")
         self.assertEqual(self.error("x = 1\nyield x\nreturn 2")["name"], "SyntaxError")
 
     def test_source_that_cannot_be_compiled_is_a_syntax_error(self):

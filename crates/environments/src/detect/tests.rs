@@ -23,8 +23,11 @@ fn imported(language: Language, files: &[(&str, &str)], imports: &[&str], additi
         Some(name) => FoundImport { name: name.to_owned(), is_optional: true },
         None => FoundImport { name: (*text).to_owned(), is_optional: false },
     };
-    let named =
-        FoundImports { imports: imports.iter().map(named).collect(), additions: additions.iter().map(ToString::to_string).collect() };
+    let named = FoundImports {
+        imports: imports.iter().map(named).collect(),
+        additions: additions.iter().map(ToString::to_string).collect(),
+        sure: None,
+    };
     let list = with_program(language, files, |program| from_imports(program, &named))?;
     Ok(list.iter().map(ToString::to_string).collect())
 }

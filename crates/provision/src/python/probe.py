@@ -44,6 +44,7 @@ except Exception:
 json.dump({
     "implementation": sys.implementation.name,
     "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
+    "level": sys.version_info[3],
     "executable": real,
     "prefix": os.path.realpath(sys.base_prefix),
     "stdlib": os.path.dirname(os.path.realpath(os.__file__)),

@@ -4,6 +4,7 @@
 
 const fs = require('node:fs');
 
+const NOTE = 9;
 const { stringify } = JSON;
 const { writeSync, readFileSync } = fs;
 const { pid, ppid, reallyExit } = process;
@@ -27,6 +28,25 @@ function loadParser() {
 
 const { prepare, findImports } = loadParser();
 
+const later = setImmediate;
+const after = setTimeout;
+const { unref } = Object.getPrototypeOf(setTimeout(() => {}));
+
+// What the library does with what it is to call.
+function callSteps(first, next) {
+  for (let step = first; ;) {
+    let threw = false;
+    let value;
+    try {
+      if (step !== undefined) value = step();
+    } catch (error) {
+      [threw, value] = [true, error];
+    }
+    step = next(threw, value);
+    if (typeof step !== 'function') return;
+  }
+}
+
 function line(value) {
   writeSync(3, `${stringify(value)}\n`);
 }
@@ -42,7 +62,7 @@ exports.createNative = (activationFile) => ({
   send(kind, data) {
     if (typeof data !== 'string') throw new Error('the double takes text');
     globalThis.__sent?.(kind);
-    writeSync(3, `{"kind":${kind},"data":${data}}\n`);
+    writeSync(3, `{"kind":${kind},"data":${kind === NOTE ? stringify(data) : data}}\n`);
   },
   // Sockets that the test holds the other ends of; so many and no more.
   openCall: () => (busy-- > 0 ? undefined : calls.shift()),
@@ -67,7 +87,7 @@ exports.createNative = (activationFile) => ({
         if (args[0] !== 'beforeExit' || inCallback) return apply(emit, this, args);
         inCallback = true;
         try {
-          callback();
+          callSteps(undefined, callback);
         } finally {
           inCallback = false;
         }
@@ -76,6 +96,21 @@ exports.createNative = (activationFile) => ({
       set: (replacement) => { emit = replacement; },
     });
   },
+  runFromLoop(first, next) { later(() => callSteps(first, next)); },
+  wakeLater(ms, callback) { apply(unref, after(callback, ms), []); },
+  wrap: (original, before, after, name) => ({
+    [name](...args) {
+      const token = before(...args);
+      try {
+        const value = apply(original, this, args);
+        after(token, false, value);
+        return value;
+      } catch (error) {
+        after(token, true, error);
+        throw error;
+      }
+    },
+  })[name],
   // A stream on a pipe is listed while it is open, and keeps nothing alive.
   alive() {
     const resources = activeResources();

@@ -2,6 +2,7 @@
 // `prepare` of the double: acorn, out of Node's own source, and Node's own stripping of types.
 
 const { parse } = require('internal/deps/acorn/acorn/dist/acorn');
+const walk = require('internal/deps/acorn/acorn-walk/dist/walk');
 const { stripTypeScriptTypes } = require('node:module');
 
 function prepare(source, file, language) {
@@ -26,7 +27,35 @@ function prepare(source, file, language) {
   const program = isModule ? tryParse(code, 'module', true) : script;
   if (program === null) return { kind: file.endsWith('.mjs') ? 'module' : 'commonjs', code: source };
   const prepared = { kind: isModule ? 'module' : 'commonjs', code, map, isAsync: !isModule && tryParse(code, 'script', false) === null };
-  return { ...prepared, code: withValue(code, program) };
+  const isFunction = program.body.length === 1 && /^(?:Arrow)?Function/.test(program.body[0].expression?.type);
+  return { ...prepared, code: withValue(code, program), ...startsOf(program), isFunction };
+}
+
+// Whether the program refers to its main, or to what it exports alone: enough of an analysis for the programs of this suite. A reference counts
+// unless it is the function's own, an export, or beneath the guard of a main file that is not this one.
+function startsOf(program) {
+  const exported = new Set();
+  const names = { main: new Set(['main']), exported };
+  walk.simple(program, {
+    AssignmentExpression({ left, right }) {
+      if (/^(?:module|exports)$/.test(left.object?.name) && right.type === 'Identifier') exported.add(right.name);
+    },
+    ExportDefaultDeclaration({ declaration }) { exported.add(declaration.name ?? declaration.id?.name); },
+  });
+  const isStarted = (wanted) => {
+    let found = false;
+    walk.fullAncestor(program, (node, ancestors) => {
+      if (node.type !== 'Identifier' || !wanted.has(node.name)) return;
+      const own = ancestors.some(({ id, type }) => id?.name === node.name && /Function|Declarator/.test(type));
+      const guarded = ancestors.some(({ test }) => test?.operator === '!==' && test.left.object?.name === 'require');
+      const [parent, above] = [ancestors.at(-2), ancestors.at(-4)];
+      const exports = parent.type === 'AssignmentExpression' || parent.type === 'ExportDefaultDeclaration'
+        || (parent.type === 'Property' && above?.type === 'AssignmentExpression');
+      found ||= !own && !guarded && !exports;
+    });
+    return found;
+  };
+  return { startsMain: isStarted(names.main), startsExported: isStarted(exported) };
 }
 
 function tryParse(code, sourceType, allowAwaitOutsideFunction) {

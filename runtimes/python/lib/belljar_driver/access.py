@@ -93,10 +93,33 @@ def display(value, type=None):
     _display().display(value, type)
 
 
+def display_within(value, type=None):
+    """The same, but a value that the run's output has no room for is left out, with a note."""
+    if _display is None:
+        raise RuntimeError("display() works in the process of the run, not in one that it started")
+    _display().display_within(value, type)
+
+
 def show_figures():
-    """`plt.show()`. In a forked process of the program there is nobody to show them to."""
+    """`plt.show()`. In a process that the program started there is no caller to show them to."""
     if _display is not None:
         _display().put_open_figures()
+
+
+def show_figure(figure):
+    """Shows a figure that the program is done with, or asked to see."""
+    if _display is not None:
+        _display().put_figure_unasked(figure)
+
+
+def add_display():
+    """Makes `display` a builtin, as notebooks have it."""
+    import builtins
+
+    def display(*objs, **keywords):
+        return driver_module("notebook").display(*objs, **keywords)
+
+    builtins.display = display
 
 
 def activate(activation, displays, open_call):

@@ -16,6 +16,12 @@ def call(name, callback):
         sys.meta_path.insert(0, _Finder)
 
 
+def is_there(name, module):
+    """Called for a module that came without an import of its own."""
+    for callback in _waiting.pop(name, ()):
+        _quietly(callback, module)
+
+
 class _Finder:
     """First on the meta path; finds nothing itself, and only looks closer at a name that is waited for."""
 

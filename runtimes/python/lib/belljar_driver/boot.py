@@ -25,8 +25,10 @@ def main(native=None, configuration=None):
         driver_module("packages").find(environment)
     if is_zygote:
         enable()
+        native.become_zygote()
         stop_holding_back = driver_module("fork_hooks").hold_back()
         driver_module("preload").import_common_modules()
+        driver_module("identity").draw_before_forks()
         sandbox.load_everything()
     sandbox.prepare(native, environment)
     if is_zygote:

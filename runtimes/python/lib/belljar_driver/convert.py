@@ -1,7 +1,8 @@
 """Python values as JSON: one conversion for each kind, an error with the path to the value for everything else.
 
 The text is built in pieces that are counted as they come, so that a result over its limit is refused without being built. Kinds
-are told by the names in a class's `__mro__`: nothing has to be imported to know that a value is not a numpy array.
+are recognised by the names in a class's `__mro__`: nothing has to be imported to know that a value is not a numpy array. Kinds of
+packages are in kinds.py and tables.py, which are loaded for the first value that is none of Python's own.
 docs/reference/results.md is the table.
 """
 
@@ -10,12 +11,13 @@ from belljar_driver import originals as __builtins__
 from _json import make_encoder
 
 from belljar_driver import errors
-from belljar_driver.text import quote, utf8
-from belljar_driver.untouched import standard_module
+from belljar_driver.text import decode_json, quote, utf8
+from belljar_driver.untouched import driver_module, standard_module
 
 MAX_DEPTH = 100
 
 _INFINITY = float("inf")
+_NOT_FINITE = {_INFINITY: "Infinity", -_INFINITY: "-Infinity"}
 _SCALARS = {str, int, float, bool, type(None)}
 # Encodes an object whose values are all of those kinds, in C. Refuses NaN, which is not JSON.
 _encode_flat = make_encoder(None, None, quote, None, ": ", ", ", False, False, False)
@@ -25,14 +27,15 @@ _SLICE = 4096
 
 
 class ResultNotSerializable(Exception):
-    """A value with no JSON form. `path` leads to it from the result, `$`."""
+    """A value with no JSON form. `path` leads to it from the result, `$`; `kind` is the name of its type, where that is the reason."""
 
-    # Told without the module, as errors of the language are.
+    # Reported without the module, as errors of the language are.
     __module__ = "builtins"
 
-    def __init__(self, message, path):
+    def __init__(self, message, path, kind=None):
         super().__init__(f"{message} at {path}")
         self.path = path
+        self.kind = kind
 
 
 class ResultTooLarge(Exception):
@@ -46,9 +49,10 @@ class ResultTooLarge(Exception):
         )
 
 
-def to_json(value, limit):
-    """The value as UTF-8 JSON of at most `limit` bytes."""
-    encoder = _Encoder(limit)
+def to_json(value, limit, is_handed_over=True):
+    """The value as UTF-8 JSON of at most `limit` bytes. Iterators of classes that the driver does not know are read only where the
+    program handed the value over: of a last expression nobody asked for that."""
+    encoder = Encoder(limit, is_handed_over)
     encoder.encode(value)
     text = utf8("".join(encoder.pieces))
     if len(text) > limit:
@@ -56,10 +60,11 @@ def to_json(value, limit):
     return text
 
 
-class _Encoder:
-    def __init__(self, limit):
+class Encoder:
+    def __init__(self, limit, is_handed_over):
         self.pieces = []
         self.limit = limit
+        self.is_handed_over = is_handed_over
         self.size = 0
         self.path = []
         self.open = set()
@@ -70,8 +75,11 @@ class _Encoder:
         if self.size > self.limit:
             raise ResultTooLarge(self.limit)
 
-    def refuse(self, message):
-        raise ResultNotSerializable(message, path_text(self.path))
+    def refuse(self, message, kind=None):
+        raise ResultNotSerializable(message, path_text(self.path), kind)
+
+    def refuse_kind(self, kind, hint="convert it to a dict, list, str or number"):
+        self.refuse(f"a value of type {kind.__name__} has no JSON form ({hint})", kind.__name__)
 
     def expect(self, size):
         """Refuses early what is going to be at least so large."""
@@ -101,23 +109,8 @@ class _Encoder:
             self.encode_other(value, kind)
 
     def encode_other(self, value, kind):
-        for base in kind.__mro__:
-            convert = CONVERSIONS.get((base.__module__.partition(".")[0], base.__name__))
-            if convert is not None:
-                return convert(self, value)
-        if hasattr(kind, "__dataclass_fields__"):
-            return self.nested(value, lambda it: self.put_object({name: getattr(it, name) for name in kind.__dataclass_fields__}))
-        if hasattr(kind, "__attrs_attrs__"):
-            return self.nested(value, lambda it: self.put_object({field.name: getattr(it, field.name) for field in kind.__attrs_attrs__}))
-        for method in ("model_dump", "to_dicts"):
-            # pydantic models; polars frames.
-            if callable(getattr(kind, method, None)):
-                return self.nested(value, lambda it: self.encode(getattr(it, method)()))
-        if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
-            return self.nested(value, lambda it: self.put_object({key: it[key] for key in it.keys()}))
-        if hasattr(kind, "__next__"):
-            return self.nested(value, self.put_list)
-        self.refuse(f"a value of type {kind.__name__} has no JSON form (convert it to a dict, list, str or number)")
+        convert = conversion_of(kind, CONVERSIONS) or driver_module("kinds").conversion_of(kind)
+        convert(self, value)
 
     def nested(self, value, put):
         """Puts a value that holds others, knowing a cycle and a nesting that is too deep."""
@@ -141,18 +134,30 @@ class _Encoder:
             try:
                 return self.put("".join(_encode_flat(value, 0)))
             except ValueError:
-                pass  # a NaN, or an integer with too many digits: said with its path below
+                pass  # a NaN, or an integer with too many digits: reported with its path below
+        self.put_members([*value], [*value.values()])
+
+    def put_members(self, keys, values):
+        """An object of these members, or, where two keys have the same text, an array of `[key, value]` pairs."""
+        texts = self.key_texts(keys)
+        if texts is None:
+            return self.put_list([key, value] for key, value in zip(keys, values))
         separator = "{"
-        for key, item in value.items():
-            self.path.append(key)
-            self.put(f"{separator}{quote(self.key_text(key))}: ")
+        for key, text, item in zip(keys, texts, values):
+            self.path.append(text)
+            self.put(f"{separator}{quote(text)}: ")
             self.encode(item)
             self.path.pop()
             separator = ", "
         self.put("{}" if separator == "{" else "}")
 
+    def key_texts(self, keys):
+        """The keys of an object as text; None where two of them have the same, of which a reader would keep one."""
+        texts = keys if set(map(type, keys)) <= {str} else [self.key_text(key) for key in keys]
+        return texts if len(set(texts)) == len(texts) else None
+
     def key_text(self, key):
-        """Object keys as `json` writes them, and the scalars of numpy and enum that stand for them."""
+        """A key as `json` writes it, or else as the text that the key would have as a value."""
         if isinstance(key, str):
             return key if type(key) is str else str.__str__(key)
         if key is None or key is True or key is False:
@@ -160,14 +165,29 @@ class _Encoder:
         if isinstance(key, int):
             return int.__repr__(key)
         if isinstance(key, float):
-            return float.__repr__(key)
-        names = [base.__name__ for base in type(key).__mro__]
-        if "Enum" in names:
+            return float.__repr__(key) if -_INFINITY < key < _INFINITY else _NOT_FINITE.get(float(key), "NaN")
+        if isinstance(key, tuple):
+            return ", ".join([self.key_text(part) for part in key])
+        if isinstance(key, frozenset):
+            return ", ".join(sorted([self.key_text(part) for part in key]))
+        if isinstance(key, type):
+            return key.__qualname__
+        if conversion_of(type(key), CONVERSIONS) is _put_enum:
             return self.key_text(key.value)
-        if "generic" in names and type(key).__module__ == "numpy" and type(key.item()) is not type(key):
-            return self.key_text(key.item())
-        self.path.pop()
-        self.refuse(f"a key of type {type(key).__name__} cannot be an object's key; use str")
+        text = self._text_of_key(key)
+        return decode_json(text) if text[:1] == '"' else text
+
+    def _text_of_key(self, key):
+        inner = Encoder(self.limit, self.is_handed_over)
+        inner.open = self.open
+        try:
+            inner.encode(key)
+        except ResultNotSerializable:
+            inner.pieces[:] = "{"
+        text = "".join(inner.pieces)
+        if text[:1] in ("{", "["):
+            self.refuse(f"a key of type {type(key).__name__} cannot be an object's key; use str")
+        return text
 
     def put_list(self, values):
         if type(values) is list and len(values) > _SHORT and _SCALARS.issuperset(map(type, values)):
@@ -215,42 +235,42 @@ class _Encoder:
         self.put(f'"{b2a_base64(view.tobytes(), newline=False).decode()}"')
 
     def put_tuple(self, value):
-        if hasattr(value, "_fields") and hasattr(value, "_asdict"):
-            return self.nested(value, lambda it: self.put_object(dict(zip(it._fields, it))))
+        kind = type(value)
+        if hasattr(kind, "_fields") and hasattr(kind, "_asdict"):
+            return self.nested(value, lambda it: self.put_members(distinct([*it._fields]), [*it]))
         self.nested(value, self.put_list)
 
-    def put_array(self, value):
-        self.expect(value.size * 2)
-        kind = value.dtype.kind
-        if kind == "c":
-            self.refuse("a complex number has no JSON form")
-        if kind == "M":
-            value = value.astype(str)
-        elif kind == "m":
-            value = value.astype("timedelta64[us]")
-        self.encode(value.tolist())
-
-    def put_numpy_scalar(self, value):
-        kind = value.dtype.kind
-        if kind == "M":
-            text = str(value)
-            return self.put("null" if text == "NaT" else quote(text))
-        if kind == "m":
-            value = value.astype("timedelta64[us]")
-        item = value.item()
-        if type(item) is type(value):
-            # A long double: more than JSON's readers keep, so as near as a double comes.
-            item = float(value)
-        self.encode(item)
-
-    def put_frame(self, value):
-        self.expect(value.size * 2)
-        self.encode(value.to_dict("records"))
+    def put_iterated(self, value):
+        self.nested(value, self.put_list)
 
 
 def _text_length(values):
     """Characters in the strings among some scalars: what their JSON has at least."""
     return sum([len(value) for value in values if type(value) is str])
+
+
+def distinct(names):
+    """Names for columns and fields, each of them once: those that come again get `.1`, `.2`, as `pandas.read_csv` does it."""
+    if len(set(names)) == len(names):
+        return names
+    given, found, numbers = set(names), {}, {}
+    for name in names:
+        unique = name
+        while unique in found or unique != name and unique in given:
+            numbers[name] = numbers.get(name, 0) + 1
+            unique = f"{name}.{numbers[name]}"
+        found[unique] = None
+    return [*found]
+
+
+def conversion_of(kind, conversions):
+    """The first along the `__mro__` of a class; None where there is none."""
+    for base in kind.__mro__:
+        module = base.__module__
+        convert = conversions.get((module.partition(".")[0], base.__name__)) if type(module) is str else None
+        if convert is not None:
+            return convert
+    return None
 
 
 def float_text(value):
@@ -260,8 +280,8 @@ def float_text(value):
     return float.__repr__(value)
 
 
-def _as_text(convert):
-    return lambda encoder, value: encoder.encode(str(convert(value)))
+def put_text(encoder, value):
+    encoder.encode(str.__str__(str(value)))
 
 
 def _put_date(encoder, value):
@@ -270,67 +290,68 @@ def _put_date(encoder, value):
 
 
 def _put_duration(encoder, value):
-    seconds = value.total_seconds()
-    encoder.put(float_text(float(seconds)))
+    encoder.put(float_text(float(value.total_seconds())))
 
 
-def _null(encoder, value):
+def put_null(encoder, value):
     encoder.put("null")
 
 
-def _refuse_complex(encoder, value):
-    encoder.refuse("a complex number has no JSON form; return its real and imag")
+def refuse_complex(encoder, value):
+    encoder.refuse("a complex number has no JSON form; return its real and imag", "complex number")
 
 
-def _exception(encoder, value):
+def _put_exception(encoder, value):
     encoder.nested(value, lambda it: encoder.put_object(errors.brief(it)))
+
+
+def put_attributes(encoder, value):
+    encoder.nested(value, lambda it: encoder.put_object(vars(it)))
+
+
+def _put_enum(encoder, value):
+    encoder.nested(value, lambda it: encoder.encode(it.value))
+
+
+def _put_str(encoder, value):
+    encoder.encode(str.__str__(value))
 
 
 #: By the first part of the module and the name of a class, the first found along a value's `__mro__`.
 CONVERSIONS = {
-    ("builtins", "str"): lambda encoder, value: encoder.encode(str.__str__(value) if type(value) is not str else value),
-    ("builtins", "int"): _Encoder.put_int,
+    ("builtins", "str"): _put_str,
+    ("builtins", "int"): Encoder.put_int,
     ("builtins", "float"): lambda encoder, value: encoder.put(float_text(float(value))),
-    ("builtins", "complex"): _refuse_complex,
+    ("builtins", "complex"): refuse_complex,
     ("builtins", "dict"): lambda encoder, value: encoder.nested(value, encoder.put_object),
-    ("builtins", "list"): lambda encoder, value: encoder.nested(value, encoder.put_list),
-    ("builtins", "tuple"): _Encoder.put_tuple,
-    ("builtins", "set"): _Encoder.put_sorted,
-    ("builtins", "frozenset"): _Encoder.put_sorted,
-    ("builtins", "bytes"): _Encoder.put_bytes,
-    ("builtins", "bytearray"): _Encoder.put_bytes,
-    ("builtins", "memoryview"): _Encoder.put_bytes,
-    ("builtins", "range"): lambda encoder, value: encoder.nested(value, encoder.put_list),
-    ("builtins", "dict_keys"): lambda encoder, value: encoder.nested(value, encoder.put_list),
-    ("builtins", "dict_values"): lambda encoder, value: encoder.nested(value, encoder.put_list),
-    ("builtins", "dict_items"): lambda encoder, value: encoder.nested(value, encoder.put_list),
-    ("builtins", "BaseException"): _exception,
-    ("types", "SimpleNamespace"): lambda encoder, value: encoder.nested(value, lambda it: encoder.put_object(vars(it))),
-    ("argparse", "Namespace"): lambda encoder, value: encoder.nested(value, lambda it: encoder.put_object(vars(it))),
-    ("subprocess", "CompletedProcess"): lambda encoder, value: encoder.nested(value, lambda it: encoder.put_object(vars(it))),
-    ("collections", "deque"): lambda encoder, value: encoder.nested(value, encoder.put_list),
-    ("array", "array"): lambda encoder, value: encoder.nested(value, encoder.put_list),
+    ("builtins", "list"): Encoder.put_iterated,
+    ("builtins", "tuple"): Encoder.put_tuple,
+    ("builtins", "set"): Encoder.put_sorted,
+    ("builtins", "frozenset"): Encoder.put_sorted,
+    ("builtins", "bytes"): Encoder.put_bytes,
+    ("builtins", "bytearray"): Encoder.put_bytes,
+    ("builtins", "memoryview"): Encoder.put_bytes,
+    ("builtins", "range"): Encoder.put_iterated,
+    ("builtins", "dict_keys"): Encoder.put_iterated,
+    ("builtins", "dict_values"): Encoder.put_iterated,
+    ("builtins", "dict_items"): Encoder.put_iterated,
+    ("builtins", "BaseException"): _put_exception,
+    ("types", "SimpleNamespace"): put_attributes,
+    ("argparse", "Namespace"): put_attributes,
+    ("subprocess", "CompletedProcess"): put_attributes,
+    ("collections", "deque"): Encoder.put_iterated,
+    ("array", "array"): Encoder.put_iterated,
     ("datetime", "datetime"): _put_date,
     ("datetime", "date"): _put_date,
     ("datetime", "time"): _put_date,
     ("datetime", "timedelta"): _put_duration,
-    ("decimal", "Decimal"): _as_text(str),
-    ("fractions", "Fraction"): _as_text(str),
-    ("uuid", "UUID"): _as_text(str),
-    ("enum", "Enum"): lambda encoder, value: encoder.encode(value.value),
-    ("pathlib", "PurePath"): _as_text(str),
-    ("ipaddress", "_BaseAddress"): _as_text(str),
-    ("ipaddress", "_BaseNetwork"): _as_text(str),
-    ("numpy", "ndarray"): _Encoder.put_array,
-    ("numpy", "generic"): _Encoder.put_numpy_scalar,
-    ("pandas", "DataFrame"): _Encoder.put_frame,
-    ("pandas", "Series"): lambda encoder, value: encoder.encode(value.tolist()),
-    ("pandas", "Index"): lambda encoder, value: encoder.encode(value.tolist()),
-    ("pandas", "ExtensionArray"): lambda encoder, value: encoder.encode(value.tolist()),
-    ("pandas", "NAType"): _null,
-    ("pandas", "Period"): _as_text(str),
-    ("pandas", "Interval"): _as_text(str),
-    ("polars", "Series"): lambda encoder, value: encoder.encode(value.to_list()),
+    ("decimal", "Decimal"): put_text,
+    ("fractions", "Fraction"): put_text,
+    ("uuid", "UUID"): put_text,
+    ("enum", "Enum"): _put_enum,
+    ("pathlib", "PurePath"): put_text,
+    ("ipaddress", "_BaseAddress"): put_text,
+    ("ipaddress", "_BaseNetwork"): put_text,
 }
 
 

@@ -28,6 +28,65 @@ def settle(finish):
     streams.flush()
 
 
+def pending(home):
+    """What `settle` is going to wait for: threads and processes, as `[{"kind", "count", "at"}]`. Empty for nearly every program."""
+    threading, process = modules.get("threading"), modules.get("multiprocessing.process")
+    found = []
+    try:
+        if _count_threads() > 0 and threading is not None:
+            found += _pending_threads(threading, home)
+        children = [child for child in getattr(process, "_children", ()) if not child.daemon and child.is_alive()]
+        if children:
+            found.append({"kind": "child_process", "count": len(children), "at": _place_of(getattr(children[0], "_target", None), home)})
+    except Exception:
+        # The program replaced what this asks: nothing is said of it then.
+        pass
+    return found
+
+
+def pending_in_loop(home):
+    """What `asyncio.run` still waits for once the result is there: tasks that it cancels, and threads of its executor."""
+    tasks = modules["asyncio"].all_tasks()
+    current = modules["asyncio"].current_task()
+    others = [task for task in tasks if task is not current]
+    found = []
+    if others:
+        found.append({"kind": "task", "count": len(others), "at": _place_of(others[0].get_coro(), home)})
+    if _count_threads() > 0 and "threading" in modules:
+        found += _pending_threads(modules["threading"], home)
+    return found
+
+
+def _pending_threads(threading, home):
+    kinds = {}
+    for thread in threading.enumerate():
+        if thread is threading.main_thread() or thread.daemon:
+            continue
+        kind = "timer" if isinstance(thread, threading.Timer) else "thread"
+        kinds.setdefault(kind, []).append(thread)
+    return [{"kind": kind, "count": len(threads), "at": _place_of_thread(threads[0], home)} for kind, threads in kinds.items()]
+
+
+def _place_of_thread(thread, home):
+    """The line of the program that a thread is at; of a timer, the function that it will call."""
+    function = getattr(thread, "function", None) or getattr(thread, "_target", None)
+    frame, place = sys._current_frames().get(thread.ident), None
+    while frame is not None and place is None:
+        place = _place(frame.f_code.co_filename, frame.f_lineno, home)
+        frame = frame.f_back
+    return place or _place_of(function, home)
+
+
+def _place_of(function, home):
+    """Where a function or coroutine was written, if in a file of the program."""
+    code = getattr(function, "__code__", None) or getattr(function, "cr_code", None)
+    return None if code is None else _place(code.co_filename, code.co_firstlineno, home)
+
+
+def _place(file_name, line, home):
+    return f"{file_name[len(home) + 1 :]}:{line}" if file_name.startswith(home + "/") else None
+
+
 def _join_threads():
     if _count_threads() == 0:
         return

@@ -8,9 +8,13 @@ from _imp import is_frozen
 from posix import chdir, environ, putenv, unsetenv
 
 from belljar_driver import HOME, LIBRARY
+from belljar_driver.untouched import driver_module
+
+#: Links to the run's own interpreter, as `python` and `python3`.
+PROGRAMS = "/opt/belljar/bin"
 
 DEFAULTS = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PATH": f"{PROGRAMS}:/usr/local/bin:/usr/bin:/bin",
     "HOME": HOME,
     "USER": "user",
     "LANG": "C.UTF-8",
@@ -19,6 +23,9 @@ DEFAULTS = {
     "MPLBACKEND": "Agg",
     "MPLCONFIGDIR": "/tmp/matplotlib",
 }
+
+#: Only where no process can be started: joblib, and so scikit-learn's n_jobs, then goes on in this one.
+WITHOUT_EXEC = {"JOBLIB_MULTIPROCESSING": "0"}
 
 _Module = type(sys)
 
@@ -31,8 +38,9 @@ def prepare(packages=None):
     for name in list(environ):
         unsetenv(name)
     environ.clear()
-    for name, value in DEFAULTS.items():
+    for name, value in (DEFAULTS | WITHOUT_EXEC).items():
         _set_variable(name, value)
+    _set_flags()
     if packages is not None:
         _set_variable("PATH", f"{packages['place']}/bin:{DEFAULTS['PATH']}")
     if "site" not in sys.modules:
@@ -42,18 +50,54 @@ def prepare(packages=None):
 def enter(activation, home):
     """Prepares the process for the program and returns its entry's path and its `__main__` module."""
     granted = activation["env"] or {}
+    if activation["policy"].get("exec"):
+        expect_exec()
     for name, value in granted.items():
         _set_variable(name, value)
     # As Python has it: the driver alone does without.
     sys.dont_write_bytecode = bool(granted.get("PYTHONDONTWRITEBYTECODE"))
+    if "TZ" in granted:
+        import time
+
+        time.tzset()
     chdir(home)
     entry = home + "/" + activation["entry"]
     sys.argv = [entry, *activation["arguments"]]
     # As `python3 FILE` does it: the folder of the entry first. The public modules come last, where any package of the
     # program's may take their name.
     search = [folder for folder in granted.get("PYTHONPATH", "").split(":") if folder]
-    sys.path[:] = [entry.rpartition("/")[0], *search, *sys.path, LIBRARY]
+    own = [] if granted.get("PYTHONSAFEPATH") else [entry.rpartition("/")[0]]
+    sys.path[:] = [*own, *search, *sys.path, LIBRARY]
+    if any(name.startswith("PYTHON") for name in granted):
+        driver_module("python_variables").apply(granted)
     return entry, main_module(entry)
+
+
+def expect_exec():
+    """Takes away what is meant for sandboxes in which no process can be started."""
+    for name in WITHOUT_EXEC:
+        if environ.pop(name.encode(), None) is not None:
+            unsetenv(name)
+
+
+def _set_flags():
+    """`sys.flags` as of a Python that was started plainly: the driver's are its own, and what reads them (`subprocess`, `asyncio`) would hand them on to
+    other interpreters, which then had no packages."""
+    plain = {"isolated": 0, "ignore_environment": 0, "no_user_site": 0, "no_site": 0, "safe_path": False}
+    kind = type(sys.flags)
+    names = [name for name, kind_of in kind.__dict__.items() if type(kind_of).__name__ == "member_descriptor"]
+    values = {name: plain.get(name, getattr(sys.flags, name)) for name in names}
+
+    class flags(tuple):
+        """sys.flags"""
+
+        __slots__ = ()
+        __repr__ = lambda self: f"sys.flags({', '.join(f'{name}={values[name]!r}' for name in names)})"  # noqa: E731
+
+    for name, value in values.items():
+        setattr(flags, name, property(lambda self, value=value: value))
+    flags.__module__ = "sys"
+    sys.flags = flags(values.values())
 
 
 def _set_variable(name, value):

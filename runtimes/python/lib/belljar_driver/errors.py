@@ -82,7 +82,7 @@ def _bounded(text, limit):
 
 def _formatted(error):
     traceback = load()
-    frames = _visible(error.__traceback__)
+    frames = visible(error.__traceback__)
     told = traceback.TracebackException(type(error), error, frames, limit=-MAX_FRAMES, compact=True)
     _hide_driver(told, traceback)
     lines = told.format(chain=False) if told.stack else told.format_exception_only()
@@ -100,7 +100,7 @@ def load():
 _traceback = None
 
 
-def _visible(traceback):
+def visible(traceback):
     """The traceback from its first frame that is not the driver's, nor of the loop that the driver started."""
     while traceback is not None:
         file_name = traceback.tb_frame.f_code.co_filename
@@ -125,7 +125,7 @@ def _hide_driver(told, traceback):
 def _plain_stack(error):
     """File, line and function of each frame. Needs no module, no file and next to no memory."""
     lines = []
-    traceback = _visible(error.__traceback__)
+    traceback = visible(error.__traceback__)
     while traceback is not None and len(lines) < MAX_FRAMES:
         code = traceback.tb_frame.f_code
         if not _is_driver(code.co_filename):

@@ -1,6 +1,6 @@
 """What must differ between two forks of one zygote: the state of every generator that user code can draw from.
 
-`ssl.RAND_bytes` and the like are OpenSSL's, reseeded by the native library. `os.urandom` and `secrets` are the kernel's. The seed
+`ssl.RAND_bytes` and the like are OpenSSL's, which the native library seeds anew, or has seed itself. `os.urandom` and `secrets` are the kernel's. The seed
 of `hash()` is fixed when the interpreter starts: all forks of a zygote share it.
 """
 
@@ -8,11 +8,18 @@ from belljar_driver import originals as __builtins__
 
 import sys
 
-from belljar_driver import after_import
+from belljar_driver import after_import, packages
 
 
 #: Generators of imported packages that seeded themselves when they were made.
 _generators = []
+
+
+def draw_before_forks():
+    """Has OpenSSL make its generator, so that no sandbox need do so, and the self-test of a runtime sees what becomes of one that was used."""
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_bytes(1)
 
 
 def note_generators():
@@ -39,7 +46,7 @@ def note_generators():
 
 
 def _numpy_generators():
-    module = sys.modules.get("numpy.random.bit_generator")
+    module = packages.advance_module("numpy.random.bit_generator")
     if module is None:
         return []
     from gc import get_objects
@@ -65,8 +72,9 @@ def renew(random_bytes):
             generator.seed(random_bytes(32))
     if "random" in modules:
         modules["random"].seed(random_bytes(32))
-    if "numpy.random" in modules:
-        modules["numpy.random"].seed(list(random_bytes(64)))
+    numpy_random = packages.advance_module("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(list(random_bytes(64)))
     if "tempfile" in modules:
         # Both name generators are made again on first use; their own fork check compares PIDs, which are equal here.
         modules["tempfile"]._name_sequence = None

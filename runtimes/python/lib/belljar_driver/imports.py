@@ -1,11 +1,13 @@
-"""What the files of a program import, found in their syntax trees, and the packages that their comments add. Nothing of them is run: this is the other
-thing that a sandbox can be activated for, and all that it then does."""
+"""What the files of a program import, found in their syntax trees, and the packages that their comments and their calls of pip add. Nothing of them is
+run: this is the other thing that a sandbox can be activated for, and all that it then does."""
 
 from belljar_driver import originals as __builtins__
 
 import _ast as ast
 from gc import disable
 from posix import scandir
+
+from belljar_driver.untouched import driver_module
 
 _FLAGS = 0x2400  # ast.PyCF_ONLY_AST, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
@@ -16,35 +18,43 @@ _STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 _CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _IMPORTING = {"import_module", "__import__"}
 _ADDITION = "@add-package"
+#: What a file without an import can hold that installs packages all the same.
+_INSTALLERS = (b"pip", b"conda ", b"uv ", b"easy_install")
 
 
 def load():
     """Makes the tokenizer compile its patterns, which takes 5 ms: a zygote does that for all its sandboxes."""
     # A line of nothing but a comment would not need them.
     list(_additions(b"name  # comment"))
+    for name in ("habits", "installs", "install_calls", "reached"):
+        driver_module(name)
 
 
 def find(home):
-    """What all files beneath a folder import, `{"imports": {name: is_optional}, "additions": [text]}`."""
+    """What all files beneath a folder import, `{"imports": {name: is_optional}, "additions": [text], "sure": [name]}`."""
     # The process ends with this, and trees have no cycles.
     disable()
     # What the compiler warns of, the run will tell. No code of the program's has run here, so that any import finds the standard library.
     import warnings
 
     warnings.simplefilter("ignore")
-    imports, additions = {}, set()
+    imports, additions, sure = {}, set(), set()
     for path in _files(home):
         with open(path, "rb") as file:
             source = file.read()
         try:
-            found, added = _in_source(source)
+            found, added, reached = _in_source(source)
         except Exception:
             # It does not parse, or nests deeper than the parser goes: the run will tell.
             continue
         for name, is_optional in found:
             imports[name] = imports.get(name, True) and is_optional
         additions.update(added)
-    return {"imports": imports, "additions": [*additions]}
+        sure.update(reached)
+    if additions:
+        # What it wants of pip is to install these.
+        imports = {name: is_optional for name, is_optional in imports.items() if name.partition(".")[0] != "pip"}
+    return {"imports": imports, "additions": [*additions], "sure": [*sure]}
 
 
 def _files(folder):
@@ -60,12 +70,32 @@ def _files(folder):
 
 def _in_source(source):
     adds = _ADDITION.encode() in source
+    installs = any(word in source for word in _INSTALLERS)
     # A tree is large: of data that happens to be Python, none is made.
-    if not adds and b"import" not in source:
-        return [], []
-    tree = compile(source, "<program>", "exec", _FLAGS, True)
+    if not adds and not installs and b"import" not in source:
+        return [], [], []
+    source, tree, added = _parsed(source)
+    if adds:
+        added += _additions(source)
+    if installs:
+        added += driver_module("install_calls").packages(tree)
     calls = b"import_module" in source or b"__import__" in source
-    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], [*_additions(source)] if adds else []
+    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], added, driver_module("reached").imports(tree)
+
+
+def _parsed(source):
+    """The text, its tree, and the packages that its lines ask for: of a notebook's text, what is left without its habits."""
+    habits = driver_module("habits")
+    try:
+        tree = compile(source, "<program>", "exec", _FLAGS, True)
+        if not habits.has_prompts(source):
+            return source, tree, []
+    except SyntaxError:
+        pass
+    plain = habits.plain(source)
+    if plain is None:
+        raise SyntaxError("no Python, and nothing that can be made Python")
+    return plain.source, compile(plain.source, "<program>", "exec", _FLAGS, True), [*plain.packages]
 
 
 def _imports(tree, looked_into):

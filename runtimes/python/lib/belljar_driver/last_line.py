@@ -37,6 +37,11 @@ def compile_program(source, path):
     return None if (body.co_flags | expression.co_flags) & _COROUTINE_CODE else (body, expression)
 
 
+def is_lambda(value, body, expression):
+    """Whether a function is all that there is: the lambda that the expression makes, after nothing."""
+    return value.__code__ in expression.co_consts and not body.co_names and set(body.co_consts) <= {None}
+
+
 def _last_beginning(source):
     end = len(source)
     while end >= 0:

@@ -10,6 +10,9 @@ PATH = "/opt/belljar/libbelljar.so"
 # Frame kinds.
 RESULT, DENIED, FINISHED, NOTE, SETTLED = 3, 4, 5, 9, 10
 
+# Frames of the kind SETTLED that the supervisor takes from one run.
+MAX_SETTLED = 4
+
 # Levels of a log entry.
 DEBUG, INFO, WARN, ERROR = 0, 1, 2, 3
 

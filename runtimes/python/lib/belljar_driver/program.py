@@ -1,7 +1,8 @@
 """Runs one program in `__main__` and finds its value. How an error is told is errors.py, how it all ends is ending.py.
 
-The value is, first that applies: what a top-level `return` gave; what `main` returned, called here unless the program called it
-itself; the value of the last expression; what `main` returned to the program's own call.
+The value is, first that applies: what a top-level `return` gave; what `main` returned, called here unless the program starts it
+itself, now or later; the value of the last expression; what `main` returned to the program's own call. A program that is nothing
+but a lambda is called like `main`.
 """
 
 from belljar_driver import originals as __builtins__
@@ -12,6 +13,7 @@ from belljar_driver import last_line
 from belljar_driver.untouched import driver_module, standard_module
 
 _COROUTINE_CODE = 0x80  # inspect.CO_COROUTINE
+_Function = type(lambda: None)
 
 
 async def _sample():
@@ -25,39 +27,73 @@ _unused.close()
 class Program:
     """One program: its source, the module it runs in, and what became known of `main` meanwhile."""
 
-    def __init__(self, path, module, parameters):
+    def __init__(self, path, module, parameters, on_result, note):
         self.path = path
+        self.note = note
         self.namespace = module.__dict__
         self.parameters = parameters
+        #: Called with a result that is there while a loop of asyncio still waits for something else.
+        self.on_result = on_result
         with open(path, "rb") as file:
             self.source = file.read()
         self.main_began = False
         self.main_returned = None
+        self.notes_main = False
+        #: The line in which the program starts `main` itself, now or later: it is not called here then.
+        self.starts_main_at = None
         #: Whether the value is that of the last expression, which nobody chose to return.
         self.is_last_expression = False
 
     def run(self):
         """The value of the program. Whatever it raises comes out as it is."""
+        if b"In [" in self.source and driver_module("habits").has_prompts(self.source):
+            self._leave_habits()
         parts = last_line.compile_program(self.source, self.path)
         if parts is None:
             return self._run_rewritten()
         body, expression = parts
         exec(body, self.namespace)
-        self.namespace[last_line.VALUE] = eval(expression, self.namespace)
-        return _settled(self._value(None))
+        last = eval(expression, self.namespace)
+        if type(last) is _Function and last_line.is_lambda(last, body, expression):
+            return self._settled(self._call(last))
+        self.namespace[last_line.VALUE] = last
+        return self._settled(self._value(None))
 
     def _run_rewritten(self):
         source_code = driver_module("source")
-        code, notes_main = source_code.compile_program(self.source, self.path)
-        if notes_main:
+        try:
+            code, facts = source_code.compile_program(self.source, self.path)
+        except SyntaxError as error:
+            # Told as it is, unless there is more to it than Python: raised below, where it is no other error's context.
+            failure = error
+        else:
+            failure = None
+        if failure is not None:
+            if self._leave_habits():
+                return self.run()
+            raise failure
+        self.notes_main, self.starts_main_at = facts.notes_main, facts.starts_main_at
+        if facts.notes_main:
             setattr(public_builtins, source_code.MAIN_BEGAN, self._main_begins)
             setattr(public_builtins, source_code.MAIN_RETURNED, self._main_returns)
         returned, waits = self._execute(code, source_code.PROGRAM)
         if waits:
-            is_settled, returned = _wait_for(self._finish_waiting(returned))
+            is_settled, returned = self._wait_for(self._finish_waiting(returned))
             if is_settled:
                 return returned
-        return _settled(self._value(returned))
+        if facts.is_lambda:
+            return self._settled(self._call(self.namespace.pop(last_line.VALUE)))
+        return self._settled(self._value(returned))
+
+    def _leave_habits(self):
+        """Takes out of the text what a notebook, a shell or a chat has put there. Whether anything was."""
+        plain = driver_module("habits").plain(self.source)
+        if plain is None or plain.source == self.source:
+            return False
+        self.source = plain.source
+        for words in plain.notes:
+            self.note(words)
+        return True
 
     def _execute(self, code, name):
         """Runs the module's code. Gives what it returned, and whether that is a coroutine in which the module still has to run."""
@@ -80,12 +116,21 @@ class Program:
         returned = await module
         main = self._pending_main()
         if returned is not None or not getattr(getattr(main, "__code__", None), "co_flags", 0) & _COROUTINE_CODE:
+            result = self.namespace.get(last_line.VALUE) if returned is None else returned
+            if main is None and result is not None:
+                self.on_result(result)
             return False, returned
-        return True, await driver_module("call").call_main(main, self.parameters)
+        return True, await self._result_of(self._call(main))
 
     def _pending_main(self):
+        """`main`, where it is Belljar that calls it."""
+        if self.main_began or self.starts_main_at is not None:
+            return None
         main = self.namespace.get("main")
-        return main if callable(main) and not isinstance(main, type) and not self.main_began else None
+        return main if callable(main) and not isinstance(main, type) else None
+
+    def _call(self, function):
+        return driver_module("call").call_main(function, self.parameters)
 
     def _value(self, returned):
         last = self.namespace.pop(last_line.VALUE, None)
@@ -93,7 +138,7 @@ class Program:
             return returned
         main = self._pending_main()
         if main is not None:
-            return driver_module("call").call_main(main, self.parameters)
+            return self._call(main)
         if last is not None:
             self.is_last_expression = True
             return last
@@ -112,12 +157,20 @@ class Program:
     async def _main_awaited(self, coroutine):
         value = await coroutine
         self.main_returned = value
+        self.on_result(value)
         return value
 
+    def _settled(self, value):
+        return self._wait_for(self._result_of(value)) if type(value) is _Coroutine else value
 
-def _settled(value):
-    return _wait_for(value) if type(value) is _Coroutine else value
+    async def _result_of(self, coroutine):
+        value = await coroutine
+        self.on_result(value)
+        return value
 
+    def _wait_for(self, coroutine):
+        return standard_module("asyncio").run(coroutine)
 
-def _wait_for(coroutine):
-    return standard_module("asyncio").run(coroutine)
+    def main_was_left_alone(self):
+        """Whether the program was expected to start its `main`, and has not."""
+        return self.notes_main and self.starts_main_at is not None and not self.main_began

@@ -1,22 +1,25 @@
-"""Rich results: what `display` sends, and the figures that a program leaves open."""
+"""Rich results: what `display` sends, and what values show of themselves."""
 
 from belljar_driver import originals as __builtins__
 
 from sys import modules
 
-from belljar_driver import convert
+from belljar_driver import convert, figures
 from belljar_driver.native import RESULT
 from belljar_driver.text import quote, utf8
-from belljar_driver.untouched import standard_module
+from belljar_driver.untouched import driver_module, standard_module
 
+#: By what methods a value shows itself, and the media type of what each returns: IPython's protocol.
 _METHODS = (
     ("_repr_html_", "text/html"),
     ("_repr_markdown_", "text/markdown"),
     ("_repr_svg_", "image/svg+xml"),
     ("_repr_png_", "image/png"),
     ("_repr_jpeg_", "image/jpeg"),
+    ("_repr_pdf_", "application/pdf"),
     ("_repr_latex_", "text/latex"),
     ("_repr_json_", "application/json"),
+    ("_repr_javascript_", "application/javascript"),
 )
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -24,31 +27,39 @@ _MAGIC = (
     (b"GIF8", "image/gif"),
     (b"%PDF-", "application/pdf"),
 )
+#: Items of a list, a tuple or a dict that are looked at for pictures.
+_MAX_PICTURES = 20
+#: Packages whose values have JSON and say more as text: labels, units, types of columns, exact forms.
+_ALSO_AS_TEXT = {"pandas", "polars", "pyarrow", "xarray", "sympy", "mpmath", "bs4"}
+#: What logs and explicit displays keep of `output_bytes`: an eighth.
+_RESERVE = 8
+
+
+class TooLarge(ValueError):
+    """A rich result has no room."""
 
 
 class Display:
-    """Where rich results go. `limit` bounds each of them, in bytes."""
+    """Where rich results go. `limit` bounds each of them, `output_limit` all that nobody asked for by name together, in bytes."""
 
-    def __init__(self, send, limit):
+    def __init__(self, send, note, limit, output_limit):
         self.send = send
+        self.note = note
         self.limit = limit
+        self.output_limit = output_limit
+        self._sent = 0
+        self._is_unasked = False
 
     def display(self, value, type=None):
-        """Shows a value to whoever asked for the run: an image, a table, a document. Returns nothing.
+        """Shows a value to the caller of the run: an image, a table, a document. Returns nothing.
 
-        `type` is the MIME type of a str or bytes that does not tell by itself what it is.
+        `type` is the media type of a str or bytes that does not tell by itself what it is.
         """
         if type is not None:
             if not isinstance(type, str) or "/" not in type:
                 raise TypeError(f'display: type must be a media type such as "image/png", got {type!r}')
             return self.put(type, value if isinstance(value, (str, bytes, bytearray, memoryview)) else self.json(value))
-        figure = figure_of(value)
-        if figure is not None:
-            return self.put_figure(figure)
-        representations = representations_of(value)
-        if representations:
-            for kind, data in representations.items():
-                self.put(kind, data if isinstance(data, (str, bytes)) else self.json(data))
+        if self.put_shown(value):
             return None
         if isinstance(value, (bytes, bytearray, memoryview)):
             value = bytes(value)
@@ -60,11 +71,90 @@ class Display:
             return self.put("image/svg+xml" if is_svg else "text/plain", value)
         try:
             return self.put("application/json", self.json(value))
-        except convert.ResultNotSerializable:
-            return self.put("text/plain", repr(value))
+        except convert.ResultTooLarge:
+            raise
+        except Exception:
+            return self.put("text/plain", self.text(value))
+
+    def put_shown(self, value):
+        """Sends what a value shows of itself; whether that is anything."""
+        figure = figures.figure_of(value)
+        if figure is not None:
+            self.put_figure(figure)
+            return True
+        if _page_of(value) is None and _has(value, "_ipython_display_"):
+            try:
+                value._ipython_display_()
+                return True
+            except Exception:
+                pass  # It shows itself in a notebook only; what it has for others comes next.
+        representations = representations_of(value)
+        for kind, data in representations.items():
+            self.put(kind, data if isinstance(data, (str, bytes)) else self.json(data))
+        return bool(representations)
+
+    def put_last(self, value, failure):
+        """Shows a last expression: one that has no JSON, for the reason `failure`, and one whose JSON says less than the value itself.
+
+        Items of a list that have pictures are shown one by one.
+        """
+        if failure is None:
+            if is_data(value) or has_picture(value):
+                self.put_unasked("the last expression", lambda: self.put_shown(value) or self.put("text/plain", self.text(value)))
+            return
+        items = [value, *_items(value)]
+        pictured = [item for item in items if has_picture(item)]
+        if figures.is_by_product(value) and all(figures.figure_of(item) is not None for item in pictured):
+            if figures.figure_of(value) is not None:
+                self.put_picture(value)
+            return
+        shown = [self.put_picture(item) for item in pictured]
+        is_all_shown = shown == [True] * max(len(items) - 1, 1)
+        if not is_all_shown:
+            self.put_unasked("the last expression", lambda: self.put("text/plain", self.text(value)))
+        if isinstance(failure, convert.ResultTooLarge):
+            reason = f"its JSON is larger than result_bytes ({self.limit} bytes)"
+            self.note(f"the value of the last expression is null: {reason}; the beginning of its text is shown instead")
+        elif not is_all_shown or is_data(value):
+            self.note(_why_null(value, failure))
+
+    def put_picture(self, value):
+        """Shows a value that has a picture, unless that was shown before. Whether it is to be seen."""
+        figure = figures.figure_of(value)
+        if figure is not None and (figures.was_shown(figure) or figures.is_blank(figure)):
+            return True
+        shown = []
+        return self.put_unasked("the last expression", lambda: shown.append(self.put_shown(value))) and shown == [True]
+
+    def put_unasked(self, name, put):
+        """Calls `put` for something that is shown without having been displayed by name: it never fails the run. Whether it was shown."""
+        self._is_unasked = True
+        try:
+            put()
+            return True
+        except TooLarge as failure:
+            self.note(f"{name} is not shown: {failure}")
+        except Exception as failure:
+            self.note(" ".join(f"{name} is not shown: {type(failure).__name__}: {failure}".split()))
+        finally:
+            self._is_unasked = False
+        return False
+
+    def display_within(self, value, type=None):
+        """Displays a value where `output_bytes` has room for it. Notebooks' habits display whole libraries of JavaScript."""
+        self._is_unasked = True
+        try:
+            self.display(value, type)
+        except TooLarge as failure:
+            self.note(f"a displayed value is not shown: {failure}")
+        finally:
+            self._is_unasked = False
 
     def json(self, value):
         return convert.to_json(value, self.limit).decode()
+
+    def text(self, value):
+        return driver_module("bounded_repr").text_of(value)
 
     def put(self, kind, data):
         if isinstance(data, str):
@@ -73,74 +163,125 @@ class Display:
             b2a_base64 = standard_module("binascii").b2a_base64
             content, encoding = f'"{b2a_base64(data, newline=False).decode()}"', "base64"
         if len(content) > self.limit:
-            raise ValueError(f"display: the value is larger than result_bytes ({self.limit} bytes)")
-        self.send(RESULT, utf8(f'{{"type": {quote(str(kind))}, "data": {content}, "encoding": "{encoding}"}}'))
+            raise TooLarge(f"display: the value is larger than result_bytes ({self.limit} bytes)")
+        payload = utf8(f'{{"type": {quote(str(kind))}, "data": {content}, "encoding": "{encoding}"}}')
+        if self._is_unasked and self._sent + len(payload) > self.output_limit - self.output_limit // _RESERVE:
+            raise TooLarge(f"output_bytes ({self.output_limit} bytes) has no room for it")
+        self._sent += len(payload)
+        self.send(RESULT, payload)
 
     def put_figure(self, figure):
-        from io import BytesIO
+        self.put("image/png", figures.png_of(figure))
+        figures.remember_shown(figure)
 
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", bbox_inches="tight")
-        self.put("image/png", buffer.getvalue())
-        _shown.add(id(figure))
+    def put_figure_unasked(self, figure):
+        self.put_unasked("a figure", lambda: self.put_figure(figure))
 
-    def put_open_figures(self, close=True):
+    def put_open_figures(self):
         """What `plt.show()` does, and what is done once at the end for figures that nobody showed."""
-        pyplot = modules.get("matplotlib.pyplot")
-        if pyplot is None:
-            return
-        for number in pyplot.get_fignums():
-            figure = pyplot.figure(number)
-            if id(figure) not in _shown:
-                self.put_figure(figure)
-        if close:
-            pyplot.close("all")
-            _shown.clear()
+        for figure in figures.open_figures():
+            if not figures.was_shown(figure) and not figures.is_blank(figure):
+                self.put_figure_unasked(figure)
+        figures.close_all()
 
 
-#: Figures already displayed and still open, by identity.
-_shown = set()
+def _why_null(value, failure):
+    kind = getattr(failure, "kind", None)
+    path = getattr(failure, "path", None)
+    if path == "$" and (kind == type(value).__name__ or isinstance(value, (type, complex))):
+        return f"the last expression, {_with_article(kind)}, has no JSON form; its value is null"
+    if path is not None and kind is not None:
+        where = "in it" if path == "$" else f"at {path}"
+        return f"the last expression has no JSON form, because of {_with_article(kind)} {where}; its value is null"
+    reason = str(failure) if path is not None else f"{type(failure).__name__}: {failure}"
+    return f"the last expression has no JSON form ({reason}); its value is null"
 
 
-def figure_of(value):
-    """The matplotlib figure that a value is or belongs to."""
-    names = [(base.__module__, base.__name__) for base in type(value).__mro__]
-    if ("matplotlib.figure", "Figure") in names:
-        return value
-    if any(module.startswith("matplotlib.axes") and name == "Axes" for module, name in names):
-        return value.get_figure()
-    return None
+def _with_article(kind):
+    if kind.startswith("class "):
+        return f"the {kind}"
+    return f"{'an' if kind[:1].lower() in tuple('aeiou') else 'a'} {kind}"
 
 
-def is_by_product(value):
-    """Whether a value is what matplotlib's calls return in passing (`plt.title("x")`): nothing that anyone means as a result."""
-    values = value if type(value) in (list, tuple) and value else (value,)
-    return all(type(item).__module__.partition(".")[0] == "matplotlib" for item in values)
+def _items(value):
+    kind = type(value)
+    if kind in (list, tuple):
+        return value[:_MAX_PICTURES]
+    return [*value.values()][:_MAX_PICTURES] if kind is dict else []
+
+
+def is_of(value, package, name):
+    """Whether a value is of a class of that name of a package, without importing it."""
+    for base in type(value).__mro__:
+        if base.__name__ == name and str(base.__module__).partition(".")[0] == package:
+            return True
+    return False
+
+
+def _has(value, method):
+    return not isinstance(value, type) and callable(getattr(type(value), method, None))
 
 
 def has_picture(value):
     """Whether the value is made to be looked at."""
-    return any(hasattr(type(value), name) for name in ("_repr_png_", "_repr_svg_", "_repr_html_", "_repr_mimebundle_", "_repr_markdown_"))
+    if figures.figure_of(value) is not None or _page_of(value) is not None:
+        return True
+    methods = ("_repr_mimebundle_", "_ipython_display_", *[method for method, _ in _METHODS])
+    return any(_has(value, method) for method in methods)
+
+
+def is_data(value):
+    """Whether it is of a package whose values have JSON, and say more than that."""
+    return any(str(base.__module__).partition(".")[0] in _ALSO_AS_TEXT for base in type(value).__mro__)
 
 
 def representations_of(value):
-    """What the value says of itself for people, by MIME type: IPython's protocol."""
-    kind = type(value)
-    if isinstance(value, type):
-        return {}
+    """What the value says of itself for people, by media type."""
+    page = _page_of(value)
+    if page is not None:
+        return {"text/html": page(value)}
     found = {}
-    if hasattr(kind, "_repr_mimebundle_"):
+    if _has(value, "_repr_mimebundle_"):
         bundle = _call(value, "_repr_mimebundle_")
-        found.update(bundle[0] if isinstance(bundle, tuple) else bundle or {})
+        bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+        found.update(bundle if isinstance(bundle, dict) else {})
     for method, mime in _METHODS:
-        has_picture = any(mime.startswith("image/") for mime in found)
-        if mime not in found and hasattr(kind, method) and not (has_picture and mime.startswith("image/")):
+        has_image = any(mime.startswith("image/") for mime in found)
+        if mime not in found and _has(value, method) and not (has_image and mime.startswith("image/")):
             data = _call(value, method)
             if data is not None:
                 found[mime] = data[0] if isinstance(data, tuple) else data
     if "text/html" in found and "text/plain" not in found:
-        found["text/plain"] = repr(value)
+        text = driver_module("bounded_repr").text_of(value)
+        # The repr that every object has says nothing.
+        is_bare = text.startswith("<") and (" object at 0x" in text or text.endswith(" object>"))
+        found.update({} if is_bare else {"text/plain": text})
+    if [*found] == ["text/plain"]:
+        # A bundle of nothing but text: the value has no picture after all.
+        return {"text/plain": found["text/plain"]} if _has(value, "_repr_mimebundle_") else {}
     return {mime: _bytes_of_image(mime, data) for mime, data in found.items()}
+
+
+def _page_of(value):
+    """How the figures of libraries that draw in a browser become a page. Their own methods would need a notebook."""
+    if is_of(value, "plotly", "BaseFigure"):
+        return _plotly_page
+    if is_of(value, "altair", "TopLevelMixin") and _has(value, "to_html"):
+        return lambda chart: chart.to_html()
+    if is_of(value, "bokeh", "Model"):
+        return _bokeh_page
+    return None
+
+
+def _plotly_page(figure):
+    return figure.to_html(include_plotlyjs="cdn", full_html=False)
+
+
+def _bokeh_page(model):
+    from bokeh.embed import file_html
+    from bokeh.resources import CDN
+
+    return file_html(model, CDN)
 
 
 def _bytes_of_image(mime, data):
@@ -151,7 +292,8 @@ def _bytes_of_image(mime, data):
 
 
 def _call(value, method):
+    """What one of those methods returns; None where it fails, for a notebook would go on to the next."""
     try:
         return getattr(value, method)()
-    except NotImplementedError:
+    except Exception:
         return None

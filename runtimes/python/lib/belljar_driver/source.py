@@ -10,6 +10,7 @@ from belljar_driver import originals as __builtins__
 
 import _ast as ast
 
+from belljar_driver import references
 from belljar_driver.last_line import VALUE
 
 #: Global that holds the program as a function, when it has a top-level `return`.
@@ -26,15 +27,31 @@ _SCOPES = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
 _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
 
 
+class Facts:
+    """What the tree of a program tells about its `main` and its value."""
+
+    #: Whether the program notes what becomes of its `main`.
+    notes_main = False
+    #: The line in which it starts `main` itself, now or later.
+    starts_main_at = None
+    #: Whether the whole program is one lambda.
+    is_lambda = False
+
+
 def compile_program(source, path):
-    """The code of a program, and whether it notes what becomes of its `main`. Raises SyntaxError for whatever keeps it from being
-    one, as the compiler itself words it."""
+    """The code of a program, and the facts of its tree. Raises SyntaxError for whatever keeps it from being one, as the compiler
+    itself words it."""
+    facts = Facts()
     try:
         tree = compile(source, path, "exec", _ONLY_AST | _FLAGS, True)
-        notes_main = _rewrite(tree, b"main" in source)
-        return compile(tree, path, "exec", _FLAGS, True), notes_main
+        mentions_main = b"main" in source
+        if mentions_main:
+            facts.starts_main_at = references.line_that_starts_main(tree, [*statements(tree.body)])
+        facts.is_lambda = len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Lambda)
+        facts.notes_main = _rewrite(tree, mentions_main)
+        return compile(tree, path, "exec", _FLAGS, True), facts
     except (RecursionError, MemoryError):
-        return _compile_plainly(source, path), False
+        return _compile_plainly(source, path), Facts()
     except ValueError as error:
         # "source code string cannot contain null bytes", which newer versions call a SyntaxError themselves.
         raise SyntaxError(str(error), (path, 1, 1, None)) from None

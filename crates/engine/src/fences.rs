@@ -1,0 +1,229 @@
+//! Programs that come as models write them, in a fenced block of Markdown. The fences go, and so does the prose around them, before a program is sent to
+//! a sandbox: for every language and both tasks. What stays keeps its line, and what goes is left blank.
+
+use std::ops::Range;
+
+use belljar_protocol::Language;
+
+/// A longer text is no answer of a model.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A program without its fences, and what its writer is told of that.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unfenced {
+    pub(crate) code: String,
+    pub(crate) note: String,
+}
+
+/// A fence that opens a block.
+struct Fence<'t> {
+    character: char,
+    length: usize,
+    /// The first word after it.
+    tag: &'t str,
+}
+
+/// Takes the fences off a program that is one fenced block, alone or with prose around it; `None` where it is not. A fence in a string, a template or a
+/// comment of the program's is none.
+pub(crate) fn unfenced(code: &[u8], language: Language) -> Option<Unfenced> {
+    if code.len() > MAX_BYTES || !(contains(code, b"```") || contains(code, b"~~~")) {
+        return None;
+    }
+    let text = std::str::from_utf8(code).ok()?;
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let blocks = blocks(&lines, language)?;
+    let mut own = blocks.iter().filter(|(fence, _)| fence.tag.is_empty() || is_of(fence.tag, language));
+    // Of several the first might be an example of how to call the second: that is not for us to guess.
+    let block = match (blocks.as_slice(), own.next(), own.next()) {
+        ([(_, only)], ..) | (_, Some((_, only)), None) => only.clone(),
+        _ => return None,
+    };
+    let is_prose = |(index, line): (usize, &&str)| !block.contains(&index) && opening(line).is_none() && !line.trim().is_empty();
+    let what = if lines.iter().enumerate().any(is_prose) { "its fence and the text around it were" } else { "its fence was" };
+    let mut plain = String::with_capacity(text.len());
+    for (index, line) in lines.iter().enumerate() {
+        // A hashbang is one only on the first line.
+        if block.contains(&index) && !(index == block.start && line.starts_with("#!")) {
+            plain.push_str(line);
+        } else {
+            plain.push_str(&line[line.trim_end_matches(['\r', '\n']).len()..]);
+        }
+    }
+    Some(Unfenced { code: plain, note: format!("the program is a fenced block of Markdown; {what} left out") })
+}
+
+/// The fenced blocks of a text: the lines within each. `None` where there are none, or where a fence may be part of the program.
+fn blocks<'t>(lines: &[&'t str], language: Language) -> Option<Vec<(Fence<'t>, Range<usize>)>> {
+    let mut found = Vec::new();
+    let mut index = 0;
+    // What is outside of the blocks, as far as it goes.
+    let mut outside = Literals::default();
+    while index < lines.len() {
+        let Some(fence) = opening(lines[index]).filter(|_| outside.are_closed(language)) else {
+            outside.read(lines[index]);
+            index += 1;
+            continue;
+        };
+        if found.is_empty() && outside.code > 0 {
+            return None;
+        }
+        let start = index + 1;
+        let mut within = Literals::default();
+        index = start;
+        while index < lines.len() && !(closes(lines[index], &fence) && within.are_closed(language)) {
+            within.read(lines[index]);
+            index += 1;
+        }
+        if index == lines.len() && !within.are_closed(language) {
+            // The end is missing, or a quote in the block is not what it looks like: the last fence is the end.
+            index = (start..lines.len()).rev().find(|index| closes(lines[*index], &fence)).unwrap_or(lines.len());
+        }
+        found.push((fence, start..index));
+        index += 1;
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// What is open in a text read so far, line by line: roughly, as prose has quotes of its own.
+#[derive(Default)]
+struct Literals {
+    double: usize,
+    single: usize,
+    backticks: usize,
+    comments: usize,
+    comment_ends: usize,
+    /// Lines that are more likely code than prose.
+    code: usize,
+}
+
+impl Literals {
+    fn read(&mut self, line: &str) {
+        self.double += line.matches("\"\"\"").count();
+        self.single += line.matches("'''").count();
+        self.backticks += line.replace("\\`", "").matches('`').count();
+        self.comments += line.matches("/*").count();
+        self.comment_ends += line.matches("*/").count();
+        self.code += usize::from(is_code(line));
+    }
+
+    fn are_closed(&self, language: Language) -> bool {
+        match language {
+            Language::Python => self.double.is_multiple_of(2) && self.single.is_multiple_of(2),
+            Language::JavaScript | Language::TypeScript => self.backticks.is_multiple_of(2) && self.comments <= self.comment_ends,
+        }
+    }
+}
+
+/// Whether a line before the first fence is code: then the fence is something else, whatever it is.
+fn is_code(line: &str) -> bool {
+    const STARTS: [&str; 20] = [
+        "import ",
+        "from ",
+        "const ",
+        "let ",
+        "var ",
+        "function ",
+        "async ",
+        "class ",
+        "def ",
+        "return ",
+        "export ",
+        "print(",
+        "console.",
+        "require(",
+        "@",
+        "#!",
+        "//",
+        "/*",
+        "module.",
+        "exports.",
+    ];
+    let line = line.trim();
+    // `import numpy and do this:` is prose, and rare.
+    let ends_as_code = line.ends_with([';', '{', '}', '(', '[', '=', '\\']) || line.ends_with("\"\"\"") || line.ends_with("'''");
+    ends_as_code || (STARTS.iter().any(|start| line.starts_with(start)) && !line.ends_with(['.', ':', '!', '?']))
+}
+
+/// A line that opens a block: three or more of one character, and one word at most that is a tag.
+fn opening(line: &str) -> Option<Fence<'_>> {
+    let line = line.trim_start_matches('\u{feff}').trim();
+    let character = line.chars().next().filter(|character| matches!(character, '`' | '~'))?;
+    let rest = line.trim_start_matches(character);
+    let length = line.len() - rest.len();
+    let tag = rest.split_whitespace().next().unwrap_or_default();
+    (length >= 3 && !rest.contains('`')).then_some(Fence { character, length, tag })
+}
+
+fn closes(line: &str, open: &Fence<'_>) -> bool {
+    opening(line).is_some_and(|fence| fence.character == open.character && fence.length >= open.length && fence.tag.is_empty())
+}
+
+/// Whether a tag names a language of the run.
+fn is_of(tag: &str, language: Language) -> bool {
+    let tag = tag.trim_matches(['{', '}', '.']).to_ascii_lowercase();
+    let tags: &[&str] = match language {
+        Language::Python => &["python", "py", "python3", "py3", "ipython", "ipython3", "pycon"],
+        Language::JavaScript | Language::TypeScript => {
+            &["javascript", "js", "node", "nodejs", "mjs", "cjs", "ecmascript", "jsx", "typescript", "ts", "tsx", "mts", "cts"]
+        }
+    };
+    tags.contains(&tag.as_str())
+}
+
+fn contains(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(text: &str, language: Language) -> Option<String> {
+        unfenced(text.as_bytes(), language).map(|unfenced| unfenced.code)
+    }
+
+    #[test]
+    fn fences_go_and_lines_stay() {
+        for (text, plain) in [
+            ("```js\n1 + 1\n```", "\n1 + 1\n"),
+            ("```\n1 + 1\n```\n", "\n1 + 1\n\n"),
+            ("~~~javascript\n1 + 1\n~~~", "\n1 + 1\n"),
+            ("\n\n```js\r\n1\r\n```\r\n", "\n\n\r\n1\r\n\r\n"),
+            ("````js\nconst s = '```';\n````", "\nconst s = '```';\n"),
+            ("```js\n#!/usr/bin/env node\n1", "\n\n1"),
+            ("```ts title=\"a.ts\"\nlet a = 1\n```", "\nlet a = 1\n"),
+            ("Here is `the code`:\n\n```js\nf()\n```\n\nIt calls f.", "\n\n\nf()\n\n\n"),
+            ("Run this first:\n```bash\nnpm i ms\n```\nThen:\n```js\n2\n```", "\n\n\n\n\n\n2\n"),
+            ("```js\nconst s = `\n```\ninner\n```\n`;\n```", "\nconst s = `\n```\ninner\n```\n`;\n"),
+        ] {
+            assert_eq!(code(text, Language::JavaScript).as_deref(), Some(plain), "{text:?}");
+        }
+        let python = "Sure! Here you go:\n```python\ns = '''\n```\nx\n```\n'''\nprint(s)\n```";
+        assert_eq!(code(python, Language::Python).as_deref(), Some("\n\ns = '''\n```\nx\n```\n'''\nprint(s)\n"));
+    }
+
+    #[test]
+    fn a_program_with_fences_in_it_stays_as_it_is() {
+        for (text, language) in [
+            ("const s = `\n```js\n1\n```\n`;", Language::JavaScript),
+            ("/*\n```js\n1\n```\n*/\n2", Language::JavaScript),
+            ("const a = 1;\n```js\n1\n```", Language::JavaScript),
+            ("s = \"\"\"\n```python\nx\n```\n\"\"\"", Language::Python),
+            ("def f():\n    '''\n    ```\n    f()\n    ```\n    '''\nf()", Language::Python),
+            ("print('```')", Language::Python),
+            ("One:\n```js\n1\n```\nTwo:\n```js\n2\n```", Language::JavaScript),
+        ] {
+            assert_eq!(code(text, language), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_note_says_what_went() {
+        let note = |text: &str| unfenced(text.as_bytes(), Language::JavaScript).unwrap().note;
+        assert_eq!(note("```js\n1\n```"), "the program is a fenced block of Markdown; its fence was left out");
+        assert_eq!(
+            note("Look:\n```js\n1\n```"),
+            "the program is a fenced block of Markdown; its fence and the text around it were left out"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! Pythons from a mirror of those that uv manages (`python-build-standalone`). uv installs them: it knows the hash of each, is itself pinned by hash, and
+//! installs one whole or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::PythonRuntime;
+use crate::error::ProvisionError;
+use crate::platform::Arch;
+use crate::progress::{Progress, Step};
+use crate::request::{PythonRequest, Version};
+use crate::{Provisioner, Source};
+
+/// What uv may have of our environment: the way to the mirror.
+const PASSED_ON: [&str; 10] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+impl Provisioner {
+    /// The pinned Python that answers the request, from the cache or from the mirror; `None` where there is no mirror, or it has none and the next source is
+    /// to be asked.
+    pub(super) fn managed_python(
+        &self,
+        request: &PythonRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<PythonRuntime>, ProvisionError> {
+        let (Some(mirror), Some(version)) = (&self.config.python_mirror, request.pinned()) else { return Ok(None) };
+        let Ok(arch) = Arch::host("python") else { return Ok(None) };
+        let folder = self.config.cache.join("python");
+        if let Some(python) = self.installed_python(&folder, version, arch, Source::Cache, progress) {
+            return Ok(Some(python));
+        }
+        if self.config.offline {
+            return Ok(None);
+        }
+        let uv = self.uv(progress)?;
+        // One process at a time; uv has locks of its own for the rest.
+        let staging = self.cache.stage(&format!("python-{version}-{}", arch.name()), progress)?;
+        progress.step(Step::Downloading { what: "python", version, bytes: 0, total: None });
+        match install(&uv.program, mirror, version, &folder, staging.path()) {
+            Ok(()) => match self.installed_python(&folder, version, arch, Source::Fetched, progress) {
+                Some(python) => Ok(Some(python)),
+                None => Err(ProvisionError::DoesNotRun { what: "python", version, why: "uv has installed it elsewhere".to_owned() }),
+            },
+            Err(why) => {
+                progress.step(Step::FallingBack { why: &why });
+                Ok(None)
+            }
+        }
+    }
+
+    fn installed_python(
+        &self,
+        folder: &Path,
+        version: Version,
+        arch: Arch,
+        source: Source,
+        progress: &mut dyn Progress,
+    ) -> Option<PythonRuntime> {
+        let program = place(folder, version, arch).join("bin/python3");
+        let python = self.examine_python(&program, source, progress).ok()?;
+        (python.version == version).then_some(python)
+    }
+}
+
+/// What uv calls its folder of a Python.
+fn place(folder: &Path, version: Version, arch: Arch) -> PathBuf {
+    let machine = match arch {
+        Arch::X64 => "x86_64",
+        Arch::Arm64 => "aarch64",
+    };
+    folder.join(format!("cpython-{version}-linux-{machine}-gnu"))
+}
+
+/// Has uv install one version from the mirror. `scratch` is its home and cache.
+fn install(uv: &Path, mirror: &str, version: Version, folder: &Path, scratch: &Path) -> Result<(), String> {
+    let mut command = Command::new(uv);
+    command
+        .args(["python", "install", "--no-bin", "--no-config", "--no-progress", "--color", "never", "--mirror", mirror, "--install-dir"])
+        .arg(folder)
+        .arg(format!("cpython-{version}"))
+        .env_clear()
+        .env("HOME", scratch)
+        .env("UV_CACHE_DIR", scratch.join("cache"))
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .current_dir("/");
+    for name in PASSED_ON {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    let output = command.output().map_err(|error| format!("uv cannot be started: {error}"))?;
+    if output.status.success() {
+        // For the user of a sandbox, whatever the umask is here. What is above stays closed to others.
+        let _ = fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Err(format!("uv did not install python {version}: {}", lines.join(": ").chars().take(300).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::{ProvisionConfig, Silent};
+
+    /// A uv that installs what this machine has, and notes what it was asked.
+    fn double(folder: &Path, script: &str) -> PathBuf {
+        let program = folder.join("uv");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    #[test]
+    fn uv_is_asked_for_exactly_the_pinned_version_of_the_mirror() {
+        let folder = tempfile::tempdir().unwrap();
+        let uv = double(folder.path(), "echo \"$@\" > \"$HOME/asked\"; env >> \"$HOME/asked\"");
+        let version = PythonRequest::default().pinned().unwrap();
+        install(&uv, "https://mirror.example/python", version, &folder.path().join("python"), folder.path()).unwrap();
+        let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+        assert!(asked.contains("--mirror https://mirror.example/python") && asked.contains(&format!("cpython-{version}")), "{asked}");
+        // Its own settings count for nothing.
+        assert!(asked.contains("--no-config") && !asked.contains("CARGO_MANIFEST_DIR"), "{asked}");
+    }
+
+    #[test]
+    fn what_uv_says_is_why_it_fell_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let uv = double(folder.path(), "echo 'error: no such host' >&2; exit 2");
+        let why = install(&uv, "https://mirror.example", Version::new(3, 13, 1), folder.path(), folder.path()).unwrap_err();
+        assert!(why.contains("no such host") && why.contains("3.13.1"), "{why}");
+    }
+
+    #[test]
+    fn an_installed_one_is_found_again_and_nothing_is_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = ProvisionConfig { cache: folder.path().join("cache"), python: None, ..ProvisionConfig::from_env().unwrap() };
+        let real = Provisioner::new(config.clone()).unwrap().python(&PythonRequest::default(), &mut Silent).unwrap();
+        let place = place(&folder.path().join("cache/python"), real.version, Arch::host("python").unwrap());
+        fs::create_dir_all(place.join("bin")).unwrap();
+        symlink(&real.executable, place.join("bin/python3")).unwrap();
+        config.python_mirror = Some("http://127.0.0.1:1".to_owned());
+        let request: PythonRequest = real.version.to_string().parse().unwrap();
+        let found = Provisioner::new(config).unwrap().python(&request, &mut Silent).unwrap();
+        assert_eq!((found.source, found.version), (Source::Cache, real.version));
+    }
+}

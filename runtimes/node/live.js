@@ -1,0 +1,68 @@
+'use strict';
+// Objects that stand for something running or open: a timer, an emitter, a stream, a server. What they hold is Node's own, and no data.
+
+const { EventEmitter } = require('node:events');
+const {
+  ObjectGetOwnPropertyDescriptor, ObjectGetPrototypeOf, ObjectKeys, ObjectPrototypeHasOwnProperty, ObjectPrototypeIsPrototypeOf,
+  RegExpPrototypeExec,
+} = require('./intrinsics.js');
+
+const EventEmitterPrototype = EventEmitter.prototype;
+/** What every emitter has, and what a stream, a socket or a server has of its own. */
+const emitterKeys = { __proto__: null, _events: true, _eventsCount: true, _maxListeners: true, domain: true };
+const runningKeys = ['_readableState', '_writableState', '_handle', 'spawnfile', '_connections', 'threadId', 'freeSockets', 'isCompletionEnabled', '_options',
+  'execPath'];
+const EventTargetPrototype = EventTarget.prototype;
+const AbortSignalPrototype = AbortSignal.prototype;
+
+/**
+ * Whether a value stands for something running. Reads no getter.
+ * @param {object | Function} value
+ */
+function isLive(value) {
+  try {
+    if (ObjectPrototypeHasOwnProperty(value, '_idlePrev') && ObjectPrototypeHasOwnProperty(value, '_idleNext')) return true; // Timeout
+    if (ObjectPrototypeHasOwnProperty(value, '_onImmediate')) return true;
+    if (ObjectPrototypeIsPrototypeOf(EventTargetPrototype, value)) {
+      return ObjectKeys(value).length === 0 && !ObjectPrototypeIsPrototypeOf(AbortSignalPrototype, value);
+    }
+    if (!ObjectPrototypeIsPrototypeOf(EventEmitterPrototype, value)) return false;
+    for (let index = 0; index < runningKeys.length; index++) {
+      if (ObjectPrototypeHasOwnProperty(value, runningKeys[index])) return true;
+    }
+    // An emitter of the program's own that holds data is data.
+    const keys = ObjectKeys(value);
+    for (let index = 0; index < keys.length; index++) {
+      if (emitterKeys[keys[index]] === undefined) return false;
+    }
+    return true;
+  } catch {
+    return false; // a hostile proxy
+  }
+}
+
+/** Whether an own key of an emitter is Node's. */
+function isEmitterKey(key) {
+  return emitterKeys[key] === true;
+}
+
+/** The name of the class of an object, or of a function; '' where it has none that can be read without calling anything. */
+function classNameOf(value) {
+  try {
+    for (let prototype = ObjectGetPrototypeOf(value), depth = 0; prototype !== null && depth < 10; depth++) {
+      const constructor = ObjectGetOwnPropertyDescriptor(prototype, 'constructor')?.value;
+      if (typeof constructor === 'function') {
+        const name = ObjectGetOwnPropertyDescriptor(constructor, 'name')?.value;
+        return typeof name === 'string' && RegExpPrototypeExec(className, name) !== null ? name : '';
+      }
+      prototype = ObjectGetPrototypeOf(prototype);
+    }
+  } catch {
+    // a hostile proxy
+  }
+  return '';
+}
+
+const className = /^[\w$]{1,60}$/;
+
+module.exports = { classNameOf, isEmitterKey, isLive };
