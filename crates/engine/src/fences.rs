@@ -38,6 +38,10 @@ pub(crate) fn unfenced(code: &[u8], language: Language) -> Option<Unfenced> {
         ([(_, only)], ..) | (_, Some((_, only)), None) => only.clone(),
         _ => return None,
     };
+    // The end of a block whose beginning was cut off: the program is what is before it.
+    if lines[block.clone()].iter().all(|line| line.trim().is_empty()) {
+        return None;
+    }
     let is_prose = |(index, line): (usize, &&str)| !block.contains(&index) && opening(line).is_none() && !line.trim().is_empty();
     let what = if lines.iter().enumerate().any(is_prose) { "its fence and the text around it were" } else { "its fence was" };
     let mut plain = String::with_capacity(text.len());
