@@ -88,7 +88,8 @@ function installHooks(native, main) {
       const uses = isOwn ? usesOf(native, context.parentURL, parent)?.[specifier] : undefined;
       if (uses === undefined) return resolved;
       const isModule = isESModule(resolved);
-      const url = isModule === null ? null : require('./interop.js').moduleBetween(resolved.url, byImport, isModule, uses);
+      if (isModule === null || isModule === byImport) return resolved; // of the system that asks
+      const url = require('./interop.js').moduleBetween(resolved.url, byImport, isModule, uses);
       return url === null ? resolved : { __proto__: null, url, format: byImport ? 'module' : 'commonjs', shortCircuit: true };
     },
     load(url, context, next) {

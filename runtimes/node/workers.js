@@ -36,9 +36,13 @@ function withPreloaded(options) {
 
 /** In a thread, before its program. */
 function startWorker(home) {
-  const library = { exports: {} };
-  process.dlopen(library, LIBRARY);
   process.execArgv = process.execArgv.slice(0, -2);
+  const library = { exports: {} };
+  try {
+    process.dlopen(library, LIBRARY);
+  } catch {
+    return; // Not in a sandbox: a thread as Node has it.
+  }
   useFolder(home);
   installHooks(library.exports, null);
   hookWorkers();

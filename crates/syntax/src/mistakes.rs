@@ -8,7 +8,7 @@ use oxc_semantic::SemanticBuilder;
 
 use crate::depth;
 use crate::options::{Options, Role};
-use crate::program::{Syntax, line_and_column, parse_shallow};
+use crate::program::{DUPLICATE, Syntax, line_and_column, parse_shallow};
 use crate::{Language, ModuleKind, PrepareError};
 
 /// A mistake.
@@ -41,6 +41,8 @@ pub fn find_mistake(source: &str, file_name: &str, language: Language) -> Option
             let diagnostics = SemanticBuilder::new_compiler().build(&program).diagnostics;
             (last_label(&diagnostics, source)?, None)
         }
+        // What is exported twice is no syntax of another language, though TypeScript's parser lets it pass.
+        Err(error @ PrepareError::Syntax { .. }) if error.to_string().starts_with(DUPLICATE) => (error, None),
         Err(error) => (error, other_language(source, syntax)),
     };
     let PrepareError::Syntax { message, line, column } = error else { return None };

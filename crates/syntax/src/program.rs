@@ -246,10 +246,17 @@ fn old_assertion(program: &Program<'_>) -> Option<PrepareError> {
     Some(PrepareError::Syntax { message: "Unexpected identifier 'assert': write `with` in place of `assert`".to_owned(), line, column })
 }
 
+/// The first words of what the parser says of a name that is exported twice, at two places.
+pub(crate) const DUPLICATE: &str = "Duplicate";
+
 /// The first error among diagnostics, with its place.
 pub(crate) fn first_error(diagnostics: &Diagnostics, source: &str) -> Option<PrepareError> {
     let diagnostic = diagnostics.errors().next()?;
-    let offset = diagnostic.labels.first().map_or(0, |label| label.offset() as usize);
+    let label = match diagnostic.message.starts_with(DUPLICATE) {
+        true => diagnostic.labels.last(),
+        false => diagnostic.labels.first(),
+    };
+    let offset = label.map_or(0, |label| label.offset() as usize);
     let (line, column) = line_and_column(source, offset);
     Some(PrepareError::Syntax { message: diagnostic.message.to_string(), line, column })
 }
