@@ -46,7 +46,7 @@ fn main() {
 }
 
 /// Scripts of Node's driver that few runs need. Merely to parse them with the others would take every start longer (0.3 to 0.5 ms for these).
-const RARELY_USED: [&str; 2] = ["call.js", "storage.js"];
+const RARELY_USED: [&str; 4] = ["call.js", "interop.js", "storage.js", "workers.js"];
 
 /// Puts the scripts of Node's driver into one, `driver.js`: to load each by itself took longer than all that they do. Other files stay as they are.
 fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> {
@@ -68,7 +68,8 @@ fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> 
          loaded[name] = module.exports;\n  }\n  return loaded[name];\n}\n// One of the scripts that stay by themselves.\nfunction read(name) {\n  \
          const filename = `${__dirname}/${name.slice(2)}`;\n  const source = require('node:fs').readFileSync(filename, 'utf8');\n  \
          return require('node:vm').compileFunction(source, ['module', 'require'], { filename });\n}\n\
-         if (require.main === module) load('./driver.js').main();\n",
+         if (require.main === module) load('./driver.js').main();\n\
+         // In a worker thread.\nelse module.exports = load;\n",
     );
     let bundled = out.join("driver.js");
     fs::write(&bundled, bundle).expect("OUT_DIR is writable");

@@ -13,12 +13,10 @@ const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } 
 const {
   describeProcessors, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
 } = require('./identity.js');
+const { HOME, LIBRARY } = require('./library.js');
 const { addGlobalPackages } = require('./loader.js');
 const { annotateOutput } = require('./output.js');
 const { runProgram } = require('./program.js');
-
-const HOME = '/home/user';
-const LIBRARY = '/opt/belljar/libbelljar.so';
 
 /** The native library, as drivers.md describes it. */
 function loadNative() {
@@ -48,7 +46,7 @@ function drive(native, { home, boot }) {
   zygote?.warmUp(native, boot.rehearsal, rehearse);
   const importsHere = boot.environment?.ahead === 'sandbox';
   const importedInZygote = boot.environment !== undefined && boot.environment !== null && !importsHere;
-  const renewCachedRandomness = importedInZygote ? importInZygote(native, boot.environment.modules, home) : undefined;
+  const renewCachedRandomness = importedInZygote ? importInZygote(native, boot.environment.modules) : undefined;
   ending.takeOver();
 
   // The scout is not jailed: nothing of a package's may run in it.
@@ -57,7 +55,7 @@ function drive(native, { home, boot }) {
   takeIdentity(native);
   renewCachedRandomness?.();
   ending.takeOverLoop();
-  if (importsHere && !isScout) importAhead(boot.environment.modules, home);
+  if (importsHere && !isScout) importAhead(boot.environment.modules);
   const text = native.receive();
   native.fitHeap();
   activate(native, text, home, { denials, ending, display });
@@ -65,23 +63,24 @@ function drive(native, { home, boot }) {
 
 // Once for all sandboxes. What the packages leave behind must survive a fork, and draw nothing that each sandbox has to draw for itself:
 // what they may have drawn all the same is thrown away, in each sandbox, by what this returns.
-function importInZygote(native, modules, home) {
+function importInZygote(native, modules) {
   const renewCachedRandomness = takeCachedRandomness();
   native.beginImports();
   const stopSparing = spareMathRandom(native);
-  importAhead(modules, home);
+  importAhead(modules);
   // What was drawn may be the seed of a generator of a package's own, which every sandbox would go on with.
   if (stopSparing()) native.neverFork('draws from Math.random as it is imported');
   return renewCachedRandomness;
 }
 
 // Code of the packages runs from here on: the driver has taken what it needs of the builtins long before. What fails here fails again
-// in the program, which is then told why.
-function importAhead(modules, home) {
-  const requireFromHome = createRequire(`${home}/main.js`);
+// in the program, which is then told why. Not from the working folder: Node would remember that this has no package.json, before the
+// run's files are there.
+function importAhead(modules) {
+  const requireFromTop = createRequire('/main.js');
   for (const name of modules) {
     try {
-      requireFromHome(name);
+      requireFromTop(name);
     } catch {}
   }
 }

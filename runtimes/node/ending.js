@@ -11,6 +11,7 @@ const {
 const { ConversionFailure, PLAIN_DATA, toJSONText, withArticle } = require('./convert.js');
 const { describeError, describeFailure } = require('./errors.js');
 const { denialWithin } = require('./grants.js');
+const { hintFor } = require('./hints.js');
 const { classNameOf } = require('./live.js');
 const { Notes } = require('./notes.js');
 const { EXPORTED, RETURNED, SHOWN } = require('./origins.js');
@@ -231,7 +232,8 @@ class Ending {
   #report(error) {
     const denial = denialWithin(error, this.#activation.policy);
     if (denial !== null) this.#denials.send(denial);
-    this.#finish('null', describeError(error, denial === null ? '' : denial.hint), null);
+    const hint = denial === null ? hintFor(this.#native, error, this.#activation) : denial.hint;
+    this.#finish('null', describeError(error, hint), null);
   }
 
   #exitCode() {

@@ -4,6 +4,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { settingsFor } = require('./tsconfig.js');
 
 const typescript = /\.[mc]?tsx?$/i;
 const javascript = /\.[mc]?jsx?$/i;
@@ -20,7 +21,8 @@ function findImports(native, { entry, language }, home) {
   const additions = new Set();
   for (const file of filesIn(home)) {
     // Undefined where it does not parse, or nests too deep: the run will tell.
-    const found = native.findImports(fs.readFileSync(file, 'utf8'), file, languageOf(path.relative(home, file), entry, language));
+    const { options } = settingsFor(file, home);
+    const found = native.findImports(fs.readFileSync(file, 'utf8'), file, languageOf(path.relative(home, file), entry, language), options);
     for (const { name, isOptional } of found?.imports ?? []) imports[name] = isOptional && (imports[name] ?? true);
     for (const addition of found?.additions ?? []) additions.add(addition);
   }

@@ -70,6 +70,7 @@ module.exports = {
   StringPrototypeIndexOf: uncurryThis(String.prototype.indexOf),
   StringPrototypeSlice: uncurryThis(String.prototype.slice),
   StringPrototypeStartsWith: uncurryThis(String.prototype.startsWith),
+  StringPrototypeToLowerCase: uncurryThis(String.prototype.toLowerCase),
   StringPrototypeToWellFormed: uncurryThis(String.prototype.toWellFormed),
   StringPrototypeTrimStart: uncurryThis(String.prototype.trimStart),
   SymbolAsyncIterator: Symbol.asyncIterator,

@@ -1,5 +1,5 @@
 'use strict';
-// Files of the run that are not plain JavaScript for Node's own loader: the prepared source of a main ES module, TypeScript, and the
+// Files of the run that are not plain JavaScript for Node's own loader: the prepared source of a main ES module, TypeScript, JSX, and the
 // module named `belljar`. Uses module.registerHooks, Node's own seam for this, and only in runs that need it: a CommonJS program
 // without imports sees the untouched loader.
 
@@ -8,22 +8,65 @@ const fs = require('node:fs');
 const Module = require('node:module');
 const path = require('node:path');
 const process = require('node:process');
-const { fileURLToPath } = require('node:url');
+const { fileURLToPath, pathToFileURL } = require('node:url');
 const {
   JSONParse, RegExpPrototypeExec, StringPrototypeEndsWith, StringPrototypeIncludes, StringPrototypeSlice, StringPrototypeStartsWith,
 } = require('./intrinsics.js');
 const { withoutDriverFrames } = require('./errors.js');
+const { fallbackFile, fileOfURL, isOwnFile, mappedFile, noteUnresolved, specifierOf } = require('./resolution.js');
+const { forgetFiles, noteFile, reportedSyntaxError } = require('./syntax.js');
+const { settingsFor } = require('./tsconfig.js');
 
 const typescript = /\.[mc]?tsx?(?:\?|$)/;
+const javascript = /\.[mc]?jsx?(?:\?|$)/;
 const belljarModule = 'belljar:module';
 const belljarSource = `const { belljar } = globalThis;
 export default belljar;
 export const { parameters, env, secrets, run, display } = belljar;`;
 
+/** What files do with what they import, by URL. */
+const usesByFile = { __proto__: null };
+
+/** The folder whose settings are the last that count. */
+let home = '/';
+
 /** Whether a program can only run with the hooks: cheap, and wrong only on the side of installing them for nothing. */
-function needsHooks(source, isModule, language) {
-  return isModule || language === 'typescript' || StringPrototypeIncludes(source, 'import(') || StringPrototypeIncludes(source, '.ts') ||
-    StringPrototypeIncludes(source, 'npm:');
+function needsHooks(source, language, prepared) {
+  return language === 'typescript' || prepared.uses !== undefined || StringPrototypeIncludes(source, 'import(') ||
+    StringPrototypeIncludes(source, '.ts') || StringPrototypeIncludes(source, 'npm:');
+}
+
+/**
+ * Prepares the program itself.
+ * @param {object} native
+ * @param {string} source
+ * @param {string} file
+ * @param {string} language
+ * @param {string} top the folder of the run
+ */
+function prepareMain(native, source, file, language, top) {
+  home = top;
+  if (StringPrototypeIncludes(source, 'worker_threads')) require('./workers.js').hookWorkers();
+  const prepared = native.prepare(source, file, language, optionsFor(file, source, language, ''));
+  note(pathToFileURL(file).href, file, source, language, prepared);
+  return prepared;
+}
+
+/** Has files be looked at as parts of the program in `folder`. */
+function useFolder(folder) {
+  home = folder;
+}
+
+// Few programs are under settings, and plain JavaScript has no use for them here.
+function optionsFor(file, source, language, role) {
+  const isPlain = language !== 'typescript' && !StringPrototypeIncludes(source, '@') && !StringPrototypeIncludes(source, '<');
+  const kind = packageKind(file) === 'module' ? 'kind=module\n' : '';
+  return `${role}${kind}${isPlain ? '' : settingsFor(file, home).options}`;
+}
+
+function note(url, file, source, language, prepared) {
+  if (prepared.uses !== undefined) usesByFile[url] = JSONParse(prepared.uses);
+  noteFile(file, language, source);
 }
 
 /**
@@ -34,22 +77,41 @@ function installHooks(native, main) {
   hooks = Module.registerHooks(withoutFrames({
     __proto__: null,
     resolve(specifier, context, next) {
-      if (specifier === 'belljar' && isImport(context)) {
+      const byImport = isImport(context);
+      if (specifier === 'belljar' && byImport) {
         return { __proto__: null, url: belljarModule, format: 'module', shortCircuit: true };
       }
-      if (StringPrototypeStartsWith(specifier, 'npm:')) return next(withoutVersion(StringPrototypeSlice(specifier, 4)), context);
-      try {
-        return next(specifier, context);
-      } catch (error) {
-        const resolved = resolveTypeScript(specifier, context, next);
-        if (resolved === null) throw error;
-        return resolved;
-      }
+      if (specifier === 'worker_threads' || specifier === 'node:worker_threads') require('./workers.js').hookWorkers();
+      const parent = fileOfURL(context.parentURL);
+      const isOwn = isOwnFile(parent);
+      const resolved = resolve(specifier, context, next, byImport, parent, isOwn);
+      const uses = isOwn ? usesOf(native, context.parentURL, parent)?.[specifier] : undefined;
+      if (uses === undefined) return resolved;
+      const isModule = isESModule(resolved);
+      if (isModule === null || isModule === byImport) return resolved; // of the system that asks
+      const url = require('./interop.js').moduleBetween(resolved.url, byImport, isModule, uses);
+      return url === null ? resolved : { __proto__: null, url, format: byImport ? 'module' : 'commonjs', shortCircuit: true };
     },
     load(url, context, next) {
       if (main !== null && url === main.url) return { __proto__: null, format: 'module', source: main.source, shortCircuit: true };
-      if (url === belljarModule) return { __proto__: null, format: 'module', source: belljarSource, shortCircuit: true };
-      if (StringPrototypeStartsWith(url, 'file:') && RegExpPrototypeExec(typescript, url) !== null) return loadTypeScript(native, url);
+      if (StringPrototypeStartsWith(url, 'belljar:')) {
+        if (url === belljarModule) return { __proto__: null, format: 'module', source: belljarSource, shortCircuit: true };
+        const between = require('./interop.js').loadBetween(url, fileURLToPath);
+        if (between !== null) return between;
+      }
+      const file = fileOfURL(url);
+      if (file === null) {
+        noteUnresolved(url); // refused, where it is a URL
+        return next(url, context);
+      }
+      if (RegExpPrototypeExec(typescript, url) !== null) return loadTypeScript(native, url, file);
+      if (StringPrototypeEndsWith(file, '.json')) return loadJSON(file, context) ?? next(url, context);
+      if (RegExpPrototypeExec(javascript, url) !== null && isOwnFile(file)) {
+        const loaded = loadJavaScript(native, url, file, isImport(context));
+        if (loaded !== null) return loaded;
+      } else {
+        noteFile(file, 'javascript', null);
+      }
       return next(url, context);
     },
   }));
@@ -67,10 +129,63 @@ function withoutFrames({ resolve, load }) {
   return { __proto__: null, resolve: hidden(resolve), load: hidden(load) };
 }
 
+function resolve(specifier, context, next, byImport, parent, isOwn) {
+  if (StringPrototypeStartsWith(specifier, 'npm:')) return next(withoutVersion(StringPrototypeSlice(specifier, 4)), context);
+  if (isOwn) {
+    const mapped = mappedFile(specifier, parent, home);
+    if (mapped !== null) return next(specifierOf(mapped, byImport), context);
+  }
+  try {
+    return next(specifier, context);
+  } catch (error) {
+    const file = parent === null ? null : fallbackFile(specifier, parent, isOwn);
+    if (file === null) {
+      noteUnresolved(specifier);
+      throw error;
+    }
+    return next(specifierOf(file, byImport), context);
+  }
+}
+
+// A file that `require` has loaded before there were hooks, or that needed no change, is looked into when it requires something.
+function usesOf(native, url, file) {
+  if (usesByFile[url] === undefined) {
+    usesByFile[url] = null;
+    if (RegExpPrototypeExec(javascript, file) !== null) {
+      try {
+        const source = fs.readFileSync(file, 'utf8');
+        const prepared = native.prepare(source, file, 'javascript', 'role=imported\n');
+        if (prepared.uses !== undefined) usesByFile[url] = JSONParse(prepared.uses);
+      } catch {
+        // It has been loaded from elsewhere.
+      }
+    }
+  }
+  return usesByFile[url];
+}
+
+const moduleStatement = /^[ \t]*(?:import\b(?!\s*[(.])|export\b(?!\s*=))/m;
+
+// Whether what a specifier leads to is an ES module; null where it is neither that nor CommonJS.
+function isESModule({ url, format }) {
+  if (format === 'module' || format === 'module-typescript') return true;
+  const file = fileOfURL(url);
+  if (file === null || format === 'json' || format === 'addon' || format === 'wasm' || format === 'builtin') return null;
+  if (RegExpPrototypeExec(typescript, file) === null && RegExpPrototypeExec(javascript, file) === null) return format === 'commonjs' ? false : null;
+  const type = moduleType(file);
+  if (type !== null || (format === 'commonjs' && !isOwnFile(file))) return type === 'module';
+  try {
+    return RegExpPrototypeExec(moduleStatement, fs.readFileSync(file, 'utf8')) !== null;
+  } catch {
+    return null;
+  }
+}
+
 /** Takes the hooks away again: those of a rehearsal. */
 function removeHooks() {
   hooks?.deregister();
   hooks = undefined;
+  forgetFiles();
 }
 
 let hooks;
@@ -92,32 +207,55 @@ function isImport(context) {
   return false;
 }
 
-// What TypeScript programs write and Node alone would not find: './util' and './util.js' for ./util.ts.
-function resolveTypeScript(specifier, context, next) {
-  const relative = StringPrototypeStartsWith(specifier, './') || StringPrototypeStartsWith(specifier, '../');
-  if (!relative || typeof context.parentURL !== 'string' || RegExpPrototypeExec(typescript, context.parentURL) === null) return null;
-  if (StringPrototypeEndsWith(specifier, 'js')) return attempt(`${StringPrototypeSlice(specifier, 0, -2)}ts`, context, next);
-  return attempt(`${specifier}.ts`, context, next) ?? attempt(`${specifier}/index.ts`, context, next);
-}
-
-function attempt(specifier, context, next) {
-  try {
-    return next(specifier, context);
-  } catch {
-    return null;
-  }
-}
-
-function loadTypeScript(native, url) {
-  const file = fileURLToPath(url);
+function loadTypeScript(native, url, file) {
   const source = fs.readFileSync(file, 'utf8');
-  const prepared = native.prepare(source, file, 'typescript');
-  const format = moduleType(file) ?? prepared.kind;
-  let { code } = prepared;
-  // An imported file has no result. Declared at its end, which moves nothing and leaves a 'use strict' at its start.
-  if (StringPrototypeIncludes(code, '__belljar_value')) code = `${code}\nfunction __belljar_value(value) { return value; }`;
-  if (prepared.map) code = `${code}\n${inlineMap(prepared.map)}`;
-  return { __proto__: null, format, source: code, shortCircuit: true };
+  const prepared = native.prepare(source, file, 'typescript', optionsFor(file, source, 'typescript', 'role=imported\n'));
+  note(url, file, source, 'typescript', prepared);
+  if (prepared.error !== undefined) throw reportedSyntaxError(prepared.error, file, source);
+  return loaded(file, prepared);
+}
+
+// Plain JavaScript is left to Node. Null where it can be.
+function loadJavaScript(native, url, file, byImport) {
+  const source = fs.readFileSync(file, 'utf8');
+  const mayNeedCode = StringPrototypeEndsWith(file, 'x') || StringPrototypeIncludes(source, '<') || StringPrototypeIncludes(source, '@') ||
+    StringPrototypeIncludes(source, 'accessor') || StringPrototypeIncludes(source, 'assert');
+  const isModule = RegExpPrototypeExec(moduleStatement, source) !== null;
+  if (!byImport && !mayNeedCode && !isModule) return null;
+  const prepared = native.prepare(source, file, 'javascript', optionsFor(file, source, 'javascript', 'role=imported\n'));
+  note(url, file, source, 'javascript', prepared);
+  // V8 has the better words.
+  if (prepared.error !== undefined) return null;
+  if (prepared.code === source && !StringPrototypeEndsWith(file, 'x')) return null;
+  return loaded(file, prepared);
+}
+
+function loaded(file, prepared) {
+  const { code, map } = prepared;
+  const source = map === undefined ? code : `${code}\n${inlineMap(map)}`;
+  return { __proto__: null, format: kindOf(file, prepared), source, shortCircuit: true };
+}
+
+// Without `with { type: 'json' }`, as compilers and bundlers have it.
+function loadJSON(file, context) {
+  if (!isImport(context) || context.importAttributes?.type !== undefined) return null;
+  const text = fs.readFileSync(file, 'utf8');
+  let parsed;
+  try {
+    parsed = JSONParse(text);
+  } catch {
+    return null; // Node reports it
+  }
+  return { __proto__: null, format: 'module', source: require('./interop.js').moduleOfJSON(text, parsed), shortCircuit: true };
+}
+
+/**
+ * How a prepared file is to be run: by its name, else as a module where its package or its own words make it one.
+ * @returns {'module' | 'commonjs'}
+ */
+function kindOf(file, prepared) {
+  if (StringPrototypeEndsWith(file, '.cts')) return prepared.kind;
+  return kindByExtension(file) ?? (packageKind(file) === 'module' ? 'module' : prepared.kind);
 }
 
 /** The comment that carries a source map (its JSON text) in the code it belongs to. */
@@ -141,17 +279,24 @@ const carriers = [];
 
 /**
  * How Node tells what kind of module a file is, before it looks at the source.
- * @param {string} top the last folder whose package.json counts
  * @returns {'module' | 'commonjs' | null} null where the source decides
  */
-function moduleType(file, top = '/') {
+function moduleType(file) {
+  return kindByExtension(file) ?? packageKind(file);
+}
+
+function kindByExtension(file) {
   const extension = path.extname(file);
   if (extension === '.mjs' || extension === '.mts') return 'module';
-  if (extension === '.cjs' || extension === '.cts') return 'commonjs';
+  return extension === '.cjs' || extension === '.cts' ? 'commonjs' : null;
+}
+
+// By the nearest package.json, up to the folder of the run for the program's own files.
+function packageKind(file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
     const type = packageType(`${folder}/package.json`);
     if (type !== undefined) return type;
-    if (folder === top || folder === '/' || StringPrototypeEndsWith(folder, '/node_modules')) return null;
+    if (folder === home || folder === '/' || StringPrototypeEndsWith(folder, '/node_modules')) return null;
   }
 }
 
@@ -183,4 +328,6 @@ function addGlobalPackages() {
   else process.env.NODE_PATH = before;
 }
 
-module.exports = { addGlobalPackages, inlineMap, installHooks, mapPositions, moduleType, needsHooks, removeHooks };
+module.exports = {
+  addGlobalPackages, inlineMap, installHooks, kindOf, mapPositions, needsHooks, prepareMain, removeHooks, useFolder,
+};

@@ -29,9 +29,9 @@ const {
 } = require('./intrinsics.js');
 const { EXPORTED, RETURNED, SHOWN } = require('./origins.js');
 const { isLive } = require('./live.js');
-const { inlineMap, installHooks, mapPositions, moduleType, needsHooks } = require('./loader.js');
+const { inlineMap, installHooks, kindOf, mapPositions, needsHooks, prepareMain } = require('./loader.js');
 const { hasRun } = require('./calls.js');
-const { placeSyntaxError } = require('./syntax.js');
+const { reportedSyntaxError } = require('./syntax.js');
 
 const globals = globalThis;
 const ObjectPrototype = Object.prototype;
@@ -51,11 +51,10 @@ function runProgram(native, activation, home, ending) {
   try {
     const source = fs.readFileSync(file, 'utf8');
     ending.about(activation.entry, source);
-    const prepared = native.prepare(source, file, language);
+    const prepared = prepareMain(native, source, file, language, home);
     if (prepared.error && language === 'typescript') throw reportedSyntaxError(prepared.error, file, source);
-    const isModule = (moduleType(file, home) ?? prepared.kind) === 'module';
-    if (isModule) return runModule(native, file, source, prepared, parameters, ending);
-    if (needsHooks(source, false, language)) installHooks(native, null);
+    if (kindOf(file, prepared) === 'module') return runModule(native, file, prepared, parameters, ending);
+    if (needsHooks(source, language, prepared)) installHooks(native, null);
     return runCommonJS(native, file, source, prepared, parameters, ending);
   } catch (error) {
     return ending.fail(error);
@@ -169,9 +168,16 @@ function allowImports() {
   }
 }
 
-function compile(file, { code, isAsync }) {
+function compile(file, { code, isAsync, error }) {
   const options = { __proto__: null, filename: file, importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER };
-  if (!isAsync) return vm.compileFunction(code, parameterNames, options);
+  if (!isAsync) {
+    try {
+      return vm.compileFunction(code, parameterNames, options);
+    } catch (refused) {
+      // Of a program with a mistake nobody knows whether it awaits. Where V8 minds that it does, the mistake is another.
+      if (error === undefined || !StringPrototypeIncludes(refused.message, 'await')) throw refused;
+    }
+  }
   // Top-level await. On a line of its own, numbered 0, so that the user's lines keep their numbers and columns.
   const inner = StringPrototypeStartsWith(code, '#!') ? `//${code}` : code;
   options.lineOffset = -1;
@@ -190,6 +196,7 @@ function valueRecorder() {
   };
   // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
   ObjectDefineProperty(note, 'main', { __proto__: null, value: undefined, writable: true });
+  ObjectDefineProperty(note, 'returned', { __proto__: null, value: undefined, writable: true });
   ObjectDefineProperty(note, 'started', { __proto__: null, value: false, writable: true });
   ObjectDefineProperty(note, 'record', { __proto__: null, value: record });
   return note;
@@ -304,8 +311,9 @@ function memberOf(exports, key) {
   }
 }
 
-function runModule(native, file, source, prepared, parameters, ending) {
+function runModule(native, file, prepared, parameters, ending) {
   const value = valueRecorder();
+  const commonjs = prepared.needsCommonjs ? mainModule(file) : undefined;
   const url = pathToFileURL(file).href;
   let code = StringPrototypeStartsWith(prepared.code, '#!') ? `//${prepared.code}` : prepared.code;
   // Node sets import.meta.main for the file it was started with, which is the driver.
@@ -315,18 +323,31 @@ function runModule(native, file, source, prepared, parameters, ending) {
   installHooks(native, { __proto__: null, url, source: code });
   // Modules have no parameters: the name is a global for as long as the program is evaluated.
   ObjectDefineProperty(globals, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
+  if (commonjs === undefined) {
+    process.mainModule = undefined;
+  } else {
+    const { main, require } = commonjs;
+    ObjectDefineProperty(value, 'commonjs', { __proto__: null, value: {
+      __proto__: null, require, module: main, exports: main.exports, __filename: file, __dirname: path.dirname(file),
+    } });
+  }
+  const initialExports = commonjs?.main.exports;
 
-  process.mainModule = undefined;
   forgetMatches();
   const conclude = (namespace) => {
     delete globals.__belljar_value;
+    const exports = commonjs !== undefined && ObjectKeys(namespace).length === 0 ? commonjs.main.exports : undefined;
+    if (value.returned === undefined && exports !== undefined) {
+      return commonJSResult(exports, initialExports, value, undefined, prepared, parameters, ending);
+    }
     return moduleResult(namespace, value, prepared, parameters, ending);
   };
-  concludeLater(native, import(url), conclude, ending, (error) => ending.reject(placeSyntaxError(error, file, source)));
+  concludeLater(native, import(url), conclude, ending, ending.reject);
 }
 
 /** @returns {Result} */
 function moduleResult(namespace, value, prepared, parameters, ending) {
+  if (value.returned !== undefined) return { __proto__: null, value: value.returned, origin: RETURNED };
   const exported = namespace.default;
   const entry = entryOf(functionIn(namespace, 'main'), functionIn(namespace, 'default'), value, prepared, parameters);
   if (entry !== undefined) return callOf(entry, undefined, parameters);
@@ -414,16 +435,6 @@ function whenSettled(value, onValue, { fail, reject }) {
   if (isPromise(value)) PromisePrototypeThen(value, settled, reject);
   else if (!isThenable(value)) settled(value);
   else PromisePrototypeThen(new Promise((resolve) => resolve(value)), settled, reject);
-}
-
-// What the parser says of TypeScript: V8 would complain of the first type. It ends in the place, "... (line 3, column 7)".
-const placeAtEnd = / \(line (\d+), column (\d+)\)$/;
-
-function reportedSyntaxError(message, file, source) {
-  const place = RegExpPrototypeExec(placeAtEnd, message);
-  if (place === null) return new SyntaxError(message);
-  const error = new SyntaxError(StringPrototypeSlice(message, 0, place.index));
-  return placeSyntaxError(error, file, source, { __proto__: null, line: Number(place[1]), column: Number(place[2]) });
 }
 
 module.exports = { allowImports, runProgram };

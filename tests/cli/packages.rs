@@ -51,7 +51,7 @@ fn a_program_that_imports_nothing_else_has_no_environment() {
 }
 
 #[test]
-fn a_manifest_rules_and_an_explicit_list_rules_over_it() {
+fn a_manifest_rules_and_a_listed_version_rules_over_it() {
     let block = "# /// script\n# dependencies = ['humanize==4.9.0']\n# ///\nimport importlib.metadata as m\nm.version('humanize')";
     assert_eq!(outcome("python", block, &[])["value"], "4.9.0");
     let listed = outcome("python", block, &["--package", "humanize==4.8.0"]);
@@ -67,9 +67,9 @@ fn a_manifest_rules_and_an_explicit_list_rules_over_it() {
 }
 
 #[test]
-fn a_name_that_no_registry_has_is_told_with_near_ones_and_nothing_comes_in_its_place() {
-    for (language, code, near) in [("python", "import pandass", "pandas"), ("javascript", "require('expresss-zz')", "express")] {
-        let ended = outcome(language, code, &[]);
+fn a_listed_name_that_no_registry_has_is_refused_with_near_ones_and_nothing_comes_in_its_place() {
+    for (language, package, near) in [("python", "pandass", "pandas"), ("javascript", "expresss-zz", "express")] {
+        let ended = outcome(language, "1", &["--package", package]);
         assert_eq!((&ended["status"], &ended["error"]["name"]), (&json!("refused"), &json!("PackageNotFound")), "{ended}");
         let message = ended["error"]["message"].as_str().unwrap();
         assert!(message.contains(near) || language == "javascript", "{message}");
@@ -152,8 +152,8 @@ fn what_a_run_uses_can_be_locked_and_warmed_by_the_same_flags() {
         assert_eq!(warmed.code, Some(0), "{flags:?}: {warmed:?}");
         warmed.outcome()["environments"][0]["key"].clone()
     };
+    let version_of = |flags: &[&str]| said(run([&program]).args(flags).arg("--json")).outcome()["value"].clone();
     let plain = key_of_run(&[]);
-    let mut keys = vec![plain];
     for flags in [&["--minimum-release-age", "30"][..], &["--policy", &policy]] {
         let mut arguments = vec!["lock", &program, "--output", &lock];
         arguments.extend(flags);
@@ -166,8 +166,7 @@ fn what_a_run_uses_can_be_locked_and_warmed_by_the_same_flags() {
         assert_eq!(key, key_of_run(&with_lock), "{flags:?}: by the lock");
         assert_eq!(key_of_warm(&of_program), key_of_run(flags), "{flags:?}: by the program");
         assert_eq!(key, key_of_warm(&[&of_program[..], &["--offline"]].concat()), "{flags:?}: offline");
-        assert!(!keys.contains(&key), "{flags:?}: it is an environment of its own");
-        keys.push(key);
+        assert_eq!(key == plain, version_of(flags) == version_of(&[]), "{flags:?}: the same versions are one environment");
     }
     // A policy without a word on building does not let packages be built, for whoever makes ahead as for a run.
     for flags in [&["warm"][..], &["lock", &program]] {
@@ -244,10 +243,10 @@ fn a_missing_package_is_told_with_what_decided() {
     let block = "# /// script\n# dependencies = []\n# ///\nimport tabulate";
     for (language, code, flags, words) in [
         ("python", "import tabulate", ["--file", requirements.as_str()].as_slice(), "requirements.txt decides"),
-        ("python", block, &[], "the script block of the program decides"),
-        ("python", "import tabulate", &["--package", "humanize"], "only the packages that were asked for"),
+        ("python", block, &[], "the dependencies of the program's script block decide"),
+        ("python", "import tabulate", &["--package", "humanize", "--only-packages"], "only the listed packages are installed"),
         ("python", "import tabulate", &["--no-packages"], "the run wants no packages"),
-        ("python", "__import__('tab' + 'ulate')", &[], "name no package where it is imported"),
+        ("python", "__import__('tab' + 'ulate')", &[], "add the line `# @add-package tabulate`"),
         ("javascript", "require('chalk')", &["--file", package_json.as_str()], "the dependencies of package.json decide"),
     ] {
         let ended = outcome(language, code, flags);
@@ -259,12 +258,12 @@ fn a_missing_package_is_told_with_what_decided() {
 }
 
 #[test]
-fn a_module_that_lies_beside_a_program_is_not_taken_from_a_registry() {
+fn a_module_next_to_a_program_is_not_taken_from_a_registry() {
     let folder = tempfile::tempdir().unwrap();
     let (program, helper) = (folder.path().join("main.py"), folder.path().join("humanize.py"));
     std::fs::write(&program, "import humanize\nhumanize.own()").unwrap();
     std::fs::write(&helper, "def own():\n    return 'own'").unwrap();
-    said(&mut run([program.as_os_str()])).fails(125, &["humanize lies beside the program", "--file humanize.py"]);
+    said(&mut run([program.as_os_str()])).fails(1, &["humanize lies next to the program", "--file humanize.py"]);
     let given = format!("humanize.py={}", helper.display());
     let ran = said(run([program.as_os_str()]).args(["--file", &given]));
     assert!(ran.code == Some(0) && ran.stdout.contains("own"), "{ran:?}");
@@ -310,4 +309,37 @@ fn env_ends_at_once_when_it_is_told_to() {
     asked.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let closed = asked.read_to_end(&mut Vec::new());
     assert!(!closed.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+}
+
+#[test]
+fn two_requests_that_come_to_the_same_packages_have_one_environment_and_share_files_with_others() {
+    let key = |code: &str, flags: &[&str]| {
+        let ended = outcome("python", code, flags);
+        assert_eq!(ended["status"], "succeeded", "{ended}");
+        ended["sandbox"]["environment"].as_str().unwrap().to_owned()
+    };
+    let one = key("import humanize", &[]);
+    assert_eq!(one, key("import humanize as h\nh.intcomma(1)", &["--package", "humanize>=4"]), "another range, the same version");
+    let both = key("import humanize, tabulate", &[]);
+    assert_ne!(one, both);
+    let made = |key: &str| env(&["show", key, "--json"]).outcome();
+    let links = |key: &str| made(key)["linked_from"].as_array().map_or(0, Vec::len);
+    assert_eq!((links(&one), links(&both)), (2, 3), "the packages, and what all environments have in common");
+    // What both have is one file, on the disk once.
+    let inode = "import humanize, os\nos.stat(humanize.__file__).st_ino";
+    let inodes = [outcome("python", inode, &[]), outcome("python", inode, &["--package", "tabulate"])].map(|ended| ended["value"].clone());
+    assert!(inodes[0].is_u64() && inodes[0] == inodes[1], "{inodes:?}");
+}
+
+#[test]
+fn a_new_combination_of_known_packages_needs_no_network_and_says_nothing_of_installing() {
+    let version = |code: &str, flags: &[&str]| said(run(["--language", "python", "--eval", code]).args(flags));
+    let first = version("import humanize", &["--package", "tabulate==0.8.10"]);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    // Both are here; together they were never.
+    let offline = version("import wcwidth", &["--package", "wcwidth==0.2.13"]);
+    assert_eq!(offline.code, Some(0), "{offline:?}");
+    let together = version("import tabulate, wcwidth", &["--package", "tabulate==0.8.10", "--package", "wcwidth==0.2.13", "--offline"]);
+    assert_eq!(together.code, Some(0), "{together:?}");
+    assert!(!together.stderr.contains("installed"), "{together:?}");
 }

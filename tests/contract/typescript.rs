@@ -67,3 +67,67 @@ fn typescript_errors_have_the_users_own_lines() {
         ],
     );
 }
+
+#[test]
+fn taking_types_out_changes_no_meaning() {
+    check_all(
+        "typescript",
+        &[
+            case("type parameters after return", "function make() {\n  return <T>\n  (x: T) => x;\n}\nmake()!(8)").gives(json!(8)),
+            case("type parameters after async", "const id = async <T>\n(v: T) => v;\nawait id(4)").gives(json!(4)),
+            case("type parameters after throw and yield", "function* g() { const f = yield <T>\n(x: T) => x; return f; }\nfunction t() { throw <T>\n(x: T) => x; }\nlet thrown: any; try { t() } catch (e) { thrown = e }\n[typeof g().next().value, typeof thrown]")
+                .gives(json!(["function", "function"])),
+            case("a return type over lines", "const f = (a: number): {\n  n: number\n} => ({ n: a });\nconst g = (a: number):\n  number => a;\nf(1).n + g(2)").gives(json!(3)),
+            case("a cast before a bracket", "let a = 1 as any\n[2, 3].length\nconst c = a satisfies number\n`x`;\n[a, c]").gives(json!([1, 1])),
+            case("fields before a computed name", "class A {\n  x: number\n  ['y'] = 2\n  z?: string\n  ['w']() { return 1 }\n  private\n  *gen() {}\n}\nObject.keys(new A())").gives(json!(["x", "y", "z", "private"])),
+            case("merged namespaces", "namespace N { export const a = 1 }\nnamespace N { export const b = a + 1; export const c = { a } }\n[N.b, N.c.a]").gives(json!([2, 1])),
+            case("variables of a namespace", "namespace N { export let n = 0; export function up() { n++; return n } export var [p, { q }] = [1, { q: 2 }] }\nN.up(); N.n += 10;\n[N.up(), N.n, N.p, N.q]")
+                .gives(json!([12, 12, 1, 2])),
+            case("nested and dotted namespaces", "namespace A.B { export const x = 1; export namespace C { export const y = x + 1 } }\nnamespace A.B.C { export const z = y + 1 }\n[A.B.x, A.B.C.y, A.B.C.z]").gives(json!([1, 2, 3])),
+            case("namespaces over classes, functions and enums", "class K { static s = K.t }\nnamespace K { export const t = 1 }\nfunction f() { return f.n }\nnamespace f { export const n = 2 }\nenum E { A = 3 }\nnamespace E { export function twice() { return A * 2 } }\n[K.t, f(), E.twice()]")
+                .gives(json!([1, 2, 6])),
+            case("a namespace with a class of its name", "namespace Foo { export class Foo { n = 1 } }\nnew Foo.Foo().n").gives(json!(1)),
+            case("a namespace of types is nothing", "namespace T { export interface A { a: 1 } export type B = A }\nconst a: T.A = { a: 1 };\n[a.a, typeof (globalThis as any).T]").gives(json!([1, "undefined"])),
+            case("aliases", "namespace N { export const x = { y: 5 }; export namespace M { export const z = 6 } }\nimport M = N.M;\nimport x = N.x;\n[M.z, x.y]").gives(json!([6, 5])),
+            case("an exported namespace", "import { N } from './lib';\nexport default N.f() + N.g();")
+                .file("lib.ts", "export namespace N { export const f = () => 1 }\nexport namespace N { export const g = () => f() + 1 }")
+                .gives(json!(3)),
+            case("a default export of an abstract class, imported", "import Base from './base';\nclass A extends Base { get n() { return 4 } }\nexport default new A().twice();")
+                .file("base.ts", "export default abstract class Base {\n  abstract get n(): number;\n  twice() { return this.n * 2 }\n}")
+                .gives(json!(8)),
+            case("merged enums", "enum E { A = 1 }\nenum E { B = A + 1, C = 'x'.length }\n[E.B, E.C, E[2]]").gives(json!([2, 1, "B"])),
+            case("lines stay over namespaces", "namespace N {\n  export const a = 1;\n}\n\nthrow new Error('here');").fails("Error", &["main.ts:5:7"]),
+        ],
+    );
+}
+
+#[test]
+fn workers_take_typescript() {
+    const ASK: &str = "import { Worker } from 'node:worker_threads';\nconst ask = (file: string) => new Promise((resolve, reject) => {\n  const worker = new Worker(new URL(file, import.meta.url));\n  worker.on('message', resolve); worker.on('error', reject);\n});\n";
+    let asking = |code: &str| -> &'static str { Box::leak(format!("{ASK}{code}").into_boxed_str()) };
+    check_all(
+        "typescript",
+        &[
+            case("an enum", asking("export default await ask('./job.ts');"))
+                .file("job.ts", "import { parentPort } from 'node:worker_threads';\nenum E { A = 6 }\nparentPort!.postMessage(E.A * 7);")
+                .gives(json!(42)),
+            case("imports without extensions", asking("export default await ask('./job.ts');"))
+                .file("job.ts", "import { parentPort } from 'node:worker_threads';\nimport { n } from './lib';\nparentPort!.postMessage(n);")
+                .file("lib.ts", "namespace N { export const n = 3 }\nexport const n: number = N.n;")
+                .gives(json!(3)),
+            case("CommonJS", asking("export default await ask('./job.cts');"))
+                .file("job.cts", "const { parentPort } = require('node:worker_threads');\nclass P { constructor(public n: number) {} }\nparentPort.postMessage(new P(5).n);")
+                .gives(json!(5)),
+        ],
+    );
+    check_all(
+        "javascript",
+        &[
+            case("from JavaScript", "const { Worker, isMainThread } = require('worker_threads');\nmodule.exports = new Promise((resolve) => new Worker('./job.ts').on('message', resolve));")
+                .file("job.ts", "import { parentPort, workerData } from 'node:worker_threads';\nenum E { A = 9 }\nparentPort!.postMessage(E.A);")
+                .gives(json!(9)),
+            case("plain workers are what they were", "const { Worker } = require('node:worker_threads');\nnew Promise((resolve) => new Worker('require(\"node:worker_threads\").parentPort.postMessage([process.execArgv.length, __filename])', { eval: true, execArgv: [] }).on('message', resolve))")
+                .gives(json!([0, "[worker eval]"])),
+        ],
+    );
+}

@@ -133,8 +133,9 @@ Results:
   (it is called with the parameters), what `module.exports` was set to, the value of the last expression.
   Standard output and error pass through as they come; the value is printed at the end, as JSON.
 
-Packages are found in what the program imports, locked, installed once and kept; `belljar env` looks \
-after them. A manifest rules: PEP 723 in the program, or --file requirements.txt, --file package.json.
+Packages are found in what the program imports, locked, installed once and kept; `belljar env` manages \
+them. A manifest replaces its imports: PEP 723 in the program, or --file requirements.txt, --file \
+package.json. --package adds to either; --only-packages installs nothing else.
 
 Everything is denied unless granted: host files (--read, --write), environment (--env), other programs \
 (--exec), a loopback network (--loopback). What was refused is told, with the grant to ask for.
@@ -300,9 +301,12 @@ pub struct PolicyArguments {
 /// The packages of a program: the same flags wherever that is said.
 #[derive(Args, Debug, Default)]
 pub struct PackageArguments {
-    /// A package of the registry: pandas==2.2, lodash@4. Then what the program imports is not looked for. May be repeated
+    /// Add a package to those that the program needs: pandas==2.2, lodash@4. May be repeated
     #[arg(long = "package", value_name = "PACKAGE", help_heading = "Packages")]
     pub packages: Vec<String>,
+    /// Install only the packages given with --package, whatever the program or its manifest names
+    #[arg(long, requires = "packages", conflicts_with_all = ["lock", "no_packages"], help_heading = "Packages")]
+    pub only_packages: bool,
     /// Install exactly what this lock says: a uv.lock or pnpm-lock.yaml
     #[arg(long, value_name = "FILE", help_heading = "Packages")]
     pub lock: Option<PathBuf>,
@@ -364,9 +368,12 @@ pub struct EnvLockArguments {
     /// A file beside it: requirements.txt, package.json, a module of its own. May be repeated
     #[arg(long = "file", value_name = "[NAME=]PATH")]
     pub files: Vec<String>,
-    /// A package. Then what the program imports is not looked for. May be repeated
+    /// Add a package to those that the program needs. May be repeated
     #[arg(long = "package", value_name = "PACKAGE")]
     pub packages: Vec<String>,
+    /// Lock only the packages given with --package
+    #[arg(long, requires = "packages")]
+    pub only_packages: bool,
     /// Resolve anew, although the same request led to a lock before
     #[arg(long)]
     pub upgrade: bool,
@@ -404,11 +411,14 @@ pub struct EnvShowArguments {
 #[derive(Args, Debug)]
 pub struct EnvWarmArguments {
     /// Programs whose packages are to be there
-    #[arg(value_name = "FILE", required_unless_present_any = ["packages", "lock"])]
+    #[arg(value_name = "FILE", required_unless_present_any = ["packages", "lock", "common"])]
     pub files: Vec<PathBuf>,
     /// A package. May be repeated
     #[arg(long = "package", value_name = "PACKAGE", requires = "language")]
     pub packages: Vec<String>,
+    /// Install the packages that programs of data work, files and the web use most
+    #[arg(long, conflicts_with_all = ["packages", "lock", "files"])]
+    pub common: bool,
     /// Exactly what this lock says: a uv.lock or pnpm-lock.yaml
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,

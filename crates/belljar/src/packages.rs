@@ -28,6 +28,7 @@ pub fn options(arguments: &PackageArguments) -> anyhow::Result<PackageOptions> {
         lock: arguments.lock.as_deref().map(lock).transpose()?,
         frozen: arguments.frozen,
         none: arguments.no_packages,
+        only: arguments.only_packages,
         ..installed_by(&arguments.install)
     })
 }

@@ -139,6 +139,12 @@ fn denied(denial: &Denial) -> String {
     format!("{action} {target} was refused; {flag} allows it")
 }
 
+/// Whether a message of progress stays: what was installed, and in how long.
+fn is_lasting(message: &str) -> bool {
+    // Not the same with the time that it stands there.
+    message.starts_with("installed ") && message.ends_with(" s")
+}
+
 /// Progress: on a terminal over itself; elsewhere a line when something long begins, and now and then that it goes on, so that a log shows why nothing
 /// happens.
 #[derive(Default)]
@@ -157,6 +163,11 @@ impl Progress {
 
     /// Shows a message in place of the last.
     pub fn show(&mut self, message: &str) {
+        if is_lasting(message) {
+            self.clear();
+            note(message);
+            return;
+        }
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", plain::line(message));
             self.shown = true;

@@ -23,9 +23,14 @@ pub trait EnvironmentSource: Debug + Send + Sync {
     /// the run. Dropped when the run is cancelled meanwhile.
     fn environment<'a>(&'a self, request: &'a RunRequest, tell: Arc<dyn Fn(String) + Send + Sync>) -> EnvironmentFuture<'a>;
 
-    /// Why a package that the program has not found was not there, and the mend. Asked once the run is over.
-    fn why_missing(&self) -> Option<String> {
+    /// A hint for the error that a run ended with, where it is about a package. Asked once the run is over; the error is the program's word.
+    fn hint(&self, _error: &RunError) -> Option<String> {
         None
+    }
+
+    /// Notes on the packages, for the writer of the program. Asked once the run is over.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

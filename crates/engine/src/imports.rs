@@ -18,6 +18,8 @@ const MOST_SOURCE_BYTES: usize = 2 << 20;
 /// Of imports, and of additions.
 const MOST_NAMES: usize = 1000;
 const MOST_NAME_BYTES: usize = 256;
+/// Of modules that a program makes, and of what it uses.
+const MAX_FACTS: usize = 4000;
 
 /// What the files of a program name. Each name once, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,11 @@ pub struct FoundImports {
     pub imports: Vec<FoundImport>,
     /// What follows `@add-package` in their comments, as it was written.
     pub additions: Vec<String>,
+    /// Names of modules that the program makes itself: it writes their files, or puts them into `sys.modules`. Of Python only.
+    pub own: Vec<String>,
+    /// What the program uses, of Python only: `.name` for an attribute or a name that is imported from a module, `"text"` for a short string,
+    /// `*.ext` and `scheme://` for the end and the beginning of a string.
+    pub uses: Vec<String>,
     /// Which of the imports the program certainly comes to; `None` where that is not known. Of Python only.
     pub sure: Option<BTreeSet<String>>,
 }
@@ -140,13 +147,19 @@ pub(crate) fn read(json: &str) -> Option<FoundImports> {
         imports: BTreeMap<String, bool>,
         additions: BTreeSet<String>,
         #[serde(default)]
+        own: BTreeSet<String>,
+        #[serde(default)]
+        uses: BTreeSet<String>,
+        #[serde(default)]
         sure: Option<BTreeSet<String>>,
     }
-    let Answer { imports, additions, sure } = serde_json::from_str(json).ok()?;
+    let Answer { imports, additions, own, uses, sure } = serde_json::from_str(json).ok()?;
     let imports = imports.into_iter().filter(|(name, _)| is_name(name)).take(MOST_NAMES);
     Some(FoundImports {
         imports: imports.map(|(name, is_optional)| FoundImport { name, is_optional }).collect(),
         additions: additions.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect(),
+        own: own.into_iter().filter(|name| is_name(name)).take(MAX_FACTS).collect(),
+        uses: uses.into_iter().filter(|name| is_name(name)).take(MAX_FACTS).collect(),
         sure: sure.map(|sure| sure.into_iter().filter(|name| is_name(name)).take(MOST_NAMES).collect()),
     })
 }

@@ -765,11 +765,13 @@ impl Execution<'_> {
     }
 
     fn finish(mut self, mut decision: Decision, usage: Usage, found: Vec<ArtifactFile>) -> Finished {
-        if let Some(error) = decision.ending.error.as_mut().filter(|error| is_of_a_missing_package(error))
-            && let Some(why) = self.environments.as_ref().and_then(|source| source.why_missing())
+        if let Some(error) = decision.ending.error.as_mut()
+            && let Some(hint) = self.environments.as_ref().and_then(|source| source.hint(error))
         {
-            error.message = format!("{}; {why}", error.message);
+            error.message = format!("{}; {hint}", error.message);
         }
+        let of_packages = self.environments.as_ref().map(|source| source.notes()).unwrap_or_default();
+        self.notes.splice(..0, of_packages.into_iter().take(MAX_NOTES));
         let mut entries = self.log.finish();
         // Where everybody who asks for the outcome sees it: a file that is missing without a word looks as if the program had not written it.
         entries.extend(self.missing.take().map(|message| Entry::now(LogLevel::Warn, message)));
@@ -797,12 +799,6 @@ impl Execution<'_> {
         self.emitter.emit(EventKind::Finished { outcome: Box::new(outcome.clone()) });
         Finished { outcome, artifacts: found }
     }
-}
-
-/// Whether a program says that it did not find a package. What it says is its own: advice is all that comes of it.
-fn is_of_a_missing_package(error: &RunError) -> bool {
-    let specifier = ["Cannot find module '", "Cannot find package '"].iter().find_map(|words| error.message.strip_prefix(words));
-    error.name == "ModuleNotFoundError" || specifier.is_some_and(|specifier| !specifier.starts_with(['.', '/']))
 }
 
 /// CPU time that is charged to the program so far.

@@ -34,7 +34,7 @@ def normalized(name: str) -> str:
 def entries() -> dict[str, str]:
     """Import name to distribution, of the entries that have one."""
     rows = (line.split("\t") for line in TABLE.read_text().splitlines() if line and not line.startswith("#"))
-    return {row[0]: row[1] for row in rows if row[1] != NO_DISTRIBUTION}
+    return {row[0]: re.split("[<>=]", row[1])[0] for row in rows if row[1] != NO_DISTRIBUTION}
 
 
 def provides(files: list[str], module: str) -> bool:

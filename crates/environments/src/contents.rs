@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat};
 
+use crate::digest::hash;
+
 /// The folder of contents: `ab/cdef...`, with an `x` at the end of those that are programs. Written by no one but this process's user, read by everyone
 /// in whose sandbox they are shown.
 #[derive(Clone, Debug)]
@@ -78,6 +80,22 @@ impl Contents {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes contents that are not what their name says: what a machine that lost power has left of them. Nobody may be making one meanwhile.
+    pub(crate) fn verify(&self) -> io::Result<()> {
+        for folder in folders(&self.root)? {
+            let start = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            for entry in fs::read_dir(folder)?.flatten() {
+                let name = entry.file_name();
+                let named = format!("{start}{}", name.to_str().unwrap_or_default().trim_end_matches('x'));
+                let file = rustix::fs::open(entry.path(), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+                if hash(&mut File::from(file))? != named {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes contents that no environment has a link to. Returns how many bytes that frees. Nobody may be making one meanwhile.

@@ -1,13 +1,17 @@
-//! Which packages a run gets, decided from what is at hand, cheapest first: a list that was given, a lock that was given, a complete
+//! Which packages a run gets, decided from what is at hand, cheapest first: a list that is to be all, a lock that was given, a complete
 //! manifest among the program's files, and only then the imports themselves, which the real parser has to find. Nothing is read, started or
 //! fetched here.
+
+use std::collections::BTreeSet;
 
 use belljar_engine::{FoundImport, FoundImports};
 use belljar_protocol::Language;
 
-use crate::imports::{OwnFiles, module_distribution, specifier_requirement};
+use crate::companions::companions;
+use crate::imports::{module_distribution, specifier_requirement};
 use crate::known::is_known;
 use crate::manifest::{ManifestError, PackageJson, addition, package_json, requirements_txt, script_manifest};
+use crate::own_files::{OwnFile, OwnFiles, Surroundings};
 use crate::prefilter::may_need_packages;
 use crate::python_names::import_name;
 use crate::requirement::{Ecosystem, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers, merged};
@@ -47,8 +51,8 @@ pub enum LockPresence {
 /// What decides about a run's packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detection {
-    /// The list that was given with the run.
-    Explicit(Vec<Requirement>),
+    /// The list that was given with the run, which is all that it wants.
+    Only(Vec<Requirement>),
     /// The lock that was given with the run.
     Lock,
     /// A manifest among its files, which is taken to be complete.
@@ -95,13 +99,26 @@ pub enum DetectError {
     Requirements(RequirementError),
 }
 
+/// What the imports and comments of a program come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The packages, as [`merged`] gives them.
+    pub requirements: Vec<Requirement>,
+    /// Names among them that a registry may not have: the import says it where it is reached.
+    pub may_be_missing: BTreeSet<String>,
+    /// Names among them that the program may do without: those that cannot be installed with the others are left out.
+    pub optional: BTreeSet<String>,
+    /// Names that `@add-package` asks for.
+    pub added: BTreeSet<String>,
+}
+
 /// Decides as far as it goes without a parser.
 ///
-/// `explicit` is the list that was given with the run, where one was: an empty list asks for no packages, and for no detection either.
-pub fn detect(explicit: Option<&[Requirement]>, lock: LockPresence, program: &Program<'_>) -> Result<Detection, DetectError> {
-    if let Some(explicit) = explicit {
-        let requirements = merged(explicit.iter().cloned()).map_err(DetectError::Requirements)?;
-        return Ok(if requirements.is_empty() { Detection::None } else { Detection::Explicit(requirements) });
+/// `only` is the list that was given with the run as all that it wants.
+pub fn detect(only: Option<&[Requirement]>, lock: LockPresence, program: &Program<'_>, own: &OwnFiles) -> Result<Detection, DetectError> {
+    if let Some(only) = only {
+        let requirements = merged(only.iter().cloned()).map_err(DetectError::Requirements)?;
+        return Ok(if requirements.is_empty() { Detection::None } else { Detection::Only(requirements) });
     }
     if lock == LockPresence::Given {
         return Ok(Detection::Lock);
@@ -113,32 +130,59 @@ pub fn detect(explicit: Option<&[Requirement]>, lock: LockPresence, program: &Pr
     if let Some(manifest) = manifest {
         return Ok(manifest);
     }
-    let own = own_files(program)?;
-    let is_unsure = program.files.iter().any(|file| may_import(program, file, &own));
+    let is_unsure = program.files.iter().any(|file| may_import(program, file, own));
     Ok(if is_unsure { Detection::NeedsParser } else { Detection::None })
 }
 
-/// The packages that the imports and comments of a program ask for, as [`merged`] gives them.
+/// The packages that the imports and comments of a program ask for. `listed` are those that were given with the run, which come to them.
 ///
-/// An `@add-package` or an `npm:` with a range pins what an import asks for by its bare name; one that provides the import under another
+/// An `@add-package`, a listed package or an `npm:` with a range pins what an import asks for by its bare name; one that provides the import under another
 /// name, as `opencv-python` does `cv2`, stands in for it. An optional import counts only where its package is one that the tables have:
-/// what a program can do without is not worth a guess.
-pub fn from_imports(program: &Program<'_>, found: &FoundImports) -> Result<Vec<Requirement>, DetectError> {
+/// what a program can do without is not worth a guess. Nor is a package for a call that `allows` refuses.
+pub fn from_imports(
+    program: &Program<'_>,
+    found: &FoundImports,
+    own: &OwnFiles,
+    listed: &[Requirement],
+    allows: impl Fn(&str) -> bool,
+) -> Result<Needs, DetectError> {
     let ecosystem = Ecosystem::of(program.language);
-    let own = own_files(program)?;
     let additions =
         found.additions.iter().map(|text| addition(ecosystem, text)).collect::<Result<Vec<_>, _>>().map_err(DetectError::Addition)?;
-    let is_added = |name: &str| additions.iter().any(|added| added.name() == name);
-    let mut requirements = Vec::new();
+    let is_added = |name: &str| additions.iter().chain(listed).any(|added| added.name() == name);
+    let (mut requirements, mut needed, mut optional) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for import in &found.imports {
         let requirement = match ecosystem {
-            Ecosystem::PyPi => python_requirement(import, &own, is_added),
-            Ecosystem::Npm => node_requirement(import, &own).map_err(DetectError::Import)?,
+            Ecosystem::PyPi => python_requirement(import, own, is_added),
+            Ecosystem::Npm => node_requirement(import, own).map_err(DetectError::Import)?,
         };
-        requirements.extend(requirement);
+        if let Some(requirement) = requirement {
+            let names = if import.is_optional { &mut optional } else { &mut needed };
+            names.insert(requirement.name().to_owned());
+            requirements.push(requirement);
+        }
     }
-    requirements.extend(additions.iter().cloned());
-    merged(requirements).map_err(DetectError::Requirements)
+    if ecosystem == Ecosystem::PyPi {
+        let is_own = |module: &str| module_distribution(module, own).is_none();
+        let has = |name: &str| needed.contains(name) || is_added(name) || stands_in(name, is_added);
+        for name in companions(found, is_own).into_iter().filter(|name| !has(name) && allows(name)) {
+            requirements.extend(Requirement::any(ecosystem, name));
+            optional.insert(name.to_owned());
+        }
+    }
+    optional.retain(|name| !needed.contains(name) && !is_added(name));
+    let may_be_missing = requirements.iter().chain(&additions).map(|requirement| requirement.name().to_owned()).collect();
+    let added = additions.iter().map(|requirement| requirement.name().to_owned()).collect();
+    requirements.extend(additions);
+    let requirements = merged(requirements).map_err(DetectError::Requirements)?;
+    Ok(Needs { requirements, may_be_missing, optional, added })
+}
+
+/// Whether a distribution that provides the same import as this one is asked for.
+fn stands_in(name: &str, is_added: impl Fn(&str) -> bool) -> bool {
+    crate::python_names::all()
+        .filter(|entry| entry.distribution == Some(name))
+        .any(|entry| entry.alternatives.iter().any(|alternative| is_added(alternative)))
 }
 
 fn python_requirement(import: &FoundImport, own: &OwnFiles, is_added: impl Fn(&str) -> bool) -> Option<Requirement> {
@@ -146,14 +190,15 @@ fn python_requirement(import: &FoundImport, own: &OwnFiles, is_added: impl Fn(&s
     let entry = import_name(&import.name);
     let counts = !import.is_optional || entry.is_some() || is_known(Ecosystem::PyPi, &distribution);
     let stood_in_for = entry.is_some_and(|entry| entry.alternatives.iter().any(|alternative| is_added(alternative)));
-    let requirement = PyPiRequirement::any(&distribution).ok().filter(|_| counts && !stood_in_for)?;
+    let version = entry.map_or("", |entry| entry.version);
+    let requirement = PyPiRequirement::parse(&format!("{distribution}{version}")).ok().filter(|_| counts && !stood_in_for)?;
     Some(Requirement::PyPi(requirement))
 }
 
 fn node_requirement(import: &FoundImport, own: &OwnFiles) -> Result<Option<Requirement>, RequirementError> {
     let requirement = specifier_requirement(&import.name)?.filter(|requirement| {
         let counts = !import.is_optional || is_known(Ecosystem::Npm, requirement.name());
-        counts && !own.provide(Ecosystem::Npm, requirement.name())
+        counts && !own.have_specifier(import.name.strip_prefix("npm:").map_or(import.name.as_str(), |_| requirement.name()))
     });
     Ok(requirement.map(Requirement::Npm))
 }
@@ -189,14 +234,10 @@ fn own_package_json(program: &Program<'_>) -> Result<PackageJson, ManifestError>
     file(program, "package.json").map_or_else(|| Ok(PackageJson::default()), |file| package_json(file.bytes))
 }
 
-fn own_files(program: &Program<'_>) -> Result<OwnFiles, ManifestError> {
-    let mut own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
-    if Ecosystem::of(program.language) == Ecosystem::Npm
-        && let Some(name) = own_package_json(program)?.self_name
-    {
-        own.add_self_name(&name);
-    }
-    Ok(own)
+/// What a program brings along, or makes.
+pub fn own_files(program: &Program<'_>, around: &Surroundings) -> OwnFiles {
+    let files: Vec<OwnFile<'_>> = program.files.iter().map(|file| OwnFile { path: file.path, bytes: file.bytes }).collect();
+    OwnFiles::of_files(Ecosystem::of(program.language), &files, program.entry, around)
 }
 
 /// Whether a file is code of the program that may import a package. What is not UTF-8 is for the parser to judge.

@@ -21,11 +21,6 @@ pub enum EnvironmentError {
     /// What a file of the program says of its packages cannot be followed here.
     #[error("packages: {0}")]
     Manifest(String),
-    /// A module that did not come with the program, and has the name of a package.
-    #[error(
-        "{0} lies beside the program and did not come with it; give it with --file {0}.py, or ask for the package of that name with --package"
-    )]
-    LiesBeside(String),
     /// The lock that was given is refused.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -130,7 +125,7 @@ impl EnvironmentError {
     /// The name that a run's error has.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Requirement(_) | Self::Detect(_) | Self::Manifest(_) | Self::LiesBeside(_) | Self::Lock(_) => "InvalidPackages",
+            Self::Requirement(_) | Self::Detect(_) | Self::Manifest(_) | Self::Lock(_) => "InvalidPackages",
             Self::NotInRegistry { .. } => "PackageNotFound",
             Self::Resolution(_) | Self::TooYoung { .. } => "PackagesNotResolved",
             Self::Registry(_) => "RegistryUnavailable",

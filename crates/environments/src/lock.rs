@@ -3,7 +3,7 @@
 
 mod pnpm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,12 @@ pub struct Lock {
     pub specifiers: BTreeMap<String, String>,
     /// Everything that it may install. For other machines there may be more in it than is installed here.
     pub packages: Vec<LockedPackage>,
+    /// The hashes of the files of each package, any of which may be installed. Of `PyPI` only.
+    #[serde(default)]
+    pub hashes: BTreeMap<String, Vec<String>>,
+    /// Whether all of its packages are installed wherever it is. Of `PyPI` only.
+    #[serde(default)]
+    pub installs_all: bool,
 }
 
 /// Why a text is not a lock to install from.
@@ -126,6 +132,47 @@ struct UvPackage {
     wheels: Vec<UvFile>,
     #[serde(default)]
     sdist: Option<UvFile>,
+    #[serde(default)]
+    dependencies: Vec<UvDependency>,
+    #[serde(default, rename = "optional-dependencies")]
+    extras: BTreeMap<String, Vec<UvDependency>>,
+}
+
+/// What a package needs.
+#[derive(Deserialize)]
+struct UvDependency {
+    name: String,
+    #[serde(default)]
+    extra: Vec<String>,
+    /// Where it is needed; everywhere without.
+    #[serde(default)]
+    marker: Option<String>,
+}
+
+/// Whether everything in a lock is installed wherever it is: its project needs all of it, and nothing of it only somewhere.
+fn is_needed_everywhere(project: &str, packages: &[UvPackage]) -> bool {
+    let by_name: BTreeMap<&str, &UvPackage> = packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    if by_name.len() != packages.len() {
+        return false;
+    }
+    let mut seen = BTreeSet::from([(project, None)]);
+    let mut waiting = vec![(project, None)];
+    while let Some((name, extra)) = waiting.pop() {
+        let Some(package) = by_name.get(name) else { return false };
+        let needed = match extra {
+            None => &package.dependencies,
+            Some(extra) => package.extras.get(extra).unwrap_or(const { &Vec::new() }),
+        };
+        for dependency in needed.iter().filter(|dependency| dependency.marker.is_none()) {
+            let extras = dependency.extra.iter().map(|extra| Some(extra.as_str()));
+            for needed in extras.chain([None]).map(|extra| (dependency.name.as_str(), extra)) {
+                if seen.insert(needed) {
+                    waiting.push(needed);
+                }
+            }
+        }
+    }
+    packages.iter().all(|package| seen.contains(&(package.name.as_str(), None)))
 }
 
 #[derive(Deserialize)]
@@ -148,17 +195,17 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
     if lock.distribution.is_some() {
         return Err(unreadable("it has a section of an old form".to_owned()));
     }
+    let project_name = lock.packages.iter().find(|package| is_project(package)).map(|package| package.name.clone());
+    let installs_all = project_name.is_some_and(|project| is_needed_everywhere(&project, &lock.packages));
     let mut project = None;
-    let mut packages = Vec::new();
+    let (mut packages, mut hashes) = (Vec::new(), BTreeMap::new());
     for package in lock.packages {
         let found = LockedPackage { name: package.name.clone(), version: package.version.clone().unwrap_or_default() };
         // Spelled as uv spells it, so that a policy that names it in any other way means this one.
         if !is_plain(&found.name) || canonical(&found.name) != found.name || !(found.version.is_empty() || is_plain(&found.version)) {
             return Err(unreadable("a name or version in it has characters that none has".to_owned()));
         }
-        let is_project = package.source.len() == 1
-            && ["virtual", "editable"].iter().any(|kind| package.source.get(*kind).and_then(toml::Value::as_str) == Some("."));
-        if is_project {
+        if is_project(&package) {
             project = Some(found);
             continue;
         }
@@ -172,10 +219,20 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
                 return Err(refused());
             }
         }
+        let files = package.wheels.iter().chain(&package.sdist).filter_map(|file| file.hash.clone());
+        hashes.entry(found.name.clone()).or_insert_with(Vec::<String>::new).extend(files);
         packages.push(found);
     }
+    for hashes in hashes.values_mut() {
+        hashes.sort();
+    }
     let project = project.ok_or_else(|| unreadable("there is no project in it".to_owned()))?;
-    Ok(Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers: BTreeMap::new(), packages })
+    Ok(Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers: BTreeMap::new(), packages, hashes, installs_all })
+}
+
+fn is_project(package: &UvPackage) -> bool {
+    let is_here = |kind: &&str| package.source.get(*kind).and_then(toml::Value::as_str) == Some(".");
+    package.source.len() == 1 && ["virtual", "editable"].iter().any(is_here)
 }
 
 fn is_plain(text: &str) -> bool {
@@ -262,6 +319,27 @@ mod tests {
         assert_eq!(lock.specifiers["@scope/x"], "^1.0.0");
         let lock = Lock::parse(UV, &pypi()).unwrap();
         assert_eq!((lock.project.name.as_str(), lock.packages[0].name.as_str()), ("environment", "six"));
+    }
+
+    #[test]
+    fn a_lock_installs_all_that_its_project_needs_everywhere() {
+        let package = |name: &str, needs: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"1\"\nsource = {{ registry = \"https://pypi.org/simple\" }}\n{needs}\n")
+        };
+        let lock = |needs: &str, others: &[String]| {
+            let project = format!(
+                "version = 1\n[[package]]\nname = \"environment\"\nversion = \"0\"\nsource = {{ virtual = \".\" }}\ndependencies = [{needs}]\n"
+            );
+            Lock::parse(&format!("{project}{}", others.join("")), &pypi()).unwrap().installs_all
+        };
+        let chain = [package("a", "dependencies = [{ name = \"b\" }]"), package("b", "")];
+        assert!(lock("{ name = \"a\" }", &chain));
+        assert!(!lock("{ name = \"b\" }", &chain), "a is not needed");
+        assert!(!lock("{ name = \"a\", marker = \"sys_platform == 'win32'\" }", &chain));
+        let extra = [package("a", "[package.optional-dependencies]\nx = [{ name = \"b\" }]"), package("b", "")];
+        assert!(lock("{ name = \"a\", extra = [\"x\"] }", &extra) && !lock("{ name = \"a\" }", &extra));
+        assert!(!lock("{ name = \"a\" }, { name = \"c\" }", &chain), "what is needed is not there");
+        assert!(lock("", &[]));
     }
 
     #[test]

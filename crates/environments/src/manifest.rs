@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::requirement::{Ecosystem, NpmRequirement, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers, merged};
 
@@ -29,8 +28,6 @@ pub struct Manifest {
 pub struct PackageJson {
     /// The packages of `dependencies` and `optionalDependencies`; none where it has neither, as one that only says `"type": "module"`.
     pub requirements: Option<Vec<Requirement>>,
-    /// The name by which its own files may import it: its `name`, where it has `exports`.
-    pub self_name: Option<String>,
 }
 
 /// Why a manifest cannot be followed.
@@ -279,9 +276,8 @@ pub fn package_json(bytes: &[u8]) -> Result<PackageJson, ManifestError> {
     let text = text_of(PACKAGE_JSON, bytes)?;
     let file: PackageJsonFile =
         serde_json::from_str(text).map_err(|error| ManifestError::Syntax { file: PACKAGE_JSON, why: one_line(&error.to_string()) })?;
-    let self_name = file.exports.and(file.name).and_then(|name| serde_json::from_str(name.get()).ok());
     if file.dependencies.is_none() && file.optional_dependencies.is_none() {
-        return Ok(PackageJson { requirements: None, self_name });
+        return Ok(PackageJson { requirements: None });
     }
     let mut ranges = file.dependencies.unwrap_or_default();
     // npm: "Entries in optionalDependencies will override entries of the same name in dependencies".
@@ -293,16 +289,38 @@ pub fn package_json(bytes: &[u8]) -> Result<PackageJson, ManifestError> {
         requirements.push(Requirement::Npm(requirement));
     }
     let requirements = merged(requirements).map_err(|error| ManifestError::Requirement { place: PACKAGE_JSON.to_owned(), error })?;
-    Ok(PackageJson { requirements: Some(requirements), self_name })
+    Ok(PackageJson { requirements: Some(requirements) })
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PackageJsonFile {
-    name: Option<Box<RawValue>>,
-    exports: Option<Box<RawValue>>,
     dependencies: Option<BTreeMap<String, String>>,
     optional_dependencies: Option<BTreeMap<String, String>>,
+}
+
+/// The name that a `package.json` of the run gives its own folder: of the program itself, or of a workspace.
+pub(crate) fn package_name(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let text = Some(text).filter(|text| text.len() <= MOST_MANIFEST_BYTES)?;
+    serde_json::from_str::<Named>(text).ok().map(|file| file.name)
+}
+
+/// The names that a `package.json` gives folders of the run for the package `module-alias`.
+pub(crate) fn module_aliases(text: &str) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    #[expect(clippy::zero_sized_map_values, reason = "of a map, the keys are read")]
+    struct Aliases {
+        #[serde(rename = "_moduleAliases")]
+        aliases: BTreeMap<String, serde::de::IgnoredAny>,
+    }
+    let text = Some(text).filter(|text| text.len() <= MOST_MANIFEST_BYTES);
+    let file: Aliases = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    file.aliases.into_keys().collect()
 }
 
 /// What the text after `@add-package` in a comment asks for. The word itself and the end of a block comment may still be there.

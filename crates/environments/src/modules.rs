@@ -127,6 +127,8 @@ mod tests {
             text: String::new(),
             project: package("environment"),
             specifiers: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            installs_all: false,
             packages,
         };
         let asked = ["pyyaml", "zope-interface", "typing-extensions==4.15.0", "another"].map(str::to_owned);
@@ -144,7 +146,15 @@ mod tests {
         fs::create_dir_all(root.path().join("plain")).unwrap();
         let ahead = |ecosystem, imported: &[&str]| {
             let project = LockedPackage { name: "environment".into(), version: "0".into() };
-            let lock = Lock { ecosystem, text: String::new(), project, specifiers: BTreeMap::new(), packages: Vec::new() };
+            let lock = Lock {
+                ecosystem,
+                text: String::new(),
+                project,
+                specifiers: BTreeMap::new(),
+                hashes: BTreeMap::new(),
+                installs_all: false,
+                packages: Vec::new(),
+            };
             let imported: Vec<String> = imported.iter().map(|&name| name.to_owned()).collect();
             imported_ahead(&lock, root.path(), &[], &imported, 8)
         };

@@ -7,7 +7,7 @@
 
 use belljar_protocol::Language;
 
-use crate::imports::OwnFiles;
+use crate::own_files::OwnFiles;
 
 mod javascript;
 mod python;

@@ -14,6 +14,8 @@ pub struct ImportName {
     /// The distribution to install, by its normalized name. None where nothing can be installed for it: a namespace that many
     /// distributions share, a module of another system, a model that is not on `PyPI`.
     pub distribution: Option<&'static str>,
+    /// Which of its versions have the import, as `<81`; empty where all do.
+    pub version: &'static str,
     /// Distributions that provide the same import. Who asks for one of these by name needs no other.
     pub alternatives: Vec<&'static str>,
 }
@@ -21,13 +23,17 @@ pub struct ImportName {
 static TABLE: LazyLock<HashMap<&'static str, ImportName>> =
     LazyLock::new(|| data::lines(include_str!("../data/python_import_names.tsv")).map(row).map(|name| (name.module, name)).collect());
 
-/// One line: the import, the distribution or `-`, and the alternatives with commas between them.
+/// One line: the import, the distribution, with its versions where only some have the import, or `-`, and the alternatives with commas between them.
 fn row(line: &'static str) -> ImportName {
     let mut columns = line.split('\t');
     let module = columns.next().unwrap_or_default();
     let distribution = columns.next().filter(|distribution| *distribution != "-");
+    let (distribution, version) = match distribution.and_then(|text| text.find(['<', '>', '=']).map(|at| text.split_at(at))) {
+        Some((distribution, version)) => (Some(distribution), version),
+        None => (distribution, ""),
+    };
     let alternatives = columns.next().map(|names| names.split(',').collect()).unwrap_or_default();
-    ImportName { module, distribution, alternatives }
+    ImportName { module, distribution, version, alternatives }
 }
 
 /// Parts of the longest entry; what is deeper in an import is not looked at.
@@ -108,7 +114,7 @@ mod tests {
             }
             // An entry that says what is assumed anyway is there for its alternatives.
             let assumed = pypi::normalized(name.module.split('.').next().unwrap());
-            assert!(assumed.as_deref() != name.distribution || !name.alternatives.is_empty(), "{line}");
+            assert!(assumed.as_deref() != name.distribution || !name.alternatives.is_empty() || !name.version.is_empty(), "{line}");
         }
     }
 

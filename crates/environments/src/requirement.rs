@@ -85,6 +85,14 @@ impl Requirement {
         }
     }
 
+    /// Whether it says which versions will do.
+    pub(crate) fn names_versions(&self) -> bool {
+        match self {
+            Self::PyPi(requirement) => requirement.names_versions(),
+            Self::Npm(requirement) => !requirement.is_any(),
+        }
+    }
+
     /// Whether it holds only where a marker does.
     pub(crate) fn has_marker(&self) -> bool {
         self.as_pypi().is_some_and(|requirement| requirement.marker().is_some())
@@ -139,6 +147,20 @@ pub fn merged(requirements: impl IntoIterator<Item = Requirement>) -> Result<Vec
         return Err(RequirementError::TooMany { count: list.len() });
     }
     Ok(list)
+}
+
+/// What was found and what is asked for besides, of which the latter has the last word: a version in it takes the place of one that was found.
+pub fn over(found: Vec<Requirement>, asked: Vec<Requirement>) -> Vec<Requirement> {
+    let takes_its_place = |one: &Requirement| {
+        let of_name = |other: &&Requirement| other.name() == one.name() && other.ecosystem() == one.ecosystem();
+        asked.iter().filter(of_name).any(Requirement::names_versions)
+    };
+    let mut all: Vec<Requirement> = found.into_iter().filter(|one| !takes_its_place(one)).collect();
+    let is_there: BTreeSet<(Ecosystem, String)> = all.iter().map(|one| (one.ecosystem(), one.name().to_owned())).collect();
+    // The bare name of a package of npm says nothing that its range does not.
+    let says_nothing = |one: &Requirement| one.is_any() && is_there.contains(&(one.ecosystem(), one.name().to_owned()));
+    all.extend(asked.into_iter().filter(|one| !says_nothing(one)));
+    all
 }
 
 /// Why a text is not a requirement.

@@ -5,16 +5,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use belljar_engine::{Environment, EnvironmentSource, FoundImport, FoundImports};
-use belljar_protocol::{Language, PackageOptions, PackagePolicy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
+use belljar_engine::{Environment, EnvironmentSource, FoundImports};
+use belljar_protocol::{Language, PackageOptions, PackagePolicy, Policy, ProgramFile, RunError, RunRequest, RuntimeName, StartMode};
 
-use crate::detect::{Detection, LockPresence, ManifestSource, Program, SourceFile, detect, from_imports};
+use crate::detect::{Detection, LockPresence, Needs, Program, SourceFile, detect, from_imports, own_files};
 use crate::early::changes_what_imports_see;
 use crate::environments::{Environments, Prepared, Tell, Wanted};
 use crate::error::EnvironmentError;
-use crate::imports::{OwnFiles, module_distribution, specifier_package};
+use crate::granted;
+use crate::hints::{Decision, Known, not_in_registry};
+use crate::imports::{module_distribution, specifier_package};
 use crate::lock::Lock;
-use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers};
+use crate::own_files::{OwnFiles, Surroundings};
+use crate::renamed::renamed;
+use crate::requirement::{Ecosystem, Requirement, VersionSpecifiers, merged, over};
 
 /// The packages of one run.
 #[derive(Debug)]
@@ -26,8 +30,9 @@ pub struct RunPackages {
     tenant: Option<String>,
     beside: BTreeSet<String>,
     prepared: Mutex<Option<Prepared>>,
-    /// What decided which packages the run has, in words, and how another gets there.
-    decided: Mutex<Option<&'static str>>,
+    /// What is known of the run's packages, for hints.
+    known: Mutex<Option<Known>>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl RunPackages {
@@ -39,11 +44,11 @@ impl RunPackages {
         policy: PackagePolicy,
         tenant: Option<String>,
     ) -> Self {
-        let (beside, prepared, decided) = (BTreeSet::new(), Mutex::default(), Mutex::default());
-        Self { environments, packages, options, policy, tenant, beside, prepared, decided }
+        let (beside, prepared, known, notes) = (BTreeSet::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        Self { environments, packages, options, policy, tenant, beside, prepared, known, notes }
     }
 
-    /// Modules that lie beside the program where it came from, and did not come with it: a package of that name is not what the program means.
+    /// Modules next to the program where it came from, that did not come with it: a package of that name is not what the program means.
     #[must_use]
     pub fn lying_beside(mut self, modules: BTreeSet<String>) -> Self {
         self.beside = modules;
@@ -63,61 +68,84 @@ impl RunPackages {
         start: StartMode,
         files: &[ProgramFile],
     ) -> Result<Option<Wanted>, EnvironmentError> {
+        self.wanted_within(language, runtime, start, files, &Policy::default()).await
+    }
+
+    /// The same for a program that may touch what a policy grants.
+    async fn wanted_within(
+        &self,
+        language: Language,
+        runtime: Option<RuntimeName>,
+        start: StartMode,
+        files: &[ProgramFile],
+        granted: &Policy,
+    ) -> Result<Option<Wanted>, EnvironmentError> {
         let Self { environments, packages, options, policy, tenant, .. } = self;
         let is_asked = !packages.is_empty() || options.lock.is_some();
-        let decided = |words| *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
-        self.must_not_contradict_itself()?;
-        if options.none {
-            decided("the run wants no packages; leave that out (--no-packages, package_options.none)");
-            return Ok(None);
-        }
-        if !policy.enabled && !is_asked {
-            decided("packages are switched off here; use what the runtime brings along, or ask the operator");
-            return Ok(None);
-        }
         let ecosystem = Ecosystem::of(language);
-        let explicit = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
-        let lock = options.lock.as_deref().map(|text| Lock::parse(text, &environments.indexes())).transpose()?;
         let sources: Vec<SourceFile<'_>> = files.iter().map(|file| SourceFile { path: file.path.as_str(), bytes: &file.content }).collect();
         let entry = files.first().map_or("", |file| file.path.as_str());
         let program = Program { language, entry, files: &sources };
+        let decided = |decision, own: &OwnFiles| {
+            let known = Known { language, decision, own: own.clone(), missing: Vec::new(), installed: Vec::new(), unbuilt: Vec::new() };
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        };
+        self.must_not_contradict_itself()?;
+        if options.none {
+            decided(Decision::NoPackages, &OwnFiles::default());
+            return Ok(None);
+        }
+        if !policy.enabled && !is_asked {
+            decided(Decision::SwitchedOff, &OwnFiles::default());
+            return Ok(None);
+        }
+        let listed = packages.iter().map(|text| Requirement::parse(ecosystem, text)).collect::<Result<Vec<_>, _>>()?;
+        let listed: Vec<Requirement> = listed.into_iter().map(|requirement| self.by_its_own_name(requirement)).collect();
+        let lock = options.lock.as_deref().map(|text| Lock::parse(text, &environments.indexes())).transpose()?;
+        // What paths alone say; the text of files, and what is granted, matter to imports only.
+        let mut own = OwnFiles::new(files.iter().map(|file| file.path.as_str()), entry);
         let mut requires_python = VersionSpecifiers::default();
-        let explicit = Some(&explicit[..]).filter(|explicit| !explicit.is_empty());
+        let only = Some(&listed[..]).filter(|_| options.only);
         // What a lock has to hold is found as if there were none.
         let presence = if lock.is_some() && !options.frozen { LockPresence::Given } else { LockPresence::Absent };
-        let (requirements, modules) = match detect(explicit, presence, &program)? {
+        let (found, modules) = match detect(only, presence, &program, &own)? {
             Detection::None => {
-                decided("the program's files name no package where it is imported; ask for it (--package, packages)");
-                (Vec::new(), Vec::new())
+                decided(Decision::Imports, &own);
+                (Needs::default(), None)
             }
-            Detection::Explicit(requirements) => {
-                decided("only the packages that were asked for are there; ask for this one too (--package, packages)");
-                (requirements, Vec::new())
+            Detection::Only(requirements) => {
+                decided(Decision::Listed, &own);
+                (Needs { requirements, ..Needs::default() }, None)
             }
-            Detection::Lock => (Vec::new(), Vec::new()),
+            Detection::Lock => (Needs::default(), None),
             Detection::Manifest { requirements, requires_python: wanted, source } => {
-                decided(match source {
-                    ManifestSource::ScriptBlock => {
-                        "the script block of the program decides, and does not bring it; add it to its dependencies"
-                    }
-                    ManifestSource::RequirementsTxt => "requirements.txt decides, and does not bring it; add it there",
-                    ManifestSource::PackageJson => "the dependencies of package.json decide, and do not bring it; add it there",
-                });
+                decided(Decision::Manifest(source), &own);
                 requires_python = wanted;
-                (requirements, Vec::new())
+                let requirements = requirements.into_iter().map(|requirement| self.by_its_own_name(requirement)).collect();
+                (Needs { requirements, ..Needs::default() }, None)
             }
             Detection::NeedsParser => {
-                decided("the program's files name no package where it is imported; ask for it (--package, packages)");
                 let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
-                self.must_not_lie_beside(&program, &found)?;
-                (from_imports(&program, &found)?, modules(&program, &found))
+                own = own_files(&program, &self.surroundings(granted)).making(&found.own);
+                decided(Decision::Imports, &own);
+                let allows = |name: &str| policy.allows(ecosystem, name) && !policy.blocks(name);
+                let mut needs = from_imports(&program, &found, &own, &listed, allows)?;
+                let requirements = needs.requirements.into_iter().map(|requirement| self.by_its_own_name(requirement));
+                needs.requirements = requirements.collect();
+                (needs, Some(modules(language, &found, &own)))
             }
         };
+        let Needs { requirements, mut may_be_missing, mut optional, added } = found;
+        for requirement in &listed {
+            may_be_missing.remove(requirement.name());
+            optional.remove(requirement.name());
+        }
+        let requirements = if options.only { requirements } else { merged(over(requirements, listed))? };
         let requirements = match &lock {
             None => requirements,
             Some(lock) => {
-                decided("the lock of the run decides, and does not hold it; make one that does");
-                must_hold(lock, &requirements)?;
+                decided(Decision::Lock, &own);
+                must_hold(lock, requirements.iter().filter(|requirement| !optional.contains(requirement.name())))?;
                 Vec::new()
             }
         };
@@ -129,6 +157,9 @@ impl RunPackages {
             lock,
             modules,
             requires_python,
+            may_be_missing,
+            optional,
+            added,
             frozen: options.frozen,
             offline: options.offline,
             allow_build: options.allow_build,
@@ -142,18 +173,35 @@ impl RunPackages {
         let why = match (self.options.none, has_list, has_lock) {
             (true, true, _) | (true, _, true) => "the run wants no packages, and asks for some; leave one of both out",
             (_, true, true) => "the run has a list of packages and a lock; give one of them: the lock holds all that is installed",
+            _ if self.options.only && !has_list => "the run wants only the packages that it lists, and lists none; list them, or set none",
             _ => return Ok(()),
         };
         Err(EnvironmentError::Manifest(why.to_owned()))
     }
 
-    fn must_not_lie_beside(&self, program: &Program<'_>, found: &FoundImports) -> Result<(), EnvironmentError> {
-        let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
-        let top = |import: &FoundImport| import.name.split('.').next().unwrap_or_default().to_owned();
-        let beside = found.imports.iter().filter(|import| module_distribution(&import.name, &own).is_some()).map(top);
-        match beside.filter(|_| program.language == Language::Python).find(|module| self.beside.contains(module)) {
-            Some(module) => Err(EnvironmentError::LiesBeside(module)),
-            None => Ok(()),
+    /// What a run has around its files.
+    fn surroundings(&self, policy: &Policy) -> Surroundings {
+        let folders: Vec<&str> = policy.fs.read.iter().chain(&policy.fs.write).map(String::as_str).collect();
+        let mut granted = granted::names_in(&folders);
+        granted.extend(folders.iter().filter_map(|path| path.rsplit('/').next()?.split('.').next()).map(str::to_owned));
+        Surroundings {
+            sets_module_path: ["PYTHONPATH", "NODE_PATH"].iter().any(|name| policy.env.get(*name).is_some_and(|value| !value.is_empty())),
+            granted,
+            beside: self.beside.clone(),
+        }
+    }
+
+    /// The package that a name means which is an import's and no package's, as `sklearn`.
+    fn by_its_own_name(&self, requirement: Requirement) -> Requirement {
+        let Some((meant, note)) = renamed(&requirement, self.options.allow_build) else { return requirement };
+        self.note(note);
+        meant
+    }
+
+    fn note(&self, note: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.contains(&note) {
+            notes.push(note);
         }
     }
 
@@ -161,12 +209,27 @@ impl RunPackages {
         let mut files = request.files.clone();
         // The entry first: it is the one that may say what it needs in itself.
         files.sort_by_key(|file| file.path != request.entry);
-        let Some(wanted) = self.wanted(request.language, request.runtime.clone(), request.start, &files).await? else { return Ok(None) };
-        let prepared = self.environments.prepare(&wanted, &self.policy, &tell).await?;
-        let is_early = request.language == Language::Python && changes_what_imports_see(&files);
-        let environment = if is_early { Arc::new(prepared.environment.without_modules()) } else { Arc::clone(&prepared.environment) };
-        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
-        Ok(Some(environment))
+        let (language, start, policy) = (request.language, request.start, &request.policy);
+        let Some(wanted) = self.wanted_within(language, request.runtime.clone(), start, &files, policy).await? else { return Ok(None) };
+        let outcome = self.environments.prepare_what_there_is(&wanted, &self.policy, &tell).await?;
+        if let Some(known) = &mut *self.known.lock().unwrap_or_else(PoisonError::into_inner) {
+            known.missing.clone_from(&outcome.missing);
+            known.unbuilt = outcome.prepared.as_ref().map(|prepared| prepared.record.unbuilt.clone()).unwrap_or_default();
+            known.installed = outcome.prepared.as_ref().map(|prepared| prepared.record.packages.clone()).unwrap_or_default();
+        }
+        for note in &outcome.notes {
+            self.note(note.clone());
+        }
+        for name in outcome.missing.iter().filter(|name| wanted.added.contains(*name)) {
+            self.note(not_in_registry(wanted.ecosystem, name));
+        }
+        let is_early = language == Language::Python && changes_what_imports_see(&files);
+        let environment = outcome.prepared.as_ref().map(|prepared| match is_early {
+            true => Arc::new(prepared.environment.without_modules()),
+            false => Arc::clone(&prepared.environment),
+        });
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = outcome.prepared;
+        Ok(environment)
     }
 }
 
@@ -187,28 +250,33 @@ impl EnvironmentSource for RunPackages {
         })
     }
 
-    fn why_missing(&self) -> Option<String> {
-        self.decided.lock().unwrap_or_else(PoisonError::into_inner).map(str::to_owned)
+    fn hint(&self, error: &RunError) -> Option<String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.hint(error)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// What a program needs wherever it runs has to be in its lock. What it needs in some places is the lock's author's to know.
-fn must_hold(lock: &Lock, requirements: &[Requirement]) -> Result<(), EnvironmentError> {
+fn must_hold<'a>(lock: &Lock, requirements: impl Iterator<Item = &'a Requirement>) -> Result<(), EnvironmentError> {
     let is_locked = |requirement: &Requirement| lock.packages.iter().any(|package| package.name == requirement.name());
-    let unlocked = requirements.iter().filter(|requirement| !requirement.has_marker() && !is_locked(requirement));
+    let unlocked = requirements.filter(|requirement| !requirement.has_marker() && !is_locked(requirement));
     let names: Vec<&str> = unlocked.map(Requirement::name).collect();
     if names.is_empty() { Ok(()) } else { Err(EnvironmentError::Unlocked(names.join(", "))) }
 }
 
-/// What of the imports comes from packages, as it is imported: worth importing ahead.
-fn modules(program: &Program<'_>, found: &FoundImports) -> Vec<String> {
-    let own = OwnFiles::new(program.files.iter().map(|file| file.path), program.entry);
+/// What of the imports comes from packages, as it is imported: worth importing in advance.
+fn modules(language: Language, found: &FoundImports, own: &OwnFiles) -> Vec<String> {
     let required = found.imports.iter().filter(|import| !import.is_optional);
-    let modules = required.filter_map(|import| match Ecosystem::of(program.language) {
-        Ecosystem::PyPi => module_distribution(&import.name, &own).filter(|_| found.is_sure(&import.name)).map(|_| import.name.clone()),
+    let modules = required.filter_map(|import| match Ecosystem::of(language) {
+        Ecosystem::PyPi => module_distribution(&import.name, own).filter(|_| found.is_sure(&import.name)).map(|_| import.name.clone()),
         Ecosystem::Npm => {
-            let name = specifier_package(&import.name).filter(|name| !own.provide(Ecosystem::Npm, name))?;
-            Some(if import.name.starts_with("npm:") { name.to_owned() } else { import.name.clone() })
+            let name = specifier_package(&import.name)?;
+            let is_pinned = import.name.starts_with("npm:");
+            let written = if is_pinned { name } else { &import.name };
+            (!own.have_specifier(written)).then(|| written.to_owned())
         }
     });
     modules.collect()

@@ -10,6 +10,7 @@
 //! downloads/             what the installers keep for themselves
 //! downloading            locked, shared, while an installer works with them; exclusively while they are removed
 //! making/KEY             locked while an environment is made, so that one makes it and the others wait
+//! packages/, unsynced/   as `package_store.rs` has them
 //! sweeping               locked, shared, while contents are linked; exclusively while those without a link are removed
 //! ```
 
@@ -23,10 +24,12 @@ use std::time::{Duration, SystemTime};
 use belljar_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::boot::{boot_id, is_whole};
 use crate::contents::Contents;
 use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
 use crate::requirement::Ecosystem;
+use crate::resolution::Resolution;
 use crate::tree::{TakeOver, TakeOverRules, TreeError, TreeLimits, TreeSummary, measure};
 
 /// Changes when what is in the folder does: environments of another are made anew.
@@ -96,6 +99,18 @@ pub struct EnvironmentRecord {
     pub content_sha256: String,
     /// Of the lock's text.
     pub lock_sha256: String,
+    /// What is in it, and for which runtime: two locks that install the same lead to one environment.
+    #[serde(default)]
+    pub identity: String,
+    /// The packages that it is linked from, which other environments share; none where it was installed as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked_from: Vec<String>,
+    /// Packages whose install scripts were not run. Of npm only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unbuilt: Vec<String>,
+    /// The boot of the machine in which it was made, where that did not wait for the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
     /// Whether packages' own code was allowed to run to build them.
     pub allow_build: bool,
     /// When it was made.
@@ -109,6 +124,8 @@ pub(crate) struct Stored {
     pub(crate) root: PathBuf,
     pub(crate) lock: String,
     pub(crate) lease: Arc<File>,
+    /// Whether all of it was seen to be on the disk.
+    pub(crate) is_synced: bool,
 }
 
 /// The folder.
@@ -177,7 +194,8 @@ impl Store {
         let lock_path = place.join("lock");
         let lock = fs::read_to_string(&lock_path).map_err(io_error("read", &lock_path))?;
         note_use(&lease);
-        Ok(Some(Stored { record, root: place.join("root"), lock, lease: Arc::new(lease) }))
+        let is_synced = record.boot.is_none() || place.join("synced").exists();
+        Ok(Some(Stored { record, root: place.join("root"), lock, lease: Arc::new(lease), is_synced }))
     }
 
     /// The environments that there are, those used last first, with the time of last use.
@@ -242,15 +260,11 @@ impl Store {
         lock: &Lock,
         finish: impl FnOnce(&Path, TreeSummary) -> EnvironmentRecord,
     ) -> Result<(), StoreError> {
-        let guard_path = self.folder("contents").map(|_| self.root.join("sweeping"))?;
-        let guard = File::options().create(true).truncate(false).write(true).open(&guard_path).map_err(io_error("create", &guard_path))?;
-        guard.lock_shared().map_err(io_error("lock", &guard_path))?;
+        let _guard = self.guard_contents()?;
         let staging = self.stage()?;
         let made = staging.path().join("made");
-        let root = made.join("root");
-        DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
-        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
-        let summary = TakeOver::new(&self.contents, take_over).run(installed, &root)?;
+        let root = Self::new_root(&made)?;
+        let summary = self.take_over(installed, &root, take_over)?;
         let record = finish(&root, summary);
         let write = |name: &str, content: &[u8]| {
             let path = made.join(name);
@@ -263,23 +277,78 @@ impl Store {
         let folder = File::open(&made).map_err(io_error("open", &made))?;
         rustix::fs::syncfs(&folder).map_err(|error| io_error("write", &made)(error.into()))?;
         let place = self.folder("made")?.join(&record.key);
-        match fs::rename(&made, &place) {
+        Self::put(&made, &place, &staging, || self.has_environment(&record.key))
+    }
+
+    /// Whether there is an environment of this key.
+    pub(crate) fn has_environment(&self, key: &str) -> bool {
+        let place = self.root.join("made").join(key);
+        read_record(&place, key).is_some() && place.join("used").exists()
+    }
+
+    /// A new folder for what is taken over, which everybody may read.
+    pub(crate) fn new_root(made: &Path) -> Result<PathBuf, StoreError> {
+        let root = made.join("root");
+        DirBuilder::new().recursive(true).mode(0o755).create(&root).map_err(io_error("create", &root))?;
+        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io_error("change", &root))?;
+        Ok(root)
+    }
+
+    pub(crate) fn take_over(&self, installed: &Path, root: &Path, rules: TakeOverRules<'_>) -> Result<TreeSummary, StoreError> {
+        Ok(TakeOver::new(&self.contents, rules).run(installed, root)?)
+    }
+
+    /// Puts what was made in its place, in one step.
+    pub(crate) fn put(made: &Path, place: &Path, staging: &Staging, is_there: impl Fn() -> bool) -> Result<(), StoreError> {
+        match fs::rename(made, place) {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
                 // Somebody has made the same in the meantime.
-                if read_record(&place, &record.key).is_some() && place.join("used").exists() {
+                if is_there() {
                     return Ok(());
                 }
                 // What is there is none: it would be in the way for ever.
-                fs::rename(&place, staging.path().join("broken")).map_err(io_error("remove", &place))?;
-                fs::rename(&made, &place).map_err(io_error("create", &place))
+                fs::rename(place, staging.path().join("broken")).map_err(io_error("remove", place))?;
+                fs::rename(made, place).map_err(io_error("create", place))
             }
-            Err(error) => Err(io_error("create", &place)(error)),
+            Err(error) => Err(io_error("create", place)(error)),
         }
     }
 
-    /// The lock that this request led to before.
-    pub(crate) fn known_lock(&self, request_sha256: &str) -> Result<Option<Lock>, StoreError> {
+    /// Keeps contents from being removed for as long as the guard is held. Those that may have been lost with the power are hashed again first.
+    pub(crate) fn guard_contents(&self) -> Result<File, StoreError> {
+        let path = self.folder("contents").map(|_| self.root.join("sweeping"))?;
+        let guard = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
+        if self.has_earlier_boots() {
+            guard.lock().map_err(io_error("lock", &path))?;
+            if self.has_earlier_boots() {
+                self.contents.verify().map_err(io_error("verify", &self.root))?;
+                self.forget_earlier_boots();
+            }
+        }
+        guard.lock_shared().map_err(io_error("lock", &path))?;
+        Ok(guard)
+    }
+
+    fn earlier_boots(&self) -> impl Iterator<Item = PathBuf> {
+        let boot = boot_id();
+        let marks = fs::read_dir(self.root.join("unsynced")).into_iter().flatten().flatten();
+        marks.filter(move |mark| mark.file_name().to_str() != Some(&boot)).map(|mark| mark.path())
+    }
+
+    /// Whether something of an earlier boot may never have come to the disk.
+    fn has_earlier_boots(&self) -> bool {
+        self.earlier_boots().next().is_some()
+    }
+
+    fn forget_earlier_boots(&self) {
+        for mark in self.earlier_boots() {
+            let _ = fs::remove_file(mark);
+        }
+    }
+
+    /// What this request led to before.
+    pub(crate) fn known_resolution(&self, request_sha256: &str) -> Result<Option<Resolution>, StoreError> {
         self.remembered(&format!("{request_sha256}.json"))
     }
 
@@ -291,17 +360,22 @@ impl Store {
         Ok(serde_json::from_reader(io::BufReader::new(file)).ok())
     }
 
-    /// Remembers what a request led to; and of the lock, whoever brings it, that it was made here, from what and by which rules.
-    pub(crate) fn remember_lock(&self, request_sha256: &str, lock: &Lock, made: &MadeLock) -> Result<(), StoreError> {
+    /// Remembers what a request led to.
+    pub(crate) fn remember_resolution(&self, request_sha256: &str, resolution: &Resolution) -> Result<(), StoreError> {
+        self.remember(&format!("{request_sha256}.json"), serde_json::to_vec(resolution).unwrap_or_default())
+    }
+
+    /// Remembers of a lock, whoever brings it, that it was made here, from what and by which rules.
+    pub(crate) fn remember_made(&self, lock: &Lock, made: &MadeLock) -> Result<(), StoreError> {
+        self.remember(&format!("{}.made", lock.sha256()), serde_json::to_vec(made).unwrap_or_default())
+    }
+
+    fn remember(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
         let folder = self.folder("locks")?;
-        let keep = |name: String, content: Vec<u8>| {
-            let path = folder.join(name);
-            let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
-            fs::write(new.path(), content).map_err(io_error("write", &path))?;
-            new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
-        };
-        keep(format!("{}.made", lock.sha256()), serde_json::to_vec(made).unwrap_or_default())?;
-        keep(format!("{request_sha256}.json"), serde_json::to_vec(lock).unwrap_or_default())
+        let path = folder.join(name);
+        let new = tempfile::NamedTempFile::new_in(&folder).map_err(io_error("create a file in", &folder))?;
+        fs::write(new.path(), content).map_err(io_error("write", &path))?;
+        new.persist(&path).map(drop).map_err(|error| io_error("write", &path)(error.error))
     }
 
     /// How a lock was made, if it was made here.
@@ -372,7 +446,7 @@ impl Store {
 }
 
 /// Notes on a file that what it is of is used now. Not more often than it matters.
-fn note_use(file: &File) {
+pub(crate) fn note_use(file: &File) {
     let noted = file.metadata().and_then(|metadata| metadata.modified());
     if noted.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOTE_USE_EVERY)) {
         let _ = file.set_modified(SystemTime::now());
@@ -406,11 +480,11 @@ pub(crate) struct MadeLock {
 /// of it becomes part of a path.
 fn read_record(place: &Path, key: &str) -> Option<EnvironmentRecord> {
     let record: EnvironmentRecord = serde_json::from_slice(&fs::read(place.join("environment.json")).ok()?).ok()?;
-    (record.schema == SCHEMA && record.key == key).then_some(record)
+    (record.schema == SCHEMA && record.key == key && is_whole(place, record.boot.as_deref())).then_some(record)
 }
 
 /// Whether an open file is the one at a path.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(one), Ok(other)) if identity(&one) == identity(&other))
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, fstat, openat, readli
 use sha2::{Digest, Sha256};
 
 use crate::contents::Contents;
+use crate::digest::hash;
 use crate::printable::printable;
 
 /// Deeper than any package's folders.
@@ -62,6 +63,17 @@ pub enum TreeError {
 pub(crate) struct TreeLimits {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
+}
+
+/// Whether so many files and bytes are more than is allowed.
+pub(crate) fn too_large(files: u64, bytes: u64, limits: TreeLimits) -> Result<(), TreeError> {
+    if files > limits.files {
+        return Err(TreeError::TooLarge { what: "files", limit: limits.files, setting: FILES_SETTING });
+    }
+    if bytes > limits.bytes {
+        return Err(TreeError::TooLarge { what: "MB", limit: limits.bytes >> 20, setting: BYTES_SETTING });
+    }
+    Ok(())
 }
 
 /// What a tree was found to hold.
@@ -227,17 +239,6 @@ fn stays_inside(folder: &Path, target: &Path) -> bool {
         }
     }
     true
-}
-
-pub(crate) fn hash(source: &mut impl Read) -> io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match source.read(&mut buffer)? {
-            0 => return Ok(hex::encode(digest.finalize())),
-            count => digest.update(&buffer[..count]),
-        }
-    }
 }
 
 /// What a folder that somebody else may be changing meanwhile is found to hold: more of something than is allowed, or so many bytes. It takes one

@@ -1,8 +1,8 @@
 //! What the model gives `run_code`, and the run that it asks for.
 
 use belljar_protocol::{
-    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, Policy, ProgramName, RequestedLimits, RunRequest,
-    RunSubmission, SubmittedFile, UnknownLanguage, Widened,
+    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, PackageOptions, Policy, ProgramName, RequestedLimits,
+    RunRequest, RunSubmission, SubmittedFile, UnknownLanguage, Widened,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ struct Arguments {
     outputs: Option<Vec<ProgramName>>,
     #[serde(default)]
     packages: Option<Vec<String>>,
+    #[serde(default)]
+    packages_only: bool,
     #[serde(default)]
     finish: Option<Finish>,
     #[serde(default)]
@@ -59,8 +61,15 @@ pub(crate) enum InvalidArguments {
     Widened(#[from] Widened),
 }
 
-/// The run that a call asks for, within the ceiling, and the packages that it names.
-pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result<(RunRequest, Vec<String>), InvalidArguments> {
+/// The packages that a call lists, and how they are installed.
+#[derive(Debug, Default)]
+pub(crate) struct AskedPackages {
+    pub(crate) listed: Vec<String>,
+    pub(crate) options: PackageOptions,
+}
+
+/// The run that a call asks for, within the ceiling, and its packages.
+pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result<(RunRequest, AskedPackages), InvalidArguments> {
     let given: Arguments = serde_path_to_error::deserialize(arguments).map_err(|error| {
         let path = error.path().to_string();
         // At the top the error itself names the field.
@@ -93,7 +102,8 @@ pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result
     (request.policy, request.limits) = ceiling.narrow(given.policy.as_ref(), limits.as_ref())?;
     request.policy.validate()?;
     request.limits.validate()?;
-    Ok((request, given.packages.unwrap_or_default()))
+    let options = PackageOptions { only: given.packages_only, ..PackageOptions::default() };
+    Ok((request, AskedPackages { listed: given.packages.unwrap_or_default(), options }))
 }
 
 #[cfg(test)]

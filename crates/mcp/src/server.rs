@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use belljar_engine::{CeilingGrants, Engine, Run, RunEvent, RunOptions};
 use belljar_environments::{Environments, RunPackages};
-use belljar_protocol::{Ceiling, PackageOptions, PackagePolicy, plain};
+use belljar_protocol::{Ceiling, PackagePolicy, plain};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListResourcesResult, ListToolsResult,
@@ -118,7 +118,7 @@ impl Mcp {
             Err(error) => return refusal(error),
         };
         let Packages { environments, policy } = self.packages.clone();
-        let packages = RunPackages::new(environments, packages, PackageOptions::default(), policy, None);
+        let packages = RunPackages::new(environments, packages.listed, packages.options, policy, None);
         let options =
             RunOptions { environments: Some(Arc::new(packages)), ceiling: Some(Arc::clone(&self.grants)), ..RunOptions::default() };
         let Ok(_call) = self.calls.try_acquire() else {

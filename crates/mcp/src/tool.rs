@@ -69,8 +69,8 @@ fn available(packages: &PackagePolicy) -> String {
         return "Only the standard library is there, no packages.".to_owned();
     }
     let mut text =
-        "Packages of PyPI and npm are installed as the program imports them (`import pandas`, `require(\"lodash\")`); name versions in \
-                    `packages` where they matter. The first use of one takes some seconds, further ones milliseconds."
+        "Packages of PyPI and npm are installed as the program imports them (`import pandas`, `require(\"lodash\")`); add others, and \
+                    versions where they matter, with `packages`. The first use of one takes some seconds, further ones milliseconds."
             .to_owned();
     if !packages.allowed.is_empty() {
         let _ = write!(text, " Only these can be asked for: {}.", packages.allowed.join(", "));
@@ -179,9 +179,10 @@ fn input_schema(ceiling: &Ceiling, packages: &PackagePolicy) -> Value {
         },
     });
     if packages.enabled {
-        schema["properties"]["packages"] = paths(
-            "Packages with versions, such as pandas==2.2 or lodash@4. With any given, imports are not looked at: name all that it needs.",
-        );
+        schema["properties"]["packages"] =
+            paths("Packages to add to those that the program imports, with versions where they matter: pandas==2.2, lodash@4.");
+        schema["properties"]["packages_only"] =
+            json!({"type": "boolean", "description": "Install the listed packages only, whatever the program imports. Default false."});
     }
     schema
 }

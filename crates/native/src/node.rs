@@ -438,6 +438,11 @@ fn source_argument(call: &Call) -> Option<(String, String, belljar_syntax::Langu
     Some((call.text(0)?, call.text(1)?, language))
 }
 
+/// Options of a preparation, as the fourth argument; none where there is no such.
+fn options_argument(call: &Call) -> belljar_syntax::Options {
+    call.text(3).map_or_else(belljar_syntax::Options::default, |text| belljar_syntax::Options::parse(&text))
+}
+
 unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
     unsafe {
@@ -445,7 +450,7 @@ unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
             let Some((source, name, language)) = source_argument(call) else {
                 return call.throw("prepare() takes source, file name and language");
             };
-            let prepared = belljar_syntax::prepare(&source, &name, language);
+            let prepared = belljar_syntax::prepare_with(&source, &name, language, &options_argument(call));
             let object = call.object();
             let kind = if prepared.kind == belljar_syntax::ModuleKind::Module { "module" } else { "commonjs" };
             call.set(object, c"kind", call.string(kind.as_bytes()));
@@ -455,6 +460,10 @@ unsafe extern "C" fn prepare(env: Env, info: CallbackInfo) -> Value {
             }
             call.set(object, c"isAsync", call.boolean(prepared.is_async));
             call.set(object, c"hasMain", call.boolean(prepared.has_main));
+            call.set(object, c"needsCommonjs", call.boolean(prepared.needs_commonjs));
+            if !prepared.uses.is_empty() {
+                call.set(object, c"uses", call.string(prepared.uses_json().as_bytes()));
+            }
             call.set(object, c"startsMain", call.boolean(prepared.starts_main));
             call.set(object, c"startsExported", call.boolean(prepared.starts_exported));
             call.set(object, c"isFunction", call.boolean(prepared.is_function));
@@ -473,7 +482,8 @@ unsafe extern "C" fn find_imports(env: Env, info: CallbackInfo) -> Value {
             let Some((source, name, language)) = source_argument(call) else {
                 return call.throw("findImports() takes source, file name and language");
             };
-            let Ok(found) = belljar_syntax::find_imports(&source, &name, language) else { return call.undefined() };
+            let found = belljar_syntax::find_imports_with(&source, &name, language, &options_argument(call));
+            let Ok(found) = found else { return call.undefined() };
             let imports = found.imports.iter().map(|import| {
                 let object = call.object();
                 call.set(object, c"name", call.string(import.name.as_bytes()));
@@ -483,6 +493,26 @@ unsafe extern "C" fn find_imports(env: Env, info: CallbackInfo) -> Value {
             let object = call.object();
             call.set(object, c"imports", call.array(imports));
             call.set(object, c"additions", call.array(found.additions.iter().map(|addition| call.string(addition.as_bytes()))));
+            object
+        })
+    }
+}
+
+unsafe extern "C" fn find_mistake(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            let Some((source, name, language)) = source_argument(call) else {
+                return call.throw("findMistake() takes source, file name and language");
+            };
+            let Some(mistake) = belljar_syntax::find_mistake(&source, &name, language) else { return call.undefined() };
+            let object = call.object();
+            call.set(object, c"message", call.string(mistake.message.as_bytes()));
+            call.set(object, c"line", call.unsigned(mistake.line));
+            call.set(object, c"column", call.unsigned(mistake.column));
+            if let Some(language) = mistake.language {
+                call.set(object, c"language", call.string(language.as_bytes()));
+            }
             object
         })
     }
@@ -825,7 +855,7 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
     heap::prepare();
-    let functions: [(&CStr, Callback); 20] = [
+    let functions: [(&CStr, Callback); 21] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -841,6 +871,7 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"constrainedMemory", constrained_memory),
         (c"prepare", prepare),
         (c"findImports", find_imports),
+        (c"findMistake", find_mistake),
         (c"onIdle", on_idle),
         (c"alive", alive),
         (c"runFromLoop", run_from_loop),

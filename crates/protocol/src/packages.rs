@@ -262,6 +262,9 @@ pub struct PackageOptions {
     /// No packages, whatever the program imports.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub none: bool,
+    /// Only the packages that the run lists: what its manifest names and its code imports is not added to them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only: bool,
 }
 
 #[cfg(test)]

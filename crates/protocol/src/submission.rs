@@ -56,7 +56,7 @@ pub struct RunSubmission {
     /// Files to hand back besides those in `outputs/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<ProgramName>,
-    /// Packages from `PyPI` or npm, in their own notation: `pandas==2.2`, `lodash@4`. With any given, what the program imports is not looked for.
+    /// Packages from `PyPI` or npm, in their own notation: `pandas==2.2`, `lodash@4`. They are added to what its manifest names and its code imports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
     /// How its packages are to be had.

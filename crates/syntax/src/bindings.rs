@@ -49,7 +49,7 @@ pub(crate) fn is_type_only(declaration: &Declaration<'_>) -> bool {
     }
 }
 
-fn declares(declaration: &Declaration<'_>, is_wanted: &impl Fn(&str) -> bool) -> bool {
+pub(crate) fn declares(declaration: &Declaration<'_>, is_wanted: &impl Fn(&str) -> bool) -> bool {
     if is_type_only(declaration) {
         return false;
     }

@@ -20,7 +20,7 @@ enum What {
     /// The same, before all others that end here.
     Innermost(&'static str),
     /// Instead of what was there.
-    Instead(&'static str),
+    Instead(Cow<'static, str>),
     /// Nothing but white space, with every line break kept; a semicolon first where the statement before must not go on.
     Blank { semicolon: bool },
 }
@@ -31,6 +31,8 @@ pub(crate) struct Edits {
     edits: Vec<Edit>,
     /// Where text was put after something.
     ended: HashSet<u32>,
+    /// Set once no more edits are added: the order in which they were added is gone then.
+    is_sorted: bool,
 }
 
 impl Edits {
@@ -48,8 +50,8 @@ impl Edits {
         self.edits.push(Edit { start: at, end: at, what: What::Innermost(text) });
     }
 
-    pub(crate) fn replace(&mut self, start: u32, end: u32, text: &'static str) {
-        self.edits.push(Edit { start, end, what: What::Instead(text) });
+    pub(crate) fn replace(&mut self, start: u32, end: u32, text: impl Into<Cow<'static, str>>) {
+        self.edits.push(Edit { start, end, what: What::Instead(text.into()) });
     }
 
     pub(crate) fn blank(&mut self, start: u32, end: u32) {
@@ -109,7 +111,8 @@ impl Edits {
             out.push_str(&source[position..start]);
             match &edit.what {
                 What::Before(text) | What::After(text) => out.push_str(text),
-                What::Instead(text) | What::Innermost(text) => out.push_str(text),
+                What::Instead(text) => out.push_str(text),
+                What::Innermost(text) => out.push_str(text),
                 What::Blank { semicolon } => blank(&source[start..end], *semicolon, &mut out),
             }
             position = end;
@@ -125,6 +128,9 @@ impl Edits {
     }
 
     fn sort(&mut self) {
+        if std::mem::replace(&mut self.is_sorted, true) {
+            return;
+        }
         let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.edits).into_iter().enumerate().collect();
         edits.sort_by_key(|(index, edit)| {
             let (rank, order) = match edit.what {

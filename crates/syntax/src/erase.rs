@@ -20,6 +20,7 @@ use crate::bindings::is_type_only;
 use crate::completion;
 use crate::edits::Edits;
 use crate::imports;
+use crate::options::{Fields, Options, Role};
 use crate::program::{Parsed, Syntax};
 
 /// What became of a program's types.
@@ -32,20 +33,22 @@ pub(crate) enum Erasure {
 
 /// Blanks the types of a program and takes its value, if nothing more is needed to make it JavaScript. The tree has been found
 /// shallow enough to be walked.
-pub(crate) fn erase(parsed: &Parsed<'_>, syntax: Syntax) -> Erasure {
+pub(crate) fn erase(parsed: &Parsed<'_>, syntax: Syntax, options: &Options) -> Erasure {
     let program = &parsed.program;
     let source = program.source_text;
     let mut edits = Edits::default();
     // The value first: a statement that is ended for it needs no other end.
-    completion::take_value(program, &mut edits);
-    let mut eraser = Eraser { source, edits, needs_code: false };
+    if options.role == Role::Main {
+        completion::take_value(program, &mut edits);
+    }
+    let mut eraser = Eraser { source, edits, needs_code: false, fields: options.fields };
     eraser.visit_program(program);
     if eraser.needs_code {
         return Erasure::NeedsCode;
     }
     let mut edits = eraser.edits;
     if syntax.language == Language::TypeScript {
-        imports::elide(program, &mut edits);
+        imports::elide(program, options.unused_imports, &mut edits);
     }
     Erasure::Erased(edits)
 }
@@ -54,6 +57,7 @@ struct Eraser<'s> {
     source: &'s str,
     edits: Edits,
     needs_code: bool,
+    fields: Fields,
 }
 
 impl Eraser<'_> {
@@ -223,10 +227,14 @@ impl<'a> Visit<'a> for Eraser<'_> {
     fn visit_ts_this_parameter(&mut self, _: &oxc_ast::ast::TSThisParameter<'a>) {}
 
     fn visit_arrow_function_expression(&mut self, it: &ArrowFunctionExpression<'a>) {
-        // `return <\nT>() => 1` and `(a):\nnumber => a`: a line break may not be where the blank would leave one.
-        let types = it.type_parameters.as_ref().map(|it| it.span).into_iter().chain(it.return_type.as_ref().map(|it| it.span));
-        for span in types {
-            self.needs_code |= self.has_line_break(span);
+        // A line break may not be where a blank would leave one: after `return` in `return <T>\n(x) => x`, after `async` in
+        // `async <T>\n(x) => x`, before the arrow in `(x):\nT => x`.
+        if it.type_parameters.is_some() {
+            self.needs_code |= self.has_line_break(Span::new(it.span.start, it.params.span.start));
+        }
+        if let Some(return_type) = &it.return_type {
+            let arrow = skip_trivia(self.source, return_type.span.end);
+            self.needs_code |= self.has_line_break(Span::new(it.params.span.end, arrow));
         }
         walk::walk_arrow_function_expression(self, it);
     }
@@ -274,10 +282,13 @@ impl<'a> Visit<'a> for Eraser<'_> {
                 it.r#type == MethodDefinitionType::TSAbstractMethodDefinition || it.value.body.is_none()
             }
             ClassElement::PropertyDefinition(it) => {
+                self.needs_code |= self.fields == Fields::Assign;
                 self.property(it);
                 it.r#type == PropertyDefinitionType::TSAbstractPropertyDefinition || it.declare
             }
             ClassElement::AccessorProperty(it) => {
+                // V8 has none.
+                self.needs_code |= it.r#type == AccessorPropertyType::AccessorProperty;
                 self.accessor(it);
                 it.r#type == AccessorPropertyType::TSAbstractAccessorProperty
             }
@@ -334,7 +345,7 @@ pub(crate) fn find_punctuator(source: &str, from: u32, punctuator: u8) -> Option
     (source.as_bytes().get(at as usize) == Some(&punctuator)).then_some(at)
 }
 
-fn skip_trivia(source: &str, from: u32) -> u32 {
+pub(crate) fn skip_trivia(source: &str, from: u32) -> u32 {
     let mut rest = &source[from as usize..];
     loop {
         rest = rest.trim_start();

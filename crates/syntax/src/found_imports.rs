@@ -3,14 +3,16 @@
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
     ArrowFunctionExpression, BlockStatement, CallExpression, ExportAllDeclaration, ExportFromDeclaration, Expression, Function,
-    ImportDeclaration, ImportExpression, JSXElementName, Program, StringLiteral, TSClassImplements, TSExternalModuleDeclaration,
-    TSImportEqualsDeclaration, TSModuleReference, TSType, TSTypeName, TryStatement,
+    ImportDeclaration, ImportExpression, JSXElementName, JSXOpeningFragment, Program, StringLiteral, TSClassImplements,
+    TSExternalModuleDeclaration, TSImportEqualsDeclaration, TSModuleReference, TSType, TSTypeName, TryStatement,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::{ScopeFlags, Scoping, SemanticBuilder};
 
 use crate::depth::{self, MAX_TREE_DEPTH};
-use crate::program::{Syntax, parse};
+use crate::options::{Options, UnusedImports};
+use crate::program::{Syntax, parse_shallow};
+use crate::transform::jsx_runtime;
 use crate::{Language, PrepareError, imports};
 
 /// What begins an addition, as the first word in a line of a comment.
@@ -49,15 +51,24 @@ pub struct FoundImport {
 /// assert_eq!(found.additions, ["zod@3"]);
 /// ```
 pub fn find_imports(source: &str, file_name: &str, language: Language) -> Result<FoundImports, PrepareError> {
-    let syntax = Syntax::new(file_name, language);
-    if let Some(line) = depth::too_deep(source, syntax) {
-        return Err(PrepareError::TooDeep { line });
-    }
+    find_imports_with(source, file_name, language, &Options::default())
+}
+
+/// [`find_imports`] with options.
+pub fn find_imports_with(source: &str, file_name: &str, language: Language, options: &Options) -> Result<FoundImports, PrepareError> {
+    let syntax = Syntax::new(file_name, language, options);
     let allocator = Allocator::default();
-    let program = parse(&allocator, source, syntax)?.program;
-    let elision = (language == Language::TypeScript).then(|| Elision::new(&program, syntax)).flatten();
-    let mut finder = Finder { elision, found: Vec::new(), is_caught: false, depth: 0 };
+    let (parsed, syntax) = parse_shallow(&allocator, source, syntax)?;
+    let program = parsed.program;
+    let drops = language == Language::TypeScript && options.unused_imports == UnusedImports::Drop;
+    let elision = drops.then(|| Elision::new(&program, syntax)).flatten();
+    let mut finder = Finder { elision, found: Vec::new(), is_caught: false, depth: 0, has_elements: false };
     finder.visit_program(&program);
+    if finder.has_elements
+        && let Some(runtime) = jsx_runtime(&program, options)
+    {
+        finder.import(&runtime, false);
+    }
     Ok(FoundImports { imports: finder.found, additions: additions(&program) })
 }
 
@@ -88,6 +99,7 @@ struct Finder {
     is_caught: bool,
     /// Of expressions. Deeper than is safe, nothing is looked for: what nests by brackets the parser has refused, this is for long chains.
     depth: usize,
+    has_elements: bool,
 }
 
 impl Finder {
@@ -193,7 +205,12 @@ impl<'a> Visit<'a> for Finder {
     fn visit_ts_type(&mut self, _: &TSType<'a>) {}
     fn visit_ts_type_name(&mut self, _: &TSTypeName<'a>) {}
     fn visit_ts_class_implements(&mut self, _: &TSClassImplements<'a>) {}
-    fn visit_jsx_element_name(&mut self, _: &JSXElementName<'a>) {}
+    fn visit_jsx_element_name(&mut self, _: &JSXElementName<'a>) {
+        self.has_elements = true;
+    }
+    fn visit_jsx_opening_fragment(&mut self, _: &JSXOpeningFragment) {
+        self.has_elements = true;
+    }
     fn visit_ts_external_module_declaration(&mut self, _: &TSExternalModuleDeclaration<'a>) {}
 }
 

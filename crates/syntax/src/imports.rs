@@ -5,9 +5,10 @@ use oxc_semantic::{Reference, Scoping, SemanticBuilder};
 use oxc_span::{GetSpan, Span};
 
 use crate::edits::Edits;
+use crate::options::UnusedImports;
 
 /// Blanks every import whose names no value refers to. The tree has been found shallow enough to be walked.
-pub(crate) fn elide(program: &Program<'_>, edits: &mut Edits) {
+pub(crate) fn elide(program: &Program<'_>, unused: UnusedImports, edits: &mut Edits) {
     let imports: Vec<&ImportDeclaration<'_>> = program
         .body
         .iter()
@@ -23,7 +24,7 @@ pub(crate) fn elide(program: &Program<'_>, edits: &mut Edits) {
     }
     let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
     for import in imports {
-        elide_unused(import, &scoping, program.source_text, edits);
+        elide_unused(import, &scoping, unused, program.source_text, edits);
     }
 }
 
@@ -46,10 +47,12 @@ fn local_of<'i, 'a>(specifier: &'i ImportDeclarationSpecifier<'a>) -> &'i Bindin
     }
 }
 
-fn elide_unused(import: &ImportDeclaration<'_>, scoping: &Scoping, source: &str, edits: &mut Edits) {
+fn elide_unused(import: &ImportDeclaration<'_>, scoping: &Scoping, unused: UnusedImports, source: &str, edits: &mut Edits) {
     let specifiers = import.specifiers.as_ref().map_or(&[][..], |specifiers| &specifiers[..]);
-    let kept: Vec<bool> = specifiers.iter().map(|specifier| is_kept(specifier, scoping)).collect();
-    if is_elided(import, scoping) {
+    let keeps_all = unused == UnusedImports::Keep;
+    let kept: Vec<bool> =
+        specifiers.iter().map(|specifier| if keeps_all { !is_of_type(specifier) } else { is_kept(specifier, scoping) }).collect();
+    if import.import_kind.is_type() || (!keeps_all && is_elided(import, scoping)) {
         edits.blank_to_semicolon(import.span.start, import.span.end);
         return;
     }
@@ -72,11 +75,16 @@ fn elide_unused(import: &ImportDeclaration<'_>, scoping: &Scoping, source: &str,
 }
 
 fn is_kept(specifier: &ImportDeclarationSpecifier<'_>, scoping: &Scoping) -> bool {
-    if matches!(specifier, ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_type()) {
+    if is_of_type(specifier) {
         return false;
     }
     let Some(symbol) = local_of(specifier).symbol_id.get() else { return true };
     !scoping.get_resolved_references(symbol).all(Reference::is_type)
+}
+
+/// Whether a name is marked `type`.
+fn is_of_type(specifier: &ImportDeclarationSpecifier<'_>) -> bool {
+    matches!(specifier, ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_type())
 }
 
 /// Where the comma after `end` ends: nothing else but white space and comments can be there.

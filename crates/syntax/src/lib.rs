@@ -9,20 +9,30 @@
 
 mod bindings;
 mod completion;
+mod decorators;
 mod depth;
 mod edits;
 mod erase;
+mod fields;
 mod found_imports;
 mod imports;
+mod interop;
+mod mistakes;
+mod namespaces;
+mod options;
 mod program;
 mod starts;
 mod transform;
+mod uses;
 
 use std::borrow::Cow;
 
 use oxc_allocator::Allocator;
 
-pub use crate::found_imports::{FoundImport, FoundImports, find_imports};
+pub use crate::found_imports::{FoundImport, FoundImports, find_imports, find_imports_with};
+pub use crate::mistakes::{Mistake, find_mistake};
+pub use crate::options::{Decorators, Fields, JsxMode, Options, Role, UnusedImports};
+pub use crate::uses::{AllUses, Uses, ValueUse};
 
 use crate::edits::Edits;
 use crate::program::{Parsed, Syntax};
@@ -81,6 +91,11 @@ pub struct Prepared<'s> {
     pub is_async: bool,
     /// The code sets `__belljar_value.main` to its top-level binding `main`. A module's exports are not looked at.
     pub has_main: bool,
+    /// The code takes `require`, `module` and their like from `__belljar_value.commonjs`: a module that uses them without having
+    /// declared them.
+    pub needs_commonjs: bool,
+    /// What the program does with what it imports and requires, by specifier. Node's own modules are left out.
+    pub uses: AllUses,
     /// The program starts its `main` itself, now or later: the one that it exports under that name, else the one that it defines. Where a guard such as
     /// `if (require.main === module)` decides, the code sets `__belljar_value.started` instead.
     pub starts_main: bool,
@@ -92,7 +107,16 @@ pub struct Prepared<'s> {
     pub error: Option<PrepareError>,
 }
 
-impl Prepared<'_> {
+impl<'s> Prepared<'s> {
+    fn unchanged(source: &'s str, kind: ModuleKind, error: Option<PrepareError>) -> Self {
+        Self { error, ..Entry::default().prepared(kind, Cow::Borrowed(source), false) }
+    }
+
+    /// [`Prepared::uses`] as JSON, an object by specifier.
+    pub fn uses_json(&self) -> String {
+        uses::to_json(&self.uses)
+    }
+
     /// Whether the program was understood.
     pub fn parsed(&self) -> bool {
         self.error.is_none()
@@ -109,45 +133,62 @@ impl Prepared<'_> {
 /// assert_eq!(prepared.code, "const n = 20;\n__belljar_value(n + 1);");
 /// ```
 pub fn prepare<'s>(source: &'s str, file_name: &str, language: Language) -> Prepared<'s> {
-    let syntax = Syntax::new(file_name, language);
-    let unchanged = |kind, error| Prepared { kind, error, ..Prepared::plain(kind, Cow::Borrowed(source)) };
-    if let Some(line) = depth::too_deep(source, syntax) {
-        return unchanged(syntax.guessed_kind(source), Some(PrepareError::TooDeep { line }));
-    }
+    prepare_with(source, file_name, language, &Options::default())
+}
+
+/// [`prepare`] with options.
+pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, options: &Options) -> Prepared<'s> {
+    let syntax = Syntax::new(file_name, language, options);
     let allocator = Allocator::default();
-    let parsed = match program::parse(&allocator, source, syntax) {
+    let (parsed, syntax) = match program::parse_shallow(&allocator, source, syntax) {
         Ok(parsed) => parsed,
         Err(error) => {
-            return anonymous_function(source, file_name, language).unwrap_or_else(|| unchanged(syntax.guessed_kind(source), Some(error)));
+            let function = if options.role == Role::Main { anonymous_function(source, file_name, language, options) } else { None };
+            return function.unwrap_or_else(|| Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)));
         }
     };
-    if syntax.is_plain() {
-        return plain(source, &parsed);
+    if syntax.is_plain() && !decorators::may_be_in(source) {
+        return plain(source, &parsed, options);
     }
     if let Some(line) = depth::tree_too_deep(&parsed.program) {
-        return unchanged(parsed.kind, Some(PrepareError::TooDeep { line }));
+        return Prepared::unchanged(source, parsed.kind, Some(PrepareError::TooDeep { line }));
     }
-    match erase::erase(&parsed, syntax) {
-        erase::Erasure::Erased(edits) => edited(source, &parsed, edits),
-        erase::Erasure::NeedsCode => match transform::transform(&allocator, parsed, file_name) {
+    let (parsed, text) = match syntax.language == Language::TypeScript {
+        true => match program::without_namespaces(&allocator, parsed, syntax) {
+            Ok(written) => written,
+            Err(error) => return Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)),
+        },
+        false => (parsed, None),
+    };
+    match erase::erase(&parsed, syntax, options) {
+        erase::Erasure::Erased(edits) => match text {
+            Some(text) => {
+                let mut edits = edits;
+                let finished = finish(&parsed, options, &mut edits);
+                Prepared { code: Cow::Owned(edits.apply(text).into_owned()), ..finished }
+            }
+            None => edited(source, &parsed, edits, options),
+        },
+        erase::Erasure::NeedsCode => match transform::transform(&allocator, parsed, file_name, options) {
             Ok(prepared) => prepared,
-            Err((kind, error)) => unchanged(kind, Some(error)),
+            Err((kind, error)) => Prepared::unchanged(source, kind, Some(error)),
         },
     }
 }
 
 /// A program that is one anonymous function, which only an expression can be: `async function (parameters) { ... }`.
-fn anonymous_function<'s>(source: &str, file_name: &str, language: Language) -> Option<Prepared<'s>> {
+fn anonymous_function<'s>(source: &str, file_name: &str, language: Language, options: &Options) -> Option<Prepared<'s>> {
     let function = source.trim_end().trim_end_matches(';');
     let keyword = function.trim_start();
     let after = keyword.strip_prefix("async").map_or(keyword, str::trim_start).strip_prefix("function")?;
     after.trim_start().trim_start_matches('*').trim_start().starts_with('(').then_some(())?;
     // A comment may end it. On a line of its own the bracket moves nothing.
     let expression = format!("({function}\n)");
-    let Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, error } =
-        prepare(&expression, file_name, language);
+    let prepared = prepare_with(&expression, file_name, language, options);
+    let is_one = prepared.error.is_none() && prepared.is_function;
+    let Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, needs_commonjs, uses, error } = prepared;
     let code = Cow::Owned(code.into_owned());
-    (error.is_none() && is_function).then_some(Prepared {
+    is_one.then_some(Prepared {
         kind,
         code,
         map,
@@ -156,33 +197,40 @@ fn anonymous_function<'s>(source: &str, file_name: &str, language: Language) -> 
         starts_main,
         starts_exported,
         is_function,
+        needs_commonjs,
+        uses,
         error,
     })
 }
 
-fn plain<'s>(source: &'s str, parsed: &Parsed<'_>) -> Prepared<'s> {
+fn plain<'s>(source: &'s str, parsed: &Parsed<'_>, options: &Options) -> Prepared<'s> {
     let mut edits = Edits::default();
-    completion::take_value(&parsed.program, &mut edits);
-    edited(source, parsed, edits)
+    if options.role == Role::Main {
+        completion::take_value(&parsed.program, &mut edits);
+    }
+    edited(source, parsed, edits, options)
 }
 
 /// Finishes a program whose value is taken by `edits` already.
-fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits) -> Prepared<'s> {
-    let entry = Entry::of(parsed, &mut edits);
-    if let (ModuleKind::CommonJs, Some(hashbang)) = (parsed.kind, &parsed.program.hashbang) {
+fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits, options: &Options) -> Prepared<'s> {
+    let finished = finish(parsed, options, &mut edits);
+    Prepared { code: edits.apply(source), ..finished }
+}
+
+/// The last edits, and all of the result but its code.
+fn finish<'s>(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Prepared<'s> {
+    let entry = if options.role == Role::Main { Entry::of(parsed, edits) } else { Entry::default() };
+    let joined = interop::join(parsed, options.role, edits);
+    if let (ModuleKind::CommonJs, Role::Main, Some(hashbang)) = (parsed.kind, options.role, &parsed.program.hashbang) {
         // A hashbang is one only at the very start of a file, and this code becomes the body of a function.
         edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");
     }
-    entry.prepared(parsed.kind, edits.apply(source), parsed.is_async)
-}
-
-impl<'s> Prepared<'s> {
-    fn plain(kind: ModuleKind, code: Cow<'s, str>) -> Self {
-        Entry { has_main: false, starts_main: false, starts_exported: false, is_function: false }.prepared(kind, code, false)
-    }
+    let prepared = entry.prepared(parsed.kind, Cow::Borrowed(""), parsed.is_async);
+    Prepared { needs_commonjs: joined.needs_commonjs, uses: joined.uses, ..prepared }
 }
 
 /// What of a program may be called once it has run.
+#[derive(Default)]
 pub(crate) struct Entry {
     has_main: bool,
     starts_main: bool,
@@ -194,7 +242,7 @@ impl Entry {
     /// Finds it, and hands a top-level `main` over after the last statement, which is before any comment that ends the file.
     pub(crate) fn of(parsed: &Parsed<'_>, edits: &mut Edits) -> Self {
         let end = bindings::end_if_main_is_defined(&parsed.program);
-        let starts = starts::find(&parsed.program, parsed.kind, end.is_some());
+        let starts = starts::find(&parsed.program, end.is_some());
         for branch in starts.guarded {
             mark(branch, edits);
         }
@@ -207,7 +255,19 @@ impl Entry {
 
     pub(crate) fn prepared(self, kind: ModuleKind, code: Cow<'_, str>, is_async: bool) -> Prepared<'_> {
         let Self { has_main, starts_main, starts_exported, is_function } = self;
-        Prepared { kind, code, map: None, is_async, has_main, starts_main, starts_exported, is_function, error: None }
+        Prepared {
+            kind,
+            code,
+            map: None,
+            is_async,
+            has_main,
+            starts_main,
+            starts_exported,
+            is_function,
+            needs_commonjs: false,
+            uses: AllUses::new(),
+            error: None,
+        }
     }
 }
 

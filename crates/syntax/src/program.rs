@@ -2,8 +2,9 @@
 
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
-    ArrowFunctionExpression, AwaitExpression, Expression, ForOfStatement, Function, ImportMeta, ImportOrExportKind, JSXElementName,
-    Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName, VariableDeclaration, VariableDeclarationKind,
+    ArrowFunctionExpression, AwaitExpression, ExportDefaultDeclarationKind, Expression, ForOfStatement, Function, ImportMeta,
+    ImportOrExportKind, JSXElementName, Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName, VariableDeclaration,
+    VariableDeclarationKind, WithClauseKeyword,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_diagnostics::Diagnostics;
@@ -13,33 +14,47 @@ use oxc_span::SourceType;
 
 use crate::bindings;
 use crate::depth::{self, MAX_TREE_DEPTH};
+use crate::interop;
+use crate::namespaces;
+use crate::options::{Options, Role};
 use crate::{Language, ModuleKind, PrepareError};
 
 /// What Node declares around a CommonJS program.
-const COMMONJS_NAMES: [&str; 5] = ["require", "module", "exports", "__filename", "__dirname"];
+pub(crate) const COMMONJS_NAMES: [&str; 5] = ["require", "module", "exports", "__filename", "__dirname"];
 
 /// What the language and the file's name say before the program is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Syntax {
     pub(crate) language: Language,
     pub(crate) jsx: bool,
+    role: Role,
     declared: Option<ModuleKind>,
 }
 
 impl Syntax {
-    pub(crate) fn new(file_name: &str, language: Language) -> Self {
+    pub(crate) fn new(file_name: &str, language: Language, options: &Options) -> Self {
         let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
         let declared = match extension {
             "mjs" | "mts" => Some(ModuleKind::Module),
             "cjs" | "cts" => Some(ModuleKind::CommonJs),
-            _ => None,
+            _ => options.kind,
         };
-        Self { language, jsx: matches!(extension, "jsx" | "tsx"), declared }
+        Self { language, jsx: matches!(extension, "jsx" | "tsx"), role: options.role, declared }
     }
 
     /// Output of our own: plain JavaScript whose kind is known.
     pub(crate) fn printed(kind: ModuleKind) -> Self {
-        Self { language: Language::JavaScript, jsx: false, declared: Some(kind) }
+        Self { language: Language::JavaScript, jsx: false, role: Role::Main, declared: Some(kind) }
+    }
+
+    /// The same with elements: what `code` is called says nothing of them.
+    pub(crate) fn with_jsx(self) -> Self {
+        Self { jsx: true, ..self }
+    }
+
+    /// The other language.
+    pub(crate) fn in_language(self, language: Language) -> Self {
+        Self { language, ..self }
     }
 
     /// JavaScript that V8 can read as it stands.
@@ -75,6 +90,42 @@ pub(crate) struct Parsed<'a> {
     pub(crate) kind: ModuleKind,
     /// CommonJS with a top-level `await`.
     pub(crate) is_async: bool,
+    /// A bare `return`, looked for in modules only.
+    pub(crate) returns: bool,
+    /// CommonJS that imports as modules do.
+    pub(crate) requires_imports: bool,
+}
+
+impl<'a> Parsed<'a> {
+    fn new(program: Program<'a>, kind: ModuleKind) -> Self {
+        Self { program, kind, is_async: false, returns: false, requires_imports: false }
+    }
+}
+
+/// Parses a program that nests no deeper than is safe, as the language and syntax that it turns out to be: with elements where it parses
+/// only so.
+pub(crate) fn parse_shallow<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<(Parsed<'a>, Syntax), PrepareError> {
+    let parse_as = |syntax| match depth::too_deep(source, syntax) {
+        Some(line) => Err(PrepareError::TooDeep { line }),
+        None => parse(allocator, source, syntax).map(|parsed| (parsed, syntax)),
+    };
+    let plain = parse_as(syntax);
+    match plain {
+        Err(PrepareError::Syntax { .. }) if !syntax.jsx && source.contains('<') => parse_as(syntax.with_jsx()).or(plain),
+        _ => plain,
+    }
+}
+
+/// The program with its namespaces written out, and its text where there were some.
+pub(crate) fn without_namespaces<'a>(
+    allocator: &'a Allocator,
+    parsed: Parsed<'a>,
+    syntax: Syntax,
+) -> Result<(Parsed<'a>, Option<&'a str>), PrepareError> {
+    let Some(text) = namespaces::written_out(&parsed.program) else { return Ok((parsed, None)) };
+    let text: &'a str = allocator.alloc_str(&text);
+    let written = Parsed { program: parse_as(allocator, text, syntax, parsed.kind)?, ..parsed };
+    Ok((written, Some(text)))
 }
 
 /// Parses a program as what it turns out to be.
@@ -106,22 +157,38 @@ pub(crate) fn parse<'a>(allocator: &'a Allocator, source: &'a str, syntax: Synta
 /// The program as a module, or as CommonJS that awaits. `None` where it parses as a module and has no need to be one.
 fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax) -> Result<Option<Parsed<'a>>, PrepareError> {
     let program = parse_as(allocator, source, syntax, ModuleKind::Module)?;
-    let module = |program| Some(Parsed { program, kind: ModuleKind::Module, is_async: false });
+    let mut top_level = TopLevel::default();
+    top_level.visit_program(&program);
+    let returns = top_level.returns_at.is_some();
+    let module = |program| Some(Parsed { returns, ..Parsed::new(program, ModuleKind::Module) });
+    let has_module_syntax = top_level.import_meta || program.body.iter().any(is_module_statement);
+    if let (Some(at), Role::Imported, true) = (top_level.returns_at, syntax.role, has_module_syntax) {
+        let (line, column) = line_and_column(source, at as usize);
+        return Err(PrepareError::Syntax { message: "Illegal return statement".to_owned(), line, column });
+    }
     if syntax.declared == Some(ModuleKind::Module) {
         return Ok(module(program));
     }
-    let mut top_level = TopLevel::default();
-    top_level.visit_program(&program);
-    let has_module_syntax = top_level.import_meta || program.body.iter().any(is_module_statement);
     if has_module_syntax {
-        return Ok(if syntax.declared.is_none() { module(program) } else { None });
+        if syntax.declared.is_some() {
+            // TypeScript makes CommonJS of a `.cts` file whatever its words are. Where it exports, it is required as a module.
+            let is_module = syntax.language == Language::TypeScript && interop::exports_values(&program);
+            return Ok(if is_module { module(program) } else { None });
+        }
+        let exports_as_commonjs = program.body.iter().any(|statement| matches!(statement, Statement::TSExportAssignment(_)))
+            || (syntax.role == Role::Imported && interop::assigns_exports(&program));
+        return Ok(if exports_as_commonjs && !top_level.import_meta && !top_level.awaits && !interop::exports_values(&program) {
+            Some(Parsed { requires_imports: true, ..Parsed::new(program, ModuleKind::CommonJs) })
+        } else {
+            module(program)
+        });
     }
     if !top_level.awaits {
         return Ok(None);
     }
     let is_commonjs =
-        syntax.declared.is_some() || top_level.returns || program.body.iter().any(is_commonjs_statement) || uses_commonjs_names(&program);
-    Ok(if is_commonjs { Some(Parsed { program, kind: ModuleKind::CommonJs, is_async: true }) } else { module(program) })
+        syntax.declared.is_some() || returns || program.body.iter().any(is_commonjs_statement) || uses_commonjs_names(&program);
+    Ok(if is_commonjs { Some(Parsed { is_async: true, ..Parsed::new(program, ModuleKind::CommonJs) }) } else { module(program) })
 }
 
 /// The program as CommonJS, or `None` where it cannot be that.
@@ -134,6 +201,13 @@ fn parse_as_commonjs<'a>(allocator: &'a Allocator, source: &'a str, syntax: Synt
         // The parser lets them pass. In a file that says it is CommonJS, V8 does not.
         return Ok(None);
     }
+    let is_declared = syntax.declared == Some(ModuleKind::CommonJs) && syntax.language == Language::TypeScript;
+    if is_declared && program.body.iter().any(is_module_statement) {
+        if interop::exports_values(&program) {
+            return Ok(None);
+        }
+        return Ok(Some(Parsed { requires_imports: true, ..Parsed::new(program, ModuleKind::CommonJs) }));
+    }
     Ok(Some(with_redeclarations(allocator, source, syntax, program)))
 }
 
@@ -143,24 +217,46 @@ fn with_redeclarations<'a>(allocator: &'a Allocator, source: &'a str, syntax: Sy
         && bindings::declares_lexically(&program, &COMMONJS_NAMES)
         && let Ok(program) = parse_as(allocator, source, syntax, ModuleKind::Module)
     {
-        return Parsed { program, kind: ModuleKind::Module, is_async: false };
+        return Parsed::new(program, ModuleKind::Module);
     }
-    Parsed { program, kind: ModuleKind::CommonJs, is_async: false }
+    Parsed::new(program, ModuleKind::CommonJs)
 }
 
 fn parse_as<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax, kind: ModuleKind) -> Result<Program<'a>, PrepareError> {
     let options = ParseOptions { allow_return_outside_function: true, ..ParseOptions::default() };
     let parsed = Parser::new(allocator, source, syntax.source_type(kind)).with_options(options).parse();
-    match first_error(&parsed.diagnostics, source) {
+    match first_error(&parsed.diagnostics, source).or_else(|| old_assertion(&parsed.program)) {
         Some(error) => Err(error),
         None => Ok(parsed.program),
     }
 }
 
+/// `import … assert { type: 'json' }`, which the parser knows and V8 no longer does.
+fn old_assertion(program: &Program<'_>) -> Option<PrepareError> {
+    let clause = program.body.iter().find_map(|statement| {
+        let clause = match statement {
+            Statement::ImportDeclaration(it) => it.with_clause.as_ref(),
+            Statement::ExportFromDeclaration(it) => it.with_clause.as_ref(),
+            Statement::ExportAllDeclaration(it) => it.with_clause.as_ref(),
+            _ => None,
+        }?;
+        (clause.keyword == WithClauseKeyword::Assert).then_some(clause)
+    })?;
+    let (line, column) = line_and_column(program.source_text, clause.span.start as usize);
+    Some(PrepareError::Syntax { message: "Unexpected identifier 'assert': write `with` in place of `assert`".to_owned(), line, column })
+}
+
+/// The first words of what the parser says of a name that is exported twice, at two places.
+pub(crate) const DUPLICATE: &str = "Duplicate";
+
 /// The first error among diagnostics, with its place.
 pub(crate) fn first_error(diagnostics: &Diagnostics, source: &str) -> Option<PrepareError> {
     let diagnostic = diagnostics.errors().next()?;
-    let offset = diagnostic.labels.first().map_or(0, |label| label.offset() as usize);
+    let label = match diagnostic.message.starts_with(DUPLICATE) {
+        true => diagnostic.labels.last(),
+        false => diagnostic.labels.first(),
+    };
+    let offset = label.map_or(0, |label| label.offset() as usize);
     let (line, column) = line_and_column(source, offset);
     Some(PrepareError::Syntax { message: diagnostic.message.to_string(), line, column })
 }
@@ -192,7 +288,11 @@ fn is_module_statement(statement: &Statement<'_>) -> bool {
         Statement::ExportNamedDeclaration(export) => export.export_kind == ImportOrExportKind::Value,
         Statement::ExportFromDeclaration(export) => export.export_kind == ImportOrExportKind::Value,
         Statement::ExportDeclaration(export) => !bindings::is_type_only(&export.declaration),
-        Statement::ExportDefaultDeclaration(export) => !export.is_typescript_syntax(),
+        Statement::ExportDefaultDeclaration(export) => match &export.declaration {
+            ExportDefaultDeclarationKind::TSInterfaceDeclaration(_) => false,
+            ExportDefaultDeclarationKind::FunctionDeclaration(function) => function.body.is_some(),
+            _ => true,
+        },
         _ => false,
     }
 }
@@ -219,7 +319,7 @@ fn uses_commonjs_names(program: &Program<'_>) -> bool {
 #[derive(Default)]
 struct TopLevel {
     awaits: bool,
-    returns: bool,
+    returns_at: Option<u32>,
     import_meta: bool,
     functions: usize,
     depth: usize,
@@ -267,7 +367,9 @@ impl<'a> Visit<'a> for TopLevel {
     }
 
     fn visit_return_statement(&mut self, it: &ReturnStatement<'a>) {
-        self.returns |= self.functions == 0;
+        if self.functions == 0 {
+            self.returns_at.get_or_insert(it.span.start);
+        }
         walk::walk_return_statement(self, it);
     }
 

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use oxc_allocator::Allocator;
-use oxc_ast::ast::Statement;
+use oxc_ast::ast::{FormalParameter, ImportDeclaration, Program, Statement};
+use oxc_ast_visit::{Visit, walk};
 use oxc_codegen::{Codegen, CodegenOptions};
 use oxc_semantic::SemanticBuilder;
 use oxc_sourcemap::{SourceMap, Token};
@@ -13,15 +14,16 @@ use oxc_span::GetSpan;
 use oxc_transformer::{DecoratorOptions, HelperLoaderMode, HelperLoaderOptions, JsxOptions, JsxRuntime, TransformOptions, Transformer};
 
 use crate::edits::Edits;
+use crate::options::{Decorators, Fields, JsxMode, Options, Role, UnusedImports};
 use crate::program::{Parsed, Syntax, first_error, parse};
-use crate::{Entry, ModuleKind, PrepareError, Prepared, completion};
+use crate::{ModuleKind, PrepareError, Prepared, bindings, completion, decorators, fields, imports};
 
 /// What the printed code calls for decorators: TypeScript's own helpers, under the name the transformer gives them.
 const DECORATOR_HELPERS: &str = "var babelHelpers={\
 decorate(d,t,k,c){let n=arguments.length,r=n<3?t:c===null?c=Object.getOwnPropertyDescriptor(t,k):c;\
 for(let i=d.length-1;i>=0;i--)if(d[i])r=(n<3?d[i](r):n>3?d[i](t,k,r):d[i](t,k))||r;\
 if(n>3&&r)Object.defineProperty(t,k,r);return r},\
-decorateParam(i,d){return(t,k)=>d(t,k,i)},\
+decorateParam(i,d){return(t,k)=>{d(t,k,i)}},\
 decorateMetadata(k,v){if(typeof Reflect.metadata==='function')return Reflect.metadata(k,v)}};";
 
 /// The program as plain JavaScript, with a source map.
@@ -29,14 +31,16 @@ pub(crate) fn transform<'a, 's>(
     allocator: &'a Allocator,
     parsed: Parsed<'a>,
     file_name: &str,
+    options: &Options,
 ) -> Result<Prepared<'s>, (ModuleKind, PrepareError)> {
-    let Parsed { mut program, kind, is_async } = parsed;
+    let Parsed { mut program, kind, is_async, returns, requires_imports } = parsed;
     program.source_type = match kind {
         ModuleKind::CommonJs => program.source_type.with_commonjs(true),
         ModuleKind::Module => program.source_type.with_module(true),
     };
+    let how = transform_options(&program, options);
     let scoping = SemanticBuilder::new().with_excess_capacity(1.0).with_enum_eval(true).build(&program).semantic.into_scoping();
-    let transformed = Transformer::new(allocator, Path::new(file_name), &options()).build_with_scoping(scoping, &mut program);
+    let transformed = Transformer::new(allocator, Path::new(file_name), &how).build_with_scoping(scoping, &mut program);
     if let Some(error) = first_error(&transformed.diagnostics, program.source_text) {
         return Err((kind, error));
     }
@@ -49,41 +53,132 @@ pub(crate) fn transform<'a, 's>(
         .build(&program);
     #[expect(deprecated, reason = "no other way tells whether a helper is needed")]
     let needs_helpers = !transformed.helpers_used.is_empty();
-    finish(&printed.code, printed.map, kind, is_async, needs_helpers).map_err(|error| (kind, error))
+    let allocator = Allocator::default();
+    let parsed = parse(&allocator, &printed.code, Syntax::printed(kind)).map_err(|error| (kind, error))?;
+    let parsed = Parsed { kind, is_async, returns, requires_imports, ..parsed };
+    Ok(finish(&parsed, printed.map, needs_helpers, options))
 }
 
-fn options() -> TransformOptions {
-    TransformOptions {
-        decorator: DecoratorOptions { legacy: true, ..DecoratorOptions::default() },
-        // As TypeScript does by default: `React.createElement`, and nothing imported.
-        jsx: JsxOptions { runtime: JsxRuntime::Classic, ..JsxOptions::default() },
+fn transform_options(program: &Program<'_>, options: &Options) -> TransformOptions {
+    let is_legacy = options.decorators != Decorators::Standard || ParameterDecorators::are_in(program);
+    let runtime = jsx_runtime_of(program, options);
+    let mut how = TransformOptions {
+        decorator: DecoratorOptions {
+            legacy: is_legacy,
+            emit_decorator_metadata: options.decorators == Decorators::LegacyWithMetadata,
+            ..DecoratorOptions::default()
+        },
+        jsx: JsxOptions { runtime, ..JsxOptions::default() },
         helper_loader: HelperLoaderOptions { mode: HelperLoaderMode::External, ..HelperLoaderOptions::default() },
         ..TransformOptions::default()
+    };
+    how.typescript.only_remove_type_imports = options.unused_imports == UnusedImports::Keep;
+    if runtime == JsxRuntime::Automatic {
+        how.jsx.import_source.clone_from(&options.jsx_import_source);
+    } else {
+        if let Some(factory) = &options.jsx_factory {
+            how.typescript.jsx_pragma = Cow::Owned(factory.clone());
+        }
+        if let Some(factory) = &options.jsx_fragment_factory {
+            how.typescript.jsx_pragma_frag = Cow::Owned(factory.clone());
+        }
+        how.jsx.pragma.clone_from(&options.jsx_factory);
+        how.jsx.pragma_frag.clone_from(&options.jsx_fragment_factory);
+    }
+    how
+}
+
+/// The runtime of JSX: what a comment says, else the options, else classic where `React` is the file's own, as in code that was written for
+/// it.
+fn jsx_runtime_of(program: &Program<'_>, options: &Options) -> JsxRuntime {
+    match options.jsx {
+        _ if pragma(program, "@jsx").is_some() => JsxRuntime::Classic,
+        JsxMode::Classic => JsxRuntime::Classic,
+        JsxMode::Automatic => JsxRuntime::Automatic,
+        JsxMode::Unset if options.jsx_factory.is_some() || has_react(program) => JsxRuntime::Classic,
+        JsxMode::Unset => JsxRuntime::Automatic,
     }
 }
 
-/// Takes the value of the printed program, and moves what the map says of the lines that this changes.
-fn finish<'s>(
-    printed: &str,
-    map: Option<SourceMap<'_>>,
-    kind: ModuleKind,
-    is_async: bool,
-    needs_helpers: bool,
-) -> Result<Prepared<'s>, PrepareError> {
-    let allocator = Allocator::default();
-    let parsed = Parsed { kind, is_async, ..parse(&allocator, printed, Syntax::printed(kind))? };
-    let mut edits = Edits::default();
-    completion::take_value(&parsed.program, &mut edits);
-    if needs_helpers && let Some(first) = parsed.program.body.first() {
-        edits.insert_before(first.span().start, DECORATOR_HELPERS);
+/// The specifier that a file with elements imports without saying so, if it does.
+pub(crate) fn jsx_runtime(program: &Program<'_>, options: &Options) -> Option<String> {
+    let is_classic = match pragma(program, "@jsxRuntime") {
+        Some(runtime) => runtime == "classic",
+        None => jsx_runtime_of(program, options) == JsxRuntime::Classic,
+    };
+    let package = pragma(program, "@jsxImportSource").or(options.jsx_import_source.as_deref()).unwrap_or("react");
+    (!is_classic).then(|| format!("{package}/jsx-runtime"))
+}
+
+/// The word after `name` in a comment before the first statement.
+fn pragma<'p>(program: &'p Program<'_>, name: &str) -> Option<&'p str> {
+    let first = program.body.first().map_or(u32::MAX, |statement| statement.span().start);
+    program.comments.iter().filter(|comment| comment.span.start < first).find_map(|comment| {
+        let text = comment.content_span().source_text(program.source_text);
+        let mut words = text.split_whitespace().skip_while(|word| *word != name);
+        words.next()?;
+        words.next()
+    })
+}
+
+/// Whether a file imports or declares `React`.
+fn has_react(program: &Program<'_>) -> bool {
+    let imports = |import: &ImportDeclaration<'_>| imports::locals(import).any(|local| local.name == "React");
+    program.body.iter().any(|statement| match statement {
+        Statement::ImportDeclaration(import) => import.import_kind.is_value() && imports(import),
+        Statement::TSImportEqualsDeclaration(import) => import.import_kind.is_value() && import.id.name == "React",
+        statement => statement.as_declaration().is_some_and(|declaration| bindings::declares(declaration, &|name| name == "React")),
+    })
+}
+
+/// Decorators of parameters, which only `experimentalDecorators` has.
+#[derive(Default)]
+struct ParameterDecorators {
+    found: bool,
+}
+
+impl ParameterDecorators {
+    fn are_in(program: &Program<'_>) -> bool {
+        if !program.source_text.contains('@') {
+            return false;
+        }
+        let mut finder = Self::default();
+        finder.visit_program(program);
+        finder.found
     }
-    let entry = Entry::of(&parsed, &mut edits);
-    if let (ModuleKind::CommonJs, Some(hashbang)) = (kind, &parsed.program.hashbang) {
-        edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");
+}
+
+impl<'a> Visit<'a> for ParameterDecorators {
+    fn visit_formal_parameter(&mut self, it: &FormalParameter<'a>) {
+        self.found |= !it.decorators.is_empty();
+        walk::walk_formal_parameter(self, it);
+    }
+}
+
+/// Lowers what the transformer leaves, takes the value, and moves what the map says of the lines that this changes.
+fn finish<'s>(parsed: &Parsed<'_>, map: Option<SourceMap<'_>>, needs_helpers: bool, options: &Options) -> Prepared<'s> {
+    let printed = parsed.program.source_text;
+    let mut edits = Edits::default();
+    // Before the value is taken: a class is the innermost of what ends where it does.
+    let has_decorators = decorators::may_be_in(printed) && decorators::lower(&parsed.program, &mut edits);
+    if options.fields == Fields::Assign {
+        fields::assign(&parsed.program, &mut edits);
+    }
+    if options.role == Role::Main {
+        completion::take_value(&parsed.program, &mut edits);
+    }
+    let finished = crate::finish(parsed, options, &mut edits);
+    if let Some(first) = parsed.program.body.first() {
+        let start = first.span().start;
+        if needs_helpers {
+            edits.insert_before(start, DECORATOR_HELPERS);
+        }
+        if has_decorators {
+            edits.insert_before(start, decorators::HELPER);
+        }
     }
     let map = map.map(|map| moved(map, printed, &edits.insertions()).to_json_string());
-    let code = Cow::Owned(edits.apply(printed).into_owned());
-    Ok(Prepared { map, ..entry.prepared(kind, code, is_async) })
+    Prepared { map, code: Cow::Owned(edits.apply(printed).into_owned()), ..finished }
 }
 
 /// The map of a text into which `insertions` (offset, length) are made, none of which spans lines.

@@ -35,7 +35,7 @@ fn every_form_of_an_import_is_found() {
         ("a.cjs", "require.resolve('a', {}); module.require('b'); (require)('c')", &["a", "b", "c"]),
         ("a.js", "import { createRequire } from 'module'; const require = createRequire(import.meta.url); require('a')", &["module", "a"]),
         ("a.js", "#!/usr/bin/env node\nconst a = require('a'); await a(); return 1", &["a"]),
-        ("a.jsx", "import a from 'a'; <a.b c={require('d')}>{import('e')}</a.b>", &["a", "d", "e"]),
+        ("a.jsx", "import a from 'a'; <a.b c={require('d')}>{import('e')}</a.b>", &["a", "d", "e", "react/jsx-runtime"]),
         ("a.ts", "import a = require('a'); export import b = require('b')", &["a", "b"]),
         ("a.ts", "const a: string = require('a' as string)!; import('b')", &["a", "b"]),
     ]);
@@ -117,7 +117,7 @@ fn long_chains_hide_nothing_that_is_not_in_them() {
             assert_eq!(found_beside(&chain, language), ["a", "b"], "{link}");
         }
         let element = format!("<a{}/>", ".b".repeat(50_000));
-        assert_eq!(found_beside(&element, language), ["a", "b"]);
+        assert_eq!(found_beside(&element, language), ["a", "b", "react/jsx-runtime"]);
         assert_eq!(found_beside(&format!("import('c'){}", ".catch()".repeat(20_000)), language), ["a", "b"]);
         let calls = "require('b');".repeat(100_000);
         assert_eq!(found_beside(&calls, language).len(), 100_002);

@@ -90,7 +90,23 @@ fn programs_run_and_give_their_value() {
         ("main.ts", "import D, { basename } from 'node:path'\nlet a: typeof D\nbasename('/q')", "'q'"),
         ("main.ts", "import type { A } from 'no-such'; enum B { C = 3 }\nconst os = require('node:os'); B.C", "3"),
         ("main.ts", "import { B } from 'no-such'; enum C { D = 3 }\nlet x: B = C.D; x", "3"),
-        ("main.ts", "function d(t: any, k: string) { t.seen = k }\nclass A { @d m() {} }\n(new A() as any).seen", "'m'"),
+        (
+            "main.ts",
+            "function d(f: any, c: any) { c.addInitializer(function (this: any) { this.seen = c.name }) }\nclass A { @d m() {} }\n(new A() as any).seen",
+            "'m'",
+        ),
+        (
+            "main.ts",
+            "const seen: any[] = []\nfunction p(t: any, k: any, i: number) { seen.push(k, i) }\nclass A { m(a: any, @p b: any) {} }\nseen",
+            "[ 'm', 1 ]",
+        ),
+        (
+            "main.js",
+            "class A { accessor n = 1; static accessor s = 2 }\nconst a = new A(); a.n++; A.s++\n[a.n, A.s, Object.keys(a).length]",
+            "[ 2, 3, 0 ]",
+        ),
+        ("main.ts", "namespace N { export let n = 1 }\nnamespace N { export function up() { return ++n } }\n[N.up(), N.n]", "[ 2, 2 ]"),
+        ("main.ts", "function f() {\n  return <T>\n  (x: T) => x\n}\nf()!(8)", "8"),
         ("main.ts", "function d(t: any) { t.seen = 1 }\n@d class A { }\n(A as any).seen", "1"),
         (
             "main.ts",

@@ -74,6 +74,53 @@ class Imports(unittest.TestCase):
     def test_are_found_in_the_encoding_that_a_file_declares(self):
         self.assertEqual(imports("# coding: latin-1\nimport größe".encode("latin-1")), {"größe": False})
 
+    def test_that_are_suppressed_or_looked_for_first_are_optional(self):
+        for code in (
+            "with contextlib.suppress(ImportError):\n  import a", "with open(x), suppress(KeyError, ModuleNotFoundError):\n  import a",
+            "if find_spec('a'):\n  import a", "if importlib.util.find_spec('a') is not None:\n  import a", "if not find_spec('b') and x:\n  import a",
+            "if 'a' in sys.modules:\n  import a",
+        ):  # fmt: skip
+            self.assertTrue(imports(code)["a"], code)
+        for code in ("with suppress(KeyError):\n  import a", "if x:\n  import a", "if find_spec('a'):\n  pass\nelse:\n  import a"):
+            self.assertFalse(imports(code)["a"], code)
+
+
+class OwnModules(unittest.TestCase):
+    def own(self, code):
+        return find(code)["own"]
+
+    def test_are_those_whose_files_a_program_names(self):
+        for text in ("'utils.py'", "'./lib/utils.py'", "f'{d}/utils.py'", "'cat > utils.py <<EOF'", "'utils.pyc'", "r'lib\\utils.py'"):
+            self.assertIn("utils", self.own(f"import utils\nopen({text}, 'w')"), text)
+        for text in ("'https://example.org/utils.py'", "'/x/site-packages/utils.py'", "'utils.pytorch'", "'utils.txt'"):
+            self.assertNotIn("utils", self.own(f"import utils\nopen({text}, 'w')"), text)
+        self.assertEqual(self.own("'as in utils.py'\nimport utils  # utils.py\ndef f():\n  'see utils.py'"), [])
+
+    def test_are_those_that_a_program_puts_into_the_interpreter(self):
+        for code in (
+            "sys.modules['virt'] = m", "sys.modules['virt.sub'] = m", "modules.setdefault('virt', m)", "sys.modules.update({'virt': m})",
+            "patch.dict('sys.modules', {'virt': m})", "patch.dict(sys.modules, {'virt': m})", "types.ModuleType('virt')",
+            "importlib.util.spec_from_file_location('virt', p)", "sys.modules |= {'virt': m}", "sys.meta_path.append(F({'virt': 1}))",
+        ):  # fmt: skip
+            self.assertIn("virt", self.own(f"import virt\n{code}"), code)
+        for code in ("print(sys.modules['virt'])", "d['virt'] = 1", "other.update({'virt': 1})"):
+            self.assertNotIn("virt", self.own(f"import virt\n{code}"), code)
+
+    def test_are_packages_whose_folders_a_program_makes(self):
+        self.assertIn("pkg", self.own("import pkg\nos.makedirs('pkg')\nopen(os.path.join('pkg', '__init__.py'), 'w')"))
+
+
+class Uses(unittest.TestCase):
+    def test_are_attributes_names_and_strings(self):
+        uses = find("from pandas import read_excel\ndf.to_excel('x.xls', engine='xlsxwriter')\ncreate_engine('postgresql+psycopg2://x')")["uses"]
+        for use in (".read_excel", ".to_excel", "*.xls", '"xlsxwriter"', "postgresql+psycopg2://"):
+            self.assertIn(use, uses)
+
+    def test_are_bounded(self):
+        code = "import a\n" + "\n".join(f"a.b{n}" for n in range(10_000)) + "\nx = '" + "y" * 1000 + "'"
+        uses = find(code)["uses"]
+        self.assertEqual((len(uses), max(map(len, uses)) < 70), (4000, True))
+
 
 class Additions(unittest.TestCase):
     def test_are_what_comments_say(self):

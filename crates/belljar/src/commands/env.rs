@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use belljar_engine::{Engine, EngineConfig};
-use belljar_environments::{EnvironmentError, EnvironmentRecord, Environments, Prepared, RunPackages, Tell, Wanted};
-use belljar_protocol::{Bytes, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, StartMode};
+use belljar_environments::{
+    EnvironmentError, EnvironmentRecord, Environments, Prepared, Requirement, RunPackages, Tell, Wanted, common_packages,
+};
+use belljar_protocol::{Bytes, Ecosystem, Language, PackageOptions, PackagePolicy, ProgramFile, ProgramName, StartMode};
 
 use super::run::{MOST_INPUT_BYTES, ignore_closed, read};
 use crate::arguments::{EnvCommand, EnvGcArguments, EnvListArguments, EnvLockArguments, EnvShowArguments, EnvWarmArguments};
@@ -124,7 +126,8 @@ fn program(path: &Path, language: Option<Language>, beside: &[String]) -> anyhow
 
 async fn lock(environments: Environments, arguments: &EnvLockArguments) -> anyhow::Result<()> {
     let (language, files) = program(&arguments.file, arguments.language, &arguments.files)?;
-    let (options, policy) = (packages::installed_by(&arguments.install), packages::policy(arguments.policy.as_deref())?);
+    let options = PackageOptions { only: arguments.only_packages, ..packages::installed_by(&arguments.install) };
+    let policy = packages::policy(arguments.policy.as_deref())?;
     let packages = RunPackages::new(environments.clone(), arguments.packages.clone(), options, policy.clone(), None);
     let Some(mut wanted) = packages.wanted(language, arguments.runtime.clone(), StartMode::Exec, &files).await? else {
         bail!("{} needs no packages: it imports nothing but the standard library and its own files", arguments.file.display());
@@ -196,7 +199,21 @@ async fn warm(environments: Environments, arguments: &EnvWarmArguments) -> anyho
         PackageOptions { lock: arguments.lock.as_deref().map(packages::lock).transpose()?, ..packages::installed_by(&arguments.install) };
     let packages = |named: &[String]| RunPackages::new(environments.clone(), named.to_vec(), options.clone(), policy.clone(), None);
     let mut made = Vec::new();
-    if !arguments.packages.is_empty() || arguments.files.is_empty() {
+    if arguments.common {
+        for language in common_languages(arguments.language) {
+            let runtime = arguments.runtime.clone().filter(|runtime| runtime.runs(language)).unwrap_or_else(|| language.default_runtime());
+            let ecosystem = Ecosystem::of(language);
+            let allowed = |package: &Requirement| policy.allows(ecosystem, package.name()) && !policy.blocks(package.name());
+            let requirements = common_packages(ecosystem).into_iter().filter(allowed).collect();
+            let wanted = Wanted {
+                offline: options.offline,
+                allow_build: options.allow_build,
+                minimum_release_age_days: options.minimum_release_age_days,
+                ..Wanted::new(runtime, ecosystem, requirements)
+            };
+            made.extend(warm_one(&environments, Some(wanted), &policy).await?);
+        }
+    } else if !arguments.packages.is_empty() || arguments.files.is_empty() {
         let language = arguments.language.context("name the language of the packages; --language python or javascript")?;
         let wanted = packages(&arguments.packages).wanted(language, arguments.runtime.clone(), StartMode::Exec, &[]).await?;
         made.extend(warm_one(&environments, wanted, &policy).await?);
@@ -217,6 +234,11 @@ async fn warm(environments: Environments, arguments: &EnvWarmArguments) -> anyho
         ignore_closed(super::run::print_line(&prepared.record.key))?;
     }
     Ok(())
+}
+
+/// The languages whose common packages are installed: the one that is named, or one for each registry.
+fn common_languages(named: Option<Language>) -> Vec<Language> {
+    named.map_or_else(|| vec![Language::Python, Language::JavaScript], |language| vec![language])
 }
 
 async fn warm_one(environments: &Environments, wanted: Option<Wanted>, policy: &PackagePolicy) -> anyhow::Result<Option<Prepared>> {

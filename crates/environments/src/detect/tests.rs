@@ -4,7 +4,7 @@ use super::*;
 
 /// A program whose first file is its entry.
 fn decide(language: Language, files: &[(&str, &str)]) -> Result<Detection, DetectError> {
-    with_program(language, files, |program| detect(None, LockPresence::Absent, program))
+    with_program(language, files, |program| detect(None, LockPresence::Absent, program, &own_files(program, &Surroundings::default())))
 }
 
 fn with_program<T>(language: Language, files: &[(&str, &str)], then: impl FnOnce(&Program<'_>) -> T) -> T {
@@ -26,23 +26,30 @@ fn imported(language: Language, files: &[(&str, &str)], imports: &[&str], additi
     let named = FoundImports {
         imports: imports.iter().map(named).collect(),
         additions: additions.iter().map(ToString::to_string).collect(),
-        sure: None,
+        ..FoundImports::default()
     };
-    let list = with_program(language, files, |program| from_imports(program, &named))?;
-    Ok(list.iter().map(ToString::to_string).collect())
+    Ok(needs(language, files, &named, &[])?.requirements.iter().map(ToString::to_string).collect())
+}
+
+fn needs(language: Language, files: &[(&str, &str)], found: &FoundImports, listed: &[Requirement]) -> Result<Needs, DetectError> {
+    with_program(language, files, |program| {
+        let own = own_files(program, &Surroundings::default()).making(&found.own);
+        from_imports(program, found, &own, listed, |name| name != "refused")
+    })
 }
 
 const SCRIPT: &str = "# /// script\n# requires-python = \">=3.12\"\n# dependencies = [\"rich\"]\n# ///\nimport numpy\n";
 
 #[test]
-fn a_list_that_was_given_comes_before_all_else() {
+fn a_list_that_is_to_be_all_comes_before_all_else() {
     let list = asked(Ecosystem::PyPi, &["numpy", "Numpy>1"]);
     with_program(Language::Python, &[("main.py", SCRIPT)], |program| {
-        let expected = Detection::Explicit(asked(Ecosystem::PyPi, &["numpy>1"]));
-        assert_eq!(detect(Some(&list), LockPresence::Given, program), Ok(expected));
+        let expected = Detection::Only(asked(Ecosystem::PyPi, &["numpy>1"]));
+        let own = OwnFiles::default();
+        assert_eq!(detect(Some(&list), LockPresence::Given, program, &own), Ok(expected));
         // An empty list says that nothing is wanted.
-        assert_eq!(detect(Some(&[]), LockPresence::Absent, program), Ok(Detection::None));
-        assert_eq!(detect(None, LockPresence::Given, program), Ok(Detection::Lock));
+        assert_eq!(detect(Some(&[]), LockPresence::Absent, program, &own), Ok(Detection::None));
+        assert_eq!(detect(None, LockPresence::Given, program, &own), Ok(Detection::Lock));
     });
 }
 
@@ -115,7 +122,7 @@ fn the_parser_reads_a_program_of_which_one_file_may_import_packages() {
     assert_eq!(decide(Language::TypeScript, &[("main.ts", "import './b'"), ("b.js", "1")]), Ok(Detection::None));
     let not_text = SourceFile { path: "program", bytes: b"\xff" };
     let program = Program { language: Language::Python, entry: "program", files: &[not_text] };
-    assert_eq!(detect(None, LockPresence::Absent, &program), Ok(Detection::NeedsParser));
+    assert_eq!(detect(None, LockPresence::Absent, &program, &OwnFiles::default()), Ok(Detection::NeedsParser));
 }
 
 #[test]
@@ -165,6 +172,35 @@ fn an_optional_import_counts_where_the_tables_have_it() {
     assert_eq!(python.unwrap(), ["numpy", "opencv-python-headless"]);
     let node = imported(Language::JavaScript, &[("main.js", "")], &["?lodash", "?some-plugin-of-ours", "?npm:unheard-of@1"], &[]);
     assert_eq!(node.unwrap(), ["lodash"]);
+}
+
+#[test]
+fn calls_bring_their_companions_where_nothing_else_provides_them() {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let needed = |name: &str| FoundImport { name: name.to_owned(), is_optional: false };
+    let found = FoundImports {
+        imports: vec![needed("pandas"), needed("sqlalchemy")],
+        uses: texts(&[".to_excel", ".plot", "postgresql://"]),
+        ..FoundImports::default()
+    };
+    let listed = asked(Ecosystem::PyPi, &["psycopg2"]);
+    let found = needs(Language::Python, &[("main.py", "")], &found, &listed).unwrap();
+    let named: Vec<String> = found.requirements.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["matplotlib", "openpyxl", "pandas", "sqlalchemy"], "psycopg2 stands in for psycopg2-binary");
+    assert_eq!(found.optional.into_iter().collect::<Vec<_>>(), ["matplotlib", "openpyxl"]);
+}
+
+#[test]
+fn what_the_program_makes_is_not_asked_for() {
+    let needed = |name: &str| FoundImport { name: name.to_owned(), is_optional: false };
+    let found = FoundImports {
+        imports: vec![needed("virt_kq.sub"), needed("humanize")],
+        own: vec!["virt_kq".to_owned()],
+        ..FoundImports::default()
+    };
+    let found = needs(Language::Python, &[("main.py", "")], &found, &[]).unwrap();
+    assert_eq!(found.requirements, asked(Ecosystem::PyPi, &["humanize"]));
+    assert!(found.may_be_missing.contains("humanize") && found.optional.is_empty());
 }
 
 #[test]

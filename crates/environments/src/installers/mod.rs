@@ -5,8 +5,9 @@ mod gate;
 mod pnpm;
 mod secrets;
 mod uv;
+mod wheels;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::config::EnvironmentsConfig;
 use crate::environments::Tell;
 use crate::error::EnvironmentError;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedPackage};
 use crate::printable::printable;
 use crate::requirement::{Ecosystem, Requirement};
 use crate::store::{Staging, Store, io_error};
@@ -30,6 +31,9 @@ const PROJECT: &str = "/belljar/project";
 const DOWNLOADS: &str = "/belljar/downloads";
 /// Where it has the certificate authorities that the configuration names.
 const CERTIFICATES: &str = "/belljar/certificates.pem";
+/// What the lines begin with in which an installer says what it does, and how many of them are kept.
+const TRACE: &str = "DEBUG ";
+const MAX_TRACE: usize = 20_000;
 /// The lines of an installer that are kept for an error.
 const MOST_LINES: usize = 200;
 /// Of one installer, what is told to those who wait.
@@ -71,13 +75,49 @@ pub(crate) struct Installed {
     pub(crate) leaves: fn(&Path) -> bool,
 }
 
+/// A lock, and what there is to say of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) lock: Lock,
+    pub(crate) notes: Vec<String>,
+}
+
+/// One package that is kept for all environments, or, without a requirement, the virtual environment that they have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) key: String,
+    /// `name==version --hash=...`
+    pub(crate) requirement: String,
+    pub(crate) package: Option<LockedPackage>,
+}
+
+/// Packages that an installer has put into its staging folder, each by itself.
+pub(crate) struct InstalledPackages {
+    pub(crate) staging: Staging,
+    /// The folder of each part, in order.
+    pub(crate) roots: Vec<PathBuf>,
+    /// Links in them to the host that are fine.
+    pub(crate) may_point_to: Vec<PathBuf>,
+    pub(crate) leaves: fn(&Path) -> bool,
+}
+
 impl Job<'_> {
-    /// Resolves requirements.
-    pub(crate) async fn resolve(&self, ecosystem: Ecosystem, requirements: &[Requirement]) -> Result<Lock, EnvironmentError> {
+    /// Installs packages, each by itself. Of Python only.
+    pub(crate) async fn install_packages(&self, parts: &[Part]) -> Result<InstalledPackages, EnvironmentError> {
+        uv::install_packages(self, parts).await
+    }
+
+    /// Resolves requirements. Of those that are optional, an old version will do.
+    pub(crate) async fn resolve(
+        &self,
+        ecosystem: Ecosystem,
+        requirements: &[Requirement],
+        optional: &BTreeSet<String>,
+    ) -> Result<Resolved, EnvironmentError> {
         (self.tell)("resolving packages".to_owned());
         match ecosystem {
-            Ecosystem::PyPi => uv::resolve(self, requirements).await,
-            Ecosystem::Npm => pnpm::resolve(self, requirements).await,
+            Ecosystem::PyPi => wheels::resolve(self, requirements, optional).await,
+            Ecosystem::Npm => Ok(Resolved { lock: pnpm::resolve(self, requirements).await?, notes: Vec::new() }),
         }
     }
 
@@ -200,8 +240,15 @@ impl Job<'_> {
         let secrets = secrets::of(&self.config.provision);
         let mut running = std::pin::pin!(self.engine.run_tool(tool, sender, check));
         let (mut last, mut told, mut told_last) = (VecDeque::new(), 0, String::new());
+        let mut trace = Vec::new();
         let mut take = |line: String| {
             let line = secrets::without(&secrets, line);
+            if let Some(step) = line.strip_prefix(TRACE) {
+                if trace.len() < MAX_TRACE {
+                    trace.push(step.to_owned());
+                }
+                return;
+            }
             // Packages name themselves, and their own code may write here too.
             if let Some(message) =
                 read(&line).map(|message| printable(&message)).filter(|message| told < MOST_TOLD && *message != told_last)
@@ -226,7 +273,7 @@ impl Job<'_> {
             take(line);
         }
         match end {
-            ToolEnd::Exited(code) => Ok(Ran { is_success: code == 0, lines: last.into() }),
+            ToolEnd::Exited(code) => Ok(Ran { is_success: code == 0, lines: last.into(), trace }),
             ToolEnd::Stopped(why) => Err(EnvironmentError::Stopped(why)),
         }
     }
@@ -290,6 +337,8 @@ fn watch(staging: Staging, limits: TreeLimits, downloads: Option<(PathBuf, fs::F
 struct Ran {
     is_success: bool,
     lines: Vec<String>,
+    /// What it says of its own steps, where it was told to.
+    trace: Vec<String>,
 }
 
 /// Reads a file that an installer was to write. What is none, or leads elsewhere, is as good as no lock.

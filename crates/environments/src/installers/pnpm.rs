@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::gate::Gate;
 use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, has_name, read_back, rewrite, secrets};
-use crate::environments::{Steps, count};
+use crate::environments::Steps;
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
 use crate::printable::printable;
@@ -159,11 +159,6 @@ fn progress(line: &str) -> Option<String> {
             let package = text("packageId")?;
             Some(format!("downloading {package} ({:.1}MiB)", size as f64 / f64::from(1 << 20)))
         }
-        "pnpm:stage" => match text("stage")? {
-            "resolution_started" => None,
-            _ => None,
-        },
-        "pnpm:stats" => event.get("added").and_then(Value::as_u64).map(|added| format!("installed {}", count(added as usize))),
         _ => None,
     }
 }

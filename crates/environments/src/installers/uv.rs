@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use belljar_engine::{Environment, RuntimeKind, Tool, ToolNetwork};
 
-use super::{DOWNLOADS, Downloads, Installed, Job, PROJECT, Ran, Staging, has_name, read_back, secrets};
+use super::{DOWNLOADS, Downloads, Installed, InstalledPackages, Job, PROJECT, Part, Ran, Staging, has_name, read_back, secrets};
 use crate::environments::Steps;
 use crate::error::EnvironmentError;
 use crate::lock::{Lock, LockedPackage};
@@ -18,21 +18,48 @@ const PROJECT_NAME: &str = "environment";
 /// A lock holds what comes from an index to a hash, and what lies in a folder of this machine to nothing.
 const FIND_LINKS_UNUSED: &str = "find-links is set and not used: packages come from the configured indexes alone";
 
-pub(super) async fn resolve(job: &Job<'_>, requirements: &[Requirement]) -> Result<Lock, EnvironmentError> {
+/// A lock, and the steps that led to it.
+pub(super) struct Traced {
+    pub(super) lock: Lock,
+    pub(super) trace: Vec<String>,
+}
+
+/// Whether versions that are no releases yet count, where a package has no other that will do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PreReleases {
+    WhereNeeded,
+    Never,
+}
+
+/// Resolves requirements, without dependencies that are to be left out.
+pub(super) async fn resolve(
+    job: &Job<'_>,
+    requirements: &[Requirement],
+    left_out: &[String],
+    pre_releases: PreReleases,
+) -> Result<Traced, EnvironmentError> {
     if has_find_links(job) {
         (job.tell)(FIND_LINKS_UNUSED.to_owned());
     }
-    let staging = job.project(&[("pyproject.toml", &manifest(job, PROJECT_NAME, "0", requirements))]).await?;
+    let mut manifest = manifest(job, PROJECT_NAME, "0", requirements);
+    if !left_out.is_empty() {
+        let _ = writeln!(manifest, "exclude-dependencies = {}", serde_json::Value::from(left_out));
+    }
+    let staging = job.project(&[("pyproject.toml", &manifest)]).await?;
     let mut tool = tool(job, &staging).await?;
     tool.arguments.insert(0, "lock".to_owned());
     if job.rules.minimum_release_age_days > 0 {
         tool.arguments.extend(["--exclude-newer".to_owned(), format!("{} days", job.rules.minimum_release_age_days)]);
     }
+    if pre_releases == PreReleases::Never {
+        tool.arguments.extend(["--prerelease", "disallow"].map(str::to_owned));
+    }
+    tool.variables.insert("RUST_LOG".to_owned(), "uv_resolver=debug".to_owned());
     let ran = job.run(tool, &staging, progress).await?;
     if !ran.is_success {
         return Err(explain(job, &ran, requirements));
     }
-    Ok(Lock::written(&read_back(&staging, "uv.lock")?, &job.config.indexes())?)
+    Ok(Traced { lock: Lock::written(&read_back(&staging, "uv.lock")?, &job.config.indexes())?, trace: ran.trace })
 }
 
 pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, EnvironmentError> {
@@ -52,16 +79,99 @@ pub(super) async fn install(job: &Job<'_>, lock: &Lock) -> Result<Installed, Env
     Ok(Installed { root, staging, may_point_to: vec![job.runtime.executable.clone()], leaves })
 }
 
+/// The program that installs and compiles packages one by one.
+const INSTALL_PACKAGES: &str = include_str!("install_packages.py");
+/// Where a jail has it, and what it is to do.
+const SCRIPT: &str = "/belljar/install_packages.py";
+const PLAN: &str = "/belljar/plan.json";
+/// Variables that hold each of several uv at a time to few threads: a machine of many processors would have them exceed the jail's limit.
+const FEW_THREADS: [(&str, &str); 3] = [("TOKIO_WORKER_THREADS", "2"), ("RAYON_NUM_THREADS", "2"), ("UV_CONCURRENT_INSTALLS", "2")];
+
+/// Installs packages, each into a folder of its own: no other can change its files. Then compiles them, without a network.
+pub(super) async fn install_packages(job: &Job<'_>, parts: &[Part]) -> Result<InstalledPackages, EnvironmentError> {
+    let place = Environment::place(RuntimeKind::Python);
+    let tell = job.tell.clone();
+    let uv = job.provision(move |provisioner| provisioner.uv(&mut Steps::told_to(tell))).await?;
+    let mut arguments =
+        ["--no-config", "--no-python-downloads", "--no-progress", "--color", "never", "--no-build"].map(str::to_owned).to_vec();
+    if job.rules.offline {
+        arguments.push("--offline".to_owned());
+    }
+    // No archive can know the folder of another package.
+    let folders = parts.iter().map(|_| unforeseeable_name()).collect::<Result<Vec<_>, _>>()?;
+    let packages: Vec<serde_json::Value> = parts
+        .iter()
+        .zip(&folders)
+        .filter(|(part, _)| !part.requirement.is_empty())
+        .map(|(part, folder)| serde_json::json!({"folder": folder, "requirement": part.requirement}))
+        .collect();
+    let plan = serde_json::json!({
+        "uv": uv.program, "arguments": arguments, "interpreter": job.runtime.executable, "place": place,
+        "folder": format!("{PROJECT}/packages"), "packages": packages,
+    });
+    let staging = job.project(&[]).await?;
+    // Where no archive that is unpacked can change it.
+    let files = [(PLAN, plan.to_string()), (SCRIPT, INSTALL_PACKAGES.to_owned())];
+    let files = files.map(|(path, text)| (PathBuf::from(path), text.into_bytes()));
+    let shows: Vec<PathBuf> = uv.mounts.iter().chain(&job.runtime.mounts).cloned().collect();
+    let command = |what: &str| ["-I", "-S", SCRIPT, what, PLAN].map(str::to_owned).to_vec();
+    let mut installing = job.tool(&job.runtime.executable, &shows, &staging, place, Downloads::Shared("uv"))?;
+    installing.arguments = command("install");
+    installing.files.extend(files.clone());
+    for (name, value) in
+        [("UV_CACHE_DIR", DOWNLOADS), ("UV_NO_ENV_FILE", "1"), ("UV_NO_MANAGED_PYTHON", "1")].into_iter().chain(FEW_THREADS)
+    {
+        installing.variables.insert(name.to_owned(), value.to_owned());
+    }
+    installing.variables.extend(index_variables(job)?);
+    let ran = job.run(installing, &staging, progress).await?;
+    if !ran.is_success {
+        return Err(explain(job, &ran, &[]));
+    }
+    if packages.is_empty() {
+        return Ok(InstalledPackages {
+            roots: vec![staging.path().join("root")],
+            staging,
+            may_point_to: vec![job.runtime.executable.clone()],
+            leaves,
+        });
+    }
+    (job.tell)("compiling".to_owned());
+    let mut compiling = job.tool(&job.runtime.executable, &job.runtime.mounts, &staging, place, Downloads::None)?;
+    without_network(&mut compiling);
+    compiling.arguments = command("compile");
+    compiling.files.extend(files);
+    job.run(compiling, &staging, |_| None).await?;
+    let root = |(part, folder): (&Part, &String)| {
+        if part.requirement.is_empty() { staging.path().join("root") } else { staging.path().join("project/packages").join(folder) }
+    };
+    let roots = parts.iter().zip(&folders).map(root).collect();
+    Ok(InstalledPackages { roots, staging, may_point_to: vec![job.runtime.executable.clone()], leaves })
+}
+
+/// A name that nobody can have known before.
+fn unforeseeable_name() -> Result<String, EnvironmentError> {
+    let mut bytes = [0; 16];
+    let path = Path::new("/dev/urandom");
+    let read = std::fs::File::open(path).and_then(|mut source| std::io::Read::read_exact(&mut source, &mut bytes));
+    read.map_err(super::io_error("read", path))?;
+    Ok(hex::encode(bytes))
+}
+
+/// What looks at the code of packages has no way to the network, and is not told what came with it.
+fn without_network(tool: &mut Tool) {
+    tool.network = ToolNetwork::None;
+    tool.variables.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
+    tool.variables.retain(|name, _| !name.to_lowercase().ends_with("_proxy"));
+}
+
 /// Compiles what programs import, tests left out: otherwise each sandbox would compile it anew. Without times in it, so that it is the same whenever it is
 /// done, and without a network.
 async fn compile(job: &Job<'_>, staging: &Staging) -> Result<(), EnvironmentError> {
     (job.tell)("compiling".to_owned());
     let place = Environment::place(RuntimeKind::Python);
     let mut tool = job.tool(&job.runtime.executable, &job.runtime.mounts, staging, place, Downloads::None)?;
-    tool.network = ToolNetwork::None;
-    tool.variables.insert("PYTHONHASHSEED".to_owned(), "0".to_owned());
-    // What came with the network is none of the packages' business.
-    tool.variables.retain(|name, _| !name.to_lowercase().ends_with("_proxy"));
+    without_network(&mut tool);
     let arguments =
         ["-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-x", r"/(tests?|testing/tests)/"];
     tool.arguments = arguments.map(str::to_owned).into();
@@ -162,9 +272,7 @@ fn manifest(job: &Job<'_>, name: &str, version: &str, requirements: &[Requiremen
 /// What a line of `uv` means to a person who waits.
 fn progress(line: &str) -> Option<String> {
     let line = line.trim();
-    let message = ["Downloading ", "Building ", "Resolved ", "Prepared ", "Installed "]
-        .iter()
-        .find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
+    let message = ["Downloading ", "Building "].iter().find_map(|start| line.strip_prefix(start).map(|rest| (start, rest)))?;
     Some(format!("{}{}", message.0.to_lowercase(), message.1))
 }
 

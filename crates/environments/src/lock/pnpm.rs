@@ -70,7 +70,15 @@ pub(super) fn read(text: &str) -> Result<Lock, LockError> {
         return Err(from_elsewhere(unknown));
     }
     let project = LockedPackage { name: "environment".to_owned(), version: "0.0.0".to_owned() };
-    Ok(Lock { ecosystem: Ecosystem::Npm, text: text.to_owned(), project, specifiers, packages })
+    Ok(Lock {
+        ecosystem: Ecosystem::Npm,
+        text: text.to_owned(),
+        project,
+        specifiers,
+        packages,
+        hashes: BTreeMap::new(),
+        installs_all: false,
+    })
 }
 
 impl Reader {

@@ -133,7 +133,7 @@ fn a_package_json_says_what_a_program_needs_to_run() {
     )
     .unwrap();
     assert_eq!(texts(&manifest.requirements.unwrap()), ["b@2", "chalk", "lodash@^4"]);
-    assert_eq!(manifest.self_name.as_deref(), Some("me"));
+    assert_eq!(package_name(r#"{"name": "me"}"#).as_deref(), Some("me"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! JavaScript and TypeScript: each word `require`, `import` and `from` is part of a form that names a known module, or the answer is yes.
 
 use super::is_identifier_byte;
-use crate::imports::{OwnFiles, specifier_package};
+use crate::imports::specifier_package;
+use crate::own_files::OwnFiles;
 use crate::requirement::Ecosystem;
 use crate::standard_library::is_standard;
 

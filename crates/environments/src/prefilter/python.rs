@@ -1,7 +1,7 @@
 //! Python: each line with the word `import` is an import of known modules, or a comment, or the answer is yes.
 
 use super::is_identifier_byte;
-use crate::imports::OwnFiles;
+use crate::own_files::OwnFiles;
 use crate::requirement::Ecosystem;
 use crate::standard_library::is_standard;
 

@@ -67,6 +67,16 @@ impl PyPiRequirement {
         Some(self.marker.as_str()).filter(|marker| !marker.is_empty())
     }
 
+    /// Whether it says which versions will do.
+    pub(crate) fn names_versions(&self) -> bool {
+        !self.specifiers.is_any()
+    }
+
+    /// The same of another distribution.
+    pub(crate) fn of(&self, name: &str) -> Result<Self, RequirementError> {
+        Ok(Self { name: normalized_or_error(name)?, ..self.clone() })
+    }
+
     /// Whether nothing is asked but the distribution itself.
     pub fn is_any(&self) -> bool {
         self.extras.is_empty() && self.specifiers.is_any() && self.marker.is_empty()

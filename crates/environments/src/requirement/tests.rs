@@ -254,3 +254,19 @@ proptest! {
         prop_assert_eq!(npm(&format!("{name}@^{version}")), format!("{name}@^{version}"));
     }
 }
+
+#[test]
+fn what_is_asked_for_comes_to_what_was_found_and_its_versions_count() {
+    let all = |texts: &[&str]| texts.iter().map(|text| Requirement::parse(Ecosystem::PyPi, text).unwrap()).collect::<Vec<_>>();
+    let come_to = |found: &[&str], asked: &[&str]| {
+        let both = merged(over(all(found), all(asked))).unwrap();
+        both.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(come_to(&["pandas"], &["openpyxl"]), ["openpyxl", "pandas"]);
+    assert_eq!(come_to(&["humanize==4.9.0"], &["humanize==4.8.0"]), ["humanize==4.8.0"]);
+    assert_eq!(come_to(&["humanize==4.9.0"], &["humanize"]), ["humanize==4.9.0"]);
+    assert_eq!(come_to(&["pandas<3"], &["pandas[excel]"]), ["pandas<3", "pandas[excel]"]);
+    let npm = |text: &str| Requirement::parse(Ecosystem::Npm, text).unwrap();
+    assert_eq!(over(vec![npm("lodash@4")], vec![npm("lodash")]), [npm("lodash@4")]);
+    assert_eq!(over(vec![npm("lodash@4")], vec![npm("lodash@3")]), [npm("lodash@3")]);
+}

@@ -26,6 +26,8 @@ impl Home {
             project,
             specifiers: std::collections::BTreeMap::new(),
             packages: Vec::new(),
+            hashes: std::collections::BTreeMap::new(),
+            installs_all: false,
         }
     }
 
@@ -63,6 +65,10 @@ fn record(key: &str, summary: TreeSummary) -> EnvironmentRecord {
         size_bytes: summary.bytes,
         content_sha256: summary.sha256,
         lock_sha256: Home::lock().sha256(),
+        identity: String::new(),
+        linked_from: Vec::new(),
+        unbuilt: Vec::new(),
+        boot: None,
         allow_build: false,
         created_at: Timestamp::now(),
     }
@@ -251,13 +257,17 @@ fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
     let long_ago = SystemTime::now() - Duration::from_hours(1);
     let made = MadeLock { names: vec!["six".into()], minimum_release_age_days: 3 };
     for request in ["old", "used", "new"] {
-        home.store.remember_lock(request, &Lock { text: request.into(), ..Home::lock() }, &made).unwrap();
+        let lock = Lock { text: request.into(), ..Home::lock() };
+        home.store.remember_made(&lock, &made).unwrap();
+        home.store
+            .remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), notes: Vec::new(), resolved_at: 0 })
+            .unwrap();
     }
     let file = |name: &str| home.store.root().join("locks").join(name);
     for name in ["old.json", "used.json"] {
         File::options().write(true).open(file(name)).unwrap().set_modified(long_ago).unwrap();
     }
-    assert_eq!(home.store.known_lock("used").unwrap().unwrap().text, "used");
+    assert_eq!(home.store.known_resolution("used").unwrap().unwrap().lock.unwrap().text, "used");
     assert!(home.store.forget_locks(long_ago + Duration::from_mins(1), u64::MAX) > 0);
     assert!(!file("old.json").exists() && file("used.json").exists() && file("new.json").exists());
     home.store.forget_locks(SystemTime::UNIX_EPOCH, 4096);

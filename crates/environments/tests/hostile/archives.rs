@@ -18,11 +18,16 @@ fn nothing_escaped(home: &Home, result: &Result<Prepared, EnvironmentError>, att
     for place in ["/", "/tmp", "/etc", "/root", "/home", "/var/tmp", "/usr", "/belljar"] {
         assert!(!Path::new(place).join(ESCAPED).exists(), "{attack}: in {place}");
     }
-    let made = home.store().canonicalize().unwrap().join("made");
+    let store = home.store().canonicalize().unwrap();
+    let kept = [store.join("made"), store.join("packages")];
     for file in home.all_files() {
         let file = file.parent().unwrap().canonicalize().unwrap().join(file.file_name().unwrap());
-        if file.to_string_lossy().contains(ESCAPED) && !file.starts_with(home.store().canonicalize().unwrap().join("downloads")) {
-            assert!(file.starts_with(&made) && file.components().any(|part| part.as_os_str() == "root"), "{attack}: {}", file.display());
+        if file.to_string_lossy().contains(ESCAPED) && !file.starts_with(store.join("downloads")) {
+            assert!(
+                kept.iter().any(|place| file.starts_with(place)) && file.components().any(|part| part.as_os_str() == "root"),
+                "{attack}: {}",
+                file.display()
+            );
         }
     }
     match result {
@@ -196,4 +201,24 @@ async fn archives_that_unpack_to_too_much_are_refused() {
             files_in(&home.store().join("contents")).is_empty()
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_brings_files_of_another_changes_nothing_for_environments_without_it() {
+    let registry = Registry::start();
+    registry.wheel("good", "1.0", &[], &[Entry::file("good_module.py", "WHOSE = 'good'\n")]);
+    let stolen = Entry::file("good_module.py", "WHOSE = 'hostile'\n");
+    let climbing = Entry::file("../good/lib/python3/site-packages/good_module.py", "WHOSE = 'hostile'\n");
+    registry.wheel("hostile", "1.0", &[], &[stolen]);
+    registry.wheel("climbing", "1.0", &[], &[climbing]);
+    let home = Home::new(&registry);
+    let read =
+        |prepared: &belljar_environments::Prepared| fs::read_to_string(Home::site_packages(prepared).join("good_module.py")).unwrap();
+    let both = home.python(&["hostile", "good"]).await.unwrap();
+    assert!(home.names("packages").iter().any(|name| name.starts_with("pypi-good-")), "it was kept when both were installed");
+    assert!(read(&both).contains("WHOSE"));
+    // Whatever becomes of the one that climbs, the other is not its to change.
+    let _ = home.python(&["climbing", "good"]).await;
+    let alone = home.python(&["good"]).await.unwrap();
+    assert_eq!(read(&alone), "WHOSE = 'good'\n");
 }

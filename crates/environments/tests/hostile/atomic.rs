@@ -204,6 +204,10 @@ async fn what_is_used_stays_and_what_is_not_makes_room() {
     assert_eq!(home.names("made").len(), 2);
     assert!(held.0.folder.join("bin").exists());
     drop(held);
+    for package in home.names("packages") {
+        let used = fs::File::options().write(true).open(home.store().join("packages").join(package).join("used")).unwrap();
+        used.set_modified(SystemTime::now() - Duration::from_secs(100)).unwrap();
+    }
     until("what nobody has used for so long goes", || {
         small.environments.collect(Some(Duration::from_secs(50))).unwrap();
         home.names("made").is_empty() && files_in(&home.store().join("contents")).is_empty()

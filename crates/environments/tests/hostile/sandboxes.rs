@@ -7,7 +7,7 @@ use crate::home::Home;
 use crate::registry::Registry;
 
 async fn value(home: &Home, language: Language, code: &str, package: &str, tenant: Option<&str>) -> Value {
-    let outcome = home.run(language, code, &[package], PackageOptions::default(), tenant).await;
+    let outcome = home.run(language, code, &[package], PackageOptions { only: true, ..PackageOptions::default() }, tenant).await;
     serde_json::from_str(outcome.value.unwrap_or_else(|| panic!("{:?}", outcome.error)).get()).unwrap()
 }
 

@@ -1,5 +1,6 @@
-"""What the files of a program import, found in their syntax trees, and the packages that their comments and their calls of pip add. Nothing of them is
-run: this is the other thing that a sandbox can be activated for, and all that it then does."""
+"""What the files of a program import, found in their syntax trees, the packages that their comments and their calls of pip add, the modules that the
+program makes itself, and what it uses of packages. Nothing of it is run: this is the other thing that a sandbox can be activated for, and all that it then
+does."""
 
 from belljar_driver import originals as __builtins__
 
@@ -17,7 +18,16 @@ _STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 #: Handlers of these go on where an import fails.
 _CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _IMPORTING = {"import_module", "__import__"}
+#: Calls that ask whether a module is there, and those whose first argument names a module that they make.
+_LOOKING = {"find_spec", "find_loader"}
+_MAKING = {"ModuleType", "spec_from_file_location", "spec_from_loader"}
+#: Words of a source that makes modules in a way that its tree does not show: each name in its strings may then be one of them.
+_OWN_FINDERS = (b"meta_path", b"path_hooks", b"__init__.py")
 _ADDITION = "@add-package"
+#: Nodes of one file that are looked into for what it uses and makes, and uses that are reported.
+_MAX_NODES = 200_000
+_MAX_USES = 4000
+_MAX_TEXT = 64
 #: What a file without an import can hold that installs packages all the same.
 _INSTALLERS = (b"pip", b"conda ", b"uv ", b"easy_install")
 
@@ -31,19 +41,26 @@ def load():
 
 
 def find(home):
-    """What all files beneath a folder import, `{"imports": {name: is_optional}, "additions": [text], "sure": [name]}`."""
+    """What all files beneath a folder import and use, as lists of texts and one object:
+
+    - `imports`: `{name: is_optional}`
+    - `additions`: what follows `@add-package`
+    - `sure`: what is imported in any case
+    - `own`: names of modules that the program makes: it writes their files, or puts them into `sys.modules`
+    - `uses`: `.name` for an attribute or an imported name, `"text"` for a short string, `*.ext` and `scheme://` for the end and beginning of one
+    """
     # The process ends with this, and trees have no cycles.
     disable()
     # What the compiler warns of, the run will tell. No code of the program's has run here, so that any import finds the standard library.
     import warnings
 
     warnings.simplefilter("ignore")
-    imports, additions, sure = {}, set(), set()
+    imports, additions, sure, own, uses = {}, set(), set(), set(), set()
     for path in _files(home):
         with open(path, "rb") as file:
             source = file.read()
         try:
-            found, added, reached = _in_source(source)
+            found, added, reached, made, used = _in_source(source)
         except Exception:
             # It does not parse, or nests deeper than the parser goes: the run will tell.
             continue
@@ -51,10 +68,13 @@ def find(home):
             imports[name] = imports.get(name, True) and is_optional
         additions.update(added)
         sure.update(reached)
+        own.update(made)
+        uses.update(used)
     if additions:
         # What it wants of pip is to install these.
         imports = {name: is_optional for name, is_optional in imports.items() if name.partition(".")[0] != "pip"}
-    return {"imports": imports, "additions": [*additions], "sure": [*sure]}
+    own, uses = sorted(own)[:_MAX_USES], sorted(uses)[:_MAX_USES]
+    return {"imports": imports, "additions": [*additions], "sure": [*sure], "own": own, "uses": uses}
 
 
 def _files(folder):
@@ -72,15 +92,16 @@ def _in_source(source):
     adds = _ADDITION.encode() in source
     installs = any(word in source for word in _INSTALLERS)
     # A tree is large: of data that happens to be Python, none is made.
-    if not adds and not installs and b"import" not in source:
-        return [], [], []
+    if not adds and not installs and not any(word in source for word in (b"import", b".py", b"modules")):
+        return [], [], (), (), ()
     source, tree, added = _parsed(source)
     if adds:
         added += _additions(source)
     if installs:
         added += driver_module("install_calls").packages(tree)
     calls = b"import_module" in source or b"__import__" in source
-    return [*_imports(tree, ast.AST if calls else _STATEMENTS)], added, driver_module("reached").imports(tree)
+    imports = [*_imports(tree, ast.AST if calls else _STATEMENTS)]
+    return imports, added, driver_module("reached").imports(tree), *_facts(tree, any(word in source for word in _OWN_FINDERS))
 
 
 def _parsed(source):
@@ -116,12 +137,36 @@ def _imports(tree, looked_into):
             if field in left_out:
                 continue
             value = getattr(node, field, None)
-            is_tried = field == "body" and isinstance(node, _TRIES) and _goes_on(node.handlers)
+            is_tried = field == "body" and _is_tried(node)
             # A function that is defined inside of `try` is mostly called outside of it.
             inside = is_tried or is_optional and not isinstance(node, _FUNCTIONS)
             for child in value if isinstance(value, list) else (value,):
                 if isinstance(child, looked_into):
                     waiting.append((child, inside))
+
+
+def _is_tried(node):
+    """Whether the program goes on where an import in the body of this statement fails, or asks first whether it would."""
+    if isinstance(node, _TRIES):
+        return _goes_on(node.handlers)
+    if isinstance(node, (ast.With, ast.AsyncWith)):
+        return any(_suppresses(item.context_expr) for item in node.items)
+    return isinstance(node, ast.If) and _looks_for(node.test, 4)
+
+
+def _suppresses(context):
+    is_call = isinstance(context, ast.Call) and _last_name(context.func) == "suppress"
+    return is_call and any(_last_name(kind) in _CATCHES_IMPORT_ERROR for kind in context.args)
+
+
+def _looks_for(test, depth):
+    """Whether a condition asks if a module is there: `find_spec("a")`, `"a" in sys.modules`, also negated or combined."""
+    if isinstance(test, ast.Call):
+        return _last_name(test.func) in _LOOKING
+    if isinstance(test, ast.Compare):
+        return any(_last_name(other) == "modules" for other in test.comparators) or depth > 0 and _looks_for(test.left, depth - 1)
+    parts = test.values if isinstance(test, ast.BoolOp) else [test.operand] if isinstance(test, ast.UnaryOp) else []
+    return depth > 0 and any(_looks_for(part, depth - 1) for part in parts[:8])
 
 
 def _goes_on(handlers):
@@ -156,6 +201,89 @@ def _imported_by(call):
     # A relative one begins with a dot.
     is_module = isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
     return name if is_module else None
+
+
+def _facts(tree, finds_itself):
+    """The modules that a program makes, and what it uses. A text that is a statement of its own is a comment."""
+    own, uses = set(), set()
+    waiting = [tree]
+    for _ in range(_MAX_NODES):
+        if not waiting:
+            break
+        node = waiting.pop()
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str):
+                own.update(_named_files(node.value))
+                uses.update(_uses_of(node.value))
+                if finds_itself:
+                    own.update(part for part in node.value.split("/") if part.isidentifier())
+            continue
+        if isinstance(node, ast.Attribute):
+            uses.add("." + node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            uses.update("." + alias.name for alias in node.names)
+        elif isinstance(node, ast.Subscript):
+            if isinstance(node.ctx, ast.Store) and _last_name(node.value) == "modules":
+                own.update(_module_names([node.slice]))
+        elif isinstance(node, ast.Call):
+            own.update(_made_by(node))
+            if _last_name(node.func) in _IMPORTING or _last_name(node.func) in _LOOKING:
+                continue
+        elif isinstance(node, ast.AugAssign) and _last_name(node.target) == "modules":
+            own.update(_module_names([node.value]))
+        for field in node._fields:
+            value = getattr(node, field, None)
+            for child in value if isinstance(value, list) else (value,):
+                is_comment = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
+                if isinstance(child, ast.AST) and not is_comment:
+                    waiting.append(child)
+    return own, uses
+
+
+def _made_by(call):
+    name, on = _last_name(call.func), call.func.value if isinstance(call.func, ast.Attribute) else None
+    if name in _MAKING:
+        return _module_names(call.args[:1])
+    # sys.modules.update(...), sys.modules.setdefault(...), patch.dict(sys.modules, ...), patch.dict("sys.modules", ...)
+    changes = _last_name(on) == "modules" and name in ("setdefault", "update", "__setitem__")
+    patches = name in ("dict", "setitem") and any(
+        _last_name(given) == "modules" or isinstance(given, ast.Constant) and given.value == "sys.modules" for given in call.args[:1]
+    )
+    return _module_names(call.args) if changes or patches else ()
+
+
+def _module_names(nodes):
+    """The first parts of modules that are named by texts, or as the keys of a dictionary."""
+    keys = [key for node in nodes for key in (node.keys if isinstance(node, ast.Dict) else [node])]
+    names = [key.value.partition(".")[0] for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+    return [name for name in names if name.isidentifier() and name != "sys"]
+
+
+def _named_files(text):
+    """The modules that a text names as files: `lib` and `helpers` for `./lib/helpers.py`."""
+    # Neither what lies on another machine, nor what an installer has put there.
+    if "://" in text or "site-packages" in text:
+        return
+    parts = text.split(".py")
+    for part, after in zip(parts, parts[1:]):
+        # Not what goes on as another word, as `.python` does; `.pyc` is one of them.
+        if after[:1].isalnum() and (after[0] not in "ciw" or after[1:2].isalnum()) or after.startswith("_"):
+            continue
+        path = part[-256:].replace("\\", "/")
+        start = len(path)
+        while start > 0 and (path[start - 1].isalnum() or path[start - 1] in "_/"):
+            start -= 1
+        yield from (name for name in path[start:].split("/") if name.isidentifier())
+
+
+def _uses_of(text):
+    scheme, separator, _ = text.partition("://")
+    if separator and len(scheme) <= _MAX_TEXT:
+        yield scheme.lower() + "://"
+    if "." in text[-8:]:
+        yield "*." + text[-8:].rpartition(".")[2].lower()
+    if 0 < len(text) <= _MAX_TEXT and text.isprintable():
+        yield f'"{text}"'
 
 
 def _additions(source):

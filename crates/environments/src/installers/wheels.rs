@@ -1,0 +1,273 @@
+//! Resolving with wheels alone. Where a package comes without one, uv goes back to a version that needs none of it, however old: the program would then run
+//! with what nobody has meant. So what it went back from is looked at, and what is old.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::uv::{self, PreReleases, Traced};
+use super::{Job, Resolved};
+use crate::error::EnvironmentError;
+use crate::lock::Lock;
+use crate::requirement::{PyPiRequirement, Requirement};
+
+/// Packages of one request that are looked at, and resolutions that this takes at the most.
+const MAX_PROBES: usize = 4;
+/// A version that is as old may have been gone back to without a trace: where the newer ones have no wheel at all, uv does not look at them. Days.
+const OLD_DAYS: u64 = 540;
+
+/// What is known of a package in a lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chosen {
+    version: String,
+    has_wheel: bool,
+    /// When its first file was uploaded, as days since 1970; none where the index does not say.
+    uploaded_day: Option<u64>,
+}
+
+/// A package that a resolution may have gone back with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Suspect {
+    name: String,
+    /// The newest version that was looked at, where there was one.
+    newest: Option<String>,
+    /// What it went back for, and for whom: `odfpy`, `pandas[excel]`.
+    conflict: Option<(String, String)>,
+}
+
+/// Resolves requirements, and says what has no wheel instead of going far back.
+pub(super) async fn resolve(
+    job: &Job<'_>,
+    requirements: &[Requirement],
+    optional: &BTreeSet<String>,
+) -> Result<Resolved, EnvironmentError> {
+    let mut left_out: Vec<String> = Vec::new();
+    let mut notes = Vec::new();
+    let mut resolved = uv::resolve(job, requirements, &left_out, PreReleases::WhereNeeded).await?;
+    if job.rules.allow_build {
+        return Ok(Resolved { lock: resolved.lock, notes });
+    }
+    for _ in 0..MAX_PROBES {
+        let extra = suspects(&resolved, requirements, optional)
+            .into_iter()
+            .find_map(|suspect| suspect.conflict.filter(|(what, whose)| whose.contains('[') && !left_out.contains(what)));
+        let Some((what, whose)) = extra else { break };
+        // What only an extra asks for, the package does without.
+        left_out.push(what.clone());
+        let without = uv::resolve(job, requirements, &left_out, PreReleases::WhereNeeded).await?;
+        notes
+            .push(format!("{what}, which {whose} asks for, comes without a wheel and was left out; allow_build (--allow-build) builds it"));
+        resolved = without;
+    }
+    for suspect in suspects(&resolved, requirements, optional).into_iter().take(MAX_PROBES) {
+        let Some(chosen) = chosen(&resolved.lock).remove(&suspect.name) else { continue };
+        let Some(newer) = newer(job, requirements, &suspect, &chosen, &left_out).await? else { continue };
+        let Missing { version, what } = newer;
+        let has =
+            if what == suspect.name { "comes without a wheel".to_owned() } else { format!("needs {what}, which comes without a wheel") };
+        if let Some(version) = version.as_deref().filter(|version| is_near(version, &chosen.version)) {
+            notes
+                .push(format!("{} {} was installed: {version} {has}; allow_build (--allow-build) builds it", suspect.name, chosen.version));
+            continue;
+        }
+        let newest = version.map_or_else(|| "a newer one".to_owned(), |version| format!("{} {version}", suspect.name));
+        let (name, old) = (&suspect.name, &chosen.version);
+        return Err(EnvironmentError::NeedsBuild(format!("{newest} {has}, and the newest that needs no building is {name}=={old}")));
+    }
+    Ok(Resolved { lock: resolved.lock, notes })
+}
+
+/// What keeps a newer version from being installed.
+struct Missing {
+    version: Option<String>,
+    /// What has no wheel.
+    what: String,
+}
+
+/// Whether a version newer than the one that was chosen lacks nothing but a wheel.
+async fn newer(
+    job: &Job<'_>,
+    requirements: &[Requirement],
+    suspect: &Suspect,
+    chosen: &Chosen,
+    left_out: &[String],
+) -> Result<Option<Missing>, EnvironmentError> {
+    let versions = suspect.newest.as_ref().map_or_else(|| format!(">{}", chosen.version), |newest| format!("=={newest}"));
+    let Ok(probe) = PyPiRequirement::parse(&format!("{}{versions}", suspect.name)) else { return Ok(None) };
+    let mut requirements = requirements.to_vec();
+    requirements.push(Requirement::PyPi(probe));
+    match uv::resolve(job, &requirements, left_out, PreReleases::Never).await {
+        Ok(Traced { lock, .. }) => {
+            let all = self::chosen(&lock);
+            let version = all.get(&suspect.name).map(|chosen| chosen.version.clone());
+            let without = all.into_iter().find(|(_, chosen)| !chosen.has_wheel);
+            Ok(without.map(|(what, _)| Missing { version, what }))
+        }
+        Err(EnvironmentError::NeedsBuild(words)) => {
+            let (what, from) = without_wheels(&words).unwrap_or_else(|| (suspect.name.clone(), None));
+            // Where it is the package itself, uv says from which version on.
+            let version = suspect.newest.clone().or(from.filter(|_| what == suspect.name));
+            Ok(Some(Missing { version, what }))
+        }
+        // Others want the older one, or there is no newer one.
+        Err(_) => Ok(None),
+    }
+}
+
+/// What uv says has no wheels, and from which version on: `Because rouge-score>=0.0.7 has no usable wheels`.
+fn without_wheels(words: &str) -> Option<(String, Option<String>)> {
+    let before = &words[..words.find(" has no usable wheels").or_else(|| words.find(" have no usable wheels"))?];
+    let said = before.split_whitespace().next_back()?;
+    let end = said.find(['<', '>', '=', '!', '~']).unwrap_or(said.len());
+    let from = [">=", "=="].iter().find_map(|operator| said[end..].split(',').find_map(|part| part.strip_prefix(operator)));
+    Some((said[..end].to_owned(), from.map(str::to_owned)))
+}
+
+/// The packages that were asked for in any version and come in an old one, or in an older one than was looked at first.
+fn suspects(resolved: &Traced, requirements: &[Requirement], optional: &BTreeSet<String>) -> Vec<Suspect> {
+    let chosen = chosen(&resolved.lock);
+    let today = crate::resolution::seconds_since_1970() / (24 * 3600);
+    let is_free = |requirement: &&Requirement| !requirement.names_versions() && !requirement.has_marker();
+    let free = requirements.iter().filter(is_free).filter(|requirement| !optional.contains(requirement.name()));
+    let suspects = free.filter_map(|requirement| {
+        let (name, chosen) = (requirement.name(), chosen.get(requirement.name())?);
+        let first = first_selected(&resolved.trace, name);
+        let is_back = first.as_ref().is_some_and(|first| *first != chosen.version);
+        let is_old = chosen.uploaded_day.is_some_and(|day| today.saturating_sub(day) > OLD_DAYS);
+        let conflict = conflict(&resolved.trace, name).filter(|_| is_back);
+        (is_back || is_old).then(|| Suspect { name: name.to_owned(), newest: first.filter(|_| is_back), conflict })
+    });
+    let mut suspects: Vec<Suspect> = suspects.collect();
+    suspects.dedup();
+    suspects
+}
+
+/// The version that uv tried first: `Selecting: hydra-core==1.3.8 [compatible] (...)`.
+fn first_selected(trace: &[String], name: &str) -> Option<String> {
+    trace.iter().find_map(|step| {
+        let (selected, rest) = step.strip_prefix("Selecting: ")?.split_once("==")?;
+        (selected == name).then(|| rest.split_whitespace().next().unwrap_or_default().to_owned())
+    })
+}
+
+/// What a package was gone back for, and which of its extras wanted it: `Recording unit propagation conflict of X from incompatibility of (NAME)`.
+fn conflict(trace: &[String], name: &str) -> Option<(String, String)> {
+    trace.iter().find_map(|step| {
+        let (what, whose) = step.strip_prefix("Recording unit propagation conflict of ")?.split_once(" from incompatibility of (")?;
+        let whose = whose.trim_end_matches(')');
+        let is_its = whose.split('[').next() == Some(name) && what.split('[').next() != Some(name);
+        is_its.then(|| (what.to_owned(), whose.to_owned()))
+    })
+}
+
+/// The packages of a lock.
+fn chosen(lock: &Lock) -> BTreeMap<String, Chosen> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        package: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        #[serde(default)]
+        version: String,
+        #[serde(default)]
+        source: BTreeMap<String, toml::Value>,
+        #[serde(default)]
+        wheels: Vec<Wheel>,
+    }
+    #[derive(Deserialize)]
+    struct Wheel {
+        #[serde(default, rename = "upload-time")]
+        uploaded: Option<String>,
+    }
+    let file: File = toml::from_str(&lock.text).unwrap_or(File { package: Vec::new() });
+    let packages = file.package.into_iter().filter(|package| package.source.contains_key("registry"));
+    let chosen = packages.map(|package| {
+        let uploaded_day = package.wheels.iter().filter_map(|wheel| day_of(wheel.uploaded.as_deref()?)).min();
+        (package.name, Chosen { version: package.version, has_wheel: !package.wheels.is_empty(), uploaded_day })
+    });
+    chosen.collect()
+}
+
+/// Days since 1970 of `2026-05-18T23:37:14.07Z`.
+fn day_of(time: &str) -> Option<u64> {
+    let mut parts = time.get(..10)?.split('-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    // Near enough to count in years: months of 30.6 days from March on, as calendars are computed.
+    let (year, month) = if month < 3 { (year - 1, month + 12) } else { (year, month) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * (month - 3) + 2) / 5 + day;
+    days.checked_sub(719_469)
+}
+
+/// Whether two versions differ in what does not break programs: 2.3 and 2.1 do, 3.0 and 2.1, or 0.4 and 0.3, do not.
+fn is_near(one: &str, other: &str) -> bool {
+    let significant = |version: &str| {
+        let numbers: Vec<&str> = version.split('.').collect();
+        if numbers.first() == Some(&"0") { numbers.iter().take(2).map(ToString::to_string).collect() } else { vec![numbers[0].to_owned()] }
+    };
+    let (one, other): (Vec<String>, Vec<String>) = (significant(one), significant(other));
+    one == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirement::Ecosystem;
+
+    fn trace(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|&line| line.to_owned()).collect()
+    }
+
+    fn lock(text: &str) -> Lock {
+        let project = crate::lock::LockedPackage { name: "environment".into(), version: "0".into() };
+        let (specifiers, hashes) = (BTreeMap::new(), BTreeMap::new());
+        Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers, packages: Vec::new(), hashes, installs_all: false }
+    }
+
+    const LOCK: &str = "[[package]]\nname = \"hydra-core\"\nversion = \"0.11.3\"\nsource = { registry = \"x\" }\nwheels = [{ upload-time = \"2019-12-29T01:02:03Z\" }]\n\n[[package]]\nname = \"new\"\nversion = \"1.0\"\nsource = { registry = \"x\" }\nwheels = [{}]\n";
+
+    #[test]
+    fn what_was_gone_back_with_is_found_in_the_steps() {
+        let trace = trace(&[
+            "Selecting: hydra-core==1.3.8 [compatible] (hydra_core-1.3.8-py3-none-any.whl)",
+            "Recording unit propagation conflict of antlr4-python3-runtime from incompatibility of (hydra-core)",
+            "Selecting: hydra-core==0.11.3 [compatible] (x.whl)",
+            "Selecting: new==1.0 [compatible] (x.whl)",
+        ]);
+        let resolved = Traced { lock: lock(LOCK), trace };
+        let asked = |texts: &[&str]| texts.iter().map(|text| Requirement::parse(Ecosystem::PyPi, text).unwrap()).collect::<Vec<_>>();
+        let none = BTreeSet::new();
+        let found = suspects(&resolved, &asked(&["hydra-core", "new"]), &none);
+        let conflict = Some(("antlr4-python3-runtime".to_owned(), "hydra-core".to_owned()));
+        assert_eq!(found, [Suspect { name: "hydra-core".into(), newest: Some("1.3.8".into()), conflict }]);
+        assert!(suspects(&resolved, &asked(&["hydra-core==0.11.3"]), &none).is_empty(), "that version was asked for");
+        // Without a trace it is its age that tells.
+        let old = suspects(&Traced { lock: lock(LOCK), trace: Vec::new() }, &asked(&["hydra-core", "new"]), &none);
+        assert_eq!(old, [Suspect { name: "hydra-core".into(), newest: None, conflict: None }]);
+    }
+
+    #[test]
+    fn the_extra_that_wants_what_has_no_wheel_is_named() {
+        let trace = trace(&["Recording unit propagation conflict of odfpy from incompatibility of (pandas[excel])"]);
+        assert_eq!(conflict(&trace, "pandas"), Some(("odfpy".to_owned(), "pandas[excel]".to_owned())));
+        assert_eq!(conflict(&trace, "odfpy"), None);
+    }
+
+    #[test]
+    fn what_has_no_wheels_is_read_off_the_words_of_uv() {
+        let words = "No solution found when resolving dependencies: Because rouge-score>=0.0.7 has no usable wheels and only the following";
+        assert_eq!(without_wheels(words), Some(("rouge-score".to_owned(), Some("0.0.7".to_owned()))));
+        let words = "Because antlr4-python3-runtime>=4.9,<=4.9.3 has no usable wheels";
+        assert_eq!(without_wheels(words), Some(("antlr4-python3-runtime".to_owned(), Some("4.9".to_owned()))));
+        assert_eq!(without_wheels("Because x==1 is not available"), None);
+    }
+
+    #[test]
+    fn days_and_versions_are_compared() {
+        assert_eq!((day_of("1970-01-01T00:00:00Z"), day_of("2026-11-29T00:00:00Z"), day_of("x")), (Some(0), Some(20_786), None));
+        assert!(is_near("2.3", "2.1.4") && is_near("0.4.1", "0.4.9"));
+        assert!(!is_near("3.1.1", "1.5.3") && !is_near("0.1.2", "0.0.4"));
+    }
+}

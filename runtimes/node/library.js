@@ -1,0 +1,4 @@
+'use strict';
+// Places in a sandbox.
+
+module.exports = { FOLDER: __dirname, HOME: '/home/user', LIBRARY: '/opt/belljar/libbelljar.so' };

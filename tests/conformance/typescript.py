@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Compares what Belljar makes of TypeScript with TypeScript's own output, over TypeScript's own conformance tests.
+
+    tests/conformance/typescript.py run --node NODE --library LIBBELLJAR    # verdicts, one line of JSON a file
+    tests/conformance/typescript.py report                                 # writes docs/conformance/typescript.md
+
+The tests come from Debian's source package `node-typescript`, the compiler from npm. Nothing that is fetched is kept in the
+repository. LIBRARY is the built native library: target/native/TARGET/release/libbelljar.so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import debian_source
+
+HERE = Path(__file__).resolve().parent
+COMPILER = "5.9.3"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "belljar/conformance/typescript"
+VERDICTS = CACHE / "verdicts.jsonl"
+PAGE = HERE.parent.parent / "docs/conformance/typescript.md"
+
+
+def fetch_tests() -> debian_source.SourceTree:
+    # The suites of the stable releases: the newer ones of this package come and go.
+    debian_source.SUITES = "bookworm trixie"
+    return debian_source.fetch_source("node-typescript", (4, 8), CACHE)
+
+
+def fetch_compiler() -> Path:
+    library = CACHE / "compiler/node_modules/typescript/lib/typescript.js"
+    if not library.exists():
+        (CACHE / "compiler").mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["npm", "install", "--prefix", CACHE / "compiler", "--no-save", "--ignore-scripts", f"typescript@{COMPILER}"], check=True
+        )
+    return library
+
+
+def run(arguments: argparse.Namespace) -> None:
+    tests = fetch_tests()
+    program = [
+        arguments.node, "--experimental-vm-modules", "--no-warnings", HERE / "typescript_program.cjs", fetch_compiler(), arguments.library,
+        tests.path / "tests/cases/conformance", *([arguments.only] if arguments.only else []),
+    ]
+    if arguments.only:
+        subprocess.run(program, check=True)
+        return
+    with VERDICTS.open("w") as verdicts:
+        subprocess.run(program, stdout=verdicts, check=True)
+    (CACHE / "run.json").write_text(json.dumps({"tests": tests.version, "date": datetime.date.today().isoformat()}))
+
+
+def report() -> None:
+    about = json.loads((CACHE / "run.json").read_text())
+    reasons = tomllib.loads((HERE / "typescript_reasons.toml").read_text())["reason"]
+    excluded = {name: reason["text"] for reason in reasons for name in reason["tests"]}
+    counts = {False: collections.Counter(), True: collections.Counter()}
+    differing: dict[str, set[str]] = collections.defaultdict(set)
+    for line in VERDICTS.read_text().splitlines():
+        one = json.loads(line)
+        verdict = one["verdict"]
+        if verdict == "differs":
+            verdict = "excluded" if one["file"] in excluded else "differs"
+            if verdict == "differs":
+                differing[one["file"]].add(one["detail"])
+        counts[one["verbatim"]][verdict] += 1
+    lines = [
+        "# TypeScript: its own conformance tests",
+        "",
+        f"`tests/cases/conformance` of Debian's source package node-typescript {about['tests']}: Belljar's output next to that of",
+        f"TypeScript {COMPILER} for the same target, on {about['date']}. Generated; reproduce it with",
+        "",
+        "    tests/conformance/typescript.py run --node NODE --library LIBBELLJAR",
+        "",
+        "Every file (of a test with several, every one) that TypeScript emits without a syntax error is compared, with",
+        "`verbatimModuleSyntax` off and on. *Equal*: the same text once both are parsed and printed by one printer. *Runs*: both print and",
+        "throw the same when run, and export the same.",
+        "",
+        "| verbatimModuleSyntax | compared | equal | runs the same | differs | excluded | |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for verbatim, name in [(False, "off"), (True, "on")]:
+        count = counts[verbatim]
+        compared = sum(count.values()) - count["skipped"]
+        good = count["equal"] + count["runs"]
+        lines.append(
+            f"| {name} | {compared} | {count['equal']} | {count['runs']} | {count['differs']} | {count['excluded']} "
+            f"| {100 * good / max(1, compared - count['excluded']):.2f}% |"
+        )
+    lines += ["", "## Files that differ", ""]
+    lines += [f"- `{name}`" for name in sorted(differing)] or ["None."]
+    lines += ["", "## Excluded", ""]
+    for reason in reasons:
+        lines.append(f"- {reason['text']}")
+        lines += [f"  - `{name}`" for name in reason["tests"]]
+    PAGE.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("--node", default="node")
+    runs.add_argument("--library", required=True)
+    runs.add_argument("--only", help="print the verdicts of files whose path has this in it")
+    commands.add_parser("report")
+    arguments = parser.parse_args()
+    try:
+        run(arguments) if arguments.command == "run" else report()
+    except debian_source.SourceUnavailable as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

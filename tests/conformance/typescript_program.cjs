@@ -1,0 +1,213 @@
+// Compares what Belljar makes of TypeScript with TypeScript's own output, file by file.
+// node typescript_program.cjs TYPESCRIPT LIBRARY CASES: the folder of the npm package, the built native library, a folder of .ts and .tsx
+// files. Prints one line of JSON a file: {file, verbatim, verdict, detail?}. Verdicts: equal (the same program, by one printer), runs (both
+// print, throw and leave the same when run), skipped (TypeScript sees a syntax error), differs.
+'use strict';
+
+const fs = require('node:fs');
+const path = require('node:path');
+const util = require('node:util');
+const vm = require('node:vm');
+
+const [typescript, libraryFile, cases, only] = process.argv.slice(2);
+const ts = require(path.resolve(typescript));
+const library = { exports: {} };
+process.dlopen(library, path.resolve(libraryFile));
+const { prepare } = library.exports;
+
+/** The units of a test: `// @filename: a.ts` begins another file, other directives are compiler options. */
+function unitsOf(file, text) {
+  const units = [];
+  const options = {};
+  let unit = { name: path.basename(file), lines: [] };
+  for (const line of text.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/)) {
+    const directive = /^\s*\/\/\s*@(\w+)\s*:\s*(.*?)\s*$/.exec(line);
+    if (directive === null) {
+      unit.lines.push(line);
+    } else if (directive[1].toLowerCase() === 'filename') {
+      units.push(unit);
+      unit = { name: directive[2], lines: [] };
+    } else {
+      options[directive[1].toLowerCase()] = directive[2].toLowerCase();
+    }
+  }
+  units.push(unit);
+  return {
+    options,
+    units: units.filter(({ name, lines }) => /\.[mc]?tsx?$/.test(name) && !/\.d\.[mc]?ts$/.test(name) && lines.some((line) => line.trim() !== '')),
+  };
+}
+
+function settingsOf(options, source, verbatim) {
+  const has = (name) => options[name] === 'true';
+  const needsLowering = /@|\baccessor\b/.test(source);
+  const compiler = {
+    target: needsLowering ? ts.ScriptTarget.ES2022 : ts.ScriptTarget.ESNext,
+    module: ts.ModuleKind.ESNext, isolatedModules: true, removeComments: true, alwaysStrict: false, noEmitHelpers: false,
+    verbatimModuleSyntax: verbatim, jsx: options.jsx === 'react' ? ts.JsxEmit.React : ts.JsxEmit.ReactJSX,
+    experimentalDecorators: has('experimentaldecorators'), emitDecoratorMetadata: has('emitdecoratormetadata'),
+    useDefineForClassFields: options.usedefineforclassfields !== 'false',
+  };
+  let own = 'role=imported\n';
+  own += `jsx=${options.jsx === 'react' ? 'classic' : 'automatic'}\n`;
+  if (compiler.experimentalDecorators) own += `decorators=${compiler.emitDecoratorMetadata ? 'metadata' : 'legacy'}\n`;
+  if (!compiler.useDefineForClassFields) own += 'fields=assign\n';
+  if (verbatim) own += 'unusedImports=keep\n';
+  return { compiler, own };
+}
+
+const { factory } = ts;
+
+/** A program as one printer has it, without what has no meaning: empty statements, needless brackets, the way a literal is written. */
+function normal(code) {
+  const file = ts.createSourceFile('a.js', code, ts.ScriptTarget.ESNext, true, ts.ScriptKind.JS);
+  if (file.parseDiagnostics.length > 0) return { error: ts.flattenDiagnosticMessageText(file.parseDiagnostics[0].messageText, ' ') };
+  const visit = (node) => {
+    if (ts.isEmptyStatement(node) && (ts.isBlock(node.parent) || ts.isSourceFile(node.parent) || ts.isModuleBlock(node.parent) || ts.isCaseOrDefaultClause(node.parent))) return undefined;
+    if (ts.isSemicolonClassElement(node)) return undefined;
+    if (ts.isExportDeclaration(node) && node.moduleSpecifier === undefined && node.exportClause?.elements?.length === 0) return undefined;
+    if (ts.isStringLiteral(node)) return factory.createStringLiteral(node.text);
+    if (ts.isNumericLiteral(node)) return factory.createNumericLiteral(node.text);
+    if (ts.isParenthesizedExpression(node)) return ts.visitNode(node.expression, visit);
+    return ts.visitEachChild(node, visit, undefined);
+  };
+  const { transformed } = ts.transform(file, [() => (root) => ts.visitEachChild(root, visit, undefined)]);
+  const printer = ts.createPrinter({ removeComments: true, newLine: ts.NewLineKind.LineFeed });
+  return { text: printer.printFile(transformed[0]).replace(/[ \t]*\n\s*/g, '\n').trim() };
+}
+
+/** What a program does: what it prints, what it throws, what it exports. */
+async function behaviour(code, kind) {
+  const printed = [];
+  const show = (value) => util.inspect(value, { depth: 4, breakLength: Infinity, sorted: true });
+  const log = (...values) => { if (printed.length < 200) printed.push(values.map((value) => (typeof value === 'string' ? value : show(value))).join(' ')); };
+  const commonjs = { exports: {} };
+  const context = vm.createContext({
+    console: { log, error: log, warn: log, info: log, debug: log }, module: commonjs, exports: commonjs.exports,
+    require: () => new Proxy(function stub() { return stub; }, { get: (target, name) => (typeof name === 'symbol' || name in target ? target[name] : target) }),
+  });
+  let thrown = null;
+  let left = '';
+  try {
+    if (kind === 'commonjs') {
+      const names = ['exports', 'require', 'module', '__filename', '__dirname'];
+      const body = vm.compileFunction(/\bawait\b/.test(code) ? `return (async () => {${code}\n})()` : code, names, { parsingContext: context });
+      context.run = () => body.call(commonjs.exports, commonjs.exports, context.require, commonjs, '/a.js', '/');
+      await within(vm.runInContext('run()', context, { timeout: 500 }));
+      left = exported(commonjs.exports);
+    } else {
+      const module = new vm.SourceTextModule(code, { context, identifier: 'a.js', initializeImportMeta: (meta) => { meta.url = 'file:///a.js'; } });
+      await module.link((specifier) => standIn(specifier, namesIn(code), context));
+      await within(module.evaluate({ timeout: 500 }));
+      left = exported({ ...module.namespace });
+    }
+  } catch (error) {
+    thrown = `${error?.name}: ${String(error?.message ?? error)}`;
+  }
+  return JSON.stringify([printed, thrown, left]).replace(/default_1|_default/g, 'default').replace(/_\d+\b/g, '').replace(/Script execution timed out after \d+ms/g, 'timeout');
+
+  function exported(values) {
+    const { __esModule, ...own } = typeof values === 'object' && values !== null ? values : { values };
+    void __esModule;
+    return show(own);
+  }
+}
+
+function within(promise) {
+  return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, 300))]);
+}
+
+/** Whether TypeScript finds an error of grammar when it checks the file: its syntax errors are numbered below 2000, whoever finds them. */
+function hasGrammarError(source, name, compiler) {
+  const file = ts.createSourceFile(name, source, ts.ScriptTarget.ESNext, true);
+  const host = {
+    getSourceFile: (asked) => (asked === name ? file : undefined), writeFile() {}, getDefaultLibFileName: () => 'lib.d.ts', useCaseSensitiveFileNames: () => true,
+    getCanonicalFileName: (asked) => asked, getCurrentDirectory: () => '', getNewLine: () => '\n', fileExists: (asked) => asked === name, readFile: () => undefined,
+  };
+  const options = { ...compiler, noLib: true, noResolve: true, isolatedModules: false, verbatimModuleSyntax: false, allowJs: false };
+  try {
+    const program = ts.createProgram([name], options, host);
+    return program.getSemanticDiagnostics(file).some(({ code }) => code < 2000 && !aboutModules.has(code));
+  } catch {
+    return false;
+  }
+}
+
+// What depends on the kind of module, the target or other files, and is no fault of the file's words.
+const aboutModules = new Set([1148, 1149, 1192, 1202, 1203, 1208, 1218, 1219, 1259, 1286, 1287, 1293, 1295, 1323, 1343, 1371, 1375, 1378, 1432, 1470, 1471, 1479]);
+
+/** A module that exports whatever is asked of it: functions and classes that do nothing. */
+function standIn(specifier, wanted, context) {
+  const names = new Set(['default', ...wanted]);
+  const module = new vm.SyntheticModule([...names], () => {
+    for (const name of names) module.setExport(name, function stub() { return stub; });
+  }, { context, identifier: specifier });
+  return module;
+}
+
+/** The names that a program imports. */
+function namesIn(code) {
+  const names = [];
+  for (const statement of ts.createSourceFile('a.js', code, ts.ScriptTarget.ESNext).statements) {
+    const named = statement.importClause?.namedBindings ?? statement.exportClause;
+    for (const element of named?.elements ?? []) names.push((element.propertyName ?? element.name).text);
+  }
+  return names;
+}
+
+const checked = new Map();
+
+async function compare(source, name, options, verbatim) {
+  const { compiler, own } = settingsOf(options, source, verbatim);
+  const transpiled = (changes) => ts.transpileModule(source, { compilerOptions: { ...compiler, ...changes }, fileName: name, reportDiagnostics: true });
+  let expected = transpiled({});
+  // What is said of the file, and not of the options.
+  if (expected.diagnostics.some(({ file }) => file !== undefined)) return { verdict: 'skipped' };
+  if (!checked.has(source)) checked.clear(), checked.set(source, hasGrammarError(source, name, compiler));
+  if (checked.get(source)) return { verdict: 'skipped' };
+  const prepared = prepare(source, `/work/${path.basename(name)}`, 'typescript', own);
+  if (prepared.error === undefined && normal(expected.outputText).text !== undefined && normal(expected.outputText).text === normal(prepared.code).text) {
+    return { verdict: 'equal' };
+  }
+  // What is CommonJS to Belljar, or requires, is compared with what TypeScript makes of it for CommonJS.
+  const isCommonJS = prepared.kind === 'commonjs' || /\bimport\s+\w+\s*=\s*require\b|\bexport\s*=/.test(source);
+  if (isCommonJS) expected = transpiled({ module: ts.ModuleKind.CommonJS, verbatimModuleSyntax: false, esModuleInterop: true });
+  const theirs = await behaviour(expected.outputText, isCommonJS ? 'commonjs' : 'module');
+  if (prepared.error !== undefined) {
+    // What V8 refuses of TypeScript's output may be refused before.
+    const isRefused = JSON.parse(theirs)[1]?.startsWith('SyntaxError');
+    return isRefused ? { verdict: 'runs' } : { verdict: 'differs', detail: `refused: ${prepared.error}` };
+  }
+  const ours = await behaviour(prepared.code, prepared.kind);
+  if (theirs === ours) return { verdict: 'runs' };
+  const text = process.env.SHOW && { theirs: expected.outputText, ours: prepared.code };
+  return { verdict: 'differs', detail: `${theirs.slice(0, 300)} but ${ours.slice(0, 300)}`, ...text };
+}
+
+function* filesIn(folder) {
+  for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
+    const file = path.join(folder, entry.name);
+    if (entry.isDirectory()) yield* filesIn(file);
+    else if (/\.tsx?$/.test(entry.name) && !/\.d\.ts$/.test(entry.name)) yield file;
+  }
+}
+
+(async () => {
+  process.on('unhandledRejection', () => {});
+  for (const file of filesIn(cases)) {
+    if (only !== undefined && !file.includes(only)) continue;
+    const { units, options } = unitsOf(file, fs.readFileSync(file, 'utf8'));
+    for (const unit of units) {
+      for (const verbatim of [false, true]) {
+        let result;
+        try {
+          result = await compare(unit.lines.join('\n'), unit.name, options, verbatim);
+        } catch (error) {
+          result = { verdict: 'differs', detail: `broken: ${error.message}` };
+        }
+        console.log(JSON.stringify({ file: path.relative(cases, file), unit: unit.name, verbatim, ...result }));
+      }
+    }
+  }
+  process.exit(0);
+})();
