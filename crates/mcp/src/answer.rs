@@ -101,8 +101,11 @@ impl Summary {
 
     /// The text, each section within its share, and the wholes of those that are cut here or in the data.
     fn write(self, run: &RunId, data: &Value) -> (String, Vec<Whole>) {
-        // A line behind a bar has two bytes more.
-        let bytes = |text: &str| text.len() + 3 * (text.bytes().filter(|byte| *byte == b'\n').count() + 1);
+        // As they will be shown: a line behind a bar has two bytes more, and a hidden character several.
+        let bytes = |text: &str| match text.len() {
+            MAX_SECTION_BYTES.. => MAX_SECTION_BYTES,
+            _ => plain::quoted(text, usize::MAX, "").len() + 1,
+        };
         let wanted: Vec<usize> = self
             .0
             .iter()
