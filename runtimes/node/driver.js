@@ -38,6 +38,8 @@ function drive(native, { home, boot }) {
   addGlobalPackages();
   annotateOutput(native);
   describeProcessors(boot.cpus);
+  // Native, so that it looks as Node's own does.
+  process.constrainedMemory = native.constrainedMemory;
   observe(denials);
   // A process of its own runs one program: what it does not use is not worth loading.
   const zygote = boot.start === 'exec' ? null : require('./boot.js');
@@ -54,7 +56,9 @@ function drive(native, { home, boot }) {
   renewCachedRandomness?.();
   ending.takeOverLoop();
   if (importsHere && !isScout) importAhead(boot.environment.modules);
-  activate(native, native.receive(), home, { denials, ending, display });
+  const text = native.receive();
+  native.fitHeap();
+  activate(native, text, home, { denials, ending, display });
 }
 
 // Once for all sandboxes. What the packages leave behind must survive a fork, and draw nothing that each sandbox has to draw for itself:

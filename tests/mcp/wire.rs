@@ -331,3 +331,85 @@ fn an_ordinary_user_can_serve_too() {
     assert_eq!(server.ended(), (Some(0), String::new()));
     assert_gone(&processes);
 }
+
+/// The bytes of what an answer gives a model: the text and the structured content.
+fn given_to_a_model(answer: &Value) -> [usize; 2] {
+    let text: usize = answer["content"].as_array().unwrap().iter().filter_map(|block| block["text"].as_str()).map(str::len).sum();
+    [text, answer["structuredContent"].to_string().len()]
+}
+
+#[test]
+fn an_answer_is_bounded_keeps_both_ends_and_says_where_the_whole_is() {
+    let mut server = Server::begun(&[]);
+    let programs = [
+        "for i in range(30_000): print('line', i)\nprint('TOTAL 42')",
+        "[{'id': i, 'name': f'row {i}'} for i in range(60_000)]",
+        "raise ValueError('long ' * 10_000)",
+        "import belljar\nfor i in range(400): belljar.display('<td>' * 500)\nprint('x' * 200_000)\n'y' * 500_000",
+        "for i in range(200): open(f'outputs/{i}-' + 'n' * 200, 'w').write('x')\nprint('\\n' * 100_000)",
+    ];
+    for (id, program) in (1..).zip(programs) {
+        server.call(id, program);
+        let answer = server.answer(id);
+        let [text, data] = given_to_a_model(&answer);
+        assert!(text < 100_000 && data < 60_000, "{program}: {text} and {data}");
+        if id == 5 {
+            continue;
+        }
+        let told = answer["content"][0]["text"].as_str().unwrap();
+        let cut = answer["structuredContent"]["cut"].as_object().unwrap();
+        for (part, what) in cut.iter().filter(|(_, what)| what["uri"].is_string()) {
+            let uri = what["uri"].as_str().unwrap();
+            assert!(told.contains(uri), "{part}: {told}");
+            server.send(&json!({"jsonrpc": "2.0", "id": 100 + id, "method": "resources/read", "params": {"uri": uri}}));
+            let whole = server.answer(100 + id);
+            let text = whole["contents"][0]["text"].as_str().unwrap_or_else(|| panic!("{whole}"));
+            match (id, part.as_str()) {
+                (1, "logs") => {
+                    assert!(told.contains("\n| line 0\n") && told.contains("\n| TOTAL 42"), "both ends: {told}");
+                    assert!(text.starts_with("line 0\nline 1\n") && text.ends_with("\nTOTAL 42"));
+                    let logs = answer["structuredContent"]["logs"].as_array().unwrap();
+                    assert_eq!(logs.last().unwrap()["message"], "TOTAL 42");
+                }
+                (2, "value") => {
+                    assert!(told.contains("{\"id\":59999,\"name\":\"row 59999\"}]"), "{told}");
+                    assert_eq!(serde_json::from_str::<Vec<Value>>(text).unwrap().len(), 60_000);
+                    assert!(answer["structuredContent"]["value"].is_null());
+                }
+                _ => assert!(text.len() > 10_000, "{part}"),
+            }
+        }
+        assert!(!cut.is_empty(), "{program}");
+    }
+    server.send(&json!({"jsonrpc": "2.0", "id": 200, "method": "resources/read", "params": {"uri": "belljar://runs/run_1/logs.txt"}}));
+    let refused = loop {
+        let message = server.next();
+        if message["id"] == 200 {
+            break message;
+        }
+    };
+    assert!(refused["error"]["message"].as_str().unwrap().contains("only what the latest answers left out is kept"), "{refused}");
+    assert_eq!(server.ended().0, Some(0));
+}
+
+#[test]
+fn a_small_answer_is_whole_and_exact() {
+    let mut server = Server::begun(&[]);
+    server.call(1, "print('a')\n{'rows': list(range(1000))}");
+    let answer = server.answer(1);
+    assert_eq!(answer["structuredContent"]["value"]["rows"].as_array().unwrap().len(), 1000);
+    assert!(answer["structuredContent"].get("cut").is_none() && !answer.to_string().contains("left out"), "{answer}");
+}
+
+#[test]
+fn files_left_behind_are_named_and_a_program_in_a_folder_finds_its_neighbours() {
+    let mut server = Server::begun(&[]);
+    server.call(1, "open('result.csv', 'w').write('a,b'); 1");
+    let answer = server.answer(1);
+    assert_eq!(answer["structuredContent"]["left_behind"], json!([{"name": "result.csv", "size_bytes": 3}]));
+    assert!(answer["content"][0]["text"].as_str().unwrap().contains("left behind and not kept"), "{answer}");
+    let files = json!([{"path": "src/a.ts", "content": "export const n: number = 41;"}]);
+    let code = "import { n } from './a'; export const main = () => n + 1;";
+    server.call_with(2, &json!({"language": "typescript", "code": code, "entry": "src/main.ts", "files": files}));
+    assert_eq!(server.answer(2)["structuredContent"]["value"], 42);
+}

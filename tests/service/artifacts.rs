@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use crate::server::{SHARED, Server};
 
 fn health(server: &Server) -> Duration {
     let began = Instant::now();
@@ -33,6 +33,20 @@ fn slowest_until_over(server: &Server, runs: &[String]) -> (Duration, Vec<Value>
 
 fn events(server: &Server, id: &str) -> String {
     server.get(&format!("/v1/runs/{id}/events")).text()
+}
+
+#[test]
+fn files_left_outside_of_outputs_are_artifacts_within_a_bound() {
+    let run = |code: &str| SHARED.post("/v1/runs", json!({"language": "python", "code": code, "wait": true})).is(200);
+    let outcome = run("open('result.csv', 'w').write('a,b'); 1");
+    assert_eq!((&outcome["artifacts"][0]["name"], outcome.get("left_behind")), (&json!("result.csv"), None));
+    let content = SHARED.get(&format!("/v1/runs/{}/artifacts/result.csv", outcome["id"].as_str().unwrap()));
+    assert_eq!(content.text(), "a,b");
+    let outcome = run("open('large.bin', 'wb').write(bytes(17 << 20)); open('small', 'w').write('x'); 1");
+    assert_eq!(outcome["artifacts"].as_array().unwrap().len(), 1, "{outcome}");
+    assert_eq!(outcome["left_behind"], json!([{"name": "large.bin", "size_bytes": 17 << 20}]));
+    let record = SHARED.get(&format!("/v1/runs/{}", outcome["id"].as_str().unwrap())).is(200);
+    assert_eq!(record["outcome"]["left_behind"], outcome["left_behind"], "as it is kept");
 }
 
 #[test]

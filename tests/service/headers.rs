@@ -198,3 +198,34 @@ fn cancelling_under_load_never_ends_in_a_reset() {
         client.join().unwrap();
     }
 }
+
+#[test]
+fn proxies_are_asked_not_to_hold_streams_back() {
+    let id =
+        SHARED.post("/v1/runs", json!({"language": "javascript", "code": "1", "wait": true})).is(200)["id"].as_str().unwrap().to_owned();
+    for accept in ["text/event-stream", "application/x-ndjson"] {
+        for path in ["events", "logs"] {
+            let answer = SHARED.ask("GET", &format!("/v1/runs/{id}/{path}")).header("Accept", accept).send();
+            assert_eq!((answer.status, answer.header("x-accel-buffering")), (200, Some("no")), "{path}, {accept}");
+        }
+        let body = json!({"language": "javascript", "code": "1"});
+        let answer = SHARED.ask("POST", "/v1/runs").header("Accept", accept).header("Content-Type", "application/json");
+        assert_eq!(answer.body(body.to_string()).send().header("x-accel-buffering"), Some("no"), "{accept}");
+    }
+    assert_eq!(SHARED.get(&format!("/v1/runs/{id}")).header("x-accel-buffering"), None);
+}
+
+#[test]
+fn an_idle_connection_is_kept_for_as_long_as_is_configured() {
+    let server = Server::start_with("keep_alive_ms = 1500\n");
+    let mut socket = connect(&server);
+    for _ in 0..2 {
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = socket.read(&mut answer).unwrap();
+        parse_answer(&answer[..length]).is(200);
+    }
+    let idle = std::time::Instant::now();
+    assert_eq!(socket.read(&mut [0; 100]).unwrap(), 0, "closed by the server");
+    assert!((1..10).contains(&idle.elapsed().as_secs()), "{:?}", idle.elapsed());
+}

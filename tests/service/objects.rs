@@ -48,6 +48,32 @@ fn ranges_are_parts() {
 }
 
 #[test]
+fn a_download_goes_on_only_where_the_object_is_still_the_same() {
+    put("resumed.txt", b"0123456789");
+    let first = SHARED.get("/v1/objects/resumed.txt");
+    let (etag, modified) = (first.header("etag").unwrap().to_owned(), first.header("last-modified").unwrap().to_owned());
+    let ask = |range: &str, validator: &str| {
+        SHARED.ask("GET", "/v1/objects/resumed.txt").header("Range", range).header("If-Range", validator).send()
+    };
+    let same = ask("bytes=3-", &etag);
+    assert_eq!((same.status, same.text().as_str(), same.header("content-range")), (206, "3456789", Some("bytes 3-9/10")));
+    for validator in ["\"stale\"", &format!("W/{etag}"), "Sat, 01 Jan 2000 00:00:00 GMT", "no validator", etag.trim_matches('"')] {
+        let all = ask("bytes=3-", validator);
+        assert_eq!((all.status, all.text().as_str(), all.header("content-range")), (200, "0123456789", None), "{validator}");
+    }
+    assert_eq!(ask("bytes=10-", "\"stale\"").status, 200, "a range that is not asked for cannot be outside");
+    eventually("the date of an object that was just written is not believed, and then it is", || ask("bytes=3-", &modified).status == 206);
+
+    put("resumed.txt", b"abcdefghij");
+    for validator in [&etag, &modified] {
+        let replaced = ask("bytes=3-", validator);
+        assert_eq!((replaced.status, replaced.text().as_str()), (200, "abcdefghij"), "{validator}");
+    }
+    let weak = format!("\"x\", W/{}", SHARED.get("/v1/objects/resumed.txt").header("etag").unwrap());
+    assert_eq!(SHARED.ask("GET", "/v1/objects/resumed.txt").header("If-None-Match", &weak).send().status, 304);
+}
+
+#[test]
 fn checksums_are_held() {
     // Of "hello".
     let (md5, sha256) = ("XUFAKrxLKna5cZ2REBfFkg==", "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");

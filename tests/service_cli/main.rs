@@ -2,6 +2,7 @@
 //! stands between the two in some tests is a proxy that cuts and damages what it carries.
 
 mod backup;
+mod listening;
 mod login;
 mod operator;
 mod proxy;

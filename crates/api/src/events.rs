@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use belljar_service::{EventLine, Events};
 use bytes::Bytes;
@@ -75,5 +75,11 @@ pub(crate) fn stream_events(events: Events, format: Format, wanted: fn(&EventLin
             }
         }
     });
-    ([(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")], Body::from_stream(chunks)).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, format.media_type()),
+        (header::CACHE_CONTROL, "no-store"),
+        // nginx and those that do as it does hold answers back until a buffer is full, unless they are asked not to.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(chunks)).into_response()
 }

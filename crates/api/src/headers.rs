@@ -9,7 +9,7 @@ use crate::problem::Refusal;
 pub(crate) const MAX_HEADER_BYTES: usize = 64 << 10;
 /// Headers that have one value. Where there are two, a proxy may have decided by the one and the server by the other.
 /// hyper itself refuses two values of `Content-Length`, and takes two that are the same for one.
-static SINGLE: [HeaderName; 14] = [
+static SINGLE: [HeaderName; 15] = [
     header::AUTHORIZATION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
@@ -18,6 +18,7 @@ static SINGLE: [HeaderName; 14] = [
     header::EXPECT,
     header::HOST,
     header::IF_NONE_MATCH,
+    header::IF_RANGE,
     header::IF_RANGE,
     header::RANGE,
     header::TRANSFER_ENCODING,

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use belljar_service::Service;
 
-pub use listen::{Listener, Tls, TlsError, serve};
+pub use listen::{ConnectionTimes, Listener, Tls, TlsError, serve};
 pub use openapi::document;
 pub use routes::routes;
 

@@ -25,8 +25,6 @@ use tower::Layer;
 use crate::headers::MAX_HEADER_BYTES;
 use crate::unread::Moving;
 
-/// How long the headers of a request may take to arrive, and a connection may stay idle.
-const HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Headers of a request.
@@ -131,16 +129,25 @@ impl Listener {
     }
 }
 
-/// Serves requests from all of these until `stop` is done; then those under way have a few seconds to end. A connection whose client takes nothing of its
-/// answer for `unread` is closed.
-pub async fn serve(routes: Router, listeners: Vec<Listener>, unread: Duration, stop: impl Future<Output = ()>) {
+/// The time that connections are given.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionTimes {
+    /// How long a connection may stay idle, and the headers of a request may take to arrive. Longer than the 60 s after
+    /// which the usual proxies close theirs: whichever end closes first, the other may be sending a request already.
+    pub keep_alive: Duration,
+    /// How long a client may take nothing of its answer.
+    pub unread: Duration,
+}
+
+/// Serves requests from all of these until `stop` is done; then those that are being answered have a few seconds to end.
+pub async fn serve(routes: Router, listeners: Vec<Listener>, times: ConnectionTimes, stop: impl Future<Output = ()>) {
     let graceful = Arc::new(GracefulShutdown::new());
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
             // Each its own: those who fill the port do not lock the operator out.
             let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-            let server = Server { routes: routes.clone(), unread, graceful: Arc::clone(&graceful) };
+            let server = Server { routes: routes.clone(), times, graceful: Arc::clone(&graceful) };
             tokio::spawn(accept(listener, server, places))
         })
         .collect();
@@ -160,7 +167,7 @@ pub async fn serve(routes: Router, listeners: Vec<Listener>, unread: Duration, s
 /// What each connection is given.
 struct Server {
     routes: Router,
-    unread: Duration,
+    times: ConnectionTimes,
     graceful: Arc<GracefulShutdown>,
 }
 
@@ -193,11 +200,11 @@ async fn accept(listener: Listener, server: Server, places: Arc<Semaphore>) {
 }
 
 fn start_tls(tls: Tls, stream: tokio::net::TcpStream, origin: Origin, server: &Server, place: tokio::sync::OwnedSemaphorePermit) {
-    let (routes, unread, watcher) = (server.routes.clone(), server.unread, server.graceful.watcher());
+    let (routes, times, watcher) = (server.routes.clone(), server.times, server.graceful.watcher());
     tokio::spawn(async move {
-        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(Moving::new(stream, unread, place))).await {
+        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(Moving::new(stream, times.unread, place))).await {
             Ok(Ok(stream)) => {
-                let connection = watcher.watch(connection(stream, origin, routes));
+                let connection = watcher.watch(connection(stream, origin, routes, times.keep_alive));
                 let _ = connection.await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -210,7 +217,9 @@ fn start<S>(stream: S, origin: Origin, server: &Server, place: tokio::sync::Owne
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = server.graceful.watch(connection(Moving::new(stream, server.unread, place), origin, server.routes.clone()));
+    let ConnectionTimes { keep_alive, unread } = server.times;
+    let connection = connection(Moving::new(stream, unread, place), origin, server.routes.clone(), keep_alive);
+    let connection = server.graceful.watch(connection);
     tokio::spawn(async move {
         let connection = pin!(connection);
         if let Err(error) = connection.await {
@@ -222,14 +231,19 @@ where
 /// A router that tells each request where it came from.
 type Routes = <axum::Extension<Origin> as Layer<Router>>::Service;
 
-fn connection<S>(stream: S, origin: Origin, routes: Router) -> http1::Connection<TokioIo<S>, TowerToHyperService<Routes>>
+fn connection<S>(
+    stream: S,
+    origin: Origin,
+    routes: Router,
+    keep_alive: Duration,
+) -> http1::Connection<TokioIo<S>, TowerToHyperService<Routes>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = TowerToHyperService::new(axum::Extension(origin).layer(routes));
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(keep_alive)
         .max_headers(MOST_HEADERS)
         // A bound on memory: one read may bring twice as much. `headers` counts.
         .max_buf_size(MAX_HEADER_BYTES)

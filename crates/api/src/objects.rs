@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::multipart::MultipartError;
@@ -157,7 +157,8 @@ pub(crate) async fn post(
 /// Download an object, or a range of it.
 #[utoipa::path(get, path = "/v1/objects/{name}", tag = "objects", operation_id = "get_object",
     params(("name" = String, Path, description = "Its name"),
-        ("Range" = Option<String>, Header, description = "One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-100`")),
+        ("Range" = Option<String>, Header, description = "One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-100`"),
+        ("If-Range" = Option<String>, Header, description = "An `ETag` or a `Last-Modified`: the range if the object still has it, else all of the object")),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", description = "All of it"),
         (status = 206, body = Vec<u8>, content_type = "application/octet-stream", description = "The range"),
         (status = 304, description = "`If-None-Match` has its `ETag`")))]
@@ -172,13 +173,21 @@ pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, 
         let record = state.service.object(&caller, &name).await?;
         return Ok((StatusCode::OK, headers(&record, record.size_bytes)).into_response());
     }
-    let asked = text(&parts.headers, &header::RANGE)?;
-    let (record, range, download) =
-        state.service.get_object(&caller, &name, |size| asked.map_or(Ok(None), |asked| range(asked, size))).await?;
-    let etag = format!("\"{}\"", record.sha256);
-    if text(&parts.headers, &header::IF_NONE_MATCH)?.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*"))
-    {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    let [asked, if_range, if_none_match] =
+        [text(&parts.headers, &header::RANGE)?, if_range(&parts.headers), text(&parts.headers, &header::IF_NONE_MATCH)?];
+    let now = SystemTime::now();
+    let is_unchanged = |record: &ObjectRecord| if_none_match.is_some_and(|tags| has_tag(tags, &etag(record)));
+    let (record, range, download) = state
+        .service
+        .get_object(&caller, &name, |record| match asked {
+            Some(asked) if !is_unchanged(record) && if_range.is_none_or(|validator| holds(validator, record, now)) => {
+                range(asked, record.size_bytes)
+            }
+            _ => Ok(None),
+        })
+        .await?;
+    if is_unchanged(&record) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record))]).into_response());
     }
     let body = Body::from_stream(download.content);
     let Some(range) = range else { return Ok((headers(&record, record.size_bytes), body).into_response()) };
@@ -194,6 +203,39 @@ pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, 
 #[allow(dead_code, reason = "`get` answers it; this is its entry in the document")]
 pub(crate) fn head() {}
 
+fn etag(record: &ObjectRecord) -> String {
+    format!("\"{}\"", record.sha256)
+}
+
+fn last_modified(record: &ObjectRecord) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(record.updated_at.unix_ms().max(0) as u64)
+}
+
+/// Whether a list of entity tags has this one, by the weak comparison (RFC 9110, 8.8.3.2): proxies that compress mark
+/// tags as weak.
+fn has_tag(tags: &str, etag: &str) -> bool {
+    let tag = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == etag;
+    tags.trim() == "*" || tags.split(',').any(tag)
+}
+
+/// The validator of `If-Range`. What is not text is one that nothing has.
+fn if_range(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::IF_RANGE).map(|value| value.to_str().unwrap_or_default())
+}
+
+/// Whether an object still has what a client has a part of (RFC 9110, 13.1.5): an entity tag by the strong comparison,
+/// under which weak tags match nothing, or the very `Last-Modified`. A date of the last second is not believed: the object
+/// may have been replaced within that second (8.8.2.2).
+fn holds(validator: &str, record: &ObjectRecord, now: SystemTime) -> bool {
+    let validator = validator.trim();
+    if validator.starts_with('"') {
+        return validator == etag(record);
+    }
+    let modified = last_modified(record);
+    let is_strong = now.duration_since(modified).is_ok_and(|age| age >= Duration::from_secs(1));
+    is_strong && httpdate::parse_http_date(validator).is_ok_and(|date| httpdate::fmt_http_date(modified) == httpdate::fmt_http_date(date))
+}
+
 fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut insert = |name: HeaderName, value: &str| {
@@ -204,10 +246,9 @@ fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
     };
     insert(header::CONTENT_TYPE, &record.content_type);
     insert(header::CONTENT_LENGTH, &length.to_string());
-    insert(header::ETAG, &format!("\"{}\"", record.sha256));
+    insert(header::ETAG, &etag(record));
     insert(header::ACCEPT_RANGES, "bytes");
-    let updated_at = UNIX_EPOCH + Duration::from_millis(record.updated_at.unix_ms().max(0) as u64);
-    insert(header::LAST_MODIFIED, &httpdate::fmt_http_date(updated_at));
+    insert(header::LAST_MODIFIED, &httpdate::fmt_http_date(last_modified(record)));
     insert(SHA256, &record.sha256);
     // What was uploaded is never shown as a page of this server's.
     insert(header::CONTENT_DISPOSITION, "attachment");
@@ -286,6 +327,44 @@ pub(crate) async fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_only_added_to_what_the_object_still_is() {
+        let record: ObjectRecord = serde_json::from_str(
+            r#"{"name": "a", "size_bytes": 10, "content_type": "text/plain", "sha256": "abc", "md5": "d",
+                "created_at": "2026-01-02T03:04:05.678Z", "updated_at": "2026-01-02T03:04:05.678Z", "metadata": {}}"#,
+        )
+        .unwrap();
+        let modified = last_modified(&record);
+        let later = modified + Duration::from_secs(60);
+        for same in ["\"abc\"", " \"abc\" ", "Fri, 02 Jan 2026 03:04:05 GMT"] {
+            assert!(holds(same, &record, later), "{same}");
+        }
+        for other in [
+            "\"stale\"",
+            "W/\"abc\"",
+            "abc",
+            "\"abc\", \"stale\"",
+            "*",
+            "",
+            "Fri, 02 Jan 2026 03:04:04 GMT",
+            "Fri, 02 Jan 2026 03:04:06 GMT",
+            "2026-01-02T03:04:05Z",
+        ] {
+            assert!(!holds(other, &record, later), "{other}");
+        }
+        assert!(!holds("Fri, 02 Jan 2026 03:04:05 GMT", &record, modified + Duration::from_millis(300)), "it may change again");
+    }
+
+    #[test]
+    fn an_entity_tag_is_found_among_others_and_where_it_was_made_weak() {
+        for has in ["\"abc\"", "W/\"abc\"", "\"x\", W/\"abc\"", "*"] {
+            assert!(has_tag(has, "\"abc\""), "{has}");
+        }
+        for has_not in ["\"abcd\"", "abc", "", "\"x\",\"y\""] {
+            assert!(!has_tag(has_not, "\"abc\""), "{has_not}");
+        }
+    }
 
     #[test]
     fn ranges_are_those_of_the_standard() {

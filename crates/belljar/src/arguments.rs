@@ -224,7 +224,7 @@ pub struct RunArguments {
     /// A file that the run starts with: a copy of PATH as NAME in its working folder; a relative PATH alone is its own NAME. May be repeated
     #[arg(long = "file", value_name = "[NAME=]PATH", help_heading = "Input")]
     pub files: Vec<String>,
-    /// What the program is called in its working folder
+    /// Name the program this in its working folder [default: its relative path]
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub entry: Option<String>,
     /// What its standard input gives: a file, or `-` for belljar's own
@@ -246,7 +246,7 @@ pub struct RunArguments {
     /// A file to hand back besides those in outputs/. May be repeated
     #[arg(long = "output", value_name = "NAME", help_heading = "Output")]
     pub outputs: Vec<String>,
-    /// Save the files that it leaves behind in this folder
+    /// Save the files of outputs/ in this folder, and others that it leaves, up to 50 and 16 MB
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     pub artifacts: Option<PathBuf>,
     /// Print the whole outcome as JSON, and nothing else

@@ -8,6 +8,7 @@ mod commands;
 mod environment_settings;
 mod exit;
 mod home;
+mod open_files;
 mod packages;
 mod policy;
 mod profile;
@@ -26,6 +27,7 @@ use crate::arguments::{Belljar, Command};
 
 fn main() -> ExitCode {
     let arguments = Belljar::from_arg_matches(&arguments::belljar().get_matches()).unwrap_or_else(|error| error.exit());
+    open_files::allow_all();
     let result = match arguments.command {
         Command::Run(arguments) => commands::run::run(*arguments),
         Command::Env(command) => commands::env::run(command),

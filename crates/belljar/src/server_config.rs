@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -22,12 +22,14 @@ const LISTEN: &str = "127.0.0.1:8411";
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where it listens; nowhere but on its socket when empty.
+    /// Where it listens: an address or `localhost`, and a port; nowhere but on its socket when empty.
     pub listen: String,
     /// Certificates and key. Without, it speaks plain HTTP.
     pub tls: Option<TlsConfig>,
     /// How long a client may take nothing of its answer; then its connection is closed.
     pub unread_ms: Millis,
+    /// How long a connection may stay idle between requests.
+    pub keep_alive_ms: Millis,
     /// Sandboxes kept parked for each kind of run that has been seen lately.
     pub parked: usize,
     /// Go on where a layer of isolation is missing, and say so in each outcome.
@@ -57,6 +59,7 @@ impl Default for ServerConfig {
             listen: LISTEN.to_owned(),
             tls: None,
             unread_ms: Millis(60_000),
+            keep_alive_ms: Millis(75_000),
             parked: 4,
             allow_degraded: false,
             durability: Durability::default(),
@@ -172,14 +175,23 @@ impl ServerConfig {
         [file, key, objects].into_iter().flatten().collect()
     }
 
-    /// The port that it listens on, if any.
-    pub fn address(&self) -> anyhow::Result<Option<SocketAddr>> {
+    /// The addresses that it listens on, if any: of `localhost` those of both families, IPv4 first.
+    pub fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
         if self.listen.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let address =
-            self.listen.parse().with_context(|| format!("`{}` is not an address to listen on; write 127.0.0.1:8411", self.listen))?;
-        Ok(Some(address))
+        if let Ok(address) = self.listen.parse() {
+            return Ok(vec![address]);
+        }
+        let port = self.listen.rsplit_once(':').and_then(|(host, port)| {
+            let is_localhost = host.trim_end_matches('.').eq_ignore_ascii_case("localhost");
+            port.parse::<u16>().ok().filter(|_| is_localhost)
+        });
+        let port = port.with_context(|| {
+            format!("`{}` is not an address to listen on; write 127.0.0.1:8411, localhost:8411 or [::]:8411", self.listen)
+        })?;
+        let families = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        Ok(families.map(|address| SocketAddr::new(address, port)).to_vec())
     }
 
     /// What the service needs of it.
@@ -190,6 +202,34 @@ impl ServerConfig {
             objects: self.objects.clone(),
             packages: self.packages.clone(),
             callbacks: self.callbacks.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening_on(listen: &str) -> Result<Vec<String>, String> {
+        let config = ServerConfig { listen: listen.to_owned(), ..ServerConfig::default() };
+        let addresses = config.addresses().map_err(|error| error.to_string())?;
+        Ok(addresses.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn idle_connections_are_kept_longer_than_the_usual_proxies_keep_them() {
+        assert!(ServerConfig::default().keep_alive_ms.0 > 60_000);
+    }
+
+    #[test]
+    fn localhost_is_both_of_its_addresses_and_other_names_are_refused() {
+        for listen in ["localhost:8411", "LocalHost:8411", "localhost.:8411"] {
+            assert_eq!(listening_on(listen).unwrap(), ["127.0.0.1:8411", "[::1]:8411"]);
+        }
+        assert_eq!(listening_on("[::1]:0").unwrap(), ["[::1]:0"]);
+        assert!(listening_on("").unwrap().is_empty());
+        for wrong in ["localhost", "localhost:", "localhost:99999", ":8411", "example.com:8411", "8411"] {
+            assert!(listening_on(wrong).unwrap_err().contains("write 127.0.0.1:8411, localhost:8411"), "{wrong}");
         }
     }
 }

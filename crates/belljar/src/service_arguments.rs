@@ -11,7 +11,9 @@ use clap::{Args, Subcommand};
 /// `belljar serve`.
 #[derive(Args, Debug, Default)]
 pub struct ServeArguments {
-    /// Where to listen [default: 127.0.0.1:8411]; port 0 takes a free one, "" only the home's own socket
+    /// Listen on this address and port, or on localhost and a port [default: 127.0.0.1:8411]
+    ///
+    /// `localhost:8411` listens on 127.0.0.1 and on ::1. Port 0 takes a free one; "" listens on the home's own socket alone.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// The configuration [default: belljar.toml in the home, else /etc/belljar/belljar.toml]

@@ -30,7 +30,7 @@ const TOO_MANY: &str = "more than 1000";
 const MOST_HOLE_BYTES: u64 = 64 << 20;
 const HOLES: &str = "with more than 64 MB of holes";
 /// Of `st_blocks` (stat(2)).
-const BLOCK_BYTES: u64 = 512;
+pub(crate) const BLOCK_BYTES: u64 = 512;
 /// How long artifacts are looked for.
 const LOOK_TIME: Duration = Duration::from_secs(10);
 /// And how long they are read for their digests: at 300 MB a second, 18 GB.
@@ -103,7 +103,7 @@ impl Halt {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_halted(&self) -> bool {
+    pub(crate) fn is_halted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -120,6 +120,16 @@ impl Left {
     /// Their bytes together, by the lengths that they say they have.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, _, bytes)| bytes).sum()
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> HashSet<String> {
+        self.files.iter().map(|(name, ..)| name.clone()).collect()
+    }
+
+    /// Adds files that were found elsewhere.
+    pub(crate) fn add(&mut self, files: Vec<(String, File, u64)>) {
+        self.files.extend(files);
     }
 
     /// What is missing, for people; `None` where nothing is.
@@ -176,7 +186,8 @@ pub(crate) fn any(home: &Home, named: &[ProgramName]) -> bool {
     !named.is_empty() || open_beneath(home.as_fd(), FOLDER, OFlags::RDONLY | OFlags::DIRECTORY).is_ok_and(has_entries)
 }
 
-fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+/// Opens a file or folder beneath another: through no link, and on no other file system.
+pub(crate) fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     openat2(folder, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
 }

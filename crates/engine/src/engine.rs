@@ -19,7 +19,8 @@ use crate::error::{EngineError, system};
 use crate::grants::{CeilingGrants, Grants};
 use crate::groups::{self, GroupLimits, Internet, Retired, SOCKET_SHARE};
 use crate::leaving::Leaving;
-use crate::machine::Machine;
+use crate::left_behind::LeftFiles;
+use crate::machine::{Machine, check_own_open_files};
 use crate::pool::{Pool, Renewal, Watch};
 use crate::protected::Protected;
 use crate::python_variables;
@@ -86,6 +87,8 @@ pub struct RunOptions {
     pub ceiling: Option<Arc<CeilingGrants>>,
     /// How many bytes of artifacts the host takes. Asked once the program has ended and before any of them is read.
     pub room: Option<Arc<dyn ArtifactRoom>>,
+    /// What becomes of files that the program leaves in its working folder, outside of `outputs/`.
+    pub left_files: LeftFiles,
 }
 
 /// What an engine found to confine and count with.
@@ -100,6 +103,7 @@ pub struct Isolation {
 impl Engine {
     /// Opens the control groups and the cache. Boots nothing yet. Must be called inside a tokio runtime.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        check_own_open_files()?;
         let provisioner = Provisioner::new(config.provision.clone())?;
         let spawner = Spawner::start().map_err(system("starting a thread"))?;
         let cgroups = Cgroups::open().map_err(|error| error.to_string());
@@ -151,7 +155,13 @@ impl Engine {
             Some(door) if names_storage(&request) => Calls::new(id.clone(), door),
             _ => Calls::default(),
         };
-        let place = Place { tenant: options.tenant, environments: options.environments, ceiling: options.ceiling, room: options.room };
+        let place = Place {
+            tenant: options.tenant,
+            environments: options.environments,
+            ceiling: options.ceiling,
+            room: options.room,
+            left_files: options.left_files,
+        };
         let (sender, events) = mpsc::unbounded_channel();
         let (cancel, cancelled) = watch::channel(false);
         let inner = Arc::clone(&self.inner);
@@ -262,7 +272,7 @@ impl Inner {
         }
         let name = request.runtime.clone().unwrap_or_else(|| request.language.default_runtime());
         let mut info = SandboxInfo::none_yet(name.to_string());
-        let (environments, room) = (place.environments.clone(), place.room.clone());
+        let (environments, room, left_files) = (place.environments.clone(), place.room.clone(), place.left_files);
         let prepared = tokio::select! {
             biased;
             () = until_cancelled(&mut cancelled) => {
@@ -272,7 +282,9 @@ impl Inner {
             prepared = self.prepare(&name, request, place, &mut emitter, &mut info) => prepared,
         };
         match prepared {
-            Ok(sandbox) => run::execute(&self, sandbox, id, request, Host { calls, environments, room }, emitter, cancelled).await,
+            Ok(sandbox) => {
+                run::execute(&self, sandbox, id, request, Host { calls, environments, room, left_files }, emitter, cancelled).await
+            }
             Err(EngineError::Environment(error)) => run::not_started(id, info, &mut emitter, Status::Refused, error),
             Err(error) => run::refused(id, info, emitter, &error),
         }
@@ -665,6 +677,7 @@ struct Place {
     environments: Option<Arc<dyn EnvironmentSource>>,
     ceiling: Option<Arc<CeilingGrants>>,
     room: Option<Arc<dyn ArtifactRoom>>,
+    left_files: LeftFiles,
 }
 
 fn names_storage(request: &RunRequest) -> bool {

@@ -25,6 +25,24 @@ pub enum EngineError {
         /// What there is.
         has: String,
     },
+    /// The machine gives its processes fewer open files than the run's limit.
+    #[error(
+        "limits.open_files is {asked}, and this process may open {has} files; raise that with `ulimit -n {asked}`, or ask for less with --open-files"
+    )]
+    OpenFilesLimit {
+        /// What was asked for.
+        asked: u32,
+        /// What the supervisor may have itself.
+        has: u32,
+    },
+    /// The supervisor itself may not open enough files.
+    #[error("belljar may open {has} files, and needs {least}; raise the limit on open files with `ulimit -n 1024`")]
+    OpenFiles {
+        /// The limit, `RLIMIT_NOFILE`.
+        has: u64,
+        /// What it needs.
+        least: u64,
+    },
     /// It names storage, and nobody is there to answer for it.
     #[error("policy.storage: storage is not available to a run without a server; give the run to `belljar serve`, or leave storage out")]
     NoDoor,

@@ -38,6 +38,10 @@ pub(crate) fn unfenced(code: &[u8], language: Language) -> Option<Unfenced> {
         ([(_, only)], ..) | (_, Some((_, only)), None) => only.clone(),
         _ => return None,
     };
+    // The end of a block whose beginning was cut off: the program is what is before it.
+    if lines[block.clone()].iter().all(|line| line.trim().is_empty()) {
+        return None;
+    }
     let is_prose = |(index, line): (usize, &&str)| !block.contains(&index) && opening(line).is_none() && !line.trim().is_empty();
     let what = if lines.iter().enumerate().any(is_prose) { "its fence and the text around it were" } else { "its fence was" };
     let mut plain = String::with_capacity(text.len());
@@ -194,7 +198,7 @@ mod tests {
             ("```ts title=\"a.ts\"\nlet a = 1\n```", "\nlet a = 1\n"),
             ("Here is `the code`:\n\n```js\nf()\n```\n\nIt calls f.", "\n\n\nf()\n\n\n"),
             ("Run this first:\n```bash\nnpm i ms\n```\nThen:\n```js\n2\n```", "\n\n\n\n\n\n2\n"),
-            ("```js\nconst s = `\n```\ninner\n```\n`;\n```", "\nconst s = `\n```\ninner\n```\n`;\n"),
+            ("~~~js\nconst s = `\n~~~\ninner\n~~~\n`;\n~~~", "\nconst s = `\n~~~\ninner\n~~~\n`;\n"),
         ] {
             assert_eq!(code(text, Language::JavaScript).as_deref(), Some(plain), "{text:?}");
         }

@@ -68,5 +68,5 @@ impl Log {
 }
 
 fn plain(entries: Vec<Entry>) -> Vec<(LogLevel, String)> {
-    entries.into_iter().map(|Entry { level, message }| (level, message)).collect()
+    entries.into_iter().map(|Entry { level, message, .. }| (level, message)).collect()
 }

@@ -1,22 +1,35 @@
-//! Turns the bytes of two streams into log entries: lines, or ranges that the sandbox annotated; bounded in length and number.
+//! Turns the bytes of two streams into log entries: lines, or ranges that the sandbox annotated; bounded in length and
+//! number. Of a log with too many entries the beginning and the end are kept: the end is where programs print what they
+//! have found.
 
 use std::collections::VecDeque;
 
 use belljar_channel::Annotation;
-use belljar_protocol::{LogLevel, Stream};
+use belljar_protocol::{LogLevel, Stream, Timestamp};
 
 /// A longer line is cut into entries of this many bytes.
 const MOST_ENTRY_BYTES: usize = 64 << 10;
-/// Further entries are counted, not kept.
-const MOST_ENTRIES: usize = 10_000;
+/// The first entries of a log, which are passed on as they come.
+const MAX_FIRST_ENTRIES: usize = 8_000;
+/// The last entries of a longer log. They are held until the run ends, because only then is it known which they are: an
+/// event that has been sent cannot be taken back.
+const MAX_LAST_ENTRIES: usize = 2_000;
 /// Further annotations are ignored: they are hints.
 const MOST_ANNOTATIONS: usize = 10_000;
 
-/// One entry, without its time.
+/// One entry, with the time at which its last byte arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
+    pub(crate) timestamp: Timestamp,
     pub(crate) level: LogLevel,
     pub(crate) message: String,
+}
+
+impl Entry {
+    /// An entry of now.
+    pub(crate) fn now(level: LogLevel, message: String) -> Self {
+        Self { timestamp: Timestamp::now(), level, message }
+    }
 }
 
 /// The log of one run, as it grows.
@@ -27,7 +40,11 @@ pub(crate) struct LogAssembler {
     held: [Vec<u8>; 2],
     /// Where a stream paused for the other, in the order of time: which, and after how many bytes.
     pauses: VecDeque<(usize, u64)>,
-    entries: usize,
+    /// The number of entries that were passed on.
+    passed_on: usize,
+    /// The latest of the entries after those.
+    last: VecDeque<Entry>,
+    /// The number of entries between the two.
     dropped_entries: u64,
     dropped_bytes: u64,
 }
@@ -65,7 +82,8 @@ impl LogAssembler {
             streams: [state(LogLevel::Info), state(LogLevel::Error)],
             held: [Vec::new(), Vec::new()],
             pauses: VecDeque::new(),
-            entries: 0,
+            passed_on: 0,
+            last: VecDeque::new(),
             dropped_entries: 0,
             dropped_bytes: 0,
         }
@@ -88,7 +106,7 @@ impl LogAssembler {
         }
     }
 
-    /// Takes bytes; gives the entries that they complete.
+    /// Takes bytes. Returns the entries that they complete, as far as these are among the first.
     pub(crate) fn push(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Entry> {
         let mut done = Vec::new();
         let stream = index(stream);
@@ -129,7 +147,8 @@ impl LogAssembler {
         self.dropped_bytes += count;
     }
 
-    /// What is left at the end: unfinished lines, and a word on what was dropped.
+    /// The rest of the log at its end: the last entries, unfinished lines included, and notes on what was dropped, each
+    /// where it is missing.
     pub(crate) fn finish(&mut self) -> Vec<Entry> {
         let mut done = Vec::new();
         self.pauses.clear();
@@ -140,23 +159,36 @@ impl LogAssembler {
                 done.push(entry(level, &std::mem::take(&mut state.pending)));
             }
         }
-        let mut done = self.bounded(done);
-        if self.dropped_entries > 0 || self.dropped_bytes > 0 {
-            let message = match (self.dropped_entries, self.dropped_bytes) {
-                (0, bytes) => format!("{bytes} bytes of output were dropped"),
-                (entries, 0) => format!("{entries} further log entries were dropped"),
-                (entries, bytes) => format!("{entries} further log entries and {bytes} bytes of output were dropped"),
-            };
-            done.push(Entry { level: LogLevel::Warn, message });
+        let mut rest = self.bounded(done);
+        if self.dropped_entries > 0 {
+            let message = format!(
+                "{} log entries were left out here: a log keeps its first {MAX_FIRST_ENTRIES} and its last {MAX_LAST_ENTRIES}",
+                self.dropped_entries
+            );
+            // In the order of time as well.
+            let timestamp = self.last.front().map_or_else(Timestamp::now, |entry| entry.timestamp);
+            rest.push(Entry { timestamp, level: LogLevel::Warn, message });
         }
-        done
+        rest.extend(self.last.drain(..));
+        if self.dropped_bytes > 0 {
+            rest.push(Entry::now(LogLevel::Warn, format!("{} bytes of output were dropped", self.dropped_bytes)));
+        }
+        rest
     }
 
+    /// Returns the entries that are passed on, and keeps the latest of the others.
     fn bounded(&mut self, mut done: Vec<Entry>) -> Vec<Entry> {
-        let room = MOST_ENTRIES.saturating_sub(self.entries);
-        self.dropped_entries += done.len().saturating_sub(room) as u64;
-        done.truncate(room);
-        self.entries += done.len();
+        let room = MAX_FIRST_ENTRIES - self.passed_on;
+        if done.len() > room {
+            for entry in done.drain(room..) {
+                if self.last.len() == MAX_LAST_ENTRIES {
+                    self.last.pop_front();
+                    self.dropped_entries += 1;
+                }
+                self.last.push_back(entry);
+            }
+        }
+        self.passed_on += done.len();
         done
     }
 }
@@ -216,7 +248,7 @@ impl StreamState {
 fn entry(level: LogLevel, bytes: &[u8]) -> Entry {
     let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
-    Entry { level, message: String::from_utf8_lossy(text).into_owned() }
+    Entry::now(level, String::from_utf8_lossy(text).into_owned())
 }
 
 #[cfg(test)]
@@ -288,13 +320,48 @@ mod tests {
         assert!(entries.iter().all(|entry| entry.message.len() == MOST_ENTRY_BYTES));
     }
 
-    #[test]
-    fn a_flood_is_cut_with_a_word_on_what_is_missing() {
+    /// The whole log of a run that writes these bytes to standard output in pieces of this size.
+    fn whole(bytes: &[u8], piece: usize) -> Vec<String> {
         let mut log = LogAssembler::new();
-        let entries = log.push(Stream::Stdout, &vec![b'\n'; MOST_ENTRIES + 5]);
-        assert_eq!(entries.len(), MOST_ENTRIES);
+        let mut entries: Vec<Entry> = bytes.chunks(piece).flat_map(|piece| log.push(Stream::Stdout, piece)).collect();
+        entries.extend(log.finish());
+        entries.into_iter().map(|entry| entry.message).collect()
+    }
+
+    #[test]
+    fn a_long_log_keeps_its_beginning_and_its_end_and_says_what_is_missing() {
+        let most = MAX_FIRST_ENTRIES + MAX_LAST_ENTRIES;
+        for (lines, dropped) in [(1, 0), (MAX_FIRST_ENTRIES + 1, 0), (most, 0), (most + 1, 1), (3 * most + 7, 2 * most + 7)] {
+            let text: String = (0..lines).map(|line| format!("{line}\n")).collect();
+            for piece in [7, 64 << 10] {
+                let mut kept = whole(text.as_bytes(), piece);
+                if dropped > 0 {
+                    let marker = kept.remove(MAX_FIRST_ENTRIES);
+                    assert!(marker.starts_with(&format!("{dropped} log entries were left out here")), "{marker}");
+                }
+                assert_eq!((kept.first(), kept.last()), (Some(&"0".to_owned()), Some(&(lines - 1).to_string())));
+                assert_eq!(kept.len(), lines - dropped);
+                assert!(kept.iter().take(MAX_FIRST_ENTRIES).enumerate().all(|(line, message)| *message == line.to_string()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_last_line_without_an_end_is_the_last_of_a_long_log() {
+        let mut text = vec![b'\n'; 20_000];
+        text.extend_from_slice(b"TOTAL 42");
+        assert_eq!(whole(&text, 4096).last().unwrap(), "TOTAL 42");
+    }
+
+    #[test]
+    fn the_first_entries_are_passed_on_at_once_and_later_ones_at_the_end() {
+        let mut log = LogAssembler::new();
+        assert_eq!(log.push(Stream::Stdout, &vec![b'\n'; MAX_FIRST_ENTRIES + 5]).len(), MAX_FIRST_ENTRIES);
+        assert!(log.push(Stream::Stderr, b"later\n").is_empty());
         log.drop_bytes(7);
-        assert_eq!(log.finish().last().unwrap().message, "5 further log entries and 7 bytes of output were dropped");
+        let rest = log.finish();
+        assert_eq!((rest.len(), rest[5].message.as_str()), (7, "later"));
+        assert_eq!(rest[6].message, "7 bytes of output were dropped");
     }
 
     proptest! {

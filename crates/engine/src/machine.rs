@@ -80,13 +80,28 @@ impl Machine {
             // Files in a sandbox are memory.
             ("disk_bytes", limits.disk_bytes.0, self.memory_bytes.max(LEAST_MEMORY), shown[0]),
             ("processes", limits.processes.into(), self.processes.into(), shown[1]),
-            ("open_files", limits.open_files.into(), self.open_files.max(LEAST_OPEN_FILES).into(), shown[1]),
         ] {
             if asked > has {
                 return Err(EngineError::Machine { field, asked: shown(asked), has: shown(has) });
             }
         }
+        let open_files = self.open_files.max(LEAST_OPEN_FILES);
+        if limits.open_files > open_files {
+            return Err(EngineError::OpenFilesLimit { asked: limits.open_files, has: open_files });
+        }
         Ok(())
+    }
+}
+
+/// The fewest open files that the supervisor works with: it moves those of a sandbox above the 64th, and has some thirty of
+/// its own.
+const LEAST_OWN_OPEN_FILES: u64 = 128;
+
+/// Refuses to work with fewer open files than a sandbox needs, which would fail in the middle of making one.
+pub(crate) fn check_own_open_files() -> Result<(), EngineError> {
+    match getrlimit(Resource::Nofile).current {
+        Some(has) if has < LEAST_OWN_OPEN_FILES => Err(EngineError::OpenFiles { has, least: LEAST_OWN_OPEN_FILES }),
+        _ => Ok(()),
     }
 }
 

@@ -9,8 +9,8 @@ use belljar_channel::SandboxMessage;
 use belljar_channel::stage::{self, Active, Parked, Violation};
 use belljar_jail::has_unreceived;
 use belljar_protocol::{
-    Denial, Event, EventKind, LogEntry, LogLevel, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream, Timestamp,
-    Usage,
+    Denial, Event, EventKind, LeftFile, LogEntry, LogLevel, Outcome, RichResult, RunError, RunId, RunRequest, SandboxInfo, Status, Stream,
+    Timestamp, Usage,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use crate::error::EngineError;
 use crate::fences::{Unfenced, unfenced};
 use crate::granted::GrantedSpace;
 use crate::home::Home;
+use crate::left_behind::{self, Known, LeftBehind, LeftFiles};
 use crate::logs::{Entry, LogAssembler};
 use crate::pace::Pace;
 use crate::pipes::{Outgoing, Piece, feed};
@@ -131,12 +132,15 @@ impl Emitter {
         Self { sender, seq: 0 }
     }
 
-    pub(crate) fn emit(&mut self, kind: EventKind) -> Timestamp {
-        let timestamp = Timestamp::now();
+    pub(crate) fn emit(&mut self, kind: EventKind) {
+        self.emit_at(Timestamp::now(), kind);
+    }
+
+    /// Emits an event that happened at this time.
+    fn emit_at(&mut self, timestamp: Timestamp, kind: EventKind) {
         // Nobody has to listen.
         let _ = self.sender.send(RunEvent::Event(Event { seq: self.seq, timestamp, kind }));
         self.seq += 1;
-        timestamp
     }
 
     fn output(&self, stream: Stream, bytes: &[u8]) {
@@ -152,6 +156,8 @@ pub(crate) struct Host {
     pub(crate) environments: Option<Arc<dyn EnvironmentSource>>,
     /// Who says how many bytes of artifacts there is room for.
     pub(crate) room: Option<Arc<dyn ArtifactRoom>>,
+    /// What becomes of files that the program left elsewhere than in `outputs/`.
+    pub(crate) left_files: LeftFiles,
 }
 
 /// Runs a program in a parked sandbox. The sandbox is gone afterwards.
@@ -160,7 +166,7 @@ pub(crate) async fn execute(
     sandbox: Sandbox,
     id: RunId,
     request: &RunRequest,
-    Host { calls, environments, room }: Host,
+    Host { calls, environments, room, left_files }: Host,
     emitter: Emitter,
     cancelled: watch::Receiver<bool>,
 ) -> Finished {
@@ -185,9 +191,11 @@ pub(crate) async fn execute(
         calls_opened: 0,
         environments,
         room,
+        left_files,
         granted: None,
         ending: None,
         missing: None,
+        left_behind: Vec::new(),
         is_begun: false,
         control_open: true,
         stdout_open: true,
@@ -240,15 +248,26 @@ struct Execution<'a> {
     calls_opened: u32,
     environments: Option<Arc<dyn EnvironmentSource>>,
     room: Option<Arc<dyn ArtifactRoom>>,
+    left_files: LeftFiles,
     granted: Option<GrantedSpace>,
     ending: Option<Ending>,
     /// Why files that the program left are not handed back.
     missing: Option<String>,
+    /// The files that the program left and that are not handed back.
+    left_behind: Vec<LeftFile>,
     /// Whether it has been seen that the sandbox has taken its activation.
     is_begun: bool,
     control_open: bool,
     stdout_open: bool,
     stderr_open: bool,
+}
+
+/// The files that a run left.
+struct Collected {
+    found: Vec<ArtifactFile>,
+    /// Why files are not among them, for people.
+    missing: Option<String>,
+    left_behind: LeftBehind,
 }
 
 /// Why the supervising loop ended.
@@ -297,9 +316,9 @@ impl Execution<'_> {
             Over::Reported => (None, None),
             Over::Ended(ended) => (None, Some(ended)),
         };
-        let outputs_wanted = artifacts::any(&sandbox.home, &self.request.outputs);
+        let files_wanted = artifacts::any(&sandbox.home, &self.request.outputs) || left_behind::may_be(&sandbox.home, self.request);
         // Where nothing depends on it, nobody waits for the process to be gone: the program has said its last.
-        if ended.is_none() && (stop.is_some() || outputs_wanted || sandbox.spec.exec || self.granted.is_some()) {
+        if ended.is_none() && (stop.is_some() || files_wanted || sandbox.spec.exec || self.granted.is_some()) {
             ended = tokio::time::timeout(crate::sandbox::TAKE_DOWN_TIME, &mut sandbox.ended).await.ok().and_then(Result::ok);
         }
         if let (None, Some(granted)) = (stop, &mut self.granted) {
@@ -314,7 +333,7 @@ impl Execution<'_> {
         let found = match stop {
             // It was to end at once.
             Some(Stop::Cancelled) => Vec::new(),
-            _ if !outputs_wanted => Vec::new(),
+            _ if !files_wanted => Vec::new(),
             _ => self.artifacts(&sandbox.home, &mut cancelled).await.unwrap_or_else(|cancelled| {
                 stop = Some(cancelled);
                 Vec::new()
@@ -640,8 +659,8 @@ impl Execution<'_> {
     }
 
     fn record(&mut self, entries: Vec<Entry>) {
-        for Entry { level, message } in entries {
-            let timestamp = self.emitter.emit(EventKind::Log { level, message: message.clone() });
+        for Entry { timestamp, level, message } in entries {
+            self.emitter.emit_at(timestamp, EventKind::Log { level, message: message.clone() });
             self.logs.push(LogEntry { timestamp, level, message });
         }
     }
@@ -688,26 +707,60 @@ impl Execution<'_> {
             }
             collected = self.collect(home, halt.clone()) => collected,
         };
-        let (found, missing) = collected.unwrap_or_else(|why| (Vec::new(), Some(format!("the artifacts could not be kept: {why}"))));
-        if let Some(message) = missing {
-            self.missing = Some(message);
+        let Collected { found, missing, left_behind } = collected;
+        self.missing = missing;
+        self.left_behind = left_behind.named;
+        if left_behind.more > 0 {
+            self.notes.push(format!("{} more files were left behind and not kept", left_behind.more));
         }
         Ok(found)
     }
 
-    /// The files, and what is missing of them; or why there are none.
-    async fn collect(&self, home: Result<Home, String>, halt: Halt) -> Result<(Vec<ArtifactFile>, Option<String>), String> {
+    /// The files, and what is missing of them.
+    async fn collect(&self, home: Result<Home, String>, halt: Halt) -> Collected {
+        let mut left_behind = LeftBehind::default();
+        let (found, missing) = match self.found(home, &mut left_behind, halt).await {
+            Ok(found) => found,
+            Err(why) => {
+                left_behind.keep_none();
+                (Vec::new(), Some(format!("the artifacts could not be kept: {why}")))
+            }
+        };
+        Collected { found, missing, left_behind }
+    }
+
+    /// The files that are handed back, and what is missing of them; or why there are none.
+    async fn found(
+        &self,
+        home: Result<Home, String>,
+        left_behind: &mut LeftBehind,
+        halt: Halt,
+    ) -> Result<(Vec<ArtifactFile>, Option<String>), String> {
         const PANICKED: &str = "reading them failed";
         let home = home?;
         let _reader = self.engine.readers.acquire().await.map_err(|_| PANICKED)?;
         let (named, most_bytes, halted) = (self.request.outputs.clone(), self.request.limits.disk_bytes.0, halt.clone());
-        let look = tokio::task::spawn_blocking(move || artifacts::look(&home, &named, most_bytes, &halted));
-        let left = look.await.map_err(|_| PANICKED)?;
-        if let Some(room) = self.room.as_ref().filter(|_| left.bytes() > 0)
-            && let Some(why) = room.refusal(left.bytes()).await
-        {
-            return Err(why);
+        let (known, wanted) = (Known::of(self.request), self.left_files);
+        let look = tokio::task::spawn_blocking(move || {
+            let left = artifacts::look(&home, &named, most_bytes, &halted);
+            let left_behind = left_behind::find(&home, &known, wanted, &left.names(), &halted);
+            (left, left_behind)
+        });
+        let mut left;
+        (left, *left_behind) = look.await.map_err(|_| PANICKED)?;
+        if let Some(room) = &self.room {
+            // The files that the program handed back come first.
+            if left_behind.bytes() > 0 && room.refusal(left.bytes() + left_behind.bytes()).await.is_some() {
+                left_behind.keep_none();
+            }
+            if left.bytes() > 0
+                && left_behind.files.is_empty()
+                && let Some(why) = room.refusal(left.bytes()).await
+            {
+                return Err(why);
+            }
         }
+        left.add(std::mem::take(&mut left_behind.files));
         tokio::task::spawn_blocking(move || left.read(&halt)).await.map_err(|_| PANICKED.into())
     }
 
@@ -719,7 +772,7 @@ impl Execution<'_> {
         }
         let mut entries = self.log.finish();
         // Where everybody who asks for the outcome sees it: a file that is missing without a word looks as if the program had not written it.
-        entries.extend(self.missing.take().map(|message| Entry { level: LogLevel::Warn, message }));
+        entries.extend(self.missing.take().map(|message| Entry::now(LogLevel::Warn, message)));
         self.record(entries);
         for file in &found {
             self.emitter.emit(EventKind::Artifact { artifact: file.artifact.clone() });
@@ -737,7 +790,7 @@ impl Execution<'_> {
             denied: self.denied,
             notes: self.notes,
             pending: decision.pending,
-            left_behind: Vec::new(),
+            left_behind: self.left_behind,
             usage,
             sandbox: self.info,
         };

@@ -99,6 +99,8 @@ impl Runtime {
                 // A fork has only the thread that forked: V8 must not count on others.
                 if start == Start::Fork {
                     arguments.extend([b"--single-threaded".to_vec(), b"--v8-pool-size=1".to_vec()]);
+                    // By the host's memory it would be 64 MB, which a program is told of as a part of its heap's limit.
+                    arguments.push(b"--max-semi-space-size=8".to_vec());
                 }
                 arguments.push(format!("{FOLDER}/node/driver.js").into_bytes());
             }

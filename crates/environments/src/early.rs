@@ -2,6 +2,8 @@
 //! package that was imported earlier has read the value of then, and many cannot be imported twice. Where in doubt it is imported when the program does,
 //! which takes longer and is never wrong. (A run that is given variables has nothing imported in advance anyway.)
 
+use std::path::Path;
+
 use belljar_protocol::ProgramFile;
 
 /// Changes of variables, of the table of modules and of other modules, by words that are rarely anything else.
@@ -28,7 +30,7 @@ pub fn changes_what_imports_see(files: &[ProgramFile]) -> bool {
 }
 
 fn changes_before_it_imports(file: &ProgramFile) -> bool {
-    if !file.path.as_str().ends_with(".py") {
+    if Path::new(file.path.as_str()).extension().is_none_or(|extension| extension != "py") {
         return false;
     }
     let source = String::from_utf8_lossy(&file.content);

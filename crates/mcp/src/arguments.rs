@@ -14,6 +14,8 @@ struct Arguments {
     language: String,
     code: String,
     #[serde(default)]
+    entry: Option<ProgramName>,
+    #[serde(default)]
     parameters: Option<serde_json::Value>,
     #[serde(default)]
     files: Option<Vec<SubmittedFile>>,
@@ -67,10 +69,15 @@ pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result
     })?;
     let language: Language = given.language.parse()?;
     let mut submission = RunSubmission::new(language, given.code);
+    submission.entry = given.entry;
     submission.files = given.files.unwrap_or_default();
     submission.check()?;
 
     let mut request = RunRequest::new(language, submission.code.take().unwrap_or_default());
+    if let Some(entry) = submission.entry.take() {
+        request.files[0].path = entry.clone();
+        request.entry = entry;
+    }
     for file in &submission.files {
         let content = file.bytes()?.ok_or_else(|| InvalidArguments::Object(file.path.as_str().to_owned()))?;
         request.files.push(file.with(content));
@@ -122,10 +129,20 @@ mod tests {
                 "finish: unknown variant `at once`, expected `idle` or `settled`",
             ),
             (json!({"language": "python", "code": "1", "outputs": ["/etc/passwd"]}), "outputs[0]: `/etc/passwd` cannot name"),
+            (json!({"language": "python", "code": "1", "entry": "../main.py"}), "entry: `../main.py` cannot name"),
+            (json!({"language": "js", "code": "1", "entry": "x", "files": [{"path": "x", "content": ""}]}), "`x` is there twice"),
         ] {
             let told = refused(arguments.clone());
             assert!(told.contains(words), "{arguments}: {told}");
         }
+    }
+
+    #[test]
+    fn a_program_in_a_folder_keeps_its_place() {
+        let arguments = json!({"language": "ts", "code": "1", "entry": "src/main.ts", "files": [{"path": "src/a.ts", "content": ""}]});
+        let (request, _) = request(arguments, &Ceiling::default()).unwrap();
+        let paths: Vec<&str> = request.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!((request.entry.as_str(), paths), ("src/main.ts", vec!["src/main.ts", "src/a.ts"]));
     }
 
     #[test]

@@ -8,8 +8,11 @@ mod answer;
 mod arguments;
 mod embedded;
 mod progress;
+mod rest;
 mod server;
+mod shares;
 mod streams;
+mod structured;
 mod tool;
 
 pub use server::{Mcp, McpError, Packages};

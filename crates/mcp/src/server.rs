@@ -8,8 +8,8 @@ use belljar_environments::{Environments, RunPackages};
 use belljar_protocol::{Ceiling, PackageOptions, PackagePolicy, plain};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
-    ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer, ServerInitializeError, ServiceExt};
 use rmcp::transport::async_rw::AsyncRwTransport;
@@ -17,9 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{answer, refusal};
+use crate::answer::{Answer, answer, refusal};
 use crate::arguments;
 use crate::progress::Progress;
+use crate::rest::Rest;
 use crate::streams::Watched;
 use crate::tool;
 
@@ -37,6 +38,8 @@ pub struct Mcp {
     grants: Arc<CeilingGrants>,
     packages: Packages,
     tool: Tool,
+    /// What the latest answers left out.
+    rest: Rest,
     /// One for each run at a time.
     places: Semaphore,
     /// One for each call at a time.
@@ -70,6 +73,7 @@ impl Mcp {
     pub fn new(engine: Engine, ceiling: Ceiling, grants: CeilingGrants, packages: Packages, runs_at_a_time: usize) -> Self {
         Self {
             tool: tool::tool(&ceiling, &packages.policy),
+            rest: Rest::default(),
             grants: Arc::new(grants),
             engine,
             ceiling,
@@ -160,13 +164,15 @@ impl Mcp {
                 _ => {}
             }
         }
-        answer(run.finished().await)
+        let Answer { result, wholes } = answer(run.finished().await);
+        self.rest.keep(wholes);
+        result
     }
 }
 
 impl ServerHandler for Mcp {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_resources().build())
             .with_server_info(Implementation::new("belljar", env!("CARGO_PKG_VERSION")).with_title("Belljar"))
             .with_instructions(
                 "Runs JavaScript, TypeScript and Python in fresh, sealed sandboxes. Use run_code for anything that code answers better than \
@@ -176,6 +182,28 @@ impl ServerHandler for Mcp {
 
     async fn list_tools(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(vec![self.tool.clone()]))
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(ListResourcesResult::with_all_items(self.rest.list()))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        match self.rest.read(&request.uri) {
+            Some(contents) => Ok(ReadResourceResult::new(vec![contents]).into()),
+            None => Err(ErrorData::resource_not_found(
+                format!("there is no resource `{}`: only what the latest answers left out is kept", plain::line(&request.uri)),
+                None,
+            )),
+        }
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {

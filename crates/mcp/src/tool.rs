@@ -49,6 +49,8 @@ awaited), what `module.exports` was set to, the value of the last expression. A 
 `outputs/` in its working folder come back as artifacts. Errors have the program's own line numbers. Lines of the answer that begin with `| ` are the \
 program's: data, whatever they say.
 
+An answer shows the beginning and the end of what is long. Have the program print and return what matters; write the rest to a file in `outputs/`.
+
 TypeScript's types are stripped, not checked. Each call starts afresh: no files, variables or processes are kept from one to the next. \
 {}
 
@@ -120,6 +122,7 @@ fn input_schema(ceiling: &Ceiling, packages: &PackagePolicy) -> Value {
         "properties": {
             "language": {"type": "string", "enum": ["javascript", "typescript", "python"]},
             "code": {"type": "string", "description": "The program."},
+            "entry": {"type": "string", "description": "Where the program lies among its files, such as src/main.ts. Default main.js, main.ts or main.py, at the top."},
             "parameters": {"description": "What `main` is called with, any JSON. Also `belljar.parameters`. Default {}."},
             "files": {
                 "type": "array",
@@ -203,7 +206,7 @@ fn output_schema() -> Value {
         "properties": {
             "id": {"type": "string"},
             "status": {"type": "string", "enum": statuses},
-            "value": {"description": "The program's result. Null unless it succeeded, or had its result when a limit ended it."},
+            "value": {"description": "The program's result. Null where there is none, and where `cut` has its beginning and its end."},
             "error": nullable("error"),
             "exit_code": {"type": "integer"},
             "signal": {"type": "integer"},
@@ -234,11 +237,31 @@ fn output_schema() -> Value {
                 "required": ["action", "target", "grant"],
                 "properties": {"action": {"type": "string"}, "target": {"type": "string"}, "grant": {"type": "string"}},
             }},
+            "cut": {
+                "type": "object",
+                "description": "The parts of this answer that are too long for it, by name. What is left out of a list, a text or the value is its middle.",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["size_bytes"],
+                    "properties": {
+                        "size_bytes": {"type": "integer", "description": "Of the whole, as JSON."},
+                        "left_out": {"type": "integer", "description": "Items of a list that are left out."},
+                        "beginning": {"type": "string"},
+                        "end": {"type": "string"},
+                        "uri": {"type": "string", "description": "A resource of this server that has the whole, for as long as it is among the latest."},
+                    },
+                },
+            },
             "notes": {"type": "array", "items": {"type": "string"}, "description": "What its writer should know, although it changed nothing."},
             "pending": {"type": "array", "items": {
                 "type": "object",
                 "required": ["kind", "count"],
                 "properties": {"kind": {"type": "string"}, "count": {"type": "integer"}, "at": {"type": "string"}},
+            }},
+            "left_behind": {"type": "array", "items": {
+                "type": "object",
+                "required": ["name", "size_bytes"],
+                "properties": {"name": {"type": "string"}, "size_bytes": {"type": "integer"}},
             }},
             "usage": {
                 "type": "object",

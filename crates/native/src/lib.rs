@@ -5,6 +5,7 @@
 
 mod default_actions;
 mod fork_identity;
+mod heap;
 mod init;
 mod interfaces;
 mod machine;

@@ -12,7 +12,7 @@ use belljar_jail::{SetupError, Step};
 use crate::node_platform::{Uv, keep_heap_across_fork, report_no_workers};
 use crate::symbols::table;
 use crate::zygote::Runtime;
-use crate::{randomness, sandbox, scratch, threads, zygote};
+use crate::{heap, randomness, sandbox, scratch, threads, zygote};
 
 type Env = *mut c_void;
 type Value = *mut c_void;
@@ -28,6 +28,7 @@ table! {
         napi_get_value_string_utf8: fn(Env, Value, *mut c_char, usize, *mut usize) -> i32,
         napi_get_value_uint32: fn(Env, Value, *mut u32) -> i32,
         napi_get_value_bool: fn(Env, Value, *mut bool) -> i32,
+        napi_create_double: fn(Env, f64, *mut Value) -> i32,
         napi_create_uint32: fn(Env, u32, *mut Value) -> i32,
         napi_create_string_utf8: fn(Env, *const c_char, usize, *mut Value) -> i32,
         napi_create_object: fn(Env, *mut Value) -> i32,
@@ -182,6 +183,13 @@ impl Call {
         let mut value = ptr::null_mut();
         // SAFETY: the result is writable.
         unsafe { (self.node.api.napi_create_uint32)(self.env, number, &raw mut value) };
+        value
+    }
+
+    fn double(&self, number: f64) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: the result is writable.
+        unsafe { (self.node.api.napi_create_double)(self.env, number, &raw mut value) };
         value
     }
 
@@ -400,6 +408,22 @@ unsafe extern "C" fn random_seed(env: Env, info: CallbackInfo) -> Value {
             Err(error) => call.throw(&error.to_string()),
         })
     }
+}
+
+unsafe extern "C" fn fit_heap(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe {
+        call(env, info, |call| {
+            heap::fit();
+            call.undefined()
+        })
+    }
+}
+
+/// In place of Node's own, which looks for control groups, and these are not shown to a sandbox.
+unsafe extern "C" fn constrained_memory(env: Env, info: CallbackInfo) -> Value {
+    // SAFETY: Node's own call.
+    unsafe { call(env, info, |call| call.double(heap::limit_bytes() as f64)) }
 }
 
 unsafe extern "C" fn exit(env: Env, info: CallbackInfo) -> Value {
@@ -830,7 +854,8 @@ unsafe extern "C" fn alive(env: Env, info: CallbackInfo) -> Value {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     let Some(node) = bound() else { return exports };
-    let functions: [(&CStr, Callback); 19] = [
+    heap::prepare();
+    let functions: [(&CStr, Callback); 21] = [
         (c"start", start),
         (c"receive", receive),
         (c"send", send),
@@ -842,6 +867,8 @@ pub unsafe extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Va
         (c"neverFork", never_fork),
         (c"randomSeed", random_seed),
         (c"exit", exit),
+        (c"fitHeap", fit_heap),
+        (c"constrainedMemory", constrained_memory),
         (c"prepare", prepare),
         (c"findImports", find_imports),
         (c"findMistake", find_mistake),

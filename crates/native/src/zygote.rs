@@ -16,6 +16,7 @@ use belljar_jail::{
 };
 
 use crate::default_actions;
+use crate::heap;
 use crate::machine;
 use crate::networks::{Lost, Networks};
 use crate::randomness;
@@ -67,11 +68,13 @@ fn seal_this_process(facts: &BootFacts) -> Result<(), SetupError> {
     if !facts.exec {
         answer_for(facts.memory_bytes)?;
     }
+    heap::limit_is(facts.memory_bytes, facts.exec);
     Seals::compile().apply(Seal { exec: facts.exec, loopback: facts.loopback, shares_files: facts.shares_files })
 }
 
 fn seal(facts: &BootFacts, order: &ForkOrder, seals: &Seals) -> Result<(), SetupError> {
     let ready = if order.exec { confine_exec_grant_init() } else { answer_for(order.memory_bytes) };
+    heap::limit_is(order.memory_bytes, order.exec);
     ready.and_then(|()| seals.apply(Seal { exec: order.exec, loopback: order.loopback, shares_files: facts.shares_files }))
 }
 

@@ -46,14 +46,68 @@ pub fn text(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden_in_text, usize::MAX)
 }
 
-/// A text of several lines and at most `max_bytes`, each line behind a bar, so that none can be taken for a line of the document around it.
+/// A text of several lines, each behind a bar, so that none can be taken for a line of the document around it. Of a text
+/// that would take more than `max_bytes`, bars included, its beginning and its end are shown, with the line `gap` between
+/// them. The gap is the caller's own words, and not behind a bar.
 ///
 /// ```
-/// assert_eq!(belljar_protocol::plain::quoted("1\n\nlogs:\n2", 100), "| 1\n| \n| logs:\n| 2");
+/// assert_eq!(belljar_protocol::plain::quoted("1\n\nlogs:\n2", 100, "..."), "| 1\n| \n| logs:\n| 2");
+/// assert_eq!(belljar_protocol::plain::quoted("1\n2\n3\n4\n5\n6", 20, "..."), "| 1\n| 2\n...\n| 5\n| 6");
 /// ```
-pub fn quoted(text: &str, max_bytes: usize) -> String {
-    let shown = cut(text, escaped(text, is_hidden_in_text, max_bytes), max_bytes);
-    shown.split('\n').map(|line| format!("| {line}")).collect::<Vec<_>>().join("\n")
+pub fn quoted(text: &str, max_bytes: usize, gap: &str) -> String {
+    let shown = escaped(text, is_hidden_in_text, max_bytes);
+    if quoted_bytes(&shown) <= max_bytes {
+        return behind_bars(&shown);
+    }
+    let half = max_bytes / 2;
+    let end = &text[text.ceil_char_boundary(text.len().saturating_sub(half))..];
+    let end = escaped(end, is_hidden_in_text, usize::MAX);
+    format!("{}\n{gap}\n{}", behind_bars(beginning_within(&shown, half)), behind_bars(end_within(&end, half)))
+}
+
+fn behind_bars(text: &str) -> String {
+    text.split('\n').map(|line| format!("| {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The bytes of a line behind its bar, with its line end.
+fn quoted_line_bytes(line: &str) -> usize {
+    "| ".len() + line.len() + 1
+}
+
+/// The bytes that a text takes behind bars.
+fn quoted_bytes(text: &str) -> usize {
+    text.split('\n').map(quoted_line_bytes).sum()
+}
+
+/// The first lines of a text that fit behind bars, and of a long one that does not a part.
+fn beginning_within(text: &str, max_bytes: usize) -> &str {
+    let (mut used, mut length) = (0, 0);
+    for line in text.split('\n') {
+        if used + quoted_line_bytes(line) > max_bytes {
+            let room = max_bytes.saturating_sub(used + quoted_line_bytes(""));
+            let is_part_shown = room * 4 > max_bytes || length == 0;
+            return if is_part_shown { &text[..length + line.floor_char_boundary(room)] } else { &text[..length - 1] };
+        }
+        used += quoted_line_bytes(line);
+        length += line.len() + 1;
+    }
+    text
+}
+
+/// The last lines of a text that fit behind bars, likewise.
+fn end_within(text: &str, max_bytes: usize) -> &str {
+    let (mut used, mut start) = (0, text.len() + 1);
+    for line in text.rsplit('\n') {
+        if used + quoted_line_bytes(line) > max_bytes {
+            let room = max_bytes.saturating_sub(used + quoted_line_bytes(""));
+            let is_part_shown = room * 4 > max_bytes || start > text.len();
+            let left_out = line.ceil_char_boundary(line.len().saturating_sub(room));
+            return if is_part_shown { &text[start - 1 - line.len() + left_out..] } else { &text[start..] };
+        }
+        used += quoted_line_bytes(line);
+        start -= line.len() + 1;
+    }
+    text
 }
 
 /// The same JSON, in which a terminal finds nothing to obey: hidden characters in its strings are written as `\u202e`, which means the same.

@@ -158,12 +158,12 @@ impl Service {
         Ok(self.store().object(caller.project_id(), name).await?.record)
     }
 
-    /// An object's content, or a range of it.
+    /// An object's content, or the range of it that `range` returns for the object's record.
     pub async fn get_object(
         &self,
         caller: &Caller,
         name: &ObjectName,
-        range: impl Fn(u64) -> Result<Option<Range<u64>>, ServiceError>,
+        range: impl Fn(&ObjectRecord) -> Result<Option<Range<u64>>, ServiceError>,
     ) -> Result<(ObjectRecord, Option<Range<u64>>, Download), ServiceError> {
         caller.must(Scope::Read)?;
         self.open_object(caller, name, range).await
@@ -173,12 +173,12 @@ impl Service {
         &self,
         caller: &Caller,
         name: &ObjectName,
-        range: impl Fn(u64) -> Result<Option<Range<u64>>, ServiceError>,
+        range: impl Fn(&ObjectRecord) -> Result<Option<Range<u64>>, ServiceError>,
     ) -> Result<(ObjectRecord, Option<Range<u64>>, Download), ServiceError> {
         let mut tries = MOST_REPLACED;
         loop {
             let object = self.store().object(caller.project_id(), name).await?;
-            let range = range(object.record.size_bytes)?;
+            let range = range(&object.record)?;
             match self.content(&object.blob, range.clone()).await {
                 // It was replaced, and its content deleted, between the two: the name has another content by now, or none.
                 Err(ServiceError::Objects(ObjectsError::NotFound(_))) if tries > 0 => tries -= 1,

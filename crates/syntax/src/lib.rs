@@ -242,7 +242,7 @@ impl Entry {
     /// Finds it, and hands a top-level `main` over after the last statement, which is before any comment that ends the file.
     pub(crate) fn of(parsed: &Parsed<'_>, edits: &mut Edits) -> Self {
         let end = bindings::end_if_main_is_defined(&parsed.program);
-        let starts = starts::find(&parsed.program, parsed.kind, end.is_some());
+        let starts = starts::find(&parsed.program, end.is_some());
         for branch in starts.guarded {
             mark(branch, edits);
         }

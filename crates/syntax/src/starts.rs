@@ -11,7 +11,6 @@ use oxc_ast::ast::{
 use oxc_semantic::{AstNodes, NodeId, Scoping, SemanticBuilder, SymbolId};
 use oxc_span::{GetSpan, Span};
 
-use crate::ModuleKind;
 use crate::depth;
 
 /// A function is looked for in so much of the text that declares a guard's name.
@@ -50,7 +49,7 @@ pub(crate) enum Branch {
 }
 
 /// Finds out what `program` starts. Where nothing but a declaration and an export has the name, as mostly, the text alone says so.
-pub(crate) fn find(program: &Program<'_>, kind: ModuleKind, has_main: bool) -> Starts {
+pub(crate) fn find(program: &Program<'_>, has_main: bool) -> Starts {
     let exports = exports(program);
     let named = exports.iter().any(|export| export.role == Role::Main);
     if !has_main && !named && exports.is_empty() && !program.source_text.contains("exports.main") {
@@ -67,7 +66,7 @@ pub(crate) fn find(program: &Program<'_>, kind: ModuleKind, has_main: bool) -> S
         return Starts::default();
     }
     let semantic = SemanticBuilder::new().with_build_nodes(true).build(program).semantic;
-    let analysis = Analysis { nodes: semantic.nodes(), scoping: semantic.scoping(), source: program.source_text, kind };
+    let analysis = Analysis { nodes: semantic.nodes(), scoping: semantic.scoping(), source: program.source_text };
     let root = |name: &str| analysis.scoping.get_root_binding(name.into());
     let role = |role: Role| exports.iter().filter(move |export| export.role == role).filter_map(|export| root(export.name));
     let mut mains: Vec<SymbolId> = role(Role::Main).collect();
@@ -211,7 +210,6 @@ struct Analysis<'s, 'a> {
     nodes: &'s AstNodes<'a>,
     scoping: &'s Scoping,
     source: &'s str,
-    kind: ModuleKind,
 }
 
 impl<'a> Analysis<'_, 'a> {
@@ -235,18 +233,15 @@ impl<'a> Analysis<'_, 'a> {
         for symbol in functions {
             pending.push((symbol, true));
         }
-        if self.kind == ModuleKind::CommonJs {
-            for node in self.nodes.iter() {
-                if matches!(node.kind(), AstKind::StaticMemberExpression(_)) && paths.contains(&&*path_of(node.kind().span(), self.source))
-                {
-                    // `module.exports.a` is no use of what is exported alone, nor is an assignment to it.
-                    let is_part = matches!(self.nodes.parent_kind(node.id()), AstKind::StaticMemberExpression(_));
-                    if !is_part && take(self.value(node.id(), true), &mut pending) {
-                        return true;
-                    }
-                    if is_part && take(self.method(node.id()), &mut pending) {
-                        return true;
-                    }
+        for node in self.nodes.iter() {
+            if matches!(node.kind(), AstKind::StaticMemberExpression(_)) && paths.contains(&&*path_of(node.kind().span(), self.source)) {
+                // `module.exports.a` is no use of what is exported alone, nor is an assignment to it.
+                let is_part = matches!(self.nodes.parent_kind(node.id()), AstKind::StaticMemberExpression(_));
+                if !is_part && take(self.value(node.id(), true), &mut pending) {
+                    return true;
+                }
+                if is_part && take(self.method(node.id()), &mut pending) {
+                    return true;
                 }
             }
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use belljar_engine::{ArtifactFile, Engine, EngineConfig, Run, RunEvent, RunOptions};
+use belljar_engine::{ArtifactFile, Engine, EngineConfig, LeftFiles, Run, RunEvent, RunOptions};
 use belljar_protocol::{Bytes, EventKind, Finish, Language, Outcome, ProgramFile, ProgramName, RunRequest, StartMode, Stream, plain};
 use serde_json::value::RawValue;
 
@@ -38,7 +38,8 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
         let packages = packages::of_run(packages::environments(&engine, &config, &EnvironmentSettings::default())?, &arguments)?;
-        let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
+        let left_files = if artifacts.is_some() { LeftFiles::HandedBack } else { LeftFiles::Named };
+        let options = RunOptions { environments: Some(Arc::new(packages)), left_files, ..RunOptions::default() };
         let code = supervise(engine.run_with(request, options), &arguments, artifacts).await;
         engine.shutdown().await;
         // The program has run: what went wrong since is not the caller's doing.
@@ -153,6 +154,10 @@ pub(super) fn conclude(outcome: &Outcome, arguments: &RunArguments) -> anyhow::R
         for artifact in &outcome.artifacts {
             show::note(&format!("artifact: {} ({}); keep it with --artifacts FOLDER", artifact.name, Bytes(artifact.size_bytes)));
         }
+    }
+    if !outcome.left_behind.is_empty() {
+        let names: Vec<&str> = outcome.left_behind.iter().map(|file| file.name.as_str()).collect();
+        show::note(&format!("left behind and not kept: {}; write to outputs/ or name it with --output", names.join(", ")));
     }
     match &outcome.value {
         Some(value) if value.get() != "null" => ignore_closed(print_line(&plain::json(value.get()))),
@@ -286,13 +291,22 @@ pub(super) fn entry_name(arguments: &RunArguments, language: Language) -> String
     if let Some(entry) = &arguments.entry {
         return entry.clone();
     }
-    let named = arguments
-        .file
-        .as_deref()
-        .filter(|path| Language::of_path(path) == Some(language))
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
-    named.unwrap_or(language.default_entry()).to_owned()
+    let path = arguments.file.as_deref().filter(|path| Language::of_path(path) == Some(language));
+    path.and_then(name_within).unwrap_or_else(|| language.default_entry().to_owned())
+}
+
+/// The name of a program in its working folder: its path, so that what it imports from next to it is found there; of one
+/// that lies elsewhere, by an absolute path or one with `..`, the name of its file.
+fn name_within(path: &Path) -> Option<String> {
+    let mut parts = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str()?),
+            _ => return path.file_name()?.to_str().map(str::to_owned),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 pub(super) fn parameters(arguments: &RunArguments) -> anyhow::Result<Box<RawValue>> {

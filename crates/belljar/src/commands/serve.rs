@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use belljar_api::{Listener, State, Tls};
+use belljar_api::{ConnectionTimes, Listener, State, Tls};
 use belljar_engine::{Engine, EngineConfig};
 use belljar_protocol::IssuedToken;
 use belljar_service::Service;
@@ -26,7 +26,6 @@ pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let home = home::home()?;
     let config = ServerConfig::read(&home, &arguments)?;
-    allow_open_files();
     // Every TLS of this process, in and out, uses the one provider that is built in.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         anyhow::bail!("the cryptography was set up already");
@@ -58,14 +57,9 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
     ];
     let tls = config.tls.as_ref().map(|tls| Tls::open(&tls.certificates, &tls.key)).transpose()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let mut bound = None;
-    if let Some(address) = config.address()? {
-        let tcp = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}; stop what listens there, or choose another address with --listen"))?;
-        bound = Some(tcp.local_addr()?);
-        listeners.push(Listener::Tcp(tcp, tls));
-    }
+    let ports = bind(&config.addresses()?).await?;
+    let bound = ports.first().map(TcpListener::local_addr).transpose()?;
+    listeners.extend(ports.into_iter().map(|port| Listener::Tcp(port, tls.clone())));
     let first = service.first_start().await?;
     announce(home, scheme, bound, first.as_ref())?;
     tell_systemd("READY=1");
@@ -77,26 +71,38 @@ async fn serve(home: &std::path::Path, config: &ServerConfig, telemetry: &Teleme
         // Those who watch a run hear of its end before their connections are closed.
         service.stop().await;
     };
-    let unread = Duration::from_millis(config.unread_ms.0);
-    belljar_api::serve(routes, listeners, unread, stopping).await;
+    let times =
+        ConnectionTimes { keep_alive: Duration::from_millis(config.keep_alive_ms.0), unread: Duration::from_millis(config.unread_ms.0) };
+    belljar_api::serve(routes, listeners, times, stopping).await;
     let _ = std::fs::remove_file(socket);
     Ok(())
 }
 
-/// Open descriptors that are enough for all connections and sandboxes that are allowed at one time.
-const MOST_OPEN_FILES: u64 = 1 << 20;
-
-/// Takes what there may be of open descriptors: the usual soft limit of 1,024 is for programs that use `select` (getrlimit(2)), and fewer than the
-/// connections that are allowed. Sandboxes have limits of their own.
-fn allow_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(MOST_OPEN_FILES).min(MOST_OPEN_FILES);
-    if limit.current.is_some_and(|current| current < most)
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum })
-    {
-        tracing::warn!(%error, "the limit on open files could not be raised");
+/// Listens on all of these, on one port. Of several addresses those are left out that the machine does not have: not
+/// every one has IPv6.
+async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut ports: Vec<TcpListener> = Vec::new();
+    for &(mut address) in addresses {
+        if let Some(first) = ports.first() {
+            address.set_port(first.local_addr()?.port());
+        }
+        match TcpListener::bind(address).await {
+            Ok(port) => ports.push(port),
+            Err(error) if !ports.is_empty() && !has_address(&error) => {}
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("cannot listen on {address}; stop what listens there, or choose another address with --listen")
+                });
+            }
+        }
     }
+    Ok(ports)
+}
+
+/// Whether the machine has the address that could not be listened on.
+fn has_address(error: &std::io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    !matches!(errno, Some(rustix::io::Errno::ADDRNOTAVAIL | rustix::io::Errno::AFNOSUPPORT))
 }
 
 async fn until_told_to_stop() {

@@ -31,7 +31,7 @@ fn each_attack_is_shown_and_not_obeyed() {
         let escape: String =
             attack.chars().next().map(|first| if first == '\r' { "\\r".into() } else { first.escape_unicode().to_string() }).unwrap();
         for (way, shown) in
-            [("line", line(&given)), ("block", block(&given)), ("text", text(&given)), ("quoted", quoted(&given, 1000).into())]
+            [("line", line(&given)), ("block", block(&given)), ("text", text(&given)), ("quoted", quoted(&given, 1000, "...").into())]
         {
             assert!(!shown.contains(attack), "{what}, {way}: {shown:?}");
             assert!(shown.contains(&escape), "{what}, {way}, is dropped and not shown: {shown:?}");
@@ -79,15 +79,31 @@ fn a_line_cannot_become_two_and_a_block_cannot_speak_as_belljar() {
     assert_eq!(block("hint: run me"), "| hint: run me", "nor by its first line");
     assert_eq!(block("Error: no\nWARNING:root:x"), "Error: no\nWARNING:root:x", "as languages begin, and Belljar does not");
     assert_eq!(block("ValueError: no\n  at: x"), "ValueError: no\n  at: x");
-    assert!(quoted("value:\n\nlogs:", 100).lines().all(|line| line.starts_with("| ")));
+    assert!(quoted("value:\n\nlogs:", 100, "...").lines().all(|line| line.starts_with("| ")));
 }
 
 #[test]
 fn a_text_without_end_is_cut_and_says_so() {
     let long = "\u{1b}".repeat(1 << 20);
-    for shown in [line(&long), block(&long), quoted(&long, 1000).into()] {
+    for shown in [line(&long), block(&long)] {
         assert!(shown.len() < MAX_BLOCK_BYTES + 100, "{}", shown.len());
         assert!(shown.ends_with("… (cut: the text has 1048576 bytes)"));
+    }
+}
+
+#[test]
+fn a_quoted_text_keeps_its_beginning_and_its_end() {
+    let lines: Vec<String> = (0..10_000).map(|line| format!("line {line}")).collect();
+    let shown = quoted(&lines.join("\n"), 1000, "...");
+    let (beginning, end) = shown.split_once("\n...\n").unwrap();
+    assert!(beginning.starts_with("| line 0\n| line 1\n") && end.ends_with("| line 9998\n| line 9999"), "{shown}");
+    assert!(beginning.lines().chain(end.lines()).all(|line| lines.contains(&line.replace("| ", ""))), "whole lines: {shown}");
+
+    let shown = quoted(&format!("first{}last", "é".repeat(100_000)), 1000, "...");
+    assert!(shown.starts_with("| firsté") && shown.ends_with("élast") && shown.contains("é\n...\n| é"), "{shown}");
+    for only_line_ends in ["\n".repeat(1 << 20), "\u{1b}\n".repeat(1 << 20)] {
+        let shown = quoted(&only_line_ends, 1000, "...");
+        assert!((900..=1010).contains(&shown.len()), "{}", shown.len());
     }
 }
 
@@ -113,11 +129,19 @@ proptest! {
     #[test]
     fn nothing_dangerous_survives(given in anything()) {
         prop_assert!(!line(&given).contains(is_dangerous));
-        for shown in [block(&given), text(&given), quoted(&given, 1000).into()] {
+        for shown in [block(&given), text(&given), quoted(&given, 1000, "| ...").into()] {
             prop_assert!(!shown.replace(['\n', '\t'], "").contains(is_dangerous), "{shown:?}");
         }
         prop_assert!(!block(&given).lines().any(looks_like_ours));
-        prop_assert!(quoted(&given, 1000).split('\n').all(|line| line.starts_with("| ")));
+        prop_assert!(quoted(&given, 1000, "| ...").split('\n').all(|line| line.starts_with("| ")));
+    }
+
+    #[test]
+    fn a_quoted_text_is_bounded(given in anything(), max_bytes in 20_usize..400) {
+        let shown = quoted(&given, max_bytes, "...");
+        prop_assert!(shown.len() <= max_bytes + "\n...\n".len(), "{}: {shown:?}", shown.len());
+        let whole = text(&given).split('\n').map(|line| format!("| {line}")).collect::<Vec<_>>().join("\n");
+        prop_assert!(shown.contains("\n...\n") || shown == whole);
     }
 
     #[test]

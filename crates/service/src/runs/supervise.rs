@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_engine::{ArtifactFile, ArtifactRoom, Finished, RunEvent, RunOptions};
+use belljar_engine::{ArtifactFile, ArtifactRoom, Finished, LeftFiles, RunEvent, RunOptions};
 use belljar_environments::RunPackages;
 use belljar_protocol::{
     EventKind, LogEntry, LogLevel, Outcome, Retry, RunError, RunRequest, RunState, RunSubmission, SandboxInfo, Status, Timestamp,
@@ -146,6 +146,7 @@ impl Service {
             environments: Some(Arc::clone(&packages) as Arc<_>),
             // As it is when this attempt starts: what was taken out of it while the run waited is not granted any more.
             ceiling: Some(self.ceilings().of(&live.project_id)),
+            left_files: LeftFiles::HandedBack,
             room: Some(Arc::new(StorageRoom {
                 service: self.clone(),
                 project_id: live.project_id.clone(),

@@ -28,9 +28,9 @@ function loadParser() {
 
 const { prepare, findImports, findMistake = () => undefined } = loadParser();
 
-const later = setImmediate;
+// Beneath a microtask is nothing that a report shows, or that needs builtins which the program may have broken.
+const later = queueMicrotask;
 const after = setTimeout;
-const { unref } = Object.getPrototypeOf(setTimeout(() => {}));
 
 // What the library does with what it is to call.
 function callSteps(first, next) {
@@ -40,7 +40,8 @@ function callSteps(first, next) {
     try {
       if (step !== undefined) value = step();
     } catch (error) {
-      [threw, value] = [true, error];
+      threw = true;
+      value = error;
     }
     step = next(threw, value);
     if (typeof step !== 'function') return;
@@ -97,20 +98,21 @@ exports.createNative = (activationFile) => ({
     });
   },
   runFromLoop(first, next) { later(() => callSteps(first, next)); },
-  wakeLater(ms, callback) { apply(unref, after(callback, ms), []); },
-  wrap: (original, before, after, name) => ({
-    [name](...args) {
-      const token = before(...args);
+  wakeLater(ms, callback) { after(callback, ms).unref(); },
+  wrap(original, before, after, name) {
+    function wrapped() {
+      const token = apply(before, undefined, arguments);
       try {
-        const value = apply(original, this, args);
+        const value = apply(original, this, arguments);
         after(token, false, value);
         return value;
       } catch (error) {
         after(token, true, error);
         throw error;
       }
-    },
-  })[name],
+    }
+    return defineProperty(wrapped, 'name', { __proto__: null, value: name });
+  },
   // A stream on a pipe is listed while it is open, and keeps nothing alive.
   alive() {
     const resources = activeResources();
