@@ -385,7 +385,7 @@ struct DeletedMapping {
     end: u64,
 }
 
-/// Reads a line of `maps` (proc_pid_maps(5)), such as `7f00-7f10 rw-s 00000000 fd:01 1234  /data/x (deleted)`.
+/// Reads a line of `maps` (`proc_pid_maps(5)`), such as `7f00-7f10 rw-s 00000000 fd:01 1234  /data/x (deleted)`.
 fn deleted_mapping(line: &str) -> Option<DeletedMapping> {
     let line = line.strip_suffix(" (deleted)")?;
     let mut fields = line.split_ascii_whitespace();

@@ -123,7 +123,8 @@ mod tests {
         ] {
             assert_eq!(module_distribution(module, &own), None, "{module}");
         }
-        for (module, distribution) in [("numpy.linalg", "numpy"), ("flask_cors", "flask-cors"), ("Bio.Seq", "biopython"), ("date", "date")] {
+        for (module, distribution) in [("numpy.linalg", "numpy"), ("flask_cors", "flask-cors"), ("Bio.Seq", "biopython"), ("date", "date")]
+        {
             assert_eq!(module_distribution(module, &own).as_deref(), Some(distribution), "{module}");
         }
     }
