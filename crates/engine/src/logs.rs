@@ -332,7 +332,7 @@ mod tests {
     fn a_long_log_keeps_its_beginning_and_its_end_and_says_what_is_missing() {
         let most = MAX_FIRST_ENTRIES + MAX_LAST_ENTRIES;
         for (lines, dropped) in [(1, 0), (MAX_FIRST_ENTRIES + 1, 0), (most, 0), (most + 1, 1), (3 * most + 7, 2 * most + 7)] {
-            let text: String = (0..lines).map(|line| format!("{line}\n")).collect();
+            let text = (0..lines).map(|line| line.to_string() + "\n").collect::<Vec<_>>().concat();
             for piece in [7, 64 << 10] {
                 let mut kept = whole(text.as_bytes(), piece);
                 if dropped > 0 {

@@ -224,10 +224,10 @@ impl RunPackages {
             self.note(not_in_registry(wanted.ecosystem, name));
         }
         let is_early = language == Language::Python && changes_what_imports_see(&files);
-        let environment = outcome.prepared.as_ref().map(|prepared| match is_early {
-            true => Arc::new(prepared.environment.without_modules()),
-            false => Arc::clone(&prepared.environment),
-        });
+        let environment = outcome
+            .prepared
+            .as_ref()
+            .map(|prepared| if is_early { Arc::new(prepared.environment.without_modules()) } else { Arc::clone(&prepared.environment) });
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = outcome.prepared;
         Ok(environment)
     }

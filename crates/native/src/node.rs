@@ -423,7 +423,10 @@ unsafe extern "C" fn fit_heap(env: Env, info: CallbackInfo) -> Value {
 /// In place of Node's own, which looks for control groups, and these are not shown to a sandbox.
 unsafe extern "C" fn constrained_memory(env: Env, info: CallbackInfo) -> Value {
     // SAFETY: Node's own call.
-    unsafe { call(env, info, |call| call.double(heap::limit_bytes() as f64)) }
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+    unsafe {
+        call(env, info, |call| call.double(heap::limit_bytes() as f64))
+    }
 }
 
 unsafe extern "C" fn exit(env: Env, info: CallbackInfo) -> Value {

@@ -124,6 +124,14 @@ fn leave_unforked(channel: BorrowedFd<'_>, text: &str) -> ! {
     leave();
 }
 
+/// Ends the process where a fork of it would share what each sandbox must have for itself.
+fn leave_where_no_fork_may_be_made(channel: BorrowedFd<'_>) {
+    let why_not = why_not_to_fork().or_else(|| threads::kept_across_fork().map(|thread| format!("runs a thread {thread}")));
+    if let Some(why) = why_not {
+        leave_unforked(channel, &why);
+    }
+}
+
 fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Result<Role, SetupError> {
     // SAFETY: the zygote channel is open for the life of the zygote.
     let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
@@ -136,10 +144,7 @@ fn serve(runtime: &mut impl Runtime, facts: &BootFacts, rehearsal: &[u8]) -> Res
     let seals = Seals::compile();
     scratch::remove();
     runtime.prepare()?;
-    let why_not = why_not_to_fork().or_else(|| threads::kept_across_fork().map(|thread| format!("runs a thread {thread}")));
-    if let Some(why) = why_not {
-        leave_unforked(channel, &why);
-    }
+    leave_where_no_fork_may_be_made(channel);
     let Side::Zygote(touched) = scout::send(runtime, rehearsal) else { return Ok(Role::Scout) };
     let has_learned = !touched.is_empty();
     touched.hand_on_files();
