@@ -10,6 +10,8 @@
 //! The class with its state, `__belljar_1` and so on, is made in a function that is called at once. docs/reference/results.md says
 //! what is supported.
 
+use std::fmt::Write as _;
+
 use oxc_ast::ast::{
     AccessorProperty, ArrowFunctionExpression, AssignmentExpression, AssignmentPattern, AwaitExpression, BindingPattern, Class,
     ClassElement, Decorator, ExportDeclaration, ExportDefaultDeclaration, ExportDefaultDeclarationKind, Expression, Function,
@@ -154,11 +156,11 @@ impl Lowerer<'_, '_> {
         }
         if needs_state {
             self.needs_helper = true;
-            self.wrap(it, place, &state, name, &applied);
+            self.wrap(it, place, &state, name.as_deref(), &applied);
         }
     }
 
-    fn wrap(&mut self, it: &Class<'_>, place: Place, state: &str, name: Option<String>, applied: &Applied) {
+    fn wrap(&mut self, it: &Class<'_>, place: Place, state: &str, name: Option<&str>, applied: &Applied) {
         let id = it.id.as_ref().map(|id| id.name.to_string());
         let is_decorated = !it.decorators.is_empty();
         let start = it.decorators.first().map_or(it.span.start, |first| first.span.start.min(it.span.start));
@@ -207,7 +209,7 @@ impl Lowerer<'_, '_> {
             (Some(_), false) => ("return ".to_owned(), "; })(__belljar_decorators()))".to_owned()),
             (None, _) => {
                 let mut key = String::new();
-                quote(name.as_deref().unwrap_or(""), &mut key);
+                quote(name.unwrap_or(""), &mut key);
                 (format!("void {{ {key}: "), format!(" }}; return {state}.r; }})(__belljar_decorators()))"))
             }
         };
@@ -218,7 +220,7 @@ impl Lowerer<'_, '_> {
 
         let mut first = format!(" static {{ {state}.a(this, {{ {} }}{rebind}); }}", applied.privates);
         if applied.has_instance_methods {
-            first.push_str(&format!(" #__belljar_i = {state}.i(this);"));
+            let _ = write!(first, " #__belljar_i = {state}.i(this);");
         }
         // In an empty class both are put in the same place, where the one that was added last comes first.
         if is_decorated {
@@ -328,7 +330,7 @@ impl Lowerer<'_, '_> {
             _ => format!(" {word}get #{name}() {{ return {state}.p({index}); }}"),
         };
         self.edits.insert_after(it.span.end, stand_in);
-        applied.privates.push_str(&format!("{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], "));
+        let _ = write!(applied.privates, "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], ");
     }
 
     fn property(&mut self, it: &PropertyDefinition<'_>, index: usize, state: &str, applied: &mut Applied) {
@@ -341,7 +343,7 @@ impl Lowerer<'_, '_> {
         self.run_extra(it.span.end, index, it.r#static, state);
         if let PropertyKey::PrivateIdentifier(id) = &it.key {
             let name = &id.name;
-            applied.privates.push_str(&format!("{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], "));
+            let _ = write!(applied.privates, "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], ");
         }
     }
 
@@ -411,10 +413,11 @@ impl Lowerer<'_, '_> {
             self.initialized(it.value.as_ref(), after_key, index, state);
             self.run_extra(it.span.end, index, is_static, state);
             if let Some(name) = private {
-                applied.privates.push_str(&format!(
+                let _ = write!(
+                    applied.privates,
                     "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}, \
                      function () {{ return this.{storage}; }}, function (v) {{ this.{storage} = v; }}], "
-                ));
+                );
             }
         }
     }

@@ -28,7 +28,7 @@ enum What {
 /// A set of changes to one text.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
-    edits: Vec<Edit>,
+    list: Vec<Edit>,
     /// Where text was put after something.
     ended: HashSet<u32>,
     /// Set once no more edits are added: the order in which they were added is gone then.
@@ -37,32 +37,32 @@ pub(crate) struct Edits {
 
 impl Edits {
     pub(crate) fn insert_before(&mut self, at: u32, text: impl Into<Cow<'static, str>>) {
-        self.edits.push(Edit { start: at, end: at, what: What::Before(text.into()) });
+        self.list.push(Edit { start: at, end: at, what: What::Before(text.into()) });
     }
 
     pub(crate) fn insert_after(&mut self, at: u32, text: impl Into<Cow<'static, str>>) {
         self.ended.insert(at);
-        self.edits.push(Edit { start: at, end: at, what: What::After(text.into()) });
+        self.list.push(Edit { start: at, end: at, what: What::After(text.into()) });
     }
 
     /// Puts text after an expression whose statement may end there as well, with text of its own after it.
     pub(crate) fn insert_innermost(&mut self, at: u32, text: &'static str) {
-        self.edits.push(Edit { start: at, end: at, what: What::Innermost(text) });
+        self.list.push(Edit { start: at, end: at, what: What::Innermost(text) });
     }
 
     pub(crate) fn replace(&mut self, start: u32, end: u32, text: impl Into<Cow<'static, str>>) {
-        self.edits.push(Edit { start, end, what: What::Instead(text.into()) });
+        self.list.push(Edit { start, end, what: What::Instead(text.into()) });
     }
 
     pub(crate) fn blank(&mut self, start: u32, end: u32) {
         if start < end {
-            self.edits.push(Edit { start, end, what: What::Blank { semicolon: false } });
+            self.list.push(Edit { start, end, what: What::Blank { semicolon: false } });
         }
     }
 
     /// Blanks a whole statement or class member, leaving an empty one.
     pub(crate) fn blank_to_semicolon(&mut self, start: u32, end: u32) {
-        self.edits.push(Edit { start, end, what: What::Blank { semicolon: true } });
+        self.list.push(Edit { start, end, what: What::Blank { semicolon: true } });
     }
 
     /// Ends with a semicolon the statement that ends where a blank does, unless text was added there, which ends it already.
@@ -71,7 +71,7 @@ impl Edits {
             return;
         }
         // A few further back: a `!` before a type, say.
-        for edit in self.edits.iter_mut().rev().take(4) {
+        for edit in self.list.iter_mut().rev().take(4) {
             if let What::Blank { semicolon } = &mut edit.what
                 && edit.end == end
             {
@@ -83,25 +83,25 @@ impl Edits {
 
     /// How many there are: what was added later can be taken back with [`Edits::truncate`].
     pub(crate) fn len(&self) -> usize {
-        self.edits.len()
+        self.list.len()
     }
 
     pub(crate) fn truncate(&mut self, len: usize) {
-        for edit in self.edits.drain(len..) {
+        for edit in self.list.drain(len..) {
             self.ended.remove(&edit.start);
         }
     }
 
     /// The text with all changes made. An unchanged text is not copied.
     pub(crate) fn apply(mut self, source: &str) -> Cow<'_, str> {
-        if self.edits.is_empty() {
+        if self.list.is_empty() {
             return Cow::Borrowed(source);
         }
         self.sort();
-        let added: usize = self.edits.iter().map(|edit| edit.inserted().map_or(0, str::len)).sum();
+        let added: usize = self.list.iter().map(|edit| edit.inserted().map_or(0, str::len)).sum();
         let mut out = String::with_capacity(source.len() + added);
         let mut position = 0;
-        for edit in &self.edits {
+        for edit in &self.list {
             let (start, end) = (edit.start as usize, edit.end as usize);
             // A blank inside a blank, such as a type argument in a member that goes as a whole.
             if end < position || (end == position && start < end) {
@@ -110,8 +110,7 @@ impl Edits {
             let start = start.max(position);
             out.push_str(&source[position..start]);
             match &edit.what {
-                What::Before(text) | What::After(text) => out.push_str(text),
-                What::Instead(text) => out.push_str(text),
+                What::Before(text) | What::After(text) | What::Instead(text) => out.push_str(text),
                 What::Innermost(text) => out.push_str(text),
                 What::Blank { semicolon } => blank(&source[start..end], *semicolon, &mut out),
             }
@@ -124,14 +123,14 @@ impl Edits {
     /// The insertions as (offset in the unchanged text, length in UTF-16 code units), in order. None of them spans lines.
     pub(crate) fn insertions(&mut self) -> Vec<(u32, u32)> {
         self.sort();
-        self.edits.iter().filter_map(|edit| Some((edit.start, edit.inserted()?.encode_utf16().count() as u32))).collect()
+        self.list.iter().filter_map(|edit| Some((edit.start, edit.inserted()?.encode_utf16().count() as u32))).collect()
     }
 
     fn sort(&mut self) {
         if std::mem::replace(&mut self.is_sorted, true) {
             return;
         }
-        let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.edits).into_iter().enumerate().collect();
+        let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.list).into_iter().enumerate().collect();
         edits.sort_by_key(|(index, edit)| {
             let (rank, order) = match edit.what {
                 What::Innermost(_) => (0, -1),
@@ -142,7 +141,7 @@ impl Edits {
             };
             (edit.start, rank, order)
         });
-        self.edits = edits.into_iter().map(|(_, edit)| edit).collect();
+        self.list = edits.into_iter().map(|(_, edit)| edit).collect();
     }
 }
 

@@ -48,7 +48,7 @@ impl Assigner<'_> {
             _ => None,
         });
         match constructor {
-            Some(method) => self.into_constructor(method, it.heritage.is_some(), &assigned, &calls),
+            Some(method) => self.fill_constructor(method, it.heritage.is_some(), &assigned, &calls),
             None if it.heritage.is_some() => {
                 let code = format!(" constructor(...__belljar_a) {{ super(...__belljar_a); {calls}; }}");
                 self.edits.insert_after(it.body.span.start + 1, code);
@@ -99,7 +99,7 @@ impl Assigner<'_> {
         Some(format!("this.{name}()"))
     }
 
-    fn into_constructor(&mut self, it: &MethodDefinition<'_>, is_derived: bool, assigned: &BTreeSet<String>, calls: &str) {
+    fn fill_constructor(&mut self, it: &MethodDefinition<'_>, is_derived: bool, assigned: &BTreeSet<String>, calls: &str) {
         let Some(body) = &it.value.body else { return };
         let parameters: BTreeSet<String> =
             it.value.params.items.iter().filter_map(|item| item.pattern.get_identifier_name()).map(|name| name.to_string()).collect();

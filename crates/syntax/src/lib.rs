@@ -79,6 +79,7 @@ pub enum PrepareError {
 
 /// A program, ready to be compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a program, each with a name that the driver reads")]
 pub struct Prepared<'s> {
     /// How to load it.
     pub kind: ModuleKind,
@@ -153,12 +154,13 @@ pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, op
     if let Some(line) = depth::tree_too_deep(&parsed.program) {
         return Prepared::unchanged(source, parsed.kind, Some(PrepareError::TooDeep { line }));
     }
-    let (parsed, text) = match syntax.language == Language::TypeScript {
-        true => match program::without_namespaces(&allocator, parsed, syntax) {
+    let (parsed, text) = if syntax.language == Language::TypeScript {
+        match program::without_namespaces(&allocator, parsed, syntax) {
             Ok(written) => written,
             Err(error) => return Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)),
-        },
-        false => (parsed, None),
+        }
+    } else {
+        (parsed, None)
     };
     match erase::erase(&parsed, syntax, options) {
         erase::Erasure::Erased(edits) => match text {
@@ -186,7 +188,7 @@ fn anonymous_function<'s>(source: &str, file_name: &str, language: Language, opt
     let expression = format!("({function}\n)");
     let prepared = prepare_with(&expression, file_name, language, options);
     let is_one = prepared.error.is_none() && prepared.is_function;
-    let Prepared { kind, code, map, is_async, has_main, starts_main, starts_exported, is_function, needs_commonjs, uses, error } = prepared;
+    let Prepared { kind, code, map, is_async, has_main, needs_commonjs, uses, starts_main, starts_exported, is_function, error } = prepared;
     let code = Cow::Owned(code.into_owned());
     is_one.then_some(Prepared {
         kind,
@@ -194,11 +196,11 @@ fn anonymous_function<'s>(source: &str, file_name: &str, language: Language, opt
         map,
         is_async,
         has_main,
+        needs_commonjs,
+        uses,
         starts_main,
         starts_exported,
         is_function,
-        needs_commonjs,
-        uses,
         error,
     })
 }
@@ -231,6 +233,7 @@ fn finish<'s>(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Prep
 
 /// What of a program may be called once it has run.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "as in `Prepared`")]
 pub(crate) struct Entry {
     has_main: bool,
     starts_main: bool,

@@ -2,6 +2,7 @@
 //! what each of them exports. The result is TypeScript still, without namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use oxc_ast::ast::{
     AssignmentTargetPropertyIdentifier, BindingPattern, Declaration, IdentifierReference, JSXElementName, JSXMemberExpressionObject,
@@ -248,7 +249,7 @@ impl Writer<'_> {
         };
         match &namespace.body {
             TSNamespaceDeclarationBody::TSNamespaceDeclaration(inner) => {
-                open.push_str(&format!(" let {}; ", inner.id.name));
+                let _ = write!(open, " let {}; ", inner.id.name);
                 let others = self.exports.get(&path).cloned().unwrap_or_default();
                 if let Some(scope) = scope {
                     self.blocks.push(Block { scope, parameter: parameter.clone(), others });
@@ -286,7 +287,11 @@ impl Writer<'_> {
         if !is_taken(name) {
             return name.to_owned();
         }
-        (1..).map(|number| format!("{name}_{number}")).find(|name| !self.source.contains(name.as_str())).unwrap_or_default()
+        // A text holds fewer names than it has bytes.
+        (1..=self.source.len() + 1)
+            .map(|number| format!("{name}_{number}"))
+            .find(|name| !self.source.contains(name.as_str()))
+            .unwrap_or_default()
     }
 
     /// A statement of a namespace that is none itself.
@@ -407,7 +412,7 @@ impl Writer<'_> {
             && match &it.module_reference {
                 TSModuleReference::IdentifierReference(reference) => self.is_value(reference),
                 TSModuleReference::QualifiedName(name) => root_of(&name.left).is_none_or(|reference| self.is_value(reference)),
-                _ => true,
+                TSModuleReference::ExternalModuleReference(_) => true,
             };
         let name = it.id.span;
         match exported {
@@ -586,7 +591,7 @@ impl<'a> Visit<'a> for Prefixer<'_, '_> {
         let root = match &it.module_reference {
             TSModuleReference::IdentifierReference(reference) => Some(&**reference),
             TSModuleReference::QualifiedName(name) => root_of(&name.left),
-            _ => None,
+            TSModuleReference::ExternalModuleReference(_) => None,
         };
         if let Some(reference) = root {
             self.prefix(reference);

@@ -252,10 +252,7 @@ pub(crate) const DUPLICATE: &str = "Duplicate";
 /// The first error among diagnostics, with its place.
 pub(crate) fn first_error(diagnostics: &Diagnostics, source: &str) -> Option<PrepareError> {
     let diagnostic = diagnostics.errors().next()?;
-    let label = match diagnostic.message.starts_with(DUPLICATE) {
-        true => diagnostic.labels.last(),
-        false => diagnostic.labels.first(),
-    };
+    let label = if diagnostic.message.starts_with(DUPLICATE) { diagnostic.labels.last() } else { diagnostic.labels.first() };
     let offset = label.map_or(0, |label| label.offset() as usize);
     let (line, column) = line_and_column(source, offset);
     Some(PrepareError::Syntax { message: diagnostic.message.to_string(), line, column })

@@ -127,10 +127,8 @@ fn exports<'a>(program: &'a Program<'a>) -> Vec<Export<'a>> {
                     }
                 }
             }
-            Statement::ExportDeclaration(it) => {
-                if crate::bindings::declares_main(&it.declaration) {
-                    found.push(Export { name: "main", role: Role::Main, mentions: 0 });
-                }
+            Statement::ExportDeclaration(it) if crate::bindings::declares_main(&it.declaration) => {
+                found.push(Export { name: "main", role: Role::Main, mentions: 0 });
             }
             Statement::TSExportAssignment(it) => {
                 found.extend(identifier(&it.expression).map(|name| Export { name, role: Role::Alone, mentions: 1 }));

@@ -94,9 +94,8 @@ fn jsx_runtime_of(program: &Program<'_>, options: &Options) -> JsxRuntime {
     match options.jsx {
         _ if pragma(program, "@jsx").is_some() => JsxRuntime::Classic,
         JsxMode::Classic => JsxRuntime::Classic,
-        JsxMode::Automatic => JsxRuntime::Automatic,
         JsxMode::Unset if options.jsx_factory.is_some() || has_react(program) => JsxRuntime::Classic,
-        JsxMode::Unset => JsxRuntime::Automatic,
+        JsxMode::Automatic | JsxMode::Unset => JsxRuntime::Automatic,
     }
 }
 

@@ -235,14 +235,14 @@ impl Finder<'_> {
     }
 
     fn record(&mut self, specifier: &str, kind: Kind, used: &Use<'_>) {
-        let uses = self.uses_of(specifier);
+        let of_specifier = self.uses_of(specifier);
         let value = match kind {
-            Kind::Default => uses.default.get_or_insert_default(),
-            Kind::Required => uses.required.get_or_insert_default(),
+            Kind::Default => of_specifier.default.get_or_insert_default(),
+            Kind::Required => of_specifier.required.get_or_insert_default(),
             Kind::Namespace | Kind::Dynamic => {
                 match used {
-                    Use::Member(name) => drop(uses.members.insert((*name).to_owned())),
-                    Use::Whole | Use::Called => uses.whole = true,
+                    Use::Member(name) => drop(of_specifier.members.insert((*name).to_owned())),
+                    Use::Whole | Use::Called => of_specifier.whole = true,
                 }
                 return;
             }
