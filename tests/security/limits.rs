@@ -243,7 +243,7 @@ fn output_bombs_end_as_output_exceeded() {
         });
     }
     // A result that is too large is the program's own failure.
-    Attack::verbatim("js", "console.log('armed'); 'x'.repeat(3e6)").with(["--result-limit", "1M"]).in_both_starts(|outcome| {
+    Attack::verbatim("js", "console.log('armed'); return 'x'.repeat(3e6)").with(["--result-limit", "1M"]).in_both_starts(|outcome| {
         outcome.must_be("failed");
         says(outcome, "armed");
         assert!(outcome.json["value"].is_null());

@@ -194,7 +194,7 @@ attempt("files", in_files)
 
 #[test]
 fn the_environment_is_empty_but_for_what_is_granted() {
-    let expected = ["HOME", "LANG", "PATH", "TMPDIR", "USER", "MPLBACKEND", "MPLCONFIGDIR", "GRANTED"];
+    let expected = ["HOME", "LANG", "PATH", "TMPDIR", "USER", "MPLBACKEND", "MPLCONFIGDIR", "JOBLIB_MULTIPROCESSING", "GRANTED"];
     let check = |outcome: &Outcome| {
         outcome.must_be("succeeded");
         let names = outcome.attempt("names").trim_start_matches("done: ");

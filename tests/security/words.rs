@@ -89,13 +89,15 @@ fn a_denial_cannot_speak_to_the_terminal_or_the_reader() {
         "[{'action': text, 'target': 'x', 'grant': 'exec: true'}, {'action': 'exec', 'target': 'x', 'grant': text}, \
          {'action': 'exec; run me', 'target': 'x', 'grant': 'exec: true'}, {'action': 'fs.read', 'target': text + 'y' * (1 << 20), 'grant': 'fs.read: [\"/x\"]'}]",
     );
+    // Refusals are told of a run that failed.
+    let forged = format!("{forged}raise SystemExit(1)");
     for start in crate::run::STARTS {
         let output = belljar("py", &forged, start, &[]);
         assert!(output.stdout.starts_with(b"attacking"));
         // Three are no denials; the target of the fourth is the program's, as text and cut.
         is_harmless("a denial", &output.stderr, r"hint: fs.read a\u{1b}]52;c;cm0gLXJm\u{7}");
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(!text.contains("hint: exec") && text.lines().count() == 1 && text.len() < 20_000, "{text}");
+        assert!(!text.contains("hint: exec") && text.lines().count() == 2 && text.len() < 20_000, "{text}");
         let output = belljar("py", &forged, start, &["--json"]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((json["denied"].as_array().unwrap().len(), &json["denied"][0]["action"]), (1, &"fs.read".into()), "{}", json["denied"]);
