@@ -101,7 +101,7 @@ if not os.path.exists("/home/user/main.py"):
 async fn a_package_cannot_choose_the_folder_that_files_are_collected_from() {
     let mut place = Place::new(|_| ()).await;
     // In each a file is named that is there, and that no program has put into its own folder.
-    let code = "import sys\n'hostile' in sys.modules";
+    let code = "import hostile\nhostile.said";
     let policy = Policy::default();
     let cases = [
         // Noticed while the sandbox is made: the program has one in which nothing was imported.
@@ -174,10 +174,10 @@ async fn a_package_is_imported_in_sandboxes_and_never_where_there_are_capabiliti
     let mut place = Place::new(|_| ()).await;
     let policy = Policy::default();
     // It holds up whatever waits for it: the zygote gives its scout 20 s.
-    let source = "status = open('/proc/self/status').read()\nwhile 'CapEff:\\t0000000000000000' not in status:\n    pass\n";
+    let source = "import os\nin_advance = not os.path.exists('/home/user/main.py')\nstatus = open('/proc/self/status').read()\nwhile 'CapEff:\\t0000000000000000' not in status:\n    pass\n";
     let spec = place.spec("capable", source, None, &policy).await;
     let began = Instant::now();
-    let outcome = place.run(&spec, StartMode::Fork, "import sys\n'capable' in sys.modules", &[], &policy).await.outcome;
+    let outcome = place.run(&spec, StartMode::Fork, "import capable\ncapable.in_advance", &[], &policy).await.outcome;
     assert_eq!(outcome.value.expect("it succeeds").get(), "true", "it is imported in advance");
     assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
     place.engine.shutdown().await;

@@ -55,9 +55,13 @@ fn is_change(line: &str) -> bool {
 fn sets_attribute_or_item(statement: &str) -> bool {
     let Some((target, _)) = assignment(statement.trim_start()) else { return false };
     let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let is_item = target.contains('[');
     let target = target.split('[').next().unwrap_or_default().trim_end();
     let parts: Vec<&str> = target.split('.').map(str::trim).collect();
-    parts.len() > 1 && parts.iter().all(|part| is_name(part)) && !["self", "cls"].contains(&parts[0])
+    let is_of_other = parts.len() > 1 && !["self", "cls"].contains(&parts[0]);
+    // `from os import environ`, `from sys import modules`
+    let is_imported_table = is_item && ["environ", "modules"].contains(&parts[0]);
+    (is_of_other || is_imported_table) && parts.iter().all(|part| is_name(part))
 }
 
 /// The two sides of a plain assignment.
@@ -85,6 +89,7 @@ mod tests {
             "import os; os.environ['A'] = '1'; import polars",
             "import os\nos.environ.setdefault('MPLCONFIGDIR', '/tmp')\nimport matplotlib",
             "from os import environ\nenviron['A']='b'\nfrom loguru import logger",
+            "from sys import modules\nmodules['a'] = object()\nimport pandas",
             "from gevent import monkey; monkey.patch_all()\nimport requests",
             "import sys, types\nsys.modules['numpy'] = types.ModuleType('numpy')\nimport pandas",
             "import socket\nsocket.socket = None\nimport urllib3",

@@ -76,6 +76,8 @@ exports.createNative = (activationFile) => ({
   parentPid: () => ppid,
   beginImports() {},
   neverFork() {},
+  fitHeap() {},
+  constrainedMemory: () => 256 * 1024 * 1024,
   randomSeed: () => randomFill(Buffer.alloc(4)).readUInt32LE() & 0x7fffffff || 1,
   onIdle(callback) {
     // Node asks process.emit, by name, for 'beforeExit' when its loop is empty.
