@@ -5,7 +5,7 @@
 
 const process = require('node:process');
 const {
-  BufferByteLength, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply, StringPrototypeIndexOf,
+  BufferByteLength, FunctionPrototypeBind, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply, StringPrototypeIndexOf,
   TypedArrayPrototypeGetByteLength,
 } = require('./intrinsics.js');
 
@@ -37,7 +37,9 @@ function levelled(console, method, level, current, native) {
     return outer;
   };
   const after = (outer) => { current.level = outer; };
-  const wrapped = native.wrap(original, before, after, method);
+  // Bound, as the methods of Node's console are: such a function has no prototype.
+  const wrapped = FunctionPrototypeBind(native.wrap(original, before, after, method), console);
+  ObjectDefineProperty(wrapped, 'name', { __proto__: null, value: method, configurable: true });
   ObjectDefineProperty(wrapped, 'length', { __proto__: null, value: original.length, configurable: true });
   console[method] = wrapped;
 }

@@ -106,10 +106,6 @@ test('stdin is data for the program', async () => {
   assert.equal(await value('let text = ""; for await (const part of process.stdin) text += part; return text', { stdin: 'a,b\n' }), 'a,b\n');
 });
 
-test('nextTick runs before promise jobs in CommonJS, as in plain node', async () => {
-  assert.deepEqual(await value('const order = [];\nPromise.resolve().then(() => order.push("promise"));\nprocess.nextTick(() => order.push("tick"));\norder'), ['tick', 'promise']);
-});
-
 test('worker threads, WebAssembly and fetch exist and work', async () => {
   assert.equal(await value('const { Worker } = require("node:worker_threads");\nreturn new Promise((ok, no) => new Worker("require(\\"worker_threads\\").parentPort.postMessage(7); process.exit(3)", { eval: true }).on("message", ok).on("error", no))'), 7);
   assert.equal(await value('const { instance } = await WebAssembly.instantiate(new Uint8Array([0,97,115,109,1,0,0,0,1,5,1,96,0,1,127,3,2,1,0,7,5,1,1,102,0,0,10,6,1,4,0,65,42,11]));\nreturn instance.exports.f()'), 42);

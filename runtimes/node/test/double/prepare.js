@@ -5,7 +5,7 @@ const { parse } = require('internal/deps/acorn/acorn/dist/acorn');
 const walk = require('internal/deps/acorn/acorn-walk/dist/walk');
 const { stripTypeScriptTypes } = require('node:module');
 
-function prepare(source, file, language) {
+function prepare(source, file, language, options = '') {
   let code = source;
   let map;
   if (language === 'typescript') {
@@ -28,6 +28,7 @@ function prepare(source, file, language) {
   if (program === null) return { kind: file.endsWith('.mjs') ? 'module' : 'commonjs', code: source };
   const prepared = { kind: isModule ? 'module' : 'commonjs', code, map, isAsync: !isModule && tryParse(code, 'script', false) === null };
   const isFunction = program.body.length === 1 && /^(?:Arrow)?Function/.test(program.body[0].expression?.type);
+  if (options.includes('role=imported')) return prepared;
   return { ...prepared, code: withValue(code, program), ...startsOf(program), isFunction };
 }
 
