@@ -170,7 +170,7 @@ fn belljars_own_folders_are_not_granted_by_whatever_name() {
         if !limits_available() {
             command.arg("--allow-degraded");
         }
-        let said = command.output().unwrap();
+        let said = crate::leftovers::output(&mut command);
         let outcome: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
         assert_eq!(outcome["status"], "refused", "{mounted}: {outcome}");
         assert!(outcome["error"]["message"].as_str().unwrap().contains("the server's home"), "{outcome}");

@@ -196,7 +196,7 @@ print(count(lambda: libc.inotify_init1(0) >= 0, 100), count(lambda: libc.timer_c
 ";
 
 fn can_still_make() -> String {
-    let probe = std::process::Command::new("python3").args(["-I", "-S", "-c", PROBE]).output().unwrap();
+    let probe = crate::leftovers::output(std::process::Command::new("python3").args(["-I", "-S", "-c", PROBE]));
     String::from_utf8(probe.stdout).unwrap().trim().to_owned()
 }
 

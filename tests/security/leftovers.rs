@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,15 @@ pub fn spawn(command: &mut Command) -> Child {
     let child = command.spawn().expect("belljar can be started");
     belljars.insert(child.id());
     child
+}
+
+/// Runs a program to its end. Not `Command::output`: a test that looks for orphans would reap the program in its place.
+pub fn output(command: &mut Command) -> std::process::Output {
+    let child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let id = child.id();
+    let output = child.wait_with_output().expect("it is our child");
+    forget(id);
+    output
 }
 
 /// Strikes a belljar off that has been waited for.

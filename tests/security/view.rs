@@ -625,7 +625,7 @@ fn a_granted_folder_tells_of_no_more_room_than_the_sandbox_has() {
 fn python_with_packages(prefix: &Path) -> PathBuf {
     let facts =
         "import json, os, sys; print(json.dumps([os.path.realpath(sys.executable), os.path.dirname(os.path.realpath(os.__file__))]))";
-    let answer = std::process::Command::new("python3").args(["-I", "-S", "-c", facts]).output().unwrap();
+    let answer = crate::leftovers::output(std::process::Command::new("python3").args(["-I", "-S", "-c", facts]));
     let [program, library]: [PathBuf; 2] = serde_json::from_slice(&answer.stdout).unwrap();
     let own_library = prefix.join("lib").join(library.file_name().unwrap());
     imitate(&library, &own_library);
