@@ -144,11 +144,6 @@ class Ending {
     this.#fatal = { __proto__: null, error };
   }
 
-  /** The run ends as if by a signal: at once, without listeners. */
-  die(code) {
-    this.#finish(this.#settledText(), 'null', code);
-  }
-
   // The loop is empty. As in Node: 'beforeExit', the ticks and promise jobs that it made, and if nothing is alive then, 'exit'. Gives what is
   // to be called with nothing beneath it, and how to go on from there.
   #idle() {
