@@ -663,12 +663,14 @@ fn imitate(from: &Path, to: &Path) {
     }
 }
 
-#[test]
-fn the_hosts_own_packages_are_not_there() {
-    // Elsewhere than where it was built, a machine may lack the folder, and another user may not make it.
-    let near = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let place = if fs::create_dir_all(near).is_ok() { near.to_owned() } else { std::env::temp_dir() };
-    let folder = tempfile::Builder::new().prefix("belljar-prefix-").tempdir_in(place).unwrap();
+fn prefix_in(place: &Path) -> std::io::Result<tempfile::TempDir> {
+    fs::create_dir_all(place)?;
+    tempfile::Builder::new().prefix("belljar-prefix-").tempdir_in(place)
+}
+
+/// Holds that a sandbox of the Python in a prefix sees none of the packages and programs next to it. Beneath `/tmp` the sandbox's own space
+/// covers the prefix, and it is attached once more.
+fn hides_the_packages_of(folder: &tempfile::TempDir) {
     crate::run::open_to_all(folder.path());
     let program = python_with_packages(folder.path());
     let body = r#"
@@ -700,6 +702,15 @@ attempt("programs", lambda: os.listdir(f"{sys.base_prefix}/bin") == [os.path.bas
             ("programs", "done: True"),
         ]);
     });
+}
+
+#[test]
+fn the_hosts_own_packages_are_not_there() {
+    hides_the_packages_of(&prefix_in(&std::env::temp_dir()).expect("a folder for temporary files"));
+    // Elsewhere than where it was built, a machine may lack the folder, and another user may not make it.
+    if let Ok(folder) = prefix_in(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        hides_the_packages_of(&folder);
+    }
     // What this machine's distribution has installed for its own programs.
     let places = ["/usr/lib/python3/dist-packages", "/usr/lib/node_modules", "/usr/share/nodejs", "/usr/share/javascript"];
     let body = format!("for place in {places:?}:\n    attempt(place, lambda: os.listdir(place))");

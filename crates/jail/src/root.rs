@@ -212,8 +212,7 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
     for point in plan.points.iter().filter(|point| !is_in_writable_space(&point.target)) {
         open_target(root.as_fd(), &point.target, point.is_folder, own).at(Step::BindTarget)?;
     }
-    for mask in &plan.masks {
-        let target = beneath(stage, mask);
+    for target in plan.masks.iter().flat_map(|mask| places_of(mask, sources)).map(|place| beneath(stage, &place)) {
         if target.is_dir() {
             let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
             mount(Some(c"hidden"), &c_path(&target).at(Step::RootTree)?, Some(c"tmpfs"), flags, Some(c"mode=755,size=4k"))
@@ -234,6 +233,17 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
         symlink(to, &target).at(Step::RootTree)?;
     }
     Ok(())
+}
+
+/// Everywhere that a path of the sandbox is shown: at itself, and in the stages of what its own space covers.
+fn places_of(path: &Path, sources: &[OpenedBind<'_>]) -> Vec<PathBuf> {
+    let staged = sources.iter().filter_map(|source| {
+        let within = path.strip_prefix(&source.bind.target).ok()?;
+        let stage = source.stage.as_ref()?;
+        // Joined with nothing, a path would end in a slash.
+        Some(if within.as_os_str().is_empty() { stage.clone() } else { stage.join(within) })
+    });
+    std::iter::once(path.to_owned()).chain(staged).collect()
 }
 
 /// Hides a file by an empty one.
