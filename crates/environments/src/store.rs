@@ -5,7 +5,7 @@
 //! made/KEY/root/         an environment, complete and never changed again: hard links to contents
 //! made/KEY/environment.json, made/KEY/lock
 //! made/KEY/used          its time is when the environment was last used; locked, shared, by whoever uses it
-//! locks/HASH.json        the lock that a request led to; HASH.made by which rules a lock was made here. Their times are when they were last used
+//! locks/HASH.json        the lock that a request led to; HASH.made by which rules a lock was made here; HASH.newest when a version was the newest. Their times are when they were last used
 //! staging/NAME/          an installation that goes on; its file `alive` is locked as long as it does
 //! downloads/             what the installers keep for themselves
 //! downloading            locked, shared, while an installer works with them; exclusively while they are removed
@@ -381,6 +381,17 @@ impl Store {
     /// How a lock was made, if it was made here.
     pub(crate) fn made_lock(&self, lock: &Lock) -> Result<Option<MadeLock>, StoreError> {
         self.remembered(&format!("{}.made", lock.sha256()))
+    }
+
+    /// Remembers that a registry had no newer version than one, under a hash of which version of what, by which rules and where it was looked for.
+    pub(crate) fn remember_newest(&self, question_sha256: &str) -> Result<(), StoreError> {
+        let now = crate::resolution::seconds_since_1970();
+        self.remember(&format!("{question_sha256}.newest"), now.to_string().into_bytes())
+    }
+
+    /// When a registry was last asked in vain for a newer version, in seconds since 1970.
+    pub(crate) fn known_newest(&self, question_sha256: &str) -> Result<Option<u64>, StoreError> {
+        self.remembered(&format!("{question_sha256}.newest"))
     }
 
     /// Removes an environment that nobody uses. `false` where somebody does.

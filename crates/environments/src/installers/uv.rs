@@ -45,8 +45,17 @@ pub(super) async fn resolve(
     if !left_out.is_empty() {
         let _ = writeln!(manifest, "exclude-dependencies = {}", serde_json::Value::from(left_out));
     }
-    let staging = job.project(&[("pyproject.toml", &manifest)]).await?;
+    let settings = index_settings(job);
+    let mut files = vec![("pyproject.toml", manifest.as_str())];
+    files.extend(settings.as_deref().map(|settings| (SETTINGS, settings)));
+    let staging = job.project(&files).await?;
     let mut tool = tool(job, &staging).await?;
+    if settings.is_some() {
+        // The variables would replace the settings. A file that is named replaces all that uv would look for.
+        INDEX_VARIABLES.iter().for_each(|name| drop(tool.variables.remove(*name)));
+        tool.arguments.retain(|argument| argument != "--no-config");
+        tool.arguments.extend(["--config-file".to_owned(), format!("{PROJECT}/{SETTINGS}")]);
+    }
     tool.arguments.insert(0, "lock".to_owned());
     if job.rules.minimum_release_age_days > 0 {
         tool.arguments.extend(["--exclude-newer".to_owned(), format!("{} days", job.rules.minimum_release_age_days)]);
@@ -227,6 +236,35 @@ async fn tool(job: &Job<'_>, staging: &Staging) -> Result<Tool, EnvironmentError
     Ok(tool)
 }
 
+/// The variables in which `uv` is told of indexes: the default one, and the others.
+const INDEX_VARIABLES: [&str; 2] = ["UV_DEFAULT_INDEX", "UV_INDEX"];
+/// The file with the settings of indexes.
+const SETTINGS: &str = "uv.toml";
+
+/// The settings of the indexes, with the time for which uv keeps their answers: ten minutes for a list of versions, which is what PyPI itself says, and
+/// for good for a file, which is known by its hash. Some mirrors name no times, so that uv would ask for everything at each resolution. None where the
+/// newest version may be seconds old, and where an index has a login: no file is to hold one.
+fn index_settings(job: &Job<'_>) -> Option<String> {
+    let index = &job.config.provision.python_index;
+    let all = || index.extra_indexes().iter().chain(std::iter::once(index.default_index()));
+    if job.rules.minimum_release_age_days == 0 || all().any(|index| index.login().is_some()) {
+        return None;
+    }
+    let count = all().count();
+    let mut text = String::new();
+    for (number, index) in all().enumerate() {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let name = index.name().map(|name| format!("name = {}\n", quoted(name))).unwrap_or_default();
+        let _ = write!(
+            text,
+            "[[index]]\n{name}url = {}\ndefault = {}\ncache-control = {{ api = \"max-age=600\", files = \"max-age=365000000, immutable\" }}\n",
+            quoted(index.url()),
+            number + 1 == count,
+        );
+    }
+    Some(text)
+}
+
 /// What `uv` is told of indexes. Logins in it are seen by `uv` alone.
 fn index_variables(job: &Job<'_>) -> Result<Vec<(String, String)>, EnvironmentError> {
     let index = &job.config.provision.python_index;
@@ -239,9 +277,10 @@ fn index_variables(job: &Job<'_>) -> Result<Vec<(String, String)>, EnvironmentEr
         .iter()
         .map(|index| format!("{}{}", index.name().map(|name| format!("{name}=")).unwrap_or_default(), index.authenticated_url().expose()))
         .collect();
-    let mut variables = vec![("UV_DEFAULT_INDEX".to_owned(), index.default_index().authenticated_url().expose().to_owned())];
+    let [default, others] = INDEX_VARIABLES.map(str::to_owned);
+    let mut variables = vec![(default, index.default_index().authenticated_url().expose().to_owned())];
     if !extra.is_empty() {
-        variables.push(("UV_INDEX".to_owned(), extra.join(" ")));
+        variables.push((others, extra.join(" ")));
     }
     Ok(variables)
 }

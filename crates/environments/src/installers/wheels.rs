@@ -7,14 +7,17 @@ use serde::Deserialize;
 
 use super::uv::{self, PreReleases, Traced};
 use super::{Job, Resolved};
+use crate::digest::digest;
 use crate::error::EnvironmentError;
 use crate::lock::Lock;
-use crate::requirement::{PyPiRequirement, Requirement};
+use crate::requirement::{Ecosystem, PyPiRequirement, Requirement};
 
 /// Packages of one request that are looked at, and resolutions that this takes at the most.
 const MAX_PROBES: usize = 4;
 /// A version that is as old may have been gone back to without a trace: where the newer ones have no wheel at all, uv does not look at them. Days.
 const OLD_DAYS: u64 = 540;
+/// How long a version counts as the newest of its package after a registry said so. Seconds.
+const NEWEST_FOR: u64 = 24 * 3600;
 
 /// What is known of a package in a lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,11 @@ async fn newer(
 ) -> Result<Option<Missing>, EnvironmentError> {
     let versions = suspect.newest.as_ref().map_or_else(|| format!(">{}", chosen.version), |newest| format!("=={newest}"));
     let Ok(probe) = PyPiRequirement::parse(&format!("{}{versions}", suspect.name)) else { return Ok(None) };
+    let question = question(job, &suspect.name, &chosen.version);
+    let known = job.store.known_newest(&question)?;
+    if known.is_some_and(|asked| crate::resolution::seconds_since_1970().saturating_sub(asked) < NEWEST_FOR) {
+        return Ok(None);
+    }
     let mut requirements = requirements.to_vec();
     requirements.push(Requirement::PyPi(probe));
     match uv::resolve(job, &requirements, left_out, PreReleases::Never).await {
@@ -110,8 +118,26 @@ async fn newer(
             Ok(Some(Missing { version, what }))
         }
         // Others want the older one, or there is no newer one.
-        Err(_) => Ok(None),
+        Err(error) => {
+            if !job.rules.offline && is_the_newest(&error.to_string(), &suspect.name, &chosen.version) {
+                job.store.remember_newest(&question)?;
+            }
+            Ok(None)
+        }
     }
+}
+
+/// A hash of: is there a newer version of this package, by these rules and in these indexes?
+fn question(job: &Job<'_>, name: &str, version: &str) -> String {
+    let rules = format!("newest {} {}", job.runtime.name, job.rules.minimum_release_age_days);
+    let mut parts = vec![rules, name.to_owned(), version.to_owned()];
+    parts.extend(job.config.sources(Ecosystem::PyPi));
+    digest(&parts.iter().map(String::as_bytes).collect::<Vec<_>>())
+}
+
+/// Whether uv says that no version is newer, whatever else was asked for: `Because only six<=1.17.0 is available and ...`.
+fn is_the_newest(words: &str, name: &str, version: &str) -> bool {
+    words.contains(&format!("ecause only {name}<={version} is available and"))
 }
 
 /// What uv says has no wheels, and from which version on: `Because rouge-score>=0.0.7 has no usable wheels`.
@@ -214,7 +240,6 @@ fn is_near(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requirement::Ecosystem;
 
     fn trace(lines: &[&str]) -> Vec<String> {
         lines.iter().map(|&line| line.to_owned()).collect()
@@ -262,6 +287,14 @@ mod tests {
         let words = "Because antlr4-python3-runtime>=4.9,<=4.9.3 has no usable wheels";
         assert_eq!(without_wheels(words), Some(("antlr4-python3-runtime".to_owned(), Some("4.9".to_owned()))));
         assert_eq!(without_wheels("Because x==1 is not available"), None);
+    }
+
+    #[test]
+    fn a_version_is_the_newest_where_uv_says_so_of_it_and_no_other() {
+        let words = "cannot be resolved: No solution found: Because only six<=1.17.0 is available and your project depends on six>1.17.0, we";
+        assert!(is_the_newest(words, "six", "1.17.0"));
+        assert!(!is_the_newest(words, "six", "1.17") && !is_the_newest(words, "x", "1.17.0"));
+        assert!(!is_the_newest("Because a==1 depends on six<=1.17.0 and six>1.17.0 was asked for", "six", "1.17.0"));
     }
 
     #[test]
