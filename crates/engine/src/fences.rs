@@ -62,6 +62,7 @@ fn blocks<'t>(lines: &[&'t str], language: Language) -> Option<Vec<(Fence<'t>, R
     let mut index = 0;
     // What is outside of the blocks, as far as it goes.
     let mut outside = Literals::default();
+    let mut has_guessed = false;
     while index < lines.len() {
         let Some(fence) = opening(lines[index]).filter(|_| outside.are_closed(language)) else {
             outside.read(lines[index]);
@@ -79,6 +80,12 @@ fn blocks<'t>(lines: &[&'t str], language: Language) -> Option<Vec<(Fence<'t>, R
             index += 1;
         }
         if index == lines.len() && !within.are_closed(language) {
+            // A second one with no end makes it no answer of a model. To look through the rest of the text for each of many
+            // would take minutes.
+            if has_guessed {
+                return None;
+            }
+            has_guessed = true;
             // The end is missing, or a quote in the block is not what it looks like: the last fence is the end.
             index = (start..lines.len()).rev().find(|index| closes(lines[*index], &fence)).unwrap_or(lines.len());
         }
@@ -219,6 +226,29 @@ mod tests {
         ] {
             assert_eq!(code(text, language), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn blocks_without_end_take_no_more_time_than_a_text_of_their_length() {
+        // Each fence is shorter than the one before, so that none ends an earlier block, and each block has an odd number of
+        // quotes up to the end of the text.
+        let fences = |from: usize| -> String { (4..from).rev().map(|length| format!("{0}'''\n'''\n{0}\n", "~".repeat(length))).collect() };
+        let lines = "\n".repeat(100_000);
+        let took = |text: &str| {
+            let began = std::time::Instant::now();
+            let found = unfenced(text.as_bytes(), Language::Python);
+            (began.elapsed(), found)
+        };
+        let (plain, _) = took(&format!("~~~~\n'''\n~~~~\n{lines}"));
+        let (attack, found) = took(&format!("{}{lines}", fences(700)));
+        assert_eq!(found, None);
+        // Without a bound it is 700 times as long.
+        assert!(attack < plain * 20, "{attack:?}, {plain:?}");
+    }
+
+    #[test]
+    fn one_block_whose_end_is_hidden_by_a_quote_ends_at_the_last_fence() {
+        assert_eq!(code("```python\nx = \"'''\"\n```\n", Language::Python).as_deref(), Some("\nx = \"'''\"\n\n"));
     }
 
     #[test]

@@ -46,6 +46,9 @@ const ROUNDS: usize = 2;
 const CONTROL_READS: usize = 2;
 /// A longer report is parsed off the async threads: at 100 MB a second this takes 3 ms.
 const LARGE_REPORT_BYTES: usize = 256 << 10;
+/// A longer program is looked through for fences off the async threads: at 10 MB a second, the worst that there is, this
+/// takes 6 ms.
+const QUICK_PROGRAM_BYTES: usize = 64 << 10;
 /// What a rich result counts as output at the least.
 const LEAST_RESULT_BYTES: u64 = 24;
 
@@ -281,7 +284,13 @@ impl Execution<'_> {
     async fn run(mut self, sandbox: Sandbox, mut cancelled: watch::Receiver<bool>) -> Finished {
         let limits = self.request.limits;
         let program = self.request.files.iter().find(|file| file.path == self.request.entry);
-        let unfenced = program.and_then(|file| unfenced(&file.content, self.request.language));
+        let unfenced = match program {
+            Some(file) if file.content.len() > QUICK_PROGRAM_BYTES => {
+                let (content, language) = (file.content.clone(), self.request.language);
+                tokio::task::spawn_blocking(move || unfenced(&content, language)).await.ok().flatten()
+            }
+            program => program.and_then(|file| unfenced(&file.content, self.request.language)),
+        };
         if let Some(Unfenced { note, .. }) = &unfenced {
             self.notes.push(note.clone());
         }
