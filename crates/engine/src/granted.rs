@@ -8,7 +8,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use belljar_protocol::Limits;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatvfs, open, openat2, statx};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatvfs, open, openat, openat2, statx};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::task::JoinHandle;
 
@@ -268,7 +269,8 @@ impl Walk {
             let Ok(status) = statx(&folder.fd, c"", AtFlags::EMPTY_PATH, FIELDS) else { continue };
             if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
                 // What it holds, not itself: it was there.
-                let _ = rustix::io::dup(&folder.fd).map_err(io::Error::from).and_then(|fd| self.folder(fd, 0));
+                let again = open_folder_again(folder.fd.as_fd());
+                let _ = again.map_err(io::Error::from).and_then(|fd| self.folder(fd, 0));
             } else {
                 self.count(&status);
             }
@@ -285,7 +287,9 @@ impl Walk {
             self.held.bytes = u64::MAX;
             return Ok(());
         }
-        for entry in Dir::read_from(&fd)? {
+        // One descriptor for each level: a program decides how many levels there are.
+        let mut listing = Dir::new(fd)?;
+        while let Some(entry) = listing.read() {
             if self.is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
@@ -294,10 +298,11 @@ impl Walk {
             if name == c"." || name == c".." {
                 continue;
             }
-            let Ok(status) = statx(&fd, name, AtFlags::SYMLINK_NOFOLLOW, FIELDS) else { continue };
+            let fd = listing.fd()?;
+            let Ok(status) = statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, FIELDS) else { continue };
             if FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory {
                 // Another mount is a folder of its own in the list.
-                let Ok(inner) = open_folder(fd.as_fd(), name) else { continue };
+                let Ok(inner) = open_folder(fd, name) else { continue };
                 self.count(&status);
                 self.folder(inner, depth + 1)?;
             } else {
@@ -362,7 +367,8 @@ impl Walk {
     /// Mapped files, by what `maps` says of them. It tells no size: the mapped part counts, as far as a file can have become longer.
     fn unnamed_mapped(&mut self, process: i32) -> io::Result<()> {
         let mut parts: HashMap<(u32, u32, u64), u64> = HashMap::new();
-        for mapping in std::fs::read_to_string(format!("/proc/{process}/maps"))?.lines().filter_map(deleted_mapping) {
+        let maps = File::open(format!("/proc/{process}/maps"))?;
+        for mapping in deleted_mappings(BufReader::new(maps)) {
             let end = parts.entry(mapping.file).or_default();
             *end = mapping.end.max(*end);
         }
@@ -385,6 +391,13 @@ struct DeletedMapping {
     end: u64,
 }
 
+/// The parts of deleted files in a list of mappings, read line by line: a process can have 65,530 mappings
+/// (`vm.max_map_count`), each with a path of 4,096 bytes that takes four times as many where they are line ends. A path
+/// need not be UTF-8, and hides nothing by that.
+fn deleted_mappings(maps: impl BufRead) -> impl Iterator<Item = DeletedMapping> {
+    maps.split(b'\n').map_while(Result::ok).filter_map(|line| deleted_mapping(&String::from_utf8_lossy(&line)))
+}
+
 /// Reads a line of `maps` (`proc_pid_maps(5)`), such as `7f00-7f10 rw-s 00000000 fd:01 1234  /data/x (deleted)`.
 fn deleted_mapping(line: &str) -> Option<DeletedMapping> {
     let line = line.strip_suffix(" (deleted)")?;
@@ -402,6 +415,11 @@ fn deleted_mapping(line: &str) -> Option<DeletedMapping> {
 fn open_folder(within: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat2(within, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)
+}
+
+/// Opens a folder that is open already: two that share a place in its list would each see a part of it.
+fn open_folder_again(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn device(fd: impl AsFd) -> Device {
@@ -495,6 +513,57 @@ mod tests {
         ] {
             assert_eq!(of(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_list_of_mappings_is_read_to_its_end_whatever_the_names_in_it() {
+        let maps = b"00-10 rw-s 00000000 fd:01 1 /data/\xff\xfe (deleted)\n00-20 rw-s 00000000 fd:01 2 /data/b (deleted)\n";
+        let files: Vec<u64> = deleted_mappings(&maps[..]).map(|mapping| mapping.file.2).collect();
+        assert_eq!(files, [1, 2]);
+    }
+
+    #[test]
+    fn a_mapped_file_with_a_name_that_is_no_text_counts_for_an_ordinary_user_too() {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::process::CommandExt;
+        use std::process::{Command, Stdio};
+
+        let folder = tempfile::tempdir().unwrap();
+        let space = opened(folder.path(), &Limits::default());
+        // A program that runs is mapped.
+        let path = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+        fs::copy("/bin/cat", &path).unwrap();
+        let start = || Command::new(&path).arg0("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = loop {
+            match start() {
+                // Another thread's fork holds the copy open for a moment.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                started => break started.unwrap(),
+            }
+        };
+        // Its answer shows that it runs.
+        io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        fs::remove_file(&path).unwrap();
+        let mut walk = space.new_walk();
+        walk.unnamed_mapped(i32::try_from(child.id()).unwrap()).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(walk.held.files == 1 && walk.held.bytes > 0, "{:?}", walk.held);
+    }
+
+    #[test]
+    fn a_deep_folder_takes_one_descriptor_for_each_level() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = opened(folder.path(), &Limits::default());
+        let mut inner = folder.path().to_owned();
+        for _ in 0..40 {
+            inner.push("d");
+        }
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("file"), "x").unwrap();
+        assert_eq!(walk(&space, &[]).files, 41, "each of the folders, and the file");
+        assert_eq!(walk(&space, &[]).files, 41, "and once more");
     }
 
     #[test]
