@@ -20,6 +20,11 @@ const MAX_TEXT_BYTES: usize = 2 << 20;
 /// The longest name of a module that is looked for in a text, with the folders before it.
 const MAX_PATH_BYTES: usize = 256;
 
+/// Configurations of TypeScript of one run, and the patterns in them beyond which no further one is read: each import is
+/// compared with all of them.
+const MAX_CONFIGS: usize = 100;
+const MAX_PATTERNS: usize = 5_000;
+
 /// Words of a program of Python that has modules looked for elsewhere than in the folder of its entry.
 const PYTHON_LOOKS_ELSEWHERE: [&str; 17] = [
     "sys.path",
@@ -139,14 +144,22 @@ impl OwnFiles {
 
     fn read_python(&mut self, text: &str) {
         self.looks_elsewhere |= PYTHON_LOOKS_ELSEWHERE.iter().any(|word| text.contains(word));
+        // Where the word begins that a name is part of, and how far that has been looked for: a long word is read once, however
+        // many names are in it.
+        let (mut word_start, mut seen) = (0, 0);
         for (at, _) in text.match_indices(".py") {
+            for (offset, character) in text[seen..at].char_indices() {
+                if character.is_whitespace() || "'\"`(),;=".contains(character) {
+                    word_start = seen + offset + character.len_utf8();
+                }
+            }
+            seen = at;
             let goes_on =
                 text[at + 3..].trim_start_matches(['c', 'i', 'w']).starts_with(|next: char| next.is_alphanumeric() || next == '_');
             if goes_on {
                 continue;
             }
-            let before = last_bytes(&text[..at], MAX_PATH_BYTES);
-            let word = before.rsplit(|c: char| c.is_whitespace() || "'\"`(),;=".contains(c)).next().unwrap_or_default();
+            let word = last_bytes(&text[word_start..at], MAX_PATH_BYTES);
             if word.contains("://") || word.contains("site-packages") {
                 continue;
             }
@@ -160,7 +173,9 @@ impl OwnFiles {
         self.writes_modules |= NODE_WRITES.iter().any(|word| text.contains(word));
         for (at, folder) in text.match_indices("node_modules/") {
             let rest = &text[at + folder.len()..];
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "@/-_.".contains(c))).unwrap_or(rest.len());
+            // No further than a name can be long: the text may be one path of a megabyte.
+            let is_of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"@/-_.".contains(byte);
+            let end = rest.bytes().take(MAX_PATH_BYTES).take_while(is_of_path).count();
             self.mentioned.extend(package_of(&rest[..end]).map(str::to_owned));
         }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -170,7 +185,10 @@ impl OwnFiles {
         } else if (name.starts_with("tsconfig") || name.starts_with("jsconfig"))
             && Path::new(name).extension().is_some_and(|end| end == "json")
         {
-            self.typescript.extend(TypeScriptConfig::read(text, folder));
+            let patterns: usize = self.typescript.iter().map(TypeScriptConfig::patterns).sum();
+            if self.typescript.len() < MAX_CONFIGS && patterns < MAX_PATTERNS {
+                self.typescript.extend(TypeScriptConfig::read(text, folder));
+            }
         }
     }
 

@@ -126,7 +126,7 @@ impl RunPackages {
             }
             Detection::NeedsParser => {
                 let found = environments.found_imports(language, runtime.clone(), tenant.clone(), start, files).await?;
-                own = own_files(&program, &self.surroundings(granted)).making(&found.own);
+                own = self.own_files(language, files, granted).await?.making(&found.own);
                 decided(Decision::Imports, &own);
                 let allows = |name: &str| policy.allows(ecosystem, name) && !policy.blocks(name);
                 let mut needs = from_imports(&program, &found, &own, &listed, allows)?;
@@ -179,16 +179,23 @@ impl RunPackages {
         Err(EnvironmentError::Manifest(why.to_owned()))
     }
 
-    /// What a run has around its files.
-    fn surroundings(&self, policy: &Policy) -> Surroundings {
-        let folders: Vec<&str> = policy.fs.read.iter().chain(&policy.fs.write).map(String::as_str).collect();
-        let mut granted = granted::names_in(&folders);
-        granted.extend(folders.iter().filter_map(|path| path.rsplit('/').next()?.split('.').next()).map(str::to_owned));
-        Surroundings {
-            sets_module_path: ["PYTHONPATH", "NODE_PATH"].iter().any(|name| policy.env.get(*name).is_some_and(|value| !value.is_empty())),
-            granted,
-            beside: self.beside.clone(),
-        }
+    /// What a program brings along, or makes. Off the async threads: all of its files are read, and the names in the folders
+    /// that it is granted, whose file systems need not answer.
+    async fn own_files(&self, language: Language, files: &[ProgramFile], policy: &Policy) -> Result<OwnFiles, EnvironmentError> {
+        let folders: Vec<String> = policy.fs.read.iter().chain(&policy.fs.write).cloned().collect();
+        let sets_module_path = ["PYTHONPATH", "NODE_PATH"].iter().any(|name| policy.env.get(*name).is_some_and(|value| !value.is_empty()));
+        let (files, beside) = (files.to_vec(), self.beside.clone());
+        let read = move || {
+            let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+            let mut granted = granted::names_in(&folders);
+            granted.extend(folders.iter().filter_map(|path| path.rsplit('/').next()?.split('.').next()).map(str::to_owned));
+            let sources: Vec<SourceFile<'_>> =
+                files.iter().map(|file| SourceFile { path: file.path.as_str(), bytes: &file.content }).collect();
+            let entry = files.first().map_or("", |file| file.path.as_str());
+            own_files(&Program { language, entry, files: &sources }, &Surroundings { sets_module_path, granted, beside })
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.map_err(|_| EnvironmentError::Internal("reading the program's files panicked".into()))
     }
 
     /// The package that a name means which is an import's and no package's, as `sklearn`.

@@ -46,6 +46,11 @@ impl TypeScriptConfig {
         (base.is_some() || !patterns.is_empty()).then_some(Self { patterns, base })
     }
 
+    /// The number of patterns that it has specifiers compared with.
+    pub(crate) fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+
     /// Whether it leads a specifier to the run's own files.
     pub(crate) fn maps(&self, specifier: &str, paths: &BTreeSet<String>) -> bool {
         let is_mapped = self.patterns.iter().any(|pattern| match pattern.split_once('*') {

@@ -142,3 +142,50 @@ fn packages_that_a_program_writes_or_looks_for_elsewhere_are_its_own() {
     let aliased = super::tests::of(Ecosystem::Npm, &[("main.js", ""), package], &Surroundings::default());
     assert!(aliased.have_specifier("me/sub") && aliased.have_specifier("root-kq"));
 }
+
+/// The time that it takes to read a text of about a megabyte, made of a part again and again, as one file of a run.
+fn reading(ecosystem: Ecosystem, path: &str, part: &str) -> std::time::Duration {
+    let text = part.repeat((1 << 20) / part.len());
+    let began = std::time::Instant::now();
+    let _ = of(ecosystem, &[(path, &text)], &Surroundings::default());
+    began.elapsed()
+}
+
+#[test]
+fn a_text_that_is_one_long_path_takes_no_longer_to_read_than_one_of_many_lines() {
+    for (ecosystem, path, long, short) in [
+        (Ecosystem::Npm, "main.js", "node_modules/", "node_modules/\n"),
+        (Ecosystem::PyPi, "main.py", ".py", ".py\n"),
+        (Ecosystem::PyPi, "main.py", "a.py", "a.py\n"),
+    ] {
+        let (attack, plain) = (reading(ecosystem, path, long), reading(ecosystem, path, short));
+        assert!(attack < plain * 50, "{long:?}: {attack:?}, {plain:?}");
+    }
+}
+
+#[test]
+fn names_in_a_long_word_are_found() {
+    let long = "x/".repeat(5_000);
+    let own = python(&[("main.py", &format!("open('{long}far_kq.py'); run = https://h/no_kq.py; f(near_kq.py)"))]);
+    assert!(own.have_module("far_kq") && own.have_module("near_kq") && !own.have_module("no_kq"));
+    let own = of(
+        Ecosystem::Npm,
+        &[("main.js", &format!("'node_modules/first_kq/{}node_modules/@s/second_kq/x'", "a/".repeat(5_000)))],
+        &Surroundings::default(),
+    );
+    assert!(own.have_specifier("first_kq") && own.have_specifier("@s/second_kq"));
+}
+
+#[test]
+fn patterns_of_configurations_are_bounded_in_number() {
+    let patterns: Vec<String> = (0..1_000).map(|number| format!("\"p{number}\": []")).collect();
+    let text = format!("{{\"compilerOptions\": {{\"paths\": {{{}}}}}}}", patterns.join(","));
+    let paths: Vec<String> = (0..300).map(|number| format!("d{number}/tsconfig.json")).collect();
+    let mut files = vec![("main.ts", "")];
+    files.extend(paths.iter().map(|path| (path.as_str(), text.as_str())));
+    let own = of(Ecosystem::Npm, &files, &Surroundings::default());
+    assert_eq!(own.typescript.iter().map(TypeScriptConfig::patterns).sum::<usize>(), MAX_PATTERNS);
+    assert!(own.have_specifier("p7") && !own.have_specifier("q7"));
+    let small: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "{\"compilerOptions\": {\"baseUrl\": \".\"}}")).collect();
+    assert_eq!(of(Ecosystem::Npm, &small, &Surroundings::default()).typescript.len(), MAX_CONFIGS);
+}
