@@ -213,7 +213,7 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
         let registry = package.source.get("registry").and_then(toml::Value::as_str).filter(|_| package.source.len() == 1);
         let Some(registry) = registry.filter(|registry| is_among(indexes, registry)) else { return Err(refused()) };
         for file in package.wheels.iter().chain(&package.sdist) {
-            let is_hashed = file.hash.as_deref().is_some_and(|hash| hash.starts_with("sha256:"));
+            let is_hashed = file.hash.as_deref().is_some_and(is_sha256);
             let is_of_it = file.url.as_deref().is_some_and(|url| is_file_of(url, &found.name) && is_near(url, registry, author));
             if !is_hashed || !is_of_it || file.path.is_some() {
                 return Err(refused());
@@ -228,6 +228,13 @@ fn uv(text: &str, indexes: &[String], author: Author) -> Result<Lock, LockError>
     }
     let project = project.ok_or_else(|| unreadable("there is no project in it".to_owned()))?;
     Ok(Lock { ecosystem: Ecosystem::PyPi, text: text.to_owned(), project, specifiers: BTreeMap::new(), packages, hashes, installs_all })
+}
+
+/// Whether a hash is one that `uv` writes. Hashes are part of what tells environments apart, joined by blanks: one with a blank
+/// in it could stand for two others.
+fn is_sha256(hash: &str) -> bool {
+    let digits = hash.strip_prefix("sha256:").unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_project(package: &UvPackage) -> bool {
@@ -306,7 +313,8 @@ mod tests {
     use super::*;
 
     const PNPM: &str = "lockfileVersion: '9.0'\n\nsettings:\n  autoInstallPeers: true\n\nimporters:\n\n  .:\n    dependencies:\n      '@scope/x':\n        specifier: ^1.0.0\n        version: 1.2.3\n\npackages:\n\n  '@scope/x@1.2.3':\n    resolution: {integrity: sha512-AAAA+/==}\n    engines: {node: '>=18'}\n    os: [linux]\n\nsnapshots:\n\n  '@scope/x@1.2.3': {}\n";
-    const UV: &str = "version = 1\nrevision = 3\nrequires-python = \"==3.11.*\"\n\n[[package]]\nname = \"environment\"\nversion = \"0\"\nsource = { virtual = \".\" }\n\n[[package]]\nname = \"six\"\nversion = \"1.17.0\"\nsource = { registry = \"https://pypi.org/simple\" }\nwheels = [\n    { url = \"https://files.pythonhosted.org/packages/six-1.17.0-py2.py3-none-any.whl\", hash = \"sha256:4721\", size = 11050 },\n]\n";
+    const HASH: &str = "sha256:4721000000000000000000000000000000000000000000000000000000000000";
+    const UV: &str = "version = 1\nrevision = 3\nrequires-python = \"==3.11.*\"\n\n[[package]]\nname = \"environment\"\nversion = \"0\"\nsource = { virtual = \".\" }\n\n[[package]]\nname = \"six\"\nversion = \"1.17.0\"\nsource = { registry = \"https://pypi.org/simple\" }\nwheels = [\n    { url = \"https://files.pythonhosted.org/packages/six-1.17.0-py2.py3-none-any.whl\", hash = \"sha256:4721000000000000000000000000000000000000000000000000000000000000\", size = 11050 },\n]\n";
 
     fn pypi() -> [String; 1] {
         [PYPI_INDEX.to_owned()]
@@ -400,7 +408,12 @@ mod tests {
             ("{ registry = \"https://pypi.org/simple\" }", "{ registry = \"https://me@pypi.org/simple\" }"),
             ("{ registry = \"https://pypi.org/simple\" }", "{ git = \"https://example.com/six\" }"),
             ("{ registry = \"https://pypi.org/simple\" }", "{ path = \"/etc\" }"),
-            (", hash = \"sha256:4721\"", ""),
+            (", hash = \"sha256:4721000000000000000000000000000000000000000000000000000000000000\"", ""),
+            // Hashes that stand for others once they are joined, or that nobody writes.
+            (&*format!("{HASH}\""), &*format!("{HASH} sha256:{}\"", "0".repeat(64))),
+            (HASH, "sha256:4721"),
+            (HASH, &HASH.to_uppercase()),
+            (HASH, &HASH.replace('4', "g")),
             ("url = ", "path = \"/etc/passwd\", url = "),
             ("name = \"six\"", "name = \"six\\\"\\n[x]\""),
             ("version = 1\n", "version = 2\n"),
