@@ -18,7 +18,7 @@ const MIN_TEXT_BYTES: usize = 64;
 /// data, and exact; clients hand the rest to models as text.
 pub(crate) fn structured(outcome: &Outcome) -> Value {
     let mut value = serde_json::to_value(outcome).unwrap_or_default();
-    for told in ["error", "logs", "denied", "notes"] {
+    for told in ["error", "logs", "denied", "notes", "pending"] {
         value.get_mut(told).into_iter().for_each(clean);
     }
     for result in value["results"].as_array_mut().into_iter().flatten() {
