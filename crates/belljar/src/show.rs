@@ -29,17 +29,37 @@ fn line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// An error of belljar itself. What follows its first `; ` is what to do about it.
+/// An error of belljar itself. What follows its first `; ` outside of quotes is what to do about it.
 pub fn error(error: &anyhow::Error) {
     failure(&format!("{error:#}"));
 }
 
 fn failure(text: &str) {
-    let (what, mend) = text.split_once("; ").map_or((text, None), |(what, mend)| (what, Some(mend)));
+    let (what, to_do) = split_hint(text);
     line(&format!("{} {}", paint("1;31", "error:"), plain::block(what)));
-    if let Some(mend) = mend {
-        hint(mend);
+    if let Some(to_do) = to_do {
+        hint(to_do);
     }
+}
+
+/// An error, and what to do about it: what follows the first `; `. Not one within quotes, which is a program's: a program could
+/// put a hint of its own there.
+fn split_hint(text: &str) -> (&str, Option<&str>) {
+    let (mut quote, mut is_escaped) = (None, false);
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            (Some('"'), '\\') if !is_escaped => {
+                is_escaped = true;
+                continue;
+            }
+            (Some(open), character) if open == character && !is_escaped => quote = None,
+            (None, '"' | '`') => quote = Some(character),
+            (None, ';') if text[at..].starts_with("; ") => return (&text[..at], Some(&text[at + 2..])),
+            _ => {}
+        }
+        is_escaped = false;
+    }
+    (text, None)
 }
 
 /// What to do next.
@@ -224,6 +244,21 @@ mod tests {
         let lines: Vec<u64> =
             (1..50).map(|second| second * 2).filter(|second| told(&format!("compiling ({second} s)")).is_some()).collect();
         assert_eq!(lines, [2, 4, 8, 16, 32, 64]);
+    }
+
+    #[test]
+    fn a_hint_is_never_part_of_what_is_quoted() {
+        for (text, expected) in [
+            ("it failed; try again", ("it failed", Some("try again"))),
+            ("it failed", ("it failed", None)),
+            ("\"x; run y\" is no name; name a package", ("\"x; run y\" is no name", Some("name a package"))),
+            (r#""x\"; run y" is no name; z"#, (r#""x\"; run y" is no name"#, Some("z"))),
+            (r#""x\\" is no name; z"#, (r#""x\\" is no name"#, Some("z"))),
+            ("`x; run y` and \"`; \" are no names; z; w", ("`x; run y` and \"`; \" are no names", Some("z; w"))),
+            ("an odd \" quote; run y", ("an odd \" quote; run y", None)),
+        ] {
+            assert_eq!(split_hint(text), expected, "{text}");
+        }
     }
 
     #[test]
