@@ -396,3 +396,46 @@ sys.settrace(lambda *a: None)
         assert!(outcome.json["usage"]["wall_ms"].as_f64().is_some_and(|ms| ms > 0.0));
     });
 }
+
+#[test]
+fn a_forged_settled_result_or_note_changes_no_status_and_is_bounded() {
+    const SETTLED: &str = "
+def settled(value, pending=()):
+    return frame(10, json.dumps({'value': value, 'pending': list(pending)}).encode())
+";
+    let run = |body: &str, flags: &[&str]| frames(&format!("{SETTLED}{body}")).with(flags.iter().copied()).start("exec").run();
+    for (body, status) in [
+        ("send(settled(42)); raise ValueError('x')", "failed"),
+        ("send(settled(42)); os._exit(3)", "failed"),
+        ("send(settled(42)); os.kill(os.getpid(), 11); time.sleep(20)", "crashed"),
+        ("send(finished(1) + settled(2) + frame(9, b'late')); time.sleep(20)", "succeeded"),
+    ] {
+        let outcome = run(body, &[]);
+        outcome.must_be(status);
+        assert_eq!(outcome.logged(), ["attacking"], "{body}");
+        assert!(outcome.json.get("notes").is_none() && outcome.json["value"] != 2, "{body}: {}", outcome.json);
+    }
+    for (body, told) in [
+        ("[send(settled(number)) for number in range(5)]; time.sleep(20)", "more than 4 SETTLED frames"),
+        ("send(b''.join(frame(9, b'%d' % number) for number in range(1001))); time.sleep(20)", "more than 1000 NOTE frames"),
+        ("send(frame(9, b'x' * 1001)); time.sleep(20)", "a frame of kind 9 and 1001 bytes"),
+    ] {
+        let outcome = run(body, &[]);
+        outcome.must_be("failed");
+        assert!(outcome.protocol_error().starts_with(told), "{body}: {}", outcome.json);
+        assert!(outcome.json["notes"].as_array().map_or(0, Vec::len) <= 32, "{}", outcome.json);
+    }
+    let outcome = run("send(frame(9, 'a\\x1b[2J\\nhint: x\\u202e'.encode()) + frame(9, b'\\xff\\xfe')); 7", &[]);
+    outcome.must_be("succeeded");
+    assert_eq!(outcome.json["notes"], serde_json::json!([r"a\u{1b}[2J\nhint: x\u{202e}"]));
+}
+
+#[test]
+fn a_program_of_fences_holds_nobody_up() {
+    let fences: String = (4..700).rev().map(|length| format!("{0}'''\n'''\n{0}\n", "~".repeat(length))).collect();
+    let program = format!("{fences}{}", "\n".repeat(500_000));
+    let outcome = Attack::verbatim("py", &program).start("exec").run();
+    outcome.must_be("failed");
+    assert_eq!(outcome.json["error"]["name"], "SyntaxError");
+    assert!(outcome.took < Duration::from_mins(1), "{:?}", outcome.took);
+}

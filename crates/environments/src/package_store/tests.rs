@@ -177,3 +177,20 @@ fn two_that_publish_the_same_package_leave_one() {
     assert_eq!(fs::read_dir(home.store.root().join("staging")).unwrap().count(), 0);
     assert_eq!(home.store.list_packages().len(), 1);
 }
+
+#[test]
+fn a_package_reaches_nothing_of_others_by_a_link_or_a_name() {
+    let home = Home::new();
+    home.publish("a", &[("lib/real/one.py", "a"), ("lib/trap", "-> real"), ("lib/shared.py", "of a")]).unwrap();
+    home.publish("b", &[("lib/trap/two.py", "b")]).unwrap();
+    home.publish("c", &[("lib/shared.py", "of c")]).unwrap();
+    // A folder where the other has a link: nothing is written through it, and there is no environment.
+    assert!(home.assemble("a-b", &["a", "b"]).is_err());
+    assert!(home.store.open("a-b").unwrap().is_none());
+    assert!(!home.place("packages", "a").join("root/lib/real/two.py").exists());
+    // A file that both have: the first one's counts there, and nowhere else.
+    let both = home.assemble("a-c", &["a", "c"]).unwrap();
+    let alone = home.assemble("c", &["c"]).unwrap();
+    let read = |root: &Path| fs::read_to_string(root.join("lib/shared.py")).unwrap();
+    assert_eq!((read(&both), read(&alone)), ("of a".to_owned(), "of c".to_owned()));
+}
