@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_folder_takes_one_descriptor_for_each_level() {
+    fn a_deep_folder_is_walked_to_its_end_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let space = opened(folder.path(), &Limits::default());
         let mut inner = folder.path().to_owned();
