@@ -124,15 +124,15 @@ fn try_out(tarball: &Path, name: &str, version: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds for another target, or for this machine as `cargo build --release` does.
+/// Builds for another target, or for this machine, with the profile for what is shipped.
 fn build(target: Option<&str>, built: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--locked", "--package", "belljar"]).current_dir(repository());
+    cargo.args(["build", "--profile", "packaged", "--locked", "--package", "belljar"]).current_dir(repository());
     cargo.args(target.iter().flat_map(|target| ["--target", target]));
     if !cargo.status().context("cannot run cargo")?.success() {
-        bail!("the release build failed");
+        bail!("the build failed");
     }
-    Ok(target.map_or_else(|| built.to_owned(), |target| built.join(target)).join("release/belljar"))
+    Ok(target.map_or_else(|| built.to_owned(), |target| built.join(target)).join("packaged/belljar"))
 }
 
 fn metadata(manifest: &str, target: &str) -> Result<Value> {

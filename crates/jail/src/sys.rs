@@ -248,7 +248,7 @@ pub fn has_unreceived(socket: BorrowedFd<'_>) -> io::Result<bool> {
 /// The process's number in the caller's PID namespace, `None` when it is gone or in no visible one. Only to name a process to interfaces that
 /// know nothing else (cgroups, `prlimit`), while its parent has not reaped it.
 pub fn pid_of_pidfd(pidfd: BorrowedFd<'_>) -> Option<libc::pid_t> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let info = crate::kernel_file::read_kernel_file(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()).as_ref()).ok()?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
     (pid > 0).then_some(pid)
 }

@@ -1,11 +1,11 @@
 //! The network namespaces of a zygote's sandboxes. Making one takes a millisecond of processor time, and entering one that exists some microseconds
 //! (Linux 6.18): so each sandbox has one for itself while it lives, and the next sandbox gets it if nothing is left in it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use belljar_jail::enter_network;
+use belljar_jail::{enter_network, read_kernel_file};
 
 /// Of the calling thread: a runtime's process may have others.
 const PLACE: &str = "/proc/thread-self/ns/net";
@@ -82,5 +82,5 @@ impl Networks {
 }
 
 fn has_no_sockets() -> io::Result<bool> {
-    fs::read_to_string(COUNTS).map(|counts| counts.starts_with(NO_SOCKETS))
+    read_kernel_file(COUNTS.as_ref()).map(|counts| counts.starts_with(NO_SOCKETS))
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub use place::sweep_stale;
 
 use crate::error::{At, SetupError, Step};
+use crate::kernel_file::read_kernel_file;
 use crate::sys::check;
 
 use v1::V1;
@@ -79,12 +80,12 @@ fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
 }
 
 fn read_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    read_kernel_file(path).ok()?.trim().parse().ok()
 }
 
 /// The number behind `key` in a file of `key number` lines.
 fn read_key(path: &Path, key: &str) -> Option<u64> {
-    key_in(&fs::read_to_string(path).ok()?, key)
+    key_in(&read_kernel_file(path).ok()?, key)
 }
 
 fn key_in(text: &str, key: &str) -> Option<u64> {

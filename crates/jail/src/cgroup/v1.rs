@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
 use super::{CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write};
+use crate::kernel_file::read_kernel_file;
 
 /// The supervisor's folders.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ fn remove_folders(folders: &[&PathBuf]) -> io::Result<()> {
 
 /// Bytes of files that are charged to the group at `memory`, those of a tmpfs not included.
 pub(super) fn file_bytes(memory: &Path) -> u64 {
-    let stat = fs::read_to_string(memory.join("memory.stat")).unwrap_or_default();
+    let stat = read_kernel_file(&memory.join("memory.stat")).unwrap_or_default();
     ["inactive_file", "active_file"].iter().filter_map(|key| key_in(&stat, key)).sum()
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
 use super::{CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write};
+use crate::kernel_file::read_kernel_file;
 use crate::sys::extended_attribute;
 
 /// The supervisor's folder.
@@ -187,13 +188,13 @@ impl Group {
 
 /// Bytes of files that are charged to the group, those of a tmpfs not included.
 pub(super) fn file_bytes(path: &Path) -> u64 {
-    let stat = fs::read_to_string(path.join("memory.stat")).unwrap_or_default();
+    let stat = read_kernel_file(&path.join("memory.stat")).unwrap_or_default();
     ["inactive_file", "active_file"].iter().filter_map(|key| key_in(&stat, key)).sum()
 }
 
 /// Evicts what an empty group holds. Linux 5.19 and up. Blocks.
 pub(super) fn drop_file_pages(path: &Path) {
     // `EAGAIN`: less was evicted than asked for. One attempt evicts what can be, as nothing uses the group.
-    let held = fs::read_to_string(path.join("memory.current")).unwrap_or_default();
+    let held = read_kernel_file(&path.join("memory.current")).unwrap_or_default();
     let _ = write(&path.join("memory.reclaim"), held.trim());
 }
