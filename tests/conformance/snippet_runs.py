@@ -1,0 +1,228 @@
+"""Runs one program in a plain runtime, or in a sandbox of a Belljar server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from snippet_sources import Snippet
+
+SECONDS = 15
+OUTPUT_BYTES = 16_000_000
+# How long the first run of a package may take: Belljar installs it then.
+INSTALL_SECONDS = 300
+EXTENSIONS = {"python": ".py", "javascript": ".js", "typescript": ".ts"}
+MODULE = re.compile(
+    r"""^\s*import(\s+[\w{*]|\s*['"]|\{)|^\s*export\s+[\w{*]|^(\s*const .*=)?\s*await\s|^for await""",
+    re.M,
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended (`ok`, or the name of its error), and what it wrote."""
+
+    end: str
+    stdout: str
+    stderr: str
+    why: str = ""
+
+    def equals(self, other: Ended) -> bool:
+        """What an error wrote to standard error differs: its stack has places of the runtime."""
+        is_silent = self.end != "ok" or self.stderr == other.stderr
+        return (self.end, self.stdout) == (other.end, other.stdout) and is_silent
+
+
+# ------------------------------------------------------------------------------------------- plain
+
+
+class Plain:
+    """Plain runtimes, kept from this machine's files and network by bubblewrap alone."""
+
+    def __init__(self, node: Path, python: Path, tsx: Path, cache: Path) -> None:
+        self.cache = cache
+        self.commands = {
+            "python": [str(python), "-s", "-B"],
+            "javascript": [str(node)],
+            "typescript": [str(node), str(tsx)],
+        }
+        roots = {python.resolve().parent.parent, node.resolve().parent.parent, tsx.parents[2]}
+        self.shown = [str(root) for root in roots if not str(root).startswith("/usr")]
+        self.python = python
+
+    def run(self, snippet: Snippet) -> Ended:
+        with tempfile.TemporaryDirectory(prefix="belljar-snippet-") as folder:
+            name = _plain_name(snippet)
+            (Path(folder) / name).write_text(snippet.code)
+            command = [*self._jail(folder, self._packages(snippet)), *self.commands[snippet.language]]
+            try:
+                done = subprocess.run(
+                    [*command, name], capture_output=True, text=True, errors="replace",
+                    stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
+                )
+            except subprocess.TimeoutExpired as late:
+                written = (late.stdout or b"").decode(errors="replace")
+                return Ended("timed out", normal(written), "")
+        end = "ok"
+        if done.returncode != 0:
+            end = error_name(done.stderr, snippet.language) or f"exit {done.returncode}"
+        return Ended(end, normal(done.stdout), normal(done.stderr), done.stderr[-400:])
+
+    def install(self, snippet: Snippet) -> None:
+        """Installs a program's package, once, in a folder of its own."""
+        folder = self._packages(snippet)
+        if folder is None or folder.exists():
+            return
+        folder.mkdir(parents=True)
+        if snippet.language == "python":
+            command = [str(self.python), "-m", "pip", "install", "-q", "--target", ".", snippet.package]
+        else:
+            command = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", ".", snippet.package]
+        subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=False)
+
+    def _packages(self, snippet: Snippet) -> Path | None:
+        kind = "pip" if snippet.language == "python" else "npm"
+        name = re.sub(r"[^\w.@=-]", "_", snippet.package)
+        return self.cache / "installed" / f"{kind}-{name}" if snippet.package else None
+
+    def _jail(self, folder: str, packages: Path | None) -> list[str]:
+        """Nothing of this machine but its programs can be seen, nothing can be changed."""
+        jail = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
+        jail += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", folder, "/home/user"]
+        for path in ["/usr", "/bin", "/lib", "/lib64", "/etc/ssl", "/etc/passwd", *self.shown]:
+            jail += ["--ro-bind-try", path, path]
+        if packages and (packages / "node_modules").exists():
+            jail += ["--ro-bind", str(packages / "node_modules"), "/home/user/node_modules"]
+        elif packages:
+            jail += ["--ro-bind", str(packages), "/packages", "--setenv", "PYTHONPATH", "/packages"]
+        env = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/user", "LANG": "C.UTF-8",
+            "TMPDIR": "/tmp", "USER": "user",
+        }
+        for name, value in env.items():
+            jail += ["--setenv", name, value]
+        return [*jail, "--uid", "1000", "--gid", "1000", "--chdir", "/home/user"]
+
+
+def _plain_name(snippet: Snippet) -> str:
+    """Plain Node and tsx are told by the name which kind of module it is."""
+    if snippet.language == "python":
+        return "main.py"
+    kind = "m" if MODULE.search(snippet.code) else "c"
+    return f"main.{kind}{'js' if snippet.language == 'javascript' else 'ts'}"
+
+
+def error_name(stderr: str, language: str) -> str | None:
+    if language == "python":
+        # The last line that begins at the margin and names an error; a message may have more lines.
+        names = re.findall(r"^((?:\w+\.)*[A-Z]\w*)(?::|$)", stderr, re.M)
+        return names[-1].rpartition(".")[2] if names else None
+    if "[UnhandledPromiseRejection" in stderr or "\nUncaught:" in stderr:
+        return "Error"
+    names = re.findall(r"^(?:Uncaught )?\[?(?:\w+\.)?(\w*(?:Error|Exception))\b", stderr, re.M)
+    return names[0] if names else None
+
+
+# ----------------------------------------------------------------------------------------- belljar
+
+
+class Server:
+    """A Belljar server of this comparison alone."""
+
+    def __init__(self, belljar: Path, runtimes: dict[str, str], start: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="belljar-snippets-"))
+        self.runtimes = runtimes
+        self.start = start
+        granted = {"policy": {"exec": True, "loopback": True}}
+        (self.home / "policy.json").write_text(json.dumps(granted))
+        env = dict(os.environ, BELLJAR_HOME=str(self.home))
+        self.log = (self.home / "log").open("w")
+        self.process = subprocess.Popen(
+            [belljar, "serve", "--listen", ""], env=env, stdout=self.log, stderr=self.log
+        )
+        while not self._is_ready():
+            if self.process.poll() is not None:
+                raise RuntimeError((self.home / "log").read_text())
+            time.sleep(0.1)
+        command = [belljar, "projects", "set", "default", "--policy", self.home / "policy.json"]
+        subprocess.run(command, env=env, check=True, capture_output=True)
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.home)
+
+    def run(self, snippet: Snippet, policy: dict[str, bool]) -> Ended:
+        name = "main" + EXTENSIONS[snippet.language]
+        request = {
+            "language": snippet.language, "files": [{"path": name, "content": snippet.code}],
+            "entry": name, "wait": True, "policy": policy, "start": self.start,
+            "runtime": self.runtimes[snippet.language],
+            "limits": {
+                "timeout_ms": SECONDS * 1000, "cpu_ms": SECONDS * 1000,
+                "memory_bytes": 1 << 30, "output_bytes": OUTPUT_BYTES,
+            },
+        }
+        if snippet.package:
+            request["packages"] = [snippet.package]
+            request["package_options"] = {"only": True, "minimum_release_age_days": 0}
+        outcome = self._ask("POST", "/v1/runs", request)
+        if "status" not in outcome or "logs" not in outcome:
+            return Ended("no outcome", "", "", json.dumps(outcome)[:400])
+        return _ended(outcome)
+
+    def _ask(self, method: str, path: str, body: dict | None = None) -> dict:
+        connection = http.client.HTTPConnection("localhost", timeout=INSTALL_SECONDS + SECONDS)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(INSTALL_SECONDS + SECONDS)
+        connection.sock.connect(str(self.home / "server.sock"))
+        headers = {"Content-Type": "application/json"}
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        answer = connection.getresponse().read()
+        connection.close()
+        return json.loads(answer)
+
+    def _is_ready(self) -> bool:
+        try:
+            self._ask("GET", "/v1/usage")
+        except OSError:
+            return False
+        return True
+
+
+def _ended(outcome: dict) -> Ended:
+    def written(levels: tuple[str, ...]) -> str:
+        entries = (log["message"] for log in outcome["logs"] if log["level"] in levels)
+        return normal("\n".join(entries))
+
+    stdout, stderr = written(("info", "debug")), written(("warn", "error"))
+    error = outcome.get("error") or {}
+    end = "ok"
+    if outcome["status"] in ("timed_out", "cpu_exceeded"):
+        end = "timed out"
+    elif outcome["status"] != "succeeded":
+        is_exit = error.get("name") in ("SystemExit", None) and outcome.get("exit_code")
+        end = f"exit {outcome['exit_code']}" if is_exit else error.get("name") or outcome["status"]
+    why = {key: outcome[key] for key in ("status", "error", "denied", "notes") if outcome.get(key)}
+    return Ended(end, stdout, stderr, json.dumps(why)[:600])
+
+
+def normal(text: str) -> str:
+    """What differs from run to run is no difference."""
+    text = text.replace("\r", "").strip("\n")
+    text = re.sub(r"\x1b\[[\d;]*m", "", text)
+    text = re.sub(r"0x[0-9a-f]{6,}", "0x…", text)
+    text = re.sub(r"(/home/user/)?main\.[cm]?[jt]s\b|/home/user/main\.py", "main", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*Z?", "TIME", text)
+    text = re.sub(r"\(node:\d+\)|\bpid[ :=]+\d+", "PID", text)
+    return re.sub(r"\b\d+\.?\d* ?(ms|s|seconds|milliseconds)\b", "DURATION", text)[:20_000]
