@@ -35,12 +35,15 @@ IMPORTED = re.compile(
 OUTLINE = re.compile(r"\.\.\.(?![\w$\[({'\"`])")
 
 
-def of_file(name: str, content: bytes, modules: dict[str, str]) -> Iterator[Found]:
-    """The programs of one file of a package. `modules` are the import names of its files."""
+def of_file(
+    name: str, content: bytes, modules: dict[str, str], of_code_tool: bool
+) -> Iterator[Found]:
+    """The programs of one file of a package. `modules` are the import names of its files; tests of
+    a tool that runs code have programs in their strings."""
     lower = name.lower()
     folders = lower.split("/")[:-1]
     is_example = any(folder.startswith(EXAMPLES) for folder in folders)
-    is_test = any(folder.startswith(TESTS) for folder in folders)
+    is_test = of_code_tool and any(folder.startswith(TESTS) for folder in folders)
     suffix = lower.rpartition(".")[2]
     if lower.endswith("humaneval.jsonl.gz"):
         yield from _problems(content)
@@ -118,8 +121,7 @@ def _restructured(text: str) -> Iterator[Found]:
 
 def _of_prompts(text: str) -> str:
     """An example at a prompt shows the values of its expressions: as a program it prints them."""
-    lines = (line.strip() for line in text.split("\n"))
-    code = "\n".join(line[4:] for line in _prompts(text.split("\n"))) if any(lines) else ""
+    code = "\n".join(line[4:] for line in _prompts(text.split("\n")))
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError):
@@ -141,6 +143,8 @@ def _prompts(lines: list[str]) -> Iterator[str]:
 
 
 def _of_python(text: str, module: str | None, is_test: bool) -> Iterator[Found]:
+    if not is_test and ">>> " not in text and "```" not in text:
+        return
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -159,7 +163,6 @@ def _of_python(text: str, module: str | None, is_test: bool) -> Iterator[Found]:
 
 
 def _of_string(text: str) -> Iterator[Found]:
-    """Tests of tools that run code have programs in strings."""
     code = textwrap.dedent(text)
     try:
         body = ast.parse(code).body

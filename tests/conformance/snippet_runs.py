@@ -16,11 +16,14 @@ from pathlib import Path
 
 from snippet_sources import Snippet
 
-SECONDS = 15
+SECONDS = 10
 OUTPUT_BYTES = 16_000_000
 # How long the first run of a package may take: Belljar installs it then.
 INSTALL_SECONDS = 300
 EXTENSIONS = {"python": ".py", "javascript": ".js", "typescript": ".ts"}
+# Of this machine, to plain runtimes: what a sandbox shows as well.
+SHOWN = ["/usr", "/bin", "/lib", "/lib64", "/etc/ssl", "/etc/passwd", "/etc/hosts",
+         "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/localtime", "/etc/timezone"]
 MODULE = re.compile(
     r"""^\s*import(\s+[\w{*]|\s*['"]|\{)|^\s*export\s+[\w{*]|^(\s*const .*=)?\s*await\s|^for await""",
     re.M,
@@ -98,7 +101,7 @@ class Plain:
         """Nothing of this machine but its programs can be seen, nothing can be changed."""
         jail = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
         jail += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", folder, "/home/user"]
-        for path in ["/usr", "/bin", "/lib", "/lib64", "/etc/ssl", "/etc/passwd", *self.shown]:
+        for path in [*SHOWN, *self.shown]:
             jail += ["--ro-bind-try", path, path]
         if packages and (packages / "node_modules").exists():
             jail += ["--ro-bind", str(packages / "node_modules"), "/home/user/node_modules"]
@@ -123,9 +126,12 @@ def _plain_name(snippet: Snippet) -> str:
 
 def error_name(stderr: str, language: str) -> str | None:
     if language == "python":
-        # The last line that begins at the margin and names an error; a message may have more lines.
-        names = re.findall(r"^((?:\w+\.)*[A-Z]\w*)(?::|$)", stderr, re.M)
-        return names[-1].rpartition(".")[2] if names else None
+        # After the last traceback's indented places comes the name, then a message of any lines.
+        last = stderr.rpartition("Traceback (most recent call last):")[2]
+        if last == stderr and not re.search(r"^(Syntax|Indentation|Tab)Error:", stderr, re.M):
+            return None
+        names = re.findall(r"^((?:[^\W\d]\w*\.)*[^\W\d]\w*)(?::|$)", last, re.M)
+        return names[0].rpartition(".")[2] if names else None
     if "[UnhandledPromiseRejection" in stderr or "\nUncaught:" in stderr:
         return "Error"
     names = re.findall(r"^(?:Uncaught )?\[?(?:\w+\.)?(\w*(?:Error|Exception))\b", stderr, re.M)
@@ -144,6 +150,7 @@ class Server:
         self.start = start
         granted = {"policy": {"exec": True, "loopback": True}}
         (self.home / "policy.json").write_text(json.dumps(granted))
+        (self.home / "belljar.toml").write_text("parked = 0\n")
         env = dict(os.environ, BELLJAR_HOME=str(self.home))
         self.log = (self.home / "log").open("w")
         self.process = subprocess.Popen(
@@ -211,8 +218,11 @@ def _ended(outcome: dict) -> Ended:
     if outcome["status"] in ("timed_out", "cpu_exceeded"):
         end = "timed out"
     elif outcome["status"] != "succeeded":
-        is_exit = error.get("name") in ("SystemExit", None) and outcome.get("exit_code")
-        end = f"exit {outcome['exit_code']}" if is_exit else error.get("name") or outcome["status"]
+        end = error.get("name") or outcome["status"]
+        if "signal" in outcome:
+            end = f"exit {128 + outcome['signal']}"
+        elif end == "ProcessExit":
+            end = f"exit {outcome['exit_code']}"
     why = {key: outcome[key] for key in ("status", "error", "denied", "notes") if outcome.get(key)}
     return Ended(end, stdout, stderr, json.dumps(why)[:600])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gzip
 import hashlib
 import json
 import re
@@ -19,7 +20,8 @@ from pathlib import Path
 import snippet_programs
 
 # Of one package, so that no single one decides the figures; `max` of a source says otherwise.
-MAX_OF_PACKAGE = 60
+MAX_OF_PACKAGE = 25
+MAX_OF_FILE = 10
 MAX_PROGRAM_BYTES = 20_000
 MAX_FILE_BYTES = 4_000_000
 # Files that may have programs, and those that tell about a package.
@@ -70,8 +72,7 @@ def fetch(sources: Path, cache: Path) -> list[Snippet]:
             if archive is None:
                 print(f"{kind} {package}: nothing fetched", file=sys.stderr, flush=True)
                 continue
-            most = wanted["max"].get(package, MAX_OF_PACKAGE)
-            programs = _programs(kind, archive, found)[:most]
+            programs = _programs(kind, archive, found, wanted["max"].get(package))
             found |= {program.id: program for program in programs}
             print(f"{kind} {package}: {len(programs)}", file=sys.stderr, flush=True)
     return list(found.values())
@@ -86,31 +87,44 @@ def read(path: Path) -> list[Snippet]:
     return [Snippet(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def _programs(kind: str, archive: Archive, known: dict[str, Snippet]) -> list[Snippet]:
-    """A package's programs, in the order of their hashes: a draw that is the same each time."""
+def _programs(
+    kind: str, archive: Archive, known: dict[str, Snippet], most: int | None
+) -> list[Snippet]:
+    """Programs of a package: files, and programs of a file, in the order of their hashes, so that
+    the draw is the same each time."""
     modules = archive.modules if kind == "pypi" else {}
-    own = {name.partition(".")[0] for name in modules.values()} if kind == "pypi" else set()
+    own = {name.partition(".")[0] for name in modules.values()}
     separator = "=="
     if kind == "npm":
         own, separator = {archive.name}, "@"
-    found = {}
-    for name, content in archive.files.items():
-        for language, code in snippet_programs.of_file(name, content, modules):
+    found: dict[str, Snippet] = {}
+    for name in sorted(archive.files, key=_hash):
+        of_file = {}
+        content = archive.files[name]
+        for language, code in snippet_programs.of_file(name, content, modules, kind == "sdist"):
             code = code.strip("\n") + "\n"
             is_sized = len(code) <= MAX_PROGRAM_BYTES and code.count("\n") > 1
             imported = snippet_programs.needs(language, code) if is_sized else None
             if imported is None or imported - own:
                 continue
-            key = hashlib.sha256(f"{language}\n{code}".encode()).hexdigest()[:12]
+            key = _hash(f"{language}\n{code}")
             package = f"{archive.name}{separator}{archive.version}" if imported else ""
             source = f"{kind} {archive.name} {archive.version}: {name}"
-            found[key] = Snippet(key, language, source, code, package)
-    return sorted((found[key] for key in found.keys() - known.keys()), key=lambda one: one.id)
+            of_file[key] = Snippet(key, language, source, code, package)
+        keys = sorted(of_file.keys() - known.keys() - found.keys())
+        found |= {key: of_file[key] for key in keys[: most or MAX_OF_FILE]}
+        if len(found) >= (most or MAX_OF_PACKAGE):
+            break
+    return list(found.values())[: most or MAX_OF_PACKAGE]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _download(folder: Path, command: list[str], pattern: str) -> Path | None:
-    if not folder.exists():
-        folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.glob(pattern)):
         subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=False)
     return next(iter(sorted(folder.glob(pattern))), None)
 
@@ -153,11 +167,14 @@ def _deb(package: str, folder: Path) -> Archive | None:
     tree = folder / "tree"
     if not tree.exists():
         subprocess.run(["dpkg-deb", "-x", path.name, tree.name], cwd=folder, check=True)
-    files = {
-        str(path.relative_to(tree)): path.read_bytes()
-        for path in sorted(tree.rglob("*"))
-        if path.is_file() and not path.is_symlink() and _is_read(path.name, path.stat().st_size)
-    }
+    files = {}
+    for page in sorted(tree.rglob("*")):
+        # Debian compresses the larger pages of a documentation.
+        is_packed = page.name.endswith(".md.gz")
+        if page.is_file() and not page.is_symlink() and (is_packed or _is_read(page.name, 0)):
+            content = page.read_bytes()
+            name = str(page.relative_to(tree)).removesuffix(".gz")
+            files[name] = gzip.decompress(content) if is_packed else content
     return Archive(package, path.name.split("_")[1], files)
 
 
