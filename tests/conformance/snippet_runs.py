@@ -24,9 +24,9 @@ EXTENSIONS = {"python": ".py", "javascript": ".js", "typescript": ".ts"}
 # Of this machine, to plain runtimes: what a sandbox shows as well.
 SHOWN = ["/usr", "/bin", "/lib", "/lib64", "/etc/ssl", "/etc/passwd", "/etc/hosts",
          "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/localtime", "/etc/timezone"]
+# TypeScript that tsx must be told to be an ES module.
 MODULE = re.compile(
-    r"""^\s*import(\s+[\w{*]|\s*['"]|\{)|^\s*export\s+[\w{*]|^(\s*const .*=)?\s*await\s|^for await""",
-    re.M,
+    r"""^(import[\s{*'"]|export\s|await\s|for await|(const|let|var) [^\n]*= await\s)""", re.M
 )
 
 
@@ -117,11 +117,10 @@ class Plain:
 
 
 def _plain_name(snippet: Snippet) -> str:
-    """Plain Node and tsx are told by the name which kind of module it is."""
-    if snippet.language == "python":
-        return "main.py"
-    kind = "m" if MODULE.search(snippet.code) else "c"
-    return f"main.{kind}{'js' if snippet.language == 'javascript' else 'ts'}"
+    """Node finds out which kind of module a file is; tsx is told by its name."""
+    if snippet.language == "typescript" and MODULE.search(snippet.code):
+        return "main.mts"
+    return "main" + EXTENSIONS[snippet.language]
 
 
 def error_name(stderr: str, language: str) -> str | None:
@@ -134,6 +133,7 @@ def error_name(stderr: str, language: str) -> str | None:
         return names[0].rpartition(".")[2] if names else None
     if "[UnhandledPromiseRejection" in stderr or "\nUncaught:" in stderr:
         return "Error"
+    stderr = re.sub(r"^DOMException \[(\w+)\]", r"\1", stderr, flags=re.M)
     names = re.findall(r"^(?:Uncaught )?\[?(?:\w+\.)?(\w*(?:Error|Exception))\b", stderr, re.M)
     return names[0] if names else None
 
@@ -231,6 +231,7 @@ def normal(text: str) -> str:
     """What differs from run to run is no difference."""
     text = text.replace("\r", "").strip("\n")
     text = re.sub(r"\x1b\[[\d;]*m", "", text)
+    text = re.sub(r"^ +at .*\bnode:internal/.*\n?", "", text, flags=re.M)
     text = re.sub(r"0x[0-9a-f]{6,}", "0x…", text)
     text = re.sub(r"(/home/user/)?main\.[cm]?[jt]s\b|/home/user/main\.py", "main", text)
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*Z?", "TIME", text)

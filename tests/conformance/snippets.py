@@ -15,6 +15,7 @@ import argparse
 import concurrent.futures
 import datetime
 import fnmatch
+import itertools
 import json
 import os
 import platform
@@ -57,20 +58,21 @@ def run(arguments: argparse.Namespace) -> int:
     python = "python@" + _version(arguments.python).removeprefix("Python ")
     runtimes = {"python": python, "javascript": node, "typescript": node}
     server = Server(arguments.belljar, runtimes, arguments.start)
-    # One program of each package first: it installs the package for the others.
-    firsts = {snippet.package: snippet for snippet in reversed(waiting) if snippet.package}
+    # Those of one package together: what is installed for the first is there for the others.
+    waiting.sort(key=lambda snippet: snippet.package)
     try:
-        for snippet in firsts.values():
-            plain.install(snippet)
-            server.run(snippet, NOTHING)
         with (CACHE / "results.jsonl").open("a") as file:
             with concurrent.futures.ThreadPoolExecutor(arguments.together) as pool:
-                compared = pool.map(lambda snippet: compare(plain, server, snippet), waiting)
-                for number, result in enumerate(compared, 1):
-                    file.write(json.dumps(result) + "\n")
-                    file.flush()
-                    if number % 100 == 0:
-                        print(number, file=sys.stderr, flush=True)
+                for package, group in itertools.groupby(waiting, lambda snippet: snippet.package):
+                    print(package or "no package", file=sys.stderr, flush=True)
+                    of_package = list(group)
+                    if package:
+                        plain.install(of_package[0])
+                        server.run(of_package[0], NOTHING)
+                    compared = pool.map(lambda snippet: compare(plain, server, snippet), of_package)
+                    for result in compared:
+                        file.write(json.dumps(result) + "\n")
+                        file.flush()
     finally:
         server.close()
     tsx = json.loads((arguments.tsx.parents[1] / "package.json").read_text())["version"]
