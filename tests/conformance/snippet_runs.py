@@ -54,7 +54,7 @@ class Plain:
     def __init__(self, node: Path, python: Path, tsx: Path, cache: Path) -> None:
         self.cache = cache
         self.commands = {
-            "python": [str(python), "-s", "-B"],
+            "python": [str(python), "-s", "-B", "-u"],
             "javascript": [str(node)],
             "typescript": [str(node), str(tsx)],
         }
@@ -131,6 +131,9 @@ def error_name(stderr: str, language: str) -> str | None:
             return None
         names = re.findall(r"^((?:[^\W\d]\w*\.)*[^\W\d]\w*)(?::|$)", last, re.M)
         return names[0].rpartition(".")[2] if names else None
+    # tsx says so of what does not parse.
+    if "TransformError" in stderr:
+        return "SyntaxError"
     if "[UnhandledPromiseRejection" in stderr or "\nUncaught:" in stderr:
         return "Error"
     stderr = re.sub(r"^DOMException \[(\w+)\]", r"\1", stderr, flags=re.M)

@@ -149,3 +149,18 @@ fn what_is_open_after_the_result_is_named_and_the_result_kept() {
         ],
     );
 }
+
+#[test]
+fn a_program_has_the_names_that_python_gives_a_script() {
+    let program = "own = str(list(globals()))\nimport subprocess, sys\n\
+                   open('script.py', 'w').write('print(list(globals()))')\n\
+                   ran = subprocess.run([sys.executable, 'script.py'], capture_output=True, text=True)\n\
+                   ran.stdout.strip() == own or [ran, own]";
+    check_all(
+        "python",
+        &[
+            case("names in their order", program).flags(&["--exec"]).gives(json!(true)),
+            case("annotations without any", "import sys\nsys.version_info >= (3, 14) or __annotations__ == {}").gives(json!(true)),
+        ],
+    );
+}

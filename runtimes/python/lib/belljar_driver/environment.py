@@ -108,11 +108,14 @@ def _set_variable(name, value):
 
 
 def main_module(entry):
+    # With the names that CPython gives a script, in its order: programs print `dir()`, and read their annotations without having any.
     module = _Module("__main__")
+    module.__loader__ = SourceFileLoader("__main__", entry)
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    module.__builtins__ = sys.modules["builtins"]
     module.__file__ = entry
     module.__cached__ = None
-    module.__loader__ = SourceFileLoader("__main__", entry)
-    module.__builtins__ = sys.modules["builtins"]
     sys.modules["__main__"] = module
     return module
 
