@@ -66,10 +66,11 @@ class Plain:
         with tempfile.TemporaryDirectory(prefix="belljar-snippet-") as folder:
             name = _plain_name(snippet)
             (Path(folder) / name).write_text(snippet.code)
-            command = [*self._jail(folder, self._packages(snippet)), *self.commands[snippet.language]]
+            jail = self._jail(folder, self._packages(snippet))
+            command = [*jail, *self.commands[snippet.language], name]
             try:
                 done = subprocess.run(
-                    [*command, name], capture_output=True, text=True, errors="replace",
+                    command, capture_output=True, text=True, errors="replace",
                     stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
                 )
             except subprocess.TimeoutExpired as late:
@@ -87,9 +88,11 @@ class Plain:
             return
         folder.mkdir(parents=True)
         if snippet.language == "python":
-            command = [str(self.python), "-m", "pip", "install", "-q", "--target", ".", snippet.package]
+            pip = [str(self.python), "-m", "pip", "install", "-q"]
+            command = [*pip, "--target", ".", snippet.package]
         else:
-            command = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", ".", snippet.package]
+            npm = ["npm", "install", "--silent", "--ignore-scripts"]
+            command = [*npm, "--prefix", ".", snippet.package]
         subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=False)
 
     def _packages(self, snippet: Snippet) -> Path | None:
@@ -100,7 +103,8 @@ class Plain:
     def _jail(self, folder: str, packages: Path | None) -> list[str]:
         """Nothing of this machine but its programs can be seen, nothing can be changed."""
         jail = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
-        jail += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", folder, "/home/user"]
+        jail += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        jail += ["--bind", folder, "/home/user"]
         for path in [*SHOWN, *self.shown]:
             jail += ["--ro-bind-try", path, path]
         if packages and (packages / "node_modules").exists():
