@@ -16,7 +16,7 @@ from pathlib import Path
 
 from snippet_sources import Snippet
 
-SECONDS = 10
+SECONDS = 20
 OUTPUT_BYTES = 16_000_000
 # How long the first run of a package may take: Belljar installs it then.
 INSTALL_SECONDS = 300

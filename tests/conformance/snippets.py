@@ -6,7 +6,7 @@
     snippets.py show      prints the differences
     snippets.py report    writes docs/conformance/snippets.md
 
-A stopped run continues where it was; `run --again` runs what differed. See README.md.
+A stopped run continues where it was; `run --again` runs again what differed. See README.md.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ GRANTED = {"exec": True, "loopback": True}
 
 def run(arguments: argparse.Namespace) -> int:
     verdicts = {id_: result["verdict"] for id_, result in _results().items()}
-    wanted = {None, "differs"} if arguments.again else {None}
+    wanted = {None, "differs", "unstable"} if arguments.again else {None}
     waiting = [
         snippet for snippet in _snippets()
         if fnmatch.fnmatchcase(snippet.source, arguments.only)
@@ -61,6 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     node = "node@" + _version(arguments.node).removeprefix("v")
     python = "python@" + _version(arguments.python).removeprefix("Python ")
     runtimes = {"python": python, "javascript": node, "typescript": node}
+    tsx = json.loads((arguments.tsx.parents[1] / "package.json").read_text())["version"]
+    about = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "linux": platform.release().partition("-")[0],
+        "runtimes": [node, f"tsx@{tsx}", python],
+        "start": arguments.start,
+    }
+    (CACHE / "about.json").write_text(json.dumps(about))
     server = Server(arguments.belljar, runtimes, arguments.start)
     # The server must not outlive a comparison that is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -81,14 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
                         file.flush()
     finally:
         server.close()
-    tsx = json.loads((arguments.tsx.parents[1] / "package.json").read_text())["version"]
-    about = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "linux": platform.release().partition("-")[0],
-        "runtimes": [node, f"tsx@{tsx}", python],
-        "start": arguments.start,
-    }
-    (CACHE / "about.json").write_text(json.dumps(about))
     return 0
 
 
@@ -142,7 +142,9 @@ def report() -> int:
     total: Counter = sum(by_language.values(), Counter())
     for number in set(range(len(reasons))) - differing.keys():
         unexplained.append(f"this reason explains nothing: {reasons[number]['text']}")
-    PAGE.write_text("\n".join(_page(by_language, by_source, total, reasons, differing)) + "\n")
+    page = _page(by_language, by_source, total, reasons, differing)
+    drawn = f"{len(snippets)} programs were drawn, and {len(results)} of them run."
+    PAGE.write_text("\n".join([*page[:6], drawn, *page[6:]]) + "\n")
     print(f"{total['same']} of {_compared(total)} are the same")
     print(f"{len(unexplained)} without a reason", *unexplained, sep="\n")
     return 1 if unexplained else 0
@@ -263,7 +265,7 @@ def main() -> int:
     runs.add_argument("--start", default="fork", choices=["exec", "fork"])
     runs.add_argument("--together", type=int, default=2, help="programs at once")
     runs.add_argument("--only", default="*", help="a pattern of sources")
-    runs.add_argument("--again", action="store_true", help="run again what differed")
+    runs.add_argument("--again", action="store_true", help="run what differed or was unstable, too")
     commands.add_parser("report", help="write the page")
     shows = commands.add_parser("show", help="print differences")
     shows.add_argument("--only", default="*", help="a pattern of ids and sources")
