@@ -144,7 +144,7 @@ def report() -> int:
         unexplained.append(f"this reason explains nothing: {reasons[number]['text']}")
     page = _page(by_language, by_source, total, reasons, differing)
     drawn = f"{len(snippets)} programs were drawn, and {len(results)} of them run."
-    PAGE.write_text("\n".join([*page[:6], drawn, *page[6:]]) + "\n")
+    PAGE.write_text("\n".join([*page, "", "## Drawn", "", drawn]) + "\n")
     print(f"{total['same']} of {_compared(total)} are the same")
     print(f"{len(unexplained)} without a reason", *unexplained, sep="\n")
     return 1 if unexplained else 0
