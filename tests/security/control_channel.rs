@@ -432,10 +432,12 @@ def settled(value, pending=()):
 
 #[test]
 fn a_program_of_fences_holds_nobody_up() {
-    let blocks = (4..700).rev().map(|length| format!("{0}'''\n'''\n{0}\n", "~".repeat(length)));
+    let blocks = (4..700).rev().map(|length| format!("{0}\n'''\n{0}\n", "~".repeat(length)));
     let fences = blocks.collect::<Vec<_>>().concat();
     let program = format!("{fences}{}", "\n".repeat(500_000));
     let outcome = Attack::verbatim("py", &program).start("exec").run();
     outcome.must_be("failed");
+    // It was taken as it is, fences and all.
+    assert_eq!(outcome.json["error"]["name"], "SyntaxError", "{}", outcome.json);
     assert!(outcome.took < Duration::from_mins(1), "{:?}", outcome.took);
 }
