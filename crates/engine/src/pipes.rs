@@ -195,7 +195,7 @@ mod tests {
         let (reader, mut open, mut piece) = (AsyncFd::new(reader).unwrap(), true, Piece::new());
         let mut lengths = Vec::new();
         for _ in 0..2 {
-            rustix::io::write(&writer, &[7; 60_000]).unwrap();
+            rustix::io::write(&writer, &vec![7; 60_000]).unwrap();
             loop {
                 let taken = piece.take(&reader, &mut open);
                 if taken.is_empty() {

@@ -52,7 +52,7 @@ pub(super) async fn resolve(
     let mut tool = tool(job, &staging).await?;
     if settings.is_some() {
         // The variables would replace the settings. A file that is named replaces all that uv would look for.
-        INDEX_VARIABLES.iter().for_each(|name| drop(tool.variables.remove(*name)));
+        tool.variables.retain(|name, _| !INDEX_VARIABLES.contains(&name.as_str()));
         tool.arguments.retain(|argument| argument != "--no-config");
         tool.arguments.extend(["--config-file".to_owned(), format!("{PROJECT}/{SETTINGS}")]);
     }
@@ -241,7 +241,7 @@ const INDEX_VARIABLES: [&str; 2] = ["UV_DEFAULT_INDEX", "UV_INDEX"];
 /// The file with the settings of indexes.
 const SETTINGS: &str = "uv.toml";
 
-/// The settings of the indexes, with the time for which uv keeps their answers: ten minutes for a list of versions, which is what PyPI itself says, and
+/// The settings of the indexes, with the time for which uv keeps their answers: ten minutes for a list of versions, which is what `PyPI` itself says, and
 /// for good for a file, which is known by its hash. Some mirrors name no times, so that uv would ask for everything at each resolution. None where the
 /// newest version may be seconds old, and where an index has a login: no file is to hold one.
 fn index_settings(job: &Job<'_>) -> Option<String> {

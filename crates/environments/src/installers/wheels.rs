@@ -291,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_version_is_the_newest_where_uv_says_so_of_it_and_no_other() {
-        let words = "cannot be resolved: No solution found: Because only six<=1.17.0 is available and your project depends on six>1.17.0, we";
+        let words =
+            "cannot be resolved: No solution found: Because only six<=1.17.0 is available and your project depends on six>1.17.0, we";
         assert!(is_the_newest(words, "six", "1.17.0"));
         assert!(!is_the_newest(words, "six", "1.17") && !is_the_newest(words, "x", "1.17.0"));
         assert!(!is_the_newest("Because a==1 depends on six<=1.17.0 and six>1.17.0 was asked for", "six", "1.17.0"));
