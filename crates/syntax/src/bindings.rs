@@ -1,6 +1,7 @@
 //! What a program declares at its top level.
 
 use oxc_ast::ast::{BindingPattern, Declaration, Expression, Program, Statement, VariableDeclarationKind};
+use oxc_semantic::SymbolId;
 use oxc_span::GetSpan;
 
 /// Where the last statement ends, if there is a top-level `main` for which nobody else looks: what a module exports under that
@@ -72,6 +73,30 @@ fn binds(pattern: &BindingPattern<'_>, is_wanted: &impl Fn(&str) -> bool) -> boo
         BindingPattern::ArrayPattern(it) => {
             it.elements.iter().flatten().any(|element| binds(element, is_wanted))
                 || it.rest.as_ref().is_some_and(|rest| binds(&rest.argument, is_wanted))
+        }
+    }
+}
+
+/// Calls `found` with each name that a pattern binds.
+pub(crate) fn bound_names(pattern: &BindingPattern<'_>, found: &mut impl FnMut(&str, Option<SymbolId>)) {
+    match pattern {
+        BindingPattern::BindingIdentifier(id) => found(&id.name, id.symbol_id.get()),
+        BindingPattern::AssignmentPattern(it) => bound_names(&it.left, found),
+        BindingPattern::ObjectPattern(it) => {
+            for property in &it.properties {
+                bound_names(&property.value, found);
+            }
+            if let Some(rest) = &it.rest {
+                bound_names(&rest.argument, found);
+            }
+        }
+        BindingPattern::ArrayPattern(it) => {
+            for element in it.elements.iter().flatten() {
+                bound_names(element, found);
+            }
+            if let Some(rest) = &it.rest {
+                bound_names(&rest.argument, found);
+            }
         }
     }
 }

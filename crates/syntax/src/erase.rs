@@ -20,7 +20,7 @@ use crate::bindings::is_type_only;
 use crate::completion;
 use crate::edits::Edits;
 use crate::imports;
-use crate::options::{Fields, Options, Role};
+use crate::options::{Decorators, Fields, Options, Role};
 use crate::program::{Parsed, Syntax};
 
 /// What became of a program's types.
@@ -41,7 +41,7 @@ pub(crate) fn erase(parsed: &Parsed<'_>, syntax: Syntax, options: &Options) -> E
     if options.role == Role::Main {
         completion::take_value(program, &mut edits);
     }
-    let mut eraser = Eraser { source, edits, needs_code: false, fields: options.fields };
+    let mut eraser = Eraser { source, edits, needs_code: false, fields: options.fields, decorators: options.decorators };
     eraser.visit_program(program);
     if eraser.needs_code {
         return Erasure::NeedsCode;
@@ -58,6 +58,7 @@ struct Eraser<'s> {
     edits: Edits,
     needs_code: bool,
     fields: Fields,
+    decorators: Decorators,
 }
 
 impl Eraser<'_> {
@@ -282,7 +283,9 @@ impl<'a> Visit<'a> for Eraser<'_> {
                 it.r#type == MethodDefinitionType::TSAbstractMethodDefinition || it.value.body.is_none()
             }
             ClassElement::PropertyDefinition(it) => {
-                self.needs_code |= self.fields == Fields::Assign;
+                // The decorators of a `declare` field are there at run time.
+                let is_legacy = self.decorators != Decorators::Standard;
+                self.needs_code |= self.fields == Fields::Assign || (is_legacy && !it.decorators.is_empty());
                 self.property(it);
                 it.r#type == PropertyDefinitionType::TSAbstractPropertyDefinition || it.declare
             }

@@ -13,7 +13,7 @@ use crate::ModuleKind;
 use crate::bindings::is_type_only;
 use crate::depth;
 use crate::edits::Edits;
-use crate::options::Role;
+use crate::options::{Options, Role, UnusedImports};
 use crate::program::{COMMONJS_NAMES, Parsed};
 use crate::uses::{self, AllUses, quote};
 
@@ -26,7 +26,8 @@ pub(crate) struct Joined {
 }
 
 /// Adds what joins the module systems. After the edits that take the value, and before none but those of the ends.
-pub(crate) fn join(parsed: &Parsed<'_>, role: Role, edits: &mut Edits) -> Joined {
+pub(crate) fn join(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Joined {
+    let role = options.role;
     let program = &parsed.program;
     let source = program.source_text;
     let is_module = parsed.kind == ModuleKind::Module;
@@ -39,7 +40,7 @@ pub(crate) fn join(parsed: &Parsed<'_>, role: Role, edits: &mut Edits) -> Joined
     let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
     let uses = if parsed.requires_imports { AllUses::new() } else { uses::find(program, &scoping, edits) };
     if parsed.requires_imports {
-        require_imports(program, &scoping, edits);
+        require_imports(program, &scoping, options.unused_imports, edits);
     }
     let free = if names_commonjs { free_names(program, &scoping) } else { Vec::new() };
     if wraps {
@@ -236,10 +237,15 @@ fn key(name: &ModuleExportName<'_>) -> String {
 }
 
 /// Replaces imports by calls of `require`, as TypeScript does for CommonJS.
-fn require_imports(program: &Program<'_>, scoping: &Scoping, edits: &mut Edits) {
+fn require_imports(program: &Program<'_>, scoping: &Scoping, unused: UnusedImports, edits: &mut Edits) {
     for (index, statement) in program.body.iter().enumerate() {
+        if let Statement::ExportNamedDeclaration(export) = statement {
+            // `export {}`: nothing else of its kind is in such a file.
+            edits.blank_to_semicolon(export.span.start, export.span.end);
+        }
         let Statement::ImportDeclaration(import) = statement else { continue };
-        if import.import_kind.is_type() || crate::imports::is_elided(import, scoping) {
+        let is_elided = unused == UnusedImports::Drop && crate::imports::is_elided(import, scoping);
+        if import.import_kind.is_type() || is_elided {
             continue;
         }
         let mut request = String::from("require(");

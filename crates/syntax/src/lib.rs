@@ -14,9 +14,12 @@ mod depth;
 mod edits;
 mod erase;
 mod fields;
+mod forgiven;
 mod found_imports;
 mod imports;
 mod interop;
+mod legacy_privates;
+mod meanings;
 mod mistakes;
 mod namespaces;
 mod options;
@@ -28,6 +31,7 @@ mod uses;
 use std::borrow::Cow;
 
 use oxc_allocator::Allocator;
+use oxc_span::GetSpan;
 
 pub use crate::found_imports::{FoundImport, FoundImports, find_imports, find_imports_with};
 pub use crate::mistakes::{Mistake, find_mistake};
@@ -155,7 +159,7 @@ pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, op
         return Prepared::unchanged(source, parsed.kind, Some(PrepareError::TooDeep { line }));
     }
     let (parsed, text) = if syntax.language == Language::TypeScript {
-        match program::without_namespaces(&allocator, parsed, syntax) {
+        match program::written_out(&allocator, parsed, syntax, options) {
             Ok(written) => written,
             Err(error) => return Prepared::unchanged(source, syntax.guessed_kind(source), Some(error)),
         }
@@ -167,6 +171,7 @@ pub fn prepare_with<'s>(source: &'s str, file_name: &str, language: Language, op
             Some(text) => {
                 let mut edits = edits;
                 let finished = finish(&parsed, options, &mut edits);
+                make_strict(&parsed, &mut edits);
                 Prepared { code: Cow::Owned(edits.apply(text).into_owned()), ..finished }
             }
             None => edited(source, &parsed, edits, options),
@@ -216,13 +221,21 @@ fn plain<'s>(source: &'s str, parsed: &Parsed<'_>, options: &Options) -> Prepare
 /// Finishes a program whose value is taken by `edits` already.
 fn edited<'s>(source: &'s str, parsed: &Parsed<'_>, mut edits: Edits, options: &Options) -> Prepared<'s> {
     let finished = finish(parsed, options, &mut edits);
+    make_strict(parsed, &mut edits);
     Prepared { code: edits.apply(source), ..finished }
+}
+
+/// Says that CommonJS in TypeScript's words is strict code. After all other edits, so that it comes first of what is put in its place.
+pub(crate) fn make_strict(parsed: &Parsed<'_>, edits: &mut Edits) {
+    if let (true, Some(first)) = (parsed.is_strict, parsed.program.body.first()) {
+        edits.insert_before(first.span().start, "\"use strict\";");
+    }
 }
 
 /// The last edits, and all of the result but its code.
 fn finish<'s>(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Prepared<'s> {
     let entry = if options.role == Role::Main { Entry::of(parsed, edits) } else { Entry::default() };
-    let joined = interop::join(parsed, options.role, edits);
+    let joined = interop::join(parsed, options, edits);
     if let (ModuleKind::CommonJs, Role::Main, Some(hashbang)) = (parsed.kind, options.role, &parsed.program.hashbang) {
         // A hashbang is one only at the very start of a file, and this code becomes the body of a function.
         edits.replace(hashbang.span.start, hashbang.span.start + 2, "//");

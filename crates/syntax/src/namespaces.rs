@@ -13,7 +13,7 @@ use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::{ScopeId, Scoping, SemanticBuilder, SymbolId};
 use oxc_span::{GetSpan, Span};
 
-use crate::bindings::is_type_only;
+use crate::bindings::{bound_names, is_type_only};
 use crate::edits::Edits;
 use crate::erase::skip_trivia;
 
@@ -482,29 +482,6 @@ fn declared_names(statement: &Statement<'_>) -> Vec<String> {
         _ => {}
     }
     names
-}
-
-fn bound_names(pattern: &BindingPattern<'_>, found: &mut impl FnMut(&str, Option<SymbolId>)) {
-    match pattern {
-        BindingPattern::BindingIdentifier(id) => found(&id.name, id.symbol_id.get()),
-        BindingPattern::AssignmentPattern(it) => bound_names(&it.left, found),
-        BindingPattern::ObjectPattern(it) => {
-            for property in &it.properties {
-                bound_names(&property.value, found);
-            }
-            if let Some(rest) = &it.rest {
-                bound_names(&rest.argument, found);
-            }
-        }
-        BindingPattern::ArrayPattern(it) => {
-            for element in it.elements.iter().flatten() {
-                bound_names(element, found);
-            }
-            if let Some(rest) = &it.rest {
-                bound_names(&rest.argument, found);
-            }
-        }
-    }
 }
 
 fn is_within(scoping: &Scoping, scope: ScopeId, around: ScopeId) -> bool {

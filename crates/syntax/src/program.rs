@@ -2,9 +2,9 @@
 
 use oxc_allocator::Allocator;
 use oxc_ast::ast::{
-    ArrowFunctionExpression, AwaitExpression, ExportDefaultDeclarationKind, Expression, ForOfStatement, Function, ImportMeta,
-    ImportOrExportKind, JSXElementName, Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName, VariableDeclaration,
-    VariableDeclarationKind, WithClauseKeyword,
+    ArrowFunctionExpression, AwaitExpression, ExportDefaultDeclarationKind, Expression, ForOfStatement, Function, ImportDeclaration,
+    ImportMeta, ImportOrExportKind, JSXElementName, Program, ReturnStatement, Statement, TSModuleReference, TSType, TSTypeName,
+    VariableDeclaration, VariableDeclarationKind, WithClause, WithClauseKeyword,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_diagnostics::Diagnostics;
@@ -14,7 +14,10 @@ use oxc_span::SourceType;
 
 use crate::bindings;
 use crate::depth::{self, MAX_TREE_DEPTH};
+use crate::forgiven;
+use crate::imports;
 use crate::interop;
+use crate::meanings;
 use crate::namespaces;
 use crate::options::{Options, Role};
 use crate::{Language, ModuleKind, PrepareError};
@@ -85,6 +88,7 @@ impl Syntax {
 }
 
 /// A program that parsed.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a program, as in `Prepared`")]
 pub(crate) struct Parsed<'a> {
     pub(crate) program: Program<'a>,
     pub(crate) kind: ModuleKind,
@@ -94,11 +98,14 @@ pub(crate) struct Parsed<'a> {
     pub(crate) returns: bool,
     /// CommonJS that imports as modules do.
     pub(crate) requires_imports: bool,
+    /// CommonJS in TypeScript's words, which is strict code.
+    pub(crate) is_strict: bool,
 }
 
 impl<'a> Parsed<'a> {
     fn new(program: Program<'a>, kind: ModuleKind) -> Self {
-        Self { program, kind, is_async: false, returns: false, requires_imports: false }
+        let is_strict = kind == ModuleKind::CommonJs && program.body.iter().any(is_commonjs_statement);
+        Self { program, kind, is_async: false, returns: false, requires_imports: false, is_strict }
     }
 }
 
@@ -116,16 +123,22 @@ pub(crate) fn parse_shallow<'a>(allocator: &'a Allocator, source: &'a str, synta
     }
 }
 
-/// The program with its namespaces written out, and its text where there were some.
-pub(crate) fn without_namespaces<'a>(
+/// The program with its aliases, exports and namespaces written out, and its text where there were some.
+pub(crate) fn written_out<'a>(
     allocator: &'a Allocator,
-    parsed: Parsed<'a>,
+    mut parsed: Parsed<'a>,
     syntax: Syntax,
+    options: &Options,
 ) -> Result<(Parsed<'a>, Option<&'a str>), PrepareError> {
-    let Some(text) = namespaces::written_out(&parsed.program) else { return Ok((parsed, None)) };
-    let text: &'a str = allocator.alloc_str(&text);
-    let written = Parsed { program: parse_as(allocator, text, syntax, parsed.kind)?, ..parsed };
-    Ok((written, Some(text)))
+    let mut written = None;
+    for pass in [meanings::written_out, |program: &Program<'_>, _: &Options| namespaces::written_out(program)] {
+        if let Some(text) = pass(&parsed.program, options) {
+            let text: &'a str = allocator.alloc_str(&text);
+            parsed = Parsed { program: parse_as(allocator, text, syntax, parsed.kind)?, ..parsed };
+            written = Some(text);
+        }
+    }
+    Ok((parsed, written))
 }
 
 /// Parses a program as what it turns out to be.
@@ -178,7 +191,7 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
         let exports_as_commonjs = program.body.iter().any(|statement| matches!(statement, Statement::TSExportAssignment(_)))
             || (syntax.role == Role::Imported && interop::assigns_exports(&program));
         return Ok(if exports_as_commonjs && !top_level.import_meta && !top_level.awaits && !interop::exports_values(&program) {
-            Some(Parsed { requires_imports: true, ..Parsed::new(program, ModuleKind::CommonJs) })
+            Some(requiring_imports(program, syntax))
         } else {
             module(program)
         });
@@ -189,6 +202,12 @@ fn parse_as_module<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax
     let is_commonjs =
         syntax.declared.is_some() || returns || program.body.iter().any(is_commonjs_statement) || uses_commonjs_names(&program);
     Ok(if is_commonjs { Some(Parsed { is_async: true, ..Parsed::new(program, ModuleKind::CommonJs) }) } else { module(program) })
+}
+
+/// CommonJS that imports as modules do.
+fn requiring_imports(program: Program<'_>, syntax: Syntax) -> Parsed<'_> {
+    let is_strict = syntax.language == Language::TypeScript;
+    Parsed { requires_imports: true, is_strict, ..Parsed::new(program, ModuleKind::CommonJs) }
 }
 
 /// The program as CommonJS, or `None` where it cannot be that.
@@ -206,7 +225,7 @@ fn parse_as_commonjs<'a>(allocator: &'a Allocator, source: &'a str, syntax: Synt
         if interop::exports_values(&program) {
             return Ok(None);
         }
-        return Ok(Some(Parsed { requires_imports: true, ..Parsed::new(program, ModuleKind::CommonJs) }));
+        return Ok(Some(requiring_imports(program, syntax)));
     }
     Ok(Some(with_redeclarations(allocator, source, syntax, program)))
 }
@@ -225,23 +244,40 @@ fn with_redeclarations<'a>(allocator: &'a Allocator, source: &'a str, syntax: Sy
 fn parse_as<'a>(allocator: &'a Allocator, source: &'a str, syntax: Syntax, kind: ModuleKind) -> Result<Program<'a>, PrepareError> {
     let options = ParseOptions { allow_return_outside_function: true, ..ParseOptions::default() };
     let parsed = Parser::new(allocator, source, syntax.source_type(kind)).with_options(options).parse();
-    match first_error(&parsed.diagnostics, source).or_else(|| old_assertion(&parsed.program)) {
+    let is_forgiven = syntax.language == Language::TypeScript
+        && !parsed.panicked
+        && parsed.diagnostics.has_errors()
+        && forgiven::are_about_types(&parsed.program, &parsed.diagnostics);
+    let error = if is_forgiven { None } else { first_error(&parsed.diagnostics, source) };
+    match error.or_else(|| old_assertion(&parsed.program)) {
         Some(error) => Err(error),
         None => Ok(parsed.program),
     }
 }
 
-/// `import … assert { type: 'json' }`, which the parser knows and V8 no longer does.
+/// `import … assert { type: 'json' }`, which the parser knows and V8 no longer does. One that TypeScript drops does no harm.
 fn old_assertion(program: &Program<'_>) -> Option<PrepareError> {
-    let clause = program.body.iter().find_map(|statement| {
-        let clause = match statement {
-            Statement::ImportDeclaration(it) => it.with_clause.as_ref(),
-            Statement::ExportFromDeclaration(it) => it.with_clause.as_ref(),
-            Statement::ExportAllDeclaration(it) => it.with_clause.as_ref(),
-            _ => None,
-        }?;
-        (clause.keyword == WithClauseKeyword::Assert).then_some(clause)
-    })?;
+    let is_old = |clause: &WithClause<'_>| clause.keyword == WithClauseKeyword::Assert;
+    let mut clauses = program.body.iter().filter_map(|statement| match statement {
+        Statement::ImportDeclaration(it) if it.import_kind.is_value() => {
+            it.with_clause.as_deref().filter(|clause| is_old(clause)).map(|clause| (clause, Some(&**it)))
+        }
+        Statement::ExportFromDeclaration(it) if it.export_kind.is_value() => {
+            it.with_clause.as_deref().filter(|clause| is_old(clause)).map(|clause| (clause, None))
+        }
+        Statement::ExportAllDeclaration(it) => it.with_clause.as_deref().filter(|clause| is_old(clause)).map(|clause| (clause, None)),
+        _ => None,
+    });
+    let (first, import) = clauses.next()?;
+    let may_be_dropped = program.source_type.is_typescript() && depth::tree_too_deep(program).is_none();
+    let clause = if may_be_dropped {
+        let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
+        let is_kept = |import: Option<&ImportDeclaration<'_>>| import.is_none_or(|import| !imports::is_elided(import, &scoping));
+        let mut all = std::iter::once((first, import)).chain(clauses);
+        all.find(|(_, import)| is_kept(*import))?.0
+    } else {
+        first
+    };
     let (line, column) = line_and_column(program.source_text, clause.span.start as usize);
     Some(PrepareError::Syntax { message: "Unexpected identifier 'assert': write `with` in place of `assert`".to_owned(), line, column })
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use oxc_allocator::Allocator;
-use oxc_ast::ast::{FormalParameter, ImportDeclaration, Program, Statement};
+use oxc_ast::ast::{FormalParameter, ImportDeclaration, JSXElement, JSXFragment, Program, Statement};
 use oxc_ast_visit::{Visit, walk};
 use oxc_codegen::{Codegen, CodegenOptions};
 use oxc_semantic::SemanticBuilder;
@@ -16,7 +16,7 @@ use oxc_transformer::{DecoratorOptions, HelperLoaderMode, HelperLoaderOptions, J
 use crate::edits::Edits;
 use crate::options::{Decorators, Fields, JsxMode, Options, Role, UnusedImports};
 use crate::program::{Parsed, Syntax, first_error, parse};
-use crate::{ModuleKind, PrepareError, Prepared, bindings, completion, decorators, fields, imports};
+use crate::{ModuleKind, PrepareError, Prepared, bindings, completion, decorators, fields, imports, legacy_privates};
 
 /// What the printed code calls for decorators: TypeScript's own helpers, under the name the transformer gives them.
 const DECORATOR_HELPERS: &str = "var babelHelpers={\
@@ -26,6 +26,9 @@ if(n>3&&r)Object.defineProperty(t,k,r);return r},\
 decorateParam(i,d){return(t,k)=>{d(t,k,i)}},\
 decorateMetadata(k,v){if(typeof Reflect.metadata==='function')return Reflect.metadata(k,v)}};";
 
+/// What stands for the fragment where `@jsxFrag null` says that there is none. The transformer takes names only.
+const NULL_FRAGMENT: &str = "__belljar_fragment";
+
 /// The program as plain JavaScript, with a source map.
 pub(crate) fn transform<'a, 's>(
     allocator: &'a Allocator,
@@ -33,12 +36,15 @@ pub(crate) fn transform<'a, 's>(
     file_name: &str,
     options: &Options,
 ) -> Result<Prepared<'s>, (ModuleKind, PrepareError)> {
-    let Parsed { mut program, kind, is_async, returns, requires_imports } = parsed;
+    let Parsed { mut program, kind, is_async, returns, requires_imports, is_strict } = parsed;
     program.source_type = match kind {
         ModuleKind::CommonJs => program.source_type.with_commonjs(true),
         ModuleKind::Module => program.source_type.with_module(true),
     };
-    let how = transform_options(&program, options);
+    let pragmas = Pragmas::of(&program);
+    let how = transform_options(&program, &pragmas, options);
+    // The transformer would read them once more, and by their exact words.
+    program.comments.retain(|comment| !Pragmas::are_in(comment.content_span().source_text(program.source_text)));
     let scoping = SemanticBuilder::new().with_excess_capacity(1.0).with_enum_eval(true).build(&program).semantic.into_scoping();
     let transformed = Transformer::new(allocator, Path::new(file_name), &how).build_with_scoping(scoping, &mut program);
     if let Some(error) = first_error(&transformed.diagnostics, program.source_text) {
@@ -55,13 +61,13 @@ pub(crate) fn transform<'a, 's>(
     let needs_helpers = !transformed.helpers_used.is_empty();
     let allocator = Allocator::default();
     let parsed = parse(&allocator, &printed.code, Syntax::printed(kind)).map_err(|error| (kind, error))?;
-    let parsed = Parsed { kind, is_async, returns, requires_imports, ..parsed };
+    let parsed = Parsed { kind, is_async, returns, requires_imports, is_strict, ..parsed };
     Ok(finish(&parsed, printed.map, needs_helpers, options))
 }
 
-fn transform_options(program: &Program<'_>, options: &Options) -> TransformOptions {
+fn transform_options(program: &Program<'_>, pragmas: &Pragmas<'_>, options: &Options) -> TransformOptions {
     let is_legacy = options.decorators != Decorators::Standard || ParameterDecorators::are_in(program);
-    let runtime = jsx_runtime_of(program, options);
+    let runtime = jsx_runtime_of(program, pragmas, options);
     let mut how = TransformOptions {
         decorator: DecoratorOptions {
             legacy: is_legacy,
@@ -74,50 +80,91 @@ fn transform_options(program: &Program<'_>, options: &Options) -> TransformOptio
     };
     how.typescript.only_remove_type_imports = options.unused_imports == UnusedImports::Keep;
     if runtime == JsxRuntime::Automatic {
-        how.jsx.import_source.clone_from(&options.jsx_import_source);
+        how.jsx.import_source = pragmas.import_source.map(str::to_owned).or_else(|| options.jsx_import_source.clone());
     } else {
-        if let Some(factory) = &options.jsx_factory {
-            how.typescript.jsx_pragma = Cow::Owned(factory.clone());
+        let factory = pragmas.factory.or(options.jsx_factory.as_deref());
+        let fragment = pragmas.fragment.or(options.jsx_fragment_factory.as_deref());
+        let fragment = fragment.map(|fragment| if fragment == "null" { NULL_FRAGMENT } else { fragment });
+        if let Some(factory) = factory {
+            how.typescript.jsx_pragma = Cow::Owned(factory.to_owned());
         }
-        if let Some(factory) = &options.jsx_fragment_factory {
-            how.typescript.jsx_pragma_frag = Cow::Owned(factory.clone());
+        if let Some(fragment) = fragment {
+            how.typescript.jsx_pragma_frag = Cow::Owned(fragment.to_owned());
         }
-        how.jsx.pragma.clone_from(&options.jsx_factory);
-        how.jsx.pragma_frag.clone_from(&options.jsx_fragment_factory);
+        how.jsx.pragma = factory.map(str::to_owned);
+        how.jsx.pragma_frag = fragment.map(str::to_owned);
     }
     how
 }
 
 /// The runtime of JSX: what a comment says, else the options, else classic where `React` is the file's own, as in code that was written for
 /// it.
-fn jsx_runtime_of(program: &Program<'_>, options: &Options) -> JsxRuntime {
-    match options.jsx {
-        _ if pragma(program, "@jsx").is_some() => JsxRuntime::Classic,
-        JsxMode::Classic => JsxRuntime::Classic,
-        JsxMode::Unset if options.jsx_factory.is_some() || has_react(program) => JsxRuntime::Classic,
-        JsxMode::Automatic | JsxMode::Unset => JsxRuntime::Automatic,
+fn jsx_runtime_of(program: &Program<'_>, pragmas: &Pragmas<'_>, options: &Options) -> JsxRuntime {
+    match (pragmas.runtime, options.jsx) {
+        (Some("classic"), _) => JsxRuntime::Classic,
+        (Some("automatic"), _) => JsxRuntime::Automatic,
+        _ if pragmas.import_source.is_some() => JsxRuntime::Automatic,
+        _ if pragmas.factory.is_some() => JsxRuntime::Classic,
+        (_, JsxMode::Classic) => JsxRuntime::Classic,
+        (_, JsxMode::Unset) if options.jsx_factory.is_some() || has_react(program) => JsxRuntime::Classic,
+        (_, JsxMode::Automatic | JsxMode::Unset) => JsxRuntime::Automatic,
     }
+}
+
+/// The names that a file's elements refer to without saying so: those that its factories begin with.
+pub(crate) fn names_in_elements(program: &Program<'_>, options: &Options) -> Vec<String> {
+    let pragmas = Pragmas::of(program);
+    if jsx_runtime_of(program, &pragmas, options) == JsxRuntime::Automatic || !Elements::are_in(program) {
+        return Vec::new();
+    }
+    let factory = pragmas.factory.or(options.jsx_factory.as_deref()).unwrap_or("React");
+    let fragment = pragmas.fragment.or(options.jsx_fragment_factory.as_deref()).unwrap_or("React");
+    [factory, fragment].iter().map(|name| name.split('.').next().unwrap_or(name).to_owned()).collect()
 }
 
 /// The specifier that a file with elements imports without saying so, if it does.
 pub(crate) fn jsx_runtime(program: &Program<'_>, options: &Options) -> Option<String> {
-    let is_classic = match pragma(program, "@jsxRuntime") {
-        Some(runtime) => runtime == "classic",
-        None => jsx_runtime_of(program, options) == JsxRuntime::Classic,
-    };
-    let package = pragma(program, "@jsxImportSource").or(options.jsx_import_source.as_deref()).unwrap_or("react");
+    let pragmas = Pragmas::of(program);
+    let is_classic = jsx_runtime_of(program, &pragmas, options) == JsxRuntime::Classic;
+    let package = pragmas.import_source.or(options.jsx_import_source.as_deref()).unwrap_or("react");
     (!is_classic).then(|| format!("{package}/jsx-runtime"))
 }
 
-/// The word after `name` in a comment before the first statement.
-fn pragma<'p>(program: &'p Program<'_>, name: &str) -> Option<&'p str> {
-    let first = program.body.first().map_or(u32::MAX, |statement| statement.span().start);
-    program.comments.iter().filter(|comment| comment.span.start < first).find_map(|comment| {
-        let text = comment.content_span().source_text(program.source_text);
-        let mut words = text.split_whitespace().skip_while(|word| *word != name);
-        words.next()?;
-        words.next()
-    })
+/// What comments before the first statement say of JSX. Their names are the same in capitals and in small letters, as to TypeScript.
+#[derive(Debug, Default)]
+struct Pragmas<'p> {
+    factory: Option<&'p str>,
+    fragment: Option<&'p str>,
+    runtime: Option<&'p str>,
+    import_source: Option<&'p str>,
+}
+
+impl<'p> Pragmas<'p> {
+    const NAMES: [&'static str; 4] = ["@jsx", "@jsxfrag", "@jsxruntime", "@jsximportsource"];
+
+    fn of(program: &'p Program<'_>) -> Self {
+        let first = program.body.first().map_or(u32::MAX, |statement| statement.span().start);
+        let mut pragmas = Self::default();
+        for comment in program.comments.iter().filter(|comment| comment.span.start < first) {
+            let text = comment.content_span().source_text(program.source_text);
+            let mut words = text.split_whitespace().map(|word| word.trim_start_matches('*'));
+            while let Some(word) = words.next() {
+                let Some(index) = Self::NAMES.iter().position(|name| word.eq_ignore_ascii_case(name)) else { continue };
+                let place = match index {
+                    0 => &mut pragmas.factory,
+                    1 => &mut pragmas.fragment,
+                    2 => &mut pragmas.runtime,
+                    _ => &mut pragmas.import_source,
+                };
+                *place = words.next();
+            }
+        }
+        pragmas
+    }
+
+    fn are_in(comment: &str) -> bool {
+        comment.split_whitespace().any(|word| Self::NAMES.iter().any(|name| word.trim_start_matches('*').eq_ignore_ascii_case(name)))
+    }
 }
 
 /// Whether a file imports or declares `React`.
@@ -128,6 +175,33 @@ fn has_react(program: &Program<'_>) -> bool {
         Statement::TSImportEqualsDeclaration(import) => import.import_kind.is_value() && import.id.name == "React",
         statement => statement.as_declaration().is_some_and(|declaration| bindings::declares(declaration, &|name| name == "React")),
     })
+}
+
+/// Elements of JSX.
+#[derive(Default)]
+struct Elements {
+    found: bool,
+}
+
+impl Elements {
+    fn are_in(program: &Program<'_>) -> bool {
+        if !program.source_type.is_jsx() {
+            return false;
+        }
+        let mut finder = Self::default();
+        finder.visit_program(program);
+        finder.found
+    }
+}
+
+impl<'a> Visit<'a> for Elements {
+    fn visit_jsx_element(&mut self, _: &JSXElement<'a>) {
+        self.found = true;
+    }
+
+    fn visit_jsx_fragment(&mut self, _: &JSXFragment<'a>) {
+        self.found = true;
+    }
 }
 
 /// Decorators of parameters, which only `experimentalDecorators` has.
@@ -166,6 +240,9 @@ fn finish<'s>(parsed: &Parsed<'_>, map: Option<SourceMap<'_>>, needs_helpers: bo
     if options.role == Role::Main {
         completion::take_value(&parsed.program, &mut edits);
     }
+    if needs_helpers {
+        legacy_privates::enclose(&parsed.program, &mut edits);
+    }
     let finished = crate::finish(parsed, options, &mut edits);
     if let Some(first) = parsed.program.body.first() {
         let start = first.span().start;
@@ -175,7 +252,11 @@ fn finish<'s>(parsed: &Parsed<'_>, map: Option<SourceMap<'_>>, needs_helpers: bo
         if has_decorators {
             edits.insert_before(start, decorators::HELPER);
         }
+        if printed.contains(NULL_FRAGMENT) {
+            edits.insert_before(start, format!("const {NULL_FRAGMENT}=null;"));
+        }
     }
+    crate::make_strict(parsed, &mut edits);
     let map = map.map(|map| moved(map, printed, &edits.insertions()).to_json_string());
     Prepared { map, code: Cow::Owned(edits.apply(printed).into_owned()), ..finished }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use belljar_syntax::{Language, ModuleKind, Prepared, prepare};
+use belljar_syntax::{Language, ModuleKind, Options, Prepared, prepare, prepare_with};
 use serde_json::{Value, json};
 
 /// What Node made of one program.
@@ -17,8 +17,15 @@ pub struct Answer {
 }
 
 /// Prepares programs, (file name, source), and runs them all in one Node.
+#[allow(dead_code, reason = "not every test needs no options")]
 pub fn run(programs: &[(&str, &str)]) -> Vec<Answer> {
-    let cases: Vec<Value> = programs.iter().map(|(name, source)| case(name, source, &prepare_named(name, source))).collect();
+    run_with(programs, &Options::default())
+}
+
+/// [`run`] with options.
+pub fn run_with(programs: &[(&str, &str)], options: &Options) -> Vec<Answer> {
+    let prepared = programs.iter().map(|(name, source)| (name, source, prepare_with(source, name, language_of(name), options)));
+    let cases: Vec<Value> = prepared.map(|(name, source, prepared)| case(name, source, &prepared)).collect();
     let node = std::env::var("BELLJAR_TEST_NODE").unwrap_or_else(|_| "node".to_owned());
     let mut child = Command::new(&node)
         .args(["--experimental-vm-modules", "--no-warnings"])
@@ -37,9 +44,14 @@ pub fn run(programs: &[(&str, &str)]) -> Vec<Answer> {
 }
 
 /// Prepares a program in the language that its name tells.
+#[allow(dead_code, reason = "not every test needs it")]
 pub fn prepare_named<'s>(name: &str, source: &'s str) -> Prepared<'s> {
+    prepare(source, name, language_of(name))
+}
+
+fn language_of(name: &str) -> Language {
     let is_typescript = name.rsplit('.').next().is_some_and(|extension| extension.contains("ts"));
-    prepare(source, name, if is_typescript { Language::TypeScript } else { Language::JavaScript })
+    if is_typescript { Language::TypeScript } else { Language::JavaScript }
 }
 
 fn case(name: &str, source: &str, prepared: &Prepared<'_>) -> Value {
