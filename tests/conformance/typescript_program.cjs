@@ -76,48 +76,80 @@ function normal(code) {
   return { text: printer.printFile(transformed[0]).replace(/[ \t]*\n\s*/g, '\n').trim() };
 }
 
-/** What a program does: what it prints, what it throws, what it exports. */
-async function behaviour(code, kind) {
+/** What a program does: what it prints, what it throws, what it exports. It has half a second of `patience`. */
+async function behaviour(code, kind, patience) {
   const printed = [];
   const show = (value) => util.inspect(value, { depth: 4, breakLength: Infinity, sorted: true });
   const log = (...values) => { if (printed.length < 200) printed.push(values.map((value) => (typeof value === 'string' ? value : show(value))).join(' ')); };
   const commonjs = { exports: {} };
   const context = vm.createContext({
     console: { log, error: log, warn: log, info: log, debug: log }, module: commonjs, exports: commonjs.exports,
-    require: () => new Proxy(function stub() { return stub; }, { get: (target, name) => (typeof name === 'symbol' || name in target ? target[name] : target) }),
+    require: requireStandIn,
   });
   let thrown = null;
   let left = '';
   try {
     if (kind === 'commonjs') {
       const names = ['exports', 'require', 'module', '__filename', '__dirname'];
-      const body = vm.compileFunction(/\bawait\b/.test(code) ? `return (async () => {${code}\n})()` : code, names, { parsingContext: context });
+      const options = { parsingContext: context, importModuleDynamically };
+      const body = vm.compileFunction(/\bawait\b/.test(code) ? `return (async () => {${code}\n})()` : code, names, options);
       context.run = () => body.call(commonjs.exports, commonjs.exports, context.require, commonjs, '/a.js', '/');
-      await within(vm.runInContext('run()', context, { timeout: 500 }));
-      left = exported(commonjs.exports);
+      await within(vm.runInContext('run()', context, { timeout: 500 * patience }), patience);
+      left = await exported(commonjs.exports);
     } else {
-      const module = new vm.SourceTextModule(code, { context, identifier: 'a.js', initializeImportMeta: (meta) => { meta.url = 'file:///a.js'; } });
+      const initializeImportMeta = (meta) => { meta.url = 'file:///a.js'; };
+      const module = new vm.SourceTextModule(code, { context, identifier: 'a.js', initializeImportMeta, importModuleDynamically });
       await module.link((specifier) => standIn(specifier, namesIn(code), context));
-      await within(module.evaluate({ timeout: 500 }));
-      left = exported({ ...module.namespace });
+      await within(module.evaluate({ timeout: 500 * patience }), patience);
+      left = await exported({ ...module.namespace });
     }
   } catch (error) {
     thrown = `${error?.name}: ${String(error?.message ?? error)}`;
   }
   return JSON.stringify([printed, thrown, left]).replace(/default_1|_default/g, 'default').replace(/_\d+\b/g, '').replace(/Script execution timed out after \d+ms/g, 'timeout');
 
-  function exported(values) {
+  async function exported(values) {
     const { __esModule, ...own } = typeof values === 'object' && values !== null ? values : { values };
     void __esModule;
+    for (const [name, value] of Object.entries(own)) {
+      const settled = util.types.isPromise(value) ? await within(value.catch((error) => error), patience) : value;
+      // An import as a whole: a namespace of a module, or what `require` gives.
+      own[name] = util.types.isModuleNamespaceObject(settled) || isStandIn(settled) ? 'imported' : settled;
+    }
     return show(own);
+  }
+
+  async function importModuleDynamically(specifier) {
+    const module = standIn(specifier, [], context);
+    await module.link(() => {});
+    await module.evaluate();
+    return module;
   }
 }
 
-function within(promise) {
-  return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, 300))]);
+const standIns = new WeakSet();
+
+function isStandIn(value) {
+  return typeof value === 'function' && standIns.has(value);
 }
 
-/** Whether TypeScript finds an error of grammar when it checks the file: its syntax errors are numbered below 2000, whoever finds them. */
+/** What `require` gives: a function that does nothing, as is each of its properties. */
+function requireStandIn() {
+  // No promise: a promise may resolve to it.
+  const isOwn = (target, name) => typeof name === 'symbol' || name === 'then' || name in target;
+  const module = new Proxy(function stub() { return stub; }, { get: (target, name) => (isOwn(target, name) ? target[name] : target) });
+  standIns.add(module);
+  return module;
+}
+
+/** What a promise gives. One that gives nothing for as long as this is taken never to. */
+function within(promise, patience) {
+  let timer;
+  const never = new Promise((resolve) => { timer = setTimeout(resolve, 300 * patience); });
+  return Promise.race([promise, never]).finally(() => clearTimeout(timer));
+}
+
+/** Whether TypeScript finds an error of grammar when it checks the file: its syntax errors are numbered below 2000, in whichever pass they are found. */
 function hasGrammarError(source, name, compiler) {
   const file = ts.createSourceFile(name, source, ts.ScriptTarget.ESNext, true);
   const host = {
@@ -140,7 +172,7 @@ const aboutModules = new Set([1148, 1149, 1192, 1202, 1203, 1208, 1218, 1219, 12
 function standIn(specifier, wanted, context) {
   const names = new Set(['default', ...wanted]);
   const module = new vm.SyntheticModule([...names], () => {
-    for (const name of names) module.setExport(name, function stub() { return stub; });
+    for (const name of names) module.setExport(name, name === 'createRequire' ? () => requireStandIn : function stub() { return stub; });
   }, { context, identifier: specifier });
   return module;
 }
@@ -159,7 +191,7 @@ const checked = new Map();
 
 async function compare(source, name, options, verbatim) {
   const { compiler, own } = settingsOf(options, source, verbatim);
-  const transpiled = (changes) => ts.transpileModule(source, { compilerOptions: { ...compiler, ...changes }, fileName: name, reportDiagnostics: true });
+  const transpiled = (changes, fileName = name) => ts.transpileModule(source, { compilerOptions: { ...compiler, ...changes }, fileName, reportDiagnostics: true });
   let expected = transpiled({});
   // What is said of the file, and not of the options.
   if (expected.diagnostics.some(({ file }) => file !== undefined)) return { verdict: 'skipped' };
@@ -169,17 +201,32 @@ async function compare(source, name, options, verbatim) {
   if (prepared.error === undefined && normal(expected.outputText).text !== undefined && normal(expected.outputText).text === normal(prepared.code).text) {
     return { verdict: 'equal' };
   }
-  // What is CommonJS to Belljar, or requires, is compared with what TypeScript makes of it for CommonJS.
-  const isCommonJS = prepared.kind === 'commonjs' || /\bimport\s+\w+\s*=\s*require\b|\bexport\s*=/.test(source);
-  if (isCommonJS) expected = transpiled({ module: ts.ModuleKind.CommonJS, verbatimModuleSyntax: false, esModuleInterop: true });
-  const theirs = await behaviour(expected.outputText, isCommonJS ? 'commonjs' : 'module');
-  if (prepared.error !== undefined) {
-    // What V8 refuses of TypeScript's output may be refused before.
-    const isRefused = JSON.parse(theirs)[1]?.startsWith('SyntaxError');
-    return isRefused ? { verdict: 'runs' } : { verdict: 'differs', detail: `refused: ${prepared.error}` };
+  // What is CommonJS to Belljar, or exports as that does, is compared with what TypeScript makes of it for CommonJS, and a module that
+  // requires with what it makes of a module of Node's. The file's name has the last word.
+  const declared = { '.mts': 'module', '.cts': 'commonjs' }[path.extname(name)];
+  const requires = /\bimport\s+\w+\s*=\s*require\b/.test(source);
+  // A file with elements has no name that makes it such a module.
+  const isCommonJS = prepared.kind === 'commonjs' || /\bexport\s*=/.test(source) || (requires && name.endsWith('x'));
+  if (isCommonJS) {
+    expected = transpiled({ module: ts.ModuleKind.CommonJS, verbatimModuleSyntax: false, esModuleInterop: true });
+  } else if (requires) {
+    expected = transpiled({ module: ts.ModuleKind.NodeNext }, name.replace(/\.m?ts$/, '.mts'));
   }
-  const ours = await behaviour(prepared.code, prepared.kind);
-  if (theirs === ours) return { verdict: 'runs' };
+  const theirKind = declared ?? (isCommonJS ? 'commonjs' : 'module');
+  let theirs;
+  let ours;
+  // On a busy machine a program may run out of time, so one that differs has more of it.
+  for (const patience of [1, 20]) {
+    theirs = await behaviour(expected.outputText, theirKind, patience);
+    if (prepared.error !== undefined) {
+      // What V8 refuses of TypeScript's output may be refused before.
+      if (JSON.parse(theirs)[1]?.startsWith('SyntaxError')) return { verdict: 'runs' };
+    } else {
+      ours = await behaviour(prepared.code, prepared.kind, patience);
+      if (theirs === ours) return { verdict: 'runs' };
+    }
+  }
+  if (prepared.error !== undefined) return { verdict: 'differs', detail: `refused: ${prepared.error}` };
   const text = process.env.SHOW && { theirs: expected.outputText, ours: prepared.code };
   return { verdict: 'differs', detail: `${theirs.slice(0, 300)} but ${ours.slice(0, 300)}`, ...text };
 }
