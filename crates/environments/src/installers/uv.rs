@@ -57,6 +57,10 @@ pub(super) async fn resolve(
         tool.arguments.extend(["--config-file".to_owned(), format!("{PROJECT}/{SETTINGS}")]);
     }
     tool.arguments.insert(0, "lock".to_owned());
+    if job.rules.minimum_release_age_days == 0 && !job.rules.offline {
+        // What another resolution has kept for ten minutes is too old where the newest version counts.
+        tool.arguments.push("--refresh".to_owned());
+    }
     if job.rules.minimum_release_age_days > 0 {
         tool.arguments.extend(["--exclude-newer".to_owned(), format!("{} days", job.rules.minimum_release_age_days)]);
     }

@@ -31,6 +31,8 @@ struct State {
     npm: BTreeMap<String, Vec<(String, Value, String)>>,
     /// The value of the header that everything needs.
     authorization: Option<String>,
+    /// Whether no answer is to be kept.
+    keeps_nothing: bool,
     /// Files that come byte by byte.
     trickles: Vec<String>,
     /// Where else a path is said to be.
@@ -144,6 +146,11 @@ impl Registry {
         self.state.lock().unwrap().authorization = Some(authorization.into());
     }
 
+    /// Says of every answer that it is to be asked for again, as some mirrors do.
+    pub fn keep_nothing(&self) {
+        self.state.lock().unwrap().keeps_nothing = true;
+    }
+
     /// This file comes byte by byte, and takes longer than anybody waits.
     pub fn trickle(&self, path: &str) {
         self.state.lock().unwrap().trickles.push(path.into());
@@ -188,7 +195,8 @@ impl Registry {
                 }
                 return;
             }
-            let head = format!("HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let kept = if self.state.lock().unwrap().keeps_nothing { "Cache-Control: max-age=0\r\n" } else { "" };
+            let head = format!("HTTP/1.1 {status} Said\r\n{kept}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
             let body = if method == "HEAD" { &[] } else { body.as_slice() };
             if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).is_err() {
                 return;
