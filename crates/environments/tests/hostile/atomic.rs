@@ -33,11 +33,13 @@ fn open(folder: &Path, registry: &Registry) -> Environments {
     Environments::new(engine, config(folder, registry, |_| ())).unwrap()
 }
 
-/// The processes that are told of this registry: its installers. Nobody else knows its port.
+/// The processes that are told of this registry, in their environment or in their settings: its installers. Nobody else knows its port.
 fn installers_of(registry: &Registry) -> Vec<u32> {
+    let read = |path: String| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
     let knows = |pid: &u32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        String::from_utf8_lossy(&environment).contains(registry.address()) && !String::from_utf8_lossy(&environment).contains(VICTIM)
+        let environment = read(format!("/proc/{pid}/environ"));
+        let settings = || read(format!("/proc/{pid}/root/belljar/project/uv.toml"));
+        !environment.contains(VICTIM) && (environment.contains(registry.address()) || settings().contains(registry.address()))
     };
     fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(knows).collect()
 }
@@ -70,9 +72,11 @@ async fn a_process_killed_at_any_moment_leaves_nothing_half() {
     let folder = tempfile::tempdir().unwrap();
     let (mut unfinished, mut made_something) = (0, 0);
     for kill in 1..=KILLS {
-        // What is there is whole already: then the next process begins anew.
+        // What is there is whole already: then the next process has all of its work before it, downloads included.
         if kill % 3 == 0 {
-            let _ = fs::remove_dir_all(folder.path().join("environments/made"));
+            for place in ["made", "packages", "locks", "downloads"] {
+                let _ = fs::remove_dir_all(folder.path().join("environments").join(place));
+            }
         }
         let mut victim = start_victim(folder.path(), &registry);
         // A moment is what this is about.
