@@ -200,11 +200,13 @@ fn each(text: &str, start: usize, is_hidden: impl Fn(char) -> bool, mut take: im
     let mut characters = text[start..].chars().peekable();
     while let Some(character) = characters.next() {
         marks = if is_mark(character) { marks + 1 } else { 0 };
-        let escapes = marks > MAX_MARKS || is_hidden(character) && !is_needed(before, character, characters.peek().copied());
+        // Only what is shown as itself is a neighbour: nothing is joined to an escape.
+        let after = characters.peek().copied().filter(|&after| marks < MAX_MARKS || !is_mark(after));
+        let escapes = marks > MAX_MARKS || is_hidden(character) && !is_needed(before, character, after);
         if !take(character, escapes) {
             return;
         }
-        before = Some(character);
+        before = (!escapes).then_some(character);
     }
 }
 

@@ -62,6 +62,12 @@ fn joiners_and_selectors_carry_nothing_where_they_join_nothing() {
     assert_eq!(line("a\u{200d}b"), r"a\u{200d}b");
     assert_eq!(line("👍\u{fe0f}\u{fe0f}"), "👍\u{fe0f}\\u{fe0f}");
     assert_eq!(line("5\u{fe0f}"), r"5\u{fe0f}");
+    // Nothing is joined to what is shown as an escape.
+    assert_eq!(line("\u{fe0f}\u{200d}👍"), r"\u{fe0f}\u{200d}👍");
+    assert_eq!(line("👍\u{fe0f}\u{fe0f}\u{200d}👍"), "👍\u{fe0f}\\u{fe0f}\\u{200d}👍");
+    assert_eq!(line("5\u{fe0f}\u{20e3}"), "5\u{fe0f}\u{20e3}");
+    let many = format!("5{}", "\u{301}".repeat(MAX_MARKS - 1));
+    assert_eq!(line(&format!("{many}\u{fe0f}\u{20e3}")), format!("{many}\\u{{fe0f}}\\u{{20e3}}"));
     let marks = "\u{301}".repeat(100);
     assert_eq!(line(&format!("a{marks}")).matches('\u{301}').count(), MAX_MARKS);
 }
