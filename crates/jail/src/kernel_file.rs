@@ -7,8 +7,9 @@ use std::path::Path;
 /// Bytes of one read. A file that is shorter comes whole in the first one.
 const BUFFER_BYTES: usize = 4096;
 
-/// Reads a text that the kernel makes up. `fs::read_to_string` asks for a size, which such a file has not, reads in growing pieces and reads once more to see
-/// the end: four to ten system calls where one read is enough, for some ten files in every run.
+/// Reads a text that the kernel makes up. `fs::read_to_string` asks for a size, which such a file does not have, reads in growing pieces and reads once more
+/// to see the end: four to ten system calls where one read is enough, for some ten files in every run. Not for lists (`maps`, `cgroup.procs`): the kernel
+/// may hand out their records in reads that are shorter than the buffer before the end.
 pub fn read_kernel_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut buffer = [0; BUFFER_BYTES];
