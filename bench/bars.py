@@ -1,4 +1,5 @@
-"""The project's bars, each a ratio or an amount within one run on one machine, and whether this run held them."""
+"""The project's bars, each a ratio or an amount within one run on one machine, and the check that
+a run meets them."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from belljar_rows import LATENCIES, MEMORIES, THROUGHPUTS
 from measure import Percentiles
 from tables import LANGUAGES, Row
 
-# At least this many times faster to a fresh, limited sandbox than each of them.
+# Belljar must reach a fresh, limited sandbox at least this many times faster than each of these.
 PEERS = {
     "JavaScript": ("`deno run`", "secure-exec", "`bwrap` + `node`"),
     "Python": ("`bwrap` + `python3`",),
@@ -19,25 +20,36 @@ MEMORY_MB = {"JavaScript": 1.0, "Python": 1.5}
 RUNS_PER_SECOND = 1000
 
 
-def bars_table(latencies: dict[Row, Percentiles], throughputs: dict[Row, float], memories: dict[Row, float]) -> str:
+def bars_table(
+    latencies: dict[Row, Percentiles], throughputs: dict[Row, float], memories: dict[Row, float]
+) -> str:
     lines = ["| bar | language | measured | to hold | |", "| --- | --- | ---: | ---: | --- |"]
     for language in LANGUAGES:
         for what, measured, least, most in _bars(language, latencies, throughputs, memories):
             held = (least is None or measured >= least) and (most is None or measured <= most)
             to_hold = f"<= {most:g}" if least is None else f">= {least:g}"
-            lines.append(f"| {what} | {language} | {measured:.2f} | {to_hold} | {'held' if held else '**missed**'} |")
+            lines.append(
+                f"| {what} | {language} | {measured:.2f} | {to_hold} | {'held' if held else '**missed**'} |"
+            )
     return "\n".join([*lines, ""]) if len(lines) > 2 else ""
 
 
-# What is measured, its value, and the least or the most that it may be.
+# The name of a figure, its value, and the minimum or the maximum that is allowed.
 Bar = tuple[str, float, float | None, float | None]
 
 
-def _bars(language: str, latencies: dict[Row, Percentiles], throughputs: dict[Row, float], memories: dict[Row, float]) -> Iterator[Bar]:
+def _bars(
+    language: str,
+    latencies: dict[Row, Percentiles],
+    throughputs: dict[Row, float],
+    memories: dict[Row, float],
+) -> Iterator[Bar]:
     def time(name: str) -> Percentiles | None:
         return latencies.get(Row(LATENCIES.get(name, name), language))
 
-    parked, forked, bare, busy = (time(name) for name in ("parked", "forked", "bare_fork", "half_load"))
+    parked, forked, bare, busy = (
+        time(name) for name in ("parked", "forked", "bare_fork", "half_load")
+    )
     if parked:
         yield "parked, p50 in ms", parked.p50, None, 1.0
         for peer in PEERS[language]:

@@ -1,6 +1,8 @@
-"""Belljar's own rows, which `belljar bench --json` measures from inside: what no other process can time without adding its own cost.
+"""Belljar's own rows, which `belljar bench --json` measures from inside, because another process
+could not time them without adding its own cost.
 
-It is run several times among the rounds of the peers; each row is the median over these passes. The shape that is read:
+It is run several times among the rounds of the peers, and each row is the median of these passes.
+The format that is read:
 
     {"rows": [
       {"name": "parked", "language": "JavaScript", "unit": "ms", "runs": 500, "p50": 0.8, "p95": 1.1, "p99": 1.6},
@@ -31,11 +33,14 @@ LATENCIES = {
     "cold_tenant": "belljar: cold tenant (boots its zygote first)",
 }
 THROUGHPUTS = {"throughput": "belljar: engine's API"}
-MEMORIES = {"parked_memory": "belljar: parked sandbox", "exec_memory": "belljar: `exec` start, parked"}
+MEMORIES = {
+    "parked_memory": "belljar: parked sandbox",
+    "exec_memory": "belljar: `exec` start, parked",
+}
 
 
 class UnreadableRows(Exception):
-    """`belljar bench --json` failed or said something else than is read here."""
+    """`belljar bench --json` failed, or printed something in another format."""
 
 
 @dataclass(frozen=True)
@@ -58,35 +63,53 @@ class BelljarRows:
             return
         done = subprocess.run([self.belljar, "bench", "--json"], capture_output=True, text=True)
         if done.returncode != 0:
-            raise UnreadableRows(f"`belljar bench --json` ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+            raise UnreadableRows(
+                f"`belljar bench --json` ended with {done.returncode}: {done.stderr.strip()[-300:]}"
+            )
         try:
             for row in json.loads(done.stdout)["rows"] + self.bare_forks.rows():
                 self._add(row)
         except (ValueError, KeyError, TypeError) as why:
-            raise UnreadableRows(f"`belljar bench --json` is not of the shape that bench/belljar_rows.py documents: {why!r}") from why
+            raise UnreadableRows(
+                f"`belljar bench --json` is not of the shape that bench/belljar_rows.py documents: {why!r}"
+            ) from why
 
     def _add(self, row: dict) -> None:
         name = row["name"]
         if name in LATENCIES:
             found = Percentiles(row["runs"], row["p50"], row["p95"], row["p99"])
-            self._latencies.setdefault(BelljarRow(LATENCIES[name], row["language"]), []).append(found)
+            self._latencies.setdefault(BelljarRow(LATENCIES[name], row["language"]), []).append(
+                found
+            )
         elif name in THROUGHPUTS:
-            self._values["throughput"].setdefault(BelljarRow(THROUGHPUTS[name], row["language"]), []).append(row["value"])
+            self._values["throughput"].setdefault(
+                BelljarRow(THROUGHPUTS[name], row["language"]), []
+            ).append(row["value"])
         elif name in MEMORIES:
-            self._values["memory"].setdefault(BelljarRow(MEMORIES[name], row["language"]), []).append(row["value"])
+            self._values["memory"].setdefault(
+                BelljarRow(MEMORIES[name], row["language"]), []
+            ).append(row["value"])
         else:
-            raise UnreadableRows(f"`belljar bench --json` has a row named {name}, which bench/belljar_rows.py does not know")
+            raise UnreadableRows(
+                f"`belljar bench --json` has a row named {name}, which bench/belljar_rows.py does not know"
+            )
 
     def latencies(self) -> dict[BelljarRow, Percentiles]:
         return {
             row: Percentiles(
-                sum(p.runs for p in passes), *(statistics.median(getattr(p, at) for p in passes) for at in ("p50", "p95", "p99"))
+                sum(p.runs for p in passes),
+                *(
+                    statistics.median(getattr(p, at) for p in passes)
+                    for at in ("p50", "p95", "p99")
+                ),
             )
             for row, passes in self._latencies.items()
         }
 
     def throughputs(self) -> dict[BelljarRow, float]:
-        return {row: statistics.median(values) for row, values in self._values["throughput"].items()}
+        return {
+            row: statistics.median(values) for row, values in self._values["throughput"].items()
+        }
 
     def memories(self) -> dict[BelljarRow, float]:
         return {row: statistics.median(values) for row, values in self._values["memory"].items()}

@@ -1,4 +1,4 @@
-"""Who is measured, and how each is asked to run a program in a fresh sandbox."""
+"""The contenders that are measured, and the way in which each runs a program in a fresh sandbox."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ import programs
 from peers import Peers
 from programs import Dialect, Program
 
-# What every contender that can be limited is limited to.
+# The limits of every contender that supports limits.
 HEAP_MEGABYTES = 256
 CPU_SECONDS = 2
-# V8 reserves 512 MB of address space for code, which RLIMIT_DATA counts although nobody uses it.
+# V8 reserves 512 MB of address space for code, which RLIMIT_DATA counts although none of it is
+# used.
 V8_CODE_RANGE_MEGABYTES = 512
 
 
 class NoAnswer(Exception):
-    """The contender gave no result; the message says what it did instead."""
+    """The contender returned no result. The message says what it did instead."""
 
 
 class Client(Protocol):
-    """One requester of a contender, which asks for one run after the other."""
+    """A client of a contender, which requests one run after the other."""
 
     def run(self, program: Program, seconds: float) -> str:
-        """The output of the program in a fresh sandbox; NoAnswer where there is none within the time."""
+        """Returns the output of the program in a fresh sandbox. Raises NoAnswer if there is none in
+        time."""
 
     def hold(self) -> None:
         """Starts one more sandbox and keeps it idle."""
 
     def process_ids(self) -> list[int]:
-        """The processes that this client started and that still run, without their descendants."""
+        """Returns the running processes that this client started, without their descendants."""
 
     def close(self) -> None: ...
 
@@ -49,12 +51,12 @@ class Contender:
     isolates: str
     limits: str
     connect: Callable[[], Client]
-    # Whether an idle sandbox of it, held ready or at work, means anything.
+    # True if the contender can hold an idle sandbox, so that its memory can be measured.
     holds: bool = True
 
 
 class ProcessClient:
-    """A fresh process for each run: from its start until its output has ended."""
+    """A fresh process for each run, timed from its start to the end of its output."""
 
     def __init__(self, command: Callable[[Program], list[str]]) -> None:
         self.command = command
@@ -82,12 +84,18 @@ class ProcessClient:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code != 0:
-            raise NoAnswer(f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+            raise NoAnswer(
+                f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            )
         return output.decode().strip()
 
     def hold(self) -> None:
         process = subprocess.Popen(
-            self.command(programs.IDLE), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            self.command(programs.IDLE),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self.idle.append(process)
         if b"idle" not in process.stdout.readline():
@@ -104,7 +112,8 @@ class ProcessClient:
 
 
 class HostClient:
-    """A warm process that makes a fresh sandbox for each request: a line in, a line out."""
+    """A warm process that creates a fresh sandbox for each request. It reads requests and writes
+    answers as lines."""
 
     def __init__(self, command: list[str], dialect: Dialect) -> None:
         self.command = command
@@ -131,7 +140,12 @@ class HostClient:
     def _ask(self, request: dict, seconds: float) -> str:
         if self.host is None:
             self.host = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, bufsize=0,
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                bufsize=0,
             )
         self.host.stdin.write(json.dumps(request).encode() + b"\n")
         line = b""
@@ -177,7 +191,7 @@ class ProgramFiles:
     def workerd_config(self, program: Program) -> Path:
         worker = self.path(program, programs.workerd_test, ".mjs")
         config = worker.with_suffix(".capnp")
-        # Written once: under load several clients ask for it at a time.
+        # Written once, because several clients ask for it concurrently under load.
         if not config.exists():
             config.write_text(
                 'using Workerd = import "/workerd/workerd.capnp";\n'
@@ -187,7 +201,9 @@ class ProgramFiles:
         return config
 
 
-def contenders(peers: Peers, node: Path, python: Path, belljar: Path | None, files: ProgramFiles) -> Iterator[Contender]:
+def contenders(
+    peers: Peers, node: Path, python: Path, belljar: Path | None, files: ProgramFiles
+) -> Iterator[Contender]:
     yield _true()
     yield from _belljar_commands(belljar, files)
     yield from _javascript_peers(peers, node, files)
@@ -195,10 +211,15 @@ def contenders(peers: Peers, node: Path, python: Path, belljar: Path | None, fil
 
 
 def _true() -> Contender:
-    # What the measurement itself costs for any contender that is a process for each run.
+    # The cost of the measurement itself for a contender that starts a process for each run.
     return Contender(
-        "spawn of a process that prints 2", "none", "nothing", "none",
-        lambda: ProcessClient(lambda program: ["/bin/echo", "42" if program is programs.MULTIPLY else "2"]),
+        "spawn of a process that prints 2",
+        "none",
+        "nothing",
+        "none",
+        lambda: ProcessClient(
+            lambda program: ["/bin/echo", "42" if program is programs.MULTIPLY else "2"]
+        ),
         holds=False,
     )
 
@@ -207,15 +228,30 @@ def _belljar_commands(belljar: Path | None, files: ProgramFiles) -> Iterator[Con
     if belljar is None:
         return
     for language, dialect, suffix in (
-        ("JavaScript", programs.javascript_value, ".js"), ("Python", programs.python_value, ".py"),
+        ("JavaScript", programs.javascript_value, ".js"),
+        ("Python", programs.python_value, ".py"),
     ):
-        def command(program: Program, dialect: Dialect = dialect, suffix: str = suffix) -> list[str]:
-            limits = ["--memory", f"{HEAP_MEGABYTES}M", "--cpu", f"{CPU_SECONDS}s", "--timeout", "1000s"]
+
+        def command(
+            program: Program, dialect: Dialect = dialect, suffix: str = suffix
+        ) -> list[str]:
+            limits = [
+                "--memory",
+                f"{HEAP_MEGABYTES}M",
+                "--cpu",
+                f"{CPU_SECONDS}s",
+                "--timeout",
+                "1000s",
+            ]
             return [str(belljar), "run", str(files.path(program, dialect, suffix)), *limits]
 
         yield Contender(
-            "one-shot `belljar run FILE`", language, "kernel jail, a zygote of its own", "memory, CPU, time, processes, disk, files, output",
-            lambda command=command: ProcessClient(command), holds=False,
+            "one-shot `belljar run FILE`",
+            language,
+            "kernel jail, a zygote of its own",
+            "memory, CPU, time, processes, disk, files, output",
+            lambda command=command: ProcessClient(command),
+            holds=False,
         )
 
 
@@ -223,34 +259,78 @@ def _javascript_peers(peers: Peers, node: Path, files: ProgramFiles) -> Iterator
     def printed(program: Program) -> str:
         return str(files.path(program, programs.printed_javascript, ".js"))
 
-    yield _process("plain `node FILE`", "JavaScript", "nothing", "none", lambda program: [str(node), printed(program)])
+    yield _process(
+        "plain `node FILE`",
+        "JavaScript",
+        "nothing",
+        "none",
+        lambda program: [str(node), printed(program)],
+    )
     heap = f"--max-old-space-size={HEAP_MEGABYTES}"
     limited = [*_prlimit(HEAP_MEGABYTES + V8_CODE_RANGE_MEGABYTES)]
     if peers.deno:
         yield _process(
-            "`deno run`", "JavaScript", "permissions inside the process, denied by default", "heap by V8, CPU by RLIMIT_CPU",
-            lambda program: [*_prlimit(None), str(peers.deno), "run", "--no-prompt", f"--v8-flags={heap}", printed(program)],
+            "`deno run`",
+            "JavaScript",
+            "permissions inside the process, denied by default",
+            "heap by V8, CPU by RLIMIT_CPU",
+            lambda program: [
+                *_prlimit(None),
+                str(peers.deno),
+                "run",
+                "--no-prompt",
+                f"--v8-flags={heap}",
+                printed(program),
+            ],
         )
     if peers.workerd:
         yield _process(
-            "`workerd test`", "JavaScript", "a V8 isolate with no system access, in a process of its own", "memory and CPU by rlimits (it has none itself)",
-            lambda program: [*limited, str(peers.workerd), "test", str(files.workerd_config(program))],
+            "`workerd test`",
+            "JavaScript",
+            "a V8 isolate with no system access, in a process of its own",
+            "memory and CPU by rlimits (it has none itself)",
+            lambda program: [
+                *limited,
+                str(peers.workerd),
+                "test",
+                str(files.workerd_config(program)),
+            ],
         )
     if peers.bwrap:
         yield _process(
-            "`bwrap` + `node`", "JavaScript", "kernel namespaces, no system call filter", "memory and CPU by rlimits, heap by V8",
-            lambda program: [*limited, *_bwrap(peers.bwrap, [node.parent.parent, files.directory]), str(node), heap, printed(program)],
+            "`bwrap` + `node`",
+            "JavaScript",
+            "kernel namespaces, no system call filter",
+            "memory and CPU by rlimits, heap by V8",
+            lambda program: [
+                *limited,
+                *_bwrap(peers.bwrap, [node.parent.parent, files.directory]),
+                str(node),
+                heap,
+                printed(program),
+            ],
         )
     if peers.hosts:
         sizes = [str(HEAP_MEGABYTES), str(CPU_SECONDS)]
         yield Contender(
-            "isolated-vm", "JavaScript", "a V8 isolate in the host's own process, no kernel boundary, no Node APIs", "heap by V8, time by its own timer",
-            lambda: HostClient([str(node), "--no-node-snapshot", str(peers.hosts / "isolated_vm.mjs"), *sizes], programs.javascript_value),
+            "isolated-vm",
+            "JavaScript",
+            "a V8 isolate in the host's own process, no kernel boundary, no Node APIs",
+            "heap by V8, time by its own timer",
+            lambda: HostClient(
+                [str(node), "--no-node-snapshot", str(peers.hosts / "isolated_vm.mjs"), *sizes],
+                programs.javascript_value,
+            ),
         )
         yield Contender(
-            "secure-exec", "JavaScript", "a V8 isolate in a shared child process, Node APIs re-made, no kernel boundary between runs",
+            "secure-exec",
+            "JavaScript",
+            "a V8 isolate in a shared child process, Node APIs re-made, no kernel boundary between runs",
             "heap by V8, CPU by its own timer",
-            lambda: HostClient([str(node), str(peers.hosts / "secure_exec.mjs"), *sizes], programs.exported_javascript),
+            lambda: HostClient(
+                [str(node), str(peers.hosts / "secure_exec.mjs"), *sizes],
+                programs.exported_javascript,
+            ),
         )
 
 
@@ -258,27 +338,56 @@ def _python_peers(peers: Peers, python: Path, files: ProgramFiles) -> Iterator[C
     def printed(program: Program) -> str:
         return str(files.path(program, programs.printed_python, ".py"))
 
-    yield _process("plain `python3 FILE`", "Python", "nothing", "none", lambda program: [str(python), printed(program)])
+    yield _process(
+        "plain `python3 FILE`",
+        "Python",
+        "nothing",
+        "none",
+        lambda program: [str(python), printed(program)],
+    )
     if peers.bwrap:
         yield _process(
-            "`bwrap` + `python3`", "Python", "kernel namespaces, no system call filter", "memory and CPU by rlimits",
+            "`bwrap` + `python3`",
+            "Python",
+            "kernel namespaces, no system call filter",
+            "memory and CPU by rlimits",
             lambda program: [
-                *_prlimit(HEAP_MEGABYTES), *_bwrap(peers.bwrap, [python.parent.parent, files.directory]), str(python), printed(program),
+                *_prlimit(HEAP_MEGABYTES),
+                *_bwrap(peers.bwrap, [python.parent.parent, files.directory]),
+                str(python),
+                printed(program),
             ],
         )
 
 
-def _process(name: str, language: str, isolates: str, limits: str, command: Callable[[Program], list[str]]) -> Contender:
+def _process(
+    name: str, language: str, isolates: str, limits: str, command: Callable[[Program], list[str]]
+) -> Contender:
     return Contender(name, language, isolates, limits, lambda: ProcessClient(command))
 
 
 def _prlimit(data_megabytes: int | None) -> list[str]:
     data = [f"--data={data_megabytes << 20}"] if data_megabytes else []
-    return ["/usr/bin/prlimit", *data, f"--cpu={CPU_SECONDS}", "--nofile=256", "--core=0", "--fsize=67108864"]
+    return [
+        "/usr/bin/prlimit",
+        *data,
+        f"--cpu={CPU_SECONDS}",
+        "--nofile=256",
+        "--core=0",
+        "--fsize=67108864",
+    ]
 
 
 def _bwrap(bwrap: Path, readable: list[Path]) -> list[str]:
-    command = [str(bwrap), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
+    command = [
+        str(bwrap),
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--clearenv",
+    ]
     command += ["--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
     for system in ("/usr", "/lib", "/lib64", "/bin"):
         path = Path(system)

@@ -1,4 +1,5 @@
-"""Times and throughput: rounds in which every contender has its turn, so that what changes on the machine meets all of them alike."""
+"""Latency and throughput, measured in rounds. Every contender has a turn in each round, so that
+changes on the machine affect all alike."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from contenders import Client, Contender, NoAnswer
 from programs import ADD
 
 RUN_SECONDS = 60
-# Contenders below this get more runs in a round: they need more for a p99 and can afford them.
+# Contenders with shorter runs get more runs in a round, for a better p99.
 FAST_MS = 50.0
 RUNS_PER_ROUND_FAST, RUNS_PER_ROUND_SLOW = 8, 2
 
@@ -34,21 +35,27 @@ def percentiles(samples: list[float]) -> Percentiles:
     return Percentiles(len(ordered), at(50), at(95), at(99))
 
 
-# Told of a contender that stopped answering, and why. It is measured no further, and what it gave is not shown.
+# Called with a contender that stopped answering, and the reason. It is not measured further, and
+# its results are not shown.
 Drop = Callable[[Contender, NoAnswer], None]
 
 
 def latencies(
-    contenders: list[Contender], rounds: int, between: Callable[[int], None], drop: Drop,
+    contenders: list[Contender], rounds: int, between: Callable[[int], None], drop: Drop
 ) -> dict[Contender, Percentiles]:
-    """Milliseconds from request to result, one request at a time. `between` is called before each round."""
+    """Measures milliseconds from request to result, one request at a time. `between` is called before
+    each round."""
     clients = {contender: contender.connect() for contender in contenders}
     samples: dict[Contender, list[float]] = {contender: [] for contender in contenders}
     try:
         turns = {}
         for contender in contenders:
             try:
-                turns[contender] = RUNS_PER_ROUND_FAST if _warm_up(clients[contender]) < FAST_MS else RUNS_PER_ROUND_SLOW
+                turns[contender] = (
+                    RUNS_PER_ROUND_FAST
+                    if _warm_up(clients[contender]) < FAST_MS
+                    else RUNS_PER_ROUND_SLOW
+                )
             except NoAnswer as why:
                 del samples[contender]
                 drop(contender, why)
@@ -58,7 +65,9 @@ def latencies(
             random.shuffle(order)
             for contender in order:
                 try:
-                    samples[contender] += [_milliseconds(clients[contender]) for _ in range(turns[contender])]
+                    samples[contender] += [
+                        _milliseconds(clients[contender]) for _ in range(turns[contender])
+                    ]
                 except NoAnswer as why:
                     del samples[contender]
                     drop(contender, why)
@@ -69,7 +78,8 @@ def latencies(
 
 
 def _warm_up(client: Client) -> float:
-    """Runs that are not counted, and how fast the fastest of them was."""
+    """Runs the program five times, and returns the fastest time in milliseconds. These runs do not
+    count."""
     return min(_milliseconds(client) for _ in range(5))
 
 
@@ -78,12 +88,15 @@ def _milliseconds(client: Client) -> float:
     output = client.run(ADD, RUN_SECONDS)
     took = (time.perf_counter_ns() - started) / 1e6
     if output != "2":
-        raise NoAnswer(f"1 + 1 gave {output!r}")
+        raise NoAnswer(f"1 + 1 returned {output!r}")
     return took
 
 
-def throughputs(contenders: list[Contender], clients_at_once: int, seconds: float, passes: int, drop: Drop) -> dict[Contender, float]:
-    """Runs per second with several clients at once: the median of several passes over all contenders."""
+def throughputs(
+    contenders: list[Contender], clients_at_once: int, seconds: float, passes: int, drop: Drop
+) -> dict[Contender, float]:
+    """Measures runs per second with several concurrent clients: the median of several passes over all
+    contenders."""
     found: dict[Contender, list[float]] = {contender: [] for contender in contenders}
     for _ in range(passes):
         for contender in list(found):

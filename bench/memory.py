@@ -1,4 +1,5 @@
-"""What one more idle sandbox costs: proportional set sizes, over every process that a contender started."""
+"""The memory of one more idle sandbox: proportional set sizes (PSS) of all processes that a
+contender started."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ from pathlib import Path
 
 from contenders import Contender
 
-# The first sandbox pays for what all of them share; the cost of one more is the rise from here.
+# The first sandboxes include what all of them share. The cost of one more is the rise from here.
 FIRST, LAST = 2, 8
 SETTLE_SECONDS = 0.5
 
 
 def megabytes_of_one_more(contender: Contender) -> float:
-    """PSS that each sandbox after the first ones adds, in MB (10^6 bytes)."""
+    """Returns the PSS that each sandbox after the first ones adds, in MB (10^6 bytes)."""
     client = contender.connect()
     try:
         for _ in range(FIRST):
@@ -41,7 +42,7 @@ def _with_descendants(roots: list[int]) -> set[int]:
                 stat = (entry / "stat").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            # The name of the program, in parentheses, may hold anything.
+            # The name of the program, in parentheses, can contain any character.
             parent = int(stat.rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
     found: set[int] = set()

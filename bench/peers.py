@@ -1,4 +1,5 @@
-"""Installs the peers into a cache directory: npm packages at pinned versions, bubblewrap from the system or from Debian."""
+"""Installs the peers in a cache directory: npm packages at pinned versions, and bubblewrap from the
+system or from Debian."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Peers:
-    """Where each peer is; one that cannot be had is None, with the reason in `missing`."""
+    """The path of each peer, or None if the peer is not available, with the reason in `missing`."""
 
     cache: Path
     hosts: Path | None = None
@@ -45,18 +46,24 @@ def _install_npm_packages(peers: Peers, directory: Path, node: Path) -> None:
         if not npm:
             peers.missing["deno, isolated-vm, secure-exec, workerd"] = "npm is not on PATH"
             return
-        # npm chooses versions and prebuilt binaries by the node that runs it: the one that will run the hosts. All four ship their
-        # binaries as packages, so none of their install scripts is needed.
+        # npm chooses versions and prebuilt binaries for the node that runs it, so that must be the
+        # one that runs the hosts. All four ship their binaries as packages, so none of their
+        # install scripts is needed.
         done = subprocess.run(
             [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"],
-            cwd=directory, env={**os.environ, "PATH": f"{node.parent}:{os.environ['PATH']}"}, capture_output=True, text=True,
+            cwd=directory,
+            env={**os.environ, "PATH": f"{node.parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
         )
         if done.returncode != 0:
             shutil.rmtree(modules, ignore_errors=True)
-            peers.missing["deno, isolated-vm, secure-exec, workerd"] = f"npm install failed: {done.stderr.strip()[-300:]}"
+            peers.missing["deno, isolated-vm, secure-exec, workerd"] = (
+                f"npm install failed: {done.stderr.strip()[-300:]}"
+            )
             return
     peers.hosts = directory / "hosts"
-    # Beside node_modules, where they find the packages that they import.
+    # The hosts must be next to node_modules to find the packages that they import.
     shutil.copytree(HERE / "hosts", peers.hosts, dirs_exist_ok=True)
     peers.deno = _first(peers, modules, "deno", "@deno/linux-*/deno")
     peers.workerd = _first(peers, modules, "workerd", "@cloudflare/workerd-linux-*/bin/workerd")
@@ -86,10 +93,14 @@ def _install_bubblewrap(peers: Peers, directory: Path) -> None:
         peers.bwrap = unpacked
     else:
         directory.mkdir(exist_ok=True)
-        done = subprocess.run(["apt-get", "download", "bubblewrap"], cwd=directory, capture_output=True, text=True)
+        done = subprocess.run(
+            ["apt-get", "download", "bubblewrap"], cwd=directory, capture_output=True, text=True
+        )
         packages = sorted(directory.glob("bubblewrap_*.deb"))
         if done.returncode != 0 or not packages:
-            peers.missing["bubblewrap"] = f"not on PATH, and `apt-get download bubblewrap` failed: {done.stderr.strip()[-300:]}"
+            peers.missing["bubblewrap"] = (
+                f"not on PATH, and `apt-get download bubblewrap` failed: {done.stderr.strip()[-300:]}"
+            )
             return
         subprocess.run(["dpkg", "-x", packages[-1], directory / "bubblewrap"], check=True)
         peers.bwrap = unpacked

@@ -1,6 +1,8 @@
-"""The programs that contenders run: the measured one, and those that prove that a contender evaluates, limits and isolates.
+"""The programs that contenders run: the measured one, and those that prove that a contender
+evaluates, limits and isolates.
 
-Each is a few statements and an expression. How an expression becomes output differs by contender: that is the dialect.
+Each is a few statements and an expression. The dialect of a contender is the way in which an
+expression becomes output.
 """
 
 from __future__ import annotations
@@ -19,10 +21,14 @@ class Program:
 
 ADD = Program("add", ("", "1 + 1"), ("", "1 + 1"))
 MULTIPLY = Program("multiply", ("", "6 * 7"), ("", "6 * 7"))
-# 2 GB on the runtime's own heap, touched, in so large pieces that the memory is gone before the CPU time is.
+# 2 GB on the runtime's own heap, all of it touched, in pieces so large that memory runs out before
+# CPU time does.
 MEMORY = Program(
     "memory",
-    ("const kept = []; for (let i = 0; i < 20; i++) kept.push(new Array(1.25e7).fill(i + 0.5));", "'allocated ' + kept.length"),
+    (
+        "const kept = []; for (let i = 0; i < 20; i++) kept.push(new Array(1.25e7).fill(i + 0.5));",
+        "'allocated ' + kept.length",
+    ),
     ("kept = [bytearray(b'x') * 100_000_000 for _ in range(20)]", "f'allocated {len(kept)}'"),
 )
 LOOP = Program("loop", ("for (;;) {}", "0"), ("while True: pass", "0"))
@@ -34,10 +40,13 @@ IDLE = Program(
 
 
 def read_file(path: Path) -> Program:
-    """Prints a file of the host, where the contender lets it."""
+    """Returns a program that prints a file of the host if the contender allows that."""
     return Program(
         "read_file",
-        ("const fs = globalThis.process?.getBuiltinModule?.('fs');", f"fs ? fs.readFileSync({str(path)!r}, 'utf8') : 'no file system'"),
+        (
+            "const fs = globalThis.process?.getBuiltinModule?.('fs');",
+            f"fs ? fs.readFileSync({str(path)!r}, 'utf8') : 'no file system'",
+        ),
         ("", f"open({str(path)!r}).read()"),
     )
 

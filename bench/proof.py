@@ -1,7 +1,9 @@
-"""Proves of each contender, before it is measured, that it evaluates what it is given, and tries whether it limits and isolates.
+"""Proves before the measurement that each contender evaluates the programs that it gets, and tests
+whether it limits and isolates them.
 
-A contender that answers wrongly is not measured. What the others do with a program that takes 2 GB, one that never ends and one that
-reads a file of the host stands in the tables: a sandbox without limits is not the same thing as one with them.
+A contender that returns a wrong answer is not measured. The tables show how the others handle a
+program that takes 2 GB, one that never ends and one that reads a file of the host, because a
+sandbox without limits cannot be compared with one that has limits.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from pathlib import Path
 from contenders import CPU_SECONDS, Contender, NoAnswer
 from programs import ADD, LOOP, MEMORY, MULTIPLY, Program, read_file
 
-# On a busy machine seconds of CPU take their time.
+# On a busy machine a second of CPU time takes much longer than a second.
 ENDLESS_SECONDS = CPU_SECONDS * 15
 
 
 class DoesNotEvaluate(Exception):
-    """The contender did not give the value of a program."""
+    """The contender did not return the value of a program."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Proof:
 
 
 class HostFile:
-    """A file outside every sandbox, whose content nothing could guess."""
+    """A file outside every sandbox with content that no program can guess."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "host-file"

@@ -1,7 +1,18 @@
 'use strict';
-// node --single-threaded --v8-pool-size=1 node.js ADDON RUNS: prints the milliseconds of each fork, from before it to the child's end.
+// node --single-threaded --v8-pool-size=1 node.js ADDON RUNS: prints the milliseconds of each fork,
+// from before it to the child's end.
 const bare = require(process.argv[2]);
-for (const name of ['http', 'crypto', 'child_process', 'zlib', 'vm', 'url', 'stream', 'worker_threads']) require(`node:${name}`);
+for (const name of [
+  'http',
+  'crypto',
+  'child_process',
+  'zlib',
+  'vm',
+  'url',
+  'stream',
+  'worker_threads',
+])
+  require(`node:${name}`);
 const times = [];
 for (let run = 0; run < Number(process.argv[3]); run++) {
   const began = process.hrtime.bigint();

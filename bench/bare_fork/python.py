@@ -1,4 +1,5 @@
-"""python3 -I -S python.py RUNS: prints the milliseconds of each fork of a booted CPython in new namespaces, from before it to the child's end."""
+"""python3 -I -S python.py RUNS: forks a booted CPython into new namespaces, and prints the
+milliseconds of each fork, from before it to the child's end."""
 
 import ctypes
 import json
@@ -6,8 +7,9 @@ import os
 import sys
 import time
 
-# What agents' programs commonly need is there before the fork, as in a zygote.
-import asyncio, collections, csv, datetime, decimal, hashlib, itertools, random, re, ssl, statistics, subprocess, tempfile, threading  # noqa: E401, F401
+# Modules that agents' programs commonly need are imported before the fork, as in a zygote.
+import asyncio, collections, csv, datetime, decimal, hashlib, itertools  # noqa: E401, F401
+import random, re, ssl, statistics, subprocess, tempfile, threading  # noqa: E401, F401
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x20000, 0x4000000, 0x8000000, 0x20000000
 libc = ctypes.CDLL(None, use_errno=True)

@@ -1,5 +1,6 @@
-// A warm host for secure-exec: a fresh, limited runtime for each request, as its documentation shows it.
-// A line in, `{"operation": "run" | "hold", "code"}`; a line out, `{"output"}` or `{"error"}`.
+// A warm host for secure-exec: a fresh, limited runtime for each request, as its documentation
+// shows it. A line in, `{"operation": "run" | "hold", "code"}`; a line out, `{"output"}` or
+// `{"error"}`.
 import { createInterface } from 'node:readline';
 import { NodeRuntime, createNodeDriver, createNodeRuntimeDriverFactory } from 'secure-exec';
 
@@ -10,11 +11,16 @@ const held = [];
 
 function freshRuntime(onStdio) {
   return new NodeRuntime({
-    systemDriver, runtimeDriverFactory, onStdio, memoryLimit: memoryMegabytes, cpuTimeLimitMs: cpuSeconds * 1000,
+    systemDriver,
+    runtimeDriverFactory,
+    onStdio,
+    memoryLimit: memoryMegabytes,
+    cpuTimeLimitMs: cpuSeconds * 1000,
   });
 }
 
-// The engine process is taken down with the last runtime. This one is never used again and keeps it warm, as a service would.
+// The engine process ends with the last runtime. This runtime is never used, and keeps the engine
+// process warm, as a service would.
 await freshRuntime().run('export default 0;', '/keep.mjs');
 
 async function run(code) {
@@ -24,7 +30,7 @@ async function run(code) {
     if (result.code !== 0) throw new Error(result.errorMessage ?? `code ${result.code}`);
     return result.exports.default;
   } finally {
-    // The requester has the result already, so taking the runtime down is not waited for.
+    // The client has the result already, so the end of the runtime is not awaited.
     runtime.terminate().catch((error) => console.error(error));
   }
 }
@@ -34,7 +40,11 @@ function hold() {
   return new Promise((resolve, reject) => {
     const runtime = freshRuntime(() => resolve('held'));
     held.push(runtime);
-    runtime.run('console.log("idle"); export default await new Promise((end) => setTimeout(end, 1e8));', '/entry.mjs')
+    runtime
+      .run(
+        'console.log("idle"); export default await new Promise((end) => setTimeout(end, 1e8));',
+        '/entry.mjs',
+      )
       .then((result) => reject(new Error(`it ended: ${JSON.stringify(result)}`)), reject);
   });
 }

@@ -1,5 +1,6 @@
-"""A home with a million runs in its history, made in one go: copies of runs that a server has really run, each with its submission, outcome, events, label
-and two entries of the audit trail, whose chain of hashes is right."""
+"""Fills the history of a home with a million runs. They are copies of runs of a real server, each
+with its submission, outcome, events, labels and two entries of the audit trail, whose chain of
+hashes is valid."""
 
 from __future__ import annotations
 
@@ -10,20 +11,25 @@ import sys
 import time
 from pathlib import Path
 
-# Younger than what a server lets go after 30 days.
+# Short enough that a server, which deletes runs after 30 days, keeps all of them.
 SPREAD_MS = 20 * 24 * 3600 * 1000
 AT_A_TIME = 20_000
-# Every so many runs has a label of its own; all have one of a few.
+# One run in this number has a unique label. All have one of seven others.
 EVERY_RARE = 10_000
 
 
 def fill(database: Path, runs: int) -> None:
-    """Adds `runs` runs before those that are there. The server that made them must be stopped."""
+    """Adds `runs` runs that are older than the existing ones. The server must be stopped."""
     db = sqlite3.connect(database, isolation_level=None)
     db.execute("PRAGMA foreign_keys = OFF")
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA cache_size = -400000")
-    patterns = [_Pattern(db, id) for (id,) in db.execute("SELECT id FROM runs WHERE finished_at IS NOT NULL ORDER BY id").fetchall()]
+    patterns = [
+        _Pattern(db, id)
+        for (id,) in db.execute(
+            "SELECT id FROM runs WHERE finished_at IS NOT NULL ORDER BY id"
+        ).fetchall()
+    ]
     if not patterns:
         sys.exit("the home has no run to copy")
     seq, head = db.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
@@ -52,42 +58,78 @@ _INSERTS = {
 
 
 class _Pattern:
-    """One run with all that it has."""
+    """A run to copy, with all its rows."""
 
     def __init__(self, db: sqlite3.Connection, id: str) -> None:
         self.id = id
         self.run = db.execute("SELECT * FROM runs WHERE id = ?", (id,)).fetchone()
-        self.submission = db.execute("SELECT submission FROM run_submissions WHERE run_id = ?", (id,)).fetchone()[0]
-        self.outcome = db.execute("SELECT outcome FROM run_outcomes WHERE run_id = ?", (id,)).fetchone()[0]
-        self.events = db.execute("SELECT seq, lines FROM run_events WHERE run_id = ?", (id,)).fetchall()
-        self.audit = db.execute("SELECT project, actor, source, action, details FROM audit WHERE target = ? ORDER BY seq", (id,)).fetchall()
+        self.submission = db.execute(
+            "SELECT submission FROM run_submissions WHERE run_id = ?", (id,)
+        ).fetchone()[0]
+        self.outcome = db.execute(
+            "SELECT outcome FROM run_outcomes WHERE run_id = ?", (id,)
+        ).fetchone()[0]
+        self.events = db.execute(
+            "SELECT seq, lines FROM run_events WHERE run_id = ?", (id,)
+        ).fetchall()
+        self.audit = db.execute(
+            "SELECT project, actor, source, action, details FROM audit WHERE target = ? ORDER BY seq",
+            (id,),
+        ).fetchall()
 
-    def copy(self, number: int, at: int, seq: int, head: str, tables: dict[str, list[tuple]]) -> tuple[int, str]:
+    def copy(
+        self, number: int, at: int, seq: int, head: str, tables: dict[str, list[tuple]]
+    ) -> tuple[int, str]:
         id = _run_id(at, number)
-        _, project, status, created, started, finished, attempt, _, runtime, comment, usage, facts = self.run
+        (
+            _,
+            project,
+            status,
+            created,
+            started,
+            finished,
+            attempt,
+            _,
+            runtime,
+            comment,
+            usage,
+            facts,
+        ) = self.run
         shifted = [moment and moment - created + at for moment in (started, finished)]
-        tables["runs"].append((id, project, status, at, *shifted, attempt, at, runtime, comment, usage, facts))
+        tables["runs"].append(
+            (id, project, status, at, *shifted, attempt, at, runtime, comment, usage, facts)
+        )
         tables["run_labels"].append((project, "team", f"team-{number % 7}", id))
         if number % EVERY_RARE == 0:
             tables["run_labels"].append((project, "ticket", str(number), id))
         tables["run_submissions"].append((id, self.submission))
         tables["run_outcomes"].append((id, self.outcome.replace(self.id, id)))
-        tables["run_events"] += [(id, first, lines.replace(self.id, id)) for first, lines in self.events]
+        tables["run_events"] += [
+            (id, first, lines.replace(self.id, id)) for first, lines in self.events
+        ]
         for project_name, actor, source, action, details in self.audit:
             seq, previous = seq + 1, head
             head = _hash(previous, seq, at, project_name, actor, source, action, id, details)
-            tables["audit"].append((seq, at, project_name, actor, source, action, id, details, previous, head))
+            tables["audit"].append(
+                (seq, at, project_name, actor, source, action, id, details, previous, head)
+            )
         return seq, head
 
 
 def _run_id(at: int, number: int) -> str:
-    """A UUIDv7 of that moment."""
-    value = at << 80 | 7 << 76 | (number & 0xFFF) << 64 | 2 << 62 | (number * 0x9E3779B97F4A7C15) & ((1 << 62) - 1)
+    """Returns a run id with a UUIDv7 for that time."""
+    value = (
+        at << 80
+        | 7 << 76
+        | (number & 0xFFF) << 64
+        | 2 << 62
+        | (number * 0x9E3779B97F4A7C15) & ((1 << 62) - 1)
+    )
     return f"run_{value:032x}"
 
 
 def _hash(previous: str, seq: int, at: int, *rest: str | None) -> str:
-    """As crates/store/src/audit.rs says."""
+    """Returns the hash of an entry of the audit trail, as crates/store/src/audit.rs computes it."""
     digest = hashlib.sha256()
     for field in (previous, str(seq), str(at), *rest):
         data = b"" if field is None else field.encode()

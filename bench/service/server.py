@@ -1,4 +1,4 @@
-"""The real server, as it is shipped, in a home of its own; and its clients."""
+"""The real server, as it is shipped, in a home of its own, and its clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Server:
         asked = time.perf_counter()
         self.process = subprocess.Popen(
             [belljar, "serve", "--listen", "127.0.0.1:0"],
-            env=os.environ | {"BELLJAR_HOME": str(home), "BELLJAR_LOG": "warn"}, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"BELLJAR_HOME": str(home), "BELLJAR_LOG": "warn"},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         line = self.process.stdout.readline()
         self.url = re.search(r"http://[^,\s]+", line)[0]
@@ -38,7 +40,13 @@ class Server:
 
     def ask(self, method: str, path: str, body: object = None, headers: dict | None = None) -> dict:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | (headers or {}), method=method)
+        request = urllib.request.Request(
+            self.url + path,
+            data,
+            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+            | (headers or {}),
+            method=method,
+        )
         with urllib.request.urlopen(request) as answer:
             text = answer.read()
         return json.loads(text) if text else {}
@@ -47,15 +55,29 @@ class Server:
         return self.ask("POST", "/v1/runs", submission | {"wait": True})
 
     def loaded(self, what: str, *arguments: object) -> dict:
-        """What clients of load.rs measured."""
-        output = subprocess.run([self.load, what, self.address, self.token, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
+        """Returns what the clients of load.rs measured."""
+        output = subprocess.run(
+            [self.load, what, self.address, self.token, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         found = json.loads(output.splitlines()[-1])
         if found.get("wrong"):
-            raise RuntimeError(f"{found['wrong']} of {found['count']} answers were wrong: {what} {arguments}")
+            raise RuntimeError(
+                f"{found['wrong']} of {found['count']} answers were wrong: {what} {arguments}"
+            )
         return found
 
     def rss_mb(self) -> float:
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1024
+        return (
+            int(
+                re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[
+                    1
+                ]
+            )
+            / 1024
+        )
 
     def cpu_ms(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,5 @@
-//! Builds the native library for the runtimes and lists the drivers' files, so that one binary carries them all.
+//! Builds the native library for the runtimes and lists the drivers' files, so that one binary
+//! contains all of them.
 
 use std::env;
 use std::fmt::Write as _;
@@ -19,12 +20,19 @@ fn main() {
     } else {
         build_native(&workspace.join("crates/native"), &out)
     };
-    let mut code = format!("pub(crate) const NATIVE: &[u8] = include_bytes!({:?});\n", library.display().to_string());
-    // Names what is carried, so that another build's copy is never taken for it. SipHash with fixed keys.
+    let mut code = format!(
+        "pub(crate) const NATIVE: &[u8] = include_bytes!({:?});\n",
+        library.display().to_string()
+    );
+    // Identifies the contents, so that another build's copy is never mistaken for them. SipHash
+    // with fixed keys.
     let mut id = DefaultHasher::new();
     id.write(&fs::read(&library).expect("it has just been built"));
-    for (name, folder, bundle) in [("NODE_DRIVER", "runtimes/node", true), ("PYTHON_DRIVER", "runtimes/python", false)] {
-        let root = workspace.join(folder).canonicalize().expect("the driver is part of the repository");
+    for (name, folder, bundle) in
+        [("NODE_DRIVER", "runtimes/node", true), ("PYTHON_DRIVER", "runtimes/python", false)]
+    {
+        let root =
+            workspace.join(folder).canonicalize().expect("the driver is part of the repository");
         println!("cargo::rerun-if-changed={}", root.display());
         let mut files = Vec::new();
         collect(&root, &mut files);
@@ -36,8 +44,17 @@ fn main() {
         for file in files {
             id.write(&fs::read(&file).expect("readable"));
             id.write(file.as_os_str().as_encoded_bytes());
-            let inside = file.strip_prefix(&root).or_else(|_| file.strip_prefix(&out)).expect("beneath one of them").display().to_string();
-            let _ = writeln!(code, "    ({inside:?}, include_bytes!({:?})),", file.display().to_string());
+            let inside = file
+                .strip_prefix(&root)
+                .or_else(|_| file.strip_prefix(&out))
+                .expect("beneath one of them")
+                .display()
+                .to_string();
+            let _ = writeln!(
+                code,
+                "    ({inside:?}, include_bytes!({:?})),",
+                file.display().to_string()
+            );
         }
         code.push_str("];\n");
     }
@@ -45,13 +62,16 @@ fn main() {
     fs::write(out.join("carried.rs"), code).expect("OUT_DIR is writable");
 }
 
-/// Scripts of Node's driver that few runs need. Merely to parse them with the others would take every start longer (0.3 to 0.5 ms for these).
+/// Scripts of Node's driver that few runs need. Merely to parse them with the others would take
+/// every start longer (0.3 to 0.5 ms for these).
 const RARELY_USED: [&str; 4] = ["call.js", "interop.js", "storage.js", "workers.js"];
 
-/// Puts the scripts of Node's driver into one, `driver.js`: to load each by itself took longer than all that they do. Other files stay as they are.
+/// Puts the scripts of Node's driver into one, `driver.js`: to load each by itself took longer than
+/// all that they do. Other files stay as they are.
 fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> {
     let (scripts, mut others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
-        let is_script = file.parent() == Some(root) && file.extension().is_some_and(|extension| extension == "js");
+        let is_script = file.parent() == Some(root)
+            && file.extension().is_some_and(|extension| extension == "js");
         is_script && !RARELY_USED.iter().any(|name| file.ends_with(name))
     });
     let mut bundle = String::from(
@@ -79,19 +99,31 @@ fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> 
 
 /// A nested cargo with the crate's own profile: artifact dependencies are not stable.
 fn build_native(source: &Path, out: &Path) -> PathBuf {
-    for part in ["native", "syntax", "jail", "channel"] {
+    for part in ["native", "syntax", "jail", "channel", "access"] {
         println!("cargo::rerun-if-changed={}", source.join("..").join(part).join("src").display());
-        println!("cargo::rerun-if-changed={}", source.join("..").join(part).join("Cargo.toml").display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            source.join("..").join(part).join("Cargo.toml").display()
+        );
     }
     println!("cargo::rerun-if-changed={}", source.join("Cargo.lock").display());
     let target = env::var("TARGET").expect("cargo sets it");
-    // Beside the profiles (`target/PROFILE/build/PACKAGE/out`), so that the dev and the release build share it: it is the same library in both.
+    // Next to the profiles (`target/PROFILE/build/PACKAGE/out`), so that the dev and the release
+    // build share it: it is the same library in both.
     let folder = out.ancestors().nth(4).unwrap_or(out).join("native");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--target", &target, "--target-dir"]).arg(&folder);
+    cargo
+        .args(["build", "--release", "--locked", "--target", &target, "--target-dir"])
+        .arg(&folder);
     cargo.arg("--manifest-path").arg(source.join("Cargo.toml"));
-    // What the outer cargo was told is about the outer build.
-    for variable in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
+    // These settings of the outer cargo are about the outer build.
+    for variable in [
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_TARGET_DIR",
+        "RUSTFLAGS",
+    ] {
         cargo.env_remove(variable);
     }
     let status = cargo.status().expect("cargo can be started");
@@ -99,7 +131,7 @@ fn build_native(source: &Path, out: &Path) -> PathBuf {
     folder.join(target).join("release/libbelljar.so")
 }
 
-/// The files of a driver: not its tests, nor what an interpreter has left beside them.
+/// Collects the files of a driver, without its tests and the files that an interpreter has left.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("readable").flatten() {
         let path = entry.path();
@@ -108,7 +140,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         if kind.is_dir() && name != "test" && name != "__pycache__" && name != "node_modules" {
             collect(&path, files);
         } else if kind.is_file()
-            && path.extension().is_some_and(|extension| ["js", "mjs", "cjs", "py", "json"].iter().any(|known| extension == *known))
+            && path.extension().is_some_and(|extension| {
+                ["js", "mjs", "cjs", "py", "json"].iter().any(|known| extension == *known)
+            })
         {
             files.push(path);
         }

@@ -1,16 +1,16 @@
-//! A denial: its texts are bounded.
+//! A denial that a sandbox reports: its texts are bounded.
 #![no_main]
 
 use belljar_engine::fuzzing;
 use libfuzzer_sys::fuzz_target;
 
-/// What each text may have, with the sign that it was cut.
-const MOST_TEXT_BYTES: usize = 4096 + 3;
+/// The maximum length of each text, including the mark of a truncated one.
+const MAX_TEXT_BYTES: usize = 4096 + 3;
 
 fuzz_target!(|payload: &[u8]| {
     if let Some(denial) = fuzzing::denial(payload) {
         for text in [denial.action, denial.target, denial.grant] {
-            assert!(text.len() <= MOST_TEXT_BYTES);
+            assert!(text.len() <= MAX_TEXT_BYTES);
         }
     }
 });

@@ -1,17 +1,20 @@
-//! What a sandbox has found that a program imports: each name once, in order, bounded, and one that can stand in a line.
+//! The imports that a sandbox has found in a program: names are unique, sorted, bounded, and free
+//! of control characters.
 #![no_main]
 
 use belljar_engine::fuzzing;
 use libfuzzer_sys::fuzz_target;
 
-const MOST_NAMES: usize = 1000;
-const MOST_NAME_BYTES: usize = 256;
+const MAX_NAMES: usize = 1000;
+const MAX_NAME_BYTES: usize = 256;
 
 fn check<'a>(names: impl Iterator<Item = &'a String> + Clone) {
-    assert!(names.clone().count() <= MOST_NAMES);
+    assert!(names.clone().count() <= MAX_NAMES);
     assert!(names.clone().zip(names.clone().skip(1)).all(|(one, next)| one < next));
     for name in names {
-        assert!(!name.is_empty() && name.len() <= MOST_NAME_BYTES && !name.contains(char::is_control));
+        assert!(
+            !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control)
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! A zygote's report: what is understood is written as it was read.
+//! A zygote's report: a message that was read is the same after it is written again.
 #![no_main]
 
 use belljar_channel::ZygoteReport;

@@ -1,9 +1,11 @@
 'use strict';
-// One call to the host: a socket of its own, a request, its answer, and the bodies that go with them, as crates/channel/src/call.rs
-// writes them down. Loaded before user code, and only for runs whose policy names storage.
+// One call to the host: a socket of its own, a request, its answer and their bodies, in the format
+// that crates/channel/src/call.rs describes. Loaded before user code, and only for runs whose
+// policy names storage.
 //
-// What is here is Node's own socket, which looks up methods like any other: a program that changes those breaks its own transfers.
-// Nobody else believes or waits for what comes of that.
+// This uses Node's own sockets, whose methods are looked up like any others: a program that changes
+// them breaks its own transfers. The host neither trusts what such a program sends nor waits for
+// it.
 
 const { Buffer } = require('node:buffer');
 const { Socket } = require('node:net');
@@ -16,7 +18,10 @@ const MAX_HEADER_BYTES = 64 * 1024;
 const MAX_CHUNK_BYTES = 1024 * 1024;
 const END_OF_BODY = Buffer.alloc(LENGTH_BYTES);
 
-/** How often a call that found too many others open asks again, and how long it does while none of those moves. */
+/**
+ * The interval at which a call that found too many others open tries again, and how long it tries
+ * while none of the others makes progress.
+ */
 const RETRY_MS = 10;
 const STALL_MS = 10_000;
 
@@ -25,7 +30,7 @@ const codes = {
   Busy: 'EBUSY',
 };
 
-/** An error of storage: `name` is one of those above, `code` what a program that knows files expects. */
+/** A storage error: `name` is one of those above, `code` is the code of a file error. */
 function storageError(name, message) {
   const error = new Error(message);
   const known = codes[name] === undefined ? 'StorageError' : name;
@@ -34,12 +39,15 @@ function storageError(name, message) {
   return error;
 }
 
-/** Counts pieces that were moved, in all calls: whoever waits for one of them to end sees by it whether that can be. */
+/**
+ * The number of chunks that all calls have moved. A call that waits for another one to end uses it
+ * to detect whether the others make progress.
+ */
 let moved = 0;
 
 /** Waits for a socket. At most sixteen are open at a time. */
-async function openSocket(native) {
-  let descriptor = native.openCall();
+async function openSocket(execution) {
+  let descriptor = execution.openCall();
   let seen = moved;
   for (let waited = 0; descriptor === undefined; waited += RETRY_MS) {
     if (moved !== seen) {
@@ -47,20 +55,20 @@ async function openSocket(native) {
       waited = 0;
     }
     if (waited >= STALL_MS) {
-      throw storageError('Busy', 'too many transfers are open, and none of them goes on; read each download to its end, or destroy it, before the next');
+      throw storageError('Busy', 'too many transfers are open and none makes progress; read each download to its end, or destroy it, before the next');
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-    descriptor = native.openCall();
+    descriptor = execution.openCall();
   }
   return new Socket({ fd: descriptor, readable: true, writable: true, allowHalfOpen: true });
 }
 
 class Call {
   #socket;
-  /** Of a length that arrives. */
+  /** Bytes of the length that is being received. */
   #length = 0;
   #lengthBytes = 0;
-  /** Of the header or chunk that arrives. */
+  /** Bytes of the header or chunk that is being received. */
   #left = 0;
   /** Pieces of the header, null once it is complete. */
   #header = [];
@@ -69,7 +77,10 @@ class Call {
   #failure = null;
   #wake = null;
   #over = false;
-  /** What becomes of the answer's body: `part(bytes, isLast)` for each piece, and whether that ends a chunk; `end()`; `fail(error)`. */
+  /**
+   * The consumer of the answer's body: `part(bytes, isLast)` for each piece, and whether it ends a
+   * chunk; `end()`; `fail(error)`.
+   */
   #body = null;
 
   constructor(socket) {
@@ -85,8 +96,8 @@ class Call {
     socket.on('drain', () => this.#resume());
   }
 
-  static async open(native) {
-    return new Call(await openSocket(native));
+  static async open(execution) {
+    return new Call(await openSocket(execution));
   }
 
   /** Sends the request. */
@@ -99,12 +110,12 @@ class Call {
     this.#socket.uncork();
   }
 
-  /** Whether there is no more reason to send. */
+  /** Whether there is no reason to send more. */
   get isAnswered() {
     return this.#header === null || this.#over;
   }
 
-  /** Sends some of the body, and waits until more can be taken, or the answer is there. */
+  /** Sends a part of the body, and waits until more can be sent or the answer has arrived. */
   async send(bytes) {
     for (let at = 0; at < bytes.length && !this.isAnswered; at += MAX_CHUNK_BYTES) {
       const chunk = bytes.subarray(at, at + MAX_CHUNK_BYTES);
@@ -117,19 +128,19 @@ class Call {
     }
   }
 
-  /** Says that the body was all of it. Without, nothing is stored. */
+  /** Marks the body as complete. Without this mark, nothing is stored. */
   endBody() {
     if (!this.isAnswered) this.#socket.write(END_OF_BODY);
   }
 
-  /** What the answer holds, or an error that says why there is nothing. */
+  /** Returns the content of the answer, or throws the error that it reports. */
   async answer() {
     const { ok, error } = await this.#answer;
     if (error !== undefined) throw storageError(error.name, error.message);
     return ok;
   }
 
-  /** Gives the body of the answer to `body`, from now on. */
+  /** Passes the body of the answer to `body` from now on. */
   readBody(body) {
     this.#body = body;
     if (this.#failure !== null) process.nextTick(() => body.fail(this.#failure));
@@ -167,7 +178,7 @@ class Call {
         if (this.#left === 0) {
           const rest = bytes.subarray(at);
           this.#endHeader();
-          // Whoever waits for the answer says only then what becomes of the body.
+          // Only the caller that waits for the answer decides what to do with the body.
           if (rest.length > 0) this.#socket.unshift(rest);
           return;
         }

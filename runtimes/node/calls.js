@@ -1,5 +1,6 @@
 'use strict';
-// Whether a function has ever been called, as far as V8 tells: functions are compiled when they are first called.
+// Detects by V8 whether a function has ever been called: functions are compiled at their first
+// call.
 
 const v8 = require('node:v8');
 
@@ -8,10 +9,14 @@ const statusOf = new Function('callee', 'return %GetOptimizationStatus(callee)')
 statusOf(statusOf); // compiled now, while the syntax is allowed
 v8.setFlagsFromString('--no-allow-natives-syntax');
 
-// The bits differ between versions of V8; what a function looks like that nobody calls does not have to be known.
+// The status bits differ between versions of V8, so they are taken from a function that is never
+// called.
 const neverCalled = statusOf(function () {});
 
-/** False is certain. True says that code of this function, which other closures may share, has run. */
+/**
+ * Returns whether a function has run. False is certain; true means that the function's code has
+ * run, which other closures may share.
+ */
 function hasRun(callee) {
   return statusOf(callee) !== neverCalled;
 }

@@ -1,7 +1,9 @@
 'use strict';
-// The result of a program as JSON text. One conversion per type, the table in docs/reference/results.md; what has none is a
-// ConversionFailure with the path to it. Writes text instead of building a tree, so that a result past its limit is given up
-// before it exists twice, and so that no `toJSON` of a polluted Object.prototype is ever asked about an object of the driver.
+// Converts the result of a program to JSON text. There is one conversion per type, as listed in
+// docs/reference/results.md; any other value is a ConversionFailure with the path to it. The text
+// is written directly, without a tree, so that a result over its limit is abandoned before it
+// exists twice, and so that a `toJSON` on a polluted Object.prototype is never called for an object
+// of the driver.
 
 const { isBigIntObject, isBooleanObject, isNumberObject, isStringObject } = require('node:util').types;
 const {
@@ -17,11 +19,11 @@ const {
 const { readError } = require('./errors.js');
 const { classNameOf, isEmitterKey, isLive } = require('./live.js');
 
-/** Deepest nesting that a result may have. Consumers of JSON recurse; the supervisor's parser stops at 128. */
+/** Maximum nesting of a result. Consumers of JSON recurse; the supervisor's parser stops at 128. */
 const MAX_DEPTH = 100;
-/** The advice where there is none of the value's own. */
+/** The advice for a value without advice of its own. */
 const PLAIN_DATA = 'return plain data instead';
-/** How many own properties of an error are written. */
+/** Maximum number of an error's own properties that are written. */
 const MAX_ERROR_KEYS = 20;
 
 const numberValueOf = uncurryThis(Number.prototype.valueOf);
@@ -34,8 +36,9 @@ const symbol = Symbol('boxed');
 const identifier = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
 
 /**
- * Why a value did not become JSON: `name` is `ResultNotSerializable` or `ResultTooLarge`. Of the former, `path` and `problem` say where and what,
- * `hint` what to do, and `isCode` that it is a function or something running, which an interface has and data has not.
+ * The reason why a value has no JSON form. `name` is `ResultNotSerializable` or `ResultTooLarge`.
+ * For the former, `path` is the place, `problem` the cause and `hint` the advice; `isCode` is set
+ * for a function or something running, which an interface has and data does not.
  */
 class ConversionFailure {
   // Defined before they are set: a program may have given Object.prototype setters.
@@ -59,7 +62,7 @@ class ConversionFailure {
 }
 
 /**
- * The JSON text of `value`.
+ * Returns the JSON text of `value`.
  * @param {unknown} value
  * @param {number} limit most bytes of UTF-8 that the text may have
  * @throws {ConversionFailure}
@@ -71,8 +74,8 @@ function toJSONText(value, limit) {
   return text;
 }
 
-// `parent` is the container that holds `value` under `key`: a linked list of {parent, key, value}, which serves as the path of an
-// error and as the set of ancestors to find cycles in.
+// `parent` is the container that holds `value` under `key`: a linked list of {parent, key, value},
+// which serves as the path of an error and as the set of ancestors to find cycles in.
 function write(value, parent, key, depth, budget) {
   switch (typeof value) {
     case 'string': return spend(budget, quote(value, budget));
@@ -118,7 +121,8 @@ function writeObject(value, self, depth, budget) {
     const replacement = attempt(self, () => ReflectApply(toJSON, value, [key]));
     if (replacement !== value) {
       if (replacement === null || typeof replacement !== 'object') return write(replacement, self, 'toJSON()', depth + 1, budget);
-      // As JSON.stringify does, what toJSON gives is not asked for a toJSON of its own (Object.prototype may have been given one).
+      // As in JSON.stringify, the result of toJSON is not asked for a toJSON of its own
+      // (Object.prototype may have been given one).
       return writeContainer(replacement, { __proto__: null, parent: self.parent, key: self.key, value: replacement }, depth, budget);
     }
   }
@@ -134,7 +138,7 @@ function writeContainer(value, self, depth, budget) {
   return writeInstance(value, self, depth, budget);
 }
 
-/** What to do instead of handing over an object of Node's whose contents have yet to be read. */
+/** The advice for objects of Node whose contents have not been read yet. */
 const reading = {
   __proto__: null,
   Response: 'read it first: await response.json(), or await response.text()',
@@ -145,7 +149,8 @@ const reading = {
   WeakRef: 'return what its deref() gives',
 };
 
-// An instance of a class, of the program's or of Node's. Many of the latter have all that they hold in internal slots, and no keys.
+// An instance of a class, of the program or of Node. Many of the latter hold all their data in
+// internal slots and have no keys.
 function writeInstance(value, self, depth, budget) {
   if (ObjectPrototypeIsPrototypeOf(IteratorPrototype, value)) return writeIterator(value, value, self, depth, budget);
   if (isLive(value)) throw hasCode(self.parent, self.key, `is ${withArticle(classNameOf(value) || 'object')} of Node's, which is no data`);
@@ -163,9 +168,10 @@ function writeInstance(value, self, depth, budget) {
   return writeWithoutKeys(value, tag, self, depth, budget);
 }
 
-// What JSON.stringify makes `{}` of.
+// Values that JSON.stringify would convert to `{}`.
 function writeWithoutKeys(value, tag, self, depth, budget) {
-  if (ObjectPrototypeIsPrototypeOf(Error.prototype, value)) return writeError(value, budget); // DOMException
+  // Such as a DOMException.
+  if (ObjectPrototypeIsPrototypeOf(Error.prototype, value)) return writeError(value, budget);
   const iterate = attempt(self, () => value[SymbolIterator]);
   if (typeof iterate === 'function') {
     return writeIterator(value, attempt(self, () => ReflectApply(iterate, value, [])), self, depth, budget);
@@ -177,7 +183,10 @@ function writeWithoutKeys(value, tag, self, depth, budget) {
   return spend(budget, '{}');
 }
 
-/** What the getters of an object's classes give, functions aside: what it shows of its private fields. Null where that is nothing. */
+/**
+ * Returns the values of the getters of an object's classes, without functions: the private fields
+ * that the object exposes. Null if there are none.
+ */
 function shownByGetters(value, self) {
   const shown = { __proto__: null };
   let isEmpty = true;
@@ -207,7 +216,10 @@ function isAsyncIterator(self) {
   return notSerializable(self.parent, self.key, 'is an asynchronous iterator', 'collect it first: await Array.fromAsync(iterator)');
 }
 
-/** What iterators gave: one that was converted before its run was over has nothing left for the second time. */
+/**
+ * The items that iterators have returned. An iterator that was converted before the end of its run
+ * has no items left for the second conversion.
+ */
 const collected = new WeakMap();
 
 function writeIterator(value, iterator, self, depth, budget) {
@@ -230,7 +242,8 @@ function writeIterator(value, iterator, self, depth, budget) {
   return text + spend(budget, ']');
 }
 
-// Names that come with values, each perhaps more than once: an object, with an array for those that do.
+// Writes names with values, where a name may occur more than once: an object, with an array for
+// each repeated name.
 function writePairs(value, self, depth, budget) {
   const members = { __proto__: null };
   const counts = { __proto__: null };
@@ -334,7 +347,7 @@ function writeBytes(bytes, budget) {
 function writeError(error, budget) {
   const { name, message, stack } = readError(error);
   let text = `{"name":${quote(name, budget)},"message":${quote(message, budget)},"stack":${quote(stack, budget)}`;
-  // Its code, its status: what an error holds besides is often the whole request that failed.
+  // Its code and its status. Other objects in an error are often the whole failed request.
   const keys = safely(() => ObjectKeys(error)) ?? none;
   for (let index = 0; index < keys.length && index < MAX_ERROR_KEYS; index++) {
     const key = keys[index];
@@ -369,13 +382,14 @@ function unbox(value) {
   return symbol; // a boxed symbol has no JSON form, like the symbol in it
 }
 
-/** A string as JSON. A lone surrogate, which is not UTF-8, becomes U+FFFD. */
+/** Returns a string as JSON. A lone surrogate, which has no UTF-8 form, becomes U+FFFD. */
 function quote(string, budget) {
   if (budget !== undefined && string.length > budget.left) throw tooLarge(budget.limit);
   return JSONStringify(StringPrototypeToWellFormed(string));
 }
 
-// Code units are counted: never more than the bytes of UTF-8, which are counted once at the end.
+// Counts code units, of which there are never more than bytes of UTF-8. The bytes are counted once
+// at the end.
 function spend(budget, text) {
   budget.left -= text.length;
   if (budget.left < 0) throw tooLarge(budget.limit);
@@ -413,7 +427,7 @@ function hasCode(parent, key, problem) {
   return notSerializable(parent, key, problem, isWithinResponse(parent) ? 'return response.data instead' : undefined, true);
 }
 
-// What axios gives has the whole request in it.
+// A response of axios contains the whole request.
 function isWithinResponse(parent) {
   let outermost = parent;
   while (outermost !== null && outermost.parent !== null) outermost = outermost.parent;

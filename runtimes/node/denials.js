@@ -1,6 +1,7 @@
 'use strict';
-// Tells the supervisor of refusals that the program catches or ignores. Listens where Node itself announces sockets, requests and
-// child processes; patches nothing, and adds only `errorMonitor` listeners, which do not count as handling an error.
+// Reports refused accesses to the supervisor, including those that the program catches or ignores.
+// Listens where Node itself announces sockets, requests and child processes; patches nothing, and
+// adds only `errorMonitor` listeners, which do not count as handling an error.
 
 const diagnostics = require('node:diagnostics_channel');
 const { EventEmitter, errorMonitor } = require('node:events');
@@ -10,46 +11,47 @@ const {
 const { denialOf, noteDestination } = require('./grants.js');
 
 const DENIED = 4;
-/** A program that is refused in a loop is told about once per grant, and about so many grants. */
+/**
+ * Maximum number of grants that are reported. A program that is refused in a loop is reported once
+ * per grant.
+ */
 const MAX_DENIALS = 100;
 
 const prependListener = uncurryThis(EventEmitter.prototype.prependListener);
 
-/** The denials of one run, each sent once. */
+/** The denials of the current execution, each sent once. */
 class Denials {
-  #native;
-  #policy = null;
-  #told = new SafeSet();
+  #execution = null;
+  #reported = null;
   #count = 0;
 
-  constructor(native) {
-    this.#native = native;
-  }
-
-  /** From now on errors are held against this policy. */
-  judgeBy(policy) {
-    this.#policy = policy;
+  /** Compares errors with the policy of this execution from now on. */
+  begin(execution) {
+    this.#execution = execution;
+    this.#reported = new SafeSet();
+    this.#count = 0;
   }
 
   /** Sends the denial behind `error`, if there is one that has not been sent. */
   report(error) {
-    if (this.#policy === null) return;
-    const denial = denialOf(error, this.#policy);
+    if (this.#execution === null) return;
+    const denial = denialOf(error, this.#execution.activation.policy);
     if (denial !== null) this.send(denial);
   }
 
   send({ action, target, grant }) {
-    if (this.#count >= MAX_DENIALS || SetPrototypeHas(this.#told, grant)) return;
-    SetPrototypeAdd(this.#told, grant);
+    if (this.#count >= MAX_DENIALS || SetPrototypeHas(this.#reported, grant)) return;
+    SetPrototypeAdd(this.#reported, grant);
     this.#count++;
-    this.#native.send(DENIED, `{"action":${JSONStringify(action)},"target":${JSONStringify(target)},"grant":${JSONStringify(grant)}}`);
+    this.#execution.send(DENIED, `{"action":${JSONStringify(action)},"target":${JSONStringify(target)},"grant":${JSONStringify(grant)}}`);
   }
 }
 
 const portOfHeader = /:(\d+)$/;
 
 /**
- * Subscribes to Node's announcements. Done at boot: a subscription costs nothing until something is announced.
+ * Subscribes to Node's announcements. Done at boot: a subscription costs nothing until something is
+ * announced.
  * @param {Denials} denials
  */
 function observe(denials) {
@@ -58,7 +60,8 @@ function observe(denials) {
     try {
       observer(message);
     } catch {
-      // Announcements come with objects of the program's making. What cannot be read is not reported; nothing else changes.
+      // The program may have made the objects of an announcement. What cannot be read is not
+      // reported; nothing else changes.
     }
   });
   on('net.client.socket', ({ socket }) => listen(socket));

@@ -1,5 +1,6 @@
 'use strict';
-// display(value): rich results, shown beside the returned value. A picture, a page, a document, data.
+// display(value): rich results, shown next to the returned value: an image, a page, a document,
+// data.
 
 const {
   ErrorCaptureStackTrace, JSONStringify, ObjectGetPrototypeOf, ReflectApply, RegExpPrototypeExec, StringPrototypeSlice, StringPrototypeStartsWith,
@@ -9,7 +10,7 @@ const {
 const { toJSONText } = require('./convert.js');
 
 const RESULT = 3;
-/** Most characters, or bytes of base64, of one rich result. */
+/** Maximum number of characters, or bytes of base64, of one rich result. */
 const MAX_DISPLAY = 10 * 1024 * 1024;
 
 const typedArrayPrototype = ObjectGetPrototypeOf(Uint8Array.prototype);
@@ -21,9 +22,10 @@ const dataViewOffset = uncurryThis(Object.getOwnPropertyDescriptor(DataView.prot
 const dataViewLength = uncurryThis(Object.getOwnPropertyDescriptor(DataView.prototype, 'byteLength').get);
 
 /**
- * The `display` of a run.
+ * The `display` of an execution.
  *
- * - bytes (Buffer, typed array, ArrayBuffer): PNG, JPEG, GIF, WebP and PDF are recognised by their first bytes
+ * - bytes (Buffer, typed array, ArrayBuffer): PNG, JPEG, GIF, WebP and PDF are recognised by their
+ *   first bytes
  * - a string: SVG when it starts as SVG does, else plain text
  * - `{html}`, `{markdown}`, `{svg}`, `{text}`, `{json}`, with that one key: what the key says
  * - an object with `toHTML()`: its HTML
@@ -31,7 +33,7 @@ const dataViewLength = uncurryThis(Object.getOwnPropertyDescriptor(DataView.prot
  *
  * `display(data, {type})` says the type itself.
  */
-function createDisplay(native) {
+function createDisplay(execution) {
   return function display(value, options) {
     try {
       return show(value, options);
@@ -60,7 +62,7 @@ function createDisplay(native) {
   }
 
   function send(type, data, encoding) {
-    native.send(RESULT, `{"type":${JSONStringify(type)},"data":${JSONStringify(StringPrototypeToWellFormed(data))},"encoding":"${encoding}"}`);
+    execution.send(RESULT, `{"type":${JSONStringify(type)},"data":${JSONStringify(StringPrototypeToWellFormed(data))},"encoding":"${encoding}"}`);
   }
 }
 

@@ -1,6 +1,7 @@
 'use strict';
-// The Node driver: the order of things in a sandbox, from boot to the start of the program or of the search for its imports.
-// docs/concepts/drivers.md is the contract with the native library and the supervisor. How a run ends is in ending.js.
+// The Node driver: the steps of a sandbox, from boot to the start of the program or of the search
+// for its imports. docs/concepts/drivers.md is the contract with the native library and the
+// supervisor. The end of a run is in ending.js.
 
 const fs = require('node:fs');
 const { createRequire } = require('node:module');
@@ -9,6 +10,7 @@ const process = require('node:process');
 const { createDisplay } = require('./display.js');
 const { Denials, observe } = require('./denials.js');
 const { Ending } = require('./ending.js');
+const { Execution } = require('./execution.js');
 const { baseEnvironment, defineGlobals, extendEnvironment, replaceEnvironment } = require('./globals.js');
 const {
   describeProcessors, redefinePid, seedFromRequest, seedMathRandom, spareMathRandom, takeCachedRandomness,
@@ -26,57 +28,61 @@ function loadNative() {
 }
 
 /**
- * Boots, waits for a run, runs it. Does not return before the program has been started; the loop does the rest.
+ * Boots, waits for a run, and runs it. Returns after the program has been started; the event loop
+ * does the rest.
  * @param {object} native the native library
- * @param {{home: string, boot: {start: string, cpus?: {model: string, speed: number}[], rehearsal: string}}} place
+ * @param {{home: string, boot: {start: string, cpus?: {model: string, speed: number}[], rehearsal:
+ *   string}}} place
  */
 function drive(native, { home, boot }) {
-  const denials = new Denials(native);
+  const denials = new Denials();
   const ending = new Ending(native, denials);
-  const display = createDisplay(native);
   replaceEnvironment(baseEnvironment(home));
   addGlobalPackages();
   annotateOutput(native);
   describeProcessors(boot.cpus);
-  // Native, so that it looks as Node's own does.
+  // A native function, so that it looks like Node's own.
   process.constrainedMemory = native.constrainedMemory;
   observe(denials);
-  // A process of its own runs one program: what it does not use is not worth loading.
+  // A process that was not forked runs one program, so modules that it does not use are not worth
+  // loading.
   const zygote = boot.start === 'exec' ? null : require('./boot.js');
   zygote?.warmUp(native, boot.rehearsal, rehearse);
-  const importsHere = boot.environment?.ahead === 'sandbox';
+  const importsHere = boot.environment?.preload === 'sandbox';
   const importedInZygote = boot.environment !== undefined && boot.environment !== null && !importsHere;
   const renewCachedRandomness = importedInZygote ? importInZygote(native, boot.environment.modules) : undefined;
   ending.takeOver();
 
-  // The scout is not jailed: nothing of a package's may run in it.
+  // The scout is not jailed, so no code of a package may run in it.
   const isScout = native.start(boot.rehearsal) === true;
 
   takeIdentity(native);
   renewCachedRandomness?.();
   ending.takeOverLoop();
-  if (importsHere && !isScout) importAhead(boot.environment.modules);
+  if (importsHere && !isScout) importModules(boot.environment.modules);
   const text = native.receive();
   native.fitHeap();
-  activate(native, text, home, { denials, ending, display });
+  execute(native, text, home, { denials, ending });
 }
 
-// Once for all sandboxes. What the packages leave behind must survive a fork, and draw nothing that each sandbox has to draw for itself:
-// what they may have drawn all the same is thrown away, in each sandbox, by what this returns.
+// Imports packages once for all sandboxes. Their state must survive a fork, and they must not draw
+// random values that each sandbox has to draw for itself: Node's cached random values are discarded
+// in each sandbox by the function that this returns.
 function importInZygote(native, modules) {
   const renewCachedRandomness = takeCachedRandomness();
   native.beginImports();
   const stopSparing = spareMathRandom(native);
-  importAhead(modules);
-  // What was drawn may be the seed of a generator of a package's own, which every sandbox would go on with.
+  importModules(modules);
+  // A package may seed a generator of its own with the value, which all sandboxes would then share.
   if (stopSparing()) native.neverFork('draws from Math.random as it is imported');
   return renewCachedRandomness;
 }
 
-// Code of the packages runs from here on: the driver has taken what it needs of the builtins long before. What fails here fails again
-// in the program, which is then told why. Not from the working folder: Node would remember that this has no package.json, before the
+// Code of the packages runs from here on; the driver took the builtins that it needs long before.
+// An import that fails here fails again in the program, which then gets the error. Modules are not
+// resolved from the working folder: Node would remember that it has no package.json, before the
 // run's files are there.
-function importAhead(modules) {
+function importModules(modules) {
   const requireFromTop = createRequire('/main.js');
   for (const name of modules) {
     try {
@@ -85,28 +91,30 @@ function importAhead(modules) {
   }
 }
 
-// What of the zygote a fork still takes itself for.
+// Corrects the facts about the zygote that a fork would still report as its own.
 function takeIdentity(native) {
   redefinePid(native);
   seedMathRandom(native.randomSeed());
 }
 
-function activate(native, text, home, { denials, ending, display }) {
-  const activation = JSON.parse(text);
+// Starts the execution that `text` activates. `denials` and `ending` belong to the process.
+function execute(native, text, home, { denials, ending }) {
+  const execution = new Execution(native, JSON.parse(text));
+  const { activation } = execution;
+  denials.begin(execution);
+  ending.begin(execution);
   if (activation.task === 'find_imports') return reportImports(native, activation, home, ending);
   if (activation.seed !== null && activation.seed !== undefined) seedMathRandom(seedFromRequest(activation.seed));
   process.chdir(home);
   extendEnvironment(activation.env);
   if (activation.env.NODE_PATH !== undefined) addGlobalPackages();
-  defineGlobals(native, activation, display);
-  denials.judgeBy(activation.policy);
-  ending.begin(activation);
+  defineGlobals(execution, createDisplay(execution));
   runProgram(native, activation, home, ending);
 }
 
-// In place of a run: nothing of the program's, its environment included, comes into this process but as text.
+// Finds imports instead of running the program. The program and its environment enter this process
+// only as text.
 function reportImports(native, activation, home, ending) {
-  ending.begin(activation);
   try {
     ending.settle(require('./imports.js').findImports(native, activation, home));
   } catch (error) {
@@ -114,24 +122,24 @@ function reportImports(native, activation, home, ending) {
   }
 }
 
-// A run of `program`, with everything that a run does, whose end goes nowhere.
+// Runs `program` completely, with an end that is reported nowhere.
 function rehearse(native, text, home) {
   let onIdle;
   const silent = {
     __proto__: null, pid: native.pid, parentPid: native.parentPid, randomSeed: native.randomSeed, prepare: native.prepare,
-    send() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; }, runFromLoop: callSteps,
+    execution: () => 0, send() {}, end() {}, exit() {}, alive: () => false, onIdle(callback) { onIdle = callback; }, runFromLoop: callSteps,
     wakeLater() {},
   };
-  const denials = new Denials(silent);
+  const denials = new Denials();
   takeIdentity(silent);
   const ending = new Ending(silent, denials);
   ending.takeOverLoop();
-  activate(silent, text, home, { denials, ending, display: createDisplay(silent) });
+  execute(silent, text, home, { denials, ending });
   process._tickCallback();
   callSteps(undefined, onIdle);
 }
 
-// What the loop does with what `native.runFromLoop` and `native.onIdle` are given.
+// The functions that are passed to `native.runFromLoop` and `native.onIdle`.
 function callSteps(first, next) {
   for (let step = first, value; ;) {
     if (step !== undefined) value = step();
@@ -140,7 +148,7 @@ function callSteps(first, next) {
   }
 }
 
-/** What a sandbox starts. */
+/** The entry point of a sandbox. */
 function main() {
   const boot = JSON.parse(fs.readFileSync(path.join(__dirname, '..', 'boot.json'), 'utf8'));
   drive(loadNative(), { home: HOME, boot });

@@ -1,6 +1,7 @@
 'use strict';
-// How a run ends, exactly once: FINISHED, then exit. Node's own ends (an empty loop, process.exit, an uncaught error) all lead here,
-// because Node's teardown joins threads that a forked process does not have.
+// Ends an execution, exactly once: sends its report, then exits. Node's own ends (an empty loop,
+// process.exit, an uncaught error) all lead here, because Node's teardown joins threads that a
+// forked process does not have.
 
 const { performance } = require('node:perf_hooks');
 const process = require('node:process');
@@ -17,35 +18,41 @@ const { Notes } = require('./notes.js');
 const { EXPORTED, RETURNED, SHOWN } = require('./origins.js');
 const { describePending } = require('./pending.js');
 
-const FINISHED = 5;
 const SETTLED = 10;
 
-/** How long after its result a run that is not over says what it is waiting for. Then once more, shortly before its time is up. */
+/**
+ * Time after its result at which a run that is not over reports what it is waiting for. It reports
+ * this once more shortly before its time limit.
+ */
 const FIRST_LOOK_MS = 100;
 const LAST_LOOK_MS = 100;
 
 const now = FunctionPrototypeBind(performance.now, performance);
 
-// Runs what process.nextTick and promises have queued, as Node does when a callback of its own returns.
+// Runs the queues of process.nextTick and of promises, as Node does when a callback of its own
+// returns.
 const runTicks = process._tickCallback;
 
-/** The end of one run. Created at boot; `begin` when the run is known. Each of its ways ends in `native.exit`. */
+/**
+ * The end of the process and of its execution. Created at boot; `begin` is called when the execution
+ * is known. Each of its paths leads to `native.exit`.
+ */
 class Ending {
   #native;
   #denials;
-  #notes;
-  #activation = null;
+  #execution = null;
+  #notes = null;
   #begunAt = 0;
   /** The name of the program's file, and its text. */
   #program = { __proto__: null, name: '', source: '' };
   #settled = false;
   #value = undefined;
   #origin = RETURNED;
-  /** How often the result has been sent because something was still open. */
+  /** Number of times that the result was sent while something was still open. */
   #looks = 0;
-  /** What was open when it was first sent. */
+  /** The things that were open when the result was first sent. */
   #pending = '[]';
-  /** What main was rejected with, as long as Node has not said whether the program handles it. */
+  /** The rejection of main, until Node reports whether the program handles it. */
   #rejection = null;
   /** The error that is ending the run while its `exit` listeners run. */
   #fatal = null;
@@ -55,7 +62,6 @@ class Ending {
   constructor(native, denials) {
     this.#native = native;
     this.#denials = denials;
-    this.#notes = new Notes(native);
     this.await = this.await.bind(this);
     this.note = this.note.bind(this);
     this.settle = this.settle.bind(this);
@@ -63,89 +69,100 @@ class Ending {
     this.reject = this.reject.bind(this);
   }
 
-  /** Makes this the end that all of Node's own ends lead to. */
+  /** Replaces the ways in which Node ends a process with this one. */
   takeOver() {
     takeOverExit((code) => this.#exit(code));
     takeOverFatalException(this.#native, this);
   }
 
-  /** The end of the loop leads here too. Before the run is known, so that its context is none of the program's. */
+  /**
+   * Handles the end of the event loop, too. Called before the run is known, so that the context of
+   * the handler does not belong to the program.
+   */
   takeOverLoop() {
-    let goOn = null;
+    let resume = null;
     this.#native.onIdle((threw, value) => {
-      // By a listener to one of the events. Where the program handles that, the run goes on as if the listener had returned.
+      // A listener of one of the events threw. If the program handles the error, the run continues
+      // as if the listener had returned.
       if (threw) return this.failure(value);
-      const step = goOn ?? (() => this.#idle());
-      goOn = null;
+      const step = resume ?? (() => this.#idle());
+      resume = null;
       const next = step();
       if (next === undefined) return undefined;
-      goOn = next.goOn;
+      resume = next.resume;
       return next.call;
     });
   }
 
-  /** From now on this process runs a program. */
-  begin(activation) {
-    this.#activation = activation;
+  /** Remembers the execution and when it began. */
+  begin(execution) {
+    this.#execution = execution;
+    this.#notes = new Notes(execution);
     this.#begunAt = now();
   }
 
-  /** The program that it runs. */
+  /** Remembers the name and the source of the program. */
   about(name, source) {
     this.#program = { __proto__: null, name, source };
   }
 
-  /** Adds a note for the writer of the program. */
+  /** Adds a note for the author of the program. */
   note(text) {
     this.#notes.add(text);
   }
 
-  /** The result is a promise: of what, should nothing ever settle it. */
+  /**
+   * Records that the result is a promise, and where it comes from, in case nothing ever settles it.
+   */
   await(origin) {
     this.#origin = origin;
   }
 
-  /** The result of the program is known. */
+  /** Takes the result of the program. */
   settle(value, origin) {
     this.#settled = true;
     this.#value = value;
     this.#origin = origin;
-    if (this.#activation.finish === 'settled') return this.#endSoon();
+    if (this.#execution.activation.finish === 'settled') return this.#endSoon();
     this.#lookLater();
   }
 
-  /** The program threw: an uncaught exception, which its own handlers may take. */
+  /** Handles an uncaught exception, which the program's own handlers may take. */
   fail(error) {
     this.#settled = true;
     process._fatalException(error, false);
   }
 
-  /** The same, as a function to be called with nothing beneath it. */
+  /** Returns the same as a function, to be called on an empty stack. */
   failure(error) {
     this.#settled = true;
     return FunctionPrototypeBind(process._fatalException, process, error, false);
   }
 
-  /** A promise of the program's was rejected: an unhandled rejection, which its own handlers may take. */
+  /** Handles an unhandled rejection, which the program's own handlers may take. */
   reject(error) {
     this.#settled = true;
     this.#rejection = { __proto__: null, error };
-    PromiseReject(error); // Node does the rest as for any promise that nobody handles
+    PromiseReject(error); // Node does the rest, as for any unhandled rejection
   }
 
-  /** An error that no handler of the program's took. */
+  /** Ends the run with an error that no handler of the program took. */
   uncaught(error) {
     const { code } = readCode(error);
     this.#report(code === 'ERR_UNHANDLED_REJECTION' && this.#rejection !== null ? this.#rejection.error : error);
   }
 
-  /** Marks that the program is going down with `error`, so that an `exit` listener that calls process.exit does not hide it. */
+  /**
+   * Records that `error` is ending the program, so that an `exit` listener that calls process.exit
+   * does not hide it.
+   */
   goingDown(error) {
     this.#fatal = { __proto__: null, error };
   }
 
-  // The loop is empty. As in Node: 'beforeExit', the ticks and promise jobs that it made, and if nothing is alive then, 'exit'. Gives what is
-  // to be called with nothing beneath it, and how to go on from there.
+  // Called when the loop is empty. As in Node: emits 'beforeExit', runs the ticks and promise jobs
+  // that it caused, and if nothing is alive then, emits 'exit'. Returns the function to call on an
+  // empty stack, and the step that follows it.
   #idle() {
     if (!this.#settled && !this.#isLastLook) {
       // Before a result is given up, V8's own pending tasks get a turn of the loop.
@@ -154,7 +171,7 @@ class Ending {
       return undefined;
     }
     if (EventEmitterPrototypeListenerCount(process, 'beforeExit') === 0) return this.#over();
-    return { __proto__: null, call: emitting('beforeExit'), goOn: () => this.#afterBeforeExit() };
+    return { __proto__: null, call: emitting('beforeExit'), resume: () => this.#afterBeforeExit() };
   }
 
   #afterBeforeExit() {
@@ -178,42 +195,47 @@ class Ending {
       'the result is a promise that was never resolved, and nothing is left that could resolve it'), this.#exitCode());
   }
 
-  /** The listeners to 'exit', and the end after them; undefined where there are none. */
+  /**
+   * Returns a call of the listeners of 'exit', followed by the end, or undefined if there are none.
+   */
   #exiting() {
     process._exiting = true;
     if (EventEmitterPrototypeListenerCount(process, 'exit') === 0) return undefined;
-    return { __proto__: null, call: emitting('exit'), goOn: () => this.#finish(null, 'null', this.#exitCode()) };
+    return { __proto__: null, call: emitting('exit'), resume: () => this.#finish(null, 'null', this.#exitCode()) };
   }
 
-  // What is called from here is called from the loop, which turns at once.
+  // Functions are called from the event loop, which runs at once.
   #endSoon() {
     const exiting = this.#exiting();
     if (exiting === undefined) return this.#finish(null, 'null', this.#exitCode());
-    return this.#native.runFromLoop(exiting.call, (threw, error) => (threw ? this.failure(error) : exiting.goOn()));
+    return this.#native.runFromLoop(exiting.call, (threw, error) => (threw ? this.failure(error) : exiting.resume()));
   }
 
-  /** Has the driver look whether the run is still not over: soon, and once more shortly before its time is up. */
+  /**
+   * Schedules a check of whether the run is still not over: soon, and once more shortly before its
+   * time limit.
+   */
   #lookLater() {
-    const timeout = this.#activation.limits.timeout_ms;
+    const timeout = this.#execution.activation.limits.timeout_ms;
     const left = timeout - (now() - this.#begunAt);
     const delay = this.#looks > 0 ? left - LAST_LOOK_MS : left / 4 < FIRST_LOOK_MS ? left / 4 : FIRST_LOOK_MS;
     if (delay > 0) this.#native.wakeLater(MathTrunc(delay), () => this.#look());
   }
 
-  /** The run has its result and goes on. Should it be ended from outside, this is what is left of it. */
+  /** Reports the result of a run that is still running, in case it is ended from outside. */
   #look() {
     if (!this.#native.alive()) return;
     this.#looks++;
     const { valueText, errorText } = this.#convert();
     const value = errorText === 'null' ? valueText : 'null';
     if (this.#looks === 1) {
-      // At once, because time may be short; then with what took longer to find out.
+      // First immediately, because time may be short; then with details that take longer to find.
       const pending = describePending(this.#program, false);
-      this.#native.send(SETTLED, `{"value":${value},"pending":${pending}}`);
+      this.#execution.send(SETTLED, `{"value":${value},"pending":${pending}}`);
       this.#pending = describePending(this.#program, true);
-      if (this.#pending !== pending) this.#native.send(SETTLED, `{"value":${value},"pending":${this.#pending}}`);
+      if (this.#pending !== pending) this.#execution.send(SETTLED, `{"value":${value},"pending":${this.#pending}}`);
     } else {
-      this.#native.send(SETTLED, `{"value":${value},"pending":${this.#pending}}`);
+      this.#execution.send(SETTLED, `{"value":${value},"pending":${this.#pending}}`);
     }
     if (this.#looks === 1) this.#lookLater();
   }
@@ -225,9 +247,9 @@ class Ending {
   }
 
   #report(error) {
-    const denial = denialWithin(error, this.#activation.policy);
+    const denial = denialWithin(error, this.#execution.activation.policy);
     if (denial !== null) this.#denials.send(denial);
-    const hint = denial === null ? hintFor(this.#native, error, this.#activation) : denial.hint;
+    const hint = denial === null ? hintFor(this.#native, error, this.#execution.activation) : denial.hint;
     this.#finish('null', describeError(error, hint), null);
   }
 
@@ -243,22 +265,25 @@ class Ending {
     return this.#settled ? null : 'null';
   }
 
-  // `value` null stands for the result, which is converted now: what it holds may have been filled in until the very end.
+  // A `value` of null means the result, which is converted now: the program may have changed it
+  // until the very end.
   #finish(value, error, exitCode) {
     let valueText = value;
     let errorText = error;
     if (value === null) {
-      if (this.#reporting) valueText = 'null'; // process.exit from a toJSON or a getter of the result
+      // The result's own toJSON or getter has called process.exit.
+      if (this.#reporting) valueText = 'null';
       else ({ valueText, errorText } = this.#convert());
     }
-    this.#native.send(FINISHED, `{"value":${valueText},"error":${errorText},"exit_code":${exitCode === null ? 'null' : exitCode}}`);
+    // Without an execution, a package that is imported in advance ends the process.
+    this.#execution?.end(`{"value":${valueText},"error":${errorText},"exit_code":${exitCode === null ? 'null' : exitCode}}`);
     this.#native.exit(exitCode ?? (errorText === 'null' ? 0 : 1));
   }
 
   #convert() {
     this.#reporting = true;
     try {
-      return { __proto__: null, valueText: toJSONText(this.#value, this.#activation.limits.result_bytes), errorText: 'null' };
+      return { __proto__: null, valueText: toJSONText(this.#value, this.#execution.activation.limits.result_bytes), errorText: 'null' };
     } catch (failure) {
       return { __proto__: null, valueText: 'null', errorText: this.#unconverted(asConversionFailure(failure)) };
     } finally {
@@ -266,7 +291,10 @@ class Ending {
     }
   }
 
-  /** Only what was handed over can fail a run; what the program exports may be an interface. */
+  /**
+   * Reports a value that has no JSON form. Only a value that was returned explicitly fails the run;
+   * exports may be an interface.
+   */
   #unconverted(failure) {
     const { name, message, path, problem, hint, isCode } = failure;
     if (this.#origin === SHOWN) {
@@ -281,7 +309,7 @@ class Ending {
   }
 }
 
-/** What the writer of a program is told of a last expression without a form. */
+/** Returns the note about a last expression that has no JSON form. */
 function noteOf(value, { name, path, problem, hint, limit }) {
   if (name === 'ResultTooLarge') return `the last expression has more than ${limit} bytes of JSON; its value is null`;
   const advice = hint === PLAIN_DATA ? '' : `; ${hint}`;
@@ -295,14 +323,14 @@ function kindOf(value) {
   return withArticle(classNameOf(value) || 'object');
 }
 
-// Anything else that is thrown on the way, at the end of the stack for instance, is no reason to end without a word.
+// Any other exception, for example at the end of the stack, must not end the run without a report.
 function asConversionFailure(failure) {
   if (ObjectPrototypeIsPrototypeOf(ConversionFailure.prototype, failure)) return failure;
   return new ConversionFailure('ResultNotSerializable', 'the result cannot be given as JSON: reading it failed; return plain data instead',
     { __proto__: null, path: '$', problem: 'could not be read', hint: PLAIN_DATA });
 }
 
-/** What emits an event of the process's, with its exit code. */
+/** Returns a function that emits an event of the process, with its exit code. */
 function emitting(event) {
   return FunctionPrototypeBind(process.emit, process, event, process.exitCode ?? 0);
 }
@@ -312,8 +340,9 @@ function takeOverExit(exit) {
   process.reallyExit = { reallyExit(code) { exit(code); } }.reallyExit;
 }
 
-// Node calls process._fatalException for every uncaught error, and ends the process natively when it returns false. Its own
-// implementation stays in charge of 'uncaughtException' listeners, capture callbacks and domains.
+// Node calls process._fatalException for every uncaught error, and ends the process natively when
+// it returns false. Its own implementation stays in charge of 'uncaughtException' listeners,
+// capture callbacks and domains.
 function takeOverFatalException(native, ending) {
   const before = (error) => {
     const taken = EventEmitterPrototypeListenerCount(process, 'uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();

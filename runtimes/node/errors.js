@@ -1,6 +1,7 @@
 'use strict';
-// An error as it is reported: name, message, the stack as the user should see it, its causes. The error may be hostile: a proxy,
-// getters that throw, a stack that is an object, a message of a gigabyte. Nothing here may throw or loop because of it.
+// Describes an error: name, message, the stack that the user should see, its causes. The error may
+// be hostile: a proxy, getters that throw, a stack that is an object, a message of a gigabyte.
+// Nothing here may throw or loop because of it.
 
 const { inspect } = require('node:util');
 const {
@@ -9,11 +10,11 @@ const {
   StringPrototypeToWellFormed, isNativeError,
 } = require('./intrinsics.js');
 
-/** Most characters of a message or a stack that are reported. */
+/** Maximum number of characters of a message or a stack. */
 const MAX_TEXT = 64 * 1024;
-/** How many causes deep a report goes. */
+/** Maximum depth of causes in a report. */
 const MAX_CAUSES = 5;
-/** How many members of an AggregateError are reported. */
+/** Maximum number of members of an AggregateError in a report. */
 const MAX_ERRORS = 10;
 
 const driverFolder = `${__dirname}/`;
@@ -28,7 +29,7 @@ function readError(error) {
     return { __proto__: null, name: 'Error', message, stack: `Uncaught ${message}` };
   }
   if (!isNativeError(error) && typeof safely(() => error.message) !== 'string') {
-    // A thrown object that is no error: show what it is, without calling anything of it.
+    // A thrown object that is not an error is shown without calling any of its functions.
     const message = bounded(safely(() => ReflectApply(inspect, null, [error, plainInspection]), 'an object'));
     return { __proto__: null, name: 'Error', message, stack: `Uncaught ${message}` };
   }
@@ -42,12 +43,14 @@ function readError(error) {
 const plainInspection = { __proto__: null, customInspect: false, getters: false, depth: 2, breakLength: Infinity, showProxy: true };
 
 /**
- * The report of an error: the text of `{"name", "message", "stack", "cause"?, "errors"?}`.
+ * Returns the report of an error: the text of `{"name", "message", "stack", "cause"?, "errors"?}`.
  * @param {unknown} error
- * @param {string} hint what to add to the message of the error that leaves the program: the grant that is missing; or ''
+ * @param {string} hint what to add to the message of the error that leaves the program: the grant
+ *   that is missing; or ''
  */
 function describeError(error, hint = '') {
-  // Formatting happens when a stack is first read. A formatter of the program's must not get between an error and its report.
+  // Formatting happens when a stack is first read. A formatter of the program's must not get
+  // between an error and its report.
   safely(() => {
     if (ObjectPrototypeHasOwnProperty(Error, 'prepareStackTrace')) {
       ObjectDefineProperty(Error, 'prepareStackTrace', { __proto__: null, value: undefined });
@@ -73,14 +76,15 @@ function describeMembers(errors, depth) {
   const length = safely(() => errors.length, 0);
   let described = '[';
   for (let index = 0; index < length && index < MAX_ERRORS; index++) {
-    // A member's own members are left out: reports of nested aggregates would grow as a power of their depth.
+    // A member's own members are left out: reports of nested aggregates would grow as a power of
+    // their depth.
     const member = describe(safely(() => errors[index]), '', MAX_CAUSES - 1 > depth ? MAX_CAUSES : depth + 1);
     described += index === 0 ? member : `,${member}`;
   }
   return `${described}]`;
 }
 
-/** The report of an error of the driver's own making, which has no stack worth showing. */
+/** Returns the report of an error that the driver created, whose stack is not useful. */
 function describeFailure(name, message) {
   return `{"name":${quote(name)},"message":${quote(message)},"stack":${quote(`${name}: ${message}`)}}`;
 }
@@ -98,7 +102,10 @@ function stackWithHint(stack, message, hint) {
   return `${StringPrototypeSlice(stack, 0, end)}: ${hint}${StringPrototypeSlice(stack, end)}`;
 }
 
-/** A stack without the frames of the driver and of Node's own start-up, its module loader and its queues. */
+/**
+ * Returns a stack without the frames of the driver and of Node's own start-up, module loader and
+ * queues.
+ */
 function cleanStack(stack) {
   return withoutFrames(stack, isHiddenFrame);
 }
@@ -116,7 +123,10 @@ function withoutFrames(stack, isHidden) {
   return cleaned;
 }
 
-/** Takes the frames of the driver out of the stack of an error that it passes on. The error may be anything. */
+/**
+ * Removes the driver's frames from the stack of an error that it passes on. The error may be any
+ * value.
+ */
 function withoutDriverFrames(error) {
   safely(() => {
     const { stack } = error;
@@ -129,7 +139,9 @@ function withoutDriverFrames(error) {
 const frame = /^ {4}at /;
 const machinery = /\(?node:(?:internal\/(?:main|modules|process|bootstrap|vm)\b|vm:|diagnostics_channel:|async_hooks:)/;
 
-/** Whether a frame is the driver's, or Node's for calling it as a hook. */
+/**
+ * Returns whether a frame belongs to the driver, or to Node while it calls the driver as a hook.
+ */
 function isOwnFrame(line) {
   return RegExpPrototypeExec(frame, line) !== null
     && (StringPrototypeIncludes(line, driverFolder) || StringPrototypeIncludes(line, '(node:internal/modules/customization_hooks:'));
@@ -138,14 +150,17 @@ function isOwnFrame(line) {
 function isHiddenFrame(line) {
   if (RegExpPrototypeExec(frame, line) === null) return false;
   if (StringPrototypeIncludes(line, driverFolder)) return true;
-  // `at new Promise (<anonymous>)` under a driver frame and the like carry no place of the user's: kept, they are harmless.
+  // Frames such as `at new Promise (<anonymous>)` under a driver frame do not name a place of the
+  // user. They are kept, because they are harmless.
   return RegExpPrototypeExec(machinery, line) !== null;
 }
 
 /**
- * Puts `file:line`, the source line and a caret in front of the stack of a syntax error that came without them.
+ * Puts `file:line`, the source line and a caret in front of the stack of a syntax error that came
+ * without them.
  * @param {string} stack
- * @param {{file: string, line: number, column: number, source: string}} place `line` and `column` count from 1
+ * @param {{file: string, line: number, column: number, source: string}} place `line` and `column`
+ *   count from 1
  */
 function stackWithPlace(stack, { file, line, column, source }) {
   if (StringPrototypeStartsWith(stack, file) || StringPrototypeStartsWith(stack, `file://${file}`)) return stack;

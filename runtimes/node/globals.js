@@ -1,5 +1,6 @@
 'use strict';
-// What a program finds in its world beside Node: process.argv, its environment, and the global `belljar` with its alias `yepcode`.
+// Sets up the environment that a program has in addition to Node: process.argv, its environment
+// variables, and the global `belljar` with its alias `yepcode`.
 
 const process = require('node:process');
 const { ObjectDefineProperty, ObjectFreeze } = require('./intrinsics.js');
@@ -8,7 +9,7 @@ const PATH = '/usr/local/bin:/usr/bin:/bin';
 
 const storageRefused = 'is not granted; grant it with storage: {"read": ["..."], "write": ["..."]}';
 
-/** The environment of every sandbox; the run's own variables come over it. */
+/** The environment variables of every sandbox, which the run's own variables override. */
 function baseEnvironment(home) {
   return { __proto__: null, PATH, HOME: home, USER: 'user', LANG: 'C.UTF-8', TMPDIR: '/tmp' };
 }
@@ -19,7 +20,7 @@ function extendEnvironment(variables) {
   for (const name of Object.keys(variables)) env[name] = variables[name];
 }
 
-/** Makes process.env be `wanted`. Listing it is what costs: done at boot. */
+/** Makes process.env equal to `wanted`. Listing it takes time, so this is done at boot. */
 function replaceEnvironment(wanted) {
   const env = process.env;
   for (const name of Object.keys(env)) {
@@ -31,14 +32,16 @@ function replaceEnvironment(wanted) {
 }
 
 /**
- * Defines `belljar` and `yepcode`. Neither is enumerable, so that code which looks for leaked globals finds none.
- * @param {object} native
- * @param {object} activation
+ * Defines `belljar` and `yepcode`. Neither is enumerable, so that code which looks for leaked
+ * globals finds none.
+ * @param {Execution} execution
  * @param {Function} display
  */
-function defineGlobals(native, activation, display) {
+function defineGlobals(execution, display) {
+  const { activation } = execution;
   const { run, parameters, env, policy } = activation;
-  // Loaded now, before the program can change what it is made of; and only where it is granted, because it costs time and memory.
+  // Loaded before the program can change the objects that it uses, and only if it is granted,
+  // because it costs time and memory.
   const isStorageGranted = policy.storage.read.length > 0 || policy.storage.write.length > 0;
   const storage = isStorageGranted ? require('./storage.js') : null;
   const environment = ObjectFreeze({ ...env });
@@ -50,14 +53,14 @@ function defineGlobals(native, activation, display) {
     display,
   };
   if (storage === null) refuse(belljar, 'storage', `belljar.storage ${storageRefused}`);
-  else belljar.storage = storage.createStorage(native, storage.camelCased);
+  else belljar.storage = storage.createStorage(execution, storage.camelCased);
   expose('belljar', ObjectFreeze(belljar));
 
-  // Rarely used, so made when it is first asked for.
+  // Rarely used, so it is created at its first use.
   ObjectDefineProperty(globalThis, 'yepcode', {
     __proto__: null,
     get() {
-      const yepcode = createYepcode(activation, environment, storage?.createStorage(native, storage.yepcodeNamed));
+      const yepcode = createYepcode(activation, environment, storage?.createStorage(execution, storage.yepcodeNamed));
       expose('yepcode', yepcode);
       return yepcode;
     },
@@ -67,7 +70,7 @@ function defineGlobals(native, activation, display) {
   });
 }
 
-// The names that code written for that system expects.
+// The names that code written for YepCode expects.
 function createYepcode({ run, parameters }, environment, storage) {
   const yepcode = {
     context: ObjectFreeze({ parameters, request: ObjectFreeze({ headers: ObjectFreeze({}) }) }),
@@ -81,7 +84,7 @@ function createYepcode({ run, parameters }, environment, storage) {
   return ObjectFreeze(yepcode);
 }
 
-// Not enumerable: to copy or print the object must not throw.
+// Not enumerable, because copying or printing the object must not throw.
 function refuse(object, name, message) {
   ObjectDefineProperty(object, name, { __proto__: null, get() { throw new Error(message); }, enumerable: false, configurable: false });
 }

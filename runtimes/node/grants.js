@@ -1,6 +1,7 @@
 'use strict';
-// From an error that the kernel caused to the grant that would have prevented it. Read only: decides nothing, changes no error.
-// Written for the model that wrote the program: what was refused, and what to ask for.
+// Maps an error that the kernel caused to the grant that would have prevented it. It decides
+// nothing and changes no error. The text is written for the model that wrote the program: the
+// refused access, and the grant to request.
 
 const path = require('node:path');
 const process = require('node:process');
@@ -9,14 +10,20 @@ const {
   StringPrototypeStartsWith, WeakMap, WeakMapPrototypeGet, WeakMapPrototypeSet,
 } = require('./intrinsics.js');
 
-/** Places that every sandbox has as its own: what is missing there is missing, and no grant would bring it. */
+/**
+ * Paths that every sandbox has of its own. A file that is missing there does not exist, and no
+ * grant would add it.
+ */
 const ownTrees = ['/home/user', '/tmp', '/dev', '/proc', '/sys', '/usr', '/lib', '/lib32', '/lib64', '/bin', '/sbin', '/opt/belljar',
   path.dirname(path.dirname(process.execPath))];
 
-/** Where an error was going, told by the library that was connecting: errors of name resolution do not know the port. */
+/**
+ * The destinations of errors, reported by the library that was connecting: errors of name
+ * resolution do not contain the port.
+ */
 const destinations = new WeakMap();
 
-/** Remembers that `error` happened on the way to `host:port`. */
+/** Remembers that `error` happened while connecting to `host:port`. */
 function noteDestination(error, host, port) {
   if (error !== null && typeof error === 'object') {
     WeakMapPrototypeSet(destinations, error, { __proto__: null, host, port });
@@ -27,7 +34,8 @@ function noteDestination(error, host, port) {
  * @typedef {{action: string, target: string, grant: string, hint: string}} Denial
  * @param {unknown} error
  * @param {object} policy the effective policy of the run
- * @returns {Denial | null} null when the error is no denial, or a granted thing failed for another reason
+ * @returns {Denial | null} null when the error is no denial, or a granted thing failed for another
+ *   reason
  */
 function denialOf(error, policy) {
   if (error === null || typeof error !== 'object') return null;
@@ -42,7 +50,7 @@ function denialOf(error, policy) {
   }
 }
 
-/** The first denial among an error, its causes and its members, outermost first. */
+/** Returns the first denial among an error, its causes and its members, outermost first. */
 function denialWithin(error, policy, depth = 0) {
   const denial = denialOf(error, policy);
   if (denial !== null || depth >= 5 || error === null || typeof error !== 'object') return denial;
@@ -84,7 +92,7 @@ function networkDenial(error, code, syscall, policy) {
   if (RegExpPrototypeExec(refusedConnect, code) === null) return null;
   const { address, port } = error;
   if (syscall === 'bind' || syscall === 'listen') {
-    // A path is a Unix socket, which is the file system's business.
+    // A path is a Unix socket, which is subject to the grants of files.
     if (policy.loopback || (typeof address === 'string' && StringPrototypeStartsWith(address, '/'))) return null;
     const target = typeof port === 'number' ? hostAndPort(typeof address === 'string' ? address : '0.0.0.0', port) : 'a port';
     return denial('net.listen', target, `listening on ${target}`, 'loopback: true');
@@ -99,7 +107,7 @@ function connectDenial(host, port, policy) {
   if (RegExpPrototypeExec(loopbackHost, host) !== null) {
     return policy.loopback ? null : denial('net.connect', target, `network access to ${target}`, 'loopback: true');
   }
-  // 443 is what a grant without a port means.
+  // A grant without a port means 443.
   const asked = port === 443 ? host : target;
   return denial('net.connect', target, `network access to ${target}`, `net: [${JSONStringify(asked)}]`);
 }
@@ -110,7 +118,8 @@ function hostAndPort(host, port) {
 
 const refusedFile = /^(?:EACCES|EPERM|EROFS|ENOENT)$/;
 const writingCalls = /^(?:mkdir|mkdtemp|unlink|rmdir|rm|rename|link|symlink|truncate|ftruncate|chmod|lchmod|fchmod|chown|lchown|fchown|utime|utimes|lutimes|futime|write|copyfile|cp)$/;
-// Synchronous calls leave their name in the stack, which tells a refused read from a refused write; the errno does not.
+// Synchronous calls leave their name in the stack, which distinguishes a refused read from a
+// refused write; the errno does not.
 const writingFrames = /at (?:\S+\.)?(?:writeFile|appendFile|createWriteStream|mkdir|cp|copyFile|truncate)(?:Sync)? \(node:/;
 
 function fileDenial(error, code, syscall, policy) {

@@ -1,5 +1,6 @@
 'use strict';
-// What an error that ends a run can be told to do about it: the other language, the name of a package as Belljar takes it.
+// Hints for errors that end a run: to choose the other language, or to write the name of a package
+// as Belljar expects it.
 
 const { RegExpPrototypeExec, StringPrototypeIncludes, StringPrototypeStartsWith } = require('./intrinsics.js');
 const { lastUnresolved } = require('./resolution.js');
@@ -8,7 +9,7 @@ const { placeSyntaxError } = require('./syntax.js');
 const names = { __proto__: null, typescript: 'TypeScript', python: 'Python' };
 
 /**
- * A hint for an error that no handler took, or ''. A syntax error is given its place.
+ * Returns a hint for an uncaught error, or ''. Adds the place to a syntax error.
  * @param {object} native
  * @param {unknown} error
  * @param {{language: string, entry: string}} activation

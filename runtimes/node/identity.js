@@ -1,5 +1,5 @@
 'use strict';
-// What a fork leaves wrong about "this process": its pid, its random numbers and its processors.
+// Corrects the identity of a process after a fork: its pid, its random numbers and its processors.
 
 const os = require('node:os');
 const process = require('node:process');
@@ -8,7 +8,7 @@ const {
   Number, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply,
 } = require('./intrinsics.js');
 
-/** process.pid and process.ppid, which Node read when the zygote booted. */
+/** Updates process.pid and process.ppid, which Node read when the zygote booted. */
 function redefinePid(native) {
   redefine('pid', native.pid());
   redefine('ppid', native.parentPid());
@@ -22,17 +22,20 @@ function redefine(name, value) {
 }
 
 /**
- * Seeds Math.random. V8 draws its state in a context's first Math.random, from this flag: it has an effect exactly once, and only
- * where nothing has drawn before, which is why nothing in the driver or its boot may.
- * @param {number} seed a positive 31-bit integer: V8 takes 0 for "from the system", which is the zygote's generator
+ * Seeds Math.random. V8 draws its state in a context's first Math.random, from this flag: it has an
+ * effect exactly once, and only where nothing has drawn before, which is why nothing in the driver
+ * or its boot may.
+ * @param {number} seed a positive 31-bit integer: V8 takes 0 for "from the system", which is the
+ *   zygote's generator
  */
 function seedMathRandom(seed) {
   v8.setFlagsFromString(`--random-seed=${seed}`);
 }
 
 /**
- * Has Math.random draw from the kernel until what this returns is called, so that V8's own state is still to be seeded afterwards. Who keeps
- * the function that it found has V8's from then on.
+ * Makes Math.random draw from the kernel until the returned function is called, so that V8's own
+ * state can still be seeded afterwards. A caller that keeps the function uses V8's generator from
+ * then on.
  * @param {object} native of which only `randomSeed` is used: 31 bits
  * @returns {() => boolean} gives whether anything was drawn
  */
@@ -55,9 +58,11 @@ function spareMathRandom(native) {
 }
 
 /**
- * Node draws for these two ahead, 128 at a time and 1,024: if a package has used one in the zygote, every sandbox would have what is left.
- * To be taken before packages can change them. Not loaded where it is not needed: it costs a start 6 ms.
- * @returns {() => void} throws away what is left
+ * Prepares to discard Node's cached random values. Node draws values for these two functions in
+ * advance, 128 and 1,024 at a time: if a package used one of them in the zygote, all sandboxes
+ * would share the remaining values. To be called before packages can change the functions.
+ * node:crypto is loaded only here, because loading it makes a start 6 ms slower.
+ * @returns {() => void} discards the remaining values
  */
 function takeCachedRandomness() {
   const { randomInt, randomUUID } = require('node:crypto');
@@ -67,12 +72,12 @@ function takeCachedRandomness() {
   };
 }
 
-/** Any integer as a seed that V8 takes, different for different seeds below 2^31 - 1. */
+/** Converts any integer to a seed that V8 accepts. Seeds below 2^31 - 1 stay different. */
 function seedFromRequest(seed) {
   return (Math.abs(Math.trunc(Number(seed))) % 0x7fffffff) || 0x7fffffff;
 }
 
-/** os.cpus(), where /proc shows no processors. `cpus` comes from boot.json. */
+/** Replaces os.cpus(), because /proc shows no processors. `cpus` comes from boot.json. */
 function describeProcessors(cpus) {
   const original = os.cpus;
   os.cpus = {

@@ -1,6 +1,7 @@
 'use strict';
-// What the files of a program import, and the packages that their comments add: the other thing that a sandbox can be activated for, and
-// all that it then does. Nothing of the program is run.
+// Finds the imports of a program's files, and the packages that their comments add. A sandbox can
+// be activated for this instead of for running a program, and then does nothing else. No code of
+// the program is run.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -10,17 +11,18 @@ const typescript = /\.[mc]?tsx?$/i;
 const javascript = /\.[mc]?jsx?$/i;
 
 /**
- * Looks into every file beneath `home`.
+ * Searches every file beneath `home`.
  * @param {object} native
  * @param {{entry: string, language: string}} activation
  * @param {string} home
- * @returns {{imports: Record<string, boolean>, additions: string[]}} whether each import is optional, by name
+ * @returns {{imports: Record<string, boolean>, additions: string[]}} whether each import is
+ *   optional, by name
  */
 function findImports(native, { entry, language }, home) {
   const imports = { __proto__: null };
   const additions = new Set();
   for (const file of filesIn(home)) {
-    // Undefined where it does not parse, or nests too deep: the run will tell.
+    // Undefined if the file does not parse or nests too deeply. The run reports it.
     const { options } = settingsFor(file, home);
     const found = native.findImports(fs.readFileSync(file, 'utf8'), file, languageOf(path.relative(home, file), entry, language), options);
     for (const { name, isOptional } of found?.imports ?? []) imports[name] = isOptional && (imports[name] ?? true);

@@ -1,25 +1,27 @@
 'use strict';
-// Packages of the other module system, as the program was written to use them: names of a CommonJS package that Node's lexer does not find,
-// the default export of an ES module that is required. What the program does with an import tells what it means; where Node's own meaning
-// fits, it stands.
+// Makes packages of the other module system usable in the way that the program uses them: exports
+// of a CommonJS package that Node's lexer does not find, and the default export of an ES module
+// that is required. The intended meaning follows from the uses of the import. If Node's own meaning
+// fits, nothing is changed.
 //
-// A small module is put between the program's file and the package. It is evaluated when the package is, and not before.
+// A small module is put between the program's file and the package. It is evaluated together with
+// the package.
 
 const { JSONStringify, ObjectPrototypeHasOwnProperty, StringPrototypeStartsWith } = require('./intrinsics.js');
 
 const PREFIX = 'belljar:';
 
-/** The modules in between, by URL, and the URLs by what they are for. */
+/** The generated modules by URL, and their URLs by target and purpose. */
 const between = { __proto__: null };
 const urls = { __proto__: null };
 let count = 0;
 
 /**
- * The URL of the module between a file and what it imports, or null where nothing has to be.
+ * Returns the URL of the module between a file and its import, or null if none is needed.
  * @param {string} target the URL of what is imported
  * @param {boolean} isImport by `import`, not by `require`
  * @param {boolean} isModule whether the target is an ES module
- * @param {object} uses what the file does with it, as `native.prepare` tells
+ * @param {object} uses what the file does with it, as `native.prepare` returned it
  */
 function moduleBetween(target, isImport, isModule, uses) {
   let kind;
@@ -38,7 +40,9 @@ function moduleBetween(target, isImport, isModule, uses) {
   return urls[key];
 }
 
-/** What the `load` hook gives for such a URL, or null. `file` is the path of its target. */
+/**
+ * Returns the result of the `load` hook for such a URL, or null. `file` is the path of its target.
+ */
 function loadBetween(url, fileOf) {
   if (!StringPrototypeStartsWith(url, PREFIX) || between[url] === undefined) return null;
   const { kind, target, uses } = between[url];
@@ -47,7 +51,7 @@ function loadBetween(url, fileOf) {
     : { __proto__: null, format: 'commonjs', source: requireSource(fileOf(target), uses), shortCircuit: true };
 }
 
-// `m` is what the package exports: what `require` gives.
+// `m` is the exports of the package: the result of `require`.
 function importSource(target, { named, members, default: value, whole }) {
   const from = JSONStringify(target);
   let source = `import * as n from ${from};\n`;
@@ -78,8 +82,9 @@ function requireSource(file, { required }) {
   return `const m = require(${JSONStringify(file)});\nmodule.exports = ${choice('m', required)};`;
 }
 
-// The default export in place of the module, where only that can be meant: the module is called and is no function, or none of the names
-// that are read off it is its own while the default has some.
+// Returns the default export instead of the module if the program cannot mean anything else: it
+// calls the module, which is not a function, or the module has none of the names that are read
+// while the default export has some.
 function choice(name, value) {
   if (value === undefined) return name;
   const { isCalled, members } = value;
@@ -98,7 +103,8 @@ function choice(name, value) {
 }
 
 /**
- * JSON as an ES module: the whole as its default, and each of its names.
+ * Returns JSON as an ES module: the whole value as its default export, and each of its keys as a
+ * named export.
  * @param {string} text
  */
 function moduleOfJSON(text, parsed) {

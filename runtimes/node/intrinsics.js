@@ -1,11 +1,13 @@
 'use strict';
-// The driver's own copies of the builtins it uses after user code has started. Taken at boot, before any user code runs, so that
-// a program that replaces JSON.stringify, Array.prototype methods or Promise.prototype.then breaks itself and not its report.
+// The driver's own copies of the builtins it uses after user code has started. Taken at boot,
+// before any user code runs, so that a program that replaces JSON.stringify, Array.prototype
+// methods or Promise.prototype.then breaks itself and not its report.
 //
-// What the rest of the driver may do after that point, and why it is safe: call these copies; read own properties of objects with a
-// null prototype; concatenate strings; index strings and typed arrays. What it may not: call methods on values, spread or
-// destructure arrays (both look up Symbol.iterator), assign to array elements (setters on Array.prototype), use string patterns
-// with split or replace (both look up a method on the pattern).
+// What the rest of the driver may do after that point, and why it is safe: call these copies; read
+// own properties of objects with a null prototype; concatenate strings; index strings and typed
+// arrays. What it may not: call methods on values, spread or destructure arrays (both look up
+// Symbol.iterator), assign to array elements (setters on Array.prototype), use string patterns with
+// split or replace (both look up a method on the pattern).
 
 const { types } = require('node:util');
 const { EventEmitter } = require('node:events');

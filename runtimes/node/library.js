@@ -1,4 +1,4 @@
 'use strict';
-// Places in a sandbox.
+// Paths in a sandbox.
 
 module.exports = { FOLDER: __dirname, HOME: '/home/user', LIBRARY: '/opt/belljar/libbelljar.so' };

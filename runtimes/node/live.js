@@ -1,5 +1,6 @@
 'use strict';
-// Objects that stand for something running or open: a timer, an emitter, a stream, a server. What they hold is Node's own, and no data.
+// Objects that represent something running or open: a timer, an emitter, a stream, a server. Their
+// properties belong to Node and are not data.
 
 const { EventEmitter } = require('node:events');
 const {
@@ -8,7 +9,7 @@ const {
 } = require('./intrinsics.js');
 
 const EventEmitterPrototype = EventEmitter.prototype;
-/** What every emitter has, and what a stream, a socket or a server has of its own. */
+/** The properties of every emitter, and those of a stream, a socket or a server. */
 const emitterKeys = { __proto__: null, _events: true, _eventsCount: true, _maxListeners: true, domain: true };
 const runningKeys = ['_readableState', '_writableState', '_handle', 'spawnfile', '_connections', 'threadId', 'freeSockets', 'isCompletionEnabled', '_options',
   'execPath'];
@@ -16,12 +17,13 @@ const EventTargetPrototype = EventTarget.prototype;
 const AbortSignalPrototype = AbortSignal.prototype;
 
 /**
- * Whether a value stands for something running. Reads no getter.
+ * Returns whether a value represents something that is running. Reads no getter.
  * @param {object | Function} value
  */
 function isLive(value) {
   try {
-    if (ObjectPrototypeHasOwnProperty(value, '_idlePrev') && ObjectPrototypeHasOwnProperty(value, '_idleNext')) return true; // Timeout
+    // A Timeout is part of a linked list.
+    if (ObjectPrototypeHasOwnProperty(value, '_idlePrev') && ObjectPrototypeHasOwnProperty(value, '_idleNext')) return true;
     if (ObjectPrototypeHasOwnProperty(value, '_onImmediate')) return true;
     if (ObjectPrototypeIsPrototypeOf(EventTargetPrototype, value)) {
       return ObjectKeys(value).length === 0 && !ObjectPrototypeIsPrototypeOf(AbortSignalPrototype, value);
@@ -30,7 +32,7 @@ function isLive(value) {
     for (let index = 0; index < runningKeys.length; index++) {
       if (ObjectPrototypeHasOwnProperty(value, runningKeys[index])) return true;
     }
-    // An emitter of the program's own that holds data is data.
+    // An emitter class of the program that holds data counts as data.
     const keys = ObjectKeys(value);
     for (let index = 0; index < keys.length; index++) {
       if (emitterKeys[keys[index]] === undefined) return false;
@@ -41,12 +43,15 @@ function isLive(value) {
   }
 }
 
-/** Whether an own key of an emitter is Node's. */
+/** Returns whether an own key of an emitter belongs to Node. */
 function isEmitterKey(key) {
   return emitterKeys[key] === true;
 }
 
-/** The name of the class of an object, or of a function; '' where it has none that can be read without calling anything. */
+/**
+ * Returns the name of an object's class, or of a function. Returns '' if it cannot be read without
+ * calling anything.
+ */
 function classNameOf(value) {
   try {
     for (let prototype = ObjectGetPrototypeOf(value), depth = 0; prototype !== null && depth < 10; depth++) {

@@ -1,7 +1,8 @@
 'use strict';
-// Files of the run that are not plain JavaScript for Node's own loader: the prepared source of a main ES module, TypeScript, JSX, and the
-// module named `belljar`. Uses module.registerHooks, Node's own seam for this, and only in runs that need it: a CommonJS program
-// without imports sees the untouched loader.
+// Loads files of the run that Node's own loader cannot: the prepared source of a main ES module,
+// TypeScript, JSX, and the module named `belljar`. Uses module.registerHooks, Node's own interface
+// for this, and only in runs that need it: a CommonJS program without imports uses the unmodified
+// loader.
 
 const { Buffer } = require('node:buffer');
 const fs = require('node:fs');
@@ -24,13 +25,16 @@ const belljarSource = `const { belljar } = globalThis;
 export default belljar;
 export const { parameters, env, secrets, run, display } = belljar;`;
 
-/** What files do with what they import, by URL. */
+/** The uses of the imports of each file, by URL. */
 const usesByFile = { __proto__: null };
 
-/** The folder whose settings are the last that count. */
+/** The outermost folder whose settings count. */
 let home = '/';
 
-/** Whether a program can only run with the hooks: cheap, and wrong only on the side of installing them for nothing. */
+/**
+ * Returns whether a program needs the hooks. The check is cheap, and errs only by installing them
+ * needlessly.
+ */
 function needsHooks(source, language, prepared) {
   return language === 'typescript' || prepared.uses !== undefined || StringPrototypeIncludes(source, 'import(') ||
     StringPrototypeIncludes(source, '.ts') || StringPrototypeIncludes(source, 'npm:');
@@ -52,12 +56,12 @@ function prepareMain(native, source, file, language, top) {
   return prepared;
 }
 
-/** Has files be looked at as parts of the program in `folder`. */
+/** Treats the files in `folder` as parts of the program. */
 function useFolder(folder) {
   home = folder;
 }
 
-// Few programs are under settings, and plain JavaScript has no use for them here.
+// Few programs have settings, and plain JavaScript does not need them here.
 function optionsFor(file, source, language, role) {
   const isPlain = language !== 'typescript' && !StringPrototypeIncludes(source, '@') && !StringPrototypeIncludes(source, '<');
   const kind = packageKind(file) === 'module' ? 'kind=module\n' : '';
@@ -71,7 +75,8 @@ function note(url, file, source, language, prepared) {
 
 /**
  * @param {object} native
- * @param {{url: string, source: string} | null} main the main ES module, with the source to use for it
+ * @param {{url: string, source: string} | null} main the main ES module, with the source to use for
+ *   it
  */
 function installHooks(native, main) {
   hooks = Module.registerHooks(withoutFrames({
@@ -147,7 +152,8 @@ function resolve(specifier, context, next, byImport, parent, isOwn) {
   }
 }
 
-// A file that `require` has loaded before there were hooks, or that needed no change, is looked into when it requires something.
+// A file that `require` loaded before there were hooks, or that needed no change, is analysed when
+// it requires something.
 function usesOf(native, url, file) {
   if (usesByFile[url] === undefined) {
     usesByFile[url] = null;
@@ -157,7 +163,7 @@ function usesOf(native, url, file) {
         const prepared = native.prepare(source, file, 'javascript', 'role=imported\n');
         if (prepared.uses !== undefined) usesByFile[url] = JSONParse(prepared.uses);
       } catch {
-        // It has been loaded from elsewhere.
+        // The file has been loaded from elsewhere.
       }
     }
   }
@@ -166,7 +172,8 @@ function usesOf(native, url, file) {
 
 const moduleStatement = /^[ \t]*(?:import\b(?!\s*[(.])|export\b(?!\s*=))/m;
 
-// Whether what a specifier leads to is an ES module; null where it is neither that nor CommonJS.
+// Returns whether the target of a specifier is an ES module. Null if it is neither that nor
+// CommonJS.
 function isESModule({ url, format }) {
   if (format === 'module' || format === 'module-typescript') return true;
   const file = fileOfURL(url);
@@ -181,7 +188,7 @@ function isESModule({ url, format }) {
   }
 }
 
-/** Takes the hooks away again: those of a rehearsal. */
+/** Removes the hooks, after a rehearsal. */
 function removeHooks() {
   hooks?.deregister();
   hooks = undefined;
@@ -190,7 +197,8 @@ function removeHooks() {
 
 let hooks;
 
-// `npm:name@version/path`, as Deno has it: which version it is, its environment has decided.
+// Handles `npm:name@version/path`, the notation of Deno. The environment has already decided the
+// version.
 function withoutVersion(specifier) {
   const parts = RegExpPrototypeExec(packageParts, specifier);
   return parts === null ? specifier : `${parts[1]}${parts[2] ?? ''}`;
@@ -198,7 +206,7 @@ function withoutVersion(specifier) {
 
 const packageParts = /^((?:@[^/@]+\/)?[^/@]+)(?:@[^/]*)?(\/.*)?$/;
 
-// `import`, and not `require`, which finds the package of that name in this folder.
+// For `import` only, because `require` finds the package of that name in this folder.
 function isImport(context) {
   const { conditions } = context;
   for (let index = 0; conditions && index < conditions.length; index++) {
@@ -215,7 +223,7 @@ function loadTypeScript(native, url, file) {
   return loaded(file, prepared);
 }
 
-// Plain JavaScript is left to Node. Null where it can be.
+// Plain JavaScript is left to Node: returns null for it if possible.
 function loadJavaScript(native, url, file, byImport) {
   const source = fs.readFileSync(file, 'utf8');
   const mayNeedCode = StringPrototypeEndsWith(file, 'x') || StringPrototypeIncludes(source, '<') || StringPrototypeIncludes(source, '@') ||
@@ -224,7 +232,7 @@ function loadJavaScript(native, url, file, byImport) {
   if (!byImport && !mayNeedCode && !isModule) return null;
   const prepared = native.prepare(source, file, 'javascript', optionsFor(file, source, 'javascript', 'role=imported\n'));
   note(url, file, source, 'javascript', prepared);
-  // V8 has the better words.
+  // V8 has the better message.
   if (prepared.error !== undefined) return null;
   if (prepared.code === source && !StringPrototypeEndsWith(file, 'x')) return null;
   return loaded(file, prepared);
@@ -236,7 +244,7 @@ function loaded(file, prepared) {
   return { __proto__: null, format: kindOf(file, prepared), source, shortCircuit: true };
 }
 
-// Without `with { type: 'json' }`, as compilers and bundlers have it.
+// JSON may be imported without `with { type: 'json' }`, as in compilers and bundlers.
 function loadJSON(file, context) {
   if (!isImport(context) || context.importAttributes?.type !== undefined) return null;
   const text = fs.readFileSync(file, 'utf8');
@@ -250,7 +258,8 @@ function loadJSON(file, context) {
 }
 
 /**
- * How a prepared file is to be run: by its name, else as a module where its package or its own words make it one.
+ * Returns the way in which a prepared file is loaded: by its name, otherwise as a module if its
+ * package or its own syntax makes it one.
  * @returns {'module' | 'commonjs'}
  */
 function kindOf(file, prepared) {
@@ -258,15 +267,16 @@ function kindOf(file, prepared) {
   return kindByExtension(file) ?? (packageKind(file) === 'module' ? 'module' : prepared.kind);
 }
 
-/** The comment that carries a source map (its JSON text) in the code it belongs to. */
+/** Returns the comment that carries a source map (its JSON text) in its code. */
 function inlineMap(map) {
   process.setSourceMapsEnabled(true);
   return `//# sourceMappingURL=data:application/json;base64,${Buffer.from(map).toString('base64')}`;
 }
 
 /**
- * Makes Node map the positions of `file` in every stack from here on. Node reads a source map off a module that it compiles; the
- * main program is not compiled by Node's loader, so an empty module of the same name carries the map.
+ * Makes Node map the positions of `file` in every stack from here on. Node reads a source map off a
+ * module that it compiles; the main program is not compiled by Node's loader, so an empty module of
+ * the same name carries the map.
  */
 function mapPositions(file, map) {
   const carrier = new Module(file);
@@ -278,7 +288,8 @@ function mapPositions(file, map) {
 const carriers = [];
 
 /**
- * How Node tells what kind of module a file is, before it looks at the source.
+ * Returns the kind of module that a file is by its name and package, as Node determines it before
+ * it looks at the source.
  * @returns {'module' | 'commonjs' | null} null where the source decides
  */
 function moduleType(file) {
@@ -291,7 +302,7 @@ function kindByExtension(file) {
   return extension === '.cjs' || extension === '.cts' ? 'commonjs' : null;
 }
 
-// By the nearest package.json, up to the folder of the run for the program's own files.
+// Determined by the nearest package.json, up to the folder of the run for the program's own files.
 function packageKind(file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
     const type = packageType(`${folder}/package.json`);
@@ -304,7 +315,7 @@ function packageKind(file) {
 function packageType(file) {
   let text;
   try {
-    // Far cheaper than a failed read, which makes an exception.
+    // Much cheaper than a failed read, which creates an exception.
     if (!fs.existsSync(file)) return undefined;
     text = fs.readFileSync(file, 'utf8');
   } catch {
@@ -319,7 +330,9 @@ function packageType(file) {
   return type === 'module' || type === 'commonjs' ? type : null;
 }
 
-/** Lets `require('belljar')` find the package beside this file, and nothing else in this folder. */
+/**
+ * Makes `require('belljar')` find the package next to this file, and nothing else in this folder.
+ */
 function addGlobalPackages() {
   const before = process.env.NODE_PATH;
   process.env.NODE_PATH = before ? `${before}:${__dirname}/packages` : `${__dirname}/packages`;

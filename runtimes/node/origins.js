@@ -1,5 +1,6 @@
 'use strict';
-// Where a result comes from. What was handed over has to be data; what was merely there need not.
+// The origins of a result. A value that was returned explicitly has to be data; any other need not
+// be.
 
 module.exports = {
   __proto__: null,

@@ -1,7 +1,8 @@
 'use strict';
-// Logs. The program has Node's real console and real process.stdout and process.stderr on two pipes; the supervisor makes lines of
-// what comes out of them. All that is added here is what a line cannot say of itself: its level, where that is not the default of
-// its stream, and that several lines are one entry.
+// Logs. The program has Node's real console and the real process.stdout and process.stderr on two
+// pipes; the supervisor splits their output into lines. This module only adds the facts that a line
+// does not contain: its level, if that is not the default of its stream, and that several lines are
+// one entry.
 
 const process = require('node:process');
 const {
@@ -16,10 +17,16 @@ const ERROR = 3;
 /** The write did not come from the console: its lines are entries of the stream's default level. */
 const RAW = -1;
 
-/** Methods that write by themselves. The rest (table, count, assert, group, timeEnd) call one of these, or write a single line. */
+/**
+ * Methods that write by themselves. The rest (table, count, assert, group, timeEnd) call one of
+ * these, or write a single line.
+ */
 const levels = { __proto__: null, debug: DEBUG, trace: DEBUG, log: INFO, info: INFO, dir: INFO, dirxml: INFO, warn: WARN, error: ERROR };
 
-/** Wraps the console and, when the program first asks for them, the two streams. Called at boot: it touches neither stream. */
+/**
+ * Wraps the console and, when the program first asks for them, the two streams. Called at boot: it
+ * touches neither stream.
+ */
 function annotateOutput(native) {
   const current = { __proto__: null, level: RAW };
   for (const method of Object.keys(levels)) levelled(console, method, levels[method], current, native);
@@ -27,8 +34,8 @@ function annotateOutput(native) {
   onFirstUse('stderr', (stream) => annotated(stream, 2, ERROR, current, native));
 }
 
-// Wrapped by the native library: a function of ours would show in every stack that is taken while a value is formatted, and first of all
-// in what console.trace prints.
+// Wrapped by the native library: a JavaScript function would appear in every stack that is captured
+// while a value is formatted, and in the output of console.trace.
 function levelled(console, method, level, current, native) {
   const original = console[method];
   const before = () => {
@@ -46,12 +53,13 @@ function levelled(console, method, level, current, native) {
 
 let opened = 0;
 
-/** How many of process.stdout and process.stderr the program has used. */
+/** Number of the streams process.stdout and process.stderr that the program has used. */
 function openedStreams() {
   return opened;
 }
 
-// process.stdout and process.stderr are made when first read. Reading them at boot would open the pipes in the zygote.
+// process.stdout and process.stderr are created when they are first read. Reading them at boot
+// would open the pipes in the zygote.
 function onFirstUse(name, prepare) {
   const descriptor = ObjectGetOwnPropertyDescriptor(process, name);
   let stream;
@@ -68,9 +76,11 @@ function onFirstUse(name, prepare) {
   ObjectDefineProperty(process, name, { __proto__: null, get, set: descriptor.set, enumerable: true, configurable: true });
 }
 
-// At the very bottom, below `write`: a program that replaces or captures process.stdout.write sees what it would see without us.
+// Hooks in below `write`, so that a program that replaces or captures process.stdout.write sees the
+// same calls as without the driver.
 function annotated(stream, descriptor, defaultLevel, current, native) {
-  // libuv would queue what does not fit into the pipe, and a process that ends loses its queue.
+  // libuv would queue the rest of a write that does not fit into the pipe, and the queue would be
+  // lost when the process ends.
   const handle = stream._handle;
   if (handle && typeof handle.setBlocking === 'function') handle.setBlocking(true);
   const write = stream._write;
@@ -82,12 +92,13 @@ function annotated(stream, descriptor, defaultLevel, current, native) {
     return ReflectApply(write, stream, [chunk, encoding, callback]);
   };
   ObjectDefineProperty(stream, '_write', { __proto__: null, value: annotatedWrite, writable: true, configurable: true });
-  // What was corked comes out chunk by chunk, so that every byte is counted in one place.
+  // Corked data is written chunk by chunk, so that every byte is counted in one place.
   ObjectDefineProperty(stream, '_writev', { __proto__: null, value: null, writable: true, configurable: true });
 }
 
 function hasSeveralLines(chunk) {
-  if (typeof chunk !== 'string') return true; // bytes are not searched: an annotation that was not needed changes nothing
+  // Bytes are not searched, because a needless annotation does no harm.
+  if (typeof chunk !== 'string') return true;
   const newline = StringPrototypeIndexOf(chunk, '\n');
   return newline >= 0 && newline < chunk.length - 1;
 }

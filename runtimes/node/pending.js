@@ -1,6 +1,7 @@
 'use strict';
-// What keeps a run going after its result is there: for people, who otherwise see no more than that it took its whole time. Asked of Node
-// once or twice in a run that waits, and never in one that ends by itself.
+// Lists what keeps a run in progress after its result is available, because a caller would
+// otherwise only see that the run used its whole time. Node is asked once or twice in a run that
+// waits, and never in one that ends by itself.
 
 const process = require('node:process');
 const v8 = require('node:v8');
@@ -15,12 +16,15 @@ const activeResources = FunctionPrototypeBind(process.getActiveResourcesInfo, pr
 const heapStatistics = v8.getHeapStatistics;
 const queryObjects = v8.queryObjects;
 
-/** A larger heap is not searched for timers: that stops the program for longer than it takes to guess. */
+/**
+ * Maximum size of a heap that is searched for timers: the search stops the program, in a larger
+ * heap for too long.
+ */
 const MAX_SEARCHED_BYTES = 64 * 1024 * 1024;
-/** Most characters of the program that are searched for the place where something was made. */
+/** Maximum number of characters of the program that are searched for the place of creation. */
 const MAX_SOURCE = 1_000_000;
 
-/** Node's names for what is active, and the kind that each is. */
+/** Node's names of active resources, with the kind of each. */
 const kinds = {
   __proto__: null,
   Timeout: 'timer',
@@ -31,7 +35,7 @@ const kinds = {
   FSEventWrap: 'watcher', StatWatcher: 'watcher',
 };
 
-/** In which order kinds are told, and what in a program's text makes one of them. */
+/** The kinds in the order of the report, each with the pattern of program text that creates one. */
 const order = ['interval', 'timer', 'server', 'socket', 'child_process', 'worker', 'watcher', 'other'];
 const makers = {
   __proto__: null,
@@ -45,9 +49,11 @@ const makers = {
 };
 
 /**
- * What is pending, as JSON: `[{"kind", "count", "at"?}]`.
- * @param {{name: string, source: string}} program its file's name and text, to say where it made something that it makes in one place only
- * @param {boolean} isThorough whether to search the heap where nothing else tells timers from intervals: that takes time
+ * Returns what is pending, as JSON: `[{"kind", "count", "at"?}]`.
+ * @param {{name: string, source: string}} program its file's name and text, to report where it
+ *   created something that it creates in one place only
+ * @param {boolean} isThorough whether to search the heap where nothing else distinguishes timers
+ *   from intervals, which takes time
  */
 function describePending(program, isThorough) {
   try {
@@ -79,7 +85,8 @@ function countKinds(names) {
     const kind = kinds[names[index]] ?? 'other';
     counts[kind] = (counts[kind] ?? 0) + 1;
   }
-  // A child process has pipes, and a worker ports: they go with it. The streams of the process itself keep nothing going.
+  // The pipes of a child process and the ports of a worker are not listed separately. The streams
+  // of the process itself keep nothing alive.
   const pipes = count(names, 'PipeWrap');
   counts.socket = without(counts.socket, counts.child_process === undefined ? lesser(pipes, openedStreams()) : pipes);
   const workers = count(names, 'Worker');
@@ -110,7 +117,8 @@ function count(names, name) {
   return found;
 }
 
-// Node tells timers from intervals nowhere but in the objects. Where the program's text leaves no doubt they need not be looked for.
+// Only the objects themselves distinguish timers from intervals. Where the program's text leaves no
+// doubt, the heap is not searched for them.
 function splitTimers(counts, source, isThorough) {
   const hasTimers = StringPrototypeIncludes(source, 'setTimeout');
   const hasIntervals = StringPrototypeIncludes(source, 'setInterval');
@@ -138,7 +146,7 @@ function countIntervals() {
 
 const repeating = /_repeat: \d/;
 
-// Node warns of what it takes for an experiment of the program's.
+// Node would warn of an experimental feature, as if the program had used it.
 function unheard(action) {
   const { emitWarning } = process;
   process.emitWarning = nothing;
@@ -151,7 +159,10 @@ function unheard(action) {
 
 function nothing() {}
 
-/** The line and column of the only place in `source` that a pattern matches, comment lines aside; null where there are none or several. */
+/**
+ * Returns the line and column of the only match of a pattern in `source`, without comment lines.
+ * Null if there are none or several.
+ */
 function placeOf(pattern, source) {
   if (pattern === undefined || source.length > MAX_SOURCE) return null;
   let place = null;

@@ -3,18 +3,22 @@
 //
 // What is the result? The first that applies:
 //  1. What a top-level `return` returned.
-//  2. What `main` returned, called with the parameters: an exported one. CommonJS: module.exports.main; module.exports itself if it is a
-//     function (`module.exports = async (parameters) => ...`), or its `default`, as compiled TypeScript has it. ES modules: the export
-//     named `main`, else a default export that is a function. Then a `main` that is defined at the top level and not exported. Then the
-//     program itself, where it is nothing but one function expression. Classes are not called, nor are functions that take a request.
-//     When the program starts its `main` itself, now or later (`main()`, `setTimeout(main)`, `if (require.main === module) main()`), it
-//     is not called again: agents often write that line, and a program must not run twice. The parser finds the references (starts.rs).
-//  3. module.exports, if it was assigned and is not empty, or the default export of an ES module. Exports with a function or class among
-//     them are an interface and not a result.
+//  2. What `main` returned, called with the parameters: an exported one. CommonJS:
+//    module.exports.main; module.exports itself if it is a function (`module.exports = async
+//    (parameters) => ...`), or its `default`, as compiled TypeScript has it. ES modules: the export
+//    named `main`, else a default export that is a function. Then a `main` that is defined at the
+//    top level and not exported. Then the program itself, where it is nothing but one function
+//    expression. Classes are not called, nor are functions that take a request. When the program
+//    starts its `main` itself, now or later (`main()`, `setTimeout(main)`, `if (require.main ===
+//    module) main()`), it is not called again: agents often write that line, and a program must not
+//    run twice. The parser finds the references (starts.rs).
+//  3. module.exports, if it was assigned and is not empty, or the default export of an ES module.
+//    Exports with a function or class among them are an interface and not a result.
 //  4. The value of the last expression. Nobody has handed it over, so that it never fails the run.
 // A promise (or thenable) in any of these places is awaited.
 //
-// Nothing of the program is called from a function of this file: what runs beneath a program shows in its stacks.
+// Nothing of the program is called from a function of this file: what runs beneath a program shows
+// in its stacks.
 
 const fs = require('node:fs');
 const Module = require('node:module');
@@ -42,7 +46,7 @@ const parameterNames = ['exports', 'require', 'module', '__filename', '__dirname
  * @param {object} native
  * @param {object} activation
  * @param {string} home
- * @param {import('./ending.js').Ending} ending told once what became of it
+ * @param {import('./ending.js').Ending} ending gets the result or the failure, once
  */
 function runProgram(native, activation, home, ending) {
   const file = path.resolve(home, activation.entry);
@@ -80,9 +84,10 @@ function runCommonJS(native, file, source, prepared, parameters, ending) {
 }
 
 /**
- * What follows the program's body, as `native.runFromLoop` asks: told what became of the last call, gives the next function to call.
+ * Returns the continuation of the program's body, as `native.runFromLoop` expects it: a function
+ * that receives the outcome of the last call and returns the next function to call.
  * @param {object} native
- * @param {boolean} isAsync whether the body gives a promise
+ * @param {boolean} isAsync whether the body returns a promise
  * @param {(returned: unknown) => Result} conclude
  * @param {import('./ending.js').Ending} ending
  */
@@ -105,7 +110,10 @@ function stepsOf(native, isAsync, conclude, ending) {
   };
 }
 
-/** Concludes when `promise` is settled. What is to be called then the loop calls. */
+/**
+ * Concludes when `promise` is settled. If a function has to be called then, the event loop calls
+ * it.
+ */
 function concludeLater(native, promise, conclude, ending, reject) {
   ending.await(RETURNED);
   const settled = (returned) => {
@@ -116,17 +124,20 @@ function concludeLater(native, promise, conclude, ending, reject) {
   whenSettled(promise, settled, { __proto__: null, fail: ending.fail, reject });
 }
 
-// Where a file that the program required has required it back, Node has made unfinished exports warn of missing properties.
+// If a file that the program required has required the program back, Node has made the unfinished
+// exports warn of missing properties.
 function endCycleWarnings(exports, initialExports) {
   if (exports === initialExports && isProxy(ObjectGetPrototypeOf(exports))) ObjectSetPrototypeOf(exports, ObjectPrototype);
 }
 
 /**
- * The module record of the main program, and its `require`. Both are Node's own, so that `require.main === module`, process.mainModule,
- * require.cache and module.children are what they are in plain node, and no function of the driver shows in the stack of what is required.
+ * Returns the module record of the main program, and its `require`. Both are Node's own, so that
+ * `require.main === module`, process.mainModule, require.cache and module.children are the same as
+ * in plain node, and no function of the driver appears in the stack of a required file.
  */
 function mainModule(file) {
-  // Node makes a `require` for a module of its own: it is the receiver of its first call.
+  // Node creates a separate `require` for each module: the module is the receiver of its first
+  // call.
   const { require: original } = Module.prototype;
   let main;
   Module.prototype.require = function capture() { main = this; };
@@ -142,7 +153,7 @@ function mainModule(file) {
   return { __proto__: null, main, require };
 }
 
-// RegExp.$1 and its kin tell of the last match, which was the driver's.
+// RegExp.$1 and similar properties describe the last match, which was the driver's.
 function forgetMatches() {
   RegExpPrototypeExec(empty, '');
 }
@@ -152,8 +163,9 @@ const empty = /^/;
 let areImportsAllowed = false;
 
 /**
- * The first import() of a function that was compiled through vm warns of that, once in the life of a process. That is our doing and not the
- * program's, so it happens here, unheard.
+ * Suppresses a warning: the first import() of a function that was compiled through vm warns once in
+ * the life of a process. The driver causes that import, not the program, so it happens here,
+ * silently.
  */
 function allowImports() {
   if (areImportsAllowed) return;
@@ -174,19 +186,23 @@ function compile(file, { code, isAsync, error }) {
     try {
       return vm.compileFunction(code, parameterNames, options);
     } catch (refused) {
-      // Of a program with a mistake nobody knows whether it awaits. Where V8 minds that it does, the mistake is another.
+      // It is unknown whether a program with a syntax error awaits. If V8's message is about
+      // `await`, the program is compiled again as an asynchronous function, which finds the actual
+      // error.
       if (error === undefined || !StringPrototypeIncludes(refused.message, 'await')) throw refused;
     }
   }
-  // Top-level await. On a line of its own, numbered 0, so that the user's lines keep their numbers and columns.
+  // Top-level await. The wrapper is on a line of its own, numbered 0, so that the user's lines keep
+  // their numbers and columns.
   const inner = StringPrototypeStartsWith(code, '#!') ? `//${code}` : code;
   options.lineOffset = -1;
   return vm.compileFunction(`return (async () => {\n${inner}\n})()`, parameterNames, options);
 }
 
 /**
- * The `__belljar_value` of a program: notes the value of its last expression, its `main`, and whether it has started that where a guard
- * decides. A call without arguments takes an earlier value back.
+ * Creates the `__belljar_value` of a program. It records the value of the last expression, its
+ * `main`, and whether the program has started `main` behind a guard. A call without arguments
+ * withdraws an earlier value.
  */
 function valueRecorder() {
   const record = { __proto__: null, value: undefined };
@@ -194,7 +210,8 @@ function valueRecorder() {
     record.value = value;
     return value;
   };
-  // Own properties, so that the assignment at the end of a prepared source meets no setter on a polluted prototype.
+  // Own properties, so that the assignment at the end of a prepared source does not call a setter
+  // on a polluted prototype.
   ObjectDefineProperty(note, 'main', { __proto__: null, value: undefined, writable: true });
   ObjectDefineProperty(note, 'returned', { __proto__: null, value: undefined, writable: true });
   ObjectDefineProperty(note, 'started', { __proto__: null, value: false, writable: true });
@@ -203,7 +220,8 @@ function valueRecorder() {
 }
 
 /**
- * @typedef {{value: unknown, origin: string} | {call: () => unknown}} Result what a program has as its value, or what is to be called for it
+ * @typedef {{value: unknown, origin: string} | {call: () => unknown}} Result what a program has as
+ *   its value, or what is to be called for it
  */
 
 /** @returns {Result} */
@@ -216,12 +234,15 @@ function commonJSResult(exports, initialExports, value, returned, prepared, para
   if (entry !== undefined) return callOf(entry, entry === named ? exports : undefined, parameters);
   const kind = kindOfExports(exports, initialExports);
   if (kind === DATA) return { __proto__: null, value: defaultOf(exports) ?? exports, origin: EXPORTED };
-  // The program may end in the assignment of what it exports.
+  // The last expression of the program may be the assignment of its exports.
   const isExport = record.value === exports || (typeof record.value === 'function' && isMember(exports, record.value));
   return shown(isExport ? undefined : record.value, kind, ending);
 }
 
-/** The value of the last expression. Where there is none, who exported data with an interface is told what became of it. */
+/**
+ * Settles the run with the value of the last expression. If there is none and the program exported
+ * data along with an interface, a note explains what happened to the data.
+ */
 function shown(value, kind, ending) {
   if (value === undefined && kind === MIXED) {
     ending.note('the exports have functions in them, so they are taken for an interface and not for the result; return the data from main');
@@ -229,7 +250,7 @@ function shown(value, kind, ending) {
   return { __proto__: null, value, origin: SHOWN };
 }
 
-/** The function that is to be called: none where the program has started it, or will. */
+/** Returns the function that is to be called, or none if the program has started it, or will. */
 function entryOf(named, alone, value, prepared, parameters) {
   const { code, startsMain, startsExported, isFunction } = prepared;
   if (named !== undefined) return isStarted(named, startsMain, value, code) ? undefined : named;
@@ -249,8 +270,9 @@ function callOf(entry, receiver, parameters) {
 }
 
 /**
- * Whether a function is meant for somebody else's requests: an Express app, `(request, response) => ...`, `(event, context) => ...`. What a
- * program has to be called by takes its parameters and nothing else.
+ * Returns whether a function is a handler of requests: an Express app, `(request, response) =>
+ * ...`, `(event, context) => ...`. A function that is meant to be the program's entry takes the
+ * run's parameters and nothing else.
  */
 function isHandler(entry, parameters) {
   const text = FunctionPrototypeToString(entry);
@@ -258,7 +280,7 @@ function isHandler(entry, parameters) {
   const length = ObjectGetOwnPropertyDescriptor(entry, 'length')?.value;
   if (typeof length === 'number' && length >= 2) return true;
   if (RegExpPrototypeExec(takesRequest, text) !== null) return true;
-  // Parameters may be called that as well: then there are some.
+  // Parameters of the run may have these names as well; then the run has parameters.
   return RegExpPrototypeExec(mayTakeRequest, text) !== null && !hasMembers(parameters);
 }
 
@@ -269,7 +291,7 @@ function hasMembers(parameters) {
   return parameters !== null && typeof parameters === 'object' && ObjectKeys(parameters).length > 0;
 }
 
-/** What exports are: nothing, a result, or an interface, alone or with data beside it. */
+/** The kinds of exports: none, a result, or an interface, either alone or together with data. */
 const NOTHING = 'nothing';
 const DATA = 'data';
 const INTERFACE = 'interface';
@@ -302,7 +324,7 @@ function isMember(exports, value) {
   return false;
 }
 
-// Exports may be getters, and those may throw: what cannot be read is told of when it is converted.
+// Exports may be getters that throw. A value that cannot be read is reported when it is converted.
 function memberOf(exports, key) {
   try {
     return exports[key];
@@ -316,12 +338,12 @@ function runModule(native, file, prepared, parameters, ending) {
   const commonjs = prepared.needsCommonjs ? mainModule(file) : undefined;
   const url = pathToFileURL(file).href;
   let code = StringPrototypeStartsWith(prepared.code, '#!') ? `//${prepared.code}` : prepared.code;
-  // Node sets import.meta.main for the file it was started with, which is the driver.
+  // Node sets import.meta.main for the file that it was started with, which is the driver.
   const asksForMain = StringPrototypeIncludes(code, 'import.meta') && StringPrototypeIncludes(code, 'main');
   if (asksForMain) code = `import.meta.main = true; ${code}`;
   if (prepared.map) code = `${code}\n${inlineMap(prepared.map)}`;
   installHooks(native, { __proto__: null, url, source: code });
-  // Modules have no parameters: the name is a global for as long as the program is evaluated.
+  // Modules have no parameters, so the name is a global while the program is evaluated.
   ObjectDefineProperty(globals, '__belljar_value', { __proto__: null, value, enumerable: false, configurable: true });
   if (commonjs === undefined) {
     process.mainModule = undefined;
@@ -352,14 +374,15 @@ function moduleResult(namespace, value, prepared, parameters, ending) {
   const entry = entryOf(functionIn(namespace, 'main'), functionIn(namespace, 'default'), value, prepared, parameters);
   if (entry !== undefined) return callOf(entry, undefined, parameters);
   const kind = exported === undefined ? NOTHING : kindOfExports(exported, undefined);
-  // An empty object that a module exports is one.
+  // An empty object that a module exports is a result.
   if (exported !== undefined && kind !== INTERFACE && kind !== MIXED) return { __proto__: null, value: exported, origin: EXPORTED };
   return shown(value.record.value, kind, ending);
 }
 
-// Whether the program has called its own main, in whatever way. A function that was never called has never been compiled, which is
-// proof that it was not. One that has been compiled was called, if this program is the only place where its code is; a main that some
-// wrapper returned may share its code, and there the text decides.
+// Returns whether the program has called its own main in any way. A function that was never called
+// has never been compiled, which proves that it was not called. A compiled function was called if
+// this program is the only place with its code. A main that a wrapper returned may share its code
+// with other functions, so the text decides.
 function callsMain(main, code) {
   if (!hasRun(main)) return false;
   const text = FunctionPrototypeToString(main);
@@ -368,14 +391,14 @@ function callsMain(main, code) {
 }
 
 const namedMain = /^(?:async\s+)?function\s*\*?\s*main\b/;
-// At the start of a line, or in an expression that may give the program's value.
+// Matches at the start of a line, or in an expression that may give the program's value.
 const callOfMain = /^(?:(?:const|let|var)\s+[\w$\s{},:[\]]+=\s*)?(?:await\s+|void\s+|return\s+)*main\s*\(|__belljar_value\([\s(]*(?:await\s+|void\s+)?main\s*\(/m;
 
 function functionIn(container, name) {
   return asCallable(property(container, name));
 }
 
-// What Object.prototype has been given is not exported by anyone.
+// Properties that were added to Object.prototype are not exports.
 function property(container, name) {
   if (container === null || (typeof container !== 'object' && typeof container !== 'function')) return undefined;
   if (ObjectGetPrototypeOf(container) === ObjectPrototype && !ObjectPrototypeHasOwnProperty(container, name)) return undefined;
@@ -397,14 +420,15 @@ function isThenable(value) {
   return isPromise(value) || typeof value.then === 'function';
 }
 
-/** Hands a result to the ending, when it is settled. */
+/** Passes a result to the ending when it is settled. */
 function handOver({ value, origin }, ending) {
   if (!isAwaited(value, origin)) return ending.settle(value, origin);
   ending.await(origin);
   return whenSettled(value, (settled) => ending.settle(settled, origin), origin === SHOWN && !isPromise(value) ? indifferent(ending) : ending);
 }
 
-// What was handed over and fails to say whether it is a thenable fails the run, and is told of when it is converted.
+// A returned value whose `then` throws when it is read fails the run; this is reported when the
+// value is converted.
 function isAwaited(value, origin) {
   try {
     return isThenable(value);
@@ -414,7 +438,8 @@ function isAwaited(value, origin) {
   }
 }
 
-// A builder of queries, say, as the last expression: it was asked for its value in the hope that it has one.
+// The last expression may be, for example, a query builder: its `then` was called only in case it
+// has a value.
 function indifferent(ending) {
   const settle = () => {
     ending.note('the last expression is an object with a method then, which failed; its value is null');
@@ -423,7 +448,8 @@ function indifferent(ending) {
   return { __proto__: null, fail: settle, reject: settle };
 }
 
-// Promises are observed through the original `then`: a program may have replaced Promise.prototype.then.
+// Promises are observed through the original `then`: a program may have replaced
+// Promise.prototype.then.
 function whenSettled(value, onValue, { fail, reject }) {
   const settled = (result) => {
     try {

@@ -1,5 +1,6 @@
 'use strict';
-// Modules that Node alone would not find: what TypeScript, bundlers and the settings of a program let it write.
+// Resolves modules that Node alone would not find, but that TypeScript, bundlers or the settings of
+// a program allow.
 
 const { existsSync, readFileSync, statSync } = require('node:fs');
 const { createRequire } = require('node:module');
@@ -12,15 +13,15 @@ const { FOLDER } = require('./library.js');
 const { mappedFiles, settingsFor } = require('./tsconfig.js');
 
 const extensions = ['.ts', '.tsx', '.mts', '.cts', '.js', '.jsx', '.mjs', '.cjs', '.json'];
-/** What a name that ends like output may mean before it is compiled. */
+/** The extensions of source files that a name with the extension of a compiled file may mean. */
 const sources = { __proto__: null, '.js': ['.ts', '.tsx', '.jsx'], '.jsx': ['.tsx'], '.mjs': ['.mts'], '.cjs': ['.cts'] };
 
 const relative = /^\.{1,2}(?:\/|$)/;
-// A URL, a name of Node's, an absolute path.
+// Matches a URL, a module of Node, or an absolute path.
 const elsewhere = /^(?:[a-z][a-z0-9+.-]*:|\/)/i;
 
 /**
- * The file that the settings of the importing file give to a specifier, or null.
+ * Returns the file that the settings of the importing file assign to a specifier, or null.
  * @param {string} parent the importing file
  */
 function mappedFile(specifier, parent, top) {
@@ -36,7 +37,7 @@ function mappedFile(specifier, parent, top) {
 }
 
 /**
- * The file that a specifier means which Node has not found, or null.
+ * Returns the file of a specifier that Node has not found, or null.
  * @param {string} parent the importing file
  * @param {boolean} isOwn whether that is a file of the program's
  */
@@ -47,7 +48,8 @@ function fallbackFile(specifier, parent, isOwn) {
     return fileOrFolder(path.resolve(path.dirname(parent), bare));
   }
   if (RegExpPrototypeExec(elsewhere, specifier) !== null || specifier[0] === '#') return null;
-  // A file of a package without its extension, or a folder: `dayjs/plugin/utc`. `require` finds those.
+  // A file of a package without its extension, or a folder, such as `dayjs/plugin/utc`. `require`
+  // finds these.
   try {
     const file = createRequire(parent).resolve(specifier);
     return file[0] === '/' ? file : null;
@@ -61,7 +63,7 @@ function withoutQuery(specifier) {
   return parts[1];
 }
 
-/** The file that a path without its extension means, or the one that stands for a folder. */
+/** Returns the file that a path without its extension means, or the main file of a folder. */
 function fileOrFolder(name) {
   const file = fileNamed(name);
   if (file !== null) return file;
@@ -115,7 +117,7 @@ function mainOf(file) {
   }
 }
 
-/** The file of a URL, or null. */
+/** Returns the file of a URL, or null. */
 function fileOfURL(url) {
   if (typeof url !== 'string' || !StringPrototypeStartsWith(url, 'file:')) return null;
   try {
@@ -125,12 +127,12 @@ function fileOfURL(url) {
   }
 }
 
-/** Whether a file belongs to no package. */
+/** Returns whether a file belongs to no package. */
 function isOwnFile(file) {
   return file !== null && !StringPrototypeIncludes(file, '/node_modules/') && !StringPrototypeStartsWith(file, `${FOLDER}/`);
 }
 
-/** The specifier that was last looked for in vain. */
+/** The last specifier that was not found. */
 let unresolved = null;
 
 function noteUnresolved(specifier) {
@@ -141,7 +143,7 @@ function lastUnresolved() {
   return unresolved;
 }
 
-/** What `next` of a hook is given for a file: `require` takes paths. */
+/** Returns the argument for `next` of a hook for a file: `require` takes paths. */
 function specifierOf(file, isImport) {
   return isImport ? pathToFileURL(file).href : file;
 }

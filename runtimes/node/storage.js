@@ -1,6 +1,7 @@
 'use strict';
-// `belljar.storage` and `yepcode.storage`: named objects on the host, moved through calls. Loaded before user code, and only for runs
-// whose policy names storage; which names a run may use is decided by whoever answers.
+// `belljar.storage` and `yepcode.storage`: named objects on the host, transferred through calls.
+// Loaded before user code, and only for runs whose policy names storage; the host decides which
+// names a run may use.
 
 const { Blob, Buffer } = require('node:buffer');
 const { Readable } = require('node:stream');
@@ -12,26 +13,30 @@ const {
 
 const accepted = 'a string, a Buffer or typed array, a Blob, a stream, or an iterable of such pieces';
 
-/** Pieces smaller than this are put together before they are sent: a line at a time would be a system call at a time. */
+/**
+ * Pieces smaller than this are combined before they are sent, because sending single lines would
+ * need a system call for each.
+ */
 const GATHERED_BYTES = 64 * 1024;
 
 /**
- * @param {{openCall(): number | undefined}} native
+ * @param {{openCall(): number | undefined}} execution
  * @param {(record: object) => object} show what a program is given to see of an object's record
  */
-function createStorage(native, show) {
+function createStorage(execution, show) {
   return ObjectFreeze({
     /**
-     * Stores an object, whole or not at all, and replaces the one of that name.
+     * Stores an object, completely or not at all, and replaces an existing one of that name.
      * @param {string} name
-     * @param {string | NodeJS.ArrayBufferView | ArrayBuffer | Blob | ReadableStream | AsyncIterable | Iterable} data
+     * @param {string | NodeJS.ArrayBufferView | ArrayBuffer | Blob | ReadableStream | AsyncIterable
+     *   | Iterable} data
      * @param {{contentType?: string}} [options] a Blob brings its own type
      */
     async upload(name, data, options) {
       checkName(name, 'name');
       const source = sourceOf(data);
       const contentType = options?.contentType ?? source.contentType ?? null;
-      const record = await withCall(native, async (call) => {
+      const record = await withCall(execution, async (call) => {
         call.ask({ __proto__: null, op: 'upload', name: StringPrototypeToWellFormed(name), content_type: contentType });
         await source.sendTo(call);
         call.endBody();
@@ -40,10 +45,10 @@ function createStorage(native, show) {
       return show(record);
     },
 
-    /** A Readable of an object's bytes. It ends in an error where it ends early. */
+    /** Returns a Readable with the bytes of an object. If they end early, it emits an error. */
     async download(name) {
       checkName(name, 'name');
-      const call = await Call.open(native);
+      const call = await Call.open(execution);
       try {
         call.ask({ __proto__: null, op: 'download', name: StringPrototypeToWellFormed(name) });
         return new Download(call, show({ name, ...await call.answer() }));
@@ -53,20 +58,23 @@ function createStorage(native, show) {
       }
     },
 
-    /** The records of all objects that the run may read and whose names begin with `prefix`, in the order of their names. */
+    /**
+     * Returns the records of all objects that the run may read and whose names begin with `prefix`,
+     * sorted by name.
+     */
     async list(prefix = '') {
       checkName(prefix, 'prefix');
-      return await withCall(native, async (call) => {
+      return await withCall(execution, async (call) => {
         call.ask({ __proto__: null, op: 'list', prefix: StringPrototypeToWellFormed(prefix) });
         await call.answer();
         return await readRecords(call, show);
       });
     },
 
-    /** Removes an object. */
+    /** Deletes an object. */
     async delete(name) {
       checkName(name, 'name');
-      await withCall(native, async (call) => {
+      await withCall(execution, async (call) => {
         call.ask({ __proto__: null, op: 'delete', name: StringPrototypeToWellFormed(name) });
         await call.answer();
       });
@@ -74,10 +82,10 @@ function createStorage(native, show) {
   });
 }
 
-async function withCall(native, use, source = null) {
+async function withCall(execution, use, source = null) {
   let call;
   try {
-    call = await Call.open(native);
+    call = await Call.open(execution);
   } catch (error) {
     source?.abandon();
     throw error;
@@ -93,7 +101,7 @@ function checkName(name, what) {
   if (typeof name !== 'string') throw new TypeError(`the ${what} of an object is a string, not ${name === null ? 'null' : typeof name}`);
 }
 
-// A body that is read no faster than whoever has asked for it does.
+// A body that is read from the socket only as fast as the program reads it.
 class Download extends Readable {
   #call;
 
@@ -139,7 +147,7 @@ function readRecords(call, show) {
   });
 }
 
-/** Where an upload's bytes come from. */
+/** The source of an upload's bytes. */
 function sourceOf(data) {
   const bytes = bytesOf(data);
   if (bytes !== null) return new Bytes(bytes);
@@ -170,7 +178,8 @@ class Pieces {
   constructor(data, contentType) {
     this.contentType = contentType;
     this.#iterator = (data[Symbol.asyncIterator] ?? data[Symbol.iterator]).call(data);
-    // Asked for at once: a stream that fails while a socket is waited for then has somebody to tell.
+    // Requested immediately, so that a stream that fails while the call waits for a socket has a
+    // handler for its error.
     this.#first = this.#next();
     this.#first.catch(() => {});
   }
@@ -201,17 +210,19 @@ class Pieces {
     if (call.isAnswered) this.abandon();
   }
 
-  /** Tells the source that nobody wants the rest. */
+  /** Stops the source, because the rest is not needed. */
   abandon() {
     try {
       this.#iterator.return?.()?.catch?.(() => {});
     } catch {
-      // It has its own reasons not to end well.
+      // An error of the source while it stops is irrelevant.
     }
   }
 }
 
-/** The bytes of a string or of a view on memory, without a copy of the latter; null for anything else. */
+/**
+ * Returns the bytes of a string, or of a view on memory without copying it. Null for anything else.
+ */
 function bytesOf(data) {
   if (typeof data === 'string') return Buffer.from(data, 'utf8');
   if (isTypedArray(data)) return new Uint8Array(data.buffer, data.byteOffset, TypedArrayPrototypeGetByteLength(data));
@@ -220,14 +231,14 @@ function bytesOf(data) {
   return null;
 }
 
-/** An object's record in the case of the language: `sizeBytes`, `contentType`, `updatedAt`. */
+/** Returns an object's record with names in camel case: `sizeBytes`, `contentType`, `updatedAt`. */
 function camelCased(record) {
   const shown = {};
   for (const key of ObjectKeys(record)) shown[key.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase())] = record[key];
   return shown;
 }
 
-/** The same with the names that code written for YepCode reads. */
+/** Returns the record with the names that code written for YepCode reads. */
 function yepcodeNamed(record) {
   const { sizeBytes, md5, ...rest } = camelCased(record);
   return { name: record.name, size: sizeBytes, md5Hash: md5, ...rest };

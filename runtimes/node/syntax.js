@@ -1,5 +1,6 @@
 'use strict';
-// Where a syntax error is. Node says it in the stack of a CommonJS file, and for an ES module only on the way out of the process.
+// The position of a syntax error. Node reports it in the stack of a CommonJS file; for an ES module
+// it prints the position only when the process exits.
 
 const { readFileSync } = require('node:fs');
 const {
@@ -8,10 +9,10 @@ const {
 } = require('./intrinsics.js');
 const { stackWithPlace } = require('./errors.js');
 
-/** Files that Node was given to compile, in order. */
+/** The files that Node was given to compile, in order. */
 const files = [];
 const MAX_FILES = 1000;
-/** How many of the last of them are parsed again to find a mistake. */
+/** Maximum number of the most recent files that are parsed again to find a mistake. */
 const MAX_PARSED = 200;
 
 /**
@@ -24,16 +25,18 @@ function noteFile(file, language, source) {
   if (files.length < MAX_FILES) files[files.length] = { __proto__: null, file, language, source };
 }
 
-/** Forgets them all. */
+/** Forgets all files. */
 function forgetFiles() {
   files.length = 0;
 }
 
 /**
- * Gives a syntax error of a module its `file:line`, source line and caret.
+ * Adds `file:line`, the source line and a caret to a syntax error of a module.
  * @param {object} native
- * @param {unknown} error returned unchanged when it is no syntax error, has its place already, or no file that was compiled has a mistake
- * @returns {{file: string, language?: string} | null} the file with the mistake, and the language that it is written in where it is another
+ * @param {unknown} error returned unchanged when it is no syntax error, has its place already, or
+ *   no file that was compiled has a mistake
+ * @returns {{file: string, language?: string} | null} the file with the mistake, and the language
+ *   that it is written in where it is another
  */
 function placeSyntaxError(native, error) {
   try {
@@ -52,12 +55,12 @@ function placeSyntaxError(native, error) {
       return { __proto__: null, file, language: mistake.language };
     }
   } catch {
-    // A hostile error: reported as it is.
+    // A hostile error is reported as it is.
   }
   return null;
 }
 
-// What Node puts before a stack that has a place: "file:line".
+// The line that Node puts before a stack with a position: "file:line".
 const header = /^(?:file:\/\/)?(\/[^\n]*):\d+\n/;
 const compilation = 'at compileSourceTextModule (node:internal/';
 
@@ -66,10 +69,11 @@ function showPlace(error, file, source, { line, column }) {
   ObjectDefineProperty(error, 'stack', { __proto__: null, value: stack, writable: true, configurable: true });
 }
 
-// What the parser says of TypeScript: V8 would complain of the first type. It ends in the place, "... (line 3, column 7)".
+// A message of the parser about TypeScript, because V8 would report the first type as an error. It
+// ends with the position, "... (line 3, column 7)".
 const placeAtEnd = / \(line (\d+), column (\d+)\)$/;
 
-/** The error for what `native.prepare` says of a TypeScript file. */
+/** Creates the error for a message of `native.prepare` about a TypeScript file. */
 function reportedSyntaxError(message, file, source) {
   const place = RegExpPrototypeExec(placeAtEnd, message);
   if (place === null) return new SyntaxError(message);

@@ -1,6 +1,6 @@
 'use strict';
-// The tsconfig.json or jsconfig.json that a file of the program is under: the compiler options that change what the program does, and
-// the paths that it gives to its own modules.
+// Reads the tsconfig.json or jsconfig.json that applies to a file of the program: the compiler
+// options that change what the program does, and the paths of its own modules.
 
 const { existsSync, readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
@@ -10,20 +10,21 @@ const {
   StringPrototypeStartsWith, StringPrototypeToLowerCase,
 } = require('./intrinsics.js');
 
-/** How many files may extend one another. */
+/** Maximum length of a chain of `extends`. */
 const MAX_EXTENDED = 20;
 
 const nothing = { __proto__: null, file: null, options: '', baseUrl: null, paths: null };
 const names = ['tsconfig.json', 'jsconfig.json'];
-/** By folder. */
+/** The settings by folder. */
 const found = { __proto__: null };
 
 /**
- * The settings for a file.
+ * Returns the settings for a file.
  * @param {string} file an absolute path
  * @param {string} top the last folder that is looked into
- * @returns {{file: string | null, options: string, baseUrl: string | null, paths: {prefix: string, suffix: string | null, targets: string[]}[] | null}}
- *   `options` are those of `native.prepare`, one a line
+ * @returns {{file: string | null, options: string, baseUrl: string | null, paths: {prefix: string,
+ *   suffix: string | null, targets: string[]}[] | null}} `options` are those of `native.prepare`,
+ *   one a line
  */
 function settingsFor(file, top) {
   return settingsIn(path.dirname(file), top);
@@ -47,7 +48,10 @@ function read(file) {
   return { __proto__: null, file, options: optionsOf(raw), baseUrl: raw.baseUrl ?? null, paths: pathsOf(raw) };
 }
 
-/** The compiler options of a file over those that it extends, with its folders absolute. Null where it cannot be read. */
+/**
+ * Returns the compiler options of a settings file, merged over those that it extends, with absolute
+ * folders. Null if the file cannot be read.
+ */
 function extended(file, depth) {
   const config = parse(file);
   if (config === null) return null;
@@ -72,7 +76,7 @@ function assign(target, source) {
   for (let index = 0; index < keys.length; index++) target[keys[index]] = source[keys[index]];
 }
 
-// As TypeScript finds it: a path, with or without `.json`; or a file of a package.
+// Resolved as in TypeScript: a path, with or without `.json`, or a file of a package.
 function fileOfBase(name, file) {
   const isPath = StringPrototypeStartsWith(name, './') || StringPrototypeStartsWith(name, '../') || StringPrototypeStartsWith(name, '/') ||
     name === '.' || name === '..';
@@ -91,7 +95,7 @@ function fileOfBase(name, file) {
       const resolved = require.resolve(candidates[index]);
       if (StringPrototypeEndsWith(resolved, '.json')) return resolved;
     } catch {
-      // Not under this name.
+      // There is no file of this name.
     }
   }
   return null;
@@ -106,7 +110,7 @@ function parse(file) {
   }
 }
 
-/** JSON without the comments and the commas before a closing bracket that TypeScript lets pass. */
+/** Returns JSON without the comments and trailing commas that TypeScript accepts. */
 function plainJSON(text) {
   let plain = '';
   let at = text[0] === '\ufeff' ? 1 : 0;
@@ -136,7 +140,7 @@ function endOfString(text, start) {
   return at + 1;
 }
 
-// White space and comments.
+// Skips white space and comments.
 function afterSpace(text, start) {
   let at = start;
   while (at < text.length) {
@@ -200,7 +204,7 @@ function pathsOf(raw) {
 }
 
 /**
- * The files that a specifier may mean by the settings, the likeliest first.
+ * Returns the files that a specifier may mean by the settings, the most likely first.
  * @param {string} specifier neither relative nor absolute
  */
 function mappedFiles(settings, specifier) {
@@ -220,7 +224,7 @@ function mappedFiles(settings, specifier) {
   return files;
 }
 
-// An exact name, else the one with the longest prefix.
+// An exact name, otherwise the pattern with the longest prefix.
 function bestPattern(paths, specifier) {
   let best = null;
   for (let index = 0; paths !== null && index < paths.length; index++) {

@@ -1,6 +1,7 @@
 'use strict';
-// Worker threads load what the program itself may: TypeScript, paths of its settings, files without extensions. Node gives a thread no
-// module hooks of the thread that starts it, so that each installs its own before its program.
+// Makes worker threads load the same files as the program: TypeScript, paths of its settings, files
+// without extensions. Node does not pass the module hooks of a thread on to threads that it starts,
+// so each thread installs its own before its program.
 
 const process = require('node:process');
 const { FOLDER, LIBRARY } = require('./library.js');
@@ -9,7 +10,10 @@ const { installHooks, useFolder } = require('./loader.js');
 const PRELOADED = `${FOLDER}/worker/start.js`;
 let areHooked = false;
 
-/** Has threads that are started from here on load as the program does. Called when a program first asks for them: few do. */
+/**
+ * Makes threads that are started from now on load files like the program. Called when a program
+ * first uses threads, which few do.
+ */
 function hookWorkers() {
   if (areHooked) return;
   areHooked = true;
@@ -25,7 +29,8 @@ function hookWorkers() {
 }
 
 function withPreloaded(options) {
-  if (options !== undefined && (options === null || typeof options !== 'object')) return options; // refused by Node
+  // Node rejects such options.
+  if (options !== undefined && (options === null || typeof options !== 'object')) return options;
   const given = options?.execArgv ?? process.execArgv;
   const execArgv = [];
   for (let index = 0; index < given.length; index++) execArgv[index] = given[index];
@@ -34,7 +39,7 @@ function withPreloaded(options) {
   return { ...options, execArgv };
 }
 
-/** In a thread, before its program. */
+/** Installs the hooks in a thread, before its program. */
 function startWorker(home) {
   process.execArgv = process.execArgv.slice(0, -2);
   const library = { exports: {} };

@@ -1,7 +1,9 @@
-"""Run once by the interpreter that is to run the driver: `python3 -I -S compile.py INSIDE`, where INSIDE is what this folder is called in a sandbox.
+"""Run once by the interpreter that is to run the driver: `python3 -I -S compile.py INSIDE`, where
+INSIDE is what this folder is called in a sandbox.
 
-Makes the bytecode of all modules, and `lib/bundle.TAG`: the modules that every start imports as one marshalled object, with the code that makes modules
-of them. To find and read each by itself takes a start 1 ms longer.
+Makes the bytecode of all modules, and `lib/bundle.TAG`: the modules that every start imports as one
+marshalled object, with the code that makes modules of them. To find and read each by itself takes a
+start 1 ms longer.
 """
 
 import compileall
@@ -40,7 +42,8 @@ for name, path, code in modules:
 
 
 def modules_of_a_start():
-    """The names and paths of the modules that the driver's entry imports, each after those that it needs itself."""
+    """The names and paths of the modules that the driver's entry imports, each after those that it
+    needs itself."""
     order = []
     execute = SourceFileLoader.exec_module
 

@@ -1,5 +1,6 @@
-# The entry of the Python driver. Started as `python3 -I -S -X utf8 driver.py`; everything else is in lib/.
-# lib/ leads the path only while the driver imports itself, so that no module of the program can take its place.
+# The entry of the Python driver. Started as `python3 -I -S -X utf8 driver.py`; everything else is
+# in lib/. lib/ leads the path only while the driver imports itself, so that no module of the
+# program can take its place.
 import sys
 from gc import disable
 from marshal import loads

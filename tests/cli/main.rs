@@ -1,15 +1,17 @@
-//! The `belljar` program from outside: the real binary, real runtimes, nothing of ours mocked.
+//! Black-box tests of the `belljar` program: the real binary and real runtimes, nothing mocked.
 //!
-//! The promises of the command line: policy, limits, output, bad input, an ordinary user, help. The contract of a program is in
-//! `tests/contract`. Needs a Node (found or fetched) and a Python; some need root, and say so.
+//! They test the promises of the command line: policy, limits, output, bad input, ordinary users
+//! and help. The contract of programs is tested in `tests/contract`. The tests need Node (installed
+//! or fetched) and Python. Some need root, and say so.
 
 mod bad_input;
-#[path = "../support/belljar.rs"]
-mod belljar;
+mod files;
 mod help;
 mod limits;
 mod output;
 mod packages;
 mod policy;
+mod readiness;
 mod rootless;
 mod self_test;
+mod stdin;

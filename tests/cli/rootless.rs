@@ -1,4 +1,5 @@
-//! The same as an ordinary user, in a user namespace. From root it changes to a user without an account; an ordinary user has the rest of the suite.
+//! Runs of an ordinary user, in a user namespace. As root, the tests switch to a user without an
+//! account. As an ordinary user, the rest of the suite covers this case.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -6,17 +7,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use belljar_test_support::{STARTS, belljar, is_root, outcome, said};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::belljar::{STARTS, belljar, is_root, outcome, said};
-
 const UID: u32 = 12_345;
 
-/// A user with a home, a cache and a Node of its own.
+/// An ordinary user with a home, a cache and a Node of its own.
 struct User {
     home: TempDir,
-    // In /tmp, which a sandbox has its own of.
+    // In /tmp, which a sandbox replaces with its own.
     _runtimes: TempDir,
     node: PathBuf,
 }
@@ -32,7 +32,7 @@ impl User {
         for folder in [&home, &runtimes] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         }
-        // The one that root has may lie where nobody else can read.
+        // The Node of root may be in a folder that other users cannot read.
         let installed = outcome("javascript", "process.execPath", &[]);
         let node = runtimes.path().join("node/bin/node");
         fs::create_dir_all(node.parent().unwrap()).unwrap();
@@ -44,13 +44,21 @@ impl User {
     fn run(&self, language: &str, code: &str, flags: &[&str]) -> Command {
         let mut command = belljar(["run", "--language", language, "--eval", code]);
         command.args(flags).uid(UID).gid(UID).current_dir("/");
-        command.env("HOME", self.home.path()).env_remove("XDG_CACHE_HOME").env_remove("BELLJAR_CACHE").env_remove("XDG_DATA_HOME");
-        command.env("BELLJAR_NODE", &self.node).env("BELLJAR_PYTHON", "/usr/bin/python3").env("PATH", "/usr/bin:/bin");
+        command
+            .env("HOME", self.home.path())
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("BELLJAR_CACHE")
+            .env_remove("XDG_DATA_HOME");
+        command
+            .env("BELLJAR_NODE", &self.node)
+            .env("BELLJAR_PYTHON", "/usr/bin/python3")
+            .env("PATH", "/usr/bin:/bin");
         command
     }
 
     fn outcome(&self, language: &str, code: &str, flags: &[&str]) -> Value {
-        said(&mut self.run(language, code, &[&["--json", "--allow-degraded"], flags].concat())).outcome()
+        said(&mut self.run(language, code, &[&["--json", "--allow-degraded"], flags].concat()))
+            .outcome()
     }
 }
 
@@ -71,14 +79,16 @@ fn an_ordinary_user_without_control_groups_is_refused_until_it_accepts_that() {
 }
 
 #[test]
-fn an_ordinary_user_without_a_home_is_told_where_a_cache_can_be() {
+fn an_ordinary_user_without_a_home_gets_a_hint_where_to_put_the_cache() {
     let Some(user) = User::new() else { return };
-    said(user.run("javascript", "1", &["--allow-degraded"]).env_remove("HOME")).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
+    said(user.run("javascript", "1", &["--allow-degraded"]).env_remove("HOME"))
+        .fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
     let blocked = user.home.path().join("not-a-folder");
     fs::write(&blocked, "").unwrap();
     said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", "/proc/belljar"))
         .fails(125, &["error:", "hint:", "BELLJAR_CACHE"]);
-    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", blocked)).fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
+    said(user.run("javascript", "1", &["--allow-degraded"]).env("BELLJAR_CACHE", blocked))
+        .fails(2, &["error:", "hint:", "BELLJAR_CACHE"]);
 }
 
 #[test]
@@ -107,7 +117,14 @@ fn programs_run_for_an_ordinary_user() {
             ),
             json!([true, ["x"]])
         );
-        assert_eq!(value("python", "import subprocess\nsubprocess.check_output(['echo', 'hi'], text=True)", &["--exec"]), "hi\n");
+        assert_eq!(
+            value(
+                "python",
+                "import subprocess\nsubprocess.check_output(['echo', 'hi'], text=True)",
+                &["--exec"]
+            ),
+            "hi\n"
+        );
         assert_eq!(
             value(
                 "javascript",
@@ -126,12 +143,21 @@ fn limits_and_errors_hold_for_an_ordinary_user() {
         for (code, flags, status) in [
             ("for (;;);", ["--timeout", "300ms"], "timed_out"),
             ("for (;;);", ["--cpu", "300ms"], "cpu_exceeded"),
-            ("const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1))", ["--memory", "128M"], "memory_exceeded"),
+            (
+                "const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1))",
+                ["--memory", "128M"],
+                "memory_exceeded",
+            ),
             ("for (;;) console.log('x')", ["--output-limit", "1K"], "output_exceeded"),
             ("require('fs').writeFileSync('x', Buffer.alloc(2 << 20))", ["--disk", "1M"], "failed"),
-            ("require('fs').readFileSync('/etc/passwd', 'utf8').includes('daemon') && fail()", ["--timeout", "20s"], "succeeded"),
+            (
+                "require('fs').readFileSync('/etc/passwd', 'utf8').includes('daemon') && fail()",
+                ["--timeout", "20s"],
+                "succeeded",
+            ),
         ] {
-            let ended = user.outcome("javascript", code, &[&["--start", start][..], &flags].concat());
+            let ended =
+                user.outcome("javascript", code, &[&["--start", start][..], &flags].concat());
             assert_eq!(ended["status"], status, "{start}: {code}: {ended:#}");
         }
     }
@@ -150,9 +176,16 @@ fn grants_give_an_ordinary_user_its_own_files() {
     }
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     for start in STARTS {
-        let code = format!("open({0:?} + '/out.txt', 'w').write(open({0:?} + '/in.txt').read())", text(&data));
+        let code = format!(
+            "open({0:?} + '/out.txt', 'w').write(open({0:?} + '/in.txt').read())",
+            text(&data)
+        );
         let denied = user.outcome("python", &code, &["--start", start]);
-        assert_eq!((&denied["status"], &denied["denied"][0]["action"]), (&json!("failed"), &json!("fs.write")), "{denied:#}");
+        assert_eq!(
+            (&denied["status"], &denied["denied"][0]["action"]),
+            (&json!("failed"), &json!("fs.write")),
+            "{denied:#}"
+        );
         let ended = user.outcome("python", &code, &["--start", start, "--write", &text(&data)]);
         assert_eq!(ended["status"], "succeeded", "{ended:#}");
         let out = data.join("out.txt");
@@ -162,11 +195,12 @@ fn grants_give_an_ordinary_user_its_own_files() {
     }
 }
 
-/// The zygote of an ordinary user has the grants already, and each sandbox takes away that anything in them can be executed.
+/// The zygote of an ordinary user already has the grants, and each sandbox removes the permission
+/// to execute files in them.
 #[test]
 fn nothing_in_an_ordinary_users_granted_folder_is_executed_without_an_exec_grant() {
     let Some(user) = User::new() else { return };
-    // One where a sandbox has its own space, too.
+    // Also a folder that a sandbox replaces with its own.
     let below = tempfile::tempdir().unwrap();
     for folder in [below.path(), user.home.path()] {
         let data = folder.join("data");
@@ -181,7 +215,11 @@ fn nothing_in_an_ordinary_users_granted_folder_is_executed_without_an_exec_grant
         );
         for start in STARTS {
             for (exec, expected) in [(&[][..], "refused"), (&["--exec"], "mapped")] {
-                let ended = user.outcome("python", &code, &[&["--start", start, "--write", data.to_str().unwrap()], exec].concat());
+                let ended = user.outcome(
+                    "python",
+                    &code,
+                    &[&["--start", start, "--write", data.to_str().unwrap()], exec].concat(),
+                );
                 assert_eq!(ended["value"], expected, "{start} {data:?}: {ended:#}");
             }
         }

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""CPython's own tests, in a plain `python3` and in Belljar sandboxes. See README.md beside this file.
+"""CPython's own tests, in a plain `python3` and in Belljar sandboxes. See README.md in this folder.
 
-    cpython.py plain   --python PYTHON                    how a plain Python does, once per version
-    cpython.py belljar --python PYTHON --belljar BELLJAR  the modules that have tests that plain passes, in sandboxes
-    cpython.py report  --python PYTHON                    writes docs/conformance/cpython.md
+cpython.py plain --python PYTHON
+    run all modules in a plain Python, once per version
+cpython.py belljar --python PYTHON --belljar BELLJAR
+    run the modules with tests that plain Python passes in sandboxes
+cpython.py report  --python PYTHON                    write docs/conformance/cpython.md
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ HERE = Path(__file__).resolve().parent
 PROGRAM = HERE / "cpython_program.py"
 MODULE_SECONDS = 600
 ATTEMPTS = 3
-# The name under which the end of a whole module is judged: a crash takes with it all the tests that it held.
+# The name of the verdict on a whole module: a crash loses the results of all its tests.
 WHOLE = "the module as a whole"
 
-# What one attempt at a module gave: the program's result, or why there is none.
+# The result of one attempt at a module: the program's value, or the reason why there is none.
 Attempt = dict | str
 
 
@@ -48,14 +50,37 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["plain", "belljar", "report"])
-    parser.add_argument("--python", type=Path, required=True, help="the Python that Belljar runs, with its `test` package")
+    parser.add_argument(
+        "--python",
+        type=Path,
+        required=True,
+        help="the Python that Belljar runs, with its `test` package",
+    )
     parser.add_argument("--belljar", type=Path, default=HERE.parents[1] / "target/release/belljar")
-    parser.add_argument("--start", choices=["fork", "exec"], default="fork", help="how sandboxes start (default: fork)")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="only modules whose name matches")
-    parser.add_argument("--failed-in", type=Path, metavar="FILE", help="only modules that did not pass in this file of verdicts, of an earlier build")
-    parser.add_argument("--again", action="store_true", help="run modules again in which something failed, or in a sandbox skipped itself")
+    parser.add_argument(
+        "--start",
+        choices=["fork", "exec"],
+        default="fork",
+        help="how sandboxes start (default: fork)",
+    )
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help="only modules whose name matches"
+    )
+    parser.add_argument(
+        "--failed-in",
+        type=Path,
+        metavar="FILE",
+        help="only modules that did not pass in this file of verdicts, of an earlier build",
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="run modules again in which something failed, or in a sandbox skipped itself",
+    )
     return parser.parse_args()
 
 
@@ -71,32 +96,49 @@ def _plain(arguments: argparse.Namespace, python: PythonBinary) -> int:
 def _belljar(arguments: argparse.Namespace, python: PythonBinary) -> int:
     plain = _verdict_file(python, "plain")
     if not plain.verdicts:
-        raise BelljarUnusable("there are no tests that plain Python passed; run `cpython.py plain` first")
+        raise BelljarUnusable(
+            "there are no tests that plain Python passed; run `cpython.py plain` first"
+        )
     verdicts = _belljar_verdicts(arguments, python)
     minor_version = ".".join(python.version_text.split(".")[:2])
-    sandbox = Sandbox(belljar=arguments.belljar.resolve(), runtime=f"python@{minor_version}", start=arguments.start)
+    sandbox = Sandbox(
+        belljar=arguments.belljar.resolve(),
+        runtime=f"python@{minor_version}",
+        start=arguments.start,
+    )
     _check_controls(sandbox, python)
     for module in _to_do(arguments, python, verdicts):
-        expected = [name for name in plain.verdicts if name.startswith(f"{module}: ") and plain.verdicts[name].status == PASSED]
+        expected = [
+            name
+            for name in plain.verdicts
+            if name.startswith(f"{module}: ") and plain.verdicts[name].status == PASSED
+        ]
         found = _best_in_sandbox(sandbox, module, expected)
         failed = [name for name in expected if found[name].status == FAILED]
         if failed:
-            # Only a test that plain Python still passes, now and as often, says anything about the sandbox.
+            # A failure says something about the sandbox only if plain Python passes the test now,
+            # in as many attempts.
             for _ in range(ATTEMPTS):
-                again = _verdicts(module, run_plain(module, python, PROGRAM, seconds=MODULE_SECONDS))
+                again = _verdicts(
+                    module, run_plain(module, python, PROGRAM, seconds=MODULE_SECONDS)
+                )
                 for name in failed:
                     if name not in again or again[name].status != PASSED:
-                        found[name] = Verdict(report.UNSTABLE, 0, "plain Python did not pass it every time")
+                        found[name] = Verdict(
+                            report.UNSTABLE, 0, "plain Python did not pass it every time"
+                        )
         _record(module, found, verdicts)
     _print_counts(f"belljar, {arguments.start} start", verdicts)
     return 0
 
 
 def _best_in_sandbox(sandbox: Sandbox, module: str, expected: list[str]) -> dict[str, Verdict]:
-    """The verdicts on the tests that plain passes, each the best of the attempts that it took."""
+    """Returns the verdict on each expected test: the best of up to ATTEMPTS attempts."""
     best: dict[str, Verdict] = {}
     for _ in range(ATTEMPTS):
-        verdicts = _verdicts(module, _attempt(sandbox.run(PROGRAM, {"module": module}, MODULE_SECONDS)))
+        verdicts = _verdicts(
+            module, _attempt(sandbox.run(PROGRAM, {"module": module}, MODULE_SECONDS))
+        )
         for name in expected:
             verdict = verdicts.get(name) or Verdict(FAILED, 0, _missing(module, verdicts))
             if name not in best or best[name].status == FAILED:
@@ -111,7 +153,7 @@ def _missing(module: str, verdicts: dict[str, Verdict]) -> str:
 
 
 def _verdicts(module: str, attempt: Attempt) -> dict[str, Verdict]:
-    """An attempt as verdicts by test name, `MODULE: TEST`."""
+    """Converts an attempt to verdicts by test name, `MODULE: TEST`."""
     if isinstance(attempt, str):
         return {f"{module}: {WHOLE}": Verdict(FAILED, 0, attempt)}
     verdicts = {}
@@ -119,7 +161,9 @@ def _verdicts(module: str, attempt: Attempt) -> dict[str, Verdict]:
         status, _, detail = result.partition(": ")
         verdicts[f"{module}: {name}"] = Verdict(status, 0, detail)
     ended_well = attempt["exit_code"] == 0
-    verdicts[f"{module}: {WHOLE}"] = Verdict(PASSED if ended_well else FAILED, 0, f"exit code {attempt['exit_code']}")
+    verdicts[f"{module}: {WHOLE}"] = Verdict(
+        PASSED if ended_well else FAILED, 0, f"exit code {attempt['exit_code']}"
+    )
     return verdicts
 
 
@@ -130,11 +174,13 @@ def _attempt(run: SandboxRun) -> Attempt:
 
 
 def _check_controls(sandbox: Sandbox, python: PythonBinary) -> None:
-    """A harness that could not see a failure would find none: a program that must fail is run first."""
+    """Checks that the harness detects failures, by running a program that must fail."""
     control = sandbox.run(PROGRAM, {"module": "test_that_does_not_exist"}, MODULE_SECONDS)
     require_same_runtime(sandbox, control, python.version_text)
     if control.outcome["value"]["exit_code"] == 0:
-        raise BelljarUnusable(f"a module that does not exist must fail, but its outcome is: {control.why()}")
+        raise BelljarUnusable(
+            f"a module that does not exist must fail, but its outcome is: {control.why()}"
+        )
 
 
 def _report(arguments: argparse.Namespace, python: PythonBinary) -> int:
@@ -150,20 +196,32 @@ def _report(arguments: argparse.Namespace, python: PythonBinary) -> int:
             group: [name for name in plain.verdicts if name.partition(": ")[0] in modules]
             for group, modules in python.modules.items()
         },
-        reasons=report.read_reasons(HERE / "cpython_reasons.toml", int(python.version_text.split(".")[1])),
+        reasons=report.read_reasons(
+            HERE / "cpython_reasons.toml", int(python.version_text.split(".")[1])
+        ),
     )
     return report.write(comparison, HERE.parents[1] / "docs/conformance/cpython.md")
 
 
 def _to_do(arguments: argparse.Namespace, python: PythonBinary, verdicts: VerdictFile) -> list[str]:
-    failed = {name.partition(": ")[0] for name in not_passed(arguments.failed_in)} if arguments.failed_in else None
+    failed = (
+        {name.partition(": ")[0] for name in not_passed(arguments.failed_in)}
+        if arguments.failed_in
+        else None
+    )
     # A sandbox runs what plain passes, so there a skip is a failure too.
     unsettled = (FAILED,) if arguments.command == "plain" else (FAILED, SKIPPED)
     todo = []
     for module in (m for modules in python.modules.values() for m in modules):
-        known = [v.status for name, v in verdicts.verdicts.items() if name.startswith(f"{module}: ")]
+        known = [
+            v.status for name, v in verdicts.verdicts.items() if name.startswith(f"{module}: ")
+        ]
         wanted = not known or (arguments.again and any(status in known for status in unsettled))
-        if wanted and fnmatch.fnmatch(module, arguments.only) and (failed is None or module in failed):
+        if (
+            wanted
+            and fnmatch.fnmatch(module, arguments.only)
+            and (failed is None or module in failed)
+        ):
             todo.append(module)
     return todo
 
@@ -174,7 +232,9 @@ def _record(module: str, found: dict[str, Verdict], verdicts: VerdictFile) -> No
     verdicts.save()
     failed = [name for name, verdict in found.items() if verdict.status not in (PASSED, SKIPPED)]
     skipped = sum(verdict.status == SKIPPED for verdict in found.values())
-    print(f"{module}: {len(found)} tests, {len(failed)} did not pass, {skipped} skipped", flush=True)
+    print(
+        f"{module}: {len(found)} tests, {len(failed)} did not pass, {skipped} skipped", flush=True
+    )
 
 
 def _belljar_verdicts(arguments: argparse.Namespace, python: PythonBinary) -> VerdictFile:
@@ -187,7 +247,9 @@ def _verdict_file(python: PythonBinary, name: str) -> VerdictFile:
 
 
 def _print_counts(what: str, verdicts: VerdictFile) -> None:
-    counts = ", ".join(f"{verdicts.count(s)} {s}" for s in (PASSED, SKIPPED, FAILED, report.UNSTABLE))
+    counts = ", ".join(
+        f"{verdicts.count(s)} {s}" for s in (PASSED, SKIPPED, FAILED, report.UNSTABLE)
+    )
     print(f"{what}: {len(verdicts.verdicts)} tests: {counts}")
 
 

@@ -1,4 +1,5 @@
-"""The program that runs one module of CPython's own tests, as `python -m test MODULE` would, in a sandbox or in a plain process.
+"""The program that runs one module of CPython's own tests, as `python -m test MODULE` would, in a
+sandbox or in a plain process.
 
 Its result is `{"exit_code": n, "tests": {name: "passed" | "skipped: why" | "failed: why"}, "output": the tail of what was printed}`.
 """
@@ -9,14 +10,16 @@ import sys
 import tempfile
 import xml.etree.ElementTree
 
-# In a virtual machine these tests of test_socket call the hypervisor, and wait for ever where it does not answer.
+# In a virtual machine these tests of test_socket call the hypervisor, and hang if it does not
+# answer.
 HYPERVISOR = "*VSOCK*"
 
 
 def main(parameters):
     with tempfile.TemporaryDirectory() as scratch:
         report = os.path.join(scratch, "report.xml")
-        # No resource (`-u`) is granted, so no test reaches for the network, a display or gigabytes of disk.
+        # No resource (`-u`) is granted, so no test uses the network, a display or gigabytes of
+        # disk.
         sys.argv = ["test", "--junit-xml", report, "--ignore", HYPERVISOR, parameters["module"]]
         try:
             runpy.run_module("test", run_name="__main__", alter_sys=True)

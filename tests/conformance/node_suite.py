@@ -1,4 +1,4 @@
-"""Node's own tests: which there are, how each is started, and how plain `node` does on them."""
+"""Node's own tests: finds them, and runs them in plain `node`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from processes import Ended, run_to_end
 from verdicts import FAILED, PASSED, SKIPPED, TIMED_OUT, Verdict
 
-# Node's own runner knows tests by this name and this line (test/testpy/__init__.py).
+# Node's own runner finds tests by this name and this line (test/testpy/__init__.py).
 _TEST_NAME = re.compile(r"^test-.*\.m?js$")
 _FLAGS_LINE = re.compile(r"//\s+Flags:(.*)")
-# What test/common prints when a test finds that it cannot say anything here.
+# The line that test/common prints when a test skips itself.
 _SKIPPED = re.compile(r"^1\.\.0 # Skipped: ?(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class NodeTest:
-    """One file of `test/parallel`, and the command-line flags that it asks for."""
+    """One file of `test/parallel`, and the command-line flags that it requires."""
 
     name: str
     path: Path
@@ -52,8 +52,10 @@ def find_tests(tree: Path) -> list[NodeTest]:
     return found
 
 
-def run_plain(test: NodeTest, node: NodeBinary, tree: Path, *, seconds: float, thread: int) -> Verdict:
-    """Runs a test as Node's own runner does: its flags on the command line, the root of the tree as working directory."""
+def run_plain(
+    test: NodeTest, node: NodeBinary, tree: Path, *, seconds: float, thread: int
+) -> Verdict:
+    """Runs a test as Node's own runner does, with its flags and in the root of the tree."""
     with tempfile.TemporaryDirectory(prefix="belljar-conformance-") as scratch:
         env = {
             "PATH": f"{node.path.parent}:/usr/local/bin:/usr/bin:/bin",
@@ -62,13 +64,21 @@ def run_plain(test: NodeTest, node: NodeBinary, tree: Path, *, seconds: float, t
             "LANG": "C.UTF-8",
             **test_environment(scratch, thread),
         }
-        ended = run_to_end([str(node.path), *test.flags, str(test.path)], cwd=tree, env=env, seconds=seconds)
+        ended = run_to_end(
+            [str(node.path), *test.flags, str(test.path)], cwd=tree, env=env, seconds=seconds
+        )
         return verdict_of(ended)
 
 
 def test_environment(scratch: str, thread: int) -> dict[str, str]:
-    """The variables by which Node's runner tells tests where to write and that others run beside them."""
-    return {"NODE_TEST_DIR": scratch, "TEST_PARALLEL": "1", "TEST_THREAD_ID": str(thread), "TEST_SERIAL_ID": str(thread)}
+    """Returns the variables of Node's runner that name the folder for a test's files, and that say
+    that other tests run concurrently."""
+    return {
+        "NODE_TEST_DIR": scratch,
+        "TEST_PARALLEL": "1",
+        "TEST_THREAD_ID": str(thread),
+        "TEST_SERIAL_ID": str(thread),
+    }
 
 
 def verdict_of(ended: Ended) -> Verdict:
@@ -84,6 +94,6 @@ def verdict_of(ended: Ended) -> Verdict:
 
 
 def skip_reason(stdout: str) -> str | None:
-    """Why the test said that it is skipped, or None where it ran."""
+    """Returns the reason why the test skipped itself, or None if it ran."""
     said = _SKIPPED.search(stdout)
     return said.group(1) if said else None

@@ -1,4 +1,4 @@
-"""Runs one process to its end within a time limit, and leaves none of its descendants in its process group behind."""
+"""Runs one process to its end within a time limit, and leaves nothing of its process group."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# What is read of a stream: an outcome with its logs and its result fits, a flood does not.
+# The number of bytes that are read of a stream: enough for an outcome with its logs and result.
 KEPT_OUTPUT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: `code` is negative for a signal, None where the time was up."""
+    """The end of a process. `code` is negative for a signal, and None after a timeout."""
 
     code: int | None
     seconds: float
@@ -25,26 +25,36 @@ class Ended:
     stderr: str
 
     def tail(self) -> str:
-        """The last lines of both streams: what a person needs to see why it failed."""
+        """Returns the last lines of both streams, which show why the process failed."""
         return (self.stdout[-1500:] + "\n" + self.stderr[-2500:]).strip()
 
 
 def answer_to_signals() -> None:
-    """Undoes what a shell does to a job in the background: it ignores SIGINT and SIGQUIT, which every test would inherit."""
+    """Restores SIGINT and SIGQUIT, which a shell ignores in background jobs, and which every test
+    would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
-def run_to_end(command: list[str], *, cwd: Path, env: dict[str, str] | None, seconds: float) -> Ended:
-    # Files and not pipes: a detached grandchild that keeps a pipe open would otherwise hold up the reader.
+def run_to_end(
+    command: list[str], *, cwd: Path, env: dict[str, str] | None, seconds: float
+) -> Ended:
+    # Files and not pipes, because a detached grandchild could keep a pipe open and block the
+    # reader.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
         in_time = _ends_within(process.pid, seconds)
         took = time.monotonic() - started
-        # Not reaped yet, so the number still is this group's and no one else's.
+        # The process is not reaped yet, so no other group has this id.
         os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
         return Ended(code if in_time else None, took, _text(out), _text(err))

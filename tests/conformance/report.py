@@ -1,4 +1,5 @@
-"""The report of a comparison between a plain runtime and Belljar's sandboxes, as a page of the documentation."""
+"""The report of a comparison between a plain runtime and Belljar's sandboxes, as a page of the
+documentation."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from verdicts import PASSED, SKIPPED, VerdictFile
 
 # A test that plain node passes once but not every time says nothing about the sandbox.
 UNSTABLE = "unstable"
-# The bar that the project holds itself to, in per cent of what plain passes and the policy allows.
+# The project's target, in per cent of the tests that plain passes and the policy allows.
 BAR = 99.0
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why some tests do not pass in a sandbox.
+    """The reason why some tests do not pass in a sandbox.
 
     `policy`: they need what no policy grants (another identity, the host's own network), so they are not compared.
     `difference`: they could pass, and do not; they count against the sandbox.
@@ -47,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Split:
-    """The tests of a group that plain passes, by what became of them in a sandbox."""
+    """The tests of a group that plain passes, by their result in a sandbox."""
 
     not_run: list[str]
     unstable: list[str]
@@ -69,25 +70,38 @@ class _Split:
 
 
 def read_reasons(path: Path, version: int) -> list[Reason]:
-    """The reasons of a table that hold for a version: entries `[[reason]]` with `tests`, `kind`, `text` and, if not for all, `only`."""
+    """Returns the reasons of a table that apply to a version: entries `[[reason]]` with `tests`,
+    `kind`, `text` and, if not for all versions, `only`."""
     entries = tomllib.loads(path.read_text()).get("reason", [])
-    reasons = [Reason(tuple(e["tests"]), e["kind"], e["text"]) for e in entries if version in e.get("only", [version])]
+    reasons = [
+        Reason(tuple(e["tests"]), e["kind"], e["text"])
+        for e in entries
+        if version in e.get("only", [version])
+    ]
     for reason in reasons:
         if reason.kind not in ("policy", "difference"):
-            raise ValueError(f"{path.name}: the kind of a reason is `policy` or `difference`, not `{reason.kind}`")
+            raise ValueError(
+                f"{path.name}: the kind of a reason is `policy` or `difference`, not `{reason.kind}`"
+            )
     return reasons
 
 
 def write(comparison: Comparison, path: Path) -> int:
-    """Writes the page. The exit status is 0 where the bar is held and every failure has its reason."""
+    """Writes the page. The exit status is 0 if the target is met and every failure has a reason."""
     splits = {group: _split(comparison, names) for group, names in comparison.groups.items()}
     total = _split(comparison, [name for names in comparison.groups.values() for name in names])
     unexplained = [name for name in total.rest if not _explanation(comparison, name)]
-    stale = [r for r in comparison.reasons if not any(r.explains(name) for name in total.rest + total.policy)]
+    stale = [
+        r
+        for r in comparison.reasons
+        if not any(r.explains(name) for name in total.rest + total.policy)
+    ]
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_page(comparison, splits, total, unexplained))
-    print(f"{path}: {len(total.passed)} of {total.compared} compared tests pass, {total.percentage:.2f}%")
+    print(
+        f"{path}: {len(total.passed)} of {total.compared} compared tests pass, {total.percentage:.2f}%"
+    )
     for name in unexplained:
         print(f"no reason given: {name}")
     for reason in stale:
@@ -121,7 +135,9 @@ def _explanation(comparison: Comparison, name: str) -> Reason | None:
     return next((r for r in comparison.reasons if r.explains(name)), None)
 
 
-def _page(comparison: Comparison, splits: dict[str, _Split], total: _Split, unexplained: list[str]) -> str:
+def _page(
+    comparison: Comparison, splits: dict[str, _Split], total: _Split, unexplained: list[str]
+) -> str:
     plain = comparison.plain
     lines = [
         f"# {comparison.title}",

@@ -9,21 +9,33 @@ from pathlib import Path
 
 from processes import Ended, run_to_end
 
-# Wide enough that no test of a runtime meets one by accident; what is compared is the sandbox, not its limits.
+# Limits that no test of a runtime exceeds by accident, because the sandbox is compared and not its
+# limits.
 LIMITS = [
-    "--memory", "2G", "--processes", "512", "--disk", "16G", "--max-files", "200000", "--open-files", "4096", "--output-limit", "64M",
+    "--memory",
+    "2G",
+    "--processes",
+    "512",
+    "--disk",
+    "16G",
+    "--max-files",
+    "200000",
+    "--open-files",
+    "4096",
+    "--output-limit",
+    "64M",
 ]
-# Belljar must end a run by itself; only if it does not is it killed, this much later.
+# Belljar must end a run by itself. If it does not, it is killed after this time.
 GRACE_SECONDS = 15
 
 
 class BelljarUnusable(Exception):
-    """The program under test cannot be judged here; the message says why."""
+    """The program under test cannot be judged here. The message says why."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """How a suite's programs are run: which runtime, which start, which grants."""
+    """The runtime, the start mode and the grants of a suite's programs."""
 
     belljar: Path
     runtime: str
@@ -34,8 +46,21 @@ class Sandbox:
 
     def run(self, program: Path, parameters: dict[str, str], seconds: int) -> SandboxRun:
         command = [
-            str(self.belljar), "run", str(program), "--json", "--runtime", self.runtime, "--start", self.start,
-            "--loopback", "--exec", *LIMITS, "--timeout", f"{seconds}s", "--cpu", f"{seconds * 4}s",
+            str(self.belljar),
+            "run",
+            str(program),
+            "--json",
+            "--runtime",
+            self.runtime,
+            "--start",
+            self.start,
+            "--loopback",
+            "--exec",
+            *LIMITS,
+            "--timeout",
+            f"{seconds}s",
+            "--cpu",
+            f"{seconds * 4}s",
         ]
         for path in self.reads:
             command += ["--read", str(path)]
@@ -45,7 +70,8 @@ class Sandbox:
             command += ["--env", f"{name}={value}"]
         for name, value in parameters.items():
             command += ["--param", f"{name}={value}"]
-        # The caller's own environment is Belljar's (its home, its cache), and never the program's.
+        # Belljar gets the caller's own environment (its home, its cache), and the program never
+        # does.
         ended = run_to_end(command, cwd=program.parent, env=None, seconds=seconds + GRACE_SECONDS)
         return SandboxRun(ended, _outcome(ended))
 
@@ -57,7 +83,7 @@ class SandboxRun:
 
     @property
     def status(self) -> str:
-        """The outcome's status, or `no outcome` where Belljar printed none."""
+        """Returns the outcome's status, or `no outcome` if Belljar printed none."""
         return self.outcome["status"] if self.outcome else "no outcome"
 
     @property
@@ -68,13 +94,15 @@ class SandboxRun:
         return "\n".join(entry["message"] for entry in self.outcome["logs"]) if self.outcome else ""
 
     def why(self) -> str:
-        """What a person needs to see why it did not succeed."""
+        """Returns what shows why the run did not succeed."""
         if not self.outcome:
             return f"belljar printed no outcome; exit code {self.ended.code}\n{self.ended.tail()}"
         error = self.outcome.get("error")
         lines = [f"outcome {self.status}"]
         if error:
-            lines.append(f"{error.get('name')}: {error.get('message')}\n{error.get('stack') or ''}"[:2000])
+            lines.append(
+                f"{error.get('name')}: {error.get('message')}\n{error.get('stack') or ''}"[:2000]
+            )
         lines += [json.dumps(denied) for denied in self.outcome.get("denied", [])[:5]]
         return "\n".join([*lines, self.logs()[-2500:]])
 
@@ -88,20 +116,27 @@ def _outcome(ended: Ended) -> dict | None:
 
 
 def build_of(belljar: Path) -> str:
-    """What tells one build of Belljar from another. Verdicts hold for the build that they were found with."""
+    """Returns an identity of a build of Belljar. Verdicts apply only to the build that produced
+    them."""
     if not belljar.exists():
-        raise BelljarUnusable(f"{belljar} does not exist; build it with `cargo build --release`, or name it with --belljar")
+        raise BelljarUnusable(
+            f"{belljar} does not exist; build it with `cargo build --release`, or name it with --belljar"
+        )
     with belljar.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def require_same_runtime(sandbox: Sandbox, run: SandboxRun, version: str) -> None:
-    """A comparison means something only where both sides ran the same version, and sandboxes started as asked."""
+    """Checks that both sides ran the same version, and that sandboxes started in the requested way."""
     if not run.outcome or run.status != "succeeded":
         raise BelljarUnusable(f"the control program that does nothing did not succeed: {run.why()}")
     started = run.outcome["sandbox"]["start"]
     if started != sandbox.start:
-        raise BelljarUnusable(f"`{sandbox.start}` start was asked for, but belljar used `{started}`; `belljar doctor` says why")
+        raise BelljarUnusable(
+            f"`{sandbox.start}` start was asked for, but belljar used `{started}`; `belljar doctor` says why"
+        )
     used = run.outcome["sandbox"]["runtime"]
     if used.partition("@")[2] != version:
-        raise BelljarUnusable(f"belljar used {used}, but plain is {version}; name a plain runtime of the same version")
+        raise BelljarUnusable(
+            f"belljar used {used}, but plain is {version}; name a plain runtime of the same version"
+        )

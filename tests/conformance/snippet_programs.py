@@ -14,11 +14,20 @@ from collections.abc import Iterator
 Found = tuple[str, str]
 
 LANGUAGES = {
-    "python": "python", "python3": "python", "py": "python", "py3": "python", "pycon": "python",
-    "js": "javascript", "javascript": "javascript", "node": "javascript", "mjs": "javascript",
-    "cjs": "javascript", "ts": "typescript", "typescript": "typescript",
+    "python": "python",
+    "python3": "python",
+    "py": "python",
+    "py3": "python",
+    "pycon": "python",
+    "js": "javascript",
+    "javascript": "javascript",
+    "node": "javascript",
+    "mjs": "javascript",
+    "cjs": "javascript",
+    "ts": "typescript",
+    "typescript": "typescript",
 }
-# Files that are programs are in folders of these names.
+# Names of the folders whose files are programs.
 EXAMPLES = ("example", "sample", "demo", "snippet", "cookbook", "recipe")
 TESTS = ("test", "spec")
 FENCE = re.compile(r"^([ \t]*)```[ \t]*([A-Za-z0-9+-]+)[^\n]*\n(.*?)^\1```[ \t]*$", re.S | re.M)
@@ -28,9 +37,7 @@ NODE_MODULES = set(
     " perf_hooks process punycode querystring readline repl stream string_decoder sys timers tls"
     " trace_events tty url util v8 vm wasi worker_threads zlib".split()
 )
-IMPORTED = re.compile(
-    r"""(?:\bfrom|\bimport|\brequire\s*\(|\bimport\s*\()\s*['"]([^'"\n]+)['"]"""
-)
+IMPORTED = re.compile(r"""(?:\bfrom|\bimport|\brequire\s*\(|\bimport\s*\()\s*['"]([^'"\n]+)['"]""")
 # A rest in the middle of a line or at its end is an outline; one before a name spreads a value.
 OUTLINE = re.compile(r"\.\.\.(?![\w$\[({'\"`])")
 
@@ -38,8 +45,8 @@ OUTLINE = re.compile(r"\.\.\.(?![\w$\[({'\"`])")
 def of_file(
     name: str, content: bytes, modules: dict[str, str], of_code_tool: bool
 ) -> Iterator[Found]:
-    """The programs of one file of a package. `modules` are the import names of its files; tests of
-    a tool that runs code have programs in their strings."""
+    """Returns the programs of one file of a package. `modules` are the import names of its files.
+    Tests of a tool that runs code have programs in their strings."""
     lower = name.lower()
     folders = lower.split("/")[:-1]
     is_example = any(folder.startswith(EXAMPLES) for folder in folders)
@@ -66,7 +73,8 @@ def of_file(
 
 
 def needs(language: str, code: str) -> set[str] | None:
-    """The packages' modules that a program imports, or None where it is no whole program."""
+    """Returns the modules of packages that a program imports, or None if it is not a complete
+    program."""
     if language != "python":
         if OUTLINE.search(code):
             return None
@@ -90,7 +98,7 @@ def _package_of(name: str) -> str:
 
 
 def _problems(content: bytes) -> Iterator[Found]:
-    """A problem set: each solution with its tests is a program."""
+    """Returns the programs of a problem set: each solution with its tests."""
     for line in gzip.decompress(content).splitlines():
         problem = json.loads(line)
         solved = problem["prompt"] + problem["canonical_solution"]
@@ -107,7 +115,7 @@ def _fenced(text: str) -> Iterator[Found]:
 
 
 def _restructured(text: str) -> Iterator[Found]:
-    """The examples at prompts of one section are one program: later ones use earlier names."""
+    """Joins the examples at prompts of one section, because later ones use earlier names."""
     sections = re.split(r"\n(?=[^\n]+\n(?:={4,}|-{4,}|\^{4,}|\*{4,}|\"{4,})\n)", text)
     for section in sections:
         if section.count(">>> ") > 1:
@@ -120,7 +128,7 @@ def _restructured(text: str) -> Iterator[Found]:
 
 
 def _of_prompts(text: str) -> str:
-    """An example at a prompt shows the values of its expressions: as a program it prints them."""
+    """Makes a program of an example at a prompt, which prints the values that a prompt shows."""
     code = "\n".join(line[4:] for line in _prompts(text.split("\n")))
     try:
         tree = ast.parse(code)

@@ -18,13 +18,25 @@ from snippet_sources import Snippet
 
 SECONDS = 20
 OUTPUT_BYTES = 16_000_000
-# How long the first run of a package may take: Belljar installs it then.
+# Time limit for the first run of a package, in seconds: Belljar installs it then.
 INSTALL_SECONDS = 300
 EXTENSIONS = {"python": ".py", "javascript": ".js", "typescript": ".ts"}
-# Of this machine, to plain runtimes: what a sandbox shows as well.
-SHOWN = ["/usr", "/bin", "/lib", "/lib64", "/etc/ssl", "/etc/passwd", "/etc/hosts",
-         "/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/localtime", "/etc/timezone"]
-# TypeScript that tsx must be told to be an ES module.
+# Paths of this machine that plain runtimes see because a sandbox has them as well.
+SHOWN = [
+    "/usr",
+    "/bin",
+    "/lib",
+    "/lib64",
+    "/etc/ssl",
+    "/etc/passwd",
+    "/etc/hosts",
+    "/etc/mime.types",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/localtime",
+    "/etc/timezone",
+]
+# TypeScript that tsx recognizes as an ES module only by its file name.
 MODULE = re.compile(
     r"""^(import[\s{*'"]|export\s|await\s|for await|(const|let|var) [^\n]*= await\s)""", re.M
 )
@@ -32,7 +44,7 @@ MODULE = re.compile(
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended (`ok`, or the name of its error), and what it wrote."""
+    """The end of a program (`ok`, or the name of its error), and its output."""
 
     end: str
     stdout: str
@@ -40,7 +52,7 @@ class Ended:
     why: str = ""
 
     def equals(self, other: Ended) -> bool:
-        """What an error wrote to standard error differs: its stack has places of the runtime."""
+        """Compares ends and output. After an error, standard error is ignored: its stack differs."""
         is_silent = self.end != "ok" or self.stderr == other.stderr
         return (self.end, self.stdout) == (other.end, other.stdout) and is_silent
 
@@ -49,7 +61,7 @@ class Ended:
 
 
 class Plain:
-    """Plain runtimes, kept from this machine's files and network by bubblewrap alone."""
+    """Plain runtimes, isolated from this machine's files and network only by bubblewrap."""
 
     def __init__(self, node: Path, python: Path, tsx: Path, cache: Path) -> None:
         self.cache = cache
@@ -70,8 +82,13 @@ class Plain:
             command = [*jail, *self.commands[snippet.language], name]
             try:
                 done = subprocess.run(
-                    command, capture_output=True, text=True, errors="replace",
-                    stdin=subprocess.DEVNULL, timeout=SECONDS, check=False,
+                    command,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    stdin=subprocess.DEVNULL,
+                    timeout=SECONDS,
+                    check=False,
                 )
             except subprocess.TimeoutExpired as late:
                 written = (late.stdout or b"").decode(errors="replace")
@@ -101,7 +118,7 @@ class Plain:
         return self.cache / "installed" / f"{kind}-{name}" if snippet.package else None
 
     def _jail(self, folder: str, packages: Path | None) -> list[str]:
-        """Nothing of this machine but its programs can be seen, nothing can be changed."""
+        """Returns a bubblewrap command that shows only this machine's programs, all read-only."""
         jail = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
         jail += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
         jail += ["--bind", folder, "/home/user"]
@@ -112,8 +129,11 @@ class Plain:
         elif packages:
             jail += ["--ro-bind", str(packages), "/packages", "--setenv", "PYTHONPATH", "/packages"]
         env = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/user", "LANG": "C.UTF-8",
-            "TMPDIR": "/tmp", "USER": "user",
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": "/home/user",
+            "LANG": "C.UTF-8",
+            "TMPDIR": "/tmp",
+            "USER": "user",
         }
         for name, value in env.items():
             jail += ["--setenv", name, value]
@@ -121,7 +141,7 @@ class Plain:
 
 
 def _plain_name(snippet: Snippet) -> str:
-    """Node finds out which kind of module a file is; tsx is told by its name."""
+    """Returns a file name for plain runtimes. Node detects the kind of a module; tsx uses the name."""
     if snippet.language == "typescript" and MODULE.search(snippet.code):
         return "main.mts"
     return "main" + EXTENSIONS[snippet.language]
@@ -129,13 +149,14 @@ def _plain_name(snippet: Snippet) -> str:
 
 def error_name(stderr: str, language: str) -> str | None:
     if language == "python":
-        # After the last traceback's indented places comes the name, then a message of any lines.
+        # The indented lines of the last traceback are followed by the name and a message of any
+        # length.
         last = stderr.rpartition("Traceback (most recent call last):")[2]
         if last == stderr and not re.search(r"^(Syntax|Indentation|Tab)Error:", stderr, re.M):
             return None
         names = re.findall(r"^((?:[^\W\d]\w*\.)*[^\W\d]\w*)(?::|$)", last, re.M)
         return names[0].rpartition(".")[2] if names else None
-    # tsx says so of what does not parse.
+    # tsx reports syntax errors with this name.
     if "TransformError" in stderr:
         return "SyntaxError"
     if "[UnhandledPromiseRejection" in stderr or "\nUncaught:" in stderr:
@@ -149,7 +170,7 @@ def error_name(stderr: str, language: str) -> str | None:
 
 
 class Server:
-    """A Belljar server of this comparison alone."""
+    """A Belljar server for this comparison only."""
 
     def __init__(self, belljar: Path, runtimes: dict[str, str], start: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="belljar-snippets-"))
@@ -179,12 +200,18 @@ class Server:
     def run(self, snippet: Snippet, policy: dict[str, bool]) -> Ended:
         name = "main" + EXTENSIONS[snippet.language]
         request = {
-            "language": snippet.language, "files": [{"path": name, "content": snippet.code}],
-            "entry": name, "wait": True, "policy": policy, "start": self.start,
+            "language": snippet.language,
+            "files": [{"path": name, "content": snippet.code}],
+            "entry": name,
+            "wait": True,
+            "policy": policy,
+            "start": self.start,
             "runtime": self.runtimes[snippet.language],
             "limits": {
-                "timeout_ms": SECONDS * 1000, "cpu_ms": SECONDS * 1000,
-                "memory_bytes": 1 << 30, "output_bytes": OUTPUT_BYTES,
+                "timeout_ms": SECONDS * 1000,
+                "cpu_ms": SECONDS * 1000,
+                "memory_bytes": 1 << 30,
+                "output_bytes": OUTPUT_BYTES,
             },
         }
         if snippet.package:
@@ -235,7 +262,7 @@ def _ended(outcome: dict) -> Ended:
 
 
 def normal(text: str) -> str:
-    """What differs from run to run is no difference."""
+    """Removes what differs from run to run."""
     text = text.replace("\r", "").strip("\n")
     text = re.sub(r"\x1b\[[\d;]*m", "", text)
     text = re.sub(r"^ +at .*\bnode:internal/.*\n?", "", text, flags=re.M)

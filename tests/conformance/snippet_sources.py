@@ -1,4 +1,4 @@
-"""Fetches the packages of snippets_sources.toml and takes the programs out of them."""
+"""Fetches the packages of snippets_sources.toml and extracts programs from them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,22 @@ MAX_OF_PACKAGE = 25
 MAX_OF_FILE = 10
 MAX_PROGRAM_BYTES = 20_000
 MAX_FILE_BYTES = 4_000_000
-# Files that may have programs, and those that tell about a package.
-READ = (".py", ".md", ".mdx", ".rst", ".rst.txt", ".ts", ".mts", ".js", ".mjs", ".cjs", ".jsonl.gz",
-        "METADATA", "package.json")
+# Files that may contain programs, and those that describe a package.
+READ = (
+    ".py",
+    ".md",
+    ".mdx",
+    ".rst",
+    ".rst.txt",
+    ".ts",
+    ".mts",
+    ".js",
+    ".mjs",
+    ".cjs",
+    ".jsonl.gz",
+    "METADATA",
+    "package.json",
+)
 FETCHES_AT_ONCE = 4
 PIP = [sys.executable, "-m", "pip"]
 
@@ -37,7 +50,8 @@ class Snippet:
     language: str
     source: str
     code: str
-    # The package that it imports, as `pip` or `npm` name it with its version; else empty.
+    # The package that it imports, with its version in the notation of `pip` or `npm`, or else
+    # empty.
     package: str = ""
 
 
@@ -51,7 +65,7 @@ class Archive:
 
     @property
     def modules(self) -> dict[str, str]:
-        """The import names of a wheel's files."""
+        """Returns the import names of a wheel's files."""
         names = {}
         for path in self.files:
             parts = path.removesuffix(".py").split("/")
@@ -90,8 +104,8 @@ def read(path: Path) -> list[Snippet]:
 def _programs(
     kind: str, archive: Archive, known: dict[str, Snippet], most: int | None
 ) -> list[Snippet]:
-    """Programs of a package: files, and programs of a file, in the order of their hashes, so that
-    the draw is the same each time."""
+    """Returns programs of a package in the order of the hashes of files and programs, so that the
+    selection is the same each time."""
     modules = archive.modules if kind == "pypi" else {}
     own = {name.partition(".")[0] for name in modules.values()}
     separator = "=="
@@ -179,7 +193,7 @@ def _deb(package: str, folder: Path) -> Archive | None:
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of a tarball, without the folder that holds them all."""
+    """Returns the files of a tarball, without the folder that contains them all."""
     with tarfile.open(path) as tarball:
         for member in tarball:
             is_read = member.isfile() and _is_read(member.name, member.size)

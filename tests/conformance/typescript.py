@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Compares what Belljar makes of TypeScript with TypeScript's own output, over TypeScript's own conformance tests.
+"""Compares Belljar's output for TypeScript with TypeScript's own output, over TypeScript's own
+conformance tests.
 
-    tests/conformance/typescript.py run --node NODE --library LIBBELLJAR    # verdicts, one line of JSON a file
-    tests/conformance/typescript.py report                                 # writes docs/conformance/typescript.md
+    # Prints verdicts, one line of JSON for each file.
+    tests/conformance/typescript.py run --node NODE --library LIBBELLJAR
+    # Writes docs/conformance/typescript.md.
+    tests/conformance/typescript.py report
 
 The tests come from Debian's source package `node-typescript`, the compiler from npm. Nothing that is fetched is kept in the
 repository. NODE is the version that Belljar runs: `belljar doctor` names it. LIBRARY is the built native library:
@@ -26,15 +29,18 @@ import debian_source
 
 HERE = Path(__file__).resolve().parent
 COMPILER = "5.9.3"
-# Of what is compared, what has to be equal or to run the same; and the files that may be excluded.
-BAR, MOST_EXCLUDED = 0.99, 0.01
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "belljar/conformance/typescript"
+# The share of compared files that must be equal or run the same, and of files that may be excluded.
+BAR, MAX_EXCLUDED = 0.99, 0.01
+CACHE = (
+    Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    / "belljar/conformance/typescript"
+)
 VERDICTS = CACHE / "verdicts.jsonl"
 PAGE = HERE.parent.parent / "docs/conformance/typescript.md"
 
 
 def fetch_tests() -> debian_source.SourceTree:
-    # The suites of the stable releases: the newer ones of this package come and go.
+    # The suites of the stable releases, because newer versions of this package are removed again.
     debian_source.SUITES = "bookworm trixie"
     return debian_source.fetch_source("node-typescript", (4, 8), CACHE)
 
@@ -44,7 +50,16 @@ def fetch_compiler() -> Path:
     if not library.exists():
         (CACHE / "compiler").mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            ["npm", "install", "--prefix", CACHE / "compiler", "--no-save", "--ignore-scripts", f"typescript@{COMPILER}"], check=True
+            [
+                "npm",
+                "install",
+                "--prefix",
+                CACHE / "compiler",
+                "--no-save",
+                "--ignore-scripts",
+                f"typescript@{COMPILER}",
+            ],
+            check=True,
         )
     return library
 
@@ -52,22 +67,34 @@ def fetch_compiler() -> Path:
 def run(arguments: argparse.Namespace) -> None:
     tests = fetch_tests()
     program = [
-        arguments.node, "--experimental-vm-modules", "--no-warnings", HERE / "typescript_program.cjs", fetch_compiler(), arguments.library,
-        tests.path / "tests/cases/conformance", *([arguments.only] if arguments.only else []),
+        arguments.node,
+        "--experimental-vm-modules",
+        "--no-warnings",
+        HERE / "typescript_program.cjs",
+        fetch_compiler(),
+        arguments.library,
+        tests.path / "tests/cases/conformance",
+        *([arguments.only] if arguments.only else []),
     ]
     if arguments.only:
         subprocess.run(program, check=True)
         return
     with VERDICTS.open("w") as verdicts:
         subprocess.run(program, stdout=verdicts, check=True)
-    (CACHE / "run.json").write_text(json.dumps({"tests": tests.version, "date": datetime.date.today().isoformat()}))
+    (CACHE / "run.json").write_text(
+        json.dumps({"tests": tests.version, "date": datetime.date.today().isoformat()})
+    )
 
 
 def report() -> None:
     about = json.loads((CACHE / "run.json").read_text())
     reasons = tomllib.loads((HERE / "typescript_reasons.toml").read_text())["reason"]
-    excluded = {name for reason in reasons if reason["kind"] == "excluded" for name in reason["tests"]}
-    differences = {name for reason in reasons if reason["kind"] == "difference" for name in reason["tests"]}
+    excluded = {
+        name for reason in reasons if reason["kind"] == "excluded" for name in reason["tests"]
+    }
+    differences = {
+        name for reason in reasons if reason["kind"] == "difference" for name in reason["tests"]
+    }
     counts = {False: collections.Counter(), True: collections.Counter()}
     differing: dict[str, set[str]] = collections.defaultdict(set)
     explained: set[str] = set()
@@ -80,8 +107,14 @@ def report() -> None:
             if verdict == "differs":
                 differing[one["file"]].add(one["detail"])
         counts[one["verbatim"]][verdict] += 1
-    problems = [f"{name} does not differ: its reason explains nothing" for name in sorted((excluded | differences) - explained)]
-    problems += [f"{name} differs for no reason that is written down" for name in sorted(differing.keys() - differences)]
+    problems = [
+        f"{name} does not differ: its reason explains nothing"
+        for name in sorted((excluded | differences) - explained)
+    ]
+    problems += [
+        f"{name} differs for no reason that is written down"
+        for name in sorted(differing.keys() - differences)
+    ]
     lines = [
         "# TypeScript: its own conformance tests",
         "",
@@ -101,13 +134,21 @@ def report() -> None:
         count = counts[verbatim]
         compared = sum(count.values()) - count["skipped"]
         good = count["equal"] + count["runs"]
-        if good < BAR * (compared - count["excluded"]) or count["excluded"] > MOST_EXCLUDED * compared:
-            problems.append(f"verbatimModuleSyntax {name}: {good} of {compared} with {count['excluded']} excluded is below the bar")
+        if (
+            good < BAR * (compared - count["excluded"])
+            or count["excluded"] > MAX_EXCLUDED * compared
+        ):
+            problems.append(
+                f"verbatimModuleSyntax {name}: {good} of {compared} with {count['excluded']} excluded is below the bar"
+            )
         lines.append(
             f"| {name} | {compared} | {count['equal']} | {count['runs']} | {count['differs']} | {count['excluded']} "
             f"| {100 * good / max(1, compared - count['excluded']):.2f}% |"
         )
-    titles = [("difference", "Files that differ", "They count against Belljar."), ("excluded", "Excluded", "They are not compared.")]
+    titles = [
+        ("difference", "Files that differ", "They count against Belljar."),
+        ("excluded", "Excluded", "They are not compared."),
+    ]
     for kind, title, about in titles:
         lines += ["", f"## {title}", "", about, ""]
         for reason in reasons:
@@ -120,7 +161,9 @@ def report() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
     runs.add_argument("--node", default="node")

@@ -1,4 +1,4 @@
-"""What became of a test, and the files in which such verdicts are kept between runs."""
+"""The verdict on a test, and the files in which verdicts are kept between runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PASSED, SKIPPED, FAILED, TIMED_OUT = "passed", "skipped", "failed", "timed_out"
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one test ended. `detail` is the reason of a skip, or the tail of what a failing test printed."""
+    """The end of a test. `detail` is the reason of a skip, or the last output of a failed test."""
 
     status: str
     seconds: float
@@ -20,10 +20,11 @@ class Verdict:
 
 
 class VerdictFile:
-    """Verdicts of one configuration, by test name, written as they come so that a stopped run resumes where it was."""
+    """The verdicts of one configuration, by test name. Each is written at once, so that an interrupted
+    run can be resumed."""
 
     def __init__(self, path: Path, about: dict[str, str]) -> None:
-        """`about` says what was tested (versions, options). Verdicts about something else are not used."""
+        """`about` names what was tested (versions, options). Verdicts about anything else are ignored."""
         self.path = path
         self.about = about
         self.verdicts: dict[str, Verdict] = {}
@@ -31,7 +32,9 @@ class VerdictFile:
         if path.exists():
             kept = json.loads(path.read_text())
             if kept["about"] == about:
-                self.verdicts = {name: Verdict(**fields) for name, fields in kept["verdicts"].items()}
+                self.verdicts = {
+                    name: Verdict(**fields) for name, fields in kept["verdicts"].items()
+                }
         self._unsaved = 0
 
     def record(self, name: str, verdict: Verdict) -> None:
@@ -41,7 +44,10 @@ class VerdictFile:
             self.save()
 
     def save(self) -> None:
-        content = {"about": self.about, "verdicts": {name: asdict(v) for name, v in sorted(self.verdicts.items())}}
+        content = {
+            "about": self.about,
+            "verdicts": {name: asdict(v) for name, v in sorted(self.verdicts.items())},
+        }
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(content, indent=1) + "\n")
         partial.replace(self.path)
@@ -52,11 +58,16 @@ class VerdictFile:
 
 
 def not_passed(path: Path) -> set[str]:
-    """The tests that neither passed nor skipped themselves according to a file of verdicts, whatever it is about."""
-    return {name for name, v in json.loads(path.read_text())["verdicts"].items() if v["status"] not in (PASSED, SKIPPED)}
+    """Returns the tests that neither passed nor skipped themselves, according to a file of verdicts
+    about any configuration."""
+    return {
+        name
+        for name, v in json.loads(path.read_text())["verdicts"].items()
+        if v["status"] not in (PASSED, SKIPPED)
+    }
 
 
 def cache_directory() -> Path:
-    """Where fetched sources and verdicts are kept: `$XDG_CACHE_HOME/belljar/conformance`."""
+    """Returns the folder of fetched sources and verdicts: `$XDG_CACHE_HOME/belljar/conformance`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "belljar" / "conformance"

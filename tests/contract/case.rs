@@ -1,6 +1,7 @@
-//! A table of programs: the input of each, and how it must end. Every case runs in both start modes.
+//! Tables of programs, each with its input and its expected end. Every case runs in both start
+//! modes.
 //!
-//! A case of four lines:
+//! For example:
 //!
 //! ```ignore
 //! case("a map with functions in it is shown as null", "new Map().set('f', () => 1)")
@@ -12,14 +13,13 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use belljar_test_support::{STARTS, run, said_with_input};
 use serde_json::Value;
 
-use crate::belljar::{STARTS, run, said_with_input};
-
-/// Cases of one table that run at the same time.
+/// Number of cases of one table that run concurrently.
 const TOGETHER: usize = 3;
 
-/// How a program must end.
+/// The expected end of a program.
 enum Ending {
     Value(Value),
     Fails { name: &'static str, says: Vec<&'static str> },
@@ -27,7 +27,7 @@ enum Ending {
     Status { status: &'static str, code: i32 },
 }
 
-/// One program.
+/// A program with its input and everything that is expected of it.
 pub struct Case {
     name: &'static str,
     code: &'static str,
@@ -67,7 +67,7 @@ impl Case {
         self
     }
 
-    /// A file beside the program.
+    /// Adds a file next to the program.
     pub fn file(mut self, name: &'static str, content: &'static str) -> Self {
         self.files.push((name, content));
         self
@@ -139,7 +139,8 @@ impl Case {
     fn check(&self, language: &str, start: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let saved = folder.path().join("saved");
-        let mut command = run(["--language", language, "--eval", self.code, "--json", "--start", start]);
+        let mut command =
+            run(["--language", language, "--eval", self.code, "--json", "--start", start]);
         command.arg("--artifacts").arg(&saved);
         for (index, (name, content)) in self.files.iter().enumerate() {
             let path = folder.path().join(index.to_string());
@@ -152,7 +153,8 @@ impl Case {
         // Last: they may end in arguments for the program.
         command.args(&self.flags);
         let said = said_with_input(&mut command, self.stdin.unwrap_or_default().as_bytes());
-        let outcome: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
+        let outcome: Value =
+            serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
         let wrong = |what: &str| Err(format!("{what}: {outcome:#}\n{}", said.stderr));
         let (status, exit) = match &self.ending {
             Ending::Value(_) => ("succeeded", 0),
@@ -168,15 +170,23 @@ impl Case {
             return wrong("another start mode");
         }
         match &self.ending {
-            Ending::Value(value) if outcome["value"] != *value => return wrong(&format!("not the value {value}")),
+            Ending::Value(value) if outcome["value"] != *value => {
+                return wrong(&format!("not the value {value}"));
+            }
             Ending::Fails { name, says } => {
                 let error = &outcome["error"];
                 if error["name"] != *name {
                     return wrong(&format!("not a {name}"));
                 }
-                let text = format!("{}\n{}\n{}", text(&error["message"]), text(&error["stack"]), error["cause"]);
+                let text = format!(
+                    "{}\n{}\n{}\n{}",
+                    text(&error["message"]),
+                    text(&error["hint"]),
+                    text(&error["stack"]),
+                    error["cause"]
+                );
                 if let Some(missing) = says.iter().find(|words| !text.contains(**words)) {
-                    return wrong(&format!("`{missing}` is not told"));
+                    return wrong(&format!("`{missing}` is missing from the error"));
                 }
                 if text.contains("/opt/belljar") || text.contains("belljar_driver") {
                     return wrong("frames of the driver are shown");
@@ -189,7 +199,10 @@ impl Case {
         }
         if let Some(expected) = &self.logs {
             let entries = outcome["logs"].as_array().cloned().unwrap_or_default();
-            let logs: Vec<(&str, &str)> = entries.iter().map(|entry| (text(&entry["level"]), text(&entry["message"]))).collect();
+            let logs: Vec<(&str, &str)> = entries
+                .iter()
+                .map(|entry| (text(&entry["level"]), text(&entry["message"])))
+                .collect();
             if by_stream(&logs) != by_stream(expected) {
                 return wrong(&format!("not the logs {expected:?}"));
             }
@@ -198,7 +211,8 @@ impl Case {
             return wrong("not those results");
         }
         let notes = outcome["notes"].as_array().cloned().unwrap_or_default();
-        let are_expected = notes.len() == self.notes.len() && notes.iter().zip(&self.notes).all(|(note, words)| text(note).contains(words));
+        let are_expected = notes.len() == self.notes.len()
+            && notes.iter().zip(&self.notes).all(|(note, words)| text(note).contains(words));
         if !are_expected {
             return wrong(&format!("not the notes {:?}", self.notes));
         }
@@ -206,7 +220,9 @@ impl Case {
             return wrong("not what is pending");
         }
         for (name, content) in &self.artifacts {
-            if read(&saved, name).as_deref() != Some(*content) || !outcome["artifacts"].to_string().contains(name) {
+            if read(&saved, name).as_deref() != Some(*content)
+                || !outcome["artifacts"].to_string().contains(name)
+            {
                 return wrong(&format!("no artifact {name} with that content"));
             }
         }
@@ -239,7 +255,10 @@ pub fn check_all(language: &str, cases: &[Case]) {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     for start in STARTS {
                         if let Err(why) = case.check(language, start) {
-                            wrong.lock().unwrap().push(format!("{language}, {start}: {}: {why}", case.name));
+                            wrong
+                                .lock()
+                                .unwrap()
+                                .push(format!("{language}, {start}: {}: {why}", case.name));
                         }
                     }
                 }

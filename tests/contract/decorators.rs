@@ -1,4 +1,5 @@
-//! Decorators: those of ECMAScript, as TypeScript 5 has them by default; legacy ones where tsconfig.json or their syntax says so.
+//! Decorators: those of ECMAScript, as TypeScript 5 has them by default; legacy ones where
+//! tsconfig.json or their syntax says so.
 
 use serde_json::json;
 

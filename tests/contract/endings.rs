@@ -14,27 +14,69 @@ fn a_last_expression_without_a_json_form_is_null_and_a_note() {
     check_all(
         "javascript",
         &[
-            shown("a timer", "console.log('sent');\nsetTimeout(() => {}, 10);", "a Timeout, has no JSON form").logs(&[("info", "sent")]),
+            shown(
+                "a timer",
+                "console.log('sent');\nsetTimeout(() => {}, 10);",
+                "a Timeout, has no JSON form",
+            )
+            .logs(&[("info", "sent")]),
             shown("an immediate", "setImmediate(() => {})", "an Immediate, has no"),
-            shown("an interval that ends", "const i = setInterval(() => clearInterval(i), 1); i", "a Timeout"),
+            shown(
+                "an interval that ends",
+                "const i = setInterval(() => clearInterval(i), 1); i",
+                "a Timeout",
+            ),
             shown("listeners of the process", "process.on('exit', () => {})", "a process"),
-            shown("an emitter", "const E = require('events'); new E().on('x', () => {})", "an EventEmitter"),
-            shown("an emitter of its own", "class Bus extends require('events') {}\nnew Bus()", "a Bus"),
+            shown(
+                "an emitter",
+                "const E = require('events'); new E().on('x', () => {})",
+                "an EventEmitter",
+            ),
+            shown(
+                "an emitter of its own",
+                "class Bus extends require('events') {}\nnew Bus()",
+                "a Bus",
+            ),
             shown(
                 "a line reader",
                 "const rl = require('readline').createInterface({ input: process.stdin });\nrl.on('line', () => {});",
                 "an Interface",
             ),
             shown("standard input", "process.stdin.on('end', () => {})", "has no JSON form"),
-            shown("a pipe", "require('stream').Readable.from(['a']).pipe(process.stdout)", "has no JSON form").logs(&[("info", "a")]),
-            shown("a stream", "const { PassThrough } = require('stream'); new PassThrough().end('x')", "a PassThrough"),
-            shown("a file stream", "require('fs').createWriteStream('a.txt').end('x')", "a WriteStream"),
+            shown(
+                "a pipe",
+                "require('stream').Readable.from(['a']).pipe(process.stdout)",
+                "has no JSON form",
+            )
+            .logs(&[("info", "a")]),
+            shown(
+                "a stream",
+                "const { PassThrough } = require('stream'); new PassThrough().end('x')",
+                "a PassThrough",
+            ),
+            shown(
+                "a file stream",
+                "require('fs').createWriteStream('a.txt').end('x')",
+                "a WriteStream",
+            ),
             shown("a server", "require('http').createServer().close()", "a Server"),
             shown("an abort controller's signal handler", "new EventTarget()", "an EventTarget"),
-            shown("a message channel", "const { port1 } = new MessageChannel(); port1.close(); port1", "a MessagePort"),
+            shown(
+                "a message channel",
+                "const { port1 } = new MessageChannel(); port1.close(); port1",
+                "a MessagePort",
+            ),
             shown("a function", "function f() {}\nf", "a function, has no"),
-            shown("an assigned method", "class Foo {}\nFoo.prototype.bar = function () {};", "a function, has no"),
-            shown("an extension of a builtin", "Array.prototype.last = function () { return this.at(-1) };", "a function"),
+            shown(
+                "an assigned method",
+                "class Foo {}\nFoo.prototype.bar = function () {};",
+                "a function, has no",
+            ),
+            shown(
+                "an extension of a builtin",
+                "Array.prototype.last = function () { return this.at(-1) };",
+                "a function",
+            ),
             shown("a global function", "globalThis.helper = () => 1;", "a function"),
             shown("a class", "(class A {})", "a class, has no"),
             shown("a symbol", "Symbol('x')", "a symbol, has no"),
@@ -46,21 +88,47 @@ fn a_last_expression_without_a_json_form_is_null_and_a_note() {
                 "$.fs[0] is a function",
             ),
             shown("a map of functions", "new Map().set('f', () => 1)", "$.f is a function"),
-            shown("a tree with parent links", "const a = { kids: [] }; a.kids.push({ parent: a }); a", "$.kids[0].parent refers back"),
-            shown("a getter that throws", "({ get x() { throw new Error('no') } })", "$.x could not be read"),
-            shown("a proxy that was revoked", "const { proxy, revoke } = Proxy.revocable({}, {}); revoke(); proxy", "has no JSON form"),
+            shown(
+                "a tree with parent links",
+                "const a = { kids: [] }; a.kids.push({ parent: a }); a",
+                "$.kids[0].parent refers back",
+            ),
+            shown(
+                "a getter that throws",
+                "({ get x() { throw new Error('no') } })",
+                "$.x could not be read",
+            ),
+            shown(
+                "a proxy that was revoked",
+                "const { proxy, revoke } = Proxy.revocable({}, {}); revoke(); proxy",
+                "has no JSON form",
+            ),
             shown("a proxy of functions", "new Proxy(() => {}, {})", "a function"),
             shown(
                 "a proxy that answers everything",
                 "const p = new Proxy(() => {}, { get: () => p, apply: () => p }); p",
                 "the last expression",
             ),
-            shown("a method toJSON that throws", "({ toJSON() { throw new TypeError('bad') } })", "has no JSON form"),
-            shown("more than a result may have", "'x'.repeat(2000)", "more than 1024 bytes").flags(&["--result-limit", "1K"]),
+            shown(
+                "a method toJSON that throws",
+                "({ toJSON() { throw new TypeError('bad') } })",
+                "has no JSON form",
+            ),
+            shown("more than a result may have", "'x'.repeat(2000)", "more than 1024 bytes")
+                .flags(&["--result-limit", "1K"]),
             shown("a promise of a timer", "Promise.resolve(setTimeout(() => {}, 1))", "a Timeout"),
-            shown("a promise of nothing ever", "new Promise(() => {})", "a promise that nothing is left to settle"),
-            shown("a thenable that fails", "({ then(_, reject) { reject(new Error('no query')) } })", "a method then, which failed"),
-            shown("a module with functions", "import('./lib.mjs')", "is a function").file("lib.mjs", "export const f = () => 1"),
+            shown(
+                "a promise of nothing ever",
+                "new Promise(() => {})",
+                "a promise that nothing is left to settle",
+            ),
+            shown(
+                "a thenable that fails",
+                "({ then(_, reject) { reject(new Error('no query')) } })",
+                "a method then, which failed",
+            ),
+            shown("a module with functions", "import('./lib.mjs')", "is a function")
+                .file("lib.mjs", "export const f = () => 1"),
             shown("what a package exports", "require('./setup')", "$.f is a function")
                 .file("setup.js", "exports.f = () => 1; exports.n = 1"),
             shown(
@@ -68,15 +136,27 @@ fn a_last_expression_without_a_json_form_is_null_and_a_note() {
                 "new Response('{}')",
                 "a Response, has no JSON form; its value is null; read it first: await response.json()",
             ),
-            shown("an endless iterator", "(function* () { for (;;) yield 'abc' })()", "more than 1024 bytes")
-                .flags(&["--result-limit", "1K"]),
+            shown(
+                "an endless iterator",
+                "(function* () { for (;;) yield 'abc' })()",
+                "more than 1024 bytes",
+            )
+            .flags(&["--result-limit", "1K"]),
         ],
     );
     check_all(
         "typescript",
         &[
-            shown("an assigned method", "class Foo { bar?: () => void }\nFoo.prototype.bar = function (): void {};", "a function"),
-            shown("a class", "class Model { private fit = (): this => this }\nnew Model()", "$.fit is a function"),
+            shown(
+                "an assigned method",
+                "class Foo { bar?: () => void }\nFoo.prototype.bar = function (): void {};",
+                "a function",
+            ),
+            shown(
+                "a class",
+                "class Model { private fit = (): this => this }\nnew Model()",
+                "$.fit is a function",
+            ),
         ],
     );
 }
@@ -86,36 +166,56 @@ fn what_was_handed_over_and_has_no_json_form_still_fails() {
     check_all(
         "javascript",
         &[
-            case("from a return", "return { items: [1, { callback() {} }] }").fails("ResultNotSerializable", &["$.items[1].callback"]),
-            case("from main", "exports.main = () => new Map([['f', () => 1]])").fails("ResultNotSerializable", &["$.f is a function"]),
+            case("from a return", "return { items: [1, { callback() {} }] }")
+                .fails("ResultNotSerializable", &["$.items[1].callback"]),
+            case("from main", "exports.main = () => new Map([['f', () => 1]])")
+                .fails("ResultNotSerializable", &["$.f is a function"]),
             case("from a defined main", "async function main() { return setTimeout(() => {}, 1) }")
                 .fails("ResultNotSerializable", &["$ is a Timeout of Node's"]),
             case("from exported data", "const a = { n: 1 }; a.self = a; module.exports = a")
                 .fails("ResultNotSerializable", &["$.self refers back"]),
-            case("too large", "return 'x'.repeat(2000)").flags(&["--result-limit", "1K"]).fails("ResultTooLarge", &["result_bytes"]),
-            case("a main that nothing settles", "exports.main = () => new Promise(() => {})").fails("NeverSettled", &["never resolved"]),
-            case("what axios gives", "return { status: 200, data: 1, headers: {}, config: { transform: [() => 1] } }")
-                .fails("ResultNotSerializable", &["return response.data instead"]),
+            case("too large", "return 'x'.repeat(2000)")
+                .flags(&["--result-limit", "1K"])
+                .fails("ResultTooLarge", &["result_bytes"]),
+            case("a main that nothing settles", "exports.main = () => new Promise(() => {})")
+                .fails("NeverSettled", &["never resolved"]),
+            case(
+                "what axios gives",
+                "return { status: 200, data: 1, headers: {}, config: { transform: [() => 1] } }",
+            )
+            .fails("ResultNotSerializable", &["return response.data instead"]),
         ],
     );
 }
 
 #[test]
 fn exports_with_functions_among_them_are_an_interface_and_no_result() {
-    let beside = "the exports have functions in them";
+    let with_data = "the exports have functions in them";
     check_all(
         "javascript",
         &[
-            case("a class and data", "const MAX = 3; class Cart {}; console.log(MAX); module.exports = { Cart, MAX };")
-                .logs(&[("info", "3")])
-                .notes(&[beside]),
+            case(
+                "a class and data",
+                "const MAX = 3; class Cart {}; console.log(MAX); module.exports = { Cart, MAX };",
+            )
+            .logs(&[("info", "3")])
+            .notes(&[with_data]),
             case("a function", "exports.add = (a, b) => a + b"),
             case("a class alone", "module.exports = class {}"),
             case("functions alone", "module.exports = { add(a, b) { return a + b } }"),
-            case("and then a value", "module.exports = { add(a, b) { return a + b }, n: 1 };\nmodule.exports.add(1, 2)").gives(json!(3)),
-            case("functions further down", "module.exports = { handlers: { get() {} }, version: 1 }").notes(&["taken for an interface"]),
+            case(
+                "and then a value",
+                "module.exports = { add(a, b) { return a + b }, n: 1 };\nmodule.exports.add(1, 2)",
+            )
+            .gives(json!(3)),
+            case(
+                "functions further down",
+                "module.exports = { handlers: { get() {} }, version: 1 }",
+            )
+            .notes(&["taken for an interface"]),
             case("an emitter", "module.exports = new (require('events'))()"),
-            case("data", "module.exports = { total: 3, list: [1] }").gives(json!({"total": 3, "list": [1]})),
+            case("data", "module.exports = { total: 3, list: [1] }")
+                .gives(json!({"total": 3, "list": [1]})),
         ],
     );
     let module: &[&str] = &["--entry", "main.mjs"];
@@ -123,12 +223,20 @@ fn exports_with_functions_among_them_are_an_interface_and_no_result() {
         "javascript",
         &[
             case("a class as the default", "export default class A {}").flags(module),
-            case("a fetch handler", "export default { fetch() { return new Response('x') } }").flags(module),
-            case("data beside a method", "export default { name: 'x', run() {} }").flags(module).notes(&[beside]),
-            case("a server's settings", "const app = { fetch() {} };\nexport default { port: 3000, fetch: app.fetch }")
+            case("a fetch handler", "export default { fetch() { return new Response('x') } }")
+                .flags(module),
+            case("data next to a method", "export default { name: 'x', run() {} }")
                 .flags(module)
-                .notes(&[beside]),
-            case("data as the default", "export default { name: 'x' }").flags(module).gives(json!({"name": "x"})),
+                .notes(&[with_data]),
+            case(
+                "a server's settings",
+                "const app = { fetch() {} };\nexport default { port: 3000, fetch: app.fetch }",
+            )
+            .flags(module)
+            .notes(&[with_data]),
+            case("data as the default", "export default { name: 'x' }")
+                .flags(module)
+                .gives(json!({"name": "x"})),
             case("an empty object", "export default {}; 5").flags(module).gives(json!({})),
         ],
     );
@@ -161,21 +269,32 @@ fn a_program_that_is_one_function_is_called() {
         "javascript",
         &[
             case("an arrow function", "async () => 6 * 7").gives(json!(42)),
-            case("with a semicolon and comments", "// the tool\n(() => { return 'x' });\n// end").gives(json!("x")),
-            case("with parameters", "async ({ n }) => {\n  const m = await Promise.resolve(n);\n  return m + 1;\n}")
-                .flags(&["--param", "n=1"])
-                .gives(json!(2)),
+            case("with a semicolon and comments", "// the tool\n(() => { return 'x' });\n// end")
+                .gives(json!("x")),
+            case(
+                "with parameters",
+                "async ({ n }) => {\n  const m = await Promise.resolve(n);\n  return m + 1;\n}",
+            )
+            .flags(&["--param", "n=1"])
+            .gives(json!(2)),
             case("a function expression", "(function () { return 3 })").gives(json!(3)),
-            case("an anonymous function", "async function (input) {\n  return input.n\n}").flags(&["--param", "n=5"]).gives(json!(5)),
-            case("after imports", "import path from 'node:path';\nasync () => path.sep").gives(json!("/")),
+            case("an anonymous function", "async function (input) {\n  return input.n\n}")
+                .flags(&["--param", "n=5"])
+                .gives(json!(5)),
+            case("after imports", "import path from 'node:path';\nasync () => path.sep")
+                .gives(json!("/")),
             case("an exported one", "export default async () => 9").gives(json!(9)),
-            case("that fails", "async () => {\n  throw new TypeError('inside')\n}").fails("TypeError", &["inside", "main.js:2:9"]),
-            case("but not the last of several", "const a = 1;\n() => 5").notes(&["a function, has no JSON form"]),
+            case("that fails", "async () => {\n  throw new TypeError('inside')\n}")
+                .fails("TypeError", &["inside", "main.js:2:9"]),
+            case("but not the last of several", "const a = 1;\n() => 5")
+                .notes(&["a function, has no JSON form"]),
         ],
     );
     check_all(
         "typescript",
-        &[case("with types", "async (p: { n: number }): Promise<number> => p.n").flags(&["--param", "n=7"]).gives(json!(7))],
+        &[case("with types", "async (p: { n: number }): Promise<number> => p.n")
+            .flags(&["--param", "n=7"])
+            .gives(json!(7))],
     );
 }
 
@@ -196,14 +315,27 @@ fn markdown_fences_are_taken_off() {
             case("fences in a string of the program's", "const s = '\\n```js\\n1\\n```';\ns.length").gives(json!(12)),
         ],
     );
-    check_all("typescript", &[case("types", "```ts\nconst a: number = 3;\na\n```").gives(json!(3)).notes(&[fenced])]);
+    check_all(
+        "typescript",
+        &[case("types", "```ts\nconst a: number = 3;\na\n```").gives(json!(3)).notes(&[fenced])],
+    );
     check_all(
         "python",
         &[
-            case("backticks", "```python\na = 20\na * 2 + 2\n```").gives(json!(42)).notes(&[fenced]),
-            case("prose around it", "Sure! Run this:\n\n```py\nprint('hi')\n7\n```\nThat prints hi.").gives(json!(7)).notes(&[fenced]),
-            case("lines stay", "```\na = 1\n1 / 0\n```").fails("ZeroDivisionError", &["line 3"]).notes(&[fenced]),
-            case("fences in a text", "s = '''\n```python\nx\n```\n'''\nlen(s.split())").gives(json!(3)),
+            case("backticks", "```python\na = 20\na * 2 + 2\n```")
+                .gives(json!(42))
+                .notes(&[fenced]),
+            case(
+                "prose around it",
+                "Sure! Run this:\n\n```py\nprint('hi')\n7\n```\nThat prints hi.",
+            )
+            .gives(json!(7))
+            .notes(&[fenced]),
+            case("lines stay", "```\na = 1\n1 / 0\n```")
+                .fails("ZeroDivisionError", &["line 3"])
+                .notes(&[fenced]),
+            case("fences in a text", "s = '''\n```python\nx\n```\n'''\nlen(s.split())")
+                .gives(json!(3)),
         ],
     );
 }
@@ -211,7 +343,8 @@ fn markdown_fences_are_taken_off() {
 /// Programs that print a stack, each of which is the program's own and nothing else.
 #[test]
 fn no_frame_or_warning_of_the_sandbox_appears_in_what_a_program_prints() {
-    // What a program says of its stack: whether a frame is the sandbox's, and how many lines there are at all.
+    // What a program says of its stack: whether a frame is the sandbox's, and how many lines there
+    // are at all.
     check_all(
         "javascript",
         &[
@@ -276,12 +409,18 @@ fn no_frame_or_warning_of_the_sandbox_appears_in_what_a_program_prints() {
     check_all(
         "javascript",
         &[
-            case("a module's main", "export const main = () => { console.log(new Error('x').stack) }")
-                .flags(module)
-                .logs(&[("info", "Error: x\n    at main (file:///home/user/main.mjs:1:41)")]),
-            case("the top level of a module", "console.log(new Error('x').stack.includes('/opt/'))")
-                .flags(module)
-                .logs(&[("info", "false")]),
+            case(
+                "a module's main",
+                "export const main = () => { console.log(new Error('x').stack) }",
+            )
+            .flags(module)
+            .logs(&[("info", "Error: x\n    at main (file:///home/user/main.mjs:1:41)")]),
+            case(
+                "the top level of a module",
+                "console.log(new Error('x').stack.includes('/opt/'))",
+            )
+            .flags(module)
+            .logs(&[("info", "false")]),
         ],
     );
 }

@@ -1,8 +1,8 @@
 //! The contract of a JavaScript program.
 
+use belljar_test_support::{STARTS, outcome, run, said};
 use serde_json::json;
 
-use crate::belljar::{outcome, run, said};
 use crate::case::{case, check_all};
 
 #[test]
@@ -76,7 +76,7 @@ fn javascript_errors_have_the_users_own_lines() {
                 .fails("Error", &["outer", "RangeError", "inner"]),
             case("a syntax error", "const a = 1;\nconst b = ;\n").fails("SyntaxError", &["main.js:2"]),
             case("something that is not an error", "throw 'a string'").fails("Error", &["a string"]),
-            case("an unhandled rejection", "Promise.reject(new RangeError('nobody')); 1").fails("RangeError", &["nobody", "main.js:1"]),
+            case("an unhandled rejection", "Promise.reject(new RangeError('unheard')); 1").fails("RangeError", &["unheard", "main.js:1"]),
             case("a rejected main", "async function main() {\n  await null;\n  throw new Error('late');\n}")
                 .fails("Error", &["late", "main.js:3"]),
             case("an error in a timer", "setTimeout(() => {\n  throw new Error('timer');\n}, 1); 1")
@@ -217,8 +217,10 @@ fn javascript_has_workers_processes_and_a_loopback_network() {
 #[test]
 fn randomness_differs_between_runs_and_repeats_with_a_seed() {
     let code = "[Math.random(), Math.random()]";
-    for start in crate::belljar::STARTS {
-        let draw = |flags: &[&str]| outcome("javascript", code, &[&["--start", start], flags].concat())["value"].clone();
+    for start in STARTS {
+        let draw = |flags: &[&str]| {
+            outcome("javascript", code, &[&["--start", start], flags].concat())["value"].clone()
+        };
         let seeded = draw(&["--seed", "7"]);
         assert_eq!(seeded, draw(&["--seed", "7"]));
         assert_ne!(seeded, draw(&["--seed", "8"]));
@@ -227,7 +229,7 @@ fn randomness_differs_between_runs_and_repeats_with_a_seed() {
 }
 
 #[test]
-fn a_script_without_an_extension_is_told_by_its_first_line() {
+fn the_language_of_a_script_without_an_extension_comes_from_its_first_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("script");
     std::fs::write(&path, "#!/usr/bin/env node\n6 * 7\n").unwrap();

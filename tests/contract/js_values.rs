@@ -57,23 +57,33 @@ fn what_has_yet_to_be_read_says_how() {
     check_all(
         "javascript",
         &[
-            case("a response", "return new Response('{}')").fails("ResultNotSerializable", &["$ is a Response", "await response.json()"]),
+            case("a response", "return new Response('{}')")
+                .fails("ResultNotSerializable", &["$ is a Response", "await response.json()"]),
             case("a response among others", "return { all: [new Response('{}')] }")
                 .fails("ResultNotSerializable", &["$.all[0] is a Response"]),
             case("a request", "return new Request('http://x/')")
                 .fails("ResultNotSerializable", &["$ is a Request", "await request.json()"]),
-            case("a blob", "return { b: new Blob(['x']) }").fails("ResultNotSerializable", &["$.b is a Blob", "await blob.text()"]),
-            case("a file", "return new File(['x'], 'a.txt')").fails("ResultNotSerializable", &["$ is a File", "await file.text()"]),
+            case("a blob", "return { b: new Blob(['x']) }")
+                .fails("ResultNotSerializable", &["$.b is a Blob", "await blob.text()"]),
+            case("a file", "return new File(['x'], 'a.txt')")
+                .fails("ResultNotSerializable", &["$ is a File", "await file.text()"]),
             case("a stream of the web's", "return new Blob(['x']).stream()")
                 .fails("ResultNotSerializable", &["$ is a ReadableStream", "new Response(stream)"]),
             case("a stream of Node's", "return require('stream').Readable.from(['a'])")
                 .fails("ResultNotSerializable", &["$ is a Readable of Node's"]),
-            case("a promise", "return { p: Promise.resolve(1) }")
-                .fails("ResultNotSerializable", &["$.p is a promise that was not awaited; await it"]),
-            case("a query that was not awaited", "class Query { then(f) { f(1) } }\nreturn { rows: new Query() }")
-                .fails("ResultNotSerializable", &["$.rows is a promise that was not awaited"]),
-            case("a formatter", "return new Intl.NumberFormat('en')").fails("ResultNotSerializable", &["$ is an Intl.NumberFormat"]),
-            case("a weak reference", "return { w: new WeakRef({}) }").fails("ResultNotSerializable", &["$.w is a WeakRef", "deref()"]),
+            case("a promise", "return { p: Promise.resolve(1) }").fails(
+                "ResultNotSerializable",
+                &["$.p is a promise that was not awaited; await it"],
+            ),
+            case(
+                "a query that was not awaited",
+                "class Query { then(f) { f(1) } }\nreturn { rows: new Query() }",
+            )
+            .fails("ResultNotSerializable", &["$.rows is a promise that was not awaited"]),
+            case("a formatter", "return new Intl.NumberFormat('en')")
+                .fails("ResultNotSerializable", &["$ is an Intl.NumberFormat"]),
+            case("a weak reference", "return { w: new WeakRef({}) }")
+                .fails("ResultNotSerializable", &["$.w is a WeakRef", "deref()"]),
             case("a timer among data", "return { n: 1, t: setTimeout(() => {}, 1) }")
                 .fails("ResultNotSerializable", &["$.t is a Timeout of Node's"]),
         ],

@@ -1,10 +1,9 @@
-//! The contract of a program, as tables of small programs: what each is given, and how it must end. See `case.rs` for how to add one.
+//! The contract of a program, as tables of small programs: what each is given, and how it must end.
+//! See `case.rs` for how to add one.
 //!
-//! The real binary runs each of them in both start modes. Needs a Node (found or fetched) and a Python.
+//! The real binary runs each of them in both start modes. Needs a Node (found or fetched) and a
+//! Python.
 
-#[path = "../support/belljar.rs"]
-#[allow(dead_code, reason = "the other suites use the rest")]
-mod belljar;
 mod case;
 mod decorators;
 mod endings;

@@ -1,4 +1,4 @@
-//! `main` runs exactly once, whoever starts it.
+//! `main` runs exactly once, no matter what starts it.
 
 use serde_json::json;
 
@@ -19,23 +19,50 @@ fn a_main_that_the_program_starts_later_runs_once() {
     check_all(
         "javascript",
         &[
-            once_noted("setTimeout", "let n = 0; function main() { console.log('paid', ++n) }\nsetTimeout(main, 5)"),
-            once_noted("setImmediate", "let n = 0;\nfunction main() { console.log('paid', ++n); }\nsetImmediate(main);"),
-            once("nextTick", "let n = 0; function main() { console.log('paid', ++n) }\nprocess.nextTick(main)"),
-            once("a microtask", "let n = 0; const main = async () => { console.log('paid', ++n) }\nqueueMicrotask(main)"),
-            once("then", "let n = 0; function main() { console.log('paid', ++n) }\nPromise.resolve().then(main)"),
+            once_noted(
+                "setTimeout",
+                "let n = 0; function main() { console.log('paid', ++n) }\nsetTimeout(main, 5)",
+            ),
+            once_noted(
+                "setImmediate",
+                "let n = 0;\nfunction main() { console.log('paid', ++n); }\nsetImmediate(main);",
+            ),
+            once(
+                "nextTick",
+                "let n = 0; function main() { console.log('paid', ++n) }\nprocess.nextTick(main)",
+            ),
+            once(
+                "a microtask",
+                "let n = 0; const main = async () => { console.log('paid', ++n) }\nqueueMicrotask(main)",
+            ),
+            once(
+                "then",
+                "let n = 0; function main() { console.log('paid', ++n) }\nPromise.resolve().then(main)",
+            ),
             once(
                 "after something else",
                 "let n = 0; async function main() { console.log('paid', ++n) }\nconst init = async () => {};\ninit().then(() => main()).catch(console.error)",
             ),
-            once("an async function", "let n = 0; function main() { console.log('paid', ++n) }\n(async () => { await 1; main(); })();"),
-            once("a callback", "let n = 0; function main() { console.log('paid', ++n) }\nrequire('fs').readFile(__filename, () => main())"),
+            once(
+                "an async function",
+                "let n = 0; function main() { console.log('paid', ++n) }\n(async () => { await 1; main(); })();",
+            ),
+            once(
+                "a callback",
+                "let n = 0; function main() { console.log('paid', ++n) }\nrequire('fs').readFile(__filename, () => main())",
+            ),
             once_noted(
                 "an event",
                 "let n = 0; function main() { console.log('paid', ++n) }\nconst e = new (require('events'))(); e.once('go', main);\nsetImmediate(() => e.emit('go'))",
             ),
-            once_noted("beforeExit", "let n = 0; function main() { console.log('paid', ++n) }\nprocess.once('beforeExit', main)"),
-            once_noted("exit", "let n = 0; function main() { console.log('paid', ++n) }\nprocess.on('exit', () => main())"),
+            once_noted(
+                "beforeExit",
+                "let n = 0; function main() { console.log('paid', ++n) }\nprocess.once('beforeExit', main)",
+            ),
+            once_noted(
+                "exit",
+                "let n = 0; function main() { console.log('paid', ++n) }\nprocess.on('exit', () => main())",
+            ),
             once_noted(
                 "an interval that ends itself",
                 "let n = 0; function main() { console.log('paid', ++n); clearInterval(t) }\nvar t = setInterval(main, 1); t",
@@ -44,23 +71,50 @@ fn a_main_that_the_program_starts_later_runs_once() {
                 "another function",
                 "let n = 0; function main() { console.log('paid', ++n) }\nfunction start() { setTimeout(main, 1) }\nstart()",
             ),
-            once("a method", "let n = 0; function main() { console.log('paid', ++n) }\nclass App { run() { main() } }\nnew App().run()"),
+            once(
+                "a method",
+                "let n = 0; function main() { console.log('paid', ++n) }\nclass App { run() { main() } }\nnew App().run()",
+            ),
             once(
                 "a table of commands",
                 "let n = 0; const main = () => { console.log('paid', ++n) };\nconst commands = { main };\nconst name = 'main'; commands[name]()",
             ),
-            once("an array", "let n = 0; const main = () => { console.log('paid', ++n) };\n[main].forEach((f) => f())"),
-            once("call", "let n = 0; function main() { console.log('paid', ++n) }\nmain.call(null)"),
-            once("bind", "let n = 0; function main() { console.log('paid', ++n) }\nprocess.nextTick(main.bind(null, 1))"),
-            once("its export", "let n = 0; exports.main = async () => { console.log('paid', ++n) };\nprocess.nextTick(exports.main)"),
-            once("a guard", "let n = 0; function main() { console.log('paid', ++n) }\nif (require.main === module) main()"),
+            once(
+                "an array",
+                "let n = 0; const main = () => { console.log('paid', ++n) };\n[main].forEach((f) => f())",
+            ),
+            once(
+                "call",
+                "let n = 0; function main() { console.log('paid', ++n) }\nmain.call(null)",
+            ),
+            once(
+                "bind",
+                "let n = 0; function main() { console.log('paid', ++n) }\nprocess.nextTick(main.bind(null, 1))",
+            ),
+            once(
+                "its export",
+                "let n = 0; exports.main = async () => { console.log('paid', ++n) };\nprocess.nextTick(exports.main)",
+            ),
+            once(
+                "a guard",
+                "let n = 0; function main() { console.log('paid', ++n) }\nif (require.main === module) main()",
+            ),
             once(
                 "a guard and a timer",
                 "let n = 0; function main() { console.log('paid', ++n) }\nmodule.exports = { main };\nif (require.main === module) { setTimeout(main) }\nvoid 0",
             ),
-            once("a short guard", "let n = 0; function main() { console.log('paid', ++n) }\nrequire.main === module && main()"),
-            once("a guard by parent", "let n = 0; function main() { console.log('paid', ++n) }\nif (!module.parent) { main() }"),
-            once("what is exported alone", "let n = 0; function sync() { console.log('paid', ++n); } sync(); module.exports = sync;"),
+            once(
+                "a short guard",
+                "let n = 0; function main() { console.log('paid', ++n) }\nrequire.main === module && main()",
+            ),
+            once(
+                "a guard by parent",
+                "let n = 0; function main() { console.log('paid', ++n) }\nif (!module.parent) { main() }",
+            ),
+            once(
+                "what is exported alone",
+                "let n = 0; function sync() { console.log('paid', ++n); } sync(); module.exports = sync;",
+            ),
         ],
     );
     let module: &[&str] = &["--entry", "main.mjs"];
@@ -80,7 +134,10 @@ fn a_main_that_the_program_starts_later_runs_once() {
     check_all(
         "typescript",
         &[
-            once("in TypeScript", "let n: number = 0;\nasync function main(): Promise<void> { console.log('paid', ++n) }\nvoid main();"),
+            once(
+                "in TypeScript",
+                "let n: number = 0;\nasync function main(): Promise<void> { console.log('paid', ++n) }\nvoid main();",
+            ),
             once(
                 "with an enum",
                 "enum E { A = 1 }\nlet n = 0;\nconst main = async (): Promise<void> => { console.log('paid', n + E.A) };\nqueueMicrotask(main as () => void);",
@@ -109,7 +166,7 @@ fn a_main_that_the_program_never_starts_is_called_once() {
             case("asked for its length and type", "function main() { return 'x' }\nif (typeof main === 'function') main.length;")
                 .gives(json!("x")),
             case("shown", "function main() { return 'x' }\nconsole.log(main.name)").gives(json!("x")).logs(&[("info", "main")]),
-            case("called by a function that nobody calls", "function main() { return 'x' }\nfunction run() { return main() }")
+            case("called by a function that is never called", "function main() { return 'x' }\nfunction run() { return main() }")
                 .gives(json!("x")),
             case("called by an exported function", "function main() { return 'x' }\nexports.handler = async () => main();")
                 .gives(json!("x")),
@@ -124,17 +181,33 @@ fn a_main_that_the_program_never_starts_is_called_once() {
     check_all(
         "javascript",
         &[
-            case("exported as the default", "async function main() { return 'x' }\nexport { main as default }")
+            case(
+                "exported as the default",
+                "async function main() { return 'x' }\nexport { main as default }",
+            )
+            .flags(module)
+            .gives(json!("x")),
+            case("exported", "export const main = async () => 'x';")
                 .flags(module)
                 .gives(json!("x")),
-            case("exported", "export const main = async () => 'x';").flags(module).gives(json!("x")),
-            case("another as main", "const run = () => 'x';\nexport { run as main }").flags(module).gives(json!("x")),
-            case("exported by name as the default", "const main = () => 'x';\nexport default main;").flags(module).gives(json!("x")),
+            case("another as main", "const run = () => 'x';\nexport { run as main }")
+                .flags(module)
+                .gives(json!("x")),
+            case(
+                "exported by name as the default",
+                "const main = () => 'x';\nexport default main;",
+            )
+            .flags(module)
+            .gives(json!("x")),
         ],
     );
     check_all(
         "typescript",
-        &[case("typed after it", "function main(): string { return 'x' }\ntype M = typeof main;\nlet m: M | undefined;").gives(json!("x"))],
+        &[case(
+            "typed after it",
+            "function main(): string { return 'x' }\ntype M = typeof main;\nlet m: M | undefined;",
+        )
+        .gives(json!("x"))],
     );
 }
 

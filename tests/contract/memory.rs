@@ -16,6 +16,7 @@ fn javascript_fits_its_heap_to_the_limit() {
                 const rows = lines.map((l) => Object.fromEntries(l.split(',').map((v, i) => [keys[i], v])));
                 rows.length",
             )
+            .flags(&["--memory", "256M"])
             .gives(json!(400_000)),
             case(
                 "a text that is split again and again leaves no more than it holds",
@@ -23,6 +24,7 @@ fn javascript_fits_its_heap_to_the_limit() {
                 for (let i = 0; i < 6; i++) fields += text.split('\\n').map((line) => line.split(',')).length;
                 fields",
             )
+            .flags(&["--memory", "256M"])
             .gives(json!(1_500_006)),
             case(
                 "objects that are replaced are collected",
@@ -30,22 +32,25 @@ fn javascript_fits_its_heap_to_the_limit() {
                 for (let i = 0; i < 8; i++) rows = JSON.parse(JSON.stringify(rows));
                 rows.length",
             )
+            .flags(&["--memory", "256M"])
             .gives(json!(100_000)),
             case(
                 "buffers that are dropped are collected",
                 "let sum = 0; for (let i = 0; i < 80; i++) sum += Buffer.alloc(8 << 20, 1)[i]; sum",
             )
+            .flags(&["--memory", "256M"])
             .gives(json!(80)),
             case(
                 "strings that are built and dropped are collected",
                 "let length = 0; for (let i = 0; i < 25; i++) length += ('x'.repeat(4 << 20) + i).split('x').join('y').length > 0 ? 1 : 0; length",
             )
-            .flags(&["--cpu", "30s", "--timeout", "60s"])
+            .flags(&["--cpu", "30s", "--timeout", "60s", "--memory", "256M"])
             .gives(json!(25)),
             case(
                 "maps that grow and go are collected",
                 "let size = 0; for (let i = 0; i < 8; i++) size += new Map(Array.from({ length: 150_000 }, (_, k) => ['k' + k, { k }])).size; size",
             )
+            .flags(&["--memory", "256M"])
             .gives(json!(1_200_000)),
             case(
                 "what is held beyond the limit ends the run for that reason",
@@ -58,7 +63,7 @@ fn javascript_fits_its_heap_to_the_limit() {
 }
 
 #[test]
-fn javascript_is_told_the_limit_by_every_way_of_asking() {
+fn javascript_reads_the_limit_in_every_way() {
     let asks = "const os = require('os'), v8 = require('v8'); const mb = (bytes) => Math.round(bytes / 2 ** 20);
         const heap = mb(v8.getHeapStatistics().heap_size_limit), [limit] = [mb(os.totalmem())];
         [limit, mb(process.constrainedMemory()), process.availableMemory() > 0 && process.availableMemory() <= os.totalmem(),
@@ -66,10 +71,10 @@ fn javascript_is_told_the_limit_by_every_way_of_asking() {
     check_all(
         "javascript",
         &[
-            case("by default", asks).gives(json!([256, 256, true, true, true])),
+            case("of the default of a server", asks).flags(&["--memory", "256M"]).gives(json!([256, 256, true, true, true])),
             case("of little", asks).flags(&["--memory", "96M"]).gives(json!([96, 96, true, true, true])),
             case("of much", asks).flags(&["--memory", "1500M"]).gives(json!([1500, 1500, true, true, true])),
-            case("where programs may be started", asks).flags(&["--exec"]).gives(json!([256, 256, true, true, true])),
+            case("where programs may be started", asks).flags(&["--exec", "--memory", "256M"]).gives(json!([256, 256, true, true, true])),
             case(
                 "in a worker",
                 "const { Worker } = require('worker_threads');
@@ -77,6 +82,7 @@ fn javascript_is_told_the_limit_by_every_way_of_asking() {
                     parentPort.postMessage([require('os').totalmem() / 2 ** 20, require('v8').getHeapStatistics().heap_size_limit < 600 * 2 ** 20])`;
                 exports.main = () => new Promise((resolve) => new Worker(code, { eval: true }).once('message', resolve))",
             )
+            .flags(&["--memory", "256M"])
             .gives(json!([256, true])),
             case(
                 "as Node's own functions look",
@@ -104,7 +110,7 @@ fn a_worker_keeps_the_limits_that_its_program_gives_it() {
 }
 
 #[test]
-fn python_is_told_the_limit() {
+fn python_reads_the_limit() {
     let asks = "import os
 page = os.sysconf('SC_PAGE_SIZE')
 total, free = (os.sysconf(name) * page // 2**20 for name in ('SC_PHYS_PAGES', 'SC_AVPHYS_PAGES'))
@@ -112,7 +118,9 @@ total, free = (os.sysconf(name) * page // 2**20 for name in ('SC_PHYS_PAGES', 'S
     check_all(
         "python",
         &[
-            case("by default", asks).gives(json!([256, true])),
+            case("of the default of a server", asks)
+                .flags(&["--memory", "256M"])
+                .gives(json!([256, true])),
             case("of little", asks).flags(&["--memory", "96M"]).gives(json!([96, true])),
             case("of much", asks).flags(&["--memory", "1500M"]).gives(json!([1500, true])),
         ],

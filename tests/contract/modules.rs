@@ -25,7 +25,7 @@ fn a_module_may_use_the_names_of_commonjs() {
             case("require.resolve, require.cache", "import 'node:fs';\n[require.resolve('fs'), typeof require.cache]").gives(json!(["fs", "object"])),
             case("in a function", "import 'node:fs';\nexport function main() { return require('node:path').sep + __dirname; }")
                 .gives(json!("//home/user")),
-            case("beside an export", "export const a = 1;\nexport default require('node:path').sep;").gives(json!("/")),
+            case("next to an export", "export const a = 1;\nexport default require('node:path').sep;").gives(json!("/")),
             case("names of its own stay", "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);\nconst __dirname = 'mine';\n[__dirname, require('node:path').sep]")
                 .gives(json!(["mine", "/"])),
             case("a type that is asked for stays undefined", "import 'node:fs';\n[typeof require, typeof module, typeof __dirname]")
@@ -49,11 +49,11 @@ fn a_module_may_return() {
             .gives(json!(true)),
             case("before an import", "const early = sep;\nimport { sep } from 'node:path';\nreturn early;").gives(json!("/")),
             case(
-                "beside an export",
+                "next to an export",
                 "import { sep } from 'node:path';\nexport const a = 1;\nexport function f() { return sep; }\nreturn f() + a;",
             )
             .gives(json!("/1")),
-            case("beside a main", "import 'node:fs';\nfunction main() { return 'main'; }\nif (false) return 1;").gives(json!("main")),
+            case("next to a main", "import 'node:fs';\nfunction main() { return 'main'; }\nif (false) return 1;").gives(json!("main")),
             case("a promise", "import 'node:fs';\nreturn Promise.resolve({ a: 1 });").gives(json!({"a": 1})),
             case("nothing", "import 'node:fs';\nconsole.log('a');\nreturn;\nconsole.log('b');").logs(&[("info", "a")]),
         ]
@@ -104,7 +104,10 @@ fn imported_files_may_use_the_names_of_commonjs() {
     check_all(
         "javascript",
         &[case("JavaScript too", "import { where } from './lib.js';\nexport default where;")
-            .file("lib.js", "import { sep } from 'node:path';\nexport const where = __dirname + sep;")
+            .file(
+                "lib.js",
+                "import { sep } from 'node:path';\nexport const where = __dirname + sep;",
+            )
             .gives(json!("/home/user/"))],
     );
 }
@@ -114,17 +117,18 @@ const DYNAMIC: &str = "const api = {};\nfor (const name of ['chunk', 'sum']) api
 /// A package that is a function.
 const CALLABLE: &str = "function moment(x) { return 'moment ' + x; }\nmoment.utc = () => 'utc';\nmodule.exports = moment;";
 /// A package that was compiled from a module.
-const COMPILED: &str =
-    "Object.defineProperty(exports, '__esModule', { value: true });\nexports.default = (x) => 'default ' + x;\nexports.named = 'named';";
+const COMPILED: &str = "Object.defineProperty(exports, '__esModule', { value: true });\nexports.default = (x) => 'default ' + x;\nexports.named = 'named';";
 /// An ES module whose default is what people want.
-const CHALK: &str =
-    "const chalk = (x) => 'chalk ' + x;\nchalk.blue = (x) => `blue ${x}`;\nexport default chalk;\nexport const modifiers = ['bold'];";
+const CHALK: &str = "const chalk = (x) => 'chalk ' + x;\nchalk.blue = (x) => `blue ${x}`;\nexport default chalk;\nexport const modifiers = ['bold'];";
 
 fn with_packages(case: Case) -> Case {
     case.file("node_modules/dynamic/index.js", DYNAMIC)
         .file("node_modules/callable/index.js", CALLABLE)
         .file("node_modules/compiled/index.js", COMPILED)
-        .file("node_modules/chalky/package.json", r#"{"name": "chalky", "type": "module", "main": "index.js"}"#)
+        .file(
+            "node_modules/chalky/package.json",
+            r#"{"name": "chalky", "type": "module", "main": "index.js"}"#,
+        )
         .file("node_modules/chalky/index.js", CHALK)
         .file("node_modules/plugins/index.js", "module.exports = 'plugins';")
         .file("node_modules/plugins/plugin/utc.js", "module.exports = () => 'utc';")
@@ -213,13 +217,24 @@ fn files_are_found_without_their_extensions() {
     check_all(
         "typescript",
         &[
-            case("b.js", "import { b } from './b';\nexport default b;").file("b.js", "export const b = 1;").gives(json!(1)),
-            case("b.tsx", "import { b } from './b';\nexport default b;").file("b.tsx", "export const b: number = 2;").gives(json!(2)),
-            case("b.mts", "import { b } from './b';\nexport default b;").file("b.mts", "export const b: number = 3;").gives(json!(3)),
-            case("b.cts with exports", "import { b } from './b.cjs';\nexport default b + require('./b.cts').b;")
-                .file("b.cts", "import { sep } from 'node:path';\nexport const b: string = sep;")
-                .gives(json!("//")),
-            case("b.cts", "import { b } from './b';\nexport default b;").file("b.cts", "exports.b = 4 as number;").gives(json!(4)),
+            case("b.js", "import { b } from './b';\nexport default b;")
+                .file("b.js", "export const b = 1;")
+                .gives(json!(1)),
+            case("b.tsx", "import { b } from './b';\nexport default b;")
+                .file("b.tsx", "export const b: number = 2;")
+                .gives(json!(2)),
+            case("b.mts", "import { b } from './b';\nexport default b;")
+                .file("b.mts", "export const b: number = 3;")
+                .gives(json!(3)),
+            case(
+                "b.cts with exports",
+                "import { b } from './b.cjs';\nexport default b + require('./b.cts').b;",
+            )
+            .file("b.cts", "import { sep } from 'node:path';\nexport const b: string = sep;")
+            .gives(json!("//")),
+            case("b.cts", "import { b } from './b';\nexport default b;")
+                .file("b.cts", "exports.b = 4 as number;")
+                .gives(json!(4)),
             case("./b.js for b.ts", "import { b } from './b.js';\nexport default b;")
                 .file("b.ts", "export const b: number = 5;")
                 .gives(json!(5)),
@@ -320,7 +335,7 @@ fn settings_of_the_program_count() {
     );
 }
 
-/// What React's runtime does, near enough.
+/// An approximation of React's JSX runtime.
 const REACT: &str = "const element = (type, { children = [], ...props } = {}) => ({ type, props, children: [].concat(children) });\n\
     exports.jsx = exports.jsxs = element;\nexports.Fragment = 'fragment';";
 

@@ -1,8 +1,9 @@
-//! Packages that a program imports or asks for, and the modules of its own that no package takes the place of.
+//! Packages that a program imports or asks for, and the modules of its own that no package takes
+//! the place of.
 
+use belljar_test_support::{outcome, run, said};
 use serde_json::{Value, json};
 
-use crate::belljar::{outcome, run, said};
 use crate::case::{case, check_all};
 
 const MINE: &str = "NAME = 'mine'\ndef double(x):\n    return 2 * x\n";
@@ -53,15 +54,35 @@ fn nothing_is_installed_for_a_name_of_the_programs_own() {
     let (granted, own) = (granted.to_str().unwrap(), own.to_str().unwrap());
     let file = |name: &str| format!("--file={name}={own}");
     for (language, code, flags) in [
-        ("python", "import sys\nsys.path.insert(0, 'lib')\nimport humanize\nhumanize.NAME", vec![file("lib/humanize.py")]),
-        ("python", "open('utils.py', 'w').write('NAME = \"mine\"')\nimport utils\nutils.NAME", vec![]),
-        ("python", &*format!("import sys\nsys.path.append('{granted}')\nimport lib_kq\nlib_kq.NAME"), vec![format!("--read={granted}")]),
-        ("python", "try:\n    import helpers\nexcept ImportError:\n    pass\n'mine'", vec![file("a/b/helpers.py")]),
+        (
+            "python",
+            "import sys\nsys.path.insert(0, 'lib')\nimport humanize\nhumanize.NAME",
+            vec![file("lib/humanize.py")],
+        ),
+        (
+            "python",
+            "open('utils.py', 'w').write('NAME = \"mine\"')\nimport utils\nutils.NAME",
+            vec![],
+        ),
+        (
+            "python",
+            &*format!("import sys\nsys.path.append('{granted}')\nimport lib_kq\nlib_kq.NAME"),
+            vec![format!("--read={granted}")],
+        ),
+        (
+            "python",
+            "try:\n    import helpers\nexcept ImportError:\n    pass\n'mine'",
+            vec![file("a/b/helpers.py")],
+        ),
         ("javascript", "try { require('helpers') } catch {}\n'mine'", vec![file("lib/helpers.js")]),
     ] {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let ended = outcome(language, code, &flags);
-        assert_eq!((&ended["value"], &ended["sandbox"]["environment"]), (&json!("mine"), &Value::Null), "{code}: {ended}");
+        assert_eq!(
+            (&ended["value"], &ended["sandbox"]["environment"]),
+            (&json!("mine"), &Value::Null),
+            "{code}: {ended}"
+        );
     }
 }
 
@@ -69,10 +90,22 @@ fn nothing_is_installed_for_a_name_of_the_programs_own() {
 fn a_strangers_package_never_takes_the_place_of_a_file_of_the_programs_own_in_javascript() {
     let tsconfig = r#"{"compilerOptions": {/* here */ "baseUrl": ".", "paths": {"@lib/*": ["lib/*"], "settings": ["./lib/settings.ts"]}}}"#;
     for (code, files) in [
-        ("import { n } from 'src/b'; export default n;", [("src/b.ts", "export const n = 4"), ("tsconfig.json", tsconfig)]),
-        ("import { n } from '@lib/b'; export default n;", [("lib/b.ts", "export const n = 4"), ("tsconfig.json", tsconfig)]),
-        ("import { n } from 'settings'; export default n;", [("lib/settings.ts", "export const n = 4"), ("tsconfig.json", tsconfig)]),
-        ("import { n } from 'utils/b'; export default n;", [("utils/b.ts", "export const n = 4"), ("data.json", "{}")]),
+        (
+            "import { n } from 'src/b'; export default n;",
+            [("src/b.ts", "export const n = 4"), ("tsconfig.json", tsconfig)],
+        ),
+        (
+            "import { n } from '@lib/b'; export default n;",
+            [("lib/b.ts", "export const n = 4"), ("tsconfig.json", tsconfig)],
+        ),
+        (
+            "import { n } from 'settings'; export default n;",
+            [("lib/settings.ts", "export const n = 4"), ("tsconfig.json", tsconfig)],
+        ),
+        (
+            "import { n } from 'utils/b'; export default n;",
+            [("utils/b.ts", "export const n = 4"), ("data.json", "{}")],
+        ),
         (
             "import { n } from 'one'; export default n;",
             [("packages/one/index.js", ""), ("packages/one/package.json", r#"{"name": "one"}"#)],
@@ -86,7 +119,11 @@ fn a_strangers_package_never_takes_the_place_of_a_file_of_the_programs_own_in_ja
             command.arg("--file").arg(format!("{name}={}", path.display()));
         }
         let ended = said(&mut command).outcome();
-        assert_eq!(ended["sandbox"]["environment"], Value::Null, "nothing is installed: {code}: {ended}");
+        assert_eq!(
+            ended["sandbox"]["environment"],
+            Value::Null,
+            "nothing is installed: {code}: {ended}"
+        );
         assert_ne!(ended["status"], "refused", "{code}: {ended}");
     }
 }
@@ -101,19 +138,28 @@ fn a_name_that_no_registry_has_is_said_where_the_import_is_reached() {
             case("looked for", "from importlib.util import find_spec\nif find_spec('zq_not_there_3'):\n    import zq_not_there_3\n1")
                 .gives(json!(1)),
             case("in a branch", "DEBUG = False\nif DEBUG:\n    import zq_not_there_4\n1").gives(json!(1)),
-            case("beside a package that there is", "def never():\n    import zq_not_there_5\nimport humanize\nhumanize.intcomma(1000)")
+            case("next to a package that exists", "def never():\n    import zq_not_there_5\nimport humanize\nhumanize.intcomma(1000)")
                 .gives(json!("1,000")),
             case("reached", "import pandass_zq")
-                .fails("ModuleNotFoundError", &["no configured registry has a package pandass-zq", "nothing was installed"]),
+                .fails("ModuleNotFoundError", &["package `pandass-zq` not found in any configured registry", "it was not installed"]),
             case("near another", "import humanise_").fails("ModuleNotFoundError", &["No module named 'humanise_'"]),
         ],
     );
     check_all(
         "javascript",
         &[
-            case("in a function that is not called", "function never() { require('zq-not-there-1') }\n1").gives(json!(1)),
-            case("reached", "require('expresss-zz')")
-                .fails("Error", &["no configured registry has a package expresss-zz", "nothing was installed"]),
+            case(
+                "in a function that is not called",
+                "function never() { require('zq-not-there-1') }\n1",
+            )
+            .gives(json!(1)),
+            case("reached", "require('expresss-zz')").fails(
+                "Error",
+                &[
+                    "package `expresss-zz` not found in any configured registry",
+                    "it was not installed",
+                ],
+            ),
         ],
     );
 }
@@ -156,27 +202,37 @@ fn a_listed_package_is_added_to_what_the_program_needs() {
             .gives(json!("4.8.0")),
             case("or is all that there is", "import humanize")
                 .flags(&["--package", "tabulate", "--only-packages"])
-                .fails("ModuleNotFoundError", &["only the listed packages are installed; list humanize too"]),
+                .fails("ModuleNotFoundError", &["list humanize too", "only the listed packages are installed"]),
         ],
     );
     check_all(
         "javascript",
-        &[case("to its imports", "[require('lodash').chunk([1, 2], 1).length, require('ms')('1s')]")
-            .flags(&["--package", "ms@2.1.3"])
-            .gives(json!([2, 1000]))],
+        &[case(
+            "to its imports",
+            "[require('lodash').chunk([1, 2], 1).length, require('ms')('1s')]",
+        )
+        .flags(&["--package", "ms@2.1.3"])
+        .gives(json!([2, 1000]))],
     );
 }
 
 #[test]
 fn the_hint_for_a_missing_package_works_as_written() {
     let missing = outcome("python", "__import__('tab' + 'ulate').tabulate([[1]])", &[]);
-    let message = missing["error"]["message"].as_str().unwrap();
-    let line = message.split('`').nth(1).unwrap_or_default();
+    let hint = missing["error"]["hint"].as_str().unwrap();
+    let line = hint.split('`').nth(1).unwrap_or_default();
     assert_eq!(line, "# @add-package tabulate", "{missing}");
-    let ended = outcome("python", &format!("{line}\n__import__('tab' + 'ulate').tabulate([[1]]) != ''"), &[]);
+    let ended = outcome(
+        "python",
+        &format!("{line}\n__import__('tab' + 'ulate').tabulate([[1]]) != ''"),
+        &[],
+    );
     assert_eq!(ended["value"], true, "{ended}");
     let missing = outcome("javascript", "require('m' + 's')", &[]);
-    assert!(missing["error"]["message"].as_str().unwrap().contains("`// @add-package ms`"), "{missing}");
+    assert!(
+        missing["error"]["hint"].as_str().unwrap().contains("`// @add-package ms`"),
+        "{missing}"
+    );
 }
 
 #[test]
@@ -187,11 +243,14 @@ fn names_of_imports_are_understood_as_packages() {
             case("in requirements.txt", "import yaml\nyaml.safe_load('a: 1')")
                 .file("requirements.txt", "yaml\n")
                 .gives(json!({"a": 1}))
-                .notes(&["yaml is the name of the import; the package is pyyaml"]),
-            case("as a listed package", "import dateutil.parser\ndateutil.parser.parse('2024-01-02').day")
-                .flags(&["--package", "dateutil"])
-                .gives(json!(2))
-                .notes(&["the package is python-dateutil"]),
+                .notes(&["installed pyyaml, the package that provides the import yaml"]),
+            case(
+                "as a listed package",
+                "import dateutil.parser\ndateutil.parser.parse('2024-01-02').day",
+            )
+            .flags(&["--package", "dateutil"])
+            .gives(json!(2))
+            .notes(&["installed python-dateutil"]),
         ],
     );
 }
@@ -199,21 +258,32 @@ fn names_of_imports_are_understood_as_packages() {
 #[test]
 fn a_version_is_not_silently_an_old_one_for_want_of_a_wheel() {
     let refused = outcome("python", "import hydra", &[]);
-    assert_eq!((&refused["status"], &refused["error"]["name"]), (&json!("refused"), &json!("PackageNeedsBuild")), "{refused}");
+    assert_eq!(
+        (&refused["status"], &refused["error"]["name"]),
+        (&json!("refused"), &json!("PackageNeedsBuild")),
+        "{refused}"
+    );
     let message = refused["error"]["message"].as_str().unwrap();
-    assert!(message.contains("needs antlr4-python3-runtime, which comes without a wheel"), "{message}");
-    assert!(message.contains("hydra-core==0."), "the one that can be asked for is named: {message}");
+    assert!(message.contains("needs antlr4-python3-runtime, which has no wheel"), "{message}");
+    assert!(
+        message.contains("hydra-core==0."),
+        "the one that can be asked for is named: {message}"
+    );
     // Nearer ones are installed, and a note says it.
     let noted = outcome("python", "def never():\n    import rouge_score", &[]);
     let said = format!("{}{}", noted["notes"], noted["error"]);
-    assert!(said.contains("rouge-score") && said.contains("comes without a wheel"), "{noted}");
-    let asked = outcome("python", "import importlib.metadata as m\nm.version('rouge-score')", &["--package", "rouge-score==0.0.4"]);
+    assert!(said.contains("rouge-score") && said.contains("has no wheel"), "{noted}");
+    let asked = outcome(
+        "python",
+        "import importlib.metadata as m\nm.version('rouge-score')",
+        &["--package", "rouge-score==0.0.4"],
+    );
     assert_eq!(asked["value"], "0.0.4", "what is asked for is installed: {asked}");
 }
 
 #[test]
 fn what_an_install_script_would_have_made_is_said_to_be_missing() {
     let ended = outcome("javascript", "require('sqlite3')", &[]);
-    let message = ended["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.contains("the install script of sqlite3 was not run") && message.contains("allow_build"), "{ended}");
+    let hint = ended["error"]["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("install script of sqlite3") && hint.contains("allow_build"), "{ended}");
 }

@@ -1,12 +1,12 @@
 //! A result that was there is kept, and what is still open is named.
 
+use belljar_test_support::outcome;
 use serde_json::json;
 
-use crate::belljar::outcome;
 use crate::case::{case, check_all};
 
 /// A time limit that a program which waits for something runs into.
-const SHORT: &[&str] = &["--timeout", "2s"];
+const SHORT: &[&str] = &["--timeout", "3s"];
 
 #[test]
 fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
@@ -40,7 +40,7 @@ fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
                 .keeps(json!(2))
                 .pending(json!([{"kind": "worker", "count": 1, "at": "main.js:1:11"}])),
             case("a worker", "const { Worker } = require('worker_threads');\nnew Worker('setInterval(() => {}, 1000)', { eval: true });\nreturn 2")
-                .flags(&["--timeout", "2s"])
+                .flags(SHORT)
                 .ends("timed_out", 124)
                 .keeps(json!(2))
                 .pending(json!([{"kind": "worker", "count": 1, "at": "main.js:2:1"}])),
@@ -75,10 +75,11 @@ fn a_result_that_was_there_when_time_ran_out_is_kept_with_what_was_open() {
 
 #[test]
 fn the_time_limit_names_what_was_open_and_what_to_do() {
-    let outcome = outcome("javascript", "setInterval(() => {}, 1000);\nreturn 3", &["--timeout", "2s"]);
+    let outcome = outcome("javascript", "setInterval(() => {}, 1000);\nreturn 3", SHORT);
     let message = outcome["error"]["message"].as_str().unwrap_or_default();
     assert!(message.contains("an interval (main.js:1:1) was still open"), "{message}");
-    assert!(message.contains("--settled") && !message.contains("raise limits.timeout_ms"), "{message}");
+    let hint = outcome["error"]["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("--settled") && !hint.contains("raise limits.timeout_ms"), "{hint}");
 }
 
 #[test]

@@ -1,20 +1,29 @@
-//! What a Python program shows: `display`, notebooks' habits, and the libraries that would open a window or a browser.
+//! Rich output of Python programs: `display`, notebook conventions, and libraries that would
+//! otherwise open a window or a browser.
 
+use belljar_test_support::STARTS;
 use serde_json::{Value, json};
 
-use crate::belljar::STARTS;
 use crate::case::{case, check_all};
 use crate::py_values::outcome_with_packages;
 
-/// The media types of the rich results of a program that has those packages, the same in both start modes.
+/// Returns the media types of the rich results of a program that has those packages, after checking
+/// that both start modes give the same.
 #[track_caller]
 fn shown(code: &str) -> Vec<String> {
     let [first, second] = STARTS.map(|start| {
         let ended = outcome_with_packages(code, start);
-        assert_eq!((&ended["status"], &ended["value"]), (&json!("succeeded"), &Value::Null), "{start}: {code}: {ended:#}");
+        assert_eq!(
+            (&ended["status"], &ended["value"]),
+            (&json!("succeeded"), &Value::Null),
+            "{start}: {code}: {ended:#}"
+        );
         assert!(!ended["logs"].to_string().contains("belljar"), "{start}: {code}: {ended:#}");
         let results = ended["results"].as_array().cloned().unwrap_or_default();
-        results.iter().map(|result| result["type"].as_str().unwrap_or_default().to_owned()).collect::<Vec<String>>()
+        results
+            .iter()
+            .map(|result| result["type"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<String>>()
     });
     assert_eq!(first, second, "{code}");
     first
@@ -98,16 +107,25 @@ fn each_figure_of_matplotlib_appears_once() {
         ("plt.plot([1])\nplt.show()\nplt.plot([2])\nplt.show()", 2),
         ("plt.plot([1])\nplt.savefig('a.png')\nplt.close()", 1),
         ("plt.plot([1])\nplt.savefig('a.png')\nplt.show()\nplt.savefig('b.png')\nplt.close()", 1),
-        ("for n in range(2):\n    plt.plot([n])\n    plt.savefig(f'{n}.png')\n    plt.clf()\nplt.close()", 2),
+        (
+            "for n in range(2):\n    plt.plot([n])\n    plt.savefig(f'{n}.png')\n    plt.clf()\nplt.close()",
+            2,
+        ),
         ("fig, ax = plt.subplots()\nax.plot([1])\ndisplay(fig)\nplt.close(fig)", 1),
         ("fig, ax = plt.subplots()\nax.plot([1])\nfig.show()\nplt.close(fig)", 1),
         ("plt.plot([1])\nplt.show(block=False)\nplt.pause(0.001)\nplt.close()", 1),
         ("plt.plot([1])\nplt.savefig('outputs/a.png')\nplt.close()", 0),
         ("import io\nplt.plot([1])\nplt.savefig(io.BytesIO())\nplt.close()", 0),
         ("plt.figure()\nplt.show()", 0),
-        ("from matplotlib.figure import Figure\nf = Figure()\nf.subplots().plot([1])\nf.savefig('c.png')", 1),
+        (
+            "from matplotlib.figure import Figure\nf = Figure()\nf.subplots().plot([1])\nf.savefig('c.png')",
+            1,
+        ),
         ("plt.switch_backend('svg')\nplt.plot([1])\nplt.show()", 1),
-        ("import matplotlib\nmatplotlib.use('Agg')\nplt.plot([1])\nplt.show()\nplt.plot([2])\nplt.show()", 2),
+        (
+            "import matplotlib\nmatplotlib.use('Agg')\nplt.plot([1])\nplt.show()\nplt.plot([2])\nplt.show()",
+            2,
+        ),
         ("plt.title('$\\\\frac{$')\nplt.show()", 0),
     ];
     check_pieces(plt, &pieces, PNG);
@@ -125,8 +143,7 @@ fn each_figure_of_matplotlib_appears_once() {
 
 #[test]
 fn figures_of_libraries_that_open_a_browser_are_pages() {
-    let plotly =
-        "import plotly.graph_objects as go\nimport plotly.io as pio\nimport plotly.offline\nfig = go.Figure(go.Bar(x=['a'], y=[1]))\n";
+    let plotly = "import plotly.graph_objects as go\nimport plotly.io as pio\nimport plotly.offline\nfig = go.Figure(go.Bar(x=['a'], y=[1]))\n";
     let bokeh = "from bokeh.plotting import figure, output_file, output_notebook, show\np = figure()\np.line([1], [2])\n";
     let altair = "import altair as alt\nchart = alt.Chart(alt.Data(values=[{'a': 1}])).mark_bar().encode(x='a:Q')\n";
     let pieces = [
@@ -147,7 +164,12 @@ fn figures_of_libraries_that_open_a_browser_are_pages() {
         ("display(chart)", 1),
     ];
     check_pieces("", &pieces, HTML);
-    for end in [format!("{plotly}fig"), format!("{plotly}[fig]"), format!("{bokeh}p"), format!("{altair}chart")] {
+    for end in [
+        format!("{plotly}fig"),
+        format!("{plotly}[fig]"),
+        format!("{bokeh}p"),
+        format!("{altair}chart"),
+    ] {
         assert_eq!(shown(&end), [HTML], "{end}");
     }
 }
@@ -194,7 +216,10 @@ fn no_warning_names_a_file_of_the_driver_and_each_is_a_warning() {
                 .logs(&[("info", "/home/user/main.py")]),
         ],
     );
-    let glyphs = outcome_with_packages("import matplotlib.pyplot as plt\nplt.title('\\u4f60')\nNone", "fork");
+    let glyphs = outcome_with_packages(
+        "import matplotlib.pyplot as plt\nplt.title('\\u4f60')\nNone",
+        "fork",
+    );
     let logs = glyphs["logs"].to_string();
     assert!(logs.contains("missing from font") && !logs.contains("belljar"), "{glyphs:#}");
 }

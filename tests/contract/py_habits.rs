@@ -45,13 +45,26 @@ fn text_that_only_looks_like_a_magic_stays() {
     check_all(
         "python",
         &[
-            case("in a string", "text = '''\n%matplotlib inline\n!ls\n>>> 1\n```\n'''\ntext.count('\\n')").gives(json!(5)),
-            case("a continued operation", "x = (7\n  % 4)\ny = 9 \\\n  % 5\n[x, y]").gives(json!([3, 4])),
-            case("with a magic elsewhere", "%matplotlib inline\ntext = \"\"\"\n%time x\n!no\"\"\"\ntext")
-                .gives(json!("\n%time x\n!no"))
-                .notes(&[NOTEBOOK]),
-            case("a docstring of doctests", "def f():\n    '''\n    >>> f()\n    1\n    '''\n    return 1\nf()").gives(json!(1)),
-            case("subscripts and annotations", "In = {}\nIn[1] = 2\nx: int = In[1]\nx").gives(json!(2)),
+            case(
+                "in a string",
+                "text = '''\n%matplotlib inline\n!ls\n>>> 1\n```\n'''\ntext.count('\\n')",
+            )
+            .gives(json!(5)),
+            case("a continued operation", "x = (7\n  % 4)\ny = 9 \\\n  % 5\n[x, y]")
+                .gives(json!([3, 4])),
+            case(
+                "with a magic elsewhere",
+                "%matplotlib inline\ntext = \"\"\"\n%time x\n!no\"\"\"\ntext",
+            )
+            .gives(json!("\n%time x\n!no"))
+            .notes(&[NOTEBOOK]),
+            case(
+                "a docstring of doctests",
+                "def f():\n    '''\n    >>> f()\n    1\n    '''\n    return 1\nf()",
+            )
+            .gives(json!(1)),
+            case("subscripts and annotations", "In = {}\nIn[1] = 2\nx: int = In[1]\nx")
+                .gives(json!(2)),
         ],
     );
 }
@@ -64,7 +77,9 @@ fn lines_keep_their_numbers_whatever_is_left_out() {
             case("an error after magics", "%matplotlib inline\n!ls\n\nraise ValueError('here')")
                 .fails("ValueError", &["line 4", "here"])
                 .notes(&[NOTEBOOK]),
-            case("an error of syntax after them", "%load_ext x\na = 1\nb = = 2").fails("SyntaxError", &["line 3"]).notes(&[NOTEBOOK]),
+            case("an error of syntax after them", "%load_ext x\na = 1\nb = = 2")
+                .fails("SyntaxError", &["line 3"])
+                .notes(&[NOTEBOOK]),
             case("an error within fences", "Sure:\n\n```python\nx = 1\n1 / 0\n```\n")
                 .fails("ZeroDivisionError", &["line 5", "1 / 0"])
                 .notes(&["fence"]),
@@ -121,8 +136,10 @@ fn errors_of_habit_say_the_way_out() {
     check_all(
         "python",
         &[
-            case("line breaks escaped twice", "import math\\nprint(math.pi)").fails("SyntaxError", &["escaped once too often"]),
-            case("input() without any", "name = input('Name: ')").fails("EOFError", &["--stdin", "stdin"]),
+            case("line breaks escaped twice", "import math\\nprint(math.pi)")
+                .fails("SyntaxError", &["escaped once too often"]),
+            case("input() without any", "name = input('Name: ')")
+                .fails("EOFError", &["--stdin", "stdin"]),
             case("input() with some", "input('Name: ') + '!'").stdin("Ada\n").gives(json!("Ada!")),
             case("quotes within an f-string", "d = {'key': 1}\nf'{d['key']}'")
                 .flags(&old)
@@ -130,12 +147,21 @@ fn errors_of_habit_say_the_way_out() {
             case("type parameters", "def first[T](x: list[T]) -> T:\n    return x[0]")
                 .flags(&old)
                 .fails("SyntaxError", &["Python 3.12", "--runtime"]),
-            case("of a class", "class Box[T]:\n    pass").flags(&old).fails("SyntaxError", &["Python 3.12"]),
-            case("a type statement", "type Pair = tuple[int, int]").flags(&old).fails("SyntaxError", &["Python 3.12"]),
-            case("exceptions without parentheses", "try:\n    pass\nexcept OSError, ValueError:\n    pass")
+            case("of a class", "class Box[T]:\n    pass")
                 .flags(&old)
-                .fails("SyntaxError", &["Python 3.14", "line 3"]),
-            case("an f-string that is just wrong", "x = 1\nf'{x'").flags(&old).fails("SyntaxError", &["line 2"]),
+                .fails("SyntaxError", &["Python 3.12"]),
+            case("a type statement", "type Pair = tuple[int, int]")
+                .flags(&old)
+                .fails("SyntaxError", &["Python 3.12"]),
+            case(
+                "exceptions without parentheses",
+                "try:\n    pass\nexcept OSError, ValueError:\n    pass",
+            )
+            .flags(&old)
+            .fails("SyntaxError", &["Python 3.14", "line 3"]),
+            case("an f-string that is just wrong", "x = 1\nf'{x'")
+                .flags(&old)
+                .fails("SyntaxError", &["line 2"]),
         ],
     );
 }
@@ -171,7 +197,7 @@ fn commands_that_install_packages_count_as_comments_that_add_them() {
             case("get_ipython", "get_ipython().run_line_magic('pip', 'install humanize')\nimport humanize\nhumanize.ordinal(5)")
                 .gives(json!("5th"))
                 .notes(&["humanize is installed already"]),
-            case("what cannot be meant never fails", "!pip install --upgrade pip\n!pip install -r requirements.txt -e . git+https://x.invalid/y\n1")
+            case("an install that makes no sense never fails", "!pip install --upgrade pip\n!pip install -r requirements.txt -e . git+https://x.invalid/y\n1")
                 .gives(json!(1))
                 .notes(&["left out"]),
             case("where packages are switched off", "!pip install humanize\ntry:\n    import humanize\nexcept ImportError as e:\n    got = e.name\ngot")

@@ -1,4 +1,5 @@
-//! Imports in Python programs: what was imported in advance is not to be seen before the program asks for it.
+//! Imports in Python programs: what was imported in advance is not to be seen before the program
+//! asks for it.
 
 use serde_json::json;
 
@@ -81,15 +82,21 @@ fn the_path_decides_which_module_is_meant() {
             case("a module next to the program", "import humanize\nhumanize.NAME")
                 .file("humanize.py", "NAME = 'mine'")
                 .gives(json!("mine")),
-            case("one in a folder that is put first", "import sys\nsys.path.insert(0, 'lib')\nimport humanize\nhumanize.NAME")
-                .file("lib/humanize.py", "NAME = 'mine'")
-                .gives(json!("mine")),
+            case(
+                "one in a folder that is put first",
+                "import sys\nsys.path.insert(0, 'lib')\nimport humanize\nhumanize.NAME",
+            )
+            .file("lib/humanize.py", "NAME = 'mine'")
+            .gives(json!("mine")),
             case("one in PYTHONPATH", "import humanize\nhumanize.NAME")
                 .file("vendor/humanize/__init__.py", "NAME = 'vendored'")
                 .flags(&["--env", "PYTHONPATH=/home/user/vendor"])
                 .gives(json!("vendored")),
-            case("one that the program writes first", "open('humanize.py', 'w').write('NAME = 42')\nimport humanize\nhumanize.NAME")
-                .gives(json!(42)),
+            case(
+                "one that the program writes first",
+                "open('humanize.py', 'w').write('NAME = 42')\nimport humanize\nhumanize.NAME",
+            )
+            .gives(json!(42)),
             case(
                 "a package of the registry where the path has none first",
                 "import sys\nsys.path.append('lib')\nimport humanize\nhumanize.ordinal(2)",

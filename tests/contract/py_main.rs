@@ -12,7 +12,9 @@ fn program(rest: &str) -> &'static str {
 
 #[test]
 fn a_main_that_the_program_starts_runs_once() {
-    let once = |rest: &'static str, value: serde_json::Value| case(rest, program(rest)).gives(value).logs(&[("info", "ran 1")]);
+    let once = |rest: &'static str, value: serde_json::Value| {
+        case(rest, program(rest)).gives(value).logs(&[("info", "ran 1")])
+    };
     let null = serde_json::Value::Null;
     let cases: Vec<Case> = vec![
         once("main()", json!(5)),
@@ -22,19 +24,28 @@ fn a_main_that_the_program_starts_runs_once() {
         once("atexit.register(main)\nNone", null.clone()),
         once("threading.Thread(target=main).start()", null.clone()),
         once("t = threading.Thread(target=main)\nt.start()\nt.join()\n7", json!(7)),
-        once("from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor().submit(main).result()", json!(5)),
+        once(
+            "from concurrent.futures import ThreadPoolExecutor\nThreadPoolExecutor().submit(main).result()",
+            json!(5),
+        ),
         once(
             "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor()\npool.submit(time.sleep, 0.05).add_done_callback(lambda _: main())",
             null.clone(),
         ),
-        once("signal.signal(signal.SIGALRM, lambda *_: main())\nsignal.setitimer(signal.ITIMER_REAL, 0.02)\ntime.sleep(0.1)", null.clone()),
+        once(
+            "signal.signal(signal.SIGALRM, lambda *_: main())\nsignal.setitimer(signal.ITIMER_REAL, 0.02)\ntime.sleep(0.1)",
+            null.clone(),
+        ),
         once("async def go():\n    return main()\nasyncio.run(go())", json!(5)),
         once(
             "async def go():\n    asyncio.get_running_loop().call_later(0.01, main)\n    await asyncio.sleep(0.05)\nasyncio.run(go())",
             null.clone(),
         ),
         once("def cli():\n    main()\ncli()", null.clone()),
-        once("class App:\n    def run(self):\n        threading.Timer(0.05, main).start()\nApp().run()", null.clone()),
+        once(
+            "class App:\n    def run(self):\n        threading.Timer(0.05, main).start()\nApp().run()",
+            null.clone(),
+        ),
         once("COMMANDS = {'run': main}\nCOMMANDS['run']()", json!(5)),
         once("run = main\nrun()", json!(5)),
         once("globals()['main']()", json!(5)),
@@ -45,7 +56,8 @@ fn a_main_that_the_program_starts_runs_once() {
 
 #[test]
 fn a_main_that_the_program_does_not_start_is_called_once() {
-    let called = |rest: &'static str| case(rest, program(rest)).gives(json!(5)).logs(&[("info", "ran 1")]);
+    let called =
+        |rest: &'static str| case(rest, program(rest)).gives(json!(5)).logs(&[("info", "ran 1")]);
     check_all(
         "python",
         &[
@@ -73,16 +85,23 @@ fn a_main_that_the_program_does_not_start_is_called_once() {
 #[test]
 fn a_main_that_is_registered_belongs_to_what_it_is_registered_with() {
     let registry = "class App:\n    def __init__(self):\n        self.commands = []\n    def command(self):\n        return lambda f: self.commands.append(f) or f\n    def __call__(self):\n        for f in self.commands:\n            f()\napp = App()\n@app.command()\ndef main():\n    print('ran')\n";
-    let started: &'static str = Box::leak(format!("{registry}if __name__ == '__main__':\n    app()").into_boxed_str());
+    let started: &'static str =
+        Box::leak(format!("{registry}if __name__ == '__main__':\n    app()").into_boxed_str());
     let left: &'static str = Box::leak(registry.to_owned().into_boxed_str());
     check_all(
         "python",
         &[
             case("a command of an application", started).logs(&[("info", "ran")]),
-            case("a command of one that is never started", left).logs(&[]).notes(&["`main` was not called: line 10"]),
-            case("atexit", "import atexit\n@atexit.register\ndef main():\n    print('bye')").logs(&[("info", "bye")]),
-            case("a table of handlers", "def main(event):\n    return event\nHANDLERS = {'main': main}")
-                .notes(&["`main` was not called: line 3"]),
+            case("a command of one that is never started", left)
+                .logs(&[])
+                .notes(&["`main` was not called: line 10"]),
+            case("atexit", "import atexit\n@atexit.register\ndef main():\n    print('bye')")
+                .logs(&[("info", "bye")]),
+            case(
+                "a table of handlers",
+                "def main(event):\n    return event\nHANDLERS = {'main': main}",
+            )
+            .notes(&["`main` was not called: line 3"]),
         ],
     );
 }
@@ -93,14 +112,22 @@ fn a_program_that_is_one_lambda_is_called() {
         "python",
         &[
             case("without parameters", "lambda: 42").gives(json!(42)),
-            case("by name", "lambda city, days=3: [city, days]").flags(&["--param", "city=Oslo"]).gives(json!(["Oslo", 3])),
-            case("in brackets, after a comment", "# code mode\n(lambda parameters:\n    parameters['n'] + 1)")
-                .flags(&["--param", "n=1"])
-                .gives(json!(2)),
-            case("what it returns is awaited", "lambda: __import__('asyncio').sleep(0, 'slept')").gives(json!("slept")),
+            case("by name", "lambda city, days=3: [city, days]")
+                .flags(&["--param", "city=Oslo"])
+                .gives(json!(["Oslo", 3])),
+            case(
+                "in brackets, after a comment",
+                "# code mode\n(lambda parameters:\n    parameters['n'] + 1)",
+            )
+            .flags(&["--param", "n=1"])
+            .gives(json!(2)),
+            case("what it returns is awaited", "lambda: __import__('asyncio').sleep(0, 'slept')")
+                .gives(json!("slept")),
             case("of which one word is main", "lambda: 'main'").gives(json!("main")),
-            case("not where there is anything else", "x = 1\nlambda: x").notes(&["the last expression, a function"]),
-            case("nor where it was made by a call", "(lambda: lambda: 1)()").notes(&["the last expression, a function"]),
+            case("not where there is anything else", "x = 1\nlambda: x")
+                .notes(&["the last expression, a function"]),
+            case("nor where it was made by a call", "(lambda: lambda: 1)()")
+                .notes(&["the last expression, a function"]),
         ],
     );
 }
@@ -108,7 +135,9 @@ fn a_program_that_is_one_lambda_is_called() {
 #[test]
 fn templates_of_contests_work() {
     let solve = "def main():\n    a, b = map(int, input().split())\n    print(a + b)\n";
-    let with = |end: &str| -> &'static str { Box::leak(format!("import sys, threading\n{solve}{end}\n").into_boxed_str()) };
+    let with = |end: &str| -> &'static str {
+        Box::leak(format!("import sys, threading\n{solve}{end}\n").into_boxed_str())
+    };
     let cases: Vec<Case> = [
         "main()",
         "if __name__ == '__main__':\n    main()",
@@ -122,7 +151,9 @@ fn templates_of_contests_work() {
 
 #[test]
 fn what_is_open_after_the_result_is_named_and_the_result_kept() {
-    let waits = |name: &'static str, code: &'static str| case(name, code).flags(&["--timeout", "1s"]).ends("timed_out", 124);
+    let waits = |name: &'static str, code: &'static str| {
+        case(name, code).flags(&["--timeout", "3s"]).ends("timed_out", 124)
+    };
     check_all(
         "python",
         &[
@@ -143,7 +174,7 @@ fn what_is_open_after_the_result_is_named_and_the_result_kept() {
                 .pending(json!([{"kind": "thread", "count": 1, "at": "main.py:3"}])),
             case("a daemon is not waited for", "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n1").gives(json!(1)),
             case("a failure before what is open", "import threading\nthreading.Thread(target=threading.Event().wait).start()\n1 / 0")
-                .flags(&["--timeout", "1s"])
+                .flags(&["--timeout", "3s"])
                 .ends("timed_out", 124)
                 .notes(&["the program had failed already, and waited for what it had started: ZeroDivisionError"]),
         ],
@@ -160,7 +191,11 @@ fn a_program_has_the_names_that_python_gives_a_script() {
         "python",
         &[
             case("names in their order", program).flags(&["--exec"]).gives(json!(true)),
-            case("annotations without any", "import sys\nsys.version_info >= (3, 14) or __annotations__ == {}").gives(json!(true)),
+            case(
+                "annotations without any",
+                "import sys\nsys.version_info >= (3, 14) or __annotations__ == {}",
+            )
+            .gives(json!(true)),
         ],
     );
 }

@@ -14,7 +14,7 @@ fn signals_end_a_program_as_any_process() {
             case("pthread_kill", "import signal, threading\nsignal.pthread_kill(threading.get_ident(), signal.SIGUSR1)\n'survived'").ends("crashed", 138),
             case("an alarm", "import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.05)\ntime.sleep(5)\n'survived'").ends("crashed", 142),
             case("the clock of CPU time", "import signal\nsignal.setitimer(signal.ITIMER_PROF, 0.02)\nwhile True: pass").ends("crashed", 155),
-            case("a pipe that nobody reads", "import os, signal\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\nr, w = os.pipe()\nos.close(r)\nos.write(w, b'x')").ends("crashed", 141),
+            case("a pipe without a reader", "import os, signal\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\nr, w = os.pipe()\nos.close(r)\nos.write(w, b'x')").ends("crashed", 141),
             case("SIGKILL", "import os\nos.kill(os.getpid(), 9)\n'survived'").ends("crashed", 137),
             case("the process group", "import os\nos.kill(0, 15)\n'survived'").ends("crashed", 143),
             case("its number, negated", "import os\nos.kill(-os.getpid(), 15)\n'survived'").ends("crashed", 143),
@@ -54,7 +54,7 @@ fn signals_that_a_program_handles_ignores_or_blocks_do_not_end_it() {
             case("ignored", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsignal.raise_signal(signal.SIGTERM)\n'alive'").gives(json!("alive")),
             case("waited for", "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\nsignal.raise_signal(signal.SIGUSR1)\nint(signal.sigwait([signal.SIGUSR1]))").gives(json!(10)),
             case(
-                "what is told of them is the truth",
+                "reports about them are true",
                 "import signal\n[signal.getsignal(s) is signal.SIG_DFL for s in (signal.SIGTERM, signal.SIGABRT, signal.SIGUSR1)] + [signal.signal(signal.SIGTERM, signal.SIG_IGN) is signal.SIG_DFL]",
             )
             .gives(json!([true, true, true, true])),
@@ -98,6 +98,11 @@ fn the_linux_of_a_sandbox_is_complete() {
                 .gives(json!("1st\n")),
             case("flags are those of a plain start", "import sys, subprocess\n[sys.flags.isolated, sys.flags.no_site, sys.flags.ignore_environment, '-I' in subprocess._args_from_interpreter_flags()]")
                 .gives(json!([0, 0, 0, false])),
+            case(
+                "flags have no other instances",
+                "import sys\ntry:\n    type(sys.flags)()\nexcept TypeError as error:\n    said = str(error)\n[said, len(sys.flags) > 10]",
+            )
+            .gives(json!(["cannot create 'sys.flags' instances", true])),
         ],
     );
 }
@@ -111,7 +116,10 @@ fn joblib_works_in_one_process_and_cleanly_in_several() {
         "python",
         &[
             case("without other programs", program).gives(json!([[0, 1, 4, 9], true])),
-            case("with them", program).flags(&["--exec", "--memory", "1G"]).gives(json!([[0, 1, 4, 9], false])).logs(&[]),
+            case("with them", program)
+                .flags(&["--exec", "--memory", "1G"])
+                .gives(json!([[0, 1, 4, 9], false]))
+                .logs(&[]),
         ],
     );
 }
@@ -121,20 +129,34 @@ fn variables_of_python_count_or_are_refused() {
     check_all(
         "python",
         &[
-            case("warnings", "import warnings\nwarnings.warn('w')\n1").flags(&["--env", "PYTHONWARNINGS=ignore"]).gives(json!(1)).logs(&[]),
+            case("warnings", "import warnings\nwarnings.warn('w')\n1")
+                .flags(&["--env", "PYTHONWARNINGS=ignore"])
+                .gives(json!(1))
+                .logs(&[]),
             case("warnings as errors", "import warnings\nwarnings.warn('w')")
                 .flags(&["--env", "PYTHONWARNINGS=error"])
                 .fails("UserWarning", &["w"]),
             case("a path", "import sys\nany(folder.endswith('vendor') for folder in sys.path)")
                 .flags(&["--env", "PYTHONPATH=/home/user/vendor"])
                 .gives(json!(true)),
-            case("digits", "import sys\nsys.get_int_max_str_digits()").flags(&["--env", "PYTHONINTMAXSTRDIGITS=900"]).gives(json!(900)),
-            case("breakpoints", "breakpoint()\n'passed'").flags(&["--env", "PYTHONBREAKPOINT=0"]).gives(json!("passed")),
+            case("digits", "import sys\nsys.get_int_max_str_digits()")
+                .flags(&["--env", "PYTHONINTMAXSTRDIGITS=900"])
+                .gives(json!(900)),
+            case("breakpoints", "breakpoint()\n'passed'")
+                .flags(&["--env", "PYTHONBREAKPOINT=0"])
+                .gives(json!("passed")),
             case("faulthandler", "import faulthandler\nfaulthandler.is_enabled()")
                 .flags(&["--env", "PYTHONFAULTHANDLER=1"])
                 .gives(json!(true)),
             case("unbuffered, as it is", "1")
-                .flags(&["--env", "PYTHONUNBUFFERED=1", "--env", "PYTHONUTF8=1", "--env", "PYTHONHASHSEED=random"])
+                .flags(&[
+                    "--env",
+                    "PYTHONUNBUFFERED=1",
+                    "--env",
+                    "PYTHONUTF8=1",
+                    "--env",
+                    "PYTHONHASHSEED=random",
+                ])
                 .gives(json!(1)),
         ],
     );
@@ -174,13 +196,20 @@ fn paths_of_other_sandboxes_lead_to_the_runs_files() {
             case("a file of the run", "open('/mnt/data/sales.csv')")
                 .file("sales.csv", "a\n1\n")
                 .fails("FileNotFoundError", &["among the run's files is \"sales.csv\""]),
-            case("one in a folder", "open('/workspace/in.txt')").file("data/in.txt", "x").fails("FileNotFoundError", &["\"data/in.txt\""]),
-            case("a wrong folder of its own", "open('inputs/a.json')").file("a.json", "1").fails("FileNotFoundError", &["\"a.json\""]),
-            case("a file that is not there", "open('/mnt/data/other.csv')").fails("FileNotFoundError", &["working folder", "outputs/"]),
-            case("a folder", "import os\nos.listdir('/mnt/data')").fails("FileNotFoundError", &["working folder"]),
+            case("one in a folder", "open('/workspace/in.txt')")
+                .file("data/in.txt", "x")
+                .fails("FileNotFoundError", &["\"data/in.txt\""]),
+            case("a wrong folder of its own", "open('inputs/a.json')")
+                .file("a.json", "1")
+                .fails("FileNotFoundError", &["\"a.json\""]),
+            case("a file that is not there", "open('/mnt/data/other.csv')")
+                .fails("FileNotFoundError", &["working folder", "outputs/"]),
+            case("a folder", "import os\nos.listdir('/mnt/data')")
+                .fails("FileNotFoundError", &["working folder"]),
             case("what is written there", "open('/mnt/data/out.csv', 'w')")
                 .fails("FileNotFoundError", &["\"outputs/out.csv\"", "handed back"]),
-            case("what is written elsewhere", "open('/output/r.txt', 'w')").fails("FileNotFoundError", &["\"outputs/r.txt\"", "fs.write"]),
+            case("what is written elsewhere", "open('/output/r.txt', 'w')")
+                .fails("FileNotFoundError", &["\"outputs/r.txt\"", "fs.write"]),
         ],
     );
 }

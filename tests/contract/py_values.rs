@@ -1,12 +1,15 @@
-//! The JSON of Python's values: what a last expression shows of itself, labels, keys, and the kinds of well-known packages.
+//! The JSON of Python's values: what a last expression shows of itself, labels, keys, and the kinds
+//! of well-known packages.
 
+use belljar_test_support::{STARTS, outcome};
 use serde_json::{Value, json};
 
-use crate::belljar::{STARTS, outcome};
 use crate::case::{case, check_all};
 
-/// The packages of every case here and in `py_display.rs` that has any, so that one environment serves them all.
-const PACKAGES: [&str; 7] = ["pandas", "matplotlib", "plotly", "bokeh", "altair", "sympy", "beautifulsoup4"];
+/// The packages of every case here and in `py_display.rs` that has any, so that one environment
+/// serves them all.
+const PACKAGES: [&str; 7] =
+    ["pandas", "matplotlib", "plotly", "bokeh", "altair", "sympy", "beautifulsoup4"];
 
 /// The outcome of a program that has those packages.
 pub fn outcome_with_packages(code: &str, start: &str) -> Value {
@@ -23,13 +26,19 @@ fn value(code: &str) -> Value {
         ended
     });
     assert_eq!(values[0]["value"], values[1]["value"]);
-    let texts = values[0]["results"].as_array().into_iter().flatten().filter(|result| result["type"] == "text/plain");
+    let texts = values[0]["results"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|result| result["type"] == "text/plain");
     json!({"value": values[0]["value"], "texts": texts.map(|result| result["data"].clone()).collect::<Vec<_>>()})
 }
 
 /// A program whose last line is null and is shown as this text.
 fn shown(name: &'static str, code: &'static str, text: &str) -> crate::case::Case {
-    case(name, code).displays(json!([{"type": "text/plain", "data": text}])).notes(&["its value is null"])
+    case(name, code)
+        .displays(json!([{"type": "text/plain", "data": text}]))
+        .notes(&["its value is null"])
 }
 
 #[test]
@@ -46,7 +55,7 @@ fn a_last_expression_without_json_is_shown_and_never_fails_the_run() {
             shown("a class", "class A:\n    pass\nA", "<class '__main__.A'>"),
             shown("a file", "open('/dev/null')", "<_io.TextIOWrapper name='/dev/null' mode='r' encoding='utf-8'>"),
             shown("a cycle", "a = [1]\na.append(a)\na", "[1, [...]]"),
-            shown("a value beside one without JSON", "class M:\n    def __repr__(self):\n        return 'M()'\n0.97, M()", "(0.97, M())"),
+            shown("a value next to one without JSON", "class M:\n    def __repr__(self):\n        return 'M()'\n0.97, M()", "(0.97, M())"),
             shown("a repr that raises", "class A:\n    def __repr__(self):\n        1 / 0\nA()", "<A object; its repr raised ZeroDivisionError>"),
             shown(
                 "an iterator of the program's own, which is not read",
@@ -162,8 +171,7 @@ fn kinds_of_the_standard_library_have_their_json() {
     );
 }
 
-const FRAME: &str =
-    "import pandas as pd, numpy as np\ndf = pd.DataFrame({'city': ['Oslo', 'Rome', 'Oslo'], 'n': [1, 2, 3], 'x': [1.5, None, 2.5]})\n";
+const FRAME: &str = "import pandas as pd, numpy as np\ndf = pd.DataFrame({'city': ['Oslo', 'Rome', 'Oslo'], 'n': [1, 2, 3], 'x': [1.5, None, 2.5]})\n";
 
 #[test]
 fn labels_of_series_and_frames_are_kept() {
@@ -224,7 +232,9 @@ fn a_frame_or_series_as_the_last_expression_is_shown_as_a_table_too() {
     let series = value(&format!("{FRAME}df.groupby('city')['n'].sum()"));
     assert_eq!(series["value"], json!({"Oslo": 4, "Rome": 2}));
     assert_eq!(series["texts"], json!(["city\nOslo    4\nRome    2\nName: n, dtype: int64"]));
-    let large = value(&format!("{FRAME}pd.DataFrame({{'number': range(400_000), 'other': range(400_000)}})"));
+    let large = value(&format!(
+        "{FRAME}pd.DataFrame({{'number': range(400_000), 'other': range(400_000)}})"
+    ));
     assert_eq!(large["value"], Value::Null);
     assert!(large["texts"][0].as_str().unwrap().contains("[400000 rows x 2 columns]"), "{large}");
     let grouped = value(&format!("{FRAME}df.groupby('city')"));
@@ -254,6 +264,7 @@ def main():
         "soup": ["<b>x</b>", "<b>y</b>"], "text": "x",
     });
     assert_eq!(ended["value"], expected);
-    let found = value("from bs4 import BeautifulSoup\nBeautifulSoup('<b>x</b>', 'html.parser').find('b')");
+    let found =
+        value("from bs4 import BeautifulSoup\nBeautifulSoup('<b>x</b>', 'html.parser').find('b')");
     assert_eq!((&found["value"], &found["texts"]), (&json!("<b>x</b>"), &json!(["<b>x</b>"])));
 }

@@ -1,8 +1,8 @@
 //! The contract of a Python program.
 
+use belljar_test_support::{STARTS, outcome};
 use serde_json::json;
 
-use crate::belljar::{STARTS, outcome};
 use crate::case::{case, check_all};
 
 #[test]
@@ -65,17 +65,24 @@ fn python_errors_have_the_users_own_lines() {
     check_all(
         "python",
         &[
-            case("a raised error", "def f():\n    raise ValueError('bad thing')\n\nf()")
-                .fails("ValueError", &["bad thing", "main.py\", line 2, in f", "main.py\", line 4"]),
-            case("its cause", "try:\n    {}['k']\nexcept KeyError as e:\n    raise RuntimeError('outer') from e")
-                .fails("RuntimeError", &["outer", "KeyError", "line 2", "line 4"]),
+            case("a raised error", "def f():\n    raise ValueError('bad thing')\n\nf()").fails(
+                "ValueError",
+                &["bad thing", "main.py\", line 2, in f", "main.py\", line 4"],
+            ),
+            case(
+                "its cause",
+                "try:\n    {}['k']\nexcept KeyError as e:\n    raise RuntimeError('outer') from e",
+            )
+            .fails("RuntimeError", &["outer", "KeyError", "line 2", "line 4"]),
             case("a syntax error", "a = 1\nb = = 2\n").fails("SyntaxError", &["line 2"]),
             case("in async main", "async def main():\n    x = 1\n    raise RuntimeError('late')")
                 .fails("RuntimeError", &["line 3, in main"]),
             case("in a module", "import lib\nlib.f()")
                 .file("lib.py", "def f():\n\n    raise RuntimeError('there')")
                 .fails("RuntimeError", &["lib.py\", line 3", "main.py\", line 2"]),
-            case("a missing module", "import not_there").flags(&["--no-packages"]).fails("ModuleNotFoundError", &["not_there"]),
+            case("a missing module", "import not_there")
+                .flags(&["--no-packages"])
+                .fails("ModuleNotFoundError", &["not_there"]),
             case("an assertion", "assert 1 == 2, 'no'").fails("AssertionError", &["no"]),
         ],
     );
@@ -88,16 +95,28 @@ fn python_ends_as_python_does() {
         &[
             case("sys.exit", "import sys\nsys.exit(7)").exits(7),
             case("sys.exit with nothing", "import sys\nsys.exit()").exits(0),
-            case("sys.exit with words", "import sys\nsys.exit('words')").exits(1).logs(&[("error", "words")]),
+            case("sys.exit with words", "import sys\nsys.exit('words')")
+                .exits(1)
+                .logs(&[("error", "words")]),
             case("os._exit", "import os\nos._exit(5)").exits(5),
-            case("atexit", "import atexit\natexit.register(print, 'bye')\n1").gives(json!(1)).logs(&[("info", "bye")]),
-            case("threads are waited for", "import threading, time\nthreading.Timer(0.01, lambda: print('done')).start()\n1")
+            case("atexit", "import atexit\natexit.register(print, 'bye')\n1")
                 .gives(json!(1))
-                .logs(&[("info", "done")]),
-            case("settled is at once", "import threading\nthreading.Thread(target=threading.Event().wait).start()\n5")
-                .flags(&["--settled"])
-                .gives(json!(5)),
-            case("waiting for ever", "import threading\nthreading.Event().wait()").flags(&["--timeout", "500ms"]).ends("timed_out", 124),
+                .logs(&[("info", "bye")]),
+            case(
+                "threads are waited for",
+                "import threading, time\nthreading.Timer(0.01, lambda: print('done')).start()\n1",
+            )
+            .gives(json!(1))
+            .logs(&[("info", "done")]),
+            case(
+                "settled is at once",
+                "import threading\nthreading.Thread(target=threading.Event().wait).start()\n5",
+            )
+            .flags(&["--settled"])
+            .gives(json!(5)),
+            case("waiting for ever", "import threading\nthreading.Event().wait()")
+                .flags(&["--timeout", "500ms"])
+                .ends("timed_out", 124),
         ],
     );
 }
@@ -174,7 +193,9 @@ fn python_has_threads_processes_and_a_loopback_network() {
 fn python_randomness_differs_between_runs_and_repeats_with_a_seed() {
     let code = "import random\n[random.random(), random.randrange(1 << 60)]";
     for start in STARTS {
-        let draw = |flags: &[&str]| outcome("python", code, &[&["--start", start], flags].concat())["value"].clone();
+        let draw = |flags: &[&str]| {
+            outcome("python", code, &[&["--start", start], flags].concat())["value"].clone()
+        };
         let seeded = draw(&["--seed", "7"]);
         assert_eq!(seeded, draw(&["--seed", "7"]));
         assert_ne!(seeded, draw(&["--seed", "8"]));

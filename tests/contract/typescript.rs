@@ -104,7 +104,8 @@ fn taking_types_out_changes_no_meaning() {
 #[test]
 fn workers_take_typescript() {
     const ASK: &str = "import { Worker } from 'node:worker_threads';\nconst ask = (file: string) => new Promise((resolve, reject) => {\n  const worker = new Worker(new URL(file, import.meta.url));\n  worker.on('message', resolve); worker.on('error', reject);\n});\n";
-    let asking = |code: &str| -> &'static str { Box::leak(format!("{ASK}{code}").into_boxed_str()) };
+    let asking =
+        |code: &str| -> &'static str { Box::leak(format!("{ASK}{code}").into_boxed_str()) };
     check_all(
         "typescript",
         &[

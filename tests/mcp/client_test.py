@@ -22,14 +22,18 @@ PNG = base64.b64decode(
 async def client(*flags):
     """A session with a server of its own, under the ceiling that the flags set."""
     arguments = [*os.environ["BELLJAR_ARGUMENTS"].split(), *flags]
-    parameters = StdioServerParameters(command=os.environ["BELLJAR"], args=arguments, env=dict(os.environ))
+    parameters = StdioServerParameters(
+        command=os.environ["BELLJAR"], args=arguments, env=dict(os.environ)
+    )
     async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
         await session.initialize()
         yield session
 
 
 async def run(session, language, code, progress=None, **arguments):
-    return await session.call_tool("run_code", {"language": language, "code": code, **arguments}, progress_callback=progress)
+    return await session.call_tool(
+        "run_code", {"language": language, "code": code, **arguments}, progress_callback=progress
+    )
 
 
 def text(result):
@@ -37,7 +41,7 @@ def text(result):
 
 
 def descendants():
-    """All processes that this one has started, and theirs."""
+    """Returns the ids of all processes that descend from this one."""
     children = {}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -53,7 +57,7 @@ def descendants():
     return found
 
 
-async def until(is_so, what, seconds=20):
+async def until(is_so, what, seconds=60):
     started = time.monotonic()
     while not is_so():
         if time.monotonic() - started > seconds:
@@ -63,14 +67,22 @@ async def until(is_so, what, seconds=20):
 
 class Programs(unittest.IsolatedAsyncioTestCase):
     async def test_the_tool_tells_what_it_takes_and_gives(self):
-        async with client("--memory", "1G", "--env", "CITY=Oslo") as session:
+        async with client("--memory", "1536M", "--env", "CITY=Oslo") as session:
             [tool] = (await session.list_tools()).tools
             self.assertEqual(tool.name, "run_code")
-            for words in ["JavaScript, TypeScript or Python", "`main`", "outputs/", "CITY", "memory 256 MB (at most 1 GB)"]:
+            for words in [
+                "JavaScript, TypeScript or Python",
+                "`main`",
+                "outputs/",
+                "CITY",
+                "memory 1 GB (at most 1.5 GB)",
+            ]:
                 self.assertIn(words, tool.description)
             schema = tool.input_schema
             self.assertEqual(schema["required"], ["language", "code"])
-            self.assertEqual(schema["properties"]["limits"]["properties"]["memory_bytes"]["maximum"], 1 << 30)
+            self.assertEqual(
+                schema["properties"]["limits"]["properties"]["memory_bytes"]["maximum"], 1536 << 20
+            )
             self.assertEqual(tool.output_schema["type"], "object")
 
     async def test_each_language(self):
@@ -101,13 +113,22 @@ pathlib.Path("notes.txt").write_text(sys.stdin.read())
             {"path": "chart.png", "content_base64": base64.b64encode(PNG).decode()},
         ]
         async with client() as session:
-            result = await run(session, "python", code, files=files, stdin="from stdin", outputs=["notes.txt"])
+            result = await run(
+                session, "python", code, files=files, stdin="from stdin", outputs=["notes.txt"]
+            )
         self.assertFalse(result.is_error, text(result))
         names = {artifact["name"] for artifact in result.structured_content["artifacts"]}
         self.assertEqual(names, {"summary.json", "raw.bin", "chart.png", "notes.txt"})
         images = [block for block in result.content if block.type == "image"]
-        self.assertEqual([(image.mime_type, base64.b64decode(image.data)) for image in images], [("image/png", PNG)])
-        resources = {str(block.resource.uri).rsplit("/", 1)[1]: block.resource for block in result.content if block.type == "resource"}
+        self.assertEqual(
+            [(image.mime_type, base64.b64decode(image.data)) for image in images],
+            [("image/png", PNG)],
+        )
+        resources = {
+            str(block.resource.uri).rsplit("/", 1)[1]: block.resource
+            for block in result.content
+            if block.type == "resource"
+        }
         self.assertEqual(resources["summary.json"].text, '{"rows": 3}')
         self.assertEqual(resources["summary.json"].mime_type, "application/json")
         self.assertEqual(resources["notes.txt"].text, "from stdin")
@@ -124,7 +145,9 @@ pathlib.Path("notes.txt").write_text(sys.stdin.read())
     async def test_a_displayed_image_is_image_content(self):
         code = "import base64, belljar; belljar.display(base64.b64decode(belljar.parameters['png'])); belljar.display('as text'); 1"
         async with client() as session:
-            result = await run(session, "python", code, parameters={"png": base64.b64encode(PNG).decode()})
+            result = await run(
+                session, "python", code, parameters={"png": base64.b64encode(PNG).decode()}
+            )
         self.assertFalse(result.is_error, text(result))
         [image] = [block for block in result.content if block.type == "image"]
         self.assertEqual((image.mime_type, base64.b64decode(image.data)), ("image/png", PNG))
@@ -141,7 +164,7 @@ pathlib.Path("notes.txt").write_text(sys.stdin.read())
             result = await run(session, "javascript", "const f = 1;\n\nf();")
             self.assertIn("main.js:3", text(result))
 
-    async def test_what_was_denied_is_told_with_the_grant(self):
+    async def test_a_denial_is_reported_with_the_grant(self):
         async with client() as session:
             result = await run(session, "python", "import subprocess; subprocess.run(['date'])")
         self.assertTrue(result.is_error)
@@ -155,8 +178,10 @@ pathlib.Path("notes.txt").write_text(sys.stdin.read())
             code = f"import os; [open({folder!r} + '/in.txt').read(), os.environ['CITY']]"
             async with client("--read", folder, "--env", "CITY=Oslo") as session:
                 result = await run(session, "python", code)
-                self.assertEqual(result.structured_content["value"], ["granted", "Oslo"], text(result))
-                # And are gone where the model leaves them out.
+                self.assertEqual(
+                    result.structured_content["value"], ["granted", "Oslo"], text(result)
+                )
+                # And are not granted if the model leaves them out.
                 result = await run(session, "python", code, policy={"env": {"CITY": "Oslo"}})
                 self.assertIn("FileNotFoundError", text(result))
 
@@ -173,9 +198,13 @@ class Course(unittest.IsolatedAsyncioTestCase):
             result = await run(session, "python", code, progress=progress)
         self.assertFalse(result.is_error, text(result))
         lines = "\n".join(message for _, message in heard).splitlines()
-        self.assertEqual([line for line in lines if line.startswith("step")], ["step 0", "step 1", "step 2"])
+        self.assertEqual(
+            [line for line in lines if line.startswith("step")], ["step 0", "step 1", "step 2"]
+        )
         self.assertIn("error: careful", lines)
-        self.assertEqual([count for count, _ in heard], sorted({count for count, _ in heard}), "it grows")
+        self.assertEqual(
+            [count for count, _ in heard], sorted({count for count, _ in heard}), "it grows"
+        )
 
     async def test_a_cancelled_call_ends_its_run(self):
         started = asyncio.Event()
@@ -187,14 +216,21 @@ class Course(unittest.IsolatedAsyncioTestCase):
         async with client() as session:
             await run(session, "python", "1")
             before = descendants()
-            call = asyncio.create_task(run(session, "python", "print('started', flush=True)\nwhile True: pass", progress=progress))
+            call = asyncio.create_task(
+                run(
+                    session,
+                    "python",
+                    "print('started', flush=True)\nwhile True: pass",
+                    progress=progress,
+                )
+            )
             await asyncio.wait_for(started.wait(), 20)
             self.assertTrue(descendants() - before, "the run is a process")
             call.cancel()
             with self.assertRaises(asyncio.CancelledError):
                 await call
             await until(lambda: not descendants() - before, "the process of the run is gone")
-            # The server serves on.
+            # The server still answers.
             self.assertEqual((await run(session, "python", "2")).structured_content["value"], 2)
 
     async def test_an_endless_loop_times_out(self):
@@ -206,13 +242,12 @@ class Course(unittest.IsolatedAsyncioTestCase):
                 self.assertIn("timed out", text(result))
 
     async def test_several_calls_run_at_once(self):
-        code = "import time; time.sleep(1)"
+        code = "import time; (time.time(), time.sleep(4), time.time())"
         async with client("--runs-at-a-time", "4") as session:
             await run(session, "python", "1")
-            started = time.monotonic()
             results = await asyncio.gather(*(run(session, "python", code) for _ in range(4)))
-            self.assertLess(time.monotonic() - started, 3, "one after the other they take four seconds")
-            self.assertTrue(all(not result.is_error for result in results))
+            spans = [result.structured_content["value"] for result in results]
+            self.assertLess(max(span[0] for span in spans), min(span[2] for span in spans))
 
     async def test_no_more_run_at_once_than_the_operator_allows(self):
         async with client("--runs-at-a-time", "1") as session:
@@ -257,9 +292,9 @@ class Ceiling(unittest.IsolatedAsyncioTestCase):
                     ("policy.storage.write", {"policy": {"storage": {"write": [""]}}}),
                     ("limits.timeout_ms", {"limits": {"timeout_ms": 20_001}}),
                     ("limits.cpu_ms", {"limits": {"cpu_ms": 10_001}}),
-                    ("limits.memory_bytes", {"limits": {"memory_bytes": (256 << 20) + 1}}),
+                    ("limits.memory_bytes", {"limits": {"memory_bytes": (1 << 30) + 1}}),
                     ("limits.processes", {"limits": {"processes": 65}}),
-                    ("limits.disk_bytes", {"limits": {"disk_bytes": (64 << 20) + 1}}),
+                    ("limits.disk_bytes", {"limits": {"disk_bytes": (512 << 20) + 1}}),
                     ("limits.files", {"limits": {"files": 10_001}}),
                     ("limits.output_bytes", {"limits": {"output_bytes": (1 << 20) + 1}}),
                     ("limits.open_files", {"limits": {"open_files": 257}}),
@@ -270,13 +305,20 @@ class Ceiling(unittest.IsolatedAsyncioTestCase):
                     self.assertIn(f"{field}: ", text(result), narrower)
                     self.assertIn("more than the ceiling allows", text(result), narrower)
                     self.assertIsNone(result.structured_content, "nothing ran")
-                # What a name leads to is looked at when the run starts.
-                result = await run(session, "python", "1", policy={"fs": {"read": [f"{granted}/link"]}})
+                # A name is resolved when the run starts.
+                result = await run(
+                    session, "python", "1", policy={"fs": {"read": [f"{granted}/link"]}}
+                )
                 self.assertTrue(result.is_error, text(result))
                 self.assertEqual(result.structured_content["status"], "refused")
                 self.assertIn("symbolic link", text(result))
-                narrower = {"policy": {"fs": {"read": [f"{granted}/sub"]}}, "limits": {"timeout_ms": 20_000, "processes": 8}}
-                result = await run(session, "python", f"import os; os.listdir('{granted}')", **narrower)
+                narrower = {
+                    "policy": {"fs": {"read": [f"{granted}/sub"]}},
+                    "limits": {"timeout_ms": 20_000, "processes": 8},
+                }
+                result = await run(
+                    session, "python", f"import os; os.listdir('{granted}')", **narrower
+                )
                 self.assertEqual(result.structured_content["value"], ["sub"], text(result))
 
     async def test_a_bad_argument_is_named(self):
@@ -284,9 +326,18 @@ class Ceiling(unittest.IsolatedAsyncioTestCase):
             for arguments, words in [
                 ({"language": "python"}, "missing field `code`"),
                 ({"language": "ruby", "code": "1"}, "`ruby` is not a language"),
-                ({"language": "python", "code": "1", "package": ["numpy"]}, "unknown field `package`"),
-                ({"language": "python", "code": "1", "limits": {"timeout_ms": "5s"}}, "limits.timeout_ms: invalid type"),
-                ({"language": "python", "code": "1", "files": [{"path": "../x", "content": ""}]}, "files[0].path"),
+                (
+                    {"language": "python", "code": "1", "package": ["numpy"]},
+                    "unknown field `package`",
+                ),
+                (
+                    {"language": "python", "code": "1", "limits": {"timeout_ms": "5s"}},
+                    "limits.timeout_ms: invalid type",
+                ),
+                (
+                    {"language": "python", "code": "1", "files": [{"path": "../x", "content": ""}]},
+                    "files[0].path",
+                ),
             ]:
                 result = await session.call_tool("run_code", arguments)
                 self.assertTrue(result.is_error)

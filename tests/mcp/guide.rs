@@ -1,14 +1,20 @@
-//! The configurations of docs/guides/mcp.md, started as a client would start them.
+//! The configurations in docs/guides/mcp.md, started as a client starts them.
 
-use std::path::Path;
-
+use belljar_test_support::repository;
 use serde_json::Value;
 
 use crate::wire::Server;
 
+fn page() -> String {
+    std::fs::read_to_string(repository().join("docs/guides/mcp.md")).expect("the guide")
+}
+
 fn blocks(fence: &str) -> Vec<String> {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/mcp.md")).expect("the guide");
-    page.split(&format!("```{fence}\n")).skip(1).map(|rest| rest.split("```").next().expect("an end").to_owned()).collect()
+    page()
+        .split(&format!("```{fence}\n"))
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("an end").to_owned())
+        .collect()
 }
 
 #[test]
@@ -16,14 +22,22 @@ fn every_configuration_of_the_guide_starts_a_server() {
     let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
     let mut started = 0;
     for block in blocks("json") {
-        let configuration: Value = serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}: {block}"));
-        let server = &configuration.get("mcpServers").unwrap_or(&configuration["servers"])["belljar"];
+        let configuration: Value =
+            serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}: {block}"));
+        let server =
+            &configuration.get("mcpServers").unwrap_or(&configuration["servers"])["belljar"];
         assert_eq!(server["command"], "belljar", "{block}");
-        let flags: Vec<&str> = server["args"].as_array().expect("arguments").iter().map(|flag| flag.as_str().expect("text")).collect();
+        let flags: Vec<&str> = server["args"]
+            .as_array()
+            .expect("arguments")
+            .iter()
+            .map(|flag| flag.as_str().expect("text"))
+            .collect();
         assert_eq!(flags[0], "mcp", "{block}");
-        // The folder of the example stands for one that is there.
+        // The folder of the example does not exist, so an existing one takes its place.
         let data = folder.path().to_str().expect("UTF-8");
-        let flags: Vec<&str> = flags[1..].iter().map(|flag| if *flag == "/srv/data" { data } else { flag }).collect();
+        let flags: Vec<&str> =
+            flags[1..].iter().map(|flag| if *flag == "/srv/data" { data } else { flag }).collect();
         let mut server = Server::begun(&flags);
         server.call(1, "6 * 7");
         assert_eq!(server.answer(1)["structuredContent"]["value"], 42);
@@ -34,11 +48,17 @@ fn every_configuration_of_the_guide_starts_a_server() {
 
 #[test]
 fn the_refusal_that_the_guide_shows_is_the_real_one() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/mcp.md")).expect("the guide");
+    let page = page();
     let mut server = Server::begun(&["--timeout", "2m"]);
-    server.call_with(1, &serde_json::json!({"language": "python", "code": "1", "limits": {"timeout_ms": 180_000}}));
+    server.call_with(
+        1,
+        &serde_json::json!({"language": "python", "code": "1", "limits": {"timeout_ms": 180_000}}),
+    );
     let answer = server.answer(1);
-    let told = answer["content"][0]["text"].as_str().expect("text");
-    let (refusal, _) = told.split_once("; ask for less").expect("the mend");
+    let text = answer["content"][0]["text"].as_str().expect("text");
+    let (refusal, hint) = text.split_once("\nhint: ").expect("a hint");
+    assert!(hint.starts_with("request less"), "{hint}");
+    // The page wraps the refusal.
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(page.contains(refusal), "{refusal}");
 }

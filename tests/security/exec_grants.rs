@@ -1,4 +1,7 @@
-//! Other programs: refused with the error that a real program expects, and, where granted, as confined as the program itself.
+//! Other programs: refused with the error that a real program expects, and, where granted, as
+//! confined as the program itself.
+
+use belljar_test_support::STARTS;
 
 use crate::run::Attack;
 
@@ -106,7 +109,8 @@ attempt("namespaces in a child", lambda: subprocess.run([sys.executable, "-c", "
         for name in ["su", "mount", "unshare", "nsenter", "chroot", "hosts"] {
             let came_to = outcome.attempt(name);
             assert!(
-                came_to.starts_with("done: ") && came_to["done: ".len()..].parse::<u32>().is_ok_and(|code| code > 0),
+                came_to.starts_with("done: ")
+                    && came_to["done: ".len()..].parse::<u32>().is_ok_and(|code| code > 0),
                 "{name}: {came_to}"
             );
         }
@@ -153,7 +157,7 @@ for _ in range(5):
 
 #[test]
 fn killing_everything_ends_only_the_run() {
-    for start in crate::run::STARTS {
+    for start in STARTS {
         let outcome = Attack::python(
             "print('armed', flush=True)\nlibc.kill(-1, 9)\nlibc.kill(1, 9)\nlibc.kill(1, 15)\nattempt('alive', lambda: True)",
         )

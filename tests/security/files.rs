@@ -1,15 +1,22 @@
-//! Files across the border: what a grant lets in and out, and what the host does with what a program leaves.
+//! Files across the border: what a grant lets in and out, and what the host does with what a
+//! program leaves.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use belljar_test_support::{STARTS, is_root};
 use serde_json::Value;
 
-use crate::run::{Attack, Outcome, host_file, is_root, open_to_all};
+use crate::run::{Attack, Outcome, host_file, open_to_all};
 
 fn artifacts(outcome: &Outcome) -> Vec<&str> {
-    outcome.json["artifacts"].as_array().into_iter().flatten().filter_map(|artifact| artifact["name"].as_str()).collect()
+    outcome.json["artifacts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|artifact| artifact["name"].as_str())
+        .collect()
 }
 
 /// Every way to make the host read or write somewhere else by what is in `outputs/`.
@@ -47,8 +54,9 @@ def deepen():
     os.close(os.open("bottom", os.O_CREAT, dir_fd=folder))
 attempt("deep", deepen)
 "#;
-    Attack::python(python).with(["--output", "named", "--output", "missing", "--disk", "8M", "--max-files", "400"]).in_both_starts(
-        |outcome| {
+    Attack::python(python)
+        .with(["--output", "named", "--output", "missing", "--disk", "8M", "--max-files", "400"])
+        .in_both_starts(|outcome| {
             for made in [
                 "link to a file",
                 "link to a folder",
@@ -67,23 +75,30 @@ attempt("deep", deepen)
             let found = artifacts(outcome);
             assert!(found.contains(&"plain") && found.contains(&"deep/er/plain"), "{found:?}");
             for name in found {
-                assert!(["plain", "deep/er/plain", "sparse", "unreadable", "..\\..\\etc"].contains(&name), "{name} has left");
+                assert!(
+                    ["plain", "deep/er/plain", "sparse", "unreadable", "..\\..\\etc"]
+                        .contains(&name),
+                    "{name} has left"
+                );
             }
             assert!(!outcome.json.to_string().contains("root:"));
-        },
-    );
+        });
     let javascript = r"
         fs.rmSync('outputs', { recursive: true, force: true });
         attempt('outputs itself a link', () => fs.symlinkSync('/etc', 'outputs'));
         attempt('named beneath', () => fs.existsSync('outputs/passwd'));
     ";
     Attack::javascript(javascript).with(["--output", "outputs/passwd"]).in_both_starts(|outcome| {
-        outcome.attempts(&[("outputs itself a link", "done: undefined"), ("named beneath", "done: true")]);
+        outcome.attempts(&[
+            ("outputs itself a link", "done: undefined"),
+            ("named beneath", "done: true"),
+        ]);
         assert!(artifacts(outcome).is_empty(), "{}", outcome.json);
     });
 }
 
-/// A thread that exchanges a file and a link as fast as it can cannot win: files are collected when every process is gone.
+/// A thread that exchanges a file and a link as fast as it can cannot win: files are collected when
+/// every process is gone.
 #[test]
 fn exchanging_files_for_links_while_the_run_ends_gains_nothing() {
     Attack::python(
@@ -108,15 +123,20 @@ attempt("racing", lambda: True)
     .with(["--settled"])
     .in_both_starts(|outcome| {
         outcome.attempts(&[("racing", "done: True")]);
-        let passwd = outcome.json["artifacts"].as_array().into_iter().flatten().any(|artifact| artifact["size_bytes"].as_u64() > Some(3));
+        let passwd = outcome.json["artifacts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|artifact| artifact["size_bytes"].as_u64() > Some(3));
         assert!(!passwd, "{}", outcome.json);
     });
 }
 
-/// The program may write where its artifacts are saved: what it puts there must not redirect the host.
+/// The program may write where its artifacts are saved: what it puts there must not redirect the
+/// host.
 #[test]
 fn saving_artifacts_into_a_granted_folder_follows_no_link() {
-    for start in crate::run::STARTS {
+    for start in STARTS {
         let host = tempfile::tempdir().unwrap();
         let granted = host.path().join("granted");
         fs::create_dir(&granted).unwrap();
@@ -130,7 +150,10 @@ fs.writeFileSync('outputs/trap', 'from the program');
 attempt('trap', () => fs.symlinkSync('{victim}', '{path}/trap'));
 "
         );
-        let outcome = Attack::javascript(&body).start(start).with(["--write", path, "--artifacts", path]).run();
+        let outcome = Attack::javascript(&body)
+            .start(start)
+            .with(["--write", path, "--artifacts", path])
+            .run();
         outcome.attempts(&[("trap", "done: undefined")]);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         let saved = granted.join("trap");
@@ -139,10 +162,11 @@ attempt('trap', () => fs.symlinkSync('{victim}', '{path}/trap'));
     }
 }
 
-/// The program may write around the folder where its artifacts are saved: a link in its place must not redirect the host.
+/// The program may write around the folder where its artifacts are saved: a link in its place must
+/// not redirect the host.
 #[test]
 fn the_folder_for_artifacts_is_opened_before_the_program_can_exchange_it() {
-    for start in crate::run::STARTS {
+    for start in STARTS {
         let host = tempfile::tempdir_in("/var/tmp").unwrap();
         let (granted, victim) = (host.path().join("granted"), host.path().join("victim"));
         for folder in [&granted, &granted.join("saved"), &victim] {
@@ -158,16 +182,23 @@ attempt("exchange", lambda: (os.rename("{path}/saved", "{path}/was"), os.symlink
 "#
         );
         let saved = granted.join("saved");
-        let outcome = Attack::python(&body).start(start).with(["--write", path, "--artifacts", saved.to_str().unwrap()]).run();
+        let outcome = Attack::python(&body)
+            .start(start)
+            .with(["--write", path, "--artifacts", saved.to_str().unwrap()])
+            .run();
         outcome.attempts(&[("exchange", "done: (None, None)")]);
-        assert_eq!(fs::read_dir(&saved).unwrap().count(), 0, "the link leads to the victim, where nothing may be");
+        assert_eq!(
+            fs::read_dir(&saved).unwrap().count(),
+            0,
+            "the link leads to the victim, where nothing may be"
+        );
         assert_eq!(fs::read_to_string(granted.join("was/planted")).unwrap(), "from the program");
     }
 }
 
 #[test]
 fn no_program_leaves_a_set_id_file_or_a_device_on_the_host() {
-    for start in crate::run::STARTS {
+    for start in STARTS {
         let host = tempfile::tempdir().unwrap();
         let path = host.path().to_str().unwrap().to_owned();
         open_to_all(host.path());
@@ -200,7 +231,9 @@ attempt("give away", os.chown, "plain", 0, 0)
             ("give away", "EINVAL|EPERM"),
         ]);
         for mode in ["4755", "2755", "6755"] {
-            for way in ["chmod", "fchmod", "fchmodat", "open", "openat", "temporary", "mkdir", "mknod"] {
+            for way in
+                ["chmod", "fchmod", "fchmodat", "open", "openat", "temporary", "mkdir", "mknod"]
+            {
                 outcome.attempts(&[(&format!("{way} {mode}"), "EPERM")]);
             }
             outcome.attempts(&[(&format!("fchmodat2 {mode}"), "ENOSYS")]);
@@ -215,60 +248,70 @@ for (const mode of [0o4755, 0o2755]) {{
         );
         let outcome = Attack::javascript(&javascript).start(start).with(["--write", &path]).run();
         for mode in [0o4755, 0o2755] {
-            outcome.attempts(&[(&format!("chmod {mode}"), "EPERM"), (&format!("open {mode}"), "EPERM")]);
+            outcome.attempts(&[
+                (&format!("chmod {mode}"), "EPERM"),
+                (&format!("open {mode}"), "EPERM"),
+            ]);
             outcome.attempt(&format!("copy {mode}"));
         }
         for entry in fs::read_dir(host.path()).unwrap().flatten() {
             let metadata = entry.metadata().unwrap();
             assert_eq!(metadata.permissions().mode() & 0o6000, 0, "{:?} is set-id", entry.path());
-            assert!(metadata.is_file() || metadata.is_dir(), "{:?} is neither file nor folder", entry.path());
+            assert!(
+                metadata.is_file() || metadata.is_dir(),
+                "{:?} is neither file nor folder",
+                entry.path()
+            );
             assert!(is_root() || metadata.uid() == rustix::process::geteuid().as_raw());
         }
     }
 }
 
 #[test]
-fn a_grant_is_that_path_and_nothing_beside_it() {
-    for start in crate::run::STARTS {
+fn a_grant_covers_its_path_and_nothing_else() {
+    for start in STARTS {
         let host = tempfile::tempdir().unwrap();
         let (read, write) = (host.path().join("read"), host.path().join("write"));
         fs::create_dir(&read).unwrap();
         fs::create_dir(&write).unwrap();
         open_to_all(&write);
-        let beside = host_file(host.path(), "beside", "secret");
+        let neighbour = host_file(host.path(), "neighbour", "secret");
         host_file(&read, "in", "content");
-        symlink(&beside, read.join("out")).unwrap();
+        symlink(&neighbour, read.join("out")).unwrap();
         let (readable, writable) = (read.to_str().unwrap(), write.to_str().unwrap());
         let body = format!(
             r#"
 attempt("read", lambda: open("{readable}/in").read())
 attempt("write what is to be read", lambda: open("{readable}/in", "w"))
-attempt("make beside", lambda: open("{readable}/new", "w"))
+attempt("make next to it", lambda: open("{readable}/new", "w"))
 attempt("remove", os.unlink, "{readable}/in")
 attempt("rename", os.rename, "{readable}/in", "{readable}/out2")
 attempt("chmod", os.chmod, "{readable}/in", 0o777)
 attempt("through a link", lambda: open("{readable}/out").read())
-attempt("beside", lambda: open("{beside}").read())
-attempt("upwards", lambda: open("{readable}/../beside").read())
+attempt("neighbour", lambda: open("{neighbour}").read())
+attempt("upwards", lambda: open("{readable}/../neighbour").read())
 attempt("siblings", lambda: sorted(os.listdir("{readable}/..")))
 attempt("link into the writable one", os.link, "{readable}/in", "{writable}/linked")
 attempt("write", lambda: open("{writable}/made", "w").write("made"))
-attempt("own link", os.symlink, "{beside}", "{writable}/trap")
+attempt("own link", os.symlink, "{neighbour}", "{writable}/trap")
 attempt("through the own link", lambda: open("{writable}/trap").read())
 attempt("execute", lambda: os.execv("/bin/true", ["true"]))
 "#
         );
-        let outcome = Attack::python(&body).start(start).with(["--read", readable, "--write", writable]).run();
+        let outcome = Attack::python(&body)
+            .start(start)
+            .with(["--read", readable, "--write", writable])
+            .run();
         let refused = "EROFS|EACCES|EPERM";
         outcome.attempts(&[
             ("read", "done: content"),
             ("write what is to be read", refused),
-            ("make beside", refused),
+            ("make next to it", refused),
             ("remove", refused),
             ("rename", refused),
             ("chmod", refused),
             ("through a link", "ENOENT"),
-            ("beside", "ENOENT"),
+            ("neighbour", "ENOENT"),
             ("upwards", "ENOENT"),
             ("siblings", "done: ['read', 'write']"),
             ("link into the writable one", "EXDEV|EPERM|EACCES"),

@@ -5,14 +5,18 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{Attack, STARTS, host_file, is_root, limits_available, open_to_all};
+use belljar_test_support::{STARTS, binary, is_root};
 
-/// A folder beneath the sandbox's own `/tmp`, and one elsewhere: they are mounted in different ways.
+use crate::run::{Attack, host_file, limits_available, open_to_all};
+
+/// A folder beneath the sandbox's own `/tmp`, and one elsewhere: they are mounted in different
+/// ways.
 fn folders() -> [tempfile::TempDir; 2] {
     [tempfile::tempdir().unwrap(), tempfile::tempdir_in("/var/tmp").unwrap()]
 }
 
-/// Maps, loads and executes what lies in granted folders; FILE is the host's, and WRITE is the program's to write.
+/// Maps, loads and executes files in granted folders. FILE belongs to the host, and the program can
+/// write to WRITE.
 const EXECUTES: &str = r#"
 import mmap
 def mapped(path):
@@ -39,7 +43,7 @@ for name, path in (("read", "FILE"), ("written", "WRITE/copy.so")):
     attempt(f"map {name} later", later, path)
 attempt("load", lambda: ctypes.CDLL("WRITE/copy.so") and "loaded")
 attempt("execute", executed, "FILE")
-# What the supervisor has set cannot be taken back: clear read-only and noexec, mount anew, unmount, copy.
+# The supervisor's settings cannot be undone: clear read-only and noexec, mount again, unmount, copy.
 clear = struct.pack("QQQQ", 0, 1 | 8, 0, 0)
 attempt("clear", call, "mount_setattr", -100, b"WRITE", 0x8000, clear, 32)
 attempt("remount", call, "mount", b"x", b"WRITE", b"", 32 | 4096, 0)
@@ -47,12 +51,15 @@ attempt("unmount", call, "umount2", b"WRITE", 2)
 attempt("copy", call, "open_tree", -100, b"WRITE", 1)
 "#;
 
-/// What comes of trying to change the mounts of a grant.
-const UNCHANGED: [(&str, &str); 4] = [("clear", "EPERM"), ("remount", "EPERM"), ("unmount", "EPERM"), ("copy", "EPERM")];
+/// Expected errors of attempts to change the mounts of a grant.
+const UNCHANGED: [(&str, &str); 4] =
+    [("clear", "EPERM"), ("remount", "EPERM"), ("unmount", "EPERM"), ("copy", "EPERM")];
 
 #[test]
 fn nothing_in_a_granted_folder_is_executed_without_an_exec_grant() {
-    for (start, places) in STARTS.into_iter().flat_map(|start| folders().map(|places| (start, places))) {
+    for (start, places) in
+        STARTS.into_iter().flat_map(|start| folders().map(|places| (start, places)))
+    {
         let (read, write) = (places.path().join("read"), places.path().join("write"));
         for folder in [&read, &write] {
             fs::create_dir(folder).unwrap();
@@ -152,35 +159,47 @@ fn belljars_own_folders_are_not_granted_by_whatever_name() {
         let outcome = attack(name, flag).run();
         outcome.must_be("refused");
         let why = outcome.json["error"]["message"].as_str().unwrap();
-        assert!(why.contains("the server's home") || why.contains("belljar's logins"), "{name:?}: {why}");
+        assert!(
+            why.contains("the server's home") || why.contains("belljar's logins"),
+            "{name:?}: {why}"
+        );
     }
     attack(&others, "--read").run().attempts(&[("ran", "done: True")]);
     if !is_root() {
         return;
     }
     // Another mount of the same folder, of one around it, and of the home within what is granted.
-    for (mounted, granted) in [("around/home", "elsewhere"), ("around", "elsewhere/home/keys"), ("around/home/keys", "")] {
+    for (mounted, granted) in
+        [("around/home", "elsewhere"), ("around", "elsewhere/home/keys"), ("around/home/keys", "")]
+    {
         let elsewhere = path("elsewhere");
         fs::create_dir_all(&elsewhere).unwrap();
-        let script = "mount --bind \"$1\" \"$2\" && exec \"$3\" run -l python -e 1 --json --read \"$4\"";
+        let script =
+            "mount --bind \"$1\" \"$2\" && exec \"$3\" run -l python -e 1 --json --read \"$4\"";
         let granted = if granted.is_empty() { elsewhere.clone() } else { path(granted) };
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).args([&path(mounted), &elsewhere]);
-        command.arg(env!("CARGO_BIN_EXE_belljar")).arg(&granted).env("BELLJAR_HOME", &home);
+        command.arg(binary()).arg(&granted).env("BELLJAR_HOME", &home);
         if !limits_available() {
             command.arg("--allow-degraded");
         }
         let said = crate::leftovers::output(&mut command);
-        let outcome: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+        let outcome: serde_json::Value = serde_json::from_slice(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {said:?}"));
         assert_eq!(outcome["status"], "refused", "{mounted}: {outcome}");
-        assert!(outcome["error"]["message"].as_str().unwrap().contains("the server's home"), "{outcome}");
+        assert!(
+            outcome["error"]["message"].as_str().unwrap().contains("the server's home"),
+            "{outcome}"
+        );
     }
 }
 
 /// A grant within another one keeps its own rights, also where the outer folder has links.
 #[test]
 fn a_grant_within_another_keeps_its_own_rights() {
-    for (start, places) in STARTS.into_iter().flat_map(|start| folders().map(|places| (start, places))) {
+    for (start, places) in
+        STARTS.into_iter().flat_map(|start| folders().map(|places| (start, places)))
+    {
         let (outer, inner) = (places.path().join("outer"), places.path().join("outer/inner"));
         fs::create_dir_all(&inner).unwrap();
         for folder in [&outer, &inner] {
@@ -199,7 +218,8 @@ attempt("unlink the file", os.unlink, "{file}")
 "#
         );
         let refused = "EROFS|EACCES|EPERM";
-        let of_readable = Attack::python(&body).start(start).with(["--write", outer, "--read", inner]).run();
+        let of_readable =
+            Attack::python(&body).start(start).with(["--write", outer, "--read", inner]).run();
         of_readable.attempts(&[
             ("read", "done: inner"),
             ("write outside", "done: 1"),
@@ -208,7 +228,8 @@ attempt("unlink the file", os.unlink, "{file}")
             ("rename it away", "EBUSY|EXDEV|EACCES"),
             ("unlink the file", refused),
         ]);
-        let of_file = Attack::python(&body).start(start).with(["--read", outer, "--write", &file]).run();
+        let of_file =
+            Attack::python(&body).start(start).with(["--read", outer, "--write", &file]).run();
         of_file.attempts(&[
             ("read", "done: inner"),
             ("write outside", refused),

@@ -1,4 +1,6 @@
-//! Who a sandbox is: an unprivileged user that can gain nothing.
+//! The identity of a sandbox: an unprivileged user that cannot gain privileges.
+
+use belljar_test_support::{STARTS, is_root};
 
 use crate::run::{Attack, Outcome};
 
@@ -17,17 +19,30 @@ fn assert_unprivileged(outcome: &Outcome) {
     }
     for key in ["Uid", "Gid"] {
         let ids: Vec<&str> = outcome.attempt(key).trim_start_matches("done: ").split(' ').collect();
-        assert!(ids.len() == 4 && ids.iter().all(|id| *id == ids[0] && id.parse::<u32>().is_ok_and(|id| id >= 1000)), "{key}: {ids:?}");
+        assert!(
+            ids.len() == 4
+                && ids
+                    .iter()
+                    .all(|id| *id == ids[0] && id.parse::<u32>().is_ok_and(|id| id >= 1000)),
+            "{key}: {ids:?}"
+        );
     }
     outcome.attempts(&[("NoNewPrivs", "done: 1"), ("Seccomp", "done: 2")]);
-    // As an ordinary user the kernel does not let the groups be given up; they show as unmapped, and count for nothing on what is bound.
+    // As an ordinary user the kernel does not let the groups be given up; they show as unmapped,
+    // and count for nothing on what is bound.
     let groups = outcome.attempt("Groups").trim_start_matches("done: ").trim_start_matches("done:");
-    assert!(groups.split_whitespace().all(|group| !crate::run::is_root() && ["65534", "1000"].contains(&group)), "{groups:?}");
+    assert!(
+        groups.split_whitespace().all(|group| !is_root() && ["65534", "1000"].contains(&group)),
+        "{groups:?}"
+    );
 }
 
 #[test]
 fn a_python_program_has_no_privilege() {
-    let body = STATUS.replace("call(\"prctl\", 2, signal := (ctypes.c_int * 1)())", "libc.prctl(2, signal := (ctypes.c_int * 1)())");
+    let body = STATUS.replace(
+        "call(\"prctl\", 2, signal := (ctypes.c_int * 1)())",
+        "libc.prctl(2, signal := (ctypes.c_int * 1)())",
+    );
     Attack::python(&body).in_both_starts(|outcome| {
         assert_unprivileged(outcome);
         outcome.attempts(&[("dumpable", "done: 0"), ("parent death signal", "done: 9")]);
@@ -49,7 +64,7 @@ fn a_javascript_program_has_no_privilege() {
 }
 
 #[test]
-fn no_program_becomes_somebody_else() {
+fn no_program_becomes_another_user() {
     Attack::javascript(
         r"
         attempt('setuid', () => process.setuid(0));
@@ -146,15 +161,19 @@ attempt("raise priority", os.nice, -5)
 
 #[test]
 fn a_crash_is_a_crash_and_leaves_no_core_file() {
-    Attack::python("print('about to crash', flush=True)\nctypes.string_at(0)").in_both_starts(|outcome| {
-        outcome.must_be("crashed");
-        assert_eq!(outcome.logged(), ["about to crash"]);
-        assert_eq!(outcome.json["artifacts"].as_array().map(Vec::len), Some(0));
-    });
-    Attack::javascript("console.log('about to crash'); process.abort();").in_both_starts(|outcome| {
-        outcome.must_be("crashed");
-        assert_eq!(outcome.logged()[0], "about to crash");
-    });
+    Attack::python("print('about to crash', flush=True)\nctypes.string_at(0)").in_both_starts(
+        |outcome| {
+            outcome.must_be("crashed");
+            assert_eq!(outcome.logged(), ["about to crash"]);
+            assert_eq!(outcome.json["artifacts"].as_array().map(Vec::len), Some(0));
+        },
+    );
+    Attack::javascript("console.log('about to crash'); process.abort();").in_both_starts(
+        |outcome| {
+            outcome.must_be("crashed");
+            assert_eq!(outcome.logged()[0], "about to crash");
+        },
+    );
 }
 
 #[test]
@@ -183,7 +202,8 @@ attempt("/dev/ptmx", lambda: os.open("/dev/ptmx", os.O_RDWR))
     });
 }
 
-/// How many inotify instances and timers a process of the host's can make, up to some.
+/// Prints the numbers of inotify instances and timers that a process of the host can create, up to
+/// 100 and 500.
 const PROBE: &str = r"
 import ctypes
 libc = ctypes.CDLL(None)
@@ -196,11 +216,14 @@ print(count(lambda: libc.inotify_init1(0) >= 0, 100), count(lambda: libc.timer_c
 ";
 
 fn can_still_make() -> String {
-    let probe = crate::leftovers::output(std::process::Command::new("python3").args(["-I", "-S", "-c", PROBE]));
+    let probe = crate::leftovers::output(
+        std::process::Command::new("python3").args(["-I", "-S", "-c", PROBE]),
+    );
     String::from_utf8(probe.stdout).unwrap().trim().to_owned()
 }
 
-/// The kernel counts such things for the owner of a user namespace too. With root as the owner one program took all that root had.
+/// The kernel counts such things for the owner of a user namespace too. With root as the owner one
+/// program took all that root had.
 #[test]
 fn what_a_program_takes_is_not_counted_for_the_hosts_root() {
     let host = tempfile::tempdir().unwrap();
@@ -224,8 +247,9 @@ while not os.path.exists('{meeting}/looked') and time.monotonic() < end:
 attempt('looked', lambda: os.path.exists('{meeting}/looked'))
 "
     );
-    for start in crate::run::STARTS {
-        let mut running = Attack::python(&body).with(["--write", meeting]).start(start).spawn_kept();
+    for start in STARTS {
+        let mut running =
+            Attack::python(&body).with(["--write", meeting]).start(start).spawn_kept();
         while !host.path().join("taken").exists() {
             assert!(!running.has_ended(), "{:?}", running.outcome());
             std::thread::sleep(std::time::Duration::from_millis(5));
@@ -234,8 +258,11 @@ attempt('looked', lambda: os.path.exists('{meeting}/looked'))
         std::fs::write(host.path().join("looked"), "").unwrap();
         let outcome = running.outcome();
         outcome.attempts(&[("looked", "done: True"), ("timers", "done: (1024, 'EAGAIN')")]);
-        if crate::run::is_root() {
-            assert_eq!(during, before, "{start}: what root can make while a program has taken all that it can");
+        if is_root() {
+            assert_eq!(
+                during, before,
+                "{start}: what root can make while a program has taken all that it can"
+            );
             outcome.attempts(&[("instances", "done: (8, 'EMFILE')")]);
         } else {
             // The owner is the user.
@@ -247,25 +274,35 @@ attempt('looked', lambda: os.path.exists('{meeting}/looked'))
     }
 }
 
-/// As root the ids behind those of a sandbox are chosen by a process number of the host's, which they do not tell.
+/// As root the ids behind those of a sandbox are chosen by a process number of the host's, which
+/// they do not tell.
 #[test]
 fn the_ids_of_a_sandbox_tell_no_process_number() {
     const FIRST: u32 = 0x4000_0000;
-    Attack::python("attempt('map', lambda: open('/proc/self/uid_map').read().split())").in_both_starts(|outcome| {
-        let map = outcome.attempt("map").replace(['[', ']', '\'', ','], "");
-        let [inside, host, count] =
-            map.trim_start_matches("done: ").split(' ').map(|part| part.parse::<u32>().unwrap()).collect::<Vec<_>>()[..]
-        else {
-            panic!("{map}");
-        };
-        if !crate::run::is_root() {
-            // There is one id, and it is the user's own: a documented limit.
-            assert_eq!((inside, host, count), (1000, rustix::process::geteuid().as_raw(), 1));
-            return;
-        }
-        assert_eq!((inside, count, (host - FIRST) % 256), (1000, 256, 0));
-        // Belljar, the builder and the zygote have been started one after the other. By chance it is wrong once in thousands of runs.
-        let told = (host - FIRST) / 256;
-        assert!(!(outcome.belljar..outcome.belljar + 500).contains(&told), "{told} is close to {}", outcome.belljar);
-    });
+    Attack::python("attempt('map', lambda: open('/proc/self/uid_map').read().split())")
+        .in_both_starts(|outcome| {
+            let map = outcome.attempt("map").replace(['[', ']', '\'', ','], "");
+            let [inside, host, count] = map
+                .trim_start_matches("done: ")
+                .split(' ')
+                .map(|part| part.parse::<u32>().unwrap())
+                .collect::<Vec<_>>()[..]
+            else {
+                panic!("{map}");
+            };
+            if !is_root() {
+                // There is one id, and it is the user's own: a documented limit.
+                assert_eq!((inside, host, count), (1000, rustix::process::geteuid().as_raw(), 1));
+                return;
+            }
+            assert_eq!((inside, count, (host - FIRST) % 256), (1000, 256, 0));
+            // Belljar, the builder and the zygote have been started one after the other. By chance
+            // it is wrong once in thousands of runs.
+            let block = (host - FIRST) / 256;
+            assert!(
+                !(outcome.belljar..outcome.belljar + 500).contains(&block),
+                "{block} is close to {}",
+                outcome.belljar
+            );
+        });
 }

@@ -1,13 +1,17 @@
-//! Ends: cancelled, killed from outside, abandoned. Whatever happens to belljar, nothing of a sandbox stays.
+//! Ends: cancelled, killed from outside, abandoned. Whatever happens to belljar, nothing of a
+//! sandbox stays.
 
 use std::time::{Duration, Instant};
 
+use belljar_test_support::processes::{self, descendants};
+use belljar_test_support::{STARTS, control_groups, eventually, is_root};
 use rustix::process::{Pid, Signal};
 
-use crate::leftovers::{assert_no_process, descendants, groups};
-use crate::run::{Attack, Running, STARTS, is_root, slowness};
+use crate::leftovers::assert_no_process;
+use crate::run::{Attack, Running};
 
-/// Ignores whatever can be ignored, with children where it may have them, and says when it is ready by filling a granted file.
+/// Ignores whatever can be ignored, with children where it may have them, and says when it is ready
+/// by filling a granted file.
 const STUBBORN: &str = r#"
 import signal, time
 for number_ in range(1, 65):
@@ -33,23 +37,24 @@ fn dug_in(start: &str, grants: &[&str]) -> Running {
     let host = tempfile::tempdir().unwrap();
     let path = host.path().to_str().unwrap();
     crate::run::open_to_all(host.path());
-    let attack =
-        Attack::python(STUBBORN).start(start).with(grants.iter().copied()).with(["--timeout", "250s", "--write", path, "--", path]);
+    let attack = Attack::python(STUBBORN).start(start).with(grants.iter().copied()).with([
+        "--timeout",
+        "250s",
+        "--write",
+        path,
+        "--",
+        path,
+    ]);
     let mut running = attack.spawn_kept();
     let started = Instant::now();
     while !host.path().join("ready").exists() {
-        assert!(!running.has_ended() && started.elapsed() < Duration::from_secs(200), "the program did not begin");
+        assert!(
+            !running.has_ended() && started.elapsed() < Duration::from_secs(200),
+            "the program did not begin"
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
     running
-}
-
-/// How long it may take until all is gone: 100 ms on a machine that is neither emulated nor loaded.
-fn allowance() -> Duration {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = load.split(' ').next().and_then(|average| average.parse().ok()).unwrap_or(0.0);
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-    Duration::from_millis(100).mul_f64(slowness() * (1.0 + load / processors))
 }
 
 #[test]
@@ -57,21 +62,18 @@ fn when_belljar_is_killed_everything_goes_with_it() {
     for start in STARTS {
         for grants in [&[][..], &["--exec"]] {
             let running = dug_in(start, grants);
-            let allowance = allowance();
             let family = descendants(running.pid());
             assert!(!family.is_empty(), "no process of the sandbox was found");
             running.signal(Signal::KILL);
-            let killed = Instant::now();
-            while family.iter().any(|pid| crate::leftovers::is_alive(*pid)) {
-                assert!(killed.elapsed() < allowance, "{start} {grants:?}: after {allowance:?} some of {family:?} still live");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            eventually(&format!("{start} {grants:?}: no process lives"), || {
+                !family.iter().any(|process| process.is_running())
+            });
             let outcome = running.outcome();
             assert_eq!(outcome.exit, None);
-            assert_no_process(outcome.belljar, Duration::from_secs(10));
+            assert_no_process(outcome.belljar);
             // Its control groups are empty; the next belljar sweeps them away.
             Attack::python("attempt('works', lambda: 42)").run().attempts(&[("works", "done: 42")]);
-            assert_eq!(groups(outcome.belljar), Vec::<std::path::PathBuf>::new());
+            assert!(control_groups::of_belljar(outcome.belljar).is_empty());
         }
     }
 }
@@ -79,30 +81,39 @@ fn when_belljar_is_killed_everything_goes_with_it() {
 #[test]
 fn a_cancelled_run_is_gone_and_says_so() {
     for start in STARTS {
-        for (signal, grants) in [(Signal::INT, &[][..]), (Signal::TERM, &["--exec"]), (Signal::HUP, &[])] {
+        for (signal, grants) in
+            [(Signal::INT, &[][..]), (Signal::TERM, &["--exec"]), (Signal::HUP, &[])]
+        {
             let running = dug_in(start, grants);
             running.signal(signal);
             let outcome = running.outcome();
             outcome.must_be("cancelled");
             assert_eq!(outcome.exit, Some(130));
-            assert_no_process(outcome.belljar, Duration::from_secs(10));
-            assert_eq!(groups(outcome.belljar), Vec::<std::path::PathBuf>::new());
+            assert_no_process(outcome.belljar);
+            assert!(control_groups::of_belljar(outcome.belljar).is_empty());
         }
     }
 }
 
-/// jail-facts, rule 10.
+/// The sandboxes of a zygote die with it, which is not the fault of their programs: the runs are
+/// `interrupted`, and have not `crashed`.
 #[test]
 fn a_run_whose_zygote_is_killed_is_interrupted() {
     let running = dug_in("fork", &[]);
     let family = descendants(running.pid());
     // The zygote is belljar's child, the sandbox the zygote's.
-    let zygote = family.iter().copied().find(|pid| crate::leftovers::parent(*pid) == Some(running.pid())).expect("a zygote");
-    rustix::process::kill_process(Pid::from_raw(zygote as i32).unwrap(), Signal::KILL).unwrap();
+    let zygote = family
+        .iter()
+        .copied()
+        .find(|process| {
+            processes::stat(process.pid).is_some_and(|stat| stat.parent == running.pid())
+        })
+        .expect("a zygote");
+    rustix::process::kill_process(Pid::from_raw(zygote.pid as i32).unwrap(), Signal::KILL).unwrap();
     let outcome = running.outcome();
     outcome.must_be("interrupted");
     assert_eq!(outcome.exit, Some(70));
-    assert_no_process(outcome.belljar, Duration::from_secs(10));
+    assert_no_process(outcome.belljar);
 }
 
 /// The sandbox's own first process killed by the machine's owner: no limit explains it.
@@ -111,8 +122,10 @@ fn a_sandbox_killed_from_outside_is_a_crash() {
     for start in STARTS {
         let running = dug_in(start, &[]);
         let family = descendants(running.pid());
-        let sandbox = *family.last().expect("a sandbox");
-        if rustix::process::kill_process(Pid::from_raw(sandbox as i32).unwrap(), Signal::KILL).is_err() {
+        let sandbox = family.last().expect("a sandbox");
+        if rustix::process::kill_process(Pid::from_raw(sandbox.pid as i32).unwrap(), Signal::KILL)
+            .is_err()
+        {
             assert!(!is_root());
             running.signal(Signal::TERM);
             running.outcome();
@@ -120,18 +133,19 @@ fn a_sandbox_killed_from_outside_is_a_crash() {
         }
         let outcome = running.outcome();
         outcome.must_be("crashed");
-        assert_no_process(outcome.belljar, Duration::from_secs(10));
+        assert_no_process(outcome.belljar);
     }
 }
 
-/// Nobody reads belljar's output any more: the run is of no use.
+/// No process reads belljar's output any more, so the run is useless.
 #[test]
 fn stopping_a_process_of_belljars_does_not_keep_a_sandbox_alive() {
     let running = dug_in("exec", &[]);
-    let sandbox = *descendants(running.pid()).last().expect("a sandbox");
-    let _ = rustix::process::kill_process(Pid::from_raw(sandbox as i32).unwrap(), Signal::STOP);
+    let family = descendants(running.pid());
+    let sandbox = Pid::from_raw(family.last().expect("a sandbox").pid as i32).unwrap();
+    let _ = rustix::process::kill_process(sandbox, Signal::STOP);
     running.signal(Signal::TERM);
     let outcome = running.outcome();
     outcome.must_be("cancelled");
-    assert_no_process(outcome.belljar, Duration::from_secs(10));
+    assert_no_process(outcome.belljar);
 }

@@ -6,22 +6,37 @@ fn refused(arguments: &[&str], said: &str) {
     let outcome = Attack::verbatim("py", "print('ran')").with(arguments.iter().copied()).run();
     assert_ne!(outcome.exit, Some(0), "{arguments:?} was accepted: {}", outcome.json);
     assert!(outcome.logged().is_empty(), "{arguments:?}: the program ran");
-    let told = format!("{}{}", outcome.stderr, outcome.json);
-    assert!(told.contains(said), "{arguments:?}: {told}");
+    let shown = format!("{}{}", outcome.stderr, outcome.json);
+    assert!(shown.contains(said), "{arguments:?}: {shown}");
 }
 
 #[test]
 fn names_of_files_that_lead_elsewhere_are_refused() {
     for name in ["../x", "/etc/x", "a/../../x", "a\r\nb", "./x", "a//b", "a/", "\u{7f}", ""] {
-        refused(&["--file", &format!("{name}=/etc/hostname")], "cannot name a file of a run");
-        refused(&["--output", name], "cannot name a file of a run");
-        refused(&["--entry", name], "cannot name a file of a run");
+        refused(
+            &["--file", &format!("{name}=/etc/hostname")],
+            "cannot copy `/etc/hostname` under the name",
+        );
+        refused(&["--output", name], "is not a valid file name");
+        refused(&["--entry", name], "is not a valid file name");
     }
 }
 
 #[test]
 fn grants_that_would_open_the_jail_are_refused() {
-    for path in ["/", "/proc", "/proc/1/root", "/sys", "/dev", "/dev/mem", "/usr", "/opt/belljar", "/tmp", "/home/user", "/no/such/path"] {
+    for path in [
+        "/",
+        "/proc",
+        "/proc/1/root",
+        "/sys",
+        "/dev",
+        "/dev/mem",
+        "/usr",
+        "/opt/belljar",
+        "/tmp",
+        "/home/user",
+        "/no/such/path",
+    ] {
         refused(&["--read", path], "grant");
         refused(&["--write", path], "grant");
     }
@@ -37,7 +52,7 @@ fn a_line_end_in_a_value_stays_a_value() {
         });
 }
 
-/// What a program logs cannot break out of the line or the document that reports it.
+/// Logged text cannot break out of the line or the document that contains it.
 #[test]
 fn logs_results_and_file_names_cannot_break_the_outcome() {
     Attack::python(

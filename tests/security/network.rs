@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+
+use belljar_test_support::STARTS;
 
 use crate::run::Attack;
 
@@ -57,14 +58,25 @@ fn host_listener() -> (TcpListener, String) {
 fn without_a_grant_every_connection_is_refused_at_once() {
     let (listener, port) = host_listener();
     Attack::python(CONNECTIONS).in_both_starts_with_arguments(&[&port], |outcome| {
-        for name in ["public", "metadata", "private", "UDP", "IPv6", "host's loopback", "host's loopback, IPv6"] {
+        for name in [
+            "public",
+            "metadata",
+            "private",
+            "UDP",
+            "IPv6",
+            "host's loopback",
+            "host's loopback, IPv6",
+        ] {
             outcome.attempts(&[(name, "EACCES")]);
         }
         outcome.attempts(&[("quick", "done: True")]);
         assert!(!outcome.attempt("resolve").starts_with("done"), "{}", outcome.json);
         for family in FAMILIES {
             // INET is refused before its type is looked at.
-            outcome.attempts(&[(family, if family.starts_with("raw") { "EACCES" } else { "EAFNOSUPPORT" })]);
+            outcome.attempts(&[(
+                family,
+                if family.starts_with("raw") { "EACCES" } else { "EAFNOSUPPORT" },
+            )]);
         }
     });
     Attack::javascript(
@@ -129,7 +141,8 @@ attempt("configure", configure)
     assert!(listener.accept().is_err(), "a sandbox reached the host");
 }
 
-/// Protocols beside TCP and UDP reach code of the kernel that nobody needs, and have it load modules.
+/// Protocols other than TCP and UDP would reach kernel code that no program needs, and make the
+/// kernel load modules.
 #[test]
 fn sockets_have_the_protocol_of_their_type_and_no_other() {
     let body = r#"
@@ -168,7 +181,8 @@ attempt("pair of TIPC", lambda: socket.socketpair(30, socket.SOCK_STREAM))
     });
 }
 
-/// Options lead to code and memory of the kernel: those that programs use are a list, the others are refused.
+/// Options lead to code and memory of the kernel: those that programs use are a list, the others
+/// are refused.
 #[test]
 fn options_of_sockets_are_those_that_programs_use() {
     let body = r#"
@@ -217,7 +231,11 @@ for name, flags in {"urgent": socket.MSG_OOB, "urgent and more": socket.MSG_OOB 
 attempt("plain", lambda: a.send(b"x", socket.MSG_DONTWAIT) + len(b.recv(1, socket.MSG_PEEK)))
 "#;
     Attack::python(body).with(["--loopback"]).in_both_starts(|outcome| {
-        outcome.attempts(&[("not refused", "done: True"), ("ULP by name", "EPERM"), ("the supervisor's pidfd", "ENOPROTOOPT")]);
+        outcome.attempts(&[
+            ("not refused", "done: True"),
+            ("ULP by name", "EPERM"),
+            ("the supervisor's pidfd", "ENOPROTOOPT"),
+        ]);
         for name in [
             "filter",
             "reuseport filter",
@@ -253,10 +271,30 @@ attempt("plain", lambda: a.send(b"x", socket.MSG_DONTWAIT) + len(b.recv(1, socke
         for name in ["get filter", "peer's pidfd", "zero copy receive", "tables"] {
             outcome.attempts(&[(&format!("read {name}"), "ENOPROTOOPT")]);
         }
-        for name in ["reuse", "no delay", "cork", "keep", "idle", "buffer", "broadcast", "packet info", "v6 only", "credentials", "hops"] {
-            outcome.attempts(&[(&format!("set {name}"), "done: None"), (&format!("get {name}"), "done: True")]);
+        for name in [
+            "reuse",
+            "no delay",
+            "cork",
+            "keep",
+            "idle",
+            "buffer",
+            "broadcast",
+            "packet info",
+            "v6 only",
+            "credentials",
+            "hops",
+        ] {
+            outcome.attempts(&[
+                (&format!("set {name}"), "done: None"),
+                (&format!("get {name}"), "done: True"),
+            ]);
         }
-        outcome.attempts(&[("linger", "done: None"), ("timeout", "done: None"), ("peer", "done: 12"), ("plain", "done: 2")]);
+        outcome.attempts(&[
+            ("linger", "done: None"),
+            ("timeout", "done: None"),
+            ("peer", "done: 12"),
+            ("plain", "done: 2"),
+        ]);
         for name in ["urgent", "urgent and more", "zero copy"] {
             for way in ["send", "send message", "receive", "receive message"] {
                 outcome.attempts(&[(&format!("{way} {name}"), "ENOTSUP|EOPNOTSUPP")]);
@@ -292,9 +330,9 @@ attempt("name", socket.if_indextoname, 1)
 attempt("no name", socket.if_nametoindex, "eth0")
 "#;
 
-/// The C library asks by netlink, which is refused; what a sandbox has of interfaces is told without it.
+/// The C library uses netlink, which is refused. A sandbox's interfaces are reported without it.
 #[test]
-fn interfaces_are_told_without_netlink() {
+fn interfaces_are_listed_without_netlink() {
     let javascript = "attempt('interfaces', () => JSON.stringify(Object.entries(require('node:os').networkInterfaces()).map(([name, all]) => \
                       [name, ...all.map(one => `${one.cidr} ${one.mac} ${one.internal}`)])));";
     for (arguments, addresses, interfaces) in [
@@ -370,54 +408,76 @@ else:
         for name in ["look up, plain", "look up, configured", "look up, of IPv4"] {
             outcome.attempts(&[(name, "done: 127.0.0.1|done: ::1")]);
         }
-        // c-ares asks the name server, and none is there.
+        // c-ares queries the name server, and there is none.
         outcome.attempts(&[("resolve", "ECONNREFUSED"), ("IPv4", "done: x"), ("by name", "done: x"), ("IPv6", "done: x|none")]);
     });
 }
 
-/// What the C library and c-ares make of a machine whose interfaces they cannot ask for: a namespace with a name server, with and without
-/// IPv6, and the answer that a sandbox gets for netlink. The names of a network that a sandbox is granted are resolved like this.
+/// The C library and c-ares resolve names on a machine whose interfaces they cannot query: a
+/// namespace with a name server, with and without IPv6, and the error that a sandbox gets for
+/// netlink. The names of a network that a sandbox is granted are resolved like this.
 #[test]
 fn names_resolve_without_netlink_with_and_without_ipv6() {
     let folder = tempfile::tempdir().unwrap();
     let script = crate::run::host_file(folder.path(), "resolve.py", include_str!("resolve.py"));
     let resolve = |ipv6: &str, netlink: &str| {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "--mount", "python3", &script, ipv6, netlink]).current_dir(folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Known to the search for what a belljar leaves behind, which would reap it.
-        let child = crate::leftovers::spawn(&mut command);
-        let namespace = child.id();
-        let output = child.wait_with_output().expect("it is our child");
-        crate::leftovers::forget(namespace);
+        command
+            .args([
+                "--user",
+                "--map-root-user",
+                "--net",
+                "--mount",
+                "python3",
+                &script,
+                ipv6,
+                netlink,
+            ])
+            .current_dir(folder.path());
+        let output = crate::leftovers::output(command.stdin(Stdio::null()));
         let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str::<serde_json::Value>(&text)
-            .unwrap_or_else(|_| panic!("{ipv6}, {netlink}: {text}\n{}", String::from_utf8_lossy(&output.stderr)))
+        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|_| {
+            panic!("{ipv6}, {netlink}: {text}\n{}", String::from_utf8_lossy(&output.stderr))
+        })
     };
     // A kernel may have no IPv6 at all.
-    let kinds: &[&str] = if std::path::Path::new("/proc/sys/net/ipv6").exists() { &["ipv6", "no-ipv6"] } else { &["no-ipv6"] };
+    let kinds: &[&str] = if std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        &["ipv6", "no-ipv6"]
+    } else {
+        &["no-ipv6"]
+    };
     for &ipv6 in kinds {
-        // With netlink the namespace is what it is meant to be: without IPv6 no address of IPv6 is worth asking for.
-        let told = resolve(ipv6, "netlink");
-        let usable = if ipv6 == "ipv6" { &["192.0.2.1", "2001:db8::1"][..] } else { &["192.0.2.1"] };
-        assert_eq!((&told["netlink"], &told["configured"]), (&"there".into(), &serde_json::json!(usable)), "{told}");
-        let told = resolve(ipv6, "no-netlink");
-        assert_eq!(told["netlink"], "EAFNOSUPPORT", "{told}");
+        // With netlink the namespace is what it is meant to be: without IPv6 no address of IPv6 is
+        // worth asking for.
+        let reported = resolve(ipv6, "netlink");
+        let usable =
+            if ipv6 == "ipv6" { &["192.0.2.1", "2001:db8::1"][..] } else { &["192.0.2.1"] };
+        assert_eq!(
+            (&reported["netlink"], &reported["configured"]),
+            (&"there".into(), &serde_json::json!(usable)),
+            "{reported}"
+        );
+        let reported = resolve(ipv6, "no-netlink");
+        assert_eq!(reported["netlink"], "EAFNOSUPPORT", "{reported}");
         // Both families are taken to be there. What cannot be reached comes last.
         for flags in ["plain", "configured"] {
-            assert_eq!(told[flags], serde_json::json!(["192.0.2.1", "2001:db8::1"]), "{ipv6}: {told}");
+            assert_eq!(
+                reported[flags],
+                serde_json::json!(["192.0.2.1", "2001:db8::1"]),
+                "{ipv6}: {reported}"
+            );
         }
         if ipv6 == "no-ipv6" {
-            assert_eq!(told["first"], "192.0.2.1", "{told}");
+            assert_eq!(reported["first"], "192.0.2.1", "{reported}");
         }
-        if told["node"] != "not installed" {
+        if reported["node"] != "not installed" {
             for (way, expected) in [
                 ("lookup", serde_json::json!(["192.0.2.1", "2001:db8::1"])),
                 ("lookup configured", serde_json::json!(["192.0.2.1", "2001:db8::1"])),
                 ("resolve4", serde_json::json!(["192.0.2.1"])),
                 ("resolve6", serde_json::json!(["2001:db8::1"])),
             ] {
-                assert_eq!(told["node"][way], expected, "{ipv6}, {way}: {told}");
+                assert_eq!(reported["node"][way], expected, "{ipv6}, {way}: {reported}");
             }
         }
     }
@@ -443,23 +503,26 @@ attempt('heard', () => [...heard].join());
 "
         )
     };
-    for start in crate::run::STARTS {
-        let runs = ["first", "second"].map(|own| Attack::javascript(&body(own)).start(start).with(["--loopback"]).spawn_kept());
+    for start in STARTS {
+        let runs = ["first", "second"].map(|own| {
+            Attack::javascript(&body(own)).start(start).with(["--loopback"]).spawn_kept()
+        });
         let outcomes = runs.map(crate::run::Running::outcome);
         for (own, outcome) in ["first", "second"].iter().zip(&outcomes) {
             outcome.attempts(&[("listen", "done: undefined"), ("heard", &format!("done: {own}"))]);
-            crate::leftovers::assert_no_process(outcome.belljar, Duration::from_secs(10));
+            crate::leftovers::assert_no_process(outcome.belljar);
         }
     }
 }
 
-/// A socket in a granted folder is a way out that the one who grants it opens; the abstract ones of the host are not.
+/// A granted folder gives access to the sockets in it, but not to the abstract sockets of the host.
 #[test]
 fn the_hosts_abstract_sockets_cannot_be_reached() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
     let name = format!("belljar-security-{}", std::process::id());
-    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let listener =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     listener.set_nonblocking(true).unwrap();
     let body = "
 import socket
@@ -470,9 +533,12 @@ def connect():
 attempt('connect', connect)
 attempt('own', lambda: socket.socket(socket.AF_UNIX).bind('\\0own'))";
     for arguments in [&[][..], &["--loopback"]] {
-        Attack::python(body).with(arguments.iter().copied()).in_both_starts_with_arguments(&[&name], |outcome| {
-            outcome.attempts(&[("connect", "ECONNREFUSED|EPERM"), ("own", "done: None")]);
-        });
+        Attack::python(body).with(arguments.iter().copied()).in_both_starts_with_arguments(
+            &[&name],
+            |outcome| {
+                outcome.attempts(&[("connect", "ECONNREFUSED|EPERM"), ("own", "done: None")]);
+            },
+        );
     }
     let heard = listener.accept().map(|(mut stream, _)| stream.read(&mut [0; 1]));
     assert!(heard.is_err(), "a sandbox reached the host");

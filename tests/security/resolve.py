@@ -16,7 +16,7 @@ def write(path, text):
         file.write(text)
 
 
-# Interfaces: lo up, with an address beside the one of loopback for each family.
+# Interfaces: lo up, with a second address next to the loopback address for each family.
 SIOCSIFFLAGS, SIOCSIFADDR = 0x8914, 0x8916
 for place in ("all", "default", "lo"):
     if os.path.exists(f"/proc/sys/net/ipv6/conf/{place}/disable_ipv6"):
@@ -37,7 +37,7 @@ if all(os.path.exists(f"/etc/{name}") for name in files):
         write(name, text)
         must(libc.mount(name.encode(), os.path.realpath(f"/etc/{name}").encode(), None, MS_BIND, None))
 else:
-    # A small system may lack some, and nobody here may add one: an /etc with nothing else then.
+    # A small system may lack some of them, and no one may create them here: use an /etc with nothing else.
     must(libc.mount(b"etc", b"/etc", b"tmpfs", 0, None))
     for name, text in files.items():
         write(f"/etc/{name}", text)
@@ -70,16 +70,16 @@ if not netlink:
     must(libc.prctl(38, 1, 0, 0, 0))
     must(libc.prctl(22, 2, program, 0, 0))
 
-told = {}
+reported = {}
 try:
     socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close()
-    told["netlink"] = "there"
+    reported["netlink"] = "there"
 except OSError as error:
-    told["netlink"] = errno.errorcode[error.errno]
+    reported["netlink"] = errno.errorcode[error.errno]
 for name, flags in {"plain": 0, "configured": socket.AI_ADDRCONFIG}.items():
     found = [one[4][0] for one in socket.getaddrinfo("name.example", 80, type=socket.SOCK_STREAM, flags=flags)]
-    told[name] = sorted(found)
-    told["first"] = found[0]
+    reported[name] = sorted(found)
+    reported["first"] = found[0]
 
 NODE = """
 const dns = require('node:dns').promises, { ADDRCONFIG } = require('node:dns');
@@ -92,5 +92,5 @@ const addresses = found => found.map(one => one.address).sort();
 })))();
 """
 node = shutil.which("node")
-told["node"] = json.loads(subprocess.run([node, "-e", NODE], stdout=subprocess.PIPE, check=True).stdout) if node else "not installed"
-print(json.dumps(told))
+reported["node"] = json.loads(subprocess.run([node, "-e", NODE], stdout=subprocess.PIPE, check=True).stdout) if node else "not installed"
+print(json.dumps(reported))

@@ -1,7 +1,9 @@
-//! How a hostile program is run: the real `belljar` with `--json`, in a folder of its own, watched for what it leaves behind.
+//! Runs hostile programs with the real `belljar` and `--json`, each in a folder of its own, and
+//! checks that they leave nothing behind.
 //!
-//! Each program begins with a prelude that gives it `attempt(name, function)`: what the attempt did, or the error that stopped it, is recorded under
-//! its name and comes back as the run's value. An attack whose record is missing never ran, and fails its test.
+//! Each program begins with a prelude that defines `attempt(name, function)`. The result of the
+//! attempt, or the error that stopped it, is recorded under its name and returned as the run's
+//! value. An attempt without a record never ran, and fails its test.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,21 +13,20 @@ use std::sync::OnceLock;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use belljar_test_support::{STARTS, binary, processes};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::leftovers;
 
-/// Both ways in which a sandbox comes to be.
-pub const STARTS: [&str; 2] = ["fork", "exec"];
-
 const JAVASCRIPT: &str = include_str!("prelude.js");
 const PYTHON: &str = include_str!("prelude.py");
 
-/// A run takes as long as this only if it hangs. Emulated machines are thirty times slower than real ones.
+/// Time after which a run counts as hanging. Emulated machines are thirty times slower than real
+/// ones.
 const PATIENCE: Duration = Duration::from_secs(280);
 
-/// One hostile program, and how it is run.
+/// A hostile program with the arguments and environment of its run.
 #[derive(Clone, Debug)]
 pub struct Attack {
     extension: &'static str,
@@ -35,18 +36,20 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// The body of an async function in JavaScript.
+    /// An attack with the body of an async function in JavaScript.
     pub fn javascript(body: &str) -> Self {
-        let code = format!("{JAVASCRIPT}\nasync function main(parameters) {{\n{body}\nreturn attempts;\n}}\n");
+        let code = format!(
+            "{JAVASCRIPT}\nasync function main(parameters) {{\n{body}\nreturn attempts;\n}}\n"
+        );
         Self::verbatim("js", &code)
     }
 
-    /// Top-level statements in Python.
+    /// An attack with top-level statements in Python.
     pub fn python(body: &str) -> Self {
         Self::verbatim("py", &format!("{PYTHON}\n{body}\nattempts\n"))
     }
 
-    /// A program without a prelude.
+    /// An attack with a complete program, without the prelude.
     pub fn verbatim(extension: &'static str, code: &str) -> Self {
         Self { extension, code: code.to_owned(), arguments: Vec::new(), environment: Vec::new() }
     }
@@ -57,17 +60,18 @@ impl Attack {
         self
     }
 
-    /// Limits its wall-clock time: so many milliseconds here, more on a slower machine, so that the program gets as far.
+    /// Limits the wall-clock time to `ms` milliseconds, multiplied by the slowness of the machine
+    /// so that the program gets equally far.
     pub fn within(self, ms: u64) -> Self {
         self.with(["--timeout".to_owned(), format!("{}ms", ms * u64::from(machine().slowness))])
     }
 
-    /// Limits its CPU time, likewise.
+    /// Limits the CPU time to `ms` milliseconds, multiplied by the slowness of the machine.
     pub fn with_cpu(self, ms: u64) -> Self {
         self.with(["--cpu".to_owned(), format!("{}ms", ms * u64::from(machine().slowness))])
     }
 
-    /// Chooses how its sandbox comes to be.
+    /// Sets the start mode, `fork` or `exec`.
     pub fn start(self, mode: &str) -> Self {
         self.with(["--start", mode])
     }
@@ -78,7 +82,7 @@ impl Attack {
         self
     }
 
-    /// Starts it, to be watched while it runs.
+    /// Starts the attack and returns at once. Its folder is kept until the outcome is taken.
     pub fn spawn_kept(&self) -> Running {
         let folder = self.folder();
         let mut running = self.spawn_in(&folder);
@@ -87,31 +91,40 @@ impl Attack {
     }
 
     fn folder(&self) -> TempDir {
-        let folder = tempfile::Builder::new().prefix("belljar-security-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("belljar-security-")
+            .tempdir()
+            .expect("a temporary folder");
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
         std::fs::create_dir(folder.path().join("work")).unwrap();
-        std::fs::write(folder.path().join(format!("program.{}", self.extension)), &self.code).unwrap();
+        std::fs::write(folder.path().join(format!("program.{}", self.extension)), &self.code)
+            .unwrap();
         folder
     }
 
     fn spawn_in(&self, folder: &TempDir) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_belljar"));
-        command.arg("run").arg(folder.path().join(format!("program.{}", self.extension))).arg("--json");
+        let mut command = Command::new(binary());
+        command
+            .arg("run")
+            .arg(folder.path().join(format!("program.{}", self.extension)))
+            .arg("--json");
         if !limits_available() {
             command.arg("--allow-degraded");
         }
-        // What is not about time must not end by it, however slow the machine.
+        // An attack that is not about time must not time out, however slow the machine is.
         for (limit, ample) in [("--timeout", "250s"), ("--cpu", "200s")] {
             if !self.arguments.iter().any(|argument| argument == limit) {
                 command.args([limit, ample]);
             }
         }
-        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(folder.path().join("work")).env("TMPDIR", folder.path().join("tmp"));
         Running::start(command)
     }
 
-    /// Runs it to its end, and checks that nothing of it is left.
+    /// Runs the attack to its end and checks that it leaves nothing behind.
     pub fn run(&self) -> Outcome {
         let folder = self.folder();
         let outcome = self.spawn_in(&folder).outcome();
@@ -119,7 +132,7 @@ impl Attack {
         outcome
     }
 
-    /// Runs it with each start mode and with arguments of its own, and checks both outcomes.
+    /// Runs the attack in each start mode with arguments for the program, and checks both outcomes.
     pub fn in_both_starts_with_arguments(&self, arguments: &[&str], check: impl Fn(&Outcome)) {
         for start in STARTS {
             let attack = self.clone().start(start).with(["--"]).with(arguments.iter().copied());
@@ -127,7 +140,7 @@ impl Attack {
         }
     }
 
-    /// Runs it with each start mode, and checks both outcomes.
+    /// Runs the attack in each start mode and checks both outcomes.
     pub fn in_both_starts(&self, check: impl Fn(&Outcome)) {
         for start in STARTS {
             check(&self.clone().start(start).run());
@@ -135,7 +148,7 @@ impl Attack {
     }
 }
 
-/// A belljar under way.
+/// A running belljar.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -153,42 +166,38 @@ impl Running {
         Self { child, stdout, stderr, started: Instant::now(), folder: None }
     }
 
-    /// Its process number.
+    /// The pid of belljar.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends belljar a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("belljar is alive");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .expect("belljar is alive");
     }
 
-    /// The most memory that belljar itself has held so far, bytes.
+    /// Peak resident memory of belljar itself so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+        processes::peak_resident_bytes(self.pid())
     }
 
     /// CPU time that belljar itself has used so far.
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').skip(11).take(2)).into_iter().flatten();
-        // In hundredths of a second (`USER_HZ`).
-        Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
+        processes::stat(self.pid()).map_or(Duration::ZERO, |stat| stat.cpu_time)
     }
 
-    /// How many descriptors belljar has open.
+    /// Number of descriptors that belljar has open.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+        processes::descriptors(self.pid())
     }
 
-    /// Whether it has ended.
+    /// Whether belljar has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_some()
     }
 
-    /// Waits for its end.
+    /// Waits until belljar has ended.
     pub fn outcome(mut self) -> Outcome {
         while !self.has_ended() {
             assert!(self.started.elapsed() < PATIENCE, "belljar hangs: {:?}", self.child.kill());
@@ -199,7 +208,8 @@ impl Running {
         let exit = self.child.wait().expect("it is our child").code();
         leftovers::forget(belljar);
         let text = |pipe: Option<JoinHandle<Vec<u8>>>| {
-            String::from_utf8_lossy(&pipe.and_then(|thread| thread.join().ok()).unwrap_or_default()).into_owned()
+            String::from_utf8_lossy(&pipe.and_then(|thread| thread.join().ok()).unwrap_or_default())
+                .into_owned()
         };
         let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
         drop(self.folder.take());
@@ -216,41 +226,44 @@ fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// How it ended.
+/// The end of an attack's run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What `--json` printed.
+    /// The outcome that `--json` printed.
     pub json: Value,
-    /// Belljar's exit code.
+    /// Exit code of belljar, or `None` if a signal killed it.
     pub exit: Option<i32>,
-    /// What belljar wrote to its standard error.
+    /// Standard error of belljar.
     pub stderr: String,
-    /// The number that belljar's process had.
+    /// Pid that belljar had.
     pub belljar: u32,
-    /// From start to end.
+    /// Time from the start to the end of belljar.
     pub took: Duration,
 }
 
 impl Outcome {
-    /// Its status.
+    /// Status of the run, or `none` if belljar printed no outcome.
     pub fn status(&self) -> &str {
         self.json["status"].as_str().unwrap_or("none")
     }
 
-    /// Asserts how it ended.
+    /// Asserts the status of the run.
     #[track_caller]
     pub fn must_be(&self, status: &str) -> &Self {
         assert_eq!(self.status(), status, "{}\n{}", self.json, self.stderr);
         self
     }
 
-    /// What the attempt `name` came to: an error's name, or `done: ` and what it gave. The attempt must have been made.
+    /// Result of the attempt `name`: the name of an error, or `done: ` and the value. Panics if the
+    /// attempt was not made.
     #[track_caller]
     pub fn attempt(&self, name: &str) -> &str {
-        self.json["value"][name].as_str().unwrap_or_else(|| panic!("the attempt {name} was not made: {}\n{}", self.json, self.stderr))
+        self.json["value"][name].as_str().unwrap_or_else(|| {
+            panic!("the attempt {name} was not made: {}\n{}", self.json, self.stderr)
+        })
     }
 
-    /// Asserts what attempts came to. Several answers, separated by `|`, may be right.
+    /// Asserts the results of attempts. Several results, separated by `|`, may be allowed.
     #[track_caller]
     pub fn attempts(&self, expected: &[(&str, &str)]) -> &Self {
         self.must_be("succeeded");
@@ -263,24 +276,29 @@ impl Outcome {
         self
     }
 
-    /// The words of the error by which a program ends that breaks the protocol of its control channel.
+    /// Message of the error that ends a run for violating the protocol of the control channel.
     #[track_caller]
     pub fn protocol_error(&self) -> &str {
         assert_eq!(self.json["error"]["name"], "ProtocolError", "{}", self.json);
         self.json["error"]["message"].as_str().unwrap_or_default()
     }
 
-    /// The lines that the program logged.
+    /// Messages that the program logged.
     pub fn logged(&self) -> Vec<&str> {
-        self.json["logs"].as_array().into_iter().flatten().filter_map(|entry| entry["message"].as_str()).collect()
+        self.json["logs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry["message"].as_str())
+            .collect()
     }
 }
 
-/// What was found out about this machine, by one harmless run.
+/// Properties of this machine, measured with one harmless run.
 #[derive(Clone, Copy, Debug)]
 struct Machine {
     limits: bool,
-    /// How many times slower it is than a common one, 1 to 30.
+    /// Run time relative to that on a common machine, 1 to 30.
     slowness: u32,
 }
 
@@ -289,13 +307,17 @@ fn machine() -> Machine {
     *MACHINE.get_or_init(|| {
         let harmless = |degraded: &[&str]| {
             let folder = tempfile::tempdir().unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_belljar"));
-            command.args(["run", "-e", "6 * 7", "--language", "python", "--json"]).args(degraded).current_dir(folder.path());
+            let mut command = Command::new(binary());
+            command
+                .args(["run", "-e", "6 * 7", "--language", "python", "--json"])
+                .args(degraded)
+                .current_dir(folder.path());
             Running::start(command).outcome()
         };
         let refused = |outcome: &Outcome| {
             let why = outcome.json["error"]["message"].as_str().unwrap_or_default();
-            outcome.status() == "refused" && (why.contains("control group") || why.contains("cgroup"))
+            outcome.status() == "refused"
+                && (why.contains("control group") || why.contains("cgroup"))
         };
         let mut outcome = harmless(&[]);
         let limits = !refused(&outcome);
@@ -304,33 +326,33 @@ fn machine() -> Machine {
         }
         assert_eq!(outcome.json["value"], 42, "no run succeeds on this machine: {outcome:?}");
         // A common machine takes some 200 ms, most of it to boot Python.
-        Machine { limits, slowness: u32::try_from(outcome.took.as_millis() / 500).unwrap_or(30).clamp(1, 30) }
+        Machine {
+            limits,
+            slowness: u32::try_from(outcome.took.as_millis() / 500).unwrap_or(30).clamp(1, 30),
+        }
     })
 }
 
-/// Whether this machine and user can limit memory and processes. Without, runs are refused unless degraded ones are accepted.
+/// Whether memory and processes can be limited on this machine as this user. If not, runs are
+/// refused unless degraded ones are allowed.
 pub fn limits_available() -> bool {
     machine().limits
 }
 
-/// How many times slower this machine is than a common one.
+/// Run time on this machine relative to that on a common one, 1 to 30.
 pub fn slowness() -> f64 {
     f64::from(machine().slowness)
 }
 
-/// Whether the tests run as root.
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Writes a file that a test needs on the host.
+/// Writes a file on the host and returns its path.
 pub fn host_file(folder: &Path, name: &str, content: &str) -> String {
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// Opens a folder to everybody: where the file system cannot map ids, a sandbox has the access of others.
+/// Gives everyone access to a folder. If the file system cannot map ids, a sandbox has the access
+/// of others.
 pub fn open_to_all(folder: &Path) {
     std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
 }

@@ -1,4 +1,5 @@
-//! What a program can see: nothing of the host but what the runtime needs, and nothing of belljar's.
+//! The files and facts that a program can see: nothing of the host except what the runtime needs,
+//! and nothing of belljar.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ fn nothing_of_the_host_is_shown() {
     ];
     Attack::python(PLACES).in_both_starts(|outcome| {
         for place in secret_places {
-            // A runtime that is installed beneath one of them makes its folder appear, with nothing but the way to the runtime in it.
+            // A runtime that is installed beneath one of them makes its folder appear, with nothing
+            // but the way to the runtime in it.
             let came_to = outcome.attempt(place);
             let is_way = came_to.starts_with("done: ['.pyenv']")
                 || came_to.starts_with("done: ['.cache']")
@@ -110,11 +112,16 @@ for file in ("environ", "cmdline", "root", "cwd", "mem", "maps", "fd"):
     });
 }
 
-/// Looks everywhere where a program can look, its own memory included, for a word that belljar's environment and arguments hold. The word is given
-/// to the program backwards, so that the search does not find itself.
+/// Looks everywhere where a program can look, its own memory included, for a word that belljar's
+/// environment and arguments hold. The word is given to the program backwards, so that the search
+/// does not find itself.
 #[test]
 fn belljars_environment_and_arguments_are_nowhere_to_be_found() {
-    let canary = format!("canary{:x}{:x}", std::process::id(), std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos());
+    let canary = format!(
+        "canary{:x}{:x}",
+        std::process::id(),
+        std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()
+    );
     let backwards: String = canary.chars().rev().collect();
     let folder = tempfile::tempdir().unwrap();
     let named = crate::run::host_file(folder.path(), &canary, "nothing of interest");
@@ -194,7 +201,17 @@ attempt("files", in_files)
 
 #[test]
 fn the_environment_is_empty_but_for_what_is_granted() {
-    let expected = ["HOME", "LANG", "PATH", "TMPDIR", "USER", "MPLBACKEND", "MPLCONFIGDIR", "JOBLIB_MULTIPROCESSING", "GRANTED"];
+    let expected = [
+        "HOME",
+        "LANG",
+        "PATH",
+        "TMPDIR",
+        "USER",
+        "MPLBACKEND",
+        "MPLCONFIGDIR",
+        "JOBLIB_MULTIPROCESSING",
+        "GRANTED",
+    ];
     let check = |outcome: &Outcome| {
         outcome.must_be("succeeded");
         let names = outcome.attempt("names").trim_start_matches("done: ");
@@ -267,7 +284,8 @@ attempt("proc", writable_proc)
 attempt("devices", lambda: sorted(os.listdir("/dev")))
 attempt("executable space", lambda: [place for place in ("/tmp", "/home/user", "/dev/shm") if not os.statvfs(place).f_flag & os.ST_NOEXEC])
 "#;
-    // Which mounts there are the kernel does not tell, and how they are mounted only where programs may be started.
+    // Which mounts there are the kernel does not tell, and how they are mounted only where programs
+    // may be started.
     let flags = r#"
 places = {os.path.dirname(os.__file__)}
 for folder, folders, files in os.walk("/"):
@@ -282,14 +300,24 @@ attempt("writable mounts", lambda: [place for place in mounted_without(os.ST_RDO
 attempt("set-id mounts", mounted_without, os.ST_NOSUID)
 attempt("device mounts", mounted_without, os.ST_NODEV)
 "#;
-    Attack::python(flags).with(["--exec", "--cpu", "60s", "--timeout", "200s"]).in_both_starts(|outcome| {
-        outcome.attempts(&[("looked at", "done: True"), ("writable mounts", "done: []"), ("set-id mounts", "done: []")]);
-        let devices = outcome.attempt("device mounts");
-        for point in devices.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ") {
-            let point = point.trim_matches('\'');
-            assert!(["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"].contains(&point), "{point}: {devices}");
-        }
-    });
+    Attack::python(flags).with(["--exec", "--cpu", "60s", "--timeout", "200s"]).in_both_starts(
+        |outcome| {
+            outcome.attempts(&[
+                ("looked at", "done: True"),
+                ("writable mounts", "done: []"),
+                ("set-id mounts", "done: []"),
+            ]);
+            let devices = outcome.attempt("device mounts");
+            for point in devices.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ") {
+                let point = point.trim_matches('\'');
+                assert!(
+                    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
+                        .contains(&point),
+                    "{point}: {devices}"
+                );
+            }
+        },
+    );
     Attack::python(body).with(["--cpu", "60s", "--timeout", "200s"]).in_both_starts(|outcome| {
         outcome.attempts(&[
             ("devices", "done: ['fd', 'full', 'null', 'random', 'shm', 'stderr', 'stdin', 'stdout', 'urandom', 'zero']"),
@@ -301,7 +329,8 @@ attempt("device mounts", mounted_without, os.ST_NODEV)
             let folder = folder.trim_matches('\'');
             assert!(["/tmp", "/home/user", "/dev/shm"].iter().any(|space| folder.starts_with(space)), "{folder} can be written: {folders}");
         }
-        // What belongs to root in an undumpable process's /proc cannot be written; what the kernel leaves open concerns this process alone.
+        // What belongs to root in an undumpable process's /proc cannot be written; what the kernel
+        // leaves open concerns this process alone.
         let proc = outcome.attempt("proc");
         for name in proc.trim_start_matches("done: ").trim_matches(['[', ']']).split(", ").filter(|name| !name.is_empty()) {
             assert!(
@@ -322,7 +351,8 @@ attempt("device mounts", mounted_without, os.ST_NODEV)
     });
 }
 
-/// jail-facts, holes 2 and 3: nothing inherited from the zygote is shared.
+/// Nothing inherited from the zygote is shared: neither its descriptors, nor the rings of
+/// `io_uring(7)` that libuv maps.
 #[test]
 fn descriptors_and_mappings_are_the_sandboxs_own() {
     Attack::python(
@@ -408,7 +438,8 @@ attempt("remove the driver", lambda: os.unlink("/opt/belljar/boot.json"))
     });
 }
 
-/// Each list of mounts of each task, of a program and of what it starts. That paths lead over mounts all the same is the proof that there are some.
+/// Each list of mounts of each task, of a program and of what it starts. That paths lead over
+/// mounts all the same is the proof that there are some.
 #[test]
 fn no_mount_of_the_host_is_listed() {
     let body = r#"
@@ -425,11 +456,11 @@ def lists(task):
 attempt("process", lists, "self")
 attempt("by number", lists, os.getpid())
 def of_thread():
-    told = []
-    thread = threading.Thread(target=lambda: told.extend([lists("thread-self"), lists(f"self/task/{threading.get_native_id()}")]))
+    reported = []
+    thread = threading.Thread(target=lambda: reported.extend([lists("thread-self"), lists(f"self/task/{threading.get_native_id()}")]))
     thread.start()
     thread.join()
-    return told
+    return reported
 attempt("thread", of_thread)
 def of_child():
     return subprocess.run(["/bin/cat", "/proc/self/mountinfo", "/proc/self/mounts", "/proc/thread-self/mountinfo"], capture_output=True, check=True).stdout
@@ -444,7 +475,8 @@ attempt("kernel's other list", lambda: call("listmount", 0, 0, 0, 0))
     let body = format!("NUMBERS.update(statmount=(457, 457), listmount=(458, 458))\n{body}");
     for arguments in [&[][..], &["--exec"]] {
         Attack::python(&body).with(arguments.iter().copied()).in_both_starts(|outcome| {
-            // Of a process that is not dumpable the last belongs to root; a program that was started by another is dumpable, and is told nothing either.
+            // The last file of a non-dumpable process belongs to root. A program that was started
+            // by another is dumpable, and its file shows nothing, either.
             let nothing = "done: ['', '', 'EACCES']|done: ['', '', '']|done: ['', '', 'ENOENT']";
             let in_threads = "done: [['', '', 'ENOENT'], ['', '', 'ENOENT']]";
             outcome.attempts(&[
@@ -458,7 +490,8 @@ attempt("kernel's other list", lambda: call("listmount", 0, 0, 0, 0))
                 ("kernel's own list", "EPERM"),
                 ("kernel's other list", "EPERM"),
             ]);
-            let devices: usize = outcome.attempt("devices differ").trim_start_matches("done: ").parse().unwrap();
+            let devices: usize =
+                outcome.attempt("devices differ").trim_start_matches("done: ").parse().unwrap();
             assert!(devices >= 3, "{devices} file systems are seen");
         });
     }
@@ -467,19 +500,19 @@ attempt("kernel's other list", lambda: call("listmount", 0, 0, 0, 0))
 const MEMORY_LIMIT: u64 = 200 << 20;
 const DISK_LIMIT: u64 = 40 << 20;
 
-/// By each way to ask, in threads too. What is true of the sandbox itself is told truly.
+/// Tries every way to query them, in threads too. Facts about the sandbox itself are correct.
 #[test]
-fn how_much_the_machine_has_is_not_told() {
+fn the_size_and_load_of_the_machine_are_hidden() {
     let limits = ["--memory", "200M", "--disk", "40M", "--max-files", "100"];
     let body = r#"
 import resource, shutil, signal, threading
 NUMBERS.update(sysinfo=(99, 179), statfs=(137, 43), fstatfs=(138, 44), ustat=(136, -1))
 def sysinfo():
-    told = ctypes.create_string_buffer(128)
-    call("sysinfo", told)
-    uptime, load1, load5, load15, total, free = struct.unpack_from("l3LLL", told.raw)
-    swap, = struct.unpack_from("L", told.raw, 64)
-    processes, = struct.unpack_from("H", told.raw, 80)
+    reported = ctypes.create_string_buffer(128)
+    call("sysinfo", reported)
+    uptime, load1, load5, load15, total, free = struct.unpack_from("l3LLL", reported.raw)
+    swap, = struct.unpack_from("L", reported.raw, 64)
+    processes, = struct.unpack_from("H", reported.raw, 80)
     return uptime < 250, load1 + load5 + load15, total, 0 < free < total, swap, processes
 # The buffer has to reach the call as an address.
 def call(name, *arguments):
@@ -491,8 +524,8 @@ attempt("sysinfo", sysinfo)
 attempt("pages", lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 attempt("available", lambda: 0 < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 FOREIGN = ("/", "/usr", "/usr/lib", "/proc", "/etc/passwd", os.path.dirname(os.__file__))
-def room(told):
-    return told.f_blocks, told.f_bfree, told.f_bavail, told.f_ffree
+def room(reported):
+    return reported.f_blocks, reported.f_bfree, reported.f_bavail, reported.f_ffree
 def of_foreign():
     return {room(os.statvfs(place)) for place in FOREIGN} | {room(os.fstatvfs(os.open(place, os.O_RDONLY))) for place in FOREIGN}
 attempt("foreign", of_foreign)
@@ -502,11 +535,11 @@ with open("/tmp/large", "wb") as file:
     file.write(bytes(10 << 20))
 attempt("written", lambda: (before - shutil.disk_usage("/home/user").free) >> 20)
 def in_thread():
-    told = []
-    thread = threading.Thread(target=lambda: told.append((sysinfo(), of_foreign(), shutil.disk_usage("/tmp").total)))
+    reported = []
+    thread = threading.Thread(target=lambda: reported.append((sysinfo(), of_foreign(), shutil.disk_usage("/tmp").total)))
     thread.start()
     thread.join()
-    return told[0] == (sysinfo(), of_foreign(), shutil.disk_usage("/tmp").total)
+    return reported[0] == (sysinfo(), of_foreign(), shutil.disk_usage("/tmp").total)
 attempt("in a thread", in_thread)
 attempt("no address", lambda: call("sysinfo", 0))
 attempt("bad address", lambda: call("statfs", b"/usr", 8))
@@ -517,18 +550,18 @@ attempt("by its old name", lambda: call("ustat", os.stat("/usr").st_dev, ctypes.
 attempt("signal to oneself", lambda: libc.kill(os.getpid(), signal.SIGSYS))
 def handled():
     seen = []
-    signal.signal(signal.SIGSYS, lambda *told: seen.append(told[0]))
-    told = room(os.statvfs("/usr")), shutil.disk_usage("/tmp").total, seen[:]
+    signal.signal(signal.SIGSYS, lambda *arguments: seen.append(arguments[0]))
+    reported = room(os.statvfs("/usr")), shutil.disk_usage("/tmp").total, seen[:]
     os.kill(os.getpid(), signal.SIGSYS)
-    return told, seen == [signal.SIGSYS], signal.getsignal(signal.SIGSYS) is not None
+    return reported, seen == [signal.SIGSYS], signal.getsignal(signal.SIGSYS) is not None
 attempt("SIGSYS handled", handled)
 def blocked():
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    told = room(os.statvfs("/usr")), shutil.disk_usage("/tmp").total
+    reported = room(os.statvfs("/usr")), shutil.disk_usage("/tmp").total
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return told
+    return reported
 attempt("SIGSYS blocked", blocked)
-# The one number that the kernel answers for is nobody else's.
+# No other descriptor can have the one number that the kernel answers for.
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 usr = os.open("/usr", os.O_RDONLY)
 import fcntl
@@ -541,7 +574,8 @@ attempt("onto the closed number", os.dup2, usr, most)
 attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp"))))
 "#;
     Attack::python(body).with(limits).in_both_starts(|outcome| {
-        let (memory, own) = (format!("done: {MEMORY_LIMIT}"), format!("done: {:?}", [DISK_LIMIT; 4]));
+        let (memory, own) =
+            (format!("done: {MEMORY_LIMIT}"), format!("done: {:?}", [DISK_LIMIT; 4]));
         outcome.attempts(&[
             ("sysinfo", &format!("done: (True, 0, {MEMORY_LIMIT}, True, 0, 1)")),
             ("pages", &memory),
@@ -562,7 +596,8 @@ attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp")
             ("onto the number", "EBADF"),
             ("from the number", "EINVAL"),
             ("raise the limit", "ValueError"),
-            // In blocks of the own space: the number is that of the lower half, as it is to the kernel.
+            // In blocks of the own space: the number is that of the lower half, as it is to the
+            // kernel.
             ("high bits", "done: 40"),
             ("close the number", "done: None"),
             ("onto the closed number", "EBADF"),
@@ -573,19 +608,20 @@ attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp")
         r"
         const os = require('node:os');
         const { Worker } = require('node:worker_threads');
-        const room = told => [told.blocks, told.bfree, told.bavail, told.ffree].join();
+        const room = reported => [reported.blocks, reported.bfree, reported.bavail, reported.ffree].join();
         attempt('total', () => os.totalmem());
         attempt('free', () => os.freemem() > 0 && os.freemem() < os.totalmem());
         attempt('load', () => os.loadavg().join());
         attempt('foreign', () => [...new Set(['/', '/usr', '/proc'].map(place => room(fs.statfsSync(place))))].join());
-        attempt('own', () => ['/tmp', '/home/user', '/dev/shm'].map(place => fs.statfsSync(place)).map(told => told.blocks * told.bsize).join());
+        attempt('own', () => ['/tmp', '/home/user', '/dev/shm'].map(place => fs.statfsSync(place)).map(reported => reported.blocks * reported.bsize).join());
         const worker = code => new Promise((resolve, reject) => {
           const worker = new Worker(`require('node:worker_threads').parentPort.postMessage(${code})`, { eval: true });
           worker.once('message', resolve).once('error', reject);
         });
         await attemptAsync('in a pool', async () => room(await fs.promises.statfs('/usr')));
         await attemptAsync('in a worker', () => worker(`require('node:os').totalmem() + ' ' + require('node:fs').statfsSync('/usr').bfree`));
-        // As npm's `signal-exit` does, which ends the process then; and a new worker asks for the machine's memory.
+        // As npm's `signal-exit` does, which ends the process then; and a new worker asks for the
+        // machine's memory.
         let signals = 0;
         process.on('SIGSYS', () => { signals += 1; });
         await attemptAsync('SIGSYS handled', async () => [os.totalmem(), room(fs.statfsSync('/usr')), await worker('1'), signals].join());
@@ -606,26 +642,32 @@ attempt("after that", lambda: (room(os.statvfs("/usr")), room(os.statvfs("/tmp")
     });
 }
 
-/// A folder that is granted for writing is not said to be full: programs that look first would not write.
+/// A folder that is granted for writing is not said to be full: programs that look first would not
+/// write.
 #[test]
 fn a_granted_folder_tells_of_no_more_room_than_the_sandbox_has() {
     let host = tempfile::tempdir().unwrap();
     crate::run::open_to_all(host.path());
     let place = host.path().to_str().unwrap();
     let body = format!(
-        "told = os.statvfs({place:?})\nattempt('room', lambda: (told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize))\n\
+        "reported = os.statvfs({place:?})\nattempt('room', lambda: (reported.f_blocks * reported.f_frsize, reported.f_bavail * reported.f_frsize))\n\
          attempt('writes', lambda: open({place:?} + '/' + os.urandom(8).hex(), 'w').write('x'))"
     );
     Attack::python(&body).with(["--write", place, "--disk", "40M"]).in_both_starts(|outcome| {
-        outcome.attempts(&[("room", &format!("done: ({DISK_LIMIT}, {DISK_LIMIT})")), ("writes", "done: 1")]);
+        outcome.attempts(&[
+            ("room", &format!("done: ({DISK_LIMIT}, {DISK_LIMIT})")),
+            ("writes", "done: 1"),
+        ]);
     });
 }
 
-/// A Python like this machine's with a package and a configuration of its user's. Linked where possible: a copy would take seconds.
+/// A Python like this machine's with a package and a configuration of its user's. Linked where
+/// possible: a copy would take seconds.
 fn python_with_packages(prefix: &Path) -> PathBuf {
-    let facts =
-        "import json, os, sys; print(json.dumps([os.path.realpath(sys.executable), os.path.dirname(os.path.realpath(os.__file__))]))";
-    let answer = crate::leftovers::output(std::process::Command::new("python3").args(["-I", "-S", "-c", facts]));
+    let facts = "import json, os, sys; print(json.dumps([os.path.realpath(sys.executable), os.path.dirname(os.path.realpath(os.__file__))]))";
+    let answer = crate::leftovers::output(
+        std::process::Command::new("python3").args(["-I", "-S", "-c", facts]),
+    );
     let [program, library]: [PathBuf; 2] = serde_json::from_slice(&answer.stdout).unwrap();
     let own_library = prefix.join("lib").join(library.file_name().unwrap());
     imitate(&library, &own_library);
@@ -651,7 +693,10 @@ fn imitate(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let (name, kind) = (entry.file_name(), entry.file_type().unwrap());
-        if ["test", "site-packages", "dist-packages", "__pycache__"].iter().any(|left_out| name.to_str() == Some(left_out)) {
+        if ["test", "site-packages", "dist-packages", "__pycache__"]
+            .iter()
+            .any(|left_out| name.to_str() == Some(left_out))
+        {
             continue;
         }
         let (from, to) = (entry.path(), to.join(&name));
@@ -668,8 +713,8 @@ fn prefix_in(place: &Path) -> std::io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("belljar-prefix-").tempdir_in(place)
 }
 
-/// Holds that a sandbox of the Python in a prefix sees none of the packages and programs next to it. Beneath `/tmp` the sandbox's own space
-/// covers the prefix, and it is attached once more.
+/// Asserts that a sandbox of the Python in a prefix sees none of the packages and programs next to
+/// it. Beneath `/tmp` the sandbox's own space covers the prefix, and it is attached once more.
 fn hides_the_packages_of(folder: &tempfile::TempDir) {
     crate::run::open_to_all(folder.path());
     let program = python_with_packages(folder.path());
@@ -686,7 +731,9 @@ for name in ("pip.conf", "etc", "share", "bin/canary"):
     attempt(name, lambda: os.stat(f"{sys.base_prefix}/{name}"))
 attempt("programs", lambda: os.listdir(f"{sys.base_prefix}/bin") == [os.path.basename(sys.executable)])
 "#;
-    let attack = Attack::python(body).with(["--no-packages"]).in_environment("BELLJAR_PYTHON", program.to_str().unwrap());
+    let attack = Attack::python(body)
+        .with(["--no-packages"])
+        .in_environment("BELLJAR_PYTHON", program.to_str().unwrap());
     attack.in_both_starts(|outcome| {
         outcome.attempts(&[
             ("prefix", &format!("done: {}", folder.path().display())),
@@ -707,12 +754,18 @@ attempt("programs", lambda: os.listdir(f"{sys.base_prefix}/bin") == [os.path.bas
 #[test]
 fn the_hosts_own_packages_are_not_there() {
     hides_the_packages_of(&prefix_in(&std::env::temp_dir()).expect("a folder for temporary files"));
-    // Elsewhere than where it was built, a machine may lack the folder, and another user may not make it.
+    // Elsewhere than where it was built, a machine may lack the folder, and another user may not
+    // make it.
     if let Ok(folder) = prefix_in(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
         hides_the_packages_of(&folder);
     }
     // What this machine's distribution has installed for its own programs.
-    let places = ["/usr/lib/python3/dist-packages", "/usr/lib/node_modules", "/usr/share/nodejs", "/usr/share/javascript"];
+    let places = [
+        "/usr/lib/python3/dist-packages",
+        "/usr/lib/node_modules",
+        "/usr/share/nodejs",
+        "/usr/share/javascript",
+    ];
     let body = format!("for place in {places:?}:\n    attempt(place, lambda: os.listdir(place))");
     Attack::python(&body).in_both_starts(|outcome| {
         for place in places {

@@ -10,14 +10,24 @@ mod grants;
 mod headers;
 mod kept;
 mod objects;
+mod openapi;
 mod packages;
-#[path = "../registries/mod.rs"]
-mod registries;
+mod readiness;
+mod reference_page;
 mod runs;
 mod sandbox_storage;
 mod schema;
-mod server;
 mod telemetry;
 mod tenants;
 mod tokens;
 mod watching;
+
+use std::sync::{LazyLock, Mutex};
+
+use belljar_test_support::Server;
+
+/// One server for the tests that only add runs and objects of their own.
+static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
+
+/// Held by each test that kills or restarts servers, because each start boots new runtimes.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::SHARED;
+use crate::SHARED;
 
 fn run_with(language: &str, code: &str, storage: Value) -> Value {
     SHARED.post("/v1/runs", json!({"language": language, "code": code, "policy": {"storage": storage}, "wait": true})).is(200)
@@ -121,7 +121,10 @@ fn a_program_that_is_an_object_is_known_by_its_hash() {
     let body = json!({"language": "python", "entry": "a.py", "files": [{"path": "a.py", "object": "programs/a.py"}], "wait": true});
     let outcome = SHARED.post("/v1/runs", body).is(200);
     assert_eq!(outcome["value"], 42, "{outcome}");
-    assert_eq!(SHARED.get(&format!("/v1/runs/{}", outcome["id"].as_str().unwrap())).is(200)["code_sha256"], object["sha256"]);
+    assert_eq!(
+        SHARED.get(&format!("/v1/runs/{}", outcome["id"].as_str().unwrap())).is(200)["code_sha256"],
+        object["sha256"]
+    );
 }
 
 #[test]
@@ -134,8 +137,11 @@ fn a_run_starts_with_no_object_that_it_could_not_have_read() {
 #[test]
 fn naming_one_object_very_often_takes_no_memory() {
     SHARED.ask("PUT", "/v1/objects/start/large").body(vec![b'x'; 20 << 20]).send().is(200);
-    let files: Vec<_> = (0..12).map(|n| json!({"path": format!("f{n}"), "object": "start/large"})).collect();
-    let outcome = SHARED.post("/v1/runs", json!({"language": "python", "code": "1", "files": files, "wait": true})).is(200);
+    let files: Vec<_> =
+        (0..12).map(|n| json!({"path": format!("f{n}"), "object": "start/large"})).collect();
+    let outcome = SHARED
+        .post("/v1/runs", json!({"language": "python", "code": "1", "files": files, "wait": true}))
+        .is(200);
     assert_eq!(outcome["status"], "refused", "{outcome}");
-    assert!(outcome["error"]["message"].as_str().unwrap().contains("belljar.storage"), "{outcome}");
+    assert!(outcome["error"]["hint"].as_str().unwrap().contains("belljar.storage"), "{outcome}");
 }

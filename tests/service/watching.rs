@@ -1,12 +1,12 @@
 //! The events of runs: as they come, afterwards, by many, by slow ones.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use belljar_test_support::Server;
 use serde_json::{Value, json};
 
-use crate::server::{SHARED, Server};
+use crate::SHARED;
 
 const COUNT: &str = "
 import time
@@ -16,28 +16,48 @@ for i in range(20):
 ";
 
 fn numbers(lines: impl Iterator<Item = String>) -> Vec<u64> {
-    lines.filter(|line| !line.is_empty()).map(|line| serde_json::from_str::<Value>(&line).unwrap()["seq"].as_u64().unwrap()).collect()
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str::<Value>(&line).unwrap()["seq"].as_u64().unwrap())
+        .collect()
 }
 
 #[test]
 fn events_come_as_server_sent_events_and_as_ndjson() {
     let body = json!({"language": "python", "code": "print('a')\n1"});
-    let sse: Vec<String> = SHARED.ask("POST", "/v1/runs").header("Accept", "text/event-stream").json(body.clone()).lines().collect();
+    let sse: Vec<String> = SHARED
+        .ask("POST", "/v1/runs")
+        .header("Accept", "text/event-stream")
+        .json(body.clone())
+        .lines()
+        .collect();
     let kinds: Vec<_> = sse.iter().filter_map(|line| line.strip_prefix("event: ")).collect();
     assert_eq!(kinds, ["queued", "started", "log", "finished"]);
     let ids: Vec<_> = sse.iter().filter_map(|line| line.strip_prefix("id: ")).collect();
     assert_eq!(ids, ["0", "1", "2", "3"]);
-    let ndjson: Vec<String> = SHARED.ask("POST", "/v1/runs").header("Accept", "application/x-ndjson").json(body).lines().collect();
+    let ndjson: Vec<String> = SHARED
+        .ask("POST", "/v1/runs")
+        .header("Accept", "application/x-ndjson")
+        .json(body)
+        .lines()
+        .collect();
     let last: Value = serde_json::from_str(ndjson.last().unwrap()).unwrap();
     assert_eq!((&last["type"], &last["outcome"]["value"]), (&json!("finished"), &json!(1)));
 }
 
 #[test]
-fn a_watcher_goes_on_after_the_last_event_without_a_gap_or_a_repeat() {
+fn a_watcher_resumes_after_the_last_event_without_a_gap_or_a_repeat() {
     let id = SHARED.start_run(json!({"language": "python", "code": COUNT}));
     let events = |after: Option<u64>| {
-        let request = SHARED.ask("GET", &format!("/v1/runs/{id}/events")).header("Accept", "application/x-ndjson");
-        if let Some(after) = after { request.header("Last-Event-ID", &after.to_string()) } else { request }.lines()
+        let request = SHARED
+            .ask("GET", &format!("/v1/runs/{id}/events"))
+            .header("Accept", "application/x-ndjson");
+        if let Some(after) = after {
+            request.header("Last-Event-ID", &after.to_string())
+        } else {
+            request
+        }
+        .lines()
     };
     let first: Vec<u64> = numbers(events(None).take(7));
     assert_eq!(first, (0..7).collect::<Vec<_>>());
@@ -73,8 +93,14 @@ fn a_hundred_watchers_hear_the_same() {
     std::thread::scope(|scope| {
         let watchers: Vec<_> = (0..100)
             .map(|_| {
-                scope
-                    .spawn(|| numbers(SHARED.ask("GET", &format!("/v1/runs/{id}/events")).header("Accept", "application/x-ndjson").lines()))
+                scope.spawn(|| {
+                    numbers(
+                        SHARED
+                            .ask("GET", &format!("/v1/runs/{id}/events"))
+                            .header("Accept", "application/x-ndjson")
+                            .lines(),
+                    )
+                })
             })
             .collect();
         for watcher in watchers {
@@ -84,11 +110,13 @@ fn a_hundred_watchers_hear_the_same() {
 }
 
 #[test]
-fn a_watcher_that_does_not_read_holds_up_nobody() {
+fn a_watcher_that_does_not_read_delays_no_other_client() {
     let server = Server::start();
     let code = "for (let i = 0; i < 9000; i++) console.log('x'.repeat(100)); 1";
-    let body = json!({"language": "javascript", "code": code, "limits": {"output_bytes": 10_000_000}}).to_string();
-    let mut slow = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let body =
+        json!({"language": "javascript", "code": code, "limits": {"output_bytes": 10_000_000}})
+            .to_string();
+    let mut slow = server.connect();
     let head = format!(
         "POST /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         server.token,

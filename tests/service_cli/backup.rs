@@ -1,11 +1,12 @@
-//! A backup, taken while runs go on, and a home made of it.
+//! A backup, taken while runs continue, and a home restored from it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use belljar_test_support::{Server, belljar_without_server, said, said_with_input};
 use tempfile::TempDir;
 
-use crate::server::{Server, belljar, said, said_with_input};
+use crate::detach;
 
 #[test]
 fn what_is_restored_is_what_was_there() {
@@ -13,10 +14,14 @@ fn what_is_restored_is_what_was_there() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let content = vec![42; 3 << 20];
-    assert_eq!(said_with_input(&mut server.operator(["storage", "cp", "-", "obj:kept/object"]), &content).code, Some(0));
+    assert_eq!(
+        said_with_input(&mut server.operator(["storage", "cp", "-", "obj:kept/object"]), &content)
+            .code,
+        Some(0)
+    );
     let left = "require('fs').mkdirSync('outputs', {recursive: true}); require('fs').writeFileSync('outputs/left.txt', 'artifact'); console.log('kept'); 41";
-    let id = server.start_run(left, &["--label", "kept=yes"]);
-    server.until(&id, "succeeded");
+    let id = detach(&server, left, &["--label", "kept=yes"]);
+    server.until_status(&id, "succeeded");
 
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -26,7 +31,7 @@ fn what_is_restored_is_what_was_there() {
                 scope.spawn(move || {
                     let mut count = 0;
                     while !is_over.load(Ordering::SeqCst) {
-                        server.start_run("require('fs').mkdirSync('outputs', {recursive: true}); require('fs').writeFileSync('outputs/a', String(Math.random()))", &[]);
+                        detach(server, "require('fs').mkdirSync('outputs', {recursive: true}); require('fs').writeFileSync('outputs/a', String(Math.random()))", &[]);
                         let put = said_with_input(&mut server.operator(["storage", "cp", "-", &format!("obj:busy/{n}")]), format!("{count}").as_bytes());
                         assert_eq!(put.code, Some(0), "{put:?}");
                         count += 1;
@@ -35,27 +40,55 @@ fn what_is_restored_is_what_was_there() {
                 })
             })
             .collect();
-        let backed_up = said(&mut server.operator(["backup", "--to", &at("backup"), "--key-to", &at("key"), "--json"]));
+        let backed_up = said(&mut server.operator([
+            "backup",
+            "--to",
+            &at("backup"),
+            "--key-to",
+            &at("key"),
+            "--json",
+        ]));
         is_over.store(true, Ordering::SeqCst);
         assert!(backed_up.json()["contents"].as_u64().unwrap() >= 2, "{backed_up:?}");
-        assert!(busy.into_iter().map(|busy| busy.join().unwrap()).sum::<u32>() > 0, "runs went on meanwhile");
+        assert!(
+            busy.into_iter().map(|busy| busy.join().unwrap()).sum::<u32>() > 0,
+            "runs went on meanwhile"
+        );
     });
     for name in ["backup", "key"] {
-        assert_eq!(std::fs::metadata(at(name)).unwrap().permissions().mode() & 0o077, 0, "{name} is this user's alone");
+        assert_eq!(
+            std::fs::metadata(at(name)).unwrap().permissions().mode() & 0o077,
+            0,
+            "{name} is this user's alone"
+        );
     }
-    said(&mut server.operator(["backup", "--to", &at("backup"), "--key-to", &at("key2")])).fails(1, &["is not empty"]);
+    said(&mut server.operator(["backup", "--to", &at("backup"), "--key-to", &at("key2")]))
+        .fails(1, &["is not empty"]);
     let token = server.token.clone();
     drop(server);
 
     let home = at("restored");
-    let restore = |home: &str| said(belljar(["restore", &at("backup"), "--key", &at("key")]).env("BELLJAR_HOME", home));
+    let restore = |home: &str| {
+        said(
+            belljar_without_server(["restore", &at("backup"), "--key", &at("key")])
+                .env("BELLJAR_HOME", home),
+        )
+    };
     let restored = restore(&home);
-    assert!(restored.code == Some(0) && restored.stderr.contains("start its server with belljar serve"), "{restored:?}");
+    assert!(
+        restored.code == Some(0)
+            && restored.stderr.contains("start its server with `belljar serve`"),
+        "{restored:?}"
+    );
     restore(&home).fails(1, &["is not empty", "name a folder that is empty"]);
-    said(belljar(["restore", &at("nothing"), "--key", &at("key")]).env("BELLJAR_HOME", at("other"))).fails(1, &["there is no database in"]);
+    said(
+        belljar_without_server(["restore", &at("nothing"), "--key", &at("key")])
+            .env("BELLJAR_HOME", at("other")),
+    )
+    .fails(1, &["there is no database in"]);
 
     let mut server = Server::start_in(home.as_ref(), &[]);
-    // The token of before still works, and all is there.
+    // The old token still works, and all data is there.
     server.token = token;
     let record = said(&mut server.client(["runs", "show", &id, "--json"])).json();
     assert_eq!((&record["status"], &record["outcome"]["value"]), (&"succeeded".into(), &41.into()));
@@ -73,21 +106,26 @@ fn what_is_restored_is_what_was_there() {
 fn a_home_that_is_not_there_cannot_be_backed_up() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    said(belljar(["backup", "--to", &at("to"), "--key-to", &at("key")]).env("BELLJAR_HOME", at("home")))
-        .fails(1, &["there is no database in"]);
+    said(
+        belljar_without_server(["backup", "--to", &at("to"), "--key-to", &at("key")])
+            .env("BELLJAR_HOME", at("home")),
+    )
+    .fails(1, &["there is no database in"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Whoever may write in the folder of the key puts a link where it is to go.
+/// Another user that can write to the folder of the key puts a link in its place.
 #[test]
 fn the_key_goes_to_no_file_that_is_there() {
     let server = Server::start();
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     std::os::unix::fs::symlink(at("given-away"), at("key")).unwrap();
-    said(&mut server.operator(["backup", "--to", &at("backup"), "--key-to", &at("key")])).fails(1, &["key"]);
+    said(&mut server.operator(["backup", "--to", &at("backup"), "--key-to", &at("key")]))
+        .fails(1, &["key"]);
     assert!(!folder.path().join("given-away").exists());
     std::fs::write(at("there"), "mine").unwrap();
-    said(&mut server.operator(["backup", "--to", &at("other"), "--key-to", &at("there")])).fails(1, &["there"]);
+    said(&mut server.operator(["backup", "--to", &at("other"), "--key-to", &at("there")]))
+        .fails(1, &["there"]);
     assert_eq!(std::fs::read_to_string(at("there")).unwrap(), "mine");
 }

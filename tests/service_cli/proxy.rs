@@ -1,28 +1,29 @@
-//! A proxy that does harm: it cuts connections off, and changes a byte of what it carries.
+//! A harmful proxy, which cuts connections and changes a byte of the data.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is done to one connection.
+/// The harm done to one connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Harm {
-    /// Nothing more is carried after so many bytes of answers.
+    /// Cuts the connection after this number of bytes of answers.
     CutAfter(usize),
-    /// The byte at this place of the answers is another.
+    /// Changes the byte at this position of the answers.
     Change(usize),
 }
 
-/// A proxy.
+/// A harmful proxy in front of a server.
 pub struct Proxy {
     pub url: String,
-    /// Connections so far.
+    /// The number of connections so far.
     pub count: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// Before the server at this address. Each connection has its harm in turn; those after the last have none.
+    /// Starts a proxy in front of a server. Each connection gets the next harm, and those after the
+    /// last get none.
     pub fn start(server: &str, harms: Vec<Harm>) -> Self {
         let server: SocketAddr = server.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -33,7 +34,8 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 let harm = harms.get(counted.fetch_add(1, Ordering::SeqCst)).copied();
                 let Ok(server) = TcpStream::connect(server) else { continue };
-                let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let (mut from_client, mut to_server) =
+                    (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || {
                     let _ = std::io::copy(&mut from_client, &mut to_server);
                     let _ = to_server.shutdown(Shutdown::Write);
@@ -58,11 +60,15 @@ fn carry(mut server: TcpStream, mut client: TcpStream, harm: Option<Harm>) {
                 let left = most - carried;
                 piece = &mut piece[..left.min(count)];
             }
-            Some(Harm::Change(at)) if (carried..carried + count).contains(&at) => piece[at - carried] ^= 1,
+            Some(Harm::Change(at)) if (carried..carried + count).contains(&at) => {
+                piece[at - carried] ^= 1;
+            }
             _ => {}
         }
         carried += piece.len();
-        if client.write_all(piece).is_err() || matches!(harm, Some(Harm::CutAfter(most)) if carried == most) {
+        if client.write_all(piece).is_err()
+            || matches!(harm, Some(Harm::CutAfter(most)) if carried == most)
+        {
             break;
         }
     }

@@ -1,6 +1,8 @@
-//! `cargo xtask dist`: the release tarball, its checksum and its bill of materials, in target/dist.
+//! `cargo xtask dist`: builds the release tarball, its checksum and its bill of materials in
+//! target/dist.
 //!
-//! The same sources and the same toolchain make the same tarball: names are sorted, owners and times fixed.
+//! The tarball is reproducible from the same sources and toolchain: names are sorted, owners and
+//! times fixed.
 
 mod sbom;
 
@@ -18,43 +20,49 @@ use sha2::{Digest, Sha256};
 use crate::programs::command_output;
 use crate::repository;
 
-/// Make the release tarball, with the binary, completions, manual page and bill of materials, in target/dist
+/// Build the release tarball in target/dist
 ///
-/// Beside it its SHA-256 checksum, as sha256sum checks it, and the bill of materials once more.
+/// The tarball contains the binary, completions, manual page and bill of materials. Next to it are
+/// its SHA-256 checksum, in the format of sha256sum, and another copy of the bill of materials.
 #[derive(Args)]
 pub struct Arguments {
-    /// The target to build for, whose standard library and linker must be there [default: this machine's]
+    /// Target to build for [default: this machine's]
+    ///
+    /// Its standard library and linker must be installed.
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
 }
 
-/// A file of the tarball.
+/// A file in the tarball.
 struct Entry {
     name: &'static str,
     mode: u32,
     content: Vec<u8>,
 }
 
-/// Builds, packs, unpacks again and tries what came out.
+/// Builds the binary, packs the tarball, and tests the packed binary if it is for this machine.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let host = host()?;
     let target = arguments.target.as_deref().unwrap_or(&host);
     let metadata = metadata("Cargo.toml", target)?;
     let version = sbom::version_of(&metadata, "belljar")?;
-    let built = Path::new(metadata["target_directory"].as_str().context("cargo metadata names the target folder")?);
+    let built = Path::new(
+        metadata["target_directory"].as_str().context("cargo metadata has no target folder")?,
+    );
     let binary = build(arguments.target.as_deref().filter(|target| *target != host), built)?;
     let materials = sbom::sbom(&[
         (&metadata, &lock("Cargo.lock")?),
         (&self::metadata("crates/native/Cargo.toml", target)?, &lock("crates/native/Cargo.lock")?),
     ])?;
-    // The binary of another processor cannot tell; this machine's own build says the same.
-    let teller = if target == host { binary.clone() } else { build(None, built)? };
+    // The binary prints its completions and manual page. One for another processor cannot run here,
+    // but this machine's own build prints the same.
+    let runnable = if target == host { binary.clone() } else { build(None, built)? };
 
     let name = format!("belljar-{version}-{target}");
     let folder = repository().join("target/dist");
     fs::create_dir_all(&folder)?;
     let tarball = folder.join(format!("{name}.tar.gz"));
-    pack(&tarball, &name, &entries(&binary, &teller, &materials)?)?;
+    pack(&tarball, &name, &entries(&binary, &runnable, &materials)?)?;
     let sum = Sha256::digest(fs::read(&tarball)?);
     fs::write(folder.join(format!("{name}.tar.gz.sha256")), format!("{sum:x}  {name}.tar.gz\n"))?;
     fs::write(folder.join(format!("{name}.cdx.json")), &materials)?;
@@ -65,30 +73,35 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn entries(binary: &Path, teller: &Path, materials: &str) -> Result<Vec<Entry>> {
-    let told = |arguments: &[&str]| command_output(Command::new(teller).args(arguments)).map(String::into_bytes);
-    let kept = |name: &str| fs::read(repository().join(name)).with_context(|| format!("cannot read {name}"));
+fn entries(binary: &Path, runnable: &Path, materials: &str) -> Result<Vec<Entry>> {
+    let printed = |arguments: &[&str]| {
+        command_output(Command::new(runnable).args(arguments)).map(String::into_bytes)
+    };
+    let source = |name: &str| {
+        fs::read(repository().join(name)).with_context(|| format!("cannot read {name}"))
+    };
     let text = |name, content| Entry { name, mode: 0o644, content };
     Ok(vec![
-        text("CHANGELOG.md", kept("CHANGELOG.md")?),
-        text("LICENSE", kept("LICENSE")?),
-        text("README.md", kept("README.md")?),
+        text("CHANGELOG.md", source("CHANGELOG.md")?),
+        text("LICENSE", source("LICENSE")?),
+        text("README.md", source("README.md")?),
         Entry { name: "belljar", mode: 0o755, content: fs::read(binary)? },
-        text("completions/_belljar", told(&["completions", "zsh"])?),
-        text("completions/belljar.bash", told(&["completions", "bash"])?),
-        text("completions/belljar.fish", told(&["completions", "fish"])?),
-        text("man/belljar.1", told(&["man"])?),
-        text("packaging/Containerfile", kept("packaging/Containerfile")?),
-        text("packaging/belljar.service", kept("packaging/belljar.service")?),
-        text("packaging/belljar.sysusers", kept("packaging/belljar.sysusers")?),
-        text("packaging/belljar.toml", kept("packaging/belljar.toml")?),
+        text("completions/_belljar", printed(&["completions", "zsh"])?),
+        text("completions/belljar.bash", printed(&["completions", "bash"])?),
+        text("completions/belljar.fish", printed(&["completions", "fish"])?),
+        text("man/belljar.1", printed(&["man"])?),
+        text("packaging/Containerfile", source("packaging/Containerfile")?),
+        text("packaging/belljar.service", source("packaging/belljar.service")?),
+        text("packaging/belljar.sysusers", source("packaging/belljar.sysusers")?),
+        text("packaging/belljar.toml", source("packaging/belljar.toml")?),
         text("sbom.cdx.json", materials.as_bytes().to_vec()),
     ])
 }
 
 fn pack(tarball: &Path, folder: &str, entries: &[Entry]) -> Result<()> {
     let time = source_time()?;
-    let file = File::create(tarball).with_context(|| format!("cannot write {}", tarball.display()))?;
+    let file =
+        File::create(tarball).with_context(|| format!("cannot write {}", tarball.display()))?;
     let mut builder = tar::Builder::new(GzBuilder::new().mtime(0).write(file, Compression::best()));
     for entry in entries {
         let mut header = tar::Header::new_ustar();
@@ -103,41 +116,64 @@ fn pack(tarball: &Path, folder: &str, entries: &[Entry]) -> Result<()> {
     Ok(())
 }
 
-/// The time of all files: `SOURCE_DATE_EPOCH`, as reproducible-builds.org defines it, else that of the last commit.
+/// Modification time of all files, in seconds since the epoch: `SOURCE_DATE_EPOCH`, as
+/// reproducible-builds.org defines it, or else the time of the last commit.
 fn source_time() -> Result<u64> {
     let text = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
-        Err(_) => command_output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(repository()))?,
+        Err(_) => command_output(
+            Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(repository()),
+        )?,
     };
     text.trim().parse().with_context(|| format!("`{}` is not a time in seconds", text.trim()))
 }
 
-/// Unpacks the tarball and runs what is in it, with nothing of this environment.
+/// Unpacks the tarball and runs the binary in an empty environment.
 fn try_out(tarball: &Path, name: &str, version: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     tar::Archive::new(flate2::read::GzDecoder::new(File::open(tarball)?)).unpack(folder.path())?;
     let binary = folder.path().join(name).join("belljar");
-    let told = command_output(Command::new(&binary).arg("--version").env_clear().env("HOME", folder.path()).current_dir(folder.path()))?;
-    if told.trim() != format!("belljar {version}") {
-        bail!("the packed binary says {told:?} where its version is {version}");
+    let printed = command_output(
+        Command::new(&binary)
+            .arg("--version")
+            .env_clear()
+            .env("HOME", folder.path())
+            .current_dir(folder.path()),
+    )?;
+    if printed.trim() != format!("belljar {version}") {
+        bail!("expected version {version} of the packed binary, received {printed:?}");
     }
     Ok(())
 }
 
-/// Builds for another target, or for this machine, with the profile for what is shipped.
+/// Builds the binary with the release profile of packages, for another target or for this machine
+/// (`None`), and returns its path.
 fn build(target: Option<&str>, built: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--profile", "packaged", "--locked", "--package", "belljar"]).current_dir(repository());
+    cargo
+        .args(["build", "--profile", "packaged", "--locked", "--package", "belljar"])
+        .current_dir(repository());
     cargo.args(target.iter().flat_map(|target| ["--target", target]));
     if !cargo.status().context("cannot run cargo")?.success() {
         bail!("the build failed");
     }
-    Ok(target.map_or_else(|| built.to_owned(), |target| built.join(target)).join("packaged/belljar"))
+    Ok(target
+        .map_or_else(|| built.to_owned(), |target| built.join(target))
+        .join("packaged/belljar"))
 }
 
 fn metadata(manifest: &str, target: &str) -> Result<Value> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target, "--manifest-path", manifest]);
+    cargo.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--filter-platform",
+        target,
+        "--manifest-path",
+        manifest,
+    ]);
     Ok(serde_json::from_str(&command_output(cargo.current_dir(repository()))?)?)
 }
 
@@ -146,8 +182,12 @@ fn lock(name: &str) -> Result<String> {
 }
 
 fn host() -> Result<String> {
-    let told = command_output(Command::new("rustc").arg("-vV"))?;
-    told.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc names its host")
+    let version = command_output(Command::new("rustc").arg("-vV"))?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .context("rustc does not print its host")
 }
 
 #[cfg(test)]
@@ -165,13 +205,22 @@ mod tests {
         pack(&one, "belljar-1.0.0", &entries).unwrap();
         pack(&two, "belljar-1.0.0", &entries).unwrap();
         assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(&one).unwrap()));
+        let mut archive =
+            tar::Archive::new(flate2::read::GzDecoder::new(File::open(&one).unwrap()));
         let found: Vec<_> = archive
             .entries()
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|entry| (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap()))
+            .map(|entry| {
+                (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap())
+            })
             .collect();
-        assert_eq!(found, [("belljar-1.0.0/belljar".to_owned(), 0o755), ("belljar-1.0.0/man/belljar.1".to_owned(), 0o644)]);
+        assert_eq!(
+            found,
+            [
+                ("belljar-1.0.0/belljar".to_owned(), 0o755),
+                ("belljar-1.0.0/man/belljar.1".to_owned(), 0o644)
+            ]
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/`, one after the other, and tells what each reached.
+//! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/` one after the other and prints a summary.
 //!
-//! libFuzzer through cargo-fuzz, on the stable compiler: coverage instrumentation is a matter of `-C` flags. Only its sanitizers need a nightly one, and
-//! what is fuzzed forbids unsafe code, so that there is nothing for them to find.
+//! Uses libFuzzer through cargo-fuzz, on the stable compiler: coverage instrumentation only needs
+//! `-C` flags. The sanitizers need a nightly compiler, but the fuzzed code forbids unsafe code, so
+//! there is nothing for them to find.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,30 +15,31 @@ use clap::Args;
 use crate::programs::is_on_path;
 use crate::repository;
 
-/// An input that takes longer than this, in seconds, is a finding.
-const MOST_SECONDS_PER_INPUT: u32 = 10;
-/// So is one that needs more memory, in megabytes.
-const MOST_MEGABYTES: u32 = 2048;
+/// Time limit for one input, in seconds. An input that takes longer is a finding.
+const MAX_SECONDS_PER_INPUT: u32 = 10;
+/// Memory limit for one input, in megabytes. An input that needs more is a finding.
+const MAX_MEGABYTES: u32 = 2048;
 
-/// Fuzz the readers of what sandboxes and zygotes say, starting from the corpus that is kept in fuzz/corpus
+/// Fuzz the parsers of data that comes from sandboxes and zygotes
 ///
-/// Needs cargo-fuzz (cargo install cargo-fuzz). What is found on the way is kept in fuzz/target/corpus and goes on from there the next time; an input
-/// that breaks something is in fuzz/artifacts.
+/// Starts from the corpus in fuzz/corpus and needs cargo-fuzz (cargo install cargo-fuzz). New
+/// inputs are stored in fuzz/target/corpus, from which the next invocation continues; inputs that
+/// make a target fail are stored in fuzz/artifacts.
 #[derive(Args)]
 pub struct Arguments {
-    /// How long each target runs
+    /// Run each target for this many minutes
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
 
-    /// Add to fuzz/corpus what reaches code that it does not reach yet
+    /// Add inputs that reach new code to fuzz/corpus
     #[arg(long)]
     keep: bool,
 
-    /// Which targets [default: all]
+    /// Names of the targets to run [default: all]
     targets: Vec<String>,
 }
 
-/// What one target reached.
+/// Coverage and verdict of one target.
 struct Reached {
     target: String,
     executions: String,
@@ -47,7 +49,7 @@ struct Reached {
     found: bool,
 }
 
-/// Builds and runs the targets. Fails if one of them found something.
+/// Builds and runs the targets. Exits with a failure if any target has a finding.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !is_on_path("cargo-fuzz") {
         bail!("cargo-fuzz is not installed\n  hint: cargo install cargo-fuzz");
@@ -62,12 +64,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for target in chosen {
         reached.push(fuzz(&folder, target, arguments)?);
     }
-    println!("{:<14} {:>12} {:>10} {:>9} {:>8}  result", "target", "executions", "a second", "coverage", "corpus");
+    println!(
+        "{:<14} {:>12} {:>10} {:>9} {:>8}  result",
+        "target", "executions", "a second", "coverage", "corpus"
+    );
     for Reached { target, executions, per_second, coverage, corpus, found } in &reached {
         let result = if *found { "FOUND SOMETHING, see fuzz/artifacts" } else { "nothing found" };
-        println!("{target:<14} {executions:>12} {per_second:>10} {coverage:>9} {corpus:>8}  {result}");
+        println!(
+            "{target:<14} {executions:>12} {per_second:>10} {coverage:>9} {corpus:>8}  {result}"
+        );
     }
-    Ok(if reached.iter().any(|reached| reached.found) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if reached.iter().any(|reached| reached.found) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// The names of the targets, in alphabetical order.
@@ -93,66 +104,77 @@ fn fuzz(folder: &Path, target: &str, arguments: &Arguments) -> Result<Reached> {
     // New inputs go to the first corpus.
     let mut child = cargo_fuzz(target, &[&working, &kept])
         .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-timeout={MOST_SECONDS_PER_INPUT}"))
-        .arg(format!("-rss_limit_mb={MOST_MEGABYTES}"))
+        .arg(format!("-timeout={MAX_SECONDS_PER_INPUT}"))
+        .arg(format!("-rss_limit_mb={MAX_MEGABYTES}"))
         .arg("-print_final_stats=1")
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot run cargo fuzz")?;
-    let mut said = Said::default();
-    for line in BufReader::new(child.stderr.take().context("it has a standard error")?).lines() {
-        said.hear(&line.context("cannot read what the fuzzer says")?);
+    let mut statistics = Statistics::default();
+    let stderr = child.stderr.take().context("the fuzzer has no standard error")?;
+    for line in BufReader::new(stderr).lines() {
+        statistics.read(&line.context("cannot read the fuzzer's output")?);
     }
     let status = child.wait().context("cannot wait for the fuzzer")?;
-    if !status.success() && said.executions.is_none() {
-        bail!("{target} could not be run; what cargo fuzz said is above");
+    if !status.success() && statistics.executions.is_none() {
+        bail!("cannot run {target}; the output of cargo fuzz is above");
     }
     if arguments.keep && status.success() {
-        // One input for each place in the code, not for each number of times that it is passed: this is kept in the repository.
+        // One input per place in the code, not per number of times that the place is passed: this
+        // corpus is committed to the repository.
         let mut merge = cargo_fuzz(target, &[&kept, &working]);
         merge.args(["-set_cover_merge=1", "-use_counters=0"]).stderr(Stdio::null());
         let merged = merge.status().context("cannot run cargo fuzz")?;
         if !merged.success() {
-            bail!("the corpus of {target} could not be merged");
+            bail!("cannot merge the corpus of {target}");
         }
     }
     let text = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
     Ok(Reached {
         target: target.to_owned(),
-        executions: text(said.executions),
-        per_second: text(said.per_second),
-        coverage: text(said.coverage),
-        corpus: text(said.corpus),
+        executions: text(statistics.executions),
+        per_second: text(statistics.per_second),
+        coverage: text(statistics.coverage),
+        corpus: text(statistics.corpus),
         found: !status.success(),
     })
 }
 
 fn cargo_fuzz(target: &str, corpora: &[&PathBuf]) -> Command {
     let mut command = Command::new("cargo");
-    command.args(["fuzz", "run", "--sanitizer", "none", target]).args(corpora).arg("--").current_dir(repository());
+    command
+        .args(["fuzz", "run", "--sanitizer", "none", target])
+        .args(corpora)
+        .arg("--")
+        .current_dir(repository());
     command
 }
 
-/// What libFuzzer said, as far as it is of use.
+/// Figures from libFuzzer's output, as text. `None`: not printed yet.
 #[derive(Default)]
-struct Said {
+struct Statistics {
     executions: Option<String>,
     per_second: Option<String>,
     coverage: Option<String>,
     corpus: Option<String>,
 }
 
-impl Said {
-    /// Takes what is in a line, and shows the line unless it is about one more input for the corpus: there are thousands of those.
-    fn hear(&mut self, line: &str) {
-        let behind = |key: &str| line.split_once(key).and_then(|(_, rest)| rest.split_whitespace().next()).map(str::to_owned);
-        if let Some(executions) = behind("stat::number_of_executed_units:") {
+impl Statistics {
+    /// Reads the figures in a line, and prints the line unless it announces a new input for the
+    /// corpus: there are thousands of those.
+    fn read(&mut self, line: &str) {
+        let after = |key: &str| {
+            line.split_once(key)
+                .and_then(|(_, rest)| rest.split_whitespace().next())
+                .map(str::to_owned)
+        };
+        if let Some(executions) = after("stat::number_of_executed_units:") {
             self.executions = Some(executions);
-        } else if let Some(per_second) = behind("stat::average_exec_per_sec:") {
+        } else if let Some(per_second) = after("stat::average_exec_per_sec:") {
             self.per_second = Some(per_second);
         } else if line.starts_with('#') {
-            self.coverage = behind(" cov: ").or(self.coverage.take());
-            self.corpus = behind(" corp: ").or(self.corpus.take());
+            self.coverage = after(" cov: ").or(self.coverage.take());
+            self.corpus = after(" corp: ").or(self.corpus.take());
             if line.contains("\tNEW ") || line.contains("\tREDUCE ") {
                 return;
             }
@@ -166,17 +188,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_fuzzer_says_is_understood() {
-        let mut said = Said::default();
+    fn statistics_are_read_from_the_fuzzers_output() {
+        let mut statistics = Statistics::default();
         for line in [
             "#2\tINITED cov: 3 ft: 4 corp: 1/1b exec/s: 0 rss: 35Mb",
             "#7\tNEW    cov: 145 ft: 195 corp: 3/319b lim: 4 exec/s: 0 rss: 35Mb L: 4/4 MS: 1 InsertByte-",
             "stat::number_of_executed_units: 1680",
             "stat::average_exec_per_sec:     186",
         ] {
-            said.hear(line);
+            statistics.read(line);
         }
-        let words = [said.executions, said.per_second, said.coverage, said.corpus].map(Option::unwrap);
-        assert_eq!(words, ["1680", "186", "145", "3/319b"]);
+        let Statistics { executions, per_second, coverage, corpus } = statistics;
+        let figures = [executions, per_second, coverage, corpus].map(Option::unwrap);
+        assert_eq!(figures, ["1680", "186", "145", "3/319b"]);
     }
 }

@@ -1,9 +1,11 @@
-//! The project's own tasks, `cargo xtask <task>`: whatever is more than one command of cargo.
+//! The project's own tasks, `cargo xtask <task>`: everything that takes more than one cargo
+//! command.
 //!
-//! One variant of [`Task`] and one file per task; this file only chooses between them.
+//! Each task has a variant of [`Task`] and a file of its own; this file only dispatches.
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod dist;
 mod docs;
 mod fuzz;
@@ -29,6 +31,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     Test(test::Arguments),
+    Check(check::Arguments),
     Docs(docs::Arguments),
     Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
@@ -41,6 +44,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test(arguments) => Ok(test::run(&arguments)),
+        Task::Check(arguments) => check::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),

@@ -1,10 +1,11 @@
-//! Programs of the system that a task needs: as root they are installed, else it is said what is missing.
+//! System programs that tasks need: found on PATH, and installed with apt when running as root.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Makes sure that each program is on PATH; beside it stand the Debian packages that it comes from, divided by spaces.
+/// Installs the programs that are not on PATH, or fails with a hint unless running as root. Each
+/// program is paired with the Debian packages that provide it, separated by spaces.
 pub fn install_missing(programs: &[(&str, &'static str)]) -> Result<()> {
     let missing = programs.iter().filter(|(program, _)| !is_on_path(program));
     let packages: Vec<&str> = missing.flat_map(|(_, packages)| packages.split(' ')).collect();
@@ -12,7 +13,10 @@ pub fn install_missing(programs: &[(&str, &'static str)]) -> Result<()> {
         return Ok(());
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("not installed: {0}\n  hint: apt-get install --no-install-recommends {0}", packages.join(" "));
+        bail!(
+            "not installed: {0}\n  hint: apt-get install --no-install-recommends {0}",
+            packages.join(" ")
+        );
     }
     eprintln!("xtask: installing {}", packages.join(" "));
     let mut install = apt(&["--no-install-recommends", "install"]);
@@ -31,17 +35,25 @@ fn apt(arguments: &[&str]) -> Command {
     command
 }
 
-/// Whether PATH has a program of this name.
+/// Whether a directory of PATH contains a program of this name.
 pub fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    })
 }
 
-/// Runs `command`; its standard output, or an error with what it said.
+/// Runs `command` and returns its standard output. If it fails, the error contains its standard
+/// error.
 pub fn command_output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
-        bail!("{program} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{program} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{program} printed something that is not UTF-8"))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{program} printed something that is not UTF-8"))
 }

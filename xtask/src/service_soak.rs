@@ -1,4 +1,5 @@
-//! `cargo xtask service-soak`: clients of all kinds use a server that is killed again and again, and nothing that it promised may be broken.
+//! `cargo xtask service-soak`: clients of all kinds use a server that is killed repeatedly, and
+//! everything that it acknowledged must still hold.
 
 mod clients;
 mod http;
@@ -20,44 +21,50 @@ use clients::World;
 use random::Random;
 use server::Server;
 
-/// Contents without a name are let go when they are a day old.
+/// Age given to stored contents that no name refers to: the server deletes them once they are a
+/// day old.
 const ORPHAN_AGE: Duration = Duration::from_hours(25);
-/// How long the sweep of a server that has just started may take.
+/// Time limit for the first sweep after a server starts.
 const SWEEP_TIME: Duration = Duration::from_mins(1);
-/// Clients that submit, that watch, that upload and that download.
+/// Number of clients that submit runs.
 const SUBMIT: u64 = 6;
+/// Number of clients that watch runs.
 const WATCH: u64 = 3;
+/// Number of clients that upload objects.
 const UPLOAD: u64 = 2;
+/// Number of clients that download objects.
 const DOWNLOAD: u64 = 2;
-/// How much more of its memory a server may use at the end than at the beginning.
-const MOST_GROWTH_BYTES: u64 = 32 << 20;
+/// Maximum growth of a server's resident memory between the start and the end of the soak.
+const MAX_GROWTH_BYTES: u64 = 32 << 20;
 
-/// Kill a server at work at random moments, again and again, and prove that nothing is lost, doubled, torn or left over
+/// Kill a busy server repeatedly, and prove that nothing is lost or left over
 ///
-/// Clients submit runs (waited for, at once, streamed, with and without idempotency keys and retries), watch them, and upload, download and
-/// replace objects, all the while. A line for every ten kills goes to standard error, the result to standard output. Fails if an accepted run is
-/// lost or was run twice unasked, an object is torn, older than one that was acknowledged, or gone, the audit trail is broken, or a process,
-/// control group, mount or file is left over.
+/// Meanwhile, clients submit runs (waiting, not waiting and streaming, with and without idempotency
+/// keys and retries), watch them, and upload, download and replace objects. Prints a line to
+/// standard error after every ten kills, and the result to standard output. Fails if an accepted
+/// run is lost or repeated without a retry, if an object is torn, missing or older than an
+/// acknowledged version, if the audit trail is broken, or if a process, control group, mount or
+/// file is left over.
 #[derive(Args)]
 pub struct Arguments {
-    /// How many times it is killed
+    /// Number of times to kill the server
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
 
-    /// The longest time between a start and the next kill, milliseconds; each is drawn at random
+    /// Maximum milliseconds from a start to the next kill, drawn at random
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
     every_ms: u64,
 
-    /// What decides what clients do and when it is killed
+    /// Seed for the actions of the clients and the times of the kills
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// The program to kill [default: it is built]
+    /// Path of the `belljar` program to kill [default: a fresh release build]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
 
-/// Starts, kills, verifies, reports.
+/// Runs the soak and prints the result. Exits with a failure if a promise was broken.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let binary = match &arguments.binary {
         Some(binary) => fs::canonicalize(binary)?,
@@ -97,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             });
         }
         let killing = kill_again_and_again(arguments, &mut server);
-        // The last ones are answered by a server that lives.
+        // Let the last server answer the requests that are still running.
         std::thread::sleep(Duration::from_secs(2));
         world.stop.store(true, Ordering::Release);
         killing
@@ -114,14 +121,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for left in server.left_over(mounts_before) {
         world.wrong(format!("left over: {left}"));
     }
-    if resident_at_end > killing.resident_at_first + MOST_GROWTH_BYTES {
-        world.wrong(format!("resident memory grew from {} to {resident_at_end} bytes", killing.resident_at_first));
+    if resident_at_end > killing.resident_at_first + MAX_GROWTH_BYTES {
+        world.wrong(format!(
+            "resident memory grew from {} to {resident_at_end} bytes",
+            killing.resident_at_first
+        ));
     }
     let database_bytes = fs::metadata(server.home.join("belljar.db"))?.len();
 
     let wrong = world.wrong.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?.len();
     println!("{} kills in {:.0} s, {} wrong", arguments.kills, took.as_secs_f64(), wrong);
-    println!("start to ready: {}; all that a killed server had was gone after: {}", spread(killing.starts), spread(killing.ends));
+    println!(
+        "start to ready: {}; kill to the end of all the server's processes: {}",
+        spread(killing.starts),
+        spread(killing.ends)
+    );
     println!("{found:?}");
     println!("{:?}", world.counts);
     println!(
@@ -133,7 +147,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         database_bytes / found.runs.max(1) as u64
     );
     let log = fs::read_to_string(server.home.with_file_name("server.log")).unwrap_or_default();
-    let complaints: Vec<&str> = log.lines().filter(|line| line.contains("ERROR") || line.contains("panicked")).collect();
+    let complaints: Vec<&str> =
+        log.lines().filter(|line| line.contains("ERROR") || line.contains("panicked")).collect();
     println!("{} errors in the servers' logs", complaints.len());
     for line in complaints.iter().take(20) {
         println!("  {line}");
@@ -148,13 +163,14 @@ fn build() -> Result<PathBuf> {
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("the server cannot be built");
+        bail!("cannot build the server");
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository().join("target"), PathBuf::from);
     Ok(target.join("release/belljar"))
 }
 
-/// When the memory of the first server is looked at.
+/// Age at which the memory of the first server is measured.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 struct Killing {
@@ -179,7 +195,8 @@ fn kill_again_and_again(arguments: &Arguments, server: &mut Server) -> Result<Ki
     Ok(killing)
 }
 
-/// Contents whose upload was killed before they had a name are let go by the next sweep, once they are old enough.
+/// Checks that the sweep deletes contents whose upload was killed before they had a name, once
+/// they are old enough.
 fn orphans_are_swept(world: &World, server: &mut Server) -> Result<()> {
     for path in server::files(&server.home.join("objects")) {
         fs::File::options().write(true).open(path)?.set_modified(SystemTime::now() - ORPHAN_AGE)?;
@@ -192,7 +209,7 @@ fn orphans_are_swept(world: &World, server: &mut Server) -> Result<()> {
             return Ok(());
         }
         if files < named || Instant::now() > end {
-            world.wrong(format!("{files} contents are there for {named} names"));
+            world.wrong(format!("the home contains {files} contents for {named} names"));
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -201,6 +218,12 @@ fn orphans_are_swept(world: &World, server: &mut Server) -> Result<()> {
 
 fn spread(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
-    let at = |share: f64| times.get(((times.len().saturating_sub(1)) as f64 * share) as usize).copied().unwrap_or_default().as_millis();
+    let at = |share: f64| {
+        times
+            .get(((times.len().saturating_sub(1)) as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+            .as_millis()
+    };
     format!("median {} ms, 95 in 100 within {} ms, longest {} ms", at(0.5), at(0.95), at(1.0))
 }

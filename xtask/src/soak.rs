@@ -1,6 +1,7 @@
-//! `cargo xtask soak`: very many runs through one engine in one process, and a look at what they leave behind.
+//! `cargo xtask soak`: many runs through one engine in one process, and a check for leaks.
 //!
-//! The soak itself is an example of the engine's crate, `crates/engine/examples/soak`: what it uses is what everybody has.
+//! The soak itself is an example of the engine crate, `crates/engine/examples/soak`, so it uses
+//! only the crate's public interface.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -9,30 +10,41 @@ use clap::Args;
 
 use crate::repository;
 
-/// Run very many programs of all kinds through one engine, and prove that nothing stays behind
+/// Run programs of all kinds through one engine, and prove that nothing leaks
 ///
-/// A table of samples goes to standard error, a report as JSON to standard output. Fails if a run ended otherwise than it had to, if a process,
-/// mount, control group, descriptor or file is left over, or if memory grew.
+/// Prints a table of samples to standard error and a JSON report to standard output. Fails if a run
+/// ends in an unexpected way, if a process, mount, control group, descriptor or file is left over,
+/// or if memory grows.
 #[derive(Args)]
 pub struct Arguments {
-    /// How many runs
+    /// Number of runs
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
 
-    /// How many runs between two samples
+    /// Number of runs between two samples
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
 
-    /// What decides which programs are run
+    /// Seed for choosing the programs
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Builds the soak as it would be shipped, and runs it with a folder for temporary files that nobody else writes to.
+/// Builds the soak with the release profile, and runs it with a temporary folder that no other
+/// process writes to.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let temporary = tempfile::tempdir().context("cannot make a folder for temporary files")?;
     let status = Command::new("cargo")
-        .args(["run", "--quiet", "--release", "--package", "belljar-engine", "--example", "soak", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "belljar-engine",
+            "--example",
+            "soak",
+            "--",
+        ])
         .args([arguments.runs, arguments.every, arguments.seed].map(|number| number.to_string()))
         .current_dir(repository())
         .env("TMPDIR", temporary.path())

@@ -1,7 +1,9 @@
-//! `cargo xtask vm-test`: runs a command under a Debian kernel with cgroup v2 only, in a virtual machine, as root and as an ordinary user.
+//! `cargo xtask vm-test`: runs a command under a Debian kernel with cgroup v2 only, in a virtual
+//! machine, as root and as an ordinary user.
 //!
-//! Here is the story of one invocation; what it is made of is in the files beside: where packages come from, the kernel, the initramfs
-//! with its `init.sh`, the root file system, the machine, and the security suite that is the default command.
+//! This file has the steps of one invocation. The parts are in files of their own: the packages,
+//! the kernel, the initramfs with its `init.sh`, the root file system, the machine, and the
+//! security suite, which is the default command.
 
 mod cache;
 mod initramfs;
@@ -28,21 +30,24 @@ use packages::Suite;
 
 use crate::programs::install_missing;
 
-/// What a shell reports for a command that ran out of time (timeout(1)).
+/// Exit status of timeout(1) for a command that timed out.
 const TIMED_OUT: u8 = 124;
 
 /// Run a command in a virtual machine with a Debian kernel and cgroup v2 only
 ///
-/// The guest's root file system is made of this machine's own packages, read-only; what is written there ends with the guest. Each
-/// combination of kernel and user is a boot of its own. The exit status is that of the first command that failed, 124 if one ran out of
-/// time, 1 if the machine failed.
+/// The guest's root file system consists of this machine's installed packages, read-only; whatever
+/// the guest writes is discarded when it ends. Each combination of kernel and user is a separate
+/// boot. The exit status is that of the first command that failed, 124 if it timed out, or 1 if the
+/// machine failed.
 #[derive(Args)]
 pub struct Arguments {
-    /// The kernel to boot
+    /// Kernel to boot
     #[arg(long, value_enum, default_value_t = Kernels::Bookworm)]
     kernel: Kernels,
 
-    /// Who runs the command; the user starts in a delegated cgroup, as systemd's Delegate=yes gives it
+    /// User to run the command as
+    ///
+    /// The ordinary user starts in a delegated cgroup, as with systemd's Delegate=yes.
     #[arg(long = "as", value_enum, default_value_t = Users::Both)]
     users: Users,
 
@@ -50,27 +55,29 @@ pub struct Arguments {
     #[arg(long)]
     no_delegation: bool,
 
-    /// A file or directory of this machine that the guest sees too, at the same path (may be repeated)
+    /// Copy a file or directory to the same path in the guest (repeatable)
     #[arg(long, value_name = "PATH")]
     include: Vec<PathBuf>,
 
-    /// How long each boot may take, in minutes
+    /// Time limit for each boot, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
     timeout: u64,
 
-    /// The Debian mirror to fetch the kernel from [default: the one that apt uses]
+    /// Debian mirror to fetch the kernel from [default: apt's]
     #[arg(long, value_name = "URI")]
     mirror: Option<String>,
 
-    /// Fetch the kernel again, to get its latest version
+    /// Fetch the latest version of the kernel, even if one is cached
     #[arg(long)]
     refresh: bool,
 
-    /// Run only the tests of the security suite whose names contain this (may be repeated)
+    /// Run only security tests whose names contain NAME (repeatable)
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     only: Vec<String>,
 
-    /// The command, with its arguments [default: the security suite, compiled here]
+    /// Command and arguments to run [default: the security suite]
+    ///
+    /// The default suite is compiled on this machine.
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -92,7 +99,7 @@ enum Users {
     Both,
 }
 
-/// Who runs the command, and in which cgroup.
+/// User and cgroup that the command runs with.
 #[derive(Clone, Copy)]
 enum Caller {
     Root,
@@ -100,26 +107,33 @@ enum Caller {
     UndelegatedUser,
 }
 
-/// What runs in the guest.
+/// A command to run in the guest.
 pub struct GuestCommand {
-    /// The program and its arguments
+    /// The program and its arguments.
     pub arguments: Vec<String>,
-    /// The working folder; a home of the guest's if empty
+    /// The working folder. If empty, the home of the guest's user.
     pub directory: String,
     pub environment: Vec<(String, String)>,
-    /// What of this machine's files the guest needs besides its packages
+    /// Files and directories of this machine that the guest needs besides its packages.
     pub includes: Vec<PathBuf>,
 }
 
-/// Boots each machine that is asked for, one after the other.
+/// Boots a machine for each requested kernel and user, one after the other.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         bail!("vm-test runs on Linux on x86-64 only: the guest uses this machine's own programs");
     }
     let callers = callers(arguments.users, arguments.no_delegation)?;
-    let mut command = if arguments.command.is_empty() { default_command(&arguments.only)? } else { named_command(&arguments.command)? };
+    let mut command = if arguments.command.is_empty() {
+        default_command(&arguments.only)?
+    } else {
+        named_command(&arguments.command)?
+    };
     for path in &arguments.include {
-        command.includes.push(std::path::absolute(path).with_context(|| format!("cannot include {}", path.display()))?);
+        command.includes.push(
+            std::path::absolute(path)
+                .with_context(|| format!("cannot include {}", path.display()))?,
+        );
     }
     let mut programs = machine::PROGRAMS.to_vec();
     programs.push(root_image::PROGRAM);
@@ -138,9 +152,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             let initrd = scratch.path("initrd");
             fs::write(&initrd, initramfs(&kernel, &busybox, caller, &command)?)?;
             let console = scratch.path("console");
-            let machine = Machine { kernel: &kernel, initrd: &initrd, root_image: Some(&root), console: &console, acceleration };
-            eprintln!("vm-test: {} as {} ({})", kernel.release(), caller.name(), acceleration.name());
-            let (status, what) = outcome(&machine.run(Duration::from_secs(arguments.timeout * 60))?);
+            let machine = Machine {
+                kernel: &kernel,
+                initrd: &initrd,
+                root_image: Some(&root),
+                console: &console,
+                acceleration,
+            };
+            eprintln!(
+                "vm-test: {} as {} ({})",
+                kernel.release(),
+                caller.name(),
+                acceleration.name()
+            );
+            let (status, what) =
+                outcome(&machine.run(Duration::from_secs(arguments.timeout * 60))?);
             if let Some(what) = what {
                 let kept = cache.path(&format!("console-{}-{}.log", release.name(), caller.name()));
                 fs::rename(&console, &kept)?;
@@ -154,9 +180,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::from(first_failure))
 }
 
-/// What runs when no command is named.
+/// The command that runs if none is given: the security suite.
 fn default_command(only: &[String]) -> Result<GuestCommand> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+    let repository =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in the repository")?;
     let mut suite = suite::security_suite(repository)?;
     suite.arguments.extend(only.iter().cloned());
     Ok(suite)
@@ -165,7 +192,7 @@ fn default_command(only: &[String]) -> Result<GuestCommand> {
 fn named_command(command: &[String]) -> Result<GuestCommand> {
     let mut arguments = command.to_vec();
     let mut includes = Vec::new();
-    // A program given by its path is one of this machine's, and comes along.
+    // A program given by its path is one of this machine's, and is copied to the guest.
     if arguments[0].contains('/') {
         let program = std::path::absolute(&arguments[0])?;
         program.metadata().with_context(|| format!("cannot run {}", program.display()))?;
@@ -178,7 +205,11 @@ fn named_command(command: &[String]) -> Result<GuestCommand> {
 fn callers(users: Users, no_delegation: bool) -> Result<Vec<Caller>> {
     let user = if no_delegation { Caller::UndelegatedUser } else { Caller::DelegatedUser };
     match users {
-        Users::Root if no_delegation => bail!("--no-delegation means the user: root owns every cgroup\n  hint: use --as user"),
+        Users::Root if no_delegation => {
+            bail!(
+                "--no-delegation has no effect on root, which owns every cgroup\n  hint: use --as user"
+            )
+        }
         Users::Root => Ok(vec![Caller::Root]),
         Users::User => Ok(vec![user]),
         Users::Both => Ok(vec![Caller::Root, user]),
@@ -202,7 +233,7 @@ impl Caller {
         }
     }
 
-    /// The settings that `init.sh` reads.
+    /// The settings for `init.sh`, in shell syntax.
     fn settings(self) -> &'static str {
         match self {
             Self::Root => "AS=root DELEGATION=yes\n",
@@ -214,15 +245,29 @@ impl Caller {
     fn environment(self) -> [(&'static str, &'static str); 6] {
         let (user, home, runtime) = match self {
             Self::Root => ("root", "/root", "/run"),
-            Self::DelegatedUser | Self::UndelegatedUser => ("tester", "/home/tester", "/run/user/1000"),
+            Self::DelegatedUser | Self::UndelegatedUser => {
+                ("tester", "/home/tester", "/run/user/1000")
+            }
         };
         let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        [("PATH", path), ("USER", user), ("LOGNAME", user), ("HOME", home), ("XDG_RUNTIME_DIR", runtime), ("LANG", "C.UTF-8")]
+        [
+            ("PATH", path),
+            ("USER", user),
+            ("LOGNAME", user),
+            ("HOME", home),
+            ("XDG_RUNTIME_DIR", runtime),
+            ("LANG", "C.UTF-8"),
+        ]
     }
 }
 
-/// The kernel and busybox, from the cache or from the mirror.
-fn fetched(release: Release, cache: &Cache, scratch: &Scratch, arguments: &Arguments) -> Result<(Kernel, PathBuf)> {
+/// Returns the kernel and the path of busybox, fetched from the mirror unless they are cached.
+fn fetched(
+    release: Release,
+    cache: &Cache,
+    scratch: &Scratch,
+    arguments: &Arguments,
+) -> Result<(Kernel, PathBuf)> {
     let _lock = cache.lock()?;
     let kernel = cache.path(release.name());
     let busybox = cache.path("busybox");
@@ -239,12 +284,18 @@ fn fetched(release: Release, cache: &Cache, scratch: &Scratch, arguments: &Argum
     if !busybox.exists() {
         let unpacked = scratch.path("busybox-static");
         Suite::open(&mirror()?, Release::Bookworm.suite())?.unpack("busybox-static", &unpacked)?;
-        fs::rename(unpacked.join("bin/busybox"), &busybox).context("busybox-static has no /bin/busybox")?;
+        fs::rename(unpacked.join("bin/busybox"), &busybox)
+            .context("busybox-static has no /bin/busybox")?;
     }
     Ok((Kernel::open(&kernel)?, busybox))
 }
 
-fn initramfs(kernel: &Kernel, busybox: &Path, caller: Caller, command: &GuestCommand) -> Result<Vec<u8>> {
+fn initramfs(
+    kernel: &Kernel,
+    busybox: &Path,
+    caller: Caller,
+    command: &GuestCommand,
+) -> Result<Vec<u8>> {
     let mut initramfs = Initramfs::new();
     initramfs.executable("bin/busybox", &fs::read(busybox)?);
     initramfs.executable("init", include_bytes!("vm_test/init.sh"));
@@ -258,12 +309,17 @@ fn initramfs(kernel: &Kernel, busybox: &Path, caller: Caller, command: &GuestCom
     Ok(initramfs.finish())
 }
 
-/// The command as a shell script, with an environment of its own and nothing else.
+/// The command as a shell script, which sets exactly the command's own environment.
 fn script(caller: Caller, command: &GuestCommand) -> String {
     let environment = caller.environment();
     let given = command.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut words = vec!["exec env -i".to_owned()];
-    words.extend(environment.into_iter().chain(given).map(|(name, value)| quoted(&format!("{name}={value}"))));
+    words.extend(
+        environment
+            .into_iter()
+            .chain(given)
+            .map(|(name, value)| quoted(&format!("{name}={value}"))),
+    );
     words.extend(command.arguments.iter().map(|argument| quoted(argument)));
     let home = environment.iter().find(|(name, _)| *name == "HOME").map_or("/", |(_, home)| home);
     let directory = if command.directory.is_empty() { home } else { &command.directory };
@@ -274,13 +330,13 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// The status that a boot counts as, and what to say about it unless it succeeded.
+/// The exit status of a boot, and a message unless the boot succeeded.
 fn outcome(end: &End) -> (u8, Option<String>) {
     match end {
         End::Command(0) => (0, None),
         End::Command(status) => (*status, Some(format!("the command ended with status {status}"))),
         End::Died => (1, Some("the guest stopped before the command had ended".to_owned())),
-        End::TimedOut => (TIMED_OUT, Some("the time is up, the guest was killed".to_owned())),
+        End::TimedOut => (TIMED_OUT, Some("the guest timed out and was killed".to_owned())),
     }
 }
 
@@ -291,7 +347,11 @@ mod tests {
     #[test]
     fn a_quoted_word_is_one_word_to_a_shell() {
         let word = "it's $HOME `and` \"more\"\n";
-        let output = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output().expect("sh runs");
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!("printf %s {}", quoted(word)))
+            .output()
+            .expect("sh runs");
         assert_eq!(String::from_utf8_lossy(&output.stdout), word);
     }
 }

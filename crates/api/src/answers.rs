@@ -1,29 +1,38 @@
-//! Answers that a client has not read yet. The whole of one stays in memory until it is read, and a client may take its time: what each project keeps of
-//! the server's memory in this way is bounded. Streams are not meant, which make their parts as they are read, nor answers to requests that have changed
-//! something.
+//! Answers that a client has not read yet. Each stays in memory as a whole until it is read, and a
+//! client may be slow, so the memory that each project holds in this way is limited. This does not
+//! include streams, which produce their parts as they are read, or answers to requests that have
+//! changed something.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::{IntoResponse, Response};
-use belljar_service::{HeldMemory, Service};
+use belljar_service::{Access, HeldMemory};
 use hyper::body::{Frame, SizeHint};
 
 use crate::problem::Refusal;
 
-/// A smaller answer fits into the buffers of its connection.
+/// The largest answer that is not counted, because it fits into the buffers of its connection.
 const SMALL_BYTES: u64 = 256 << 10;
-/// What is handed to the connection at once. It takes no more than a few while the client does not read.
+/// The number of bytes passed to the connection at once. While the client does not read, the
+/// connection takes only a few of these pieces.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The same answer, held in the account of its project until it is read; a refusal where too much is held already.
-pub(crate) async fn hold(service: &Service, project_id: Option<&str>, response: Response) -> Response {
-    let (Some(size), Some(project_id)) = (response.body().size_hint().exact(), project_id) else { return response };
+/// Returns the answer, counted for its project until it is read, or a refusal if the project holds
+/// too much already.
+pub(crate) async fn hold(
+    access: &Access,
+    project_id: Option<&str>,
+    response: Response,
+) -> Response {
+    let (Some(size), Some(project_id)) = (response.body().size_hint().exact(), project_id) else {
+        return response;
+    };
     if size <= SMALL_BYTES {
         return response;
     }
-    let held = match service.hold_answer(project_id, size) {
+    let held = match access.hold_answer(project_id, size) {
         Ok(held) => held,
         Err(busy) => return Refusal::from(busy).into_response(),
     };
@@ -34,7 +43,8 @@ pub(crate) async fn hold(service: &Service, project_id: Option<&str>, response: 
     }
 }
 
-/// A body in pieces, so that it is dropped, and given back to the account, only once nearly all of it is written.
+/// A body in pieces, so that it is dropped and no longer counted only after nearly all of it has
+/// been written.
 struct Held {
     bytes: Bytes,
     _held: HeldMemory,
@@ -44,7 +54,10 @@ impl HttpBody for Held {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.bytes.is_empty() {
             return Poll::Ready(None);
         }

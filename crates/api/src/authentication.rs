@@ -1,4 +1,5 @@
-//! Who calls: a token in the header, or whoever may use the home's own socket.
+//! Authentication of callers: by a token in the header, or by access to the operator's socket in
+//! the home.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
@@ -7,17 +8,17 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use belljar_protocol::{ObjectName, Scope, SignedMethod, Timestamp};
-use belljar_service::{Caller, Service, ServiceError, SignedAccess};
+use belljar_service::{Access, Caller, ServiceError, SignedAccess};
 
-use crate::State;
 use crate::input::{Query, invalid};
 use crate::listen::Origin;
 use crate::problem::Refusal;
+use crate::state::State;
 
-/// In which project the operator acts, over the socket.
+/// The header with the project in which the operator acts. It only counts on the operator's socket.
 const PROJECT_HEADER: &str = "belljar-project";
 
-/// Whoever calls, once they are known.
+/// An authenticated caller.
 #[derive(Debug)]
 pub(crate) struct Authenticated(pub(crate) Caller);
 
@@ -27,29 +28,29 @@ impl FromRequestParts<State> for Authenticated {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
         let caller = authenticate(parts, state).await?;
         if let Some(who) = parts.extensions.get::<Who>() {
-            // Set once: nobody authenticates twice.
+            // A request is authenticated only once, so this cannot fail.
             let _ = who.0.set(caller.clone());
         }
         Ok(Self(caller))
     }
 }
 
-/// What a route needs, known before anything of a body is read.
+/// The right that a route requires, checked before any of the body is read.
 pub(crate) trait Needs {
-    /// Refuses whoever may not.
+    /// Refuses a caller that does not have the right.
     fn check(caller: &Caller) -> Result<(), ServiceError>;
 }
 
-/// To start runs.
+/// The right to start runs.
 #[derive(Debug)]
 pub(crate) struct Run;
-/// To upload, copy and delete objects.
+/// The right to upload, copy and delete objects.
 #[derive(Debug)]
 pub(crate) struct Storage;
-/// To manage the project's tokens.
+/// The right to manage the project's tokens.
 #[derive(Debug)]
 pub(crate) struct Admin;
-/// To manage the server.
+/// The right to manage the server.
 #[derive(Debug)]
 pub(crate) struct Operator;
 
@@ -77,8 +78,9 @@ impl Needs for Operator {
     }
 }
 
-/// Whoever calls, and may do what the route needs. Routes with a body have this, so that a body of whoever may not is never read; the service decides
-/// again, about what the body says.
+/// An authenticated caller with the right that the route requires. Routes with a body use this, so
+/// that the body of an unauthorized request is never read. The service checks again, and also what
+/// the body requests.
 #[derive(Debug)]
 pub(crate) struct Allowed<N> {
     pub(crate) caller: Caller,
@@ -95,8 +97,8 @@ impl<N: Needs> FromRequestParts<State> for Allowed<N> {
     }
 }
 
-/// A submission whose announced size fits into the project's quota of history: of another nothing is read. Comes after [`Allowed`], which
-/// finds out who calls.
+/// A submission whose announced size fits into the project's history quota. The body of a larger
+/// one is not read. It has to follow [`Allowed`], which identifies the caller.
 #[derive(Debug)]
 pub(crate) struct CanBeKept;
 
@@ -104,16 +106,19 @@ impl FromRequestParts<State> for CanBeKept {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
-        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let who = parts.extensions.get::<Who>().and_then(|who| who.0.get());
         if let (Some(caller), Some(bytes)) = (who, announced) {
-            state.service.within_history(caller, bytes)?;
+            state.service.runs().within_history(caller, bytes)?;
         }
         Ok(Self)
     }
 }
 
-/// Filled once it is known who calls, for the layer that writes refusals down.
+/// The caller, filled in after authentication, for the layer that records refusals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Who(pub(crate) Arc<OnceLock<Caller>>);
 
@@ -125,15 +130,20 @@ async fn authenticate(parts: &Parts, state: &State) -> Result<Caller, ServiceErr
     let origin = origin(parts);
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
         let Origin::Operator = origin else { return Err(ServiceError::Unauthorized) };
-        let project = parts.headers.get(PROJECT_HEADER).map(|value| value.to_str().unwrap_or_default());
-        return state.service.operator(project.unwrap_or(Service::FIRST_PROJECT)).await;
+        let project =
+            parts.headers.get(PROJECT_HEADER).map(|value| value.to_str().unwrap_or_default());
+        return state.service.access().operator(project.unwrap_or(Access::FIRST_PROJECT)).await;
     };
-    let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let Some((_, token)) = token else { return Err(ServiceError::Unauthorized) };
-    state.service.authenticate(token.trim(), origin.source()).await
+    state.service.access().authenticate(token.trim(), origin.source()).await
 }
 
-/// Whoever calls for an object: by a token, or by a signed address, which says what it is for.
+/// Returns the caller of a request for an object, identified by a token or by a signed URL.
 pub(crate) async fn for_object(
     parts: &mut Parts,
     state: &State,
@@ -142,16 +152,23 @@ pub(crate) async fn for_object(
     method: SignedMethod,
 ) -> Result<Caller, Refusal> {
     let Some(signature) = query.one("signature")? else {
-        return Authenticated::from_request_parts(parts, state).await.map(|Authenticated(caller)| caller);
+        return Authenticated::from_request_parts(parts, state)
+            .await
+            .map(|Authenticated(caller)| caller);
     };
-    let missing = |name| move || invalid(name, "a signed address has it");
+    let missing = |name| move || invalid(name, "it is missing in the signed URL");
     let project_id = query.one("project")?.ok_or_else(missing("project"))?;
     let signed_for = query.one("method")?.ok_or_else(missing("method"))?;
     let expires: i64 = query.parsed("expires")?.ok_or_else(missing("expires"))?;
     if signed_for != method.name() {
         return Err(ServiceError::BadSignature.into());
     }
-    let access = SignedAccess { project_id, name: name.clone(), method, expires_at: Timestamp::from_unix_ms(expires) };
+    let access = SignedAccess {
+        project_id,
+        name: name.clone(),
+        method,
+        expires_at: Timestamp::from_unix_ms(expires),
+    };
     let source = origin(parts).source();
-    Ok(state.service.signed_caller(&access, &signature, source).await?)
+    Ok(state.service.access().signed_caller(&access, &signature, source).await?)
 }

@@ -1,4 +1,4 @@
-//! The events of a run as a stream: server-sent events or NDJSON, whichever the client takes.
+//! The events of a run as a stream of server-sent events or NDJSON, as the client requests.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,25 +10,28 @@ use belljar_service::{EventLine, Events};
 use bytes::Bytes;
 use futures::stream;
 
-/// How often a silent stream says that it lives: proxies close those that do not.
+/// The interval of heartbeats on a silent stream. Proxies close connections without traffic.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How events are written.
+/// The format of a stream of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// `text/event-stream`.
+    /// Server-sent events, `text/event-stream`.
     Sse,
-    /// `application/x-ndjson`.
+    /// One JSON object per line, `application/x-ndjson`.
     Ndjson,
 }
 
 impl Format {
-    /// What a request asks for in `Accept`, if it asks for a stream.
+    /// Returns the format that a request asks for in `Accept`, or `None` if it does not ask for a
+    /// stream.
     pub(crate) fn asked(headers: &HeaderMap) -> Option<Self> {
         let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
         accept.split(',').find_map(|part| match part.split(';').next().unwrap_or_default().trim() {
             "text/event-stream" => Some(Self::Sse),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Ndjson),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+                Some(Self::Ndjson)
+            }
             _ => None,
         })
     }
@@ -42,8 +45,10 @@ impl Format {
 
     fn write(self, line: &EventLine) -> Bytes {
         match self {
-            // JSON has no line ends of its own, so that one `data` line holds it.
-            Self::Sse => format!("id: {}\nevent: {}\ndata: {}\n\n", line.seq, line.kind, line.json).into(),
+            // The JSON has no line breaks, so a single `data` line is enough.
+            Self::Sse => {
+                format!("id: {}\nevent: {}\ndata: {}\n\n", line.seq, line.kind, line.json).into()
+            }
             Self::Ndjson => format!("{}\n", line.json).into(),
         }
     }
@@ -57,18 +62,24 @@ impl Format {
     }
 }
 
-/// The number after which a client wants to hear: the header `Last-Event-ID`.
+/// Returns the number of the last event that the client has seen, from the header `Last-Event-ID`.
 pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<u64> {
     headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
-/// All events, as they come. Those that `wanted` refuses are left out.
-pub(crate) fn stream_events(events: Events, format: Format, wanted: fn(&EventLine) -> bool) -> Response {
+/// Streams the events as they occur, without those for which `wanted` returns false.
+pub(crate) fn stream_events(
+    events: Events,
+    format: Format,
+    wanted: fn(&EventLine) -> bool,
+) -> Response {
     let chunks = stream::unfold(events, move |mut events| async move {
         loop {
-            // Taking an event is one step: a heartbeat in between loses none.
+            // Taking an event is a single step, so a heartbeat in between loses none.
             match tokio::time::timeout(HEARTBEAT, events.next()).await {
-                Ok(Some(line)) if wanted(&line) => return Some((Ok::<_, Infallible>(format.write(&line)), events)),
+                Ok(Some(line)) if wanted(&line) => {
+                    return Some((Ok::<_, Infallible>(format.write(&line)), events));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
                 Err(_) => return Some((Ok(format.heartbeat()), events)),
@@ -78,7 +89,8 @@ pub(crate) fn stream_events(events: Events, format: Format, wanted: fn(&EventLin
     let headers = [
         (header::CONTENT_TYPE, format.media_type()),
         (header::CACHE_CONTROL, "no-store"),
-        // nginx and those that do as it does hold answers back until a buffer is full, unless they are asked not to.
+        // nginx and compatible proxies buffer an answer until the buffer is full, unless this
+        // header tells them not to.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     (headers, Body::from_stream(chunks)).into_response()

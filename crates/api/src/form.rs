@@ -1,8 +1,10 @@
-//! Forms with files, read part by part. What comes before the content of a part is bounded: the parser would keep headers in memory without end.
+//! Forms with files, read part by part. The bytes before the content of a part are limited, because
+//! the parser would otherwise keep headers in memory without limit.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
@@ -10,22 +12,24 @@ use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
 
-use crate::objects::IDLE_TIME;
 use crate::problem::Refusal;
 
-/// What may come before the content of a part: the boundary and headers.
-const MOST_HEADER_BYTES: usize = 16 << 10;
-/// The parser is given so much at a time: what it has of the next part by the time that it has the end of one is no more.
+/// The time that an upload may go without receiving a byte.
+pub(crate) const IDLE_TIME: Duration = Duration::from_mins(1);
+/// The maximum number of bytes before the content of a part: the boundary and the headers.
+const MAX_HEADER_BYTES: usize = 16 << 10;
+/// The number of bytes that the parser gets at once. When it reaches the end of one part, it holds
+/// at most this much of the next.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What the parser is at.
+/// The part of the form that the parser reads.
 #[derive(Debug)]
 enum At {
-    /// A content, which the one who stores it bounds.
+    /// The content of a part, which is limited by its reader.
     Content,
-    /// What comes before one; it may have so many bytes more.
+    /// The bytes before the content of a part, with the number of bytes that it may still have.
     Headers { left: usize },
-    /// It had as many as it may have, and asked for more.
+    /// The bytes before the content of a part exceeded the limit.
     TooMuch,
 }
 
@@ -38,43 +42,57 @@ impl Reading {
     }
 }
 
-/// A form that is being read.
+/// A form while it is being read.
 pub(crate) struct Form {
     parts: Multipart,
     reading: Reading,
 }
 
 impl Form {
-    /// Begins to read the body of a request.
+    /// Starts to read the body of a request.
     pub(crate) async fn of(request: Request) -> Result<Self, Refusal> {
         let reading = Reading(Arc::new(Mutex::new(At::Content)));
         let request = request.map(|body| {
-            let pieces = Pieces { body: body.into_data_stream(), rest: Bytes::new(), reading: reading.clone(), is_paused: false };
+            let pieces = Pieces {
+                body: body.into_data_stream(),
+                rest: Bytes::new(),
+                reading: reading.clone(),
+                is_paused: false,
+            };
             Body::from_stream(pieces)
         });
-        let parts = Multipart::from_request(request, &())
-            .await
-            .map_err(|error| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", error.body_text()))?;
+        let parts = Multipart::from_request(request, &()).await.map_err(|error| {
+            Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                error.body_text(),
+            )
+        })?;
         Ok(Self { parts, reading })
     }
 
-    /// The next part, whose content is to be read to its end before the one after it.
+    /// Returns the next part. The caller must read its content to the end before it requests
+    /// another one.
     pub(crate) async fn next_part(&mut self) -> Result<Option<Field<'_>>, Refusal> {
-        *self.reading.at() = At::Headers { left: MOST_HEADER_BYTES };
-        let next = tokio::time::timeout(IDLE_TIME, self.parts.next_field()).await.map_err(|_| Refusal::too_slow())?;
+        *self.reading.at() = At::Headers { left: MAX_HEADER_BYTES };
+        let next = tokio::time::timeout(IDLE_TIME, self.parts.next_field())
+            .await
+            .map_err(|_| Refusal::too_slow())?;
         if let At::TooMuch = std::mem::replace(&mut *self.reading.at(), At::Content) {
             return Err(Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
-                format!("the headers of a part of the form have more than {MOST_HEADER_BYTES} bytes"),
+                format!("the headers of a part of the form exceed {MAX_HEADER_BYTES} bytes"),
             )
-            .with_hint("name the object in a field `name` before the file, and send nothing else in the headers of a part"));
+            .with_hint("name the object in a field `name` before the file, and send no other headers in a part"));
         }
-        next.map_err(|error: MultipartError| Refusal::malformed(format!("the form: {}", error.body_text())))
+        next.map_err(|error: MultipartError| {
+            Refusal::malformed(format!("cannot read the form: {}", error.body_text()))
+        })
     }
 }
 
-/// A body in small pieces, so that the parser looks at each before it gets the next.
+/// A body in small pieces, so that the parser processes each before it gets the next.
 struct Pieces {
     body: BodyDataStream,
     rest: Bytes,
@@ -82,7 +100,7 @@ struct Pieces {
     is_paused: bool,
 }
 
-/// Why a body is not read on.
+/// The error that ends the reading of a body.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{0}")]
@@ -96,7 +114,7 @@ impl Stream for Pieces {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if std::mem::take(&mut self.is_paused) {
-            // The parser takes all that is ready before it looks at any of it.
+            // The parser takes everything that is available before it processes any of it.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -1,50 +1,35 @@
-//! HTTP `/v1`: authentication, runs, objects, and the `OpenAPI` document of it all. Speaks one protocol and calls `service`, which decides.
+//! The HTTP API `/v1`: authentication, runs, objects, and the `OpenAPI` document of all of it. This
+//! crate translates HTTP to calls of `belljar-service`, which makes every decision.
 //!
-//! A request comes through `listen`, is given to a handler by `routes`, which learns from `authentication` who calls; every refusal leaves as a
-//! problem document (`problem`).
+//! `listen` accepts connections, `authentication` identifies the caller, and `routes` passes each
+//! request to a handler. Every refusal is a problem document (`problem`).
 
 #![forbid(unsafe_code)]
 
 mod answers;
 mod audit;
 mod authentication;
+mod content;
 mod documents;
+mod drain_body;
 mod events;
 mod form;
 mod headers;
 mod health;
 mod input;
-mod linger;
 mod listen;
 mod objects;
 mod openapi;
 mod problem;
 mod projects;
+mod reference_page;
 mod routes;
 mod runs;
+mod stalled_readers;
+mod state;
 mod tokens;
-mod unread;
-
-use std::fmt;
-use std::sync::Arc;
-
-use belljar_service::Service;
 
 pub use listen::{ConnectionTimes, Listener, Tls, TlsError, serve};
 pub use openapi::document;
 pub use routes::routes;
-
-/// What the handlers share.
-#[derive(Clone)]
-pub struct State {
-    /// The use cases.
-    pub service: Service,
-    /// Writes the metrics in the text format of Prometheus.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("service", &self.service).finish_non_exhaustive()
-    }
-}
+pub use state::State;

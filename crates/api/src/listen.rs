@@ -1,4 +1,5 @@
-//! Where requests come from: a TCP port, with TLS or without, and the home's own socket. Bounds what a connection may cost before there is a request.
+//! Listeners for requests: a TCP port, with or without TLS, and the operator's socket in the home.
+//! They limit the cost of a connection before there is a request.
 
 use std::fs;
 use std::io;
@@ -23,35 +24,35 @@ use tokio_rustls::TlsAcceptor;
 use tower::Layer;
 
 use crate::headers::MAX_HEADER_BYTES;
-use crate::unread::Moving;
+use crate::stalled_readers::ReadInTime;
 
-/// How long a TLS handshake may take.
+/// The maximum duration of a TLS handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Headers of a request.
-const MOST_HEADERS: usize = 100;
-/// Connections at one time; further ones wait to be accepted.
-const MOST_CONNECTIONS: usize = 8192;
-/// How long connections may take to finish what they are at when the server stops.
+/// The maximum number of headers of a request.
+const MAX_HEADERS: usize = 100;
+/// The maximum number of connections of a listener. Further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 8192;
+/// The time that connections have to finish their requests when the server stops.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Over the home's own socket, by the user that the server runs as, or by root.
+    /// The operator's socket in the home, used by the user that the server runs as, or by root.
     Operator,
-    /// From an address.
+    /// A network address.
     Address(SocketAddr),
-    /// From nowhere that is known: a router that is called directly.
+    /// An unknown origin, of a router that is called directly.
     Unknown,
 }
 
 impl Origin {
-    /// Where the request of these extensions came from.
+    /// Returns the origin that is recorded in the extensions of a request.
     pub(crate) fn of(extensions: &axum::http::Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or(Self::Unknown)
     }
 
-    /// As it stands in the audit trail.
+    /// Returns the source for the audit trail.
     pub(crate) fn source(&self) -> Option<String> {
         match self {
             Self::Operator => Some("socket".to_owned()),
@@ -61,7 +62,7 @@ impl Origin {
     }
 }
 
-/// Certificates and key of a server.
+/// The certificates and the key of a server.
 #[derive(Clone)]
 pub struct Tls(TlsAcceptor);
 
@@ -71,31 +72,32 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// Why certificates could not be used.
+/// An error of certificates and keys.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file could not be read as PEM.
+    /// A file cannot be read as PEM.
     #[error("{}: {error}", path.display())]
     Pem {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The failure of the file system or of the parser.
         error: rustls::pki_types::pem::Error,
     },
-    /// They do not go together.
+    /// The certificates and the key do not match.
     #[error("the certificate and the key cannot be used: {0}")]
     Rustls(#[from] rustls::Error),
 }
 
 impl Tls {
-    /// Reads a chain of certificates and its key, PEM.
+    /// Reads a chain of certificates and its key from PEM files.
     pub fn open(certificates: &Path, key: &Path) -> Result<Self, TlsError> {
         let pem = |path: &Path| {
             let path = path.to_owned();
             move |error| TlsError::Pem { path, error }
         };
-        let chain =
-            CertificateDer::pem_file_iter(certificates).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(pem(certificates))?;
+        let chain = CertificateDer::pem_file_iter(certificates)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(pem(certificates))?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -106,47 +108,56 @@ impl Tls {
     }
 }
 
-/// Where a server listens.
+/// A socket that a server listens on.
 #[derive(Debug)]
 pub enum Listener {
-    /// On a port.
+    /// A TCP port, with or without TLS.
     Tcp(TcpListener, Option<Tls>),
-    /// On the home's own socket.
+    /// The operator's socket in the home.
     Operator(UnixListener),
 }
 
 impl Listener {
-    /// Opens the home's own socket, for this user alone. Whoever calls holds the home: a socket that is there already was left by a server that died.
+    /// Opens the operator's socket, for this user only. The caller has locked the home, so an
+    /// existing socket was left by a server that died.
     pub fn operator(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // The folder is this user's alone, so nobody can connect before the mode is set.
+        // Only this user can access the folder, so no one else can connect before the mode is set.
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(Self::Operator(listener))
     }
 }
 
-/// The time that connections are given.
+/// The timeouts of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionTimes {
-    /// How long a connection may stay idle, and the headers of a request may take to arrive. Longer than the 60 s after
-    /// which the usual proxies close theirs: whichever end closes first, the other may be sending a request already.
+    /// The time that a connection may stay idle, and that the headers of a request may take to
+    /// arrive. It is longer than the 60 s after which common proxies close their connections:
+    /// whichever end closes first, the other may already be sending a request.
     pub keep_alive: Duration,
-    /// How long a client may take nothing of its answer.
+    /// The time that a client may read nothing of its answer.
     pub unread: Duration,
 }
 
-/// Serves requests from all of these until `stop` is done; then those that are being answered have a few seconds to end.
-pub async fn serve(routes: Router, listeners: Vec<Listener>, times: ConnectionTimes, stop: impl Future<Output = ()>) {
+/// Serves requests from all listeners until `stop` completes. Requests that are still being
+/// answered then have 5 s to finish.
+pub async fn serve(
+    routes: Router,
+    listeners: Vec<Listener>,
+    times: ConnectionTimes,
+    stop: impl Future<Output = ()>,
+) {
     let graceful = Arc::new(GracefulShutdown::new());
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            // Each its own: those who fill the port do not lock the operator out.
-            let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+            // Each listener has a limit of its own, so that clients that use up the port do not
+            // lock out the operator.
+            let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
             let server = Server { routes: routes.clone(), times, graceful: Arc::clone(&graceful) };
             tokio::spawn(accept(listener, server, places))
         })
@@ -156,7 +167,7 @@ pub async fn serve(routes: Router, listeners: Vec<Listener>, times: ConnectionTi
         task.abort();
     }
     for task in accepting {
-        // Aborted, or over already: either way nothing more is accepted.
+        // The task was aborted or has ended: either way, it accepts no more connections.
         let _ = task.await;
     }
     if let Ok(graceful) = Arc::try_unwrap(graceful) {
@@ -164,7 +175,7 @@ pub async fn serve(routes: Router, listeners: Vec<Listener>, times: ConnectionTi
     }
 }
 
-/// What each connection is given.
+/// The parts of the server that each connection uses.
 struct Server {
     routes: Router,
     times: ConnectionTimes,
@@ -176,16 +187,21 @@ async fn accept(listener: Listener, server: Server, places: Arc<Semaphore>) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = match &listener {
             Listener::Tcp(tcp, tls) => tcp.accept().await.map(|(stream, address)| {
-                // Small answers must not wait for one another.
+                // Small answers must not wait for each other (Nagle's algorithm).
                 let _ = stream.set_nodelay(true);
                 match tls {
                     None => start(stream, Origin::Address(address), &server, place),
-                    Some(tls) => start_tls(tls.clone(), stream, Origin::Address(address), &server, place),
+                    Some(tls) => {
+                        start_tls(tls.clone(), stream, Origin::Address(address), &server, place);
+                    }
                 }
             }),
             Listener::Operator(socket) => socket.accept().await.map(|(stream, _)| {
-                // Its mode says the same; a descriptor that was handed on does not.
-                let is_ours = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw());
+                // The mode of the socket allows the same users, but a descriptor that was passed on
+                // does not.
+                let is_ours = stream.peer_cred().is_ok_and(|peer| {
+                    peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw()
+                });
                 if is_ours {
                     start(stream, Origin::Operator, &server, place);
                 }
@@ -193,18 +209,30 @@ async fn accept(listener: Listener, server: Server, places: Arc<Semaphore>) {
         };
         if let Err(error) = accepted {
             tracing::warn!(%error, "a connection could not be accepted");
-            // Out of descriptors, most likely: it will not be better at once.
+            // The process is probably out of descriptors, which takes a while to change.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }
 
-fn start_tls(tls: Tls, stream: tokio::net::TcpStream, origin: Origin, server: &Server, place: tokio::sync::OwnedSemaphorePermit) {
+fn start_tls(
+    tls: Tls,
+    stream: tokio::net::TcpStream,
+    origin: Origin,
+    server: &Server,
+    place: tokio::sync::OwnedSemaphorePermit,
+) {
     let (routes, times, watcher) = (server.routes.clone(), server.times, server.graceful.watcher());
     tokio::spawn(async move {
-        match tokio::time::timeout(HANDSHAKE_TIME, tls.0.accept(Moving::new(stream, times.unread, place))).await {
+        match tokio::time::timeout(
+            HANDSHAKE_TIME,
+            tls.0.accept(ReadInTime::new(stream, times.unread, place)),
+        )
+        .await
+        {
             Ok(Ok(stream)) => {
-                let connection = watcher.watch(connection(stream, origin, routes, times.keep_alive));
+                let connection =
+                    watcher.watch(connection(stream, origin, routes, times.keep_alive));
                 let _ = connection.await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -218,7 +246,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let ConnectionTimes { keep_alive, unread } = server.times;
-    let connection = connection(Moving::new(stream, unread, place), origin, server.routes.clone(), keep_alive);
+    let connection = connection(
+        ReadInTime::new(stream, unread, place),
+        origin,
+        server.routes.clone(),
+        keep_alive,
+    );
     let connection = server.graceful.watch(connection);
     tokio::spawn(async move {
         let connection = pin!(connection);
@@ -228,7 +261,7 @@ where
     });
 }
 
-/// A router that tells each request where it came from.
+/// A router that records the origin of each request.
 type Routes = <axum::Extension<Origin> as Layer<Router>>::Service;
 
 fn connection<S>(
@@ -244,8 +277,9 @@ where
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(keep_alive)
-        .max_headers(MOST_HEADERS)
-        // A bound on memory: one read may bring twice as much. `headers` counts.
+        .max_headers(MAX_HEADERS)
+        // A limit on memory: a single read may return twice as much. The limit on headers is
+        // checked in `headers`.
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
 }

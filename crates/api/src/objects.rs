@@ -1,4 +1,4 @@
-//! Objects.
+//! The routes of objects.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,35 +10,36 @@ use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use belljar_protocol::{ObjectCopy, ObjectName, ObjectPage, ObjectRecord, SignedMethod, SignedUrl, SignedUrlRequest};
+use belljar_protocol::{
+    ObjectCopy, ObjectName, ObjectPage, ObjectRecord, SignedMethod, SignedUrl, SignedUrlRequest,
+};
 use belljar_service::{NewUpload, ServiceError};
 use futures::{Stream, StreamExt};
 
-use crate::State;
 use crate::authentication::{Allowed, Authenticated, Storage, for_object};
-use crate::form::Form;
+use crate::content::{Content, ObjectForm};
+use crate::form::{Form, IDLE_TIME};
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
+use crate::state::State;
 
-/// How long an upload may go without a byte.
-pub(crate) const IDLE_TIME: Duration = Duration::from_mins(1);
-/// What the names of headers with metadata begin with.
+/// The beginning of the name of each header with metadata.
 const METADATA: &str = "belljar-metadata-";
 const SHA256: HeaderName = HeaderName::from_static("belljar-sha256");
 const MD5: HeaderName = HeaderName::from_static("content-md5");
 
-/// Why a body could not be taken to its end.
+/// The error that ends the reading of an upload.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{0}")]
     Http(#[from] axum::Error),
     #[error("{0}")]
     Part(#[from] MultipartError),
-    #[error("no byte came for {} s", IDLE_TIME.as_secs())]
+    #[error("no bytes arrived for {} s", IDLE_TIME.as_secs())]
     Idle,
 }
 
-/// A body that fails when nothing comes for a while.
+/// Returns a body that fails if no bytes arrive for [`IDLE_TIME`].
 fn patient<S, E>(body: S) -> impl Stream<Item = Result<bytes::Bytes, Broken>> + Send
 where
     S: Stream<Item = Result<bytes::Bytes, E>> + Send + Unpin,
@@ -60,20 +61,26 @@ fn object_name(name: String) -> Result<ObjectName, Refusal> {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
-    headers.get(name).map(|value| value.to_str().map_err(|_| invalid(name.as_str(), "it is not text"))).transpose()
+    headers
+        .get(name)
+        .map(|value| value.to_str().map_err(|_| invalid(name.as_str(), "it is not valid text")))
+        .transpose()
 }
 
 fn new_upload(headers: &HeaderMap) -> Result<NewUpload, Refusal> {
     let mut metadata = BTreeMap::new();
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix(METADATA) {
-            let value = value.to_str().map_err(|_| invalid(name.as_str(), "it is not text"))?;
+            let value =
+                value.to_str().map_err(|_| invalid(name.as_str(), "it is not valid text"))?;
             metadata.insert(key.to_owned(), value.to_owned());
         }
     }
     let md5 = text(headers, &MD5)?.map(|encoded| {
         // RFC 1864: base64.
-        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| invalid("Content-MD5", "it is not base64"))?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(encoded)
+            .map_err(|_| invalid("Content-MD5", "it is not base64"))?;
         Ok::<_, Refusal>(hex::encode(bytes))
     });
     Ok(NewUpload {
@@ -85,22 +92,24 @@ fn new_upload(headers: &HeaderMap) -> Result<NewUpload, Refusal> {
         only_new: match text(headers, &header::IF_NONE_MATCH)? {
             None => false,
             Some("*") => true,
-            Some(_) => return Err(invalid("If-None-Match", "only * is known here")),
+            Some(_) => return Err(invalid("If-None-Match", "expected `*`")),
         },
     })
 }
 
-/// Upload an object: its content is the body.
+/// Upload an object
 ///
-/// Readers see the object of that name from before until this one is whole. `Content-MD5` (base64) and `Belljar-SHA256` (hexadecimal) are checked against
-/// what arrives; `If-None-Match: *` refuses to replace; headers `Belljar-Metadata-*` are kept with it.
+/// The content of the object is the body. Readers see the previous object of that name until the
+/// new one is complete. `Content-MD5` (base64) and `Belljar-SHA256` (hexadecimal) are checked
+/// against the received content. `If-None-Match: *` refuses to replace an object. Headers
+/// `Belljar-Metadata-*` are stored as metadata of the object.
 #[utoipa::path(put, path = "/v1/objects/{name}", tag = "objects", operation_id = "put_object",
-    params(("name" = String, Path, description = "Its name; it may have `/` in it"),
-        ("Content-MD5" = Option<String>, Header, description = "MD5 of the content, base64"),
-        ("Belljar-SHA256" = Option<String>, Header, description = "SHA-256 of the content, hexadecimal"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none of that name")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 200, body = ObjectRecord)))]
+    params(("name" = String, Path, description = "Name of the object, which may contain `/`"),
+        ("Content-MD5" = Option<String>, Header, description = "MD5 of the content in base64"),
+        ("Belljar-SHA256" = Option<String>, Header, description = "SHA-256 of the content in hexadecimal"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only create the object, and never replace one of that name")),
+    request_body(content = inline(Content), content_type = "application/octet-stream", description = "The content of the object"),
+    responses((status = 200, body = ObjectRecord, description = "The record of the object")))]
 pub(crate) async fn put(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
@@ -112,13 +121,17 @@ pub(crate) async fn put(
     let caller = for_object(&mut parts, &state, &mut query, &name, SignedMethod::Put).await?;
     query.end()?;
     let new = new_upload(&parts.headers)?;
-    let record = state.service.put_object(&caller, name, new, patient(body.into_data_stream())).await?;
+    let record =
+        state.service.storage().put(&caller, name, new, patient(body.into_data_stream())).await?;
     Ok(axum::Json(record))
 }
 
-/// Upload objects as a form: each file under its file name, or under the field `name` before it.
+/// Upload objects as a form
+///
+/// Each file becomes an object. Its name is the file name, or the value of the field `name` before
+/// the file.
 #[utoipa::path(post, path = "/v1/objects", tag = "objects", operation_id = "post_objects",
-    request_body(content = Vec<u8>, content_type = "multipart/form-data"), responses((status = 200, body = ObjectPage)))]
+    request_body(content = inline(ObjectForm), content_type = "multipart/form-data"), responses((status = 200, body = ObjectPage, description = "The records of the objects")))]
 pub(crate) async fn post(
     Shared(state): Shared<State>,
     Allowed { caller, .. }: Allowed<Storage>,
@@ -133,36 +146,56 @@ pub(crate) async fn post(
                     let mut text = Vec::new();
                     let mut chunks = std::pin::pin!(patient(field));
                     while let Some(chunk) = chunks.next().await {
-                        text.extend_from_slice(&chunk.map_err(|error| Refusal::malformed(error.to_string()))?);
+                        text.extend_from_slice(
+                            &chunk.map_err(|error| Refusal::malformed(error.to_string()))?,
+                        );
                         if text.len() > 4096 {
-                            return Err(invalid("name", "it is longer than 1,024 bytes"));
+                            return Err(invalid("name", "it exceeds 1,024 bytes"));
                         }
                     }
-                    name = Some(String::from_utf8(text).map_err(|_| invalid("name", "it is not UTF-8"))?);
+                    name = Some(
+                        String::from_utf8(text).map_err(|_| invalid("name", "it is not UTF-8"))?,
+                    );
                 }
-                other => return Err(invalid(other.unwrap_or("a field"), "a form has files, and fields called name")),
+                other => {
+                    return Err(invalid(
+                        other.unwrap_or("a field"),
+                        "expected a file or a field `name`",
+                    ));
+                }
             }
             continue;
         };
-        let new = NewUpload { content_type: field.content_type().map(str::to_owned), ..NewUpload::default() };
+        let new = NewUpload {
+            content_type: field.content_type().map(str::to_owned),
+            ..NewUpload::default()
+        };
         let name = object_name(name.take().unwrap_or(file_name))?;
-        objects.push(state.service.put_object(&caller, name, new, patient(field)).await?);
+        objects.push(state.service.storage().put(&caller, name, new, patient(field)).await?);
     }
     if objects.is_empty() {
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "the form has no file"));
+        return Err(Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "the form has no file",
+        ));
     }
     Ok(axum::Json(ObjectPage { objects, next_cursor: None }))
 }
 
-/// Download an object, or a range of it.
+/// Download an object, or a range of it
 #[utoipa::path(get, path = "/v1/objects/{name}", tag = "objects", operation_id = "get_object",
-    params(("name" = String, Path, description = "Its name"),
+    params(("name" = String, Path, description = "Name of the object"),
         ("Range" = Option<String>, Header, description = "One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-100`"),
-        ("If-Range" = Option<String>, Header, description = "An `ETag` or a `Last-Modified`: the range if the object still has it, else all of the object")),
-    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", description = "All of it"),
-        (status = 206, body = Vec<u8>, content_type = "application/octet-stream", description = "The range"),
-        (status = 304, description = "`If-None-Match` has its `ETag`")))]
-pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, request: Request) -> Result<Response, Refusal> {
+        ("If-Range" = Option<String>, Header, description = "An `ETag` or a `Last-Modified`: return the range if the object still matches it, and the whole object otherwise")),
+    responses((status = 200, body = inline(Content), content_type = "application/octet-stream", description = "The whole object"),
+        (status = 206, body = inline(Content), content_type = "application/octet-stream", description = "The range"),
+        (status = 304, description = "`If-None-Match` contains the `ETag` of the object")))]
+pub(crate) async fn get(
+    Shared(state): Shared<State>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let name = object_name(name)?;
     let is_head = request.method() == axum::http::Method::HEAD;
     let (mut parts, _) = request.into_parts();
@@ -170,17 +203,25 @@ pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, 
     let caller = for_object(&mut parts, &state, &mut query, &name, SignedMethod::Get).await?;
     query.end()?;
     if is_head {
-        let record = state.service.object(&caller, &name).await?;
+        let record = state.service.storage().object(&caller, &name).await?;
         return Ok((StatusCode::OK, headers(&record, record.size_bytes)).into_response());
     }
-    let [asked, if_range, if_none_match] =
-        [text(&parts.headers, &header::RANGE)?, if_range(&parts.headers), text(&parts.headers, &header::IF_NONE_MATCH)?];
+    let [asked, if_range, if_none_match] = [
+        text(&parts.headers, &header::RANGE)?,
+        if_range(&parts.headers),
+        text(&parts.headers, &header::IF_NONE_MATCH)?,
+    ];
     let now = SystemTime::now();
-    let is_unchanged = |record: &ObjectRecord| if_none_match.is_some_and(|tags| has_tag(tags, &etag(record)));
-    let (record, range, download) = state
+    let is_unchanged =
+        |record: &ObjectRecord| if_none_match.is_some_and(|tags| has_tag(tags, &etag(record)));
+    let (record, range, content) = state
         .service
-        .get_object(&caller, &name, |record| match asked {
-            Some(asked) if !is_unchanged(record) && if_range.is_none_or(|validator| holds(validator, record, now)) => {
+        .storage()
+        .get(&caller, &name, |record| match asked {
+            Some(asked)
+                if !is_unchanged(record)
+                    && if_range.is_none_or(|validator| holds(validator, record, now)) =>
+            {
                 range(asked, record.size_bytes)
             }
             _ => Ok(None),
@@ -189,18 +230,25 @@ pub(crate) async fn get(Shared(state): Shared<State>, Path(name): Path<String>, 
     if is_unchanged(&record) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record))]).into_response());
     }
-    let body = Body::from_stream(download.content);
-    let Some(range) = range else { return Ok((headers(&record, record.size_bytes), body).into_response()) };
-    let mut response = (StatusCode::PARTIAL_CONTENT, headers(&record, range.end - range.start), body).into_response();
+    let body = Body::from_stream(content);
+    let Some(range) = range else {
+        return Ok((headers(&record, record.size_bytes), body).into_response());
+    };
+    let mut response =
+        (StatusCode::PARTIAL_CONTENT, headers(&record, range.end - range.start), body)
+            .into_response();
     let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, record.size_bytes);
-    response.headers_mut().insert(header::CONTENT_RANGE, HeaderValue::from_str(&content_range).unwrap_or(HeaderValue::from_static("")));
+    response.headers_mut().insert(
+        header::CONTENT_RANGE,
+        HeaderValue::from_str(&content_range).unwrap_or(HeaderValue::from_static("")),
+    );
     Ok(response)
 }
 
-/// What is known of an object, as headers.
+/// Show the headers of an object
 #[utoipa::path(head, path = "/v1/objects/{name}", tag = "objects", operation_id = "head_object",
-    params(("name" = String, Path, description = "Its name")), responses((status = 200, description = "It is there")))]
-#[allow(dead_code, reason = "`get` answers it; this is its entry in the document")]
+    params(("name" = String, Path, description = "Name of the object")), responses((status = 200, description = "The object exists")))]
+#[allow(dead_code, reason = "`get` answers it, and this is its entry in the document")]
 pub(crate) fn head() {}
 
 fn etag(record: &ObjectRecord) -> String {
@@ -211,21 +259,22 @@ fn last_modified(record: &ObjectRecord) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(record.updated_at.unix_ms().max(0) as u64)
 }
 
-/// Whether a list of entity tags has this one, by the weak comparison (RFC 9110, 8.8.3.2): proxies that compress mark
-/// tags as weak.
+/// Returns whether a list of entity tags contains a tag, by the weak comparison (RFC 9110,
+/// 8.8.3.2): proxies that compress mark tags as weak.
 fn has_tag(tags: &str, etag: &str) -> bool {
     let tag = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == etag;
     tags.trim() == "*" || tags.split(',').any(tag)
 }
 
-/// The validator of `If-Range`. What is not text is one that nothing has.
+/// Returns the validator of `If-Range`. If the header is not text, the validator matches nothing.
 fn if_range(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::IF_RANGE).map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Whether an object still has what a client has a part of (RFC 9110, 13.1.5): an entity tag by the strong comparison,
-/// under which weak tags match nothing, or the very `Last-Modified`. A date of the last second is not believed: the object
-/// may have been replaced within that second (8.8.2.2).
+/// Returns whether an object still matches the validator of a client that has part of it (RFC 9110,
+/// 13.1.5): an entity tag by the strong comparison, under which weak tags match nothing, or the
+/// exact `Last-Modified`. A date within the last second is not trusted, because the object may have
+/// been replaced within that second (8.8.2.2).
 fn holds(validator: &str, record: &ObjectRecord, now: SystemTime) -> bool {
     let validator = validator.trim();
     if validator.starts_with('"') {
@@ -233,13 +282,15 @@ fn holds(validator: &str, record: &ObjectRecord, now: SystemTime) -> bool {
     }
     let modified = last_modified(record);
     let is_strong = now.duration_since(modified).is_ok_and(|age| age >= Duration::from_secs(1));
-    is_strong && httpdate::parse_http_date(validator).is_ok_and(|date| httpdate::fmt_http_date(modified) == httpdate::fmt_http_date(date))
+    is_strong
+        && httpdate::parse_http_date(validator)
+            .is_ok_and(|date| httpdate::fmt_http_date(modified) == httpdate::fmt_http_date(date))
 }
 
 fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut insert = |name: HeaderName, value: &str| {
-        // What is no header was refused when it was uploaded, or is left out.
+        // A value that is not valid in a header was refused at the upload, or is left out here.
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
@@ -250,7 +301,7 @@ fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
     insert(header::ACCEPT_RANGES, "bytes");
     insert(header::LAST_MODIFIED, &httpdate::fmt_http_date(last_modified(record)));
     insert(SHA256, &record.sha256);
-    // What was uploaded is never shown as a page of this server's.
+    // Browsers must never show an upload as a page of this server.
     insert(header::CONTENT_DISPOSITION, "attachment");
     insert(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     insert(header::CONTENT_SECURITY_POLICY, "sandbox");
@@ -262,66 +313,77 @@ fn headers(record: &ObjectRecord, length: u64) -> HeaderMap {
     headers
 }
 
-/// The one range that a header asks for. Several, or what is no range of bytes, is as if nothing was asked (RFC 9110, 14.2).
+/// Returns the range that a header requests. A header with several ranges, or with something other
+/// than a range of bytes, is ignored (RFC 9110, 14.2).
 fn range(header: &str, size: u64) -> Result<Option<Range<u64>>, ServiceError> {
-    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else { return Ok(None) };
+    let Some((first, last)) =
+        header.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-'))
+    else {
+        return Ok(None);
+    };
     let range = match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(size),
         (Ok(first), Err(_)) if last.is_empty() => first..size,
         (Err(_), Ok(length)) if first.is_empty() => size.saturating_sub(length)..size,
         _ => return Ok(None),
     };
-    if range.start >= size || range.is_empty() { Err(ServiceError::Range(size)) } else { Ok(Some(range)) }
+    if range.start >= size || range.is_empty() {
+        Err(ServiceError::Range(size))
+    } else {
+        Ok(Some(range))
+    }
 }
 
-/// List objects by name.
+/// List objects by name
 #[utoipa::path(get, path = "/v1/objects", tag = "objects", operation_id = "list_objects",
-    params(("prefix" = Option<String>, Query, description = "Only those whose names begin with this"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
-    responses((status = 200, body = ObjectPage)))]
+    params(("prefix" = Option<String>, Query, description = "Only objects whose names begin with this text"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of entries, 1 to 1,000 (default 50)", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page")),
+    responses((status = 200, body = ObjectPage, description = "A page of objects")))]
 pub(crate) async fn list(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     mut query: Query,
 ) -> Result<axum::Json<ObjectPage>, Refusal> {
-    let (prefix, cursor, limit) = (query.one("prefix")?.unwrap_or_default(), query.one("cursor")?, query.limit()?);
+    let (prefix, page) = (query.one("prefix")?.unwrap_or_default(), query.page()?);
     query.end()?;
-    Ok(axum::Json(state.service.objects_of(&caller, &prefix, cursor.as_deref(), limit).await?))
+    Ok(axum::Json(state.service.storage().list(&caller, &prefix, &page).await?))
 }
 
-/// Delete an object.
+/// Delete an object
 #[utoipa::path(delete, path = "/v1/objects/{name}", tag = "objects", operation_id = "delete_object",
-    params(("name" = String, Path, description = "Its name")), responses((status = 204, description = "It is gone")))]
+    params(("name" = String, Path, description = "Name of the object")), responses((status = 204, description = "The object was deleted")))]
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    state.service.delete_object(&caller, object_name(name)?).await?;
+    state.service.storage().delete(&caller, object_name(name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Copy an object to another name.
+/// Copy an object to another name
 #[utoipa::path(post, path = "/v1/object-copies", tag = "objects", operation_id = "copy_object", request_body = ObjectCopy,
-    responses((status = 200, body = ObjectRecord)))]
+    responses((status = 200, body = ObjectRecord, description = "The record of the copy")))]
 pub(crate) async fn copy(
     Shared(state): Shared<State>,
     Allowed { caller, .. }: Allowed<Storage>,
     Json(copy): Json<ObjectCopy>,
 ) -> Result<axum::Json<ObjectRecord>, Refusal> {
-    Ok(axum::Json(state.service.copy_object(&caller, copy).await?))
+    Ok(axum::Json(state.service.storage().copy(&caller, copy).await?))
 }
 
-/// Make an address of an object that works without a token, for a while.
+/// Create a signed URL of an object
+///
+/// The URL works without a token until it expires.
 #[utoipa::path(post, path = "/v1/object-urls", tag = "objects", operation_id = "sign_url", request_body = SignedUrlRequest,
-    responses((status = 200, body = SignedUrl)))]
+    responses((status = 200, body = SignedUrl, description = "The signed URL")))]
 pub(crate) async fn sign(
     Shared(state): Shared<State>,
     Allowed { caller, .. }: Allowed<Storage>,
     Json(request): Json<SignedUrlRequest>,
 ) -> Result<axum::Json<SignedUrl>, Refusal> {
-    Ok(axum::Json(state.service.sign_url(&caller, request).await?))
+    Ok(axum::Json(state.service.storage().sign_url(&caller, request).await?))
 }
 
 #[cfg(test)]
@@ -353,7 +415,10 @@ mod tests {
         ] {
             assert!(!holds(other, &record, later), "{other}");
         }
-        assert!(!holds("Fri, 02 Jan 2026 03:04:05 GMT", &record, modified + Duration::from_millis(300)), "it may change again");
+        assert!(
+            !holds("Fri, 02 Jan 2026 03:04:05 GMT", &record, modified + Duration::from_millis(300)),
+            "it may change again"
+        );
     }
 
     #[test]
@@ -369,9 +434,13 @@ mod tests {
     #[test]
     fn ranges_are_those_of_the_standard() {
         let of_ten = |header| range(header, 10).ok().flatten();
-        for (header, expected) in
-            [("bytes=0-3", 0..4), ("bytes=4-", 4..10), ("bytes=-3", 7..10), ("bytes=0-99", 0..10), ("bytes=-99", 0..10)]
-        {
+        for (header, expected) in [
+            ("bytes=0-3", 0..4),
+            ("bytes=4-", 4..10),
+            ("bytes=-3", 7..10),
+            ("bytes=0-99", 0..10),
+            ("bytes=-99", 0..10),
+        ] {
             assert_eq!(of_ten(header), Some(expected), "{header}");
         }
         for ignored in ["bytes=3-1", "bytes=a-b", "lines=1-2", "bytes=", "bytes=0-1,3-4"] {

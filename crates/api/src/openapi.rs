@@ -1,99 +1,100 @@
-//! The `OpenAPI` document, from the handlers and types themselves.
+//! The `OpenAPI` document, generated from the handlers and types.
+//!
+//! `operations` has the facts about each operation that its handler's signature does not show, and
+//! `schemas` corrects the schemas and finds their examples.
 
+mod operations;
+mod schemas;
+
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
-use utoipa::{Modify, OpenApi as _};
 
 use crate::{audit, health, objects, projects, runs, tokens};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(title = "Belljar", description = "Runs the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox."),
-    paths(
-        runs::start, runs::list, runs::show, runs::delete, runs::cancel, runs::rerun, runs::events, runs::logs, runs::lock, runs::artifacts, runs::artifact,
-        objects::put, objects::post, objects::get, objects::head, objects::list, objects::delete, objects::copy, objects::sign,
-        tokens::create, tokens::list, tokens::revoke, tokens::callback_key,
-        projects::create, projects::list, projects::show, projects::set, projects::delete, projects::usage,
-        audit::list, audit::verify, health::healthz, health::readyz, health::metrics,
+    info(
+        title = "Belljar",
+        description = "Runs the code that AI agents write, each program in a fresh kernel sandbox that denies by default.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(belljar_protocol::Problem)),
-    security(("token" = [])),
-    modifiers(&Token, &Problems),
+    servers((url = "/", description = "This server")),
+    paths(
+        runs::start, runs::list, runs::show, runs::code, runs::events, runs::logs, runs::cancel,
+        runs::rerun, runs::artifacts, runs::artifact, runs::lock, runs::delete,
+        objects::put, objects::post, objects::list, objects::get, objects::head, objects::copy,
+        objects::sign, objects::delete,
+        projects::list, projects::show, projects::create, projects::set, projects::delete,
+        tokens::create, tokens::list, tokens::revoke, tokens::callback_key,
+        projects::usage, audit::list, audit::verify,
+        health::healthz, health::readyz, health::metrics,
+    ),
+    components(schemas(
+        belljar_protocol::Problem, belljar_protocol::AuditOrder, belljar_protocol::UsageGroup,
+    )),
+    tags(
+        (name = "runs", description = "Start programs, follow them, and read their outcomes and files."),
+        (name = "objects", description = "Store files that runs read and write."),
+        (name = "projects", description = "Manage the tenants of the server. Each has its own runs, objects and tokens."),
+        (name = "tokens", description = "Manage the tokens of the project, and read the key that signs its callbacks."),
+        (name = "usage", description = "See the resources that runs used, and what is stored."),
+        (name = "audit", description = "Read and verify the trail of every change."),
+        (name = "health", description = "Watch the server. These paths need no token."),
+    ),
 )]
 struct Document;
 
-/// How requests are authenticated.
-struct Token;
-
-impl Modify for Token {
-    fn modify(&self, document: &mut OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("bjr_...").build();
-        document.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
-    }
+/// Returns the `OpenAPI` document as JSON.
+pub fn document() -> String {
+    let mut document = Document::openapi();
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("bjr_...")
+        .description(Some("A token. It belongs to one project and has scopes."))
+        .build();
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("token", SecurityScheme::Http(scheme));
+    let examples = schemas::complete(&mut document);
+    operations::complete(&mut document, &examples);
+    as_json(&document, &examples).unwrap_or_default()
 }
 
-/// Every operation can be refused, in one shape.
-struct Problems;
-
-/// What a refusal's status means.
-const REFUSALS: [(&str, &str); 14] = [
-    ("400", "The request is malformed"),
-    ("401", "The token is missing, unknown, expired or revoked"),
-    ("403", "The token's scopes, or the project's ceiling, do not allow it"),
-    ("404", "It is not there"),
-    ("405", "That method is not for this path"),
-    ("408", "The body did not arrive in time"),
-    ("409", "It is in a state that does not allow it"),
-    ("410", "What the run submitted and wrote was dropped, because the project's quota of history was used up"),
-    ("413", "It is too large"),
-    ("415", "The body is of another type"),
-    ("416", "The range lies outside of the object"),
-    ("422", "The request says something that cannot be meant"),
-    ("429", "A quota is used up, or too much is asked at once; `Retry-After` says when to try again"),
-    ("503", "The server is being stopped or is not ready, or a search took too long"),
-];
-
-impl Modify for Problems {
-    fn modify(&self, document: &mut OpenApi) {
-        for item in document.paths.paths.values_mut() {
-            let operations =
-                [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head, &mut item.patch, &mut item.options];
-            for operation in operations.into_iter().flatten() {
-                for (status, description) in REFUSALS {
-                    let problem = ResponseBuilder::new()
-                        .description(description)
-                        .content(
-                            "application/problem+json",
-                            Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("Problem")))),
-                        )
-                        .build();
-                    operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(problem));
-                }
+/// Returns the document as JSON, with the operations of each path in the order of a reader, and
+/// with the examples of its schemas. They are inserted as text, because a value of `serde_json`
+/// would sort their fields by name.
+fn as_json(document: &OpenApi, examples: &IndexMap<String, String>) -> serde_json::Result<String> {
+    type Object<T = Box<RawValue>> = IndexMap<String, T>;
+    let mut document: Object = serde_json::from_str(&serde_json::to_string(document)?)?;
+    if let Some(paths) = document.get_mut("paths") {
+        let mut all: Object<Object> = serde_json::from_str(paths.get())?;
+        // The methods of a path are in the order of their facts.
+        for item in all.values_mut() {
+            item.sort_by_key(|_, operation| operations::place(operation.get()));
+        }
+        *paths = serde_json::value::to_raw_value(&all)?;
+    }
+    let Some(components) = document.get_mut("components") else {
+        return serde_json::to_string(&document);
+    };
+    let mut parts: Object = serde_json::from_str(components.get())?;
+    if let Some(schemas) = parts.get_mut("schemas") {
+        let mut all: Object<Object> = serde_json::from_str(schemas.get())?;
+        for (name, example) in examples {
+            if let Some(schema) = all.get_mut(name) {
+                schema
+                    .insert("examples".to_owned(), RawValue::from_string(format!("[{example}]"))?);
             }
         }
+        *schemas = serde_json::value::to_raw_value(&all)?;
     }
-}
-
-/// The document.
-pub fn document() -> OpenApi {
-    Document::openapi()
+    *components = serde_json::value::to_raw_value(&parts)?;
+    serde_json::to_string(&document)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_operation_is_documented_with_its_refusals() {
-        let document = serde_json::to_value(document()).unwrap();
-        let paths = document["paths"].as_object().unwrap();
-        assert!(paths.len() >= 20);
-        for (path, operations) in paths {
-            for (method, operation) in operations.as_object().unwrap() {
-                assert!(operation["summary"].is_string(), "{method} {path}");
-                assert!(operation["responses"]["429"].is_object(), "{method} {path}");
-            }
-        }
-        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    }
-}
+mod tests;

@@ -1,11 +1,13 @@
-//! Refusals, as RFC 9457 problem documents.
+//! Refusals as problem documents of RFC 9457.
+
+use std::borrow::Cow;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use belljar_protocol::Problem;
+use belljar_protocol::{Explain, Problem};
 use belljar_service::ServiceError;
 
-/// A refusal.
+/// A refusal of a request.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     problem: Problem,
@@ -13,7 +15,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal of HTTP's own kind. `kind` is the last part of its type: words with `-` between them.
+    /// Returns a refusal. `kind` is the last part of the problem's type: words joined by `-`.
     pub(crate) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
         let problem = Problem {
             kind: format!("urn:belljar:problem:{kind}"),
@@ -30,13 +32,17 @@ impl Refusal {
         self
     }
 
-    /// The body could not be taken as what it should be.
+    /// Returns the refusal of a body that cannot be read or parsed.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed-request", detail)
     }
 
     pub(crate) fn too_large(most: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("the body has more than {most} bytes"))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            format!("the body exceeds {most} bytes"),
+        )
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -44,14 +50,14 @@ impl Refusal {
     }
 }
 
-/// What a refusal says, beside the response that says it.
+/// The detail of a refusal, attached to the response for the audit trail.
 #[derive(Clone, Debug)]
 pub(crate) struct Why(pub(crate) String);
 
 impl From<ServiceError> for Refusal {
     fn from(error: ServiceError) -> Self {
-        use belljar_service::Problem as Kind;
-        let (status, kind) = match error.problem() {
+        use belljar_service::ServiceErrorKind as Kind;
+        let (status, kind) = match error.kind() {
             Kind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -68,14 +74,16 @@ impl From<ServiceError> for Refusal {
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
-            // What is wrong inside is for the log.
+            // Internal errors are only for the log.
             tracing::error!(%error, "a request failed");
-            "the server failed; its log says why".to_owned()
+            "internal error, see the server's log".to_owned()
         } else {
             error.to_string()
         };
         let mut refusal = Self::new(status, kind, detail);
-        refusal.problem.hint = error.hint();
+        if status != StatusCode::INTERNAL_SERVER_ERROR {
+            refusal.problem.hint = error.hint().map(Cow::into_owned);
+        }
         refusal.retry_after_s = error.retry_after_s();
         refusal
     }
@@ -83,9 +91,11 @@ impl From<ServiceError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         response.extensions_mut().insert(Why(self.problem.detail));
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {

@@ -1,4 +1,4 @@
-//! Which request goes to which handler.
+//! The routes, and the layer that all requests pass through.
 
 use std::any::Any;
 use std::time::Instant;
@@ -14,16 +14,18 @@ use hyper::body::Body as _;
 use tracing::Instrument;
 
 use crate::authentication::Who;
-use crate::linger::linger;
+use crate::drain_body::drain_when_dropped;
 use crate::listen::Origin;
 use crate::problem::{Refusal, Why};
-use crate::{State, answers, audit, documents, headers, health, objects, projects, runs, tokens};
+use crate::state::State;
+use crate::{answers, audit, documents, headers, health, objects, projects, runs, tokens};
 
-/// All routes.
+/// Returns a router with all routes.
 pub fn routes(state: State) -> Router {
     Router::new()
         .route("/v1/runs", post(runs::start).get(runs::list))
         .route("/v1/runs/{id}", get(runs::show).delete(runs::delete))
+        .route("/v1/runs/{id}/code", get(runs::code))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/v1/runs/{id}/rerun", post(runs::rerun))
         .route("/v1/runs/{id}/events", get(runs::events))
@@ -47,11 +49,12 @@ pub fn routes(state: State) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/", get(documents::home))
         .route("/openapi.json", get(documents::openapi))
         .route("/docs", get(documents::reference))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        // Each handler bounds its own body: a program is small, an object is not.
+        // Each handler limits its own body, as a program is small and an object is not.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(state.clone(), watch_over))
         .with_state(state)
@@ -59,23 +62,29 @@ pub fn routes(state: State) -> Router {
 
 async fn no_such_route(request: Request) -> Refusal {
     let path: String = request.uri().path().chars().take(200).collect();
-    Refusal::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {path}")).with_hint("/docs lists what there is")
+    Refusal::new(StatusCode::NOT_FOUND, "not-found", format!("there is no route `{path}`"))
+        .with_hint("see /docs for the routes")
 }
 
 async fn no_such_method(request: Request) -> Refusal {
-    let detail = format!("{} cannot be done here", request.method());
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail).with_hint("/docs lists what there is")
+    let detail = format!("the route does not support {}", request.method());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+        .with_hint("see /docs for the routes")
 }
 
-/// Logs the request, without its query, which may be a signature; writes down who was refused what; a handler that panics answers 500 and the server
-/// goes on.
+/// Logs the request without its query, which may be a signature, and records refusals in the audit
+/// trail. If a handler panics, the answer is 500 and the server continues.
 async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
-    let mut request = linger(request);
+    let (method, path, start) =
+        (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let mut request = drain_when_dropped(request);
     let has_body = !request.body().is_end_stream();
     let (who, source) = (Who::default(), Origin::of(request.extensions()).source());
     request.extensions_mut().insert(who.clone());
     let span = tracing::info_span!("request", %method, path);
+    if let Some(parent) = headers::trace_parent(request.headers()) {
+        belljar_service::continue_trace(&span, &parent);
+    }
     let answer = async {
         match headers::check(&request) {
             Ok(()) => next.run(request).await,
@@ -84,30 +93,52 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
     };
     let answered = std::panic::AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
     let mut response = answered.unwrap_or_else(|panic| {
-        tracing::error!(%method, path, panic = words(panic.as_ref()), "a handler panicked");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says why").into_response()
+        tracing::error!(%method, path, panic = message_of(panic.as_ref()), "a handler panicked");
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error, see the server's log",
+        )
+        .into_response()
     });
     let status = response.status();
-    // A path or a body that the extractors of the framework refuse is a problem document as well.
+    // A path or a body that axum's extractors refuse also gets a problem document.
     if status.is_client_error() && !is_problem(&response) {
-        let mut refusal =
-            Refusal::new(status, "malformed-request", status.canonical_reason().unwrap_or("refused").to_lowercase()).into_response();
+        let mut refusal = Refusal::new(
+            status,
+            "malformed-request",
+            status.canonical_reason().unwrap_or("refused").to_lowercase(),
+        )
+        .into_response();
         if let Some(allow) = response.headers().get(axum::http::header::ALLOW) {
             refusal.headers_mut().insert(axum::http::header::ALLOW, allow.clone());
         }
         response = refusal;
     }
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
+    if matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    ) {
         let why = response.extensions().get::<Why>().map_or("", |why| &why.0);
-        state.service.note_refusal(who.0.get(), source, &format!("{method} {path}"), why).await;
+        let target = format!("{method} {path}");
+        state.service.audit().record_refusal(who.0.get(), source, &target, why).await;
     }
     if has_body && !status.is_success() {
-        // What is left of the body is not read: nothing more can come over this connection, and the client should know.
-        response.headers_mut().insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
+        // The rest of the body is not read, so the connection cannot carry another request, and the
+        // client should know.
+        response
+            .headers_mut()
+            .insert(axum::http::header::CONNECTION, axum::http::HeaderValue::from_static("close"));
     }
-    // Only what can be asked for again is refused: the answer to a run that was waited for is the only word of work that is done.
+    // Only answers that can be requested again may be refused: the answer to a run that was waited
+    // for is the only report of completed work.
     if method == axum::http::Method::GET {
-        response = answers::hold(&state.service, who.0.get().map(belljar_service::Caller::project_id), response).await;
+        response = answers::hold(
+            state.service.access(),
+            who.0.get().map(belljar_service::Caller::project_id),
+            response,
+        )
+        .await;
     }
     let status = response.status();
     tracing::debug!(%method, path, status = status.as_u16(), ms = start.elapsed().as_secs_f64() * 1000.0, "answered");
@@ -115,10 +146,17 @@ async fn watch_over(Shared(state): Shared<State>, request: Request, next: Next) 
 }
 
 fn is_problem(response: &Response) -> bool {
-    response.headers().get(axum::http::header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json")
+    response
+        .headers()
+        .get(axum::http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/problem+json")
         || response.status() == StatusCode::NOT_MODIFIED
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

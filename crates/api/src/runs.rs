@@ -1,59 +1,54 @@
-//! Runs.
+//! The routes of runs.
 
 use axum::body::Body;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use belljar_protocol::{Artifact, CancelledRun, LogEntry, Outcome, RunId, RunPage, RunRecord, RunState, RunSubmission, Wait};
-use belljar_service::{Caller, EventLine, RunQuery, Submitted};
-use serde::{Deserialize, Serialize};
+use belljar_protocol::{
+    Artifacts, CancelledRun, Language, Logs, Outcome, RunCode, RunFilter, RunId, RunPage,
+    RunRecord, RunState, RunSubmission, Wait,
+};
+use belljar_service::{Caller, EventLine, Submitted};
 
-use crate::State;
 use crate::authentication::{Allowed, Authenticated, CanBeKept, Run};
+use crate::content::Content;
 use crate::events::{Format, last_event_id, stream_events};
+use crate::headers::trace_parent;
 use crate::input::{Json, Query, invalid};
 use crate::problem::Refusal;
+use crate::state::State;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// The logs of a run.
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub(crate) struct Logs {
-    /// What it wrote so far, in order.
-    logs: Vec<LogEntry>,
-}
-
-/// The files that a run left.
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub(crate) struct Artifacts {
-    /// The files.
-    artifacts: Vec<Artifact>,
-}
-
-/// One event of a run in `text/event-stream`.
+/// An event of a run in `text/event-stream`.
 #[derive(Debug, utoipa::ToSchema)]
+#[schema(examples(json!({"id": "3", "event": "log", "data": r#"{"seq":3,"timestamp":"2026-01-02T03:04:05.678Z","type":"log","level":"info","message":"read 2000 rows"}"#})))]
 #[allow(dead_code, reason = "its schema is used, the value never: events are written as text")]
 pub(crate) struct ServerSentEvent {
-    /// The event's number.
+    /// The number of the event.
     id: String,
-    /// Its kind.
+    /// The type of the event, such as `log`.
     event: String,
-    /// The event, JSON.
+    /// The event as JSON.
     data: String,
 }
 
-fn run_id(text: &str) -> Result<RunId, Refusal> {
-    text.parse::<RunId>().map_err(|error| belljar_service::ServiceError::from(error).into())
+/// Returns the id of the run that a path names, by its id or by a unique prefix of it.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<RunId, Refusal> {
+    Ok(state.service.runs().find(caller, id).await?)
 }
 
-/// Start a run.
+/// Start a run
 ///
-/// Answers in one of three ways. With `wait` the answer is the outcome (or, when that takes longer than the number of milliseconds given, 202 and the
-/// run's record). With `Accept: text/event-stream` or `application/x-ndjson` it is the events as they come. Else it is 202 and the run's record, at once.
+/// The answer takes one of three forms. With `wait`, it is the outcome, or 202 and the record of
+/// the run if the run takes longer than the given number of milliseconds. With `Accept:
+/// text/event-stream` or `application/x-ndjson`, it is the events as they occur. Otherwise it is
+/// 202 and the record of the run, immediately.
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", operation_id = "start_run", request_body = RunSubmission,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key, within a day, gets the first one's run", max_length = 128)),
-    responses((status = 200, body = Outcome, description = "How it ended; or its events", content_type = "application/json"),
-        (status = 202, body = RunRecord, description = "It was accepted", headers(("Location" = String, description = "The run")))))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request that is repeated with the same key within a day returns the run of the first one", max_length = 128),
+        ("traceparent" = Option<String>, Header, description = "The trace that the request belongs to, in the form of W3C Trace Context. It is kept with the run, and the traces of the server continue it")),
+    responses((status = 200, body = Outcome, description = "The outcome of the run, or its events", content_type = "application/json"),
+        (status = 202, body = RunRecord, description = "The run was accepted", headers(("Location" = String, description = "URL path of the run")))))]
 pub(crate) async fn start(
     Shared(state): Shared<State>,
     Allowed { caller, .. }: Allowed<Run>,
@@ -64,31 +59,56 @@ pub(crate) async fn start(
 ) -> Result<Response, Refusal> {
     query.end()?;
     if let Some(key) = headers.get("idempotency-key") {
-        let key = key.to_str().map_err(|_| invalid("Idempotency-Key", "it is not text"))?;
+        let key = key.to_str().map_err(|_| invalid("Idempotency-Key", "it is not valid text"))?;
         if submission.idempotency_key.as_ref().is_some_and(|given| given != key) {
-            return Err(invalid("idempotency_key", "the header and the body say different things"));
+            return Err(invalid(
+                "idempotency_key",
+                "the header and the body contain different keys",
+            ));
         }
         submission.idempotency_key = Some(key.to_owned());
     }
     let (wait, format) = (submission.wait, Format::asked(&headers));
     if format.is_some() {
-        // The first event is what acknowledges it.
+        // The first event acknowledges the run.
         submission.wait = Wait::No;
     }
-    let submitted = state.service.submit(&caller, submission).await?;
+    let submitted =
+        state.service.runs().submit(&caller, submission, trace_parent(&headers)).await?;
     answer(&state, &caller, submitted, wait, format).await
 }
 
-async fn answer(state: &State, caller: &Caller, submitted: Submitted, wait: Wait, format: Option<Format>) -> Result<Response, Refusal> {
+async fn answer(
+    state: &State,
+    caller: &Caller,
+    submitted: Submitted,
+    wait: Wait,
+    format: Option<Format>,
+) -> Result<Response, Refusal> {
     let mut response = if let Some(format) = format {
-        stream_events(state.service.events(caller, &submitted.id, None).await?, format, |_| true)
+        stream_events(
+            state.service.runs().events(caller, &submitted.id, None).await?,
+            format,
+            |_| true,
+        )
     } else {
-        match state.service.outcome(caller, &submitted, wait).await?.filter(|_| wait != Wait::No) {
+        match state
+            .service
+            .runs()
+            .outcome(caller, &submitted, wait)
+            .await?
+            .filter(|_| wait != Wait::No)
+        {
             Some(outcome) => axum::Json(&*outcome).into_response(),
-            None => (StatusCode::ACCEPTED, axum::Json(state.service.submitted_run(caller, &submitted.id).await?)).into_response(),
+            None => (
+                StatusCode::ACCEPTED,
+                axum::Json(state.service.runs().submitted_record(caller, &submitted.id).await?),
+            )
+                .into_response(),
         }
     };
-    let location = HeaderValue::from_str(&format!("/v1/runs/{}", submitted.id)).map_err(|_| Refusal::malformed("the id is no header"))?;
+    let location = HeaderValue::from_str(&format!("/v1/runs/{}", submitted.id))
+        .map_err(|_| Refusal::malformed("the id is not valid in a header"))?;
     response.headers_mut().insert(header::LOCATION, location);
     if submitted.is_repeated {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -96,17 +116,19 @@ async fn answer(state: &State, caller: &Caller, submitted: Submitted, wait: Wait
     Ok(response)
 }
 
-/// List runs, the latest first.
+/// List runs, the latest first
 #[utoipa::path(get, path = "/v1/runs", tag = "runs", operation_id = "list_runs",
     params(
-        ("status" = Option<Vec<RunState>>, Query, description = "In one of these states"),
-        ("label" = Option<Vec<String>>, Query, description = "With all of these labels, each as `name:value`"),
-        ("since" = Option<String>, Query, description = "Accepted not before this moment, RFC 3339"),
-        ("until" = Option<String>, Query, description = "Accepted before this moment, RFC 3339"),
-        ("text" = Option<String>, Query, description = "With this text in the comment or the submission, whatever the case. It takes time: narrow it with the others"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1,000; default 50", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "What the page before gave as `next_cursor`")),
-    responses((status = 200, body = RunPage)))]
+        ("status" = Option<Vec<RunState>>, Query, description = "Only runs in one of these states"),
+        ("language" = Option<Language>, Query, description = "Only runs in this language. The short names `js`, `ts` and `py` are accepted, too"),
+        ("label" = Option<Vec<String>>, Query, description = "Only runs with all of these labels, each written as `name:value`"),
+        ("by" = Option<String>, Query, description = "Only runs submitted by the token with this name or id, or by the `operator`"),
+        ("since" = Option<String>, Query, description = "Only runs accepted at or after this time, in RFC 3339"),
+        ("until" = Option<String>, Query, description = "Only runs accepted before this time, in RFC 3339"),
+        ("text" = Option<String>, Query, description = "Only runs with this text in their comment or submission, ignoring case. The search is slow, so combine it with other filters"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of entries, 1 to 1,000 (default 50)", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page")),
+    responses((status = 200, body = RunPage, description = "A page of runs")))]
 pub(crate) async fn list(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
@@ -123,59 +145,78 @@ pub(crate) async fn list(
         .into_iter()
         .map(|label| label.split_once(':').map(|(name, value)| (name.to_owned(), value.to_owned())))
         .collect::<Option<_>>()
-        .ok_or_else(|| invalid("label", "it is not name:value"))?;
-    let wanted = RunQuery {
+        .ok_or_else(|| invalid("label", "expected `name:value`"))?;
+    let filter = RunFilter {
         states,
+        language: query.parsed("language")?,
         labels,
+        by: query.one("by")?,
         since: query.moment("since")?,
         until: query.moment("until")?,
         text: query.one("text")?,
-        cursor: query.one("cursor")?,
-        limit: query.limit()?,
     };
+    let page = query.page()?;
     query.end()?;
-    Ok(axum::Json(state.service.runs(&caller, &wanted).await?))
+    Ok(axum::Json(state.service.runs().list(&caller, &filter, &page).await?))
 }
 
-/// Show a run, with its outcome once there is one.
-#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", operation_id = "show_run", params(("id" = String, Path, description = "The run")),
-    responses((status = 200, body = RunRecord)))]
+/// Show a run, with its outcome once it has one
+#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", operation_id = "show_run", params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`")),
+    responses((status = 200, body = RunRecord, description = "The record of the run")))]
 pub(crate) async fn show(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<axum::Json<RunRecord>, Refusal> {
-    Ok(axum::Json(state.service.run(&caller, &run_id(&id)?).await?))
+    Ok(axum::Json(state.service.runs().record(&caller, &find(&state, &caller, &id).await?).await?))
 }
 
-/// Delete a run that is over, with all that it has.
-#[utoipa::path(delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run", params(("id" = String, Path, description = "The run")),
-    responses((status = 204, description = "It is gone")))]
+/// Show the code of a run
+///
+/// The answer has the program and the files next to it, as they were submitted. A file that was
+/// copied from storage has the name of its object instead of its content.
+#[utoipa::path(get, path = "/v1/runs/{id}/code", tag = "runs", operation_id = "run_code", params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`")),
+    responses((status = 200, body = RunCode, description = "The program and the files next to it")))]
+pub(crate) async fn code(
+    Shared(state): Shared<State>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<axum::Json<RunCode>, Refusal> {
+    Ok(axum::Json(state.service.runs().code(&caller, &find(&state, &caller, &id).await?).await?))
+}
+
+/// Delete a finished run with its history and artifacts
+#[utoipa::path(delete, path = "/v1/runs/{id}", tag = "runs", operation_id = "delete_run", params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`")),
+    responses((status = 204, description = "The run was deleted")))]
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    state.service.delete_run(&caller, &run_id(&id)?).await?;
+    state.service.runs().delete(&caller, &find(&state, &caller, &id).await?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancel a run.
+/// Cancel a run
 ///
-/// Answers with its record once it has ended, or after two seconds; with its id and status alone where the token has not the scope `read`. A run that is
-/// over already stays as it is.
-#[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", operation_id = "cancel_run", params(("id" = String, Path, description = "The run")),
-    responses((status = 200, body = CancelledRun)))]
+/// The answer is the record of the run once it has ended, or after two seconds. If the token lacks
+/// the scope `read`, it is only the id and the status. A run that has already ended is not changed.
+#[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", operation_id = "cancel_run", params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`")),
+    responses((status = 200, body = CancelledRun, description = "The record of the run, or its id and its status")))]
 pub(crate) async fn cancel(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<axum::Json<CancelledRun>, Refusal> {
-    Ok(axum::Json(state.service.cancel(&caller, &run_id(&id)?).await?))
+    Ok(axum::Json(state.service.runs().cancel(&caller, &find(&state, &caller, &id).await?).await?))
 }
 
-/// Run the same again, as a new run, under the project's ceiling of now.
-#[utoipa::path(post, path = "/v1/runs/{id}/rerun", tag = "runs", operation_id = "rerun", params(("id" = String, Path, description = "The run")),
+/// Run the same submission again as a new run
+///
+/// The project's current ceiling applies.
+#[utoipa::path(post, path = "/v1/runs/{id}/rerun", tag = "runs", operation_id = "rerun",
+    params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`"),
+        ("traceparent" = Option<String>, Header, description = "The trace that the request belongs to, in the form of W3C Trace Context. It is kept with the run, and the traces of the server continue it")),
     responses((status = 202, body = RunRecord, description = "The new run")))]
 pub(crate) async fn rerun(
     Shared(state): Shared<State>,
@@ -183,18 +224,21 @@ pub(crate) async fn rerun(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let submitted = state.service.rerun(&caller, &run_id(&id)?).await?;
+    let run = find(&state, &caller, &id).await?;
+    let submitted = state.service.runs().rerun(&caller, &run, trace_parent(&headers)).await?;
     answer(&state, &caller, submitted, Wait::No, Format::asked(&headers)).await
 }
 
-/// The events of a run: those so far, and then as they come, to the last.
+/// Stream the events of a run
 ///
-/// Server-sent events, or NDJSON by `Accept: application/x-ndjson`. `Last-Event-ID` (or `after`) goes on after an event, without a gap or a repeat.
+/// The stream has all events so far, then new ones as they occur, up to the last one. It consists
+/// of server-sent events, or of NDJSON with `Accept: application/x-ndjson`. `Last-Event-ID` (or
+/// `after`) resumes the stream after an event, without gaps or repetitions.
 #[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", operation_id = "watch_run",
-    params(("id" = String, Path, description = "The run"),
-        ("after" = Option<u64>, Query, description = "Only events after this number"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The same, as browsers send it")),
-    responses((status = 200, body = ServerSentEvent, content_type = "text/event-stream", description = "The events; or NDJSON")))]
+    params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`"),
+        ("after" = Option<u64>, Query, description = "Only events after the one with this number"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The same as `after`, as browsers send it")),
+    responses((status = 200, body = ServerSentEvent, content_type = "text/event-stream", description = "The events, which may also be NDJSON")))]
 pub(crate) async fn events(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
@@ -204,14 +248,18 @@ pub(crate) async fn events(
 ) -> Result<Response, Refusal> {
     let after = query.parsed("after")?.or_else(|| last_event_id(&headers));
     query.end()?;
-    let events = state.service.events(&caller, &run_id(&id)?, after).await?;
+    let events =
+        state.service.runs().events(&caller, &find(&state, &caller, &id).await?, after).await?;
     Ok(stream_events(events, Format::asked(&headers).unwrap_or(Format::Sse), |_| true))
 }
 
-/// The logs of a run: as JSON what there is so far; as NDJSON or server-sent events the `log` events, as they come.
+/// Show or stream the logs of a run
+///
+/// The answer is JSON with the log so far. As NDJSON or server-sent events, it is the `log` events
+/// as they occur.
 #[utoipa::path(get, path = "/v1/runs/{id}/logs", tag = "runs", operation_id = "run_logs",
-    params(("id" = String, Path, description = "The run"), ("after" = Option<u64>, Query, description = "Of a stream, only events after this number")),
-    responses((status = 200, body = Logs)))]
+    params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`"), ("after" = Option<u64>, Query, description = "Only events after the one with this number, in a stream")),
+    responses((status = 200, body = Logs, description = "The log so far, or its events")))]
 pub(crate) async fn logs(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
@@ -221,23 +269,30 @@ pub(crate) async fn logs(
 ) -> Result<Response, Refusal> {
     let after = query.parsed("after")?.or_else(|| last_event_id(&headers));
     query.end()?;
-    let id = run_id(&id)?;
+    let id = find(&state, &caller, &id).await?;
     let is_log = |line: &EventLine| line.kind == "log";
     if let Some(format) = Format::asked(&headers) {
-        return Ok(stream_events(state.service.events(&caller, &id, after).await?, format, is_log));
+        return Ok(stream_events(
+            state.service.runs().events(&caller, &id, after).await?,
+            format,
+            is_log,
+        ));
     }
-    Ok(axum::Json(Logs { logs: state.service.logs(&caller, &id).await? }).into_response())
+    Ok(axum::Json(Logs { logs: state.service.runs().logs(&caller, &id).await? }).into_response())
 }
 
-/// The lock that a run's packages were installed from: a `uv.lock` or `pnpm-lock.yaml`. Given with another run, it gives it the same files.
-#[utoipa::path(get, path = "/v1/runs/{id}/lock", tag = "runs", operation_id = "show_lock", params(("id" = String, Path, description = "The run")),
-    responses((status = 200, body = String, content_type = "text/plain", headers(("ETag" = String, description = "The SHA-256 of the text, in quotes")))))]
+/// Download the lock file of a run's packages
+///
+/// The file is a `uv.lock` or a `pnpm-lock.yaml`. Another run that is submitted with it gets the
+/// same packages.
+#[utoipa::path(get, path = "/v1/runs/{id}/lock", tag = "runs", operation_id = "show_lock", params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`")),
+    responses((status = 200, body = String, content_type = "text/plain", description = "The lock file", headers(("ETag" = String, description = "The SHA-256 of the text, in quotes")), example = json!("version = 1\nrevision = 3\nrequires-python = \">=3.11\"\n"))))]
 pub(crate) async fn lock(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let lock = state.service.run_lock(&caller, &run_id(&id)?).await?;
+    let lock = state.service.runs().lock(&caller, &find(&state, &caller, &id).await?).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", lock.file_name)),
@@ -247,34 +302,41 @@ pub(crate) async fn lock(
     Ok((headers, lock.text).into_response())
 }
 
-/// The files that a run left.
-#[utoipa::path(get, path = "/v1/runs/{id}/artifacts", tag = "runs", operation_id = "list_artifacts", params(("id" = String, Path, description = "The run")),
-    responses((status = 200, body = Artifacts)))]
+/// List the artifacts of a run
+#[utoipa::path(get, path = "/v1/runs/{id}/artifacts", tag = "runs", operation_id = "list_artifacts", params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`")),
+    responses((status = 200, body = Artifacts, description = "The artifacts of the run")))]
 pub(crate) async fn artifacts(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<axum::Json<Artifacts>, Refusal> {
-    Ok(axum::Json(Artifacts { artifacts: state.service.artifacts(&caller, &run_id(&id)?).await? }))
+    Ok(axum::Json(Artifacts {
+        artifacts: state
+            .service
+            .runs()
+            .artifacts(&caller, &find(&state, &caller, &id).await?)
+            .await?,
+    }))
 }
 
-/// The content of a file that a run left.
+/// Download an artifact of a run
 #[utoipa::path(get, path = "/v1/runs/{id}/artifacts/{name}", tag = "runs", operation_id = "download_artifact",
-    params(("id" = String, Path, description = "The run"), ("name" = String, Path, description = "The file; it may have `/` in it")),
-    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream", headers(("ETag" = String, description = "The SHA-256 of the content, in quotes")))))]
+    params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`"), ("name" = String, Path, description = "Name of the artifact, which may contain `/`")),
+    responses((status = 200, body = inline(Content), content_type = "application/octet-stream", description = "The content of the artifact", headers(("ETag" = String, description = "The SHA-256 of the content, in quotes")))))]
 pub(crate) async fn artifact(
     Shared(state): Shared<State>,
     Authenticated(caller): Authenticated,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let (artifact, download) = state.service.artifact(&caller, &run_id(&id)?, &name).await?;
+    let (artifact, content) =
+        state.service.runs().artifact(&caller, &find(&state, &caller, &id).await?, &name).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, artifact.size_bytes.to_string()),
-        // What a program wrote is never shown as a page of this server's.
+        // Browsers must never show the output of a program as a page of this server.
         (header::CONTENT_DISPOSITION, "attachment".to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::ETAG, format!("\"{}\"", artifact.sha256)),
     ];
-    Ok((headers, Body::from_stream(download.content)).into_response())
+    Ok((headers, Body::from_stream(content)).into_response())
 }

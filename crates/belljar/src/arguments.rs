@@ -1,117 +1,154 @@
-//! Every command and flag, defined once: help, completions, manual and reference come from here.
+//! The definitions of all commands and flags. Help, completions, the manual and the reference are
+//! generated from them.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use belljar_protocol::{Bytes, Language, Millis, RuntimeName};
+use belljar_protocol::{Language, Millis, RuntimeName};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::examples::with_examples;
+use crate::help_texts::{
+    COMPLETIONS_HELP, DOCTOR_HELP, LOGIN_HELP, MAN_HELP, MCP_HELP, RUN_HELP, SERVE_HELP,
+    SHORT_MCP_HELP, SHORT_RUN_HELP, with_short_help,
+};
+use crate::limit_arguments::LimitArguments;
 use crate::service_arguments::{
-    AuditArguments, BackupArguments, LoginArguments, LogoutArguments, LogsArguments, ProjectsCommand, RemoteRunArguments, RestoreArguments,
-    RunIdsArguments, RunsArguments, ServeArguments, StorageCommand, TokensCommand, UsageArguments,
+    AuditArguments, BackupArguments, LoginArguments, LogoutArguments, LogsArguments,
+    ProjectsCommand, RemoteRunArguments, RestoreArguments, RunIdsArguments, RunsArguments,
+    ServeArguments, StorageCommand, TokensCommand, UsageArguments,
 };
 
-/// Run the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox
+/// Run code written by AI agents in fresh, deny-by-default kernel sandboxes
 #[derive(Debug, Parser)]
 #[command(name = "belljar", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Belljar {
-    /// What to do
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done. [`GROUPS`] says where each stands in the help.
+/// The subcommands of `belljar`. [`GROUPS`] sorts them for the help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run one program: JavaScript, TypeScript or Python
-    #[command(after_help = RUN_HELP, visible_alias = "r")]
+    /// Run a JavaScript, TypeScript or Python program
+    #[command(after_help = SHORT_RUN_HELP, after_long_help = RUN_HELP, visible_alias = "r")]
     Run(Box<RunArguments>),
-    /// Lock, list, warm and remove the environments that programs find their packages in
+    /// Lock, prebuild, list and remove package environments
     #[command(subcommand)]
     Env(EnvCommand),
-    /// Serve one AI client over standard input and output, by the Model Context Protocol: its model can run programs
-    #[command(after_help = MCP_HELP)]
+    /// Serve one AI client over stdio with the Model Context Protocol
+    #[command(after_help = SHORT_MCP_HELP, after_long_help = MCP_HELP)]
     Mcp(Box<McpArguments>),
-    /// Serve runs, storage and their history to a team, over HTTP
+    /// Serve runs, storage and run history to a team over HTTP
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArguments),
-    /// Keep a server's address and a token, for the commands that speak to one
+    /// Save the URL and token of a server for later commands
     #[command(after_help = LOGIN_HELP)]
     Login(LoginArguments),
-    /// Forget a server's address and token
+    /// Remove the saved URL and token of a server
     Logout(LogoutArguments),
-    /// List, show, repeat and delete the runs of a server
+    /// List, show, repeat and delete runs on a server
     Runs(Box<RunsArguments>),
-    /// Print what a run wrote
+    /// Print the output of a run
     Logs(LogsArguments),
-    /// Cancel runs
+    /// Cancel runs on a server
     Cancel(RunIdsArguments),
-    /// Copy, list and delete the objects in a server's storage
+    /// Copy, list, delete and sign objects in a server's storage
     #[command(subcommand)]
     Storage(StorageCommand),
-    /// Make, list and revoke a project's tokens
+    /// Create, list and revoke the tokens of a project
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Make, list, change and delete projects
+    /// Create, list, change and delete projects
     #[command(subcommand)]
     Projects(ProjectsCommand),
-    /// Read, export and verify the trail of who did what
+    /// List, export and verify the audit trail
     Audit(Box<AuditArguments>),
-    /// Show what projects used, by day
+    /// Show resource usage by project and day
     Usage(UsageArguments),
-    /// Copy this home, while its server goes on
+    /// Back up this home (the server may keep running)
     Backup(BackupArguments),
-    /// Make this home, which must be empty, what it was when a backup was taken
+    /// Restore a backup into an empty home
     Restore(RestoreArguments),
-    /// Look at every layer of isolation, every runtime and start mode, and say how to mend what is missing
-    #[command(after_help = "Exit status: 0 when runs work with every layer, 1 when something is degraded, 2 when nothing can run.")]
+    /// Check isolation layers, runtimes and start modes, and suggest fixes
+    #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorArguments),
-    /// Fork sandboxes as production does and prove that they share nothing: randomness, descriptors, memory
+    /// Prove that forked sandboxes share no randomness, descriptors or memory
+    ///
+    /// The sandboxes are forked exactly as they are for real runs.
     SelfTest(SelfTestArguments),
-    /// Measure this machine: time to a fresh sandbox, throughput, memory
+    /// Measure sandbox start time, throughput and memory on this machine
     Bench(BenchArguments),
-    /// Print a completion script for a shell
-    #[command(after_help = "Example: belljar completions bash > /etc/bash_completion.d/belljar")]
+    /// Print a shell completion script
+    #[command(after_help = COMPLETIONS_HELP)]
     Completions {
-        /// For which shell
+        /// Shell to complete for
         shell: Shell,
     },
-    /// Print the manual page, in roff
-    #[command(hide = true)]
+    /// Print the manual page of all commands in roff
+    #[command(after_help = MAN_HELP)]
     Man,
-    /// Print the reference of all commands, in Markdown
+    /// Print the reference of all commands in Markdown
     #[command(hide = true)]
     Reference,
 }
 
-/// The commands in the order of the help, by what they need.
+/// The headings of the help, each with its commands, in the order in which they are shown.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run programs here", &["run", "env", "mcp"]),
+    ("Run programs on this machine", &["run", "env", "mcp"]),
     ("Serve a team", &["serve", "projects", "tokens", "audit", "usage", "backup", "restore"]),
-    ("Speak to a server", &["login", "logout", "runs", "logs", "cancel", "storage"]),
-    ("Look at this machine", &["doctor", "self-test", "bench"]),
-    ("The rest", &["completions", "help"]),
+    ("Use a server", &["login", "logout", "runs", "logs", "cancel", "storage"]),
+    ("Inspect this machine", &["doctor", "self-test", "bench"]),
+    ("Other", &["completions", "man", "help"]),
 ];
-/// The widest that help gets.
-const MOST_COLUMNS: usize = 100;
+/// The maximum width of help texts, in columns.
+const MAX_COLUMNS: usize = 100;
 
-/// The commands and flags, with a help that shows the commands in their groups.
+/// Returns the definition of all commands and flags, with a help that lists commands by group.
 pub fn belljar() -> clap::Command {
-    let command = Belljar::command();
-    let columns = terminal_size::terminal_size().map_or(MOST_COLUMNS, |(width, _)| usize::from(width.0)).clamp(40, MOST_COLUMNS);
+    let command = with_short_help(with_examples(Belljar::command()));
+    let columns = terminal_size::terminal_size()
+        .map_or(MAX_COLUMNS, |(width, _)| usize::from(width.0))
+        .clamp(40, MAX_COLUMNS);
     let mut listed = String::new();
     for (title, names) in GROUPS {
         listed.push_str(&format!("\n{title}:\n"));
         for name in names {
-            let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
-            listed.push_str(&entry(name, about.as_deref().unwrap_or("Print the help of a command"), columns));
+            let about = command
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about)
+                .map(ToString::to_string);
+            listed.push_str(&entry(
+                name,
+                about.as_deref().unwrap_or("Print the help of a command"),
+                columns,
+            ));
         }
     }
-    command.help_template(format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{listed}\nOptions:\n{{options}}{{after-help}}"))
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{listed}\nOptions:\n{{options}}\
+         {{after-help}}"
+    ))
 }
 
-/// A command and what it does, with the lines after the first below the first.
+/// Returns an error that suggests only commands that the help shows, and no short forms of them.
+pub fn without_aliases(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::Strings(suggested)) = error.get(ContextKind::SuggestedSubcommand) else {
+        return error;
+    };
+    let command = Belljar::command();
+    let is_alias = |name: &String| {
+        command.get_subcommands().any(|known| known.get_all_aliases().any(|alias| alias == name))
+    };
+    let named: Vec<String> = suggested.iter().filter(|name| !is_alias(name)).cloned().collect();
+    let named = if named.is_empty() { ContextValue::None } else { ContextValue::Strings(named) };
+    error.insert(ContextKind::SuggestedSubcommand, named);
+    error
+}
+
+/// Formats the help line of a command. The lines of a longer summary are aligned with its first.
 fn entry(name: &str, about: &str, columns: usize) -> String {
     const INDENT: usize = 16;
     let (mut text, mut column) = (format!("  {name:<width$}", width = INDENT - 3), INDENT - 1);
@@ -127,391 +164,349 @@ fn entry(name: &str, about: &str, columns: usize) -> String {
     text + "\n"
 }
 
-const RUN_HELP: &str = "\
-Results:
-  The value of the run is the first of these that there is: what an exported or defined `main` returns \
-  (it is called with the parameters), what `module.exports` was set to, the value of the last expression.
-  Standard output and error pass through as they come; the value is printed at the end, as JSON.
-
-Packages are found in what the program imports, locked, installed once and kept; `belljar env` manages \
-them. A manifest replaces its imports: PEP 723 in the program, or --file requirements.txt, --file \
-package.json. --package adds to either; --only-packages installs nothing else.
-
-Everything is denied unless granted: host files (--read, --write), environment (--env), other programs \
-(--exec), a loopback network (--loopback). What was refused is told, with the grant to ask for.
-
-Exit codes:
-  0 succeeded          124 timed out            137 out of memory
-  1 failed, or what    125 refused: policy or   152 CPU time used up
-    the program        limits cannot be had     153 too much output
-    exited with        130 cancelled            128+N died of signal N
-  2 wrong usage        141 nobody reads its output any more
- 70 interrupted: belljar itself failed
-
-Examples:
-  belljar run -e '[1, 2, 3].map(n => n * n)' --language js
-  belljar run summary.py --file data.csv=sales.csv --param city=Oslo --artifacts out
-  cat program.ts | belljar run - --language typescript --memory 128M --timeout 5s --json
-  belljar run report.js --remote --object data.csv=inputs/sales.csv --label team=sales";
-
-const MCP_HELP: &str = "\
-It needs no server and no configuration. The client starts it, and it ends with the client.
-
-The flags are a ceiling. A call that asks for nothing gets what they grant, and the default limits \
-where those are lower. The model can ask for less; more is refused.
-
-Example, as most clients are configured:
-  {\"mcpServers\": {\"belljar\": {\"command\": \"belljar\", \"args\": [\"mcp\", \"--read\", \"/data\"]}}}";
-
-const SERVE_HELP: &str = "\
-All that it keeps is in its home: $BELLJAR_HOME, by default /var/lib/belljar for root and \
-~/.local/share/belljar for others. The first start makes a project and prints a token for it.
-
-It answers on its address to whoever has a token, and on server.sock in its home to its own user, who \
-needs none. SIGTERM and Ctrl-C let runs under way end, for at most ten seconds.
-
-Example:
-  belljar serve --listen 0.0.0.0:8411 --tls-certificates chain.pem --tls-key key.pem";
-
-const LOGIN_HELP: &str = "\
-The token is asked for, or read from standard input where that is no terminal. It is kept in \
-~/.config/belljar/profiles.toml, which only this user may read.
-
-Which server a command speaks to: the one of --server or --profile; else of $BELLJAR_URL; else of the \
-profile `default`; else the one of this home, over its socket, as its operator. $BELLJAR_TOKEN goes \
-before a kept token, but not before that of --profile.
-
-Examples:
-  belljar login https://belljar.example.com
-  belljar login https://staging.example.com --profile staging < token.txt";
-
-/// A choice of start.
+/// The values of `--start`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum StartChoice {
-    /// A process of its own: for a single run the quickest
+    /// Use the fastest: `exec` on this machine, the server's choice with --remote
     #[default]
     Auto,
-    /// A fork of a zygote
+    /// Fork a booted runtime
     Fork,
-    /// A runtime process of its own, with an address layout of its own
+    /// Start a new runtime process
     Exec,
 }
 
-/// `belljar run`.
+/// The arguments of `belljar run`.
 #[derive(Args, Debug)]
 pub struct RunArguments {
-    /// The program: a file, or `-` for standard input
-    #[arg(required_unless_present = "code", value_name = "FILE")]
+    /// Program file, or `-` for standard input
+    #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The program itself
+    /// Run this code instead of a file
     #[arg(short = 'e', long = "eval", value_name = "CODE", conflicts_with = "file")]
     pub code: Option<String>,
-    /// Its language; otherwise the file's extension or its first line (`#!`) tells it
+    /// Set the language [default: by file extension or `#!` line]
     #[arg(short, long, value_name = "LANGUAGE")]
     pub language: Option<Language>,
-    /// The runtime: node, node@22, node@24.21.0, python@3.11
+    /// Set the runtime: node, node@22, node@24.21.0, python@3.11
     #[arg(long, value_name = "NAME@VERSION")]
     pub runtime: Option<RuntimeName>,
-    /// What follows the program in process.argv or sys.argv
+    /// Arguments of the program, in process.argv or sys.argv
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
 
-    /// A parameter: VALUE is JSON if it can be, else text. May be repeated
+    /// Set a parameter; VALUE is JSON, or else text (repeatable)
     #[arg(short, long = "param", value_name = "NAME=VALUE", help_heading = "Input")]
     pub params: Vec<String>,
-    /// All parameters, JSON, from a file or `-`
-    #[arg(long = "params", value_name = "FILE", help_heading = "Input")]
-    pub params_file: Option<PathBuf>,
-    /// A file that the run starts with: a copy of PATH as NAME in its working folder; a relative PATH alone is its own NAME. May be repeated
+    /// Set all parameters: JSON, or a FILE with JSON (`-`: standard input)
+    ///
+    /// A value that begins with { or [ is JSON. Other users of this machine can see the arguments
+    /// of a command, and one argument has at most 128 KiB: use FILE for secrets and for more.
+    #[arg(long = "params", value_name = "JSON|FILE", help_heading = "Input")]
+    pub whole_params: Option<String>,
+    /// Copy a host file or folder into the working folder (repeatable)
+    ///
+    /// The copy is called NAME. Without NAME, a relative PATH keeps its path, and one that is
+    /// absolute or contains `..` keeps its last part. A folder is copied with all regular files
+    /// beneath it; links inside it are left out.
     #[arg(long = "file", value_name = "[NAME=]PATH", help_heading = "Input")]
     pub files: Vec<String>,
-    /// Name the program this in its working folder [default: its relative path]
+    /// Name the program in its working folder [default: its relative path]
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub entry: Option<String>,
-    /// What its standard input gives: a file, or `-` for belljar's own
+    /// Read the program's standard input from FILE (`-`: belljar's own)
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub stdin: Option<PathBuf>,
 
-    /// What it may touch
     #[command(flatten)]
     pub policy: PolicyArguments,
 
-    /// What it may use
     #[command(flatten)]
     pub limits: LimitArguments,
 
-    /// What packages it has
     #[command(flatten)]
     pub packages: PackageArguments,
 
-    /// A file to hand back besides those in outputs/. May be repeated
+    /// Return a file in addition to those in outputs/ (repeatable)
     #[arg(long = "output", value_name = "NAME", help_heading = "Output")]
     pub outputs: Vec<String>,
-    /// Save the files of outputs/ in this folder, and others that it leaves, up to 50 and 16 MB
+    /// Save the files of outputs/ and displayed images in FOLDER
+    ///
+    /// Images and other displayed results that are not text are called display-1.png and so on.
+    /// Other files that the program leaves in its working folder are saved too, up to 50 files and
+    /// 16 MB.
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     pub artifacts: Option<PathBuf>,
-    /// Print the whole outcome as JSON, and nothing else
+    /// Print the outcome as JSON and nothing else
     #[arg(long, help_heading = "Output")]
     pub json: bool,
-    /// Print each event as it comes, a JSON object a line, and nothing else
+    /// Print each event as a line of JSON and nothing else
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub events: bool,
+    /// Print no notes and no progress, only the output, the value and errors
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// Print the id, the runtime and the resources of the run at its end
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
 
-    /// Be done as soon as the result is settled, whatever is still pending
+    /// Exit once the result is available, even if timers or I/O are pending
     #[arg(long, help_heading = "Behaviour")]
     pub settled: bool,
-    /// Make its randomness repeatable
+    /// Seed the program's randomness to make it repeatable
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Behaviour")]
     pub seed: Option<u32>,
-    /// How its sandbox comes to be
+    /// Choose how the sandbox is started
+    ///
+    /// A new process has an address layout of its own. Forks of the same runtime share theirs.
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Behaviour")]
     pub start: StartChoice,
-    /// Run even where this machine lacks a layer of isolation; the outcome says which
+    /// Run even if this machine lacks a layer of isolation
+    ///
+    /// The outcome lists the missing layers.
     #[arg(long, help_heading = "Behaviour")]
     pub allow_degraded: bool,
 
-    /// Where it runs
     #[command(flatten)]
     pub remote: RemoteRunArguments,
 }
 
-/// What programs may touch: the same flags wherever that is said.
+/// The flags that grant access, the same for `run` and `mcp`.
 #[derive(Args, Debug)]
 pub struct PolicyArguments {
-    /// Let it read a host file or folder, at the same path. May be repeated
+    /// Allow reading a host file or folder, at the same path (repeatable)
     #[arg(long, value_name = "PATH", help_heading = "Policy")]
     pub read: Vec<PathBuf>,
-    /// Let it read and write a host file or folder, at the same path. May be repeated
+    /// Allow reading and writing a host file or folder (repeatable)
+    ///
+    /// It has the same path in the sandbox.
     #[arg(long, value_name = "PATH", help_heading = "Policy")]
     pub write: Vec<PathBuf>,
-    /// An environment variable of the program. May be repeated
-    #[arg(long, value_name = "NAME=VALUE", help_heading = "Policy")]
+    /// Set an environment variable of the program (repeatable)
+    ///
+    /// NAME alone passes the variable of this shell. Its value is then not visible to other users
+    /// of this machine, as arguments are.
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Policy")]
     pub env: Vec<String>,
-    /// Let it start other programs and processes
+    /// Allow starting other programs and processes
     #[arg(long, help_heading = "Policy")]
     pub exec: bool,
-    /// Give it a network of its own with nothing but loopback
+    /// Provide a network that has only loopback and is not shared
     #[arg(long, help_heading = "Policy")]
     pub loopback: bool,
-    /// Policy and limits from a JSON file: {"policy": {...}, "limits": {...}, "packages": {...}}. Flags add to the one and replace the other
+    /// Read policy, limits and package rules from a JSON file
+    ///
+    /// The format is {"policy": {...}, "limits": {...}, "packages": {...}}. Flags add to the grants
+    /// of the file and replace its limits.
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub policy: Option<PathBuf>,
 }
 
-/// The packages of a program: the same flags wherever that is said.
+/// The flags that choose the packages of a run.
 #[derive(Args, Debug, Default)]
 pub struct PackageArguments {
-    /// Add a package to those that the program needs: pandas==2.2, lodash@4. May be repeated
+    /// Add a package, such as pandas==2.2 or lodash@4 (repeatable)
+    ///
+    /// It is installed in addition to those that the program needs.
     #[arg(long = "package", value_name = "PACKAGE", help_heading = "Packages")]
     pub packages: Vec<String>,
-    /// Install only the packages given with --package, whatever the program or its manifest names
-    #[arg(long, requires = "packages", conflicts_with_all = ["lock", "no_packages"], help_heading = "Packages")]
+    /// Install only the packages given with --package
+    ///
+    /// The imports and the manifest of the program are ignored.
+    #[arg(
+        long,
+        requires = "packages",
+        conflicts_with_all = ["lock", "no_packages"],
+        help_heading = "Packages"
+    )]
     pub only_packages: bool,
-    /// Install exactly what this lock says: a uv.lock or pnpm-lock.yaml
+    /// Install exactly the packages of a uv.lock or pnpm-lock.yaml
     #[arg(long, value_name = "FILE", help_heading = "Packages")]
     pub lock: Option<PathBuf>,
-    /// Refuse what no lock names
+    /// Fail if a required package is missing from the lock file
     #[arg(long, help_heading = "Packages")]
     pub frozen: bool,
-    /// How they are had
     #[command(flatten)]
     pub install: InstallArguments,
-    /// Look for no packages, whatever the program imports
+    /// Install no packages, whatever the program imports
     #[arg(long, conflicts_with_all = ["packages", "lock", "frozen"], help_heading = "Packages")]
     pub no_packages: bool,
 }
 
-/// How packages are had: the same flags for a run and for what is made ahead of it, as another answer leads to another environment.
+/// The package options that `run` and `env` share. They select the environment, so both must be
+/// given the same ones.
 #[derive(Args, Debug, Default)]
 pub struct InstallArguments {
-    /// Fetch no packages: only what is in the cache
+    /// Use cached packages only, and download nothing
     #[arg(long, help_heading = "Packages")]
     pub offline: bool,
-    /// Let packages that come without a wheel be built, and run install scripts: their own code then runs in the installer's jail
+    /// Allow building packages that have no wheel, and install scripts
+    ///
+    /// The code of these packages then runs in the installer's jail.
     #[arg(long, help_heading = "Packages")]
     pub allow_build: bool,
-    /// Versions that are younger do not count [default: 3]
+    /// Ignore package versions published in the last DAYS days [default: 3]
     #[arg(long, value_name = "DAYS", help_heading = "Packages")]
     pub minimum_release_age: Option<u32>,
 }
 
-/// `belljar env`.
+/// The subcommands of `belljar env`.
 #[derive(Debug, Subcommand)]
 pub enum EnvCommand {
-    /// Find a program's packages and print, or write, their lock
+    /// Resolve the packages of a program, and print or write their lock file
     Lock(EnvLockArguments),
-    /// List the environments of this machine
+    /// List the environments on this machine
     List(EnvListArguments),
-    /// Show what is in an environment
+    /// Show the packages of an environment
     Show(EnvShowArguments),
-    /// Make the environment of a program, or of packages, ahead of its first run
+    /// Build the environment of programs or packages before the first run
     Warm(EnvWarmArguments),
-    /// Remove environments that were not used for a while, and what only they held
+    /// Remove environments that have not been used recently
+    ///
+    /// Files that no other environment uses are removed with them.
     Gc(EnvGcArguments),
 }
 
-/// `belljar env lock`.
+/// The arguments of `belljar env lock`.
 #[derive(Args, Debug)]
 pub struct EnvLockArguments {
-    /// The program
+    /// Program to resolve packages for
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to write the lock [default: standard output]
+    /// Write the lock file to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Its language; otherwise the file's extension tells it
+    /// Set the language [default: by file extension]
     #[arg(short, long, value_name = "LANGUAGE")]
     pub language: Option<Language>,
-    /// The runtime: node, node@22, python@3.11
+    /// Set the runtime: node, node@22, python@3.11
     #[arg(long, value_name = "NAME@VERSION")]
     pub runtime: Option<RuntimeName>,
-    /// A file beside it: requirements.txt, package.json, a module of its own. May be repeated
+    /// Include another file of the program (repeatable)
+    ///
+    /// It can be a requirements.txt, a package.json or a module that the program imports.
     #[arg(long = "file", value_name = "[NAME=]PATH")]
     pub files: Vec<String>,
-    /// Add a package to those that the program needs. May be repeated
+    /// Add a package to those that the program needs (repeatable)
     #[arg(long = "package", value_name = "PACKAGE")]
     pub packages: Vec<String>,
     /// Lock only the packages given with --package
     #[arg(long, requires = "packages")]
     pub only_packages: bool,
-    /// Resolve anew, although the same request led to a lock before
+    /// Resolve again, even if a lock for the same request is cached
     #[arg(long)]
     pub upgrade: bool,
-    /// How they are had
     #[command(flatten)]
     pub install: InstallArguments,
-    /// What of packages is allowed, from the file that a run has as its --policy: {"packages": {...}}
+    /// Read package rules from a JSON file: {"packages": {...}}
+    ///
+    /// The --policy file of a run works here too.
     #[arg(long, value_name = "FILE", help_heading = "Packages")]
     pub policy: Option<PathBuf>,
 }
 
-/// `belljar env list`.
+/// The arguments of `belljar env list`.
 #[derive(Args, Debug)]
 pub struct EnvListArguments {
-    /// Print them as JSON
+    /// Print the environments as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar env show`.
+/// The arguments of `belljar env show`.
 #[derive(Args, Debug)]
 pub struct EnvShowArguments {
-    /// Its key, or the beginning of it
+    /// Key of the environment, or the first characters of it
     #[arg(value_name = "KEY")]
     pub key: String,
-    /// Print its lock, and nothing else
+    /// Print the lock file and nothing else
     #[arg(long)]
     pub lock: bool,
-    /// Print it as JSON
+    /// Print the environment as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar env warm`.
+/// The arguments of `belljar env warm`.
 #[derive(Args, Debug)]
 pub struct EnvWarmArguments {
-    /// Programs whose packages are to be there
+    /// Programs to build environments for
     #[arg(value_name = "FILE", required_unless_present_any = ["packages", "lock", "common"])]
     pub files: Vec<PathBuf>,
-    /// A package. May be repeated
+    /// Install a package (repeatable)
     #[arg(long = "package", value_name = "PACKAGE", requires = "language")]
     pub packages: Vec<String>,
-    /// Install the packages that programs of data work, files and the web use most
+    /// Install the packages most used for data work, files and the web
     #[arg(long, conflicts_with_all = ["packages", "lock", "files"])]
     pub common: bool,
-    /// Exactly what this lock says: a uv.lock or pnpm-lock.yaml
+    /// Install exactly the packages of a uv.lock or pnpm-lock.yaml
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
-    /// The language of the packages, or of the lock
+    /// Set the language of the packages or of the lock file
     #[arg(short, long, value_name = "LANGUAGE")]
     pub language: Option<Language>,
-    /// The runtime: node, node@22, python@3.11
+    /// Set the runtime: node, node@22, python@3.11
     #[arg(long, value_name = "NAME@VERSION")]
     pub runtime: Option<RuntimeName>,
-    /// How they are had
     #[command(flatten)]
     pub install: InstallArguments,
-    /// What of packages is allowed, from the file that a run has as its --policy: {"packages": {...}}
+    /// Read package rules from a JSON file: {"packages": {...}}
+    ///
+    /// The --policy file of a run works here too.
     #[arg(long, value_name = "FILE", help_heading = "Packages")]
     pub policy: Option<PathBuf>,
-    /// Print what was made as JSON
+    /// Print the environments as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar env gc`.
+/// The arguments of `belljar env gc`.
 #[derive(Args, Debug)]
 pub struct EnvGcArguments {
-    /// Remove what was not used for so long [default: 30d]
+    /// Remove environments that were not used for TIME [default: 30d]
     #[arg(long, value_name = "TIME")]
     pub unused_for: Option<Millis>,
-    /// Print what went as JSON
+    /// Print what was removed as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What programs may use: the same flags wherever that is said.
-#[derive(Args, Debug)]
-pub struct LimitArguments {
-    /// Memory of all its processes [default: 256M]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
-    pub memory: Option<Bytes>,
-    /// CPU time of all its processes [default: 10s]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Limits")]
-    pub cpu: Option<Millis>,
-    /// Wall-clock time [default: 30s]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Limits")]
-    pub timeout: Option<Millis>,
-    /// Processes and threads at one time [default: 64]
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
-    pub processes: Option<u32>,
-    /// What it can write to /tmp and its home, and as much again to granted folders [default: 64M]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
-    pub disk: Option<Bytes>,
-    /// Files that it can make there, and as many again in granted folders [default: 10000]
-    #[arg(long = "max-files", value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
-    pub max_files: Option<u32>,
-    /// Standard output, standard error and displayed results together [default: 1M]
-    #[arg(long = "output-limit", value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
-    pub output_limit: Option<Bytes>,
-    /// Open files of each process [default: 256]
-    #[arg(long = "open-files", value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
-    pub open_files: Option<u32>,
-    /// The result, as JSON [default: 10M]
-    #[arg(long = "result-limit", value_name = "SIZE", allow_hyphen_values = true, help_heading = "Limits")]
-    pub result_limit: Option<Bytes>,
-}
-
-/// `belljar mcp`.
+/// The arguments of `belljar mcp`.
 #[derive(Args, Debug)]
 pub struct McpArguments {
-    /// The most that programs may touch
     #[command(flatten)]
     pub policy: PolicyArguments,
 
-    /// The most that programs may use
     #[command(flatten)]
     pub limits: LimitArguments,
 
-    /// Let no program have packages
+    /// Install no packages for any program
     #[arg(long, help_heading = "Packages")]
     pub no_packages: bool,
-    /// A package that programs may ask for; `*` stands for any text. May be repeated [default: every package]
+    /// Allow a package (repeatable) [default: every package]
+    ///
+    /// In NAME, `*` matches any text.
     #[arg(long = "allow-package", value_name = "NAME", help_heading = "Packages")]
     pub allow_packages: Vec<String>,
-    /// A package that is never installed; `*` stands for any text. May be repeated
+    /// Never install a package (repeatable)
+    ///
+    /// In NAME, `*` matches any text.
     #[arg(long = "block-package", value_name = "NAME", help_heading = "Packages")]
     pub block_packages: Vec<String>,
 
-    /// Programs that run at the same time; further calls wait [default: twice the processors]
+    /// Run at most NUMBER programs at once [default: twice the processors]
+    ///
+    /// Further calls wait for their turn.
     #[arg(long = "runs-at-a-time", value_name = "NUMBER", help_heading = "Behaviour")]
     pub runs_at_a_time: Option<NonZeroUsize>,
-    /// Run even where this machine lacks a layer of isolation; the outcome says which
+    /// Run even if this machine lacks a layer of isolation
+    ///
+    /// Each outcome lists the missing layers.
     #[arg(long, help_heading = "Behaviour")]
     pub allow_degraded: bool,
 }
 
-/// `belljar doctor`.
+/// The arguments of `belljar doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArguments {
     /// Print the findings as JSON
@@ -519,24 +514,34 @@ pub struct DoctorArguments {
     pub json: bool,
 }
 
-/// `belljar self-test`.
+/// The arguments of `belljar self-test`.
 #[derive(Args, Debug)]
 pub struct SelfTestArguments {
-    /// Test only this runtime. May be repeated [default: node and python]
-    #[arg(long = "runtime", value_name = "NAME@VERSION")]
+    /// Test this runtime (repeatable) [default: node and python]
+    #[arg(
+        long = "runtime",
+        value_name = "NAME@VERSION",
+        default_values = ["node", "python"],
+        hide_default_value = true
+    )]
     pub runtimes: Vec<RuntimeName>,
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar bench`.
+/// The arguments of `belljar bench`.
 #[derive(Args, Debug)]
 pub struct BenchArguments {
-    /// Measure only this runtime. May be repeated [default: node and python]
-    #[arg(long = "runtime", value_name = "NAME@VERSION")]
+    /// Measure this runtime (repeatable) [default: node and python]
+    #[arg(
+        long = "runtime",
+        value_name = "NAME@VERSION",
+        default_values = ["node", "python"],
+        hide_default_value = true
+    )]
     pub runtimes: Vec<RuntimeName>,
-    /// Runs of each measurement
+    /// Set the number of runs of each measurement
     #[arg(long, default_value_t = 500, value_name = "NUMBER")]
     pub runs: u32,
     /// Print the figures as JSON
@@ -549,13 +554,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_in_one_group_of_the_help() {
+    fn every_command_is_in_one_group_of_the_help() {
         let visible: Vec<String> = Belljar::command()
             .get_subcommands()
             .filter(|command| !command.is_hide_set())
             .map(|command| command.get_name().to_owned())
             .collect();
-        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let grouped: Vec<&str> =
+            GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         for name in &visible {
             assert_eq!(grouped.iter().filter(|grouped| **grouped == *name).count(), 1, "{name}");
         }

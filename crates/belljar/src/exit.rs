@@ -1,23 +1,28 @@
-//! Exit codes of `belljar run`. They follow what shells, `timeout(1)` and `docker run` have made customary, and are documented in the help.
+//! Exit codes of `belljar run`. They follow the conventions of shells, `timeout(1)` and `docker
+//! run`, and the help documents them.
 
 use belljar_protocol::{Outcome, Status};
 
-/// What was asked for cannot be meant: an unknown flag, a file that is not there.
+/// Wrong usage, such as an unknown flag or a missing file.
 pub const USAGE: u8 = 2;
-/// Belljar itself failed, after the program had run.
+/// A failure of Belljar itself after the program had run.
 pub const INTERNAL: u8 = 70;
-/// Nobody reads the program's output any more: what a shell shows for a program that died of SIGPIPE.
+/// The reader of standard output is gone. Shells report this code for a program killed by SIGPIPE.
 pub const UNREAD: u8 = 141;
 
-/// A signal ended what was going on.
+/// A signal cancelled the command.
 pub const CANCELLED: u8 = 130;
 
-/// The code for an outcome.
-pub fn of(outcome: &Outcome) -> u8 {
+/// Returns the exit code of an outcome.
+pub fn code(outcome: &Outcome) -> u8 {
     match outcome.status {
         Status::Succeeded => 0,
-        // The program's own, as far as a code can tell it; 1 for an uncaught error.
-        Status::Failed => outcome.exit_code.and_then(|code| u8::try_from(code & 0xff).ok()).filter(|code| *code != 0).unwrap_or(1),
+        // The exit code of the program, as far as it fits; 1 for an uncaught error.
+        Status::Failed => outcome
+            .exit_code
+            .and_then(|code| u8::try_from(code & 0xff).ok())
+            .filter(|code| *code != 0)
+            .unwrap_or(1),
         Status::TimedOut => 124,
         Status::Refused => 125,
         Status::Interrupted => INTERNAL,
@@ -25,6 +30,8 @@ pub fn of(outcome: &Outcome) -> u8 {
         Status::MemoryExceeded => 137,
         Status::CpuExceeded => 152,
         Status::OutputExceeded => 153,
-        Status::Crashed => outcome.signal.and_then(|signal| u8::try_from(128 + signal).ok()).unwrap_or(134),
+        Status::Crashed => {
+            outcome.signal.and_then(|signal| u8::try_from(128 + signal).ok()).unwrap_or(134)
+        }
     }
 }

@@ -1,18 +1,28 @@
-//! `belljar`: runs the code that AI agents write, each program in a fresh, deny-by-default kernel sandbox.
+//! `belljar`: runs code written by AI agents in fresh, deny-by-default kernel sandboxes.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
-mod beneath;
 mod commands;
+mod displays;
 mod environment_settings;
+mod examples;
 mod exit;
+mod help_texts;
+mod hint;
 mod home;
+mod input;
+mod inputs;
+mod limit_arguments;
+mod object_scheme;
 mod open_files;
+mod output_folder;
 mod packages;
 mod policy;
+mod pretty;
 mod profile;
 mod remote;
+mod run_files;
 mod server_config;
 mod service_arguments;
 mod show;
@@ -23,13 +33,16 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::arguments::{Belljar, Command};
+use crate::arguments::{Belljar, Command, RunArguments};
 
 fn main() -> ExitCode {
-    let arguments = Belljar::from_arg_matches(&arguments::belljar().get_matches()).unwrap_or_else(|error| error.exit());
+    let arguments = arguments::belljar()
+        .try_get_matches()
+        .and_then(|matches| Belljar::from_arg_matches(&matches))
+        .unwrap_or_else(|error| arguments::without_aliases(error).exit());
     open_files::allow_all();
     let result = match arguments.command {
-        Command::Run(arguments) => commands::run::run(*arguments),
+        Command::Run(arguments) => run(*arguments),
         Command::Env(command) => commands::env::run(command),
         Command::Mcp(arguments) => commands::mcp::run(*arguments),
         Command::Serve(arguments) => commands::serve::run(arguments),
@@ -56,4 +69,13 @@ fn main() -> ExitCode {
         show::error(&error);
         ExitCode::from(exit::USAGE)
     })
+}
+
+/// Runs one program, on a server or on this machine.
+fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
+    if commands::run_remote::is_requested(&arguments)? {
+        commands::run_remote::run(&arguments)
+    } else {
+        commands::run::run(arguments)
+    }
 }

@@ -1,40 +1,45 @@
-//! From flags to the packages of a run.
+//! The packages of runs on this machine: their environments, options and policy.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use belljar_engine::{Engine, EngineConfig};
-use belljar_environments::{Environments, EnvironmentsConfig, MOST_LOCK_BYTES, RunPackages};
+use belljar_environments::{Environments, EnvironmentsConfig, MAX_LOCK_BYTES};
 use belljar_protocol::{PackageChanges, PackageOptions, PackagePolicy};
 
-use crate::arguments::{InstallArguments, PackageArguments, RunArguments};
-use crate::commands::run::read;
+use crate::arguments::{InstallArguments, PackageArguments};
 use crate::environment_settings::EnvironmentSettings;
-use crate::policy::{self, PolicyFile};
+use crate::hint::hinted;
+use crate::input::read;
+use crate::policy::PolicyFile;
 
-/// Entries of the program's folder that are looked at.
-const MOST_BESIDE: usize = 10_000;
+/// The maximum number of entries read from the folder of a program.
+const MAX_FOLDER_ENTRIES: usize = 10_000;
 
-/// The environments beside the runtimes in this user's cache, by these settings and what variables say over them.
-pub fn environments(engine: &Engine, config: &EngineConfig, settings: &EnvironmentSettings) -> anyhow::Result<Environments> {
+/// Opens the environments in this user's cache. Environment variables override the settings.
+pub fn environments(
+    engine: &Engine,
+    config: &EngineConfig,
+    settings: &EnvironmentSettings,
+) -> anyhow::Result<Environments> {
     let mut environments = EnvironmentsConfig::new(config.provision.clone());
     settings.clone().with_variables(|name| std::env::var(name).ok())?.apply(&mut environments);
     Ok(Environments::new(engine.clone(), environments)?)
 }
 
-/// What the flags ask for besides packages.
+/// Returns the package options of a run.
 pub fn options(arguments: &PackageArguments) -> anyhow::Result<PackageOptions> {
     Ok(PackageOptions {
         lock: arguments.lock.as_deref().map(lock).transpose()?,
         frozen: arguments.frozen,
         none: arguments.no_packages,
         only: arguments.only_packages,
-        ..installed_by(&arguments.install)
+        ..install_options(&arguments.install)
     })
 }
 
-/// What the flags ask for that a run and what is made ahead of it have in common.
-pub fn installed_by(arguments: &InstallArguments) -> PackageOptions {
+/// Returns the package options that `run` and `env` share.
+pub fn install_options(arguments: &InstallArguments) -> PackageOptions {
     PackageOptions {
         offline: arguments.offline,
         allow_build: arguments.allow_build,
@@ -43,37 +48,34 @@ pub fn installed_by(arguments: &InstallArguments) -> PackageOptions {
     }
 }
 
-/// The text of a lock.
+/// Reads a lock file.
 pub fn lock(path: &Path) -> anyhow::Result<String> {
-    let bytes = read(path, "the lock", MOST_LOCK_BYTES as u64)?;
-    String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8; give a uv.lock or pnpm-lock.yaml", path.display()))
+    let bytes = read(path, "the lock file", MAX_LOCK_BYTES as u64)?;
+    String::from_utf8(bytes).map_err(|_| {
+        hinted(format!("`{}` is not UTF-8", path.display()), "use a uv.lock or pnpm-lock.yaml")
+    })
 }
 
-/// What is allowed on this machine, whose user is its own operator: also to build, where their policy file does not say otherwise.
-fn allowed(by_file: Option<PackageChanges>) -> PackagePolicy {
-    match by_file {
+/// Returns the package policy on this machine, where the user is the operator: building is allowed
+/// unless the policy file forbids it.
+pub fn policy(rules: Option<PackageChanges>) -> PackagePolicy {
+    match rules {
         Some(changes) => changes.over(PackagePolicy::default()),
         None => PackagePolicy { allow_build: true, ..PackagePolicy::default() },
     }
 }
 
-/// The same, from a policy file.
-pub fn policy(file: Option<&Path>) -> anyhow::Result<PackagePolicy> {
-    Ok(allowed(file.map(PolicyFile::read).transpose()?.and_then(|file| file.packages)))
+/// Reads the package policy on this machine from a policy file.
+pub fn policy_of_file(file: Option<&Path>) -> anyhow::Result<PackagePolicy> {
+    Ok(policy(file.map(PolicyFile::read).transpose()?.and_then(|file| file.packages)))
 }
 
-/// The packages of a run on this machine.
-pub fn of_run(environments: Environments, arguments: &RunArguments) -> anyhow::Result<RunPackages> {
-    let policy = allowed(policy::asked(&arguments.policy, &arguments.limits)?.packages);
-    let of = &arguments.packages;
-    let beside = arguments.file.as_deref().map(modules_beside).unwrap_or_default();
-    Ok(RunPackages::new(environments, of.packages.clone(), options(of)?, policy, None).lying_beside(beside))
-}
-
-/// The modules of Python in the folder of a program, which plain Python would find there.
-fn modules_beside(program: &Path) -> BTreeSet<String> {
-    let folder = program.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(MOST_BESIDE);
+/// Returns the Python modules in the folder of a program, which plain Python would import.
+pub fn modules_next_to(program: &Path) -> BTreeSet<String> {
+    let folder =
+        program.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().take(MAX_FOLDER_ENTRIES);
     let modules = entries.filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         match name.strip_suffix(".py") {

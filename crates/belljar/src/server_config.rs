@@ -1,54 +1,58 @@
-//! `belljar.toml`, what the environment says over it, and what the flags say over that.
+//! The configuration of the server: `belljar.toml`, overridden by environment variables, and those
+//! by flags.
 
 use std::env;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use belljar_engine::Protected;
 use belljar_objects::ObjectsConfig;
-use belljar_protocol::{Millis, PackagePolicy};
-use belljar_service::{CallbackConfig, Durability, RunConfig, ServiceConfig};
+use belljar_protocol::{Durability, Millis, PackagePolicy};
+use belljar_service::{CallbackConfig, RunConfig, ServiceConfig};
 use serde::Deserialize;
 
 use crate::environment_settings::EnvironmentSettings;
+use crate::hint::{WithHint, hinted};
 use crate::service_arguments::ServeArguments;
 
-/// Where a server listens when nobody says.
+/// The default address to listen on.
 const LISTEN: &str = "127.0.0.1:8411";
 
-/// All that an operator can set. `docs/reference/configuration.md` shows it with its defaults.
+/// All settings of the operator. `docs/reference/configuration.md` lists them with their defaults.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where it listens: an address or `localhost`, and a port; nowhere but on its socket when empty.
+    /// The address or `localhost`, and the port, to listen on. If empty, the server listens on its
+    /// socket only.
     pub listen: String,
-    /// Certificates and key. Without, it speaks plain HTTP.
+    /// Certificates and key for HTTPS. Without them, the server uses plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// How long a client may take nothing of its answer; then its connection is closed.
+    /// The time without reading any of its answer after which a client is disconnected.
     pub unread_ms: Millis,
-    /// How long a connection may stay idle between requests.
+    /// The time without a request after which a connection is closed.
     pub keep_alive_ms: Millis,
-    /// Sandboxes kept parked for each kind of run that has been seen lately.
+    /// The number of parked sandboxes for each kind of run that was recently requested.
     pub parked: usize,
-    /// Go on where a layer of isolation is missing, and say so in each outcome.
+    /// Whether to run even if a layer of isolation is missing. Each outcome then lists the missing
+    /// ones.
     pub allow_degraded: bool,
-    /// What a commit survives.
+    /// The kind of crash that a commit survives.
     pub durability: Durability,
-    /// Of runs.
+    /// The settings of runs.
     pub runs: RunConfig,
-    /// Where the contents of objects are.
+    /// The place where the contents of objects are stored.
     pub objects: Option<ObjectsConfig>,
-    /// What of packages runs may have.
+    /// The packages that runs may use.
     pub packages: PackagePolicy,
-    /// What their environments may use.
+    /// The limits of environments.
     pub environments: EnvironmentSettings,
-    /// Of callbacks.
+    /// The settings of callbacks.
     pub callbacks: CallbackConfig,
-    /// What it tells about itself.
+    /// The settings of logs and traces.
     pub telemetry: TelemetryConfig,
-    /// The file that all this was read from.
+    /// The file from which the configuration was read.
     #[serde(skip)]
     file: Option<PathBuf>,
 }
@@ -74,25 +78,25 @@ impl Default for ServerConfig {
     }
 }
 
-/// Certificates and key, PEM files.
+/// The certificates and the key for HTTPS, in PEM files.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// The chain, the server's own first.
+    /// The chain of certificates, that of the server first.
     pub certificates: PathBuf,
-    /// Its key.
+    /// The private key of the first certificate.
     pub key: PathBuf,
 }
 
-/// What a server tells about itself.
+/// The settings of logs and traces.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// What is logged, as in `info` or `warn,belljar_service=debug`.
+    /// The filter of the log, such as `info` or `warn,belljar_service=debug`.
     pub log: String,
-    /// How.
+    /// The format of the log.
     pub format: LogFormat,
-    /// Where traces are sent, by OTLP over HTTP: `http://127.0.0.1:4318`.
+    /// The URL to which traces are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`.
     pub otlp_endpoint: Option<String>,
 }
 
@@ -102,24 +106,29 @@ impl Default for TelemetryConfig {
     }
 }
 
-/// How a log line is written.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for human readers.
     Text,
-    /// An object a line.
+    /// One JSON object for each line.
     Json,
 }
 
 impl ServerConfig {
-    /// The file that is named, else `belljar.toml` in the home, else `/etc/belljar/belljar.toml`, else the defaults; then `BELLJAR_*`; then the flags.
+    /// Reads the configuration: the given file, or else `belljar.toml` in the home, or else
+    /// `/etc/belljar/belljar.toml`, or else the defaults. `BELLJAR_*` variables override the file,
+    /// and flags override both.
     pub fn read(home: &Path, arguments: &ServeArguments) -> anyhow::Result<Self> {
         let mut config: Self = match Self::file(home, arguments.config.as_deref()) {
             Some(path) => {
-                let text = fs::read_to_string(&path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-                let config: Self = toml::from_str(&text)
-                    .map_err(|error| anyhow::anyhow!("the configuration {} cannot be used: {error}", path.display()))?;
+                let text = fs::read_to_string(&path).with_context(|| {
+                    format!("cannot read the configuration `{}`", path.display())
+                })?;
+                let config: Self = toml::from_str(&text).map_err(|error| {
+                    anyhow::anyhow!("the configuration `{}` is invalid: {error}", path.display())
+                })?;
                 Self { file: Some(path), ..config }
             }
             None => Self::default(),
@@ -137,18 +146,32 @@ impl ServerConfig {
         if let Some(listen) = &arguments.listen {
             config.listen.clone_from(listen);
         }
+        if let Some(port) = arguments.port {
+            let host = config.listen.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
+            config.listen = format!("{host}:{port}");
+        }
         config.tls = match (&arguments.tls_certificates, &arguments.tls_key) {
-            (Some(certificates), Some(key)) => Some(TlsConfig { certificates: certificates.clone(), key: key.clone() }),
+            (Some(certificates), Some(key)) => {
+                Some(TlsConfig { certificates: certificates.clone(), key: key.clone() })
+            }
             (None, None) => config.tls,
-            _ => bail!("--tls-certificates and --tls-key go together; give both"),
+            _ => {
+                return Err(hinted(
+                    "--tls-certificates and --tls-key cannot be used without each other",
+                    "set both flags",
+                ));
+            }
         };
         config.allow_degraded |= arguments.allow_degraded;
         Ok(config)
     }
 
-    /// Only this much of it, for commands that use a home without serving it.
+    /// Reads the configuration for commands that use a home without serving it.
     pub fn of_home(home: &Path, file: Option<&Path>) -> anyhow::Result<Self> {
-        Self::read(home, &ServeArguments { config: file.map(Path::to_owned), ..ServeArguments::default() })
+        Self::read(
+            home,
+            &ServeArguments { config: file.map(Path::to_owned), ..ServeArguments::default() },
+        )
     }
 
     fn file(home: &Path, named: Option<&Path>) -> Option<PathBuf> {
@@ -162,10 +185,15 @@ impl ServerConfig {
         usual.into_iter().find(|path| path.exists())
     }
 
-    /// What no run may be granted, besides the home: the file with its logins, its key, and everybody's objects.
+    /// Returns the paths that no run may be granted, in addition to the home: the configuration,
+    /// which may contain credentials, the key, and the objects of all projects.
     pub fn protected(&self) -> Vec<Protected> {
-        let file = self.file.clone().map(|path| Protected { what: "the server's configuration", path });
-        let key = self.tls.as_ref().map(|tls| Protected { what: "the server's key", path: tls.key.clone() });
+        let file =
+            self.file.clone().map(|path| Protected { what: "the server's configuration", path });
+        let key = self
+            .tls
+            .as_ref()
+            .map(|tls| Protected { what: "the server's key", path: tls.key.clone() });
         let objects = match &self.objects {
             Some(ObjectsConfig::Directory { path, .. }) => {
                 Some(Protected { what: "the folder of the server's objects", path: path.clone() })
@@ -175,7 +203,8 @@ impl ServerConfig {
         [file, key, objects].into_iter().flatten().collect()
     }
 
-    /// The addresses that it listens on, if any: of `localhost` those of both families, IPv4 first.
+    /// Returns the addresses to listen on, if any. For `localhost`, these are the addresses of both
+    /// families, IPv4 first.
     pub fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
         if self.listen.is_empty() {
             return Ok(Vec::new());
@@ -187,14 +216,14 @@ impl ServerConfig {
             let is_localhost = host.trim_end_matches('.').eq_ignore_ascii_case("localhost");
             port.parse::<u16>().ok().filter(|_| is_localhost)
         });
-        let port = port.with_context(|| {
-            format!("`{}` is not an address to listen on; write 127.0.0.1:8411, localhost:8411 or [::]:8411", self.listen)
-        })?;
+        let port = port
+            .with_context(|| format!("`{}` is not an address to listen on", self.listen))
+            .hint("write 127.0.0.1:8411, localhost:8411 or [::]:8411")?;
         let families = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         Ok(families.map(|address| SocketAddr::new(address, port)).to_vec())
     }
 
-    /// What the service needs of it.
+    /// Returns the settings of the service.
     pub fn service(&self) -> ServiceConfig {
         ServiceConfig {
             durability: self.durability,
@@ -217,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_connections_are_kept_longer_than_the_usual_proxies_keep_them() {
+    fn idle_connections_are_kept_longer_than_by_common_proxies() {
         assert!(ServerConfig::default().keep_alive_ms.0 > 60_000);
     }
 
@@ -228,8 +257,13 @@ mod tests {
         }
         assert_eq!(listening_on("[::1]:0").unwrap(), ["[::1]:0"]);
         assert!(listening_on("").unwrap().is_empty());
-        for wrong in ["localhost", "localhost:", "localhost:99999", ":8411", "example.com:8411", "8411"] {
-            assert!(listening_on(wrong).unwrap_err().contains("write 127.0.0.1:8411, localhost:8411"), "{wrong}");
+        for wrong in
+            ["localhost", "localhost:", "localhost:99999", ":8411", "example.com:8411", "8411"]
+        {
+            assert_eq!(
+                listening_on(wrong).unwrap_err(),
+                format!("`{wrong}` is not an address to listen on")
+            );
         }
     }
 }

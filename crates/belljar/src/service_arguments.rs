@@ -1,243 +1,296 @@
-//! The commands and flags of the server, and of those that speak to one.
+//! The definitions of `belljar serve` and of the commands and flags that use a server.
 
-#![allow(clippy::doc_markdown, reason = "these are the words of the help, not documentation")]
+#![allow(clippy::doc_markdown, reason = "these comments are help texts")]
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use belljar_protocol::{Bytes, Millis, ProjectName, RunId, RunState, Scope, Timestamp};
+use belljar_protocol::{
+    AuditOrder, Bytes, Language, Millis, ProjectName, RunIdPrefix, RunState, Scope, Timestamp,
+    UsageGroup,
+};
 use clap::{Args, Subcommand};
 
-/// `belljar serve`.
+/// The arguments of `belljar serve`.
 #[derive(Args, Debug, Default)]
 pub struct ServeArguments {
-    /// Listen on this address and port, or on localhost and a port [default: 127.0.0.1:8411]
+    /// Listen on ADDRESS:PORT or localhost:PORT [default: 127.0.0.1:8411]
     ///
-    /// `localhost:8411` listens on 127.0.0.1 and on ::1. Port 0 takes a free one; "" listens on the home's own socket alone.
+    /// `localhost:8411` listens on 127.0.0.1 and on ::1. Port 0 selects a free port. With "", the
+    /// server listens on the socket in its home only.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// The configuration [default: belljar.toml in the home, else /etc/belljar/belljar.toml]
+    /// Listen on this port of the configured address, or of 127.0.0.1
+    #[arg(long, value_name = "NUMBER", conflicts_with = "listen")]
+    pub port: Option<u16>,
+    /// Read the configuration from FILE
+    ///
+    /// [default: belljar.toml in the home, or else /etc/belljar/belljar.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The server's chain of certificates, PEM; with it, it speaks HTTPS only
+    /// Serve HTTPS only, with this chain of certificates (PEM)
     #[arg(long, value_name = "FILE")]
     pub tls_certificates: Option<PathBuf>,
-    /// Their key, PEM
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Run even where this machine lacks a layer of isolation; each outcome says which
+    /// Run even if this machine lacks a layer of isolation
+    ///
+    /// Each outcome lists the missing layers.
     #[arg(long)]
     pub allow_degraded: bool,
 }
 
-/// Which server a command speaks to, and in which project.
+/// The flags that choose a server and a project.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServerArguments {
-    /// The server: its address, or unix:PATH of its socket [default: $BELLJAR_URL, else the profile `default`, else the server of this home]
+    /// Use this server: a URL, or unix:PATH of its socket
+    ///
+    /// [default: $BELLJAR_URL, or else the profile `default`, or else the server of this home]
     #[arg(long, value_name = "URL", help_heading = "Server")]
     pub server: Option<String>,
-    /// The server and the token that `belljar login --profile NAME` has kept
+    /// Use the server and token saved by `belljar login --profile NAME`
     #[arg(long, value_name = "NAME", conflicts_with = "server", help_heading = "Server")]
     pub profile: Option<ProfileName>,
-    /// The project, for the operator over the server's socket; a token is for one project [default: default]
+    /// Use this project, as the operator over the socket [default: default]
+    ///
+    /// It cannot be set for a token, which belongs to one project.
     #[arg(long, value_name = "NAME", help_heading = "Server")]
     pub project: Option<ProjectName>,
 }
 
-/// The same, with how the answer is shown.
+/// The flags that choose a server and the format of the answer.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AskArguments {
-    /// Which server
     #[command(flatten)]
     pub server: ServerArguments,
-    /// Print the answer as JSON, and nothing else
+    /// Print the answer as JSON and nothing else
     #[arg(long)]
     pub json: bool,
 }
 
-/// What `belljar run` takes for a run on a server.
+/// The flags of `belljar run` for a run on a server.
 #[derive(Args, Debug)]
 pub struct RemoteRunArguments {
-    /// Run it on a server instead of here; --server, --profile and --project say the same
+    /// Run on a server; implied by --server, --profile and --project
     #[arg(long, help_heading = "Server")]
     pub remote: bool,
-    /// Which server
     #[command(flatten)]
     pub server: ServerArguments,
-    /// Do not wait: print the run's id
+    /// Print the id of the run and do not wait for its end
     #[arg(long, help_heading = "Server", conflicts_with_all = ["artifacts", "events"])]
     pub detach: bool,
-    /// A label to find it by. May be repeated
+    /// Label the run, to find it by (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", help_heading = "Server")]
     pub labels: Vec<String>,
-    /// A word for people
+    /// Add a comment that listings show
     #[arg(long, value_name = "TEXT", help_heading = "Server")]
     pub comment: Option<String>,
-    /// A file that the run starts with: a copy of the object OBJECT in storage. May be repeated
+    /// Copy an object from storage into the working folder (repeatable)
     #[arg(long = "object", value_name = "[NAME=]OBJECT", help_heading = "Server")]
     pub objects: Vec<String>,
-    /// Let it list and download objects whose names begin so. May be repeated. Without any grant it has all that the project allows
+    /// Allow listing and downloading objects by name prefix (repeatable)
+    ///
+    /// If no access is granted at all, the run may use everything that its project allows.
     #[arg(long = "storage-read", value_name = "PREFIX", help_heading = "Server")]
     pub storage_read: Vec<String>,
-    /// Let it upload and delete objects whose names begin so. May be repeated
+    /// Allow uploading and deleting objects by name prefix (repeatable)
     #[arg(long = "storage-write", value_name = "PREFIX", help_heading = "Server")]
     pub storage_write: Vec<String>,
-    /// How often it is run at most, where it is interrupted or its process crashes
+    /// Maximum attempts if the run is interrupted or crashes
     #[arg(long, value_name = "NUMBER", help_heading = "Server")]
     pub attempts: Option<u32>,
 }
 
-/// `belljar login`.
+/// The arguments of `belljar login`.
 #[derive(Args, Debug)]
 pub struct LoginArguments {
-    /// The server's address [default: $BELLJAR_URL, else http://127.0.0.1:8411]
+    /// URL of the server [default: $BELLJAR_URL or http://127.0.0.1:8411]
     pub url: Option<String>,
-    /// What to call it; the profile `default` is used when no other is named
+    /// Save the server under this name
+    ///
+    /// Commands without --profile use the profile `default`.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub profile: ProfileName,
-    /// Print what was kept as JSON
+    /// Print the saved profile, without its token, as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar logout`.
+/// The arguments of `belljar logout`.
 #[derive(Args, Debug)]
 pub struct LogoutArguments {
-    /// Which profile to forget
+    /// Profile to remove
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub profile: ProfileName,
-    /// Print what was forgotten as JSON
+    /// Print the removed profile, without its token, as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar runs`.
+/// The arguments of `belljar runs`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArguments {
-    /// What to do [default: list]
     #[command(subcommand)]
     pub command: Option<RunsCommand>,
-    /// Of the list
     #[command(flatten)]
     pub list: ListRunsArguments,
 }
 
-/// What can be done with runs.
+/// The subcommands of `belljar runs`.
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
-    /// List runs, the latest first
+    /// List runs, newest first
     #[command(visible_alias = "ls")]
     List(ListRunsArguments),
-    /// Show a run: how it ended, what it may touch, what it used
+    /// Show the outcome, policy, limits and usage of a run
     Show(RunIdArguments),
-    /// List the files that a run left, or save them
+    /// Print the program of a run as it was submitted
+    ///
+    /// On a terminal, control characters are escaped. In a file or a pipe, the program is the same
+    /// byte for byte.
+    #[command(after_help = CODE_HELP)]
+    Code(CodeArguments),
+    /// List or save the artifacts of a run
     Artifacts(ArtifactsArguments),
-    /// Run the same again, as a new run
+    /// Repeat a run as a new run
     Rerun(RunIdArguments),
-    /// Delete runs that are over, with all that they have
+    /// Delete finished runs with their logs and artifacts
     Rm(RunIdsArguments),
 }
 
-/// `belljar runs list`.
+/// The arguments of `belljar runs list`.
 #[derive(Args, Debug)]
 pub struct ListRunsArguments {
-    /// Only those in this state: queued, running, succeeded, failed, ... May be repeated
+    /// List runs in this state: queued, running, failed, ... (repeatable)
     #[arg(long = "status", value_name = "STATE")]
     pub states: Vec<RunState>,
-    /// Only those with this label. May be repeated
+    /// List runs in this language: js, ts or py
+    #[arg(long)]
+    pub language: Option<Language>,
+    /// List runs that have this label (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
-    /// Only those accepted since: 2026-01-02, 2026-01-02T03:04:05Z, or so long ago: 30m, 2h, 7d
+    /// List runs of this token (name or id), or of `operator`
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// List runs accepted at or after WHEN
+    ///
+    /// WHEN is 2026-01-02, 2026-01-02T03:04:05Z, `today`, `yesterday`, or a time before now, such
+    /// as 30m, 2h or 7d. Days begin at midnight UTC.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<When>,
-    /// Only those accepted before
+    /// List runs accepted before WHEN
     #[arg(long, value_name = "WHEN")]
     pub until: Option<When>,
-    /// Only those with this text in their comment or program
+    /// List runs with this text in their comment or program
     #[arg(long)]
     pub text: Option<String>,
-    /// At most so many
+    /// Maximum number of runs to list
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     pub limit: usize,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// One run.
+/// The arguments of a command for one run.
 #[derive(Args, Debug)]
 pub struct RunIdArguments {
-    /// The run's id
-    pub id: RunId,
-    /// How to ask
+    /// Id of the run, or its first characters: at least 6 after `run_`
+    pub id: RunIdPrefix,
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// Some runs.
+/// The arguments of a command for several runs.
 #[derive(Args, Debug)]
 pub struct RunIdsArguments {
-    /// The runs' ids
+    /// Ids of the runs, or their first characters: at least 6 after `run_`
     #[arg(required = true, value_name = "ID")]
-    pub ids: Vec<RunId>,
-    /// How to ask
+    pub ids: Vec<RunIdPrefix>,
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar runs artifacts`.
+const CODE_HELP: &str = "\
+Examples:
+  belljar runs code run_01a0b1c2d3e47f008a1b2c3d4e5f6071 > main.py
+  belljar runs code run_01a0b1c2d3e47f008a1b2c3d4e5f6071 --file data.csv
+  belljar runs code run_01a0b1c2d3e47f008a1b2c3d4e5f6071 --to code";
+
+/// The arguments of `belljar runs code`.
 #[derive(Args, Debug)]
-pub struct ArtifactsArguments {
-    /// The run's id
-    pub id: RunId,
-    /// Save them in this folder
+pub struct CodeArguments {
+    /// Id of the run, or its first characters: at least 6 after `run_`
+    pub id: RunIdPrefix,
+    /// Print this file, which was submitted with the program
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["to", "json"])]
+    pub file: Option<String>,
+    /// Save the program and the files submitted with it in FOLDER
+    ///
+    /// Files that the run copied from storage are not saved.
     #[arg(long, value_name = "FOLDER")]
     pub to: Option<PathBuf>,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar logs`.
+/// The arguments of `belljar runs artifacts`.
+#[derive(Args, Debug)]
+pub struct ArtifactsArguments {
+    /// Id of the run, or its first characters: at least 6 after `run_`
+    pub id: RunIdPrefix,
+    /// Save the files in FOLDER
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
+    #[command(flatten)]
+    pub ask: AskArguments,
+}
+
+/// The arguments of `belljar logs`.
 #[derive(Args, Debug)]
 pub struct LogsArguments {
-    /// The run's id
-    pub id: RunId,
-    /// Go on with what it writes, to its end
+    /// Id of the run, or its first characters: at least 6 after `run_`
+    pub id: RunIdPrefix,
+    /// Follow the output until the run ends
     #[arg(short, long)]
     pub follow: bool,
-    /// Begin each line with when it was written, and its level
+    /// Print the time and level of each line
     #[arg(short, long)]
     pub timestamps: bool,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar storage`.
+/// The subcommands of `belljar storage`.
 #[derive(Debug, Subcommand)]
 pub enum StorageCommand {
-    /// Copy files into storage, out of it, or within it
-    #[command(after_help = CP_HELP, override_usage = "belljar storage cp [OPTIONS] <SOURCE>... <DESTINATION>")]
+    /// Copy files to storage, from storage or within it
+    #[command(
+        after_help = CP_HELP,
+        override_usage = "belljar storage cp [OPTIONS] <SOURCE>... <DESTINATION>"
+    )]
     Cp(CpArguments),
-    /// List objects
+    /// List objects in storage
     Ls(LsArguments),
-    /// Delete objects
+    /// Delete objects from storage
     Rm(RmArguments),
     /// Write objects to standard output
     Cat(CatArguments),
-    /// Make an address of an object that works without a token, for a while
+    /// Create a URL that gives access to an object without a token
     Sign(SignArguments),
 }
 
 const CP_HELP: &str = "\
-A name in storage is written obj:NAME; everything else is a file here, and - is standard input or \
-output. A destination that ends in / (and obj: itself) is a folder: the copy is called as its source. \
-An object or file of that name is replaced once the copy is whole and has the source's SHA-256.
+Names in storage are written obj:NAME. Every other path is a local file, and -
+is standard input or output. A destination that ends in / (and obj: itself) is a
+folder, in which the copy keeps the name of its source. An existing object or
+file is replaced once the copy is complete and its SHA-256 matches the source.
 
-With -r the files of a folder go beneath the destination, and so do the objects beneath a prefix. \
-Links are not followed: neither in a folder that is copied, nor in one that is copied to.
+With -r, the files of a folder or the objects under a prefix are copied under
+the destination. Symbolic links are not followed, neither in the source folder
+nor in the destination folder.
 
 Examples:
   belljar storage cp sales.csv obj:inputs/
@@ -245,293 +298,307 @@ Examples:
   pg_dump shop | belljar storage cp - obj:dumps/shop.sql
   belljar storage cp obj:inputs/sales.csv obj:archive/sales.csv";
 
-/// `belljar storage cp`.
+/// The arguments of `belljar storage cp`.
 #[derive(Args, Debug)]
 pub struct CpArguments {
-    /// What is copied, and last where to: obj:NAME in storage, a file here, or `-`
+    /// Sources, then the destination: obj:NAME, a local file, or `-`
     #[arg(num_args = 2.., required = true, value_names = ["SOURCE", "DESTINATION"])]
     pub paths: Vec<String>,
-    /// Copy folders and prefixes with all that is beneath them
+    /// Copy everything under a folder or prefix
     #[arg(short, long)]
     pub recursive: bool,
-    /// Replace no object: fail where there is one of that name
+    /// Fail instead of replacing an object
     #[arg(long)]
     pub only_new: bool,
-    /// The media type of what is uploaded [default: by the file's extension]
+    /// Set the media type of uploads [default: by file extension]
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar storage ls`.
+/// The arguments of `belljar storage ls`.
 #[derive(Args, Debug)]
 pub struct LsArguments {
-    /// Only those whose names begin with this
+    /// List objects whose names begin with PREFIX
     #[arg(default_value = "")]
     pub prefix: String,
-    /// At most so many [default: all]
+    /// Maximum number of objects to list [default: all]
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<usize>,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar storage rm`.
+/// The arguments of `belljar storage rm`.
 #[derive(Args, Debug)]
 pub struct RmArguments {
-    /// The objects
+    /// Names of the objects
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
-    /// Delete all objects whose names begin so
+    /// Delete all objects whose names begin with NAME
     #[arg(short, long)]
     pub recursive: bool,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar storage cat`.
+/// The arguments of `belljar storage cat`.
 #[derive(Args, Debug)]
 pub struct CatArguments {
-    /// The objects
+    /// Names of the objects
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
-    /// Which server
     #[command(flatten)]
     pub server: ServerArguments,
 }
 
-/// `belljar storage sign`.
+/// The arguments of `belljar storage sign`.
 #[derive(Args, Debug)]
 pub struct SignArguments {
-    /// The object
+    /// Name of the object
     pub name: String,
-    /// For an upload; else it is for a download
+    /// Create a URL for an upload instead of a download
     #[arg(long)]
     pub put: bool,
-    /// For how long, at most 7d
+    /// Expire the URL after TIME, at most 7d
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub expires: Millis,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar tokens`.
+/// The subcommands of `belljar tokens`.
 #[derive(Debug, Subcommand)]
 pub enum TokensCommand {
-    /// Make a token, and print it: it is shown this once
+    /// Create a token and print it, which is done only this once
     Create(CreateTokenArguments),
-    /// List the project's tokens, the latest first
+    /// List the tokens of the project, newest first
     #[command(visible_alias = "ls")]
     List(AskArguments),
-    /// Make a token useless, at once
+    /// Revoke a token immediately
     Revoke(RevokeTokenArguments),
 }
 
-/// `belljar tokens create`.
+/// The arguments of `belljar tokens create`.
 #[derive(Args, Debug)]
 pub struct CreateTokenArguments {
-    /// What it is for
+    /// Name of the token, such as its purpose
     pub name: String,
-    /// What it allows: run, read, storage, secrets or admin. May be repeated
+    /// Allow run, read, storage, secrets or admin (repeatable)
     #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
     pub scopes: Vec<Scope>,
-    /// For how long it works, as in 12h or 30d [default: until it is revoked]
+    /// Expire the token after TIME, such as 12h or 30d [default: never]
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Millis>,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar tokens revoke`.
+/// The arguments of `belljar tokens revoke`.
 #[derive(Args, Debug)]
 pub struct RevokeTokenArguments {
-    /// The token's id, as `belljar tokens list` shows it
+    /// Id of the token, as shown by `belljar tokens list`
     pub id: String,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar projects`.
+/// The subcommands of `belljar projects`.
 #[derive(Debug, Subcommand)]
 pub enum ProjectsCommand {
-    /// Make a project
+    /// Create a project
     Create(SetProjectArguments),
-    /// List projects
+    /// List all projects
     #[command(visible_alias = "ls")]
     List(AskArguments),
-    /// Show a project: its ceiling and quotas
+    /// Show the ceiling and quotas in force for a project
+    ///
+    /// They include the defaults and what the server itself allows. With --json, `settings` are
+    /// those of the project alone, and `in_force` is what results from them.
     Show(ProjectArguments),
-    /// Change a project's ceiling and quotas; what is not named stays
+    /// Change the ceiling and quotas of a project
+    ///
+    /// Settings that are not given keep their values.
     Set(SetProjectArguments),
-    /// Delete a project with all that it has: runs, objects, tokens
+    /// Delete a project with its runs, objects and tokens
     Rm(RemoveProjectArguments),
 }
 
-/// One project.
+/// The arguments of a command for one project.
 #[derive(Args, Debug)]
 pub struct ProjectArguments {
-    /// The project
+    /// Name of the project
     pub name: ProjectName,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar projects rm`.
+/// The arguments of `belljar projects rm`.
 #[derive(Args, Debug)]
 pub struct RemoveProjectArguments {
-    /// The project
+    /// Name of the project
     pub name: ProjectName,
-    /// Do not ask whether this is meant
+    /// Skip the confirmation prompt
     #[arg(long)]
     pub yes: bool,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar projects create` and `set`.
+/// The arguments of `belljar projects create` and `set`.
 #[derive(Args, Debug)]
 pub struct SetProjectArguments {
-    /// The project
+    /// Name of the project
     pub name: ProjectName,
-    /// The most that its runs may touch and use, a JSON file: {"policy": {...}, "limits": {...}, "packages": {...}}
+    /// Read the ceiling for the project's runs from a JSON file
+    ///
+    /// The format is {"policy": {...}, "limits": {...}, "packages": {...}}.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Runs at one time; `none` for no bound
+    /// Maximum concurrent runs, or `none`
     #[arg(long, value_name = "NUMBER")]
     pub quota_concurrent_runs: Option<Quota<u32>>,
-    /// CPU time a day, as in 90m or 4h; `none` for no bound
+    /// Maximum CPU time per day, such as 90m or 4h, or `none`
     #[arg(long, value_name = "TIME")]
     pub quota_cpu_per_day: Option<Quota<Millis>>,
-    /// Bytes in storage, as in 10G; `none` for no bound
+    /// Maximum bytes in storage, such as 10G, or `none`
     #[arg(long, value_name = "SIZE")]
     pub quota_storage: Option<Quota<Bytes>>,
-    /// Objects and artifacts in storage; `none` for the default, one for each 4 KB of storage
+    /// Maximum number of objects and artifacts in storage
+    ///
+    /// `none` restores the default: one for each 4 KB of the storage quota, but at least 1,000, or
+    /// 100,000 if there is no storage quota.
     #[arg(long, value_name = "NUMBER")]
     pub quota_objects: Option<Quota<u64>>,
-    /// Bytes of the history of runs, as in 10G; `none` for the default, 1 GB
+    /// Maximum bytes of run history, such as 10G
+    ///
+    /// `none` restores the default of 1 GB.
     #[arg(long, value_name = "SIZE")]
     pub quota_history: Option<Quota<Bytes>>,
-    /// Requests a second; `none` for no bound
+    /// Maximum requests per second, or `none`
     #[arg(long, value_name = "NUMBER")]
     pub quota_requests_per_second: Option<Quota<u32>>,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar audit`.
+/// The arguments of `belljar audit`.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArguments {
-    /// What to do [default: list entries]
     #[command(subcommand)]
     pub command: Option<AuditCommand>,
-    /// Of the list
     #[command(flatten)]
     pub list: ListAuditArguments,
 }
 
-/// What can be done with the trail.
+/// The subcommands of `belljar audit`.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Walk the whole trail and recompute every hash
-    #[command(after_help = "Exit status: 0 when the trail is intact, 1 when it is broken.")]
+    /// Verify the hash of every entry of the trail
+    #[command(after_help = "Exit status: 0 if the trail is intact, 1 if it is broken.")]
     Verify(AskArguments),
 }
 
-/// `belljar audit`.
+/// The arguments of `belljar audit`.
 #[derive(Args, Debug)]
 pub struct ListAuditArguments {
-    /// Only what this token's id did, or `operator`
-    #[arg(long, value_name = "WHO")]
+    /// List actions of this token (name or id), or of `operator`
+    ///
+    /// It can also be the id of a run whose program acted, `belljar` (the server itself),
+    /// `anonymous` or `signed-url`.
+    #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,
-    /// Only this action, or all that begin with it: run.
+    /// List this action, or all with this prefix, such as run.
     #[arg(long)]
     pub action: Option<String>,
-    /// Only what was done to this id or name
+    /// List actions on this id or name
     #[arg(long)]
     pub target: Option<String>,
-    /// Only since: 2026-01-02, 2026-01-02T03:04:05Z, or so long ago: 30m, 2h, 7d
+    /// List actions at or after WHEN
+    ///
+    /// WHEN is 2026-01-02, 2026-01-02T03:04:05Z, `today`, `yesterday`, or a time before now, such
+    /// as 30m, 2h or 7d. Days begin at midnight UTC.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<When>,
-    /// Only before
+    /// List actions before WHEN
     #[arg(long, value_name = "WHEN")]
     pub until: Option<When>,
-    /// Of all projects and the server itself
+    /// Include all projects and server events
     #[arg(long)]
     pub all: bool,
-    /// At most so many, from the first on
+    /// List the `latest` or the `oldest` entries first
+    #[arg(long, default_value = "latest", conflicts_with = "export")]
+    pub order: AuditOrder,
+    /// Maximum number of entries to list
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     pub limit: usize,
-    /// Write all of them to a file, or `-`, an object a line, with their hashes
+    /// Write all entries with their hashes to FILE (`-`: standard output)
+    ///
+    /// Each line is one JSON object, the oldest first. The other filters apply.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["limit", "json"])]
     pub export: Option<PathBuf>,
-    /// How to ask
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar usage`.
+/// The arguments of `belljar usage`.
 #[derive(Args, Debug)]
 pub struct UsageArguments {
-    /// Of all projects
+    /// Include all projects
     #[arg(long)]
     pub all: bool,
-    /// From this day on, as in 2026-01-02
+    /// First day to show, such as 2026-01-02
     #[arg(long, value_name = "DAY")]
     pub since: Option<String>,
-    /// To this day
+    /// Last day to show
     #[arg(long, value_name = "DAY")]
     pub until: Option<String>,
-    /// How to ask
+    /// Show one row per day for each `project` or each `token`
+    #[arg(long, value_name = "GROUP", default_value = "project")]
+    pub by: UsageGroup,
     #[command(flatten)]
     pub ask: AskArguments,
 }
 
-/// `belljar backup`.
+/// The arguments of `belljar backup`.
 #[derive(Args, Debug)]
 pub struct BackupArguments {
-    /// Where to: a folder that is empty or not there
+    /// Write the backup to FOLDER, which must be empty or not exist
     #[arg(long, value_name = "FOLDER")]
     pub to: PathBuf,
-    /// Where the home's key goes; keep it apart from the backup, for whoever has both can sign as the server
+    /// Write the key of the home to FILE
+    ///
+    /// Keep the key apart from the backup. With both, anyone can sign as the server.
     #[arg(long, value_name = "FILE")]
     pub key_to: PathBuf,
-    /// The configuration [default: as for serve]
+    /// Read the configuration from FILE [default: as for serve]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print what was copied as JSON
+    /// Print the counts of what was copied as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// `belljar restore`.
+/// The arguments of `belljar restore`.
 #[derive(Args, Debug)]
 pub struct RestoreArguments {
-    /// The backup
+    /// Folder of the backup
     #[arg(value_name = "FOLDER")]
     pub from: PathBuf,
-    /// The key that was put apart
+    /// Key file that was written with the backup
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// The configuration [default: as for serve]
+    /// Read the configuration from FILE [default: as for serve]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print what was copied as JSON
+    /// Print the counts of what was copied as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// The name of a profile: letters, digits, `-`, `_` and `.`.
+/// A profile name: letters, digits, `-`, `_` and `.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileName(pub String);
 
@@ -539,13 +606,18 @@ impl FromStr for ProfileName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_plain =
-            !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if is_plain { Ok(Self(text.to_owned())) } else { Err("a profile is named with 1 to 64 letters, digits, `-`, `_` and `.`") }
+        let is_plain = !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if is_plain {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected 1 to 64 letters, digits, `-`, `_` and `.`")
+        }
     }
 }
 
-/// A moment, said as a day, a moment, or how long ago.
+/// A point in time, given as a day, a timestamp, or a duration before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct When(pub Timestamp);
 
@@ -557,18 +629,28 @@ impl FromStr for When {
         if let Ok(moment) = text.parse::<Timestamp>().or_else(|_| day()) {
             return Ok(Self(moment));
         }
-        // A plain number could be seconds, or a year that somebody forgot the rest of.
+        let now = Timestamp::now();
+        let midnight = now.unix_ms() - now.unix_ms().rem_euclid(DAY_MS);
+        match text {
+            "today" => return Ok(Self(Timestamp::from_unix_ms(midnight))),
+            "yesterday" => return Ok(Self(Timestamp::from_unix_ms(midnight - DAY_MS))),
+            _ => {}
+        }
+        // A plain number could be seconds or an incomplete date.
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(WHEN);
         }
         let Millis(ago) = text.parse().map_err(|_| WHEN)?;
-        Ok(Self(Timestamp::from_unix_ms(Timestamp::now().unix_ms().saturating_sub_unsigned(ago))))
+        Ok(Self(Timestamp::from_unix_ms(now.unix_ms().saturating_sub_unsigned(ago))))
     }
 }
 
-const WHEN: &str = "write a day such as 2026-01-02, a moment such as 2026-01-02T03:04:05Z, or how long ago: 30m, 2h, 7d";
+const DAY_MS: i64 = 24 * 3600 * 1000;
 
-/// A quota, or that there is none.
+const WHEN: &str = "expected a day such as 2026-01-02, a time such as 2026-01-02T03:04:05Z, \
+                    `today`, `yesterday`, or a time before now such as 30m, 2h or 7d";
+
+/// A quota, or `none` for no quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota<T>(pub Option<T>);
 
@@ -585,13 +667,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_said_in_one_of_three_ways() {
+    fn a_time_is_given_in_one_of_three_ways() {
         let moment = |text: &str| text.parse::<When>().map(|When(moment)| moment);
         assert_eq!(moment("2026-01-02").unwrap().to_string(), "2026-01-02T00:00:00.000Z");
-        assert_eq!(moment("2026-01-02T03:04:05+01:00").unwrap().to_string(), "2026-01-02T02:04:05.000Z");
-        let ago = Timestamp::now().unix_ms() - moment("2d").unwrap().unix_ms();
-        assert!((172_800_000..172_860_000).contains(&ago), "{ago}");
-        for bad in ["", "2026", "yesterday", "-2h"] {
+        assert_eq!(
+            moment("2026-01-02T03:04:05+01:00").unwrap().to_string(),
+            "2026-01-02T02:04:05.000Z"
+        );
+        let before = Timestamp::now().unix_ms();
+        let two_days_ago = moment("2d").unwrap().unix_ms();
+        let after = Timestamp::now().unix_ms();
+        let expected = before - 172_800_000..=after - 172_800_000;
+        assert!(expected.contains(&two_days_ago), "{two_days_ago} is not in {expected:?}");
+        let midnight = moment("today").unwrap();
+        assert!(midnight.to_string().ends_with("T00:00:00.000Z"), "{midnight}");
+        assert_eq!(midnight.unix_ms() - moment("yesterday").unwrap().unix_ms(), DAY_MS);
+        for bad in ["", "2026", "monday", "-2h"] {
             assert!(moment(bad).is_err(), "{bad}");
         }
     }

@@ -1,4 +1,4 @@
-//! What a server tells about itself: a log on standard error, metrics, and traces by OTLP where that is configured.
+//! The telemetry of a server: a log on standard error, metrics, and traces by OTLP if configured.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,46 +16,65 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::hint::WithHint;
 use crate::server_config::{LogFormat, TelemetryConfig};
 
-/// Seconds: from a fork to a long run.
-const WALL_BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
-/// How long sending some traces may take.
+/// The buckets of run durations in seconds, from a fork to a long run.
+const WALL_BUCKETS: [f64; 12] =
+    [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
+/// The timeout of sending a batch of traces.
 const EXPORT_TIME: Duration = Duration::from_secs(10);
-/// How often the metrics put their recent values together.
+/// The interval at which the metrics aggregate their recent values.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// What was set up; it ends with the server.
+/// The telemetry of a running server.
 pub struct Telemetry {
-    /// Writes the metrics in the text format of Prometheus.
+    /// Returns the metrics in the text format of Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     traces: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
-    /// Sets up log, metrics and traces. Once in a process, inside of the async runtime.
+    /// Sets up log, metrics and traces. It must be called once in a process, inside the async
+    /// runtime.
     pub fn start(config: &TelemetryConfig) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(&config.log)
-            .with_context(|| format!("`{}` does not say what to log; write info, or warn,belljar_service=debug", config.log))?;
+            .with_context(|| format!("`{}` is not a valid log filter", config.log))
+            .hint("write info, or warn,belljar_service=debug")?;
         let traces = config.otlp_endpoint.as_deref().map(traces).transpose()?;
         let log = match config.format {
             LogFormat::Text => {
                 let coloured = crate::show::is_coloured();
                 let writer = if coloured { LogWriter::ColouredText } else { LogWriter::Text };
-                tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(move || writer).boxed()
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(coloured)
+                    .with_writer(move || writer)
+                    .boxed()
             }
-            LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(|| LogWriter::Json).boxed(),
+            LogFormat::Json => {
+                tracing_subscriber::fmt::layer().json().with_writer(|| LogWriter::Json).boxed()
+            }
         };
-        // What is traced does not depend on what is logged.
-        let ours = Targets::new().with_target("belljar_api", LevelFilter::INFO).with_target("belljar_service", LevelFilter::INFO);
-        let spans =
-            traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("belljar")).with_filter(ours));
-        tracing_subscriber::registry().with(log.with_filter(filter)).with(spans).try_init().context("setting up the log")?;
+        // The filter of traces is independent of that of the log.
+        let ours = Targets::new()
+            .with_target("belljar_api", LevelFilter::INFO)
+            .with_target("belljar_service", LevelFilter::INFO);
+        let spans = traces.as_ref().map(|provider| {
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("belljar")).with_filter(ours)
+        });
+        tracing_subscriber::registry()
+            .with(log.with_filter(filter))
+            .with(spans)
+            .try_init()
+            .context("cannot set up the log")?;
 
         let handle = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full("belljar_run_wall_seconds".to_owned()), &WALL_BUCKETS)
+            .set_buckets_for_metric(
+                Matcher::Full("belljar_run_wall_seconds".to_owned()),
+                &WALL_BUCKETS,
+            )
             .and_then(PrometheusBuilder::install_recorder)
-            .context("setting up the metrics")?;
+            .context("cannot set up the metrics")?;
         let upkeep = handle.clone();
         tokio::spawn(async move {
             let mut due = tokio::time::interval(UPKEEP_EVERY);
@@ -67,18 +86,19 @@ impl Telemetry {
         Ok(Self { metrics: Arc::new(move || handle.render()), traces })
     }
 
-    /// Sends the last traces.
+    /// Sends the remaining traces.
     pub fn end(self) {
         let Some(traces) = self.traces else { return };
-        // It waits for the exporter's thread.
+        // The shutdown blocks until the thread of the exporter has ended.
         let ended = std::thread::spawn(move || traces.shutdown()).join();
         if !matches!(ended, Ok(Ok(()))) {
-            tracing::warn!("the last traces could not be sent");
+            tracing::warn!("cannot send the remaining traces");
         }
     }
 }
 
-/// Standard error as the log sees it: each event is one line, whatever programs and callers chose in its fields.
+/// A writer to standard error that prints each event as one line, whatever programs and clients put
+/// into its fields.
 #[derive(Clone, Copy)]
 enum LogWriter {
     Text,
@@ -87,13 +107,16 @@ enum LogWriter {
 }
 
 impl LogWriter {
-    /// The line of an event. The layer hands over each as a whole, with its line end.
+    /// Returns the line of an event. The layer writes each event at once, with its line end.
     fn line(self, event: &str) -> String {
         let event = event.strip_suffix('\n').unwrap_or(event);
         let line = match self {
             Self::Text => plain::line(event).into_owned(),
-            // The layer itself escapes the ESC of fields (tracing-subscriber 0.3.20), so those that are left are its own colours.
-            Self::ColouredText => event.split('\x1b').map(plain::line).collect::<Vec<_>>().join("\x1b"),
+            // The layer itself escapes ESC in fields (tracing-subscriber 0.3.20), so the remaining
+            // ones are those of its colours.
+            Self::ColouredText => {
+                event.split('\x1b').map(plain::line).collect::<Vec<_>>().join("\x1b")
+            }
             Self::Json => plain::json(event).into_owned(),
         };
         line + "\n"
@@ -112,20 +135,22 @@ impl Write for LogWriter {
 }
 
 fn traces(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
-    // OTLP over HTTP has its own path for traces.
+    // OTLP over HTTP has a path for traces.
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-    // The exporter has a thread of its own, outside of the async runtime. So is this one: such a client cannot be made inside.
-    let client = std::thread::spawn(|| reqwest::blocking::Client::builder().timeout(EXPORT_TIME).build());
+    // The exporter runs in a thread outside the async runtime. A blocking client cannot be created
+    // inside the runtime either.
+    let client =
+        std::thread::spawn(|| reqwest::blocking::Client::builder().timeout(EXPORT_TIME).build());
     let client = client
         .join()
         .map_err(|_| anyhow::anyhow!("setting up the export of traces panicked"))?
-        .context("setting up the export of traces")?;
+        .context("cannot set up the export of traces")?;
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)
         .with_endpoint(url)
         .build()
-        .with_context(|| format!("traces cannot be sent to {endpoint}"))?;
+        .with_context(|| format!("cannot send traces to `{endpoint}`"))?;
     let resource = Resource::builder().with_service_name("belljar").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
@@ -137,8 +162,14 @@ mod tests {
     #[test]
     fn an_event_of_the_log_is_one_line() {
         let event = "WARN run failed why=a\r\n2026-01-01 INFO forged\u{202e}\u{9b}2J\n";
-        assert_eq!(LogWriter::Text.line(event), "WARN run failed why=a\\r\\n2026-01-01 INFO forged\\u{202e}\\u{9b}2J\n");
-        assert_eq!(LogWriter::ColouredText.line("\x1b[33mWARN\x1b[0m a\nb\n"), "\x1b[33mWARN\x1b[0m a\\nb\n");
+        assert_eq!(
+            LogWriter::Text.line(event),
+            "WARN run failed why=a\\r\\n2026-01-01 INFO forged\\u{202e}\\u{9b}2J\n"
+        );
+        assert_eq!(
+            LogWriter::ColouredText.line("\x1b[33mWARN\x1b[0m a\nb\n"),
+            "\x1b[33mWARN\x1b[0m a\\nb\n"
+        );
         assert_eq!(LogWriter::Json.line("{\"why\":\"a\u{202e}\"}\n"), "{\"why\":\"a\\u202e\"}\n");
     }
 }

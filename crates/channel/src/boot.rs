@@ -1,30 +1,37 @@
-//! What a zygote's or sandbox's native library has to know before anything else: a small text file in its root, one `key value` a line, so that no
-//! parser is needed. Written and read by trusted parties before any user code.
+//! The facts that the native library in a zygote or a sandbox needs first. They are in a small text
+//! file in its root with a `key value` pair per line, which needs no parser. The file is written
+//! and read by trusted code before any user code runs.
 
-/// Facts fixed for the life of a zygote.
+use belljar_access::{Exec, Network};
+
+/// The facts that stay the same for the life of a zygote or a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootFacts {
-    /// Whether this process forks sandboxes, or is one.
+    /// True in a zygote, which forks sandboxes, and false in a sandbox with its own runtime
+    /// process.
     pub forks: bool,
-    /// Whether the group list can be emptied.
+    /// True if the process may empty its list of groups.
     pub may_set_groups: bool,
-    /// For a process that is a sandbox: whether it may start programs.
-    pub exec: bool,
-    /// For a process that is a sandbox: whether it has loopback.
-    pub loopback: bool,
-    /// For a process that is a sandbox: its memory limit.
+    /// In a sandbox: its right to start programs.
+    pub exec: Exec,
+    /// In a sandbox: its network.
+    pub network: Network,
+    /// In a sandbox: its memory limit.
     pub memory_bytes: u64,
-    /// Whether it sees files of the host that are granted, for reading or for writing.
+    /// True if granted files of the host are visible, for reading or for writing.
     pub shares_files: bool,
-    /// Granted paths that can be written.
+    /// Writable granted paths.
     pub write: Vec<String>,
-    /// Binds that lie where the sandbox's own tmpfs covers them: stage, target, whether it is a folder.
+    /// Bind mounts at places that the sandbox's own tmpfs covers: stage, target, and whether it is
+    /// a folder.
     pub staged: Vec<(String, String, bool)>,
-    /// Places of the grants whose mounts come with each order to fork: path, whether it is a folder.
+    /// Mount points of the grants whose mounts come with each order to fork: path, and whether it
+    /// is a folder.
     pub points: Vec<(String, bool)>,
-    /// Mounts that a grant must not cover: path, whether it is a folder.
+    /// Mounts that a grant must not cover: path, and whether it is a folder.
     pub kept: Vec<(String, bool)>,
-    /// Paths of grants that are mounted already: a sandbox without an exec grant makes them not executable.
+    /// Paths of grants that are already mounted. A sandbox without an exec grant makes them
+    /// non-executable.
     pub granted: Vec<String>,
 }
 
@@ -32,18 +39,26 @@ fn kind(is_folder: bool) -> &'static str {
     if is_folder { "folder" } else { "file" }
 }
 
+fn network_name(network: Network) -> &'static str {
+    match network {
+        Network::None => "none",
+        Network::Loopback => "loopback",
+        Network::Granted => "granted",
+    }
+}
+
 impl BootFacts {
-    /// Where it is inside.
+    /// The path of the file in the root.
     pub const PATH: &'static str = "/opt/belljar/facts";
 
-    /// The file's text. Paths have no control characters: grants are checked for that.
+    /// Returns the text of the file. Paths contain no control characters, because grants are
+    /// checked for them.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         for (key, set) in [
             ("forks", self.forks),
             ("may_set_groups", self.may_set_groups),
-            ("exec", self.exec),
-            ("loopback", self.loopback),
+            ("exec", self.exec == Exec::Granted),
             ("shares_files", self.shares_files),
         ] {
             if set {
@@ -51,6 +66,7 @@ impl BootFacts {
                 text.push('\n');
             }
         }
+        text.push_str(&format!("network\t{}\n", network_name(self.network)));
         text.push_str(&format!("memory_bytes\t{}\n", self.memory_bytes));
         for path in &self.write {
             text.push_str(&format!("write\t{path}\n"));
@@ -77,16 +93,23 @@ impl BootFacts {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["forks"] => facts.forks = true,
                 ["may_set_groups"] => facts.may_set_groups = true,
-                ["exec"] => facts.exec = true,
-                ["loopback"] => facts.loopback = true,
+                ["exec"] => facts.exec = Exec::Granted,
+                ["network", name] => {
+                    facts.network =
+                        Network::ALL.into_iter().find(|network| network_name(*network) == name)?;
+                }
                 ["memory_bytes", bytes] => facts.memory_bytes = bytes.parse().ok()?,
                 ["shares_files"] => facts.shares_files = true,
                 ["write", path] => facts.write.push(path.to_owned()),
                 ["staged", stage, target, kind @ ("folder" | "file")] => {
                     facts.staged.push((stage.to_owned(), target.to_owned(), kind == "folder"));
                 }
-                ["point", path, kind @ ("folder" | "file")] => facts.points.push((path.to_owned(), kind == "folder")),
-                ["kept", path, kind @ ("folder" | "file")] => facts.kept.push((path.to_owned(), kind == "folder")),
+                ["point", path, kind @ ("folder" | "file")] => {
+                    facts.points.push((path.to_owned(), kind == "folder"));
+                }
+                ["kept", path, kind @ ("folder" | "file")] => {
+                    facts.kept.push((path.to_owned(), kind == "folder"));
+                }
                 ["granted", path] => facts.granted.push(path.to_owned()),
                 _ => return None,
             }
@@ -103,16 +126,39 @@ mod tests {
     proptest! {
         #[test]
         fn facts_are_read_as_they_were_written(
-            forks: bool, may_set_groups: bool, exec: bool, loopback: bool, memory_bytes: u64, shares_files: bool,
+            forks: bool,
+            may_set_groups: bool,
+            exec in proptest::sample::select(&Exec::ALL[..]),
+            network in proptest::sample::select(&Network::ALL[..]),
+            memory_bytes: u64,
+            shares_files: bool,
             write in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
-            staged in proptest::collection::vec(("/[a-z]{1,4}", "/[a-z ]{1,8}", any::<bool>()), 0..4),
+            staged in
+                proptest::collection::vec(("/[a-z]{1,4}", "/[a-z ]{1,8}", any::<bool>()), 0..4),
             points in proptest::collection::vec(("/[a-z /]{1,8}", any::<bool>()), 0..4),
             kept in proptest::collection::vec(("/[a-z /]{1,8}", any::<bool>()), 0..4),
             granted in proptest::collection::vec("/[a-z /]{0,12}", 0..4),
         ) {
-            let facts =
-                BootFacts { forks, may_set_groups, exec, loopback, memory_bytes, shares_files, write, staged, points, kept, granted };
+            let facts = BootFacts {
+                forks,
+                may_set_groups,
+                exec,
+                network,
+                memory_bytes,
+                shares_files,
+                write,
+                staged,
+                points,
+                kept,
+                granted,
+            };
             prop_assert_eq!(BootFacts::decode(&facts.encode()), Some(facts));
         }
+    }
+
+    #[test]
+    fn an_unknown_network_is_refused() {
+        assert!(BootFacts::decode("network\tloopback\n").is_some());
+        assert_eq!(BootFacts::decode("network\thost\n"), None);
     }
 }

@@ -1,68 +1,73 @@
-//! What crosses the socket of one call: a program asks for an object in storage, the host answers.
+//! The protocol of a call, by which a program uses the objects in storage.
 //!
-//! Each call has a socket of its own, a stream, so that objects of any size pass without being held anywhere:
+//! Each call has a stream socket of its own, so that objects of any size can pass without being
+//! held in memory:
 //!
-//! 1. The sandbox sends a *header*: four bytes of length (little-endian), then that much JSON, a [`CallRequest`].
-//! 2. For an upload it sends the *body*: chunks, each four bytes of length and that many bytes, ended by a length of zero. A socket that closes before
-//!    that end has uploaded nothing.
-//! 3. The host answers with a header: `{"ok": ...}` or `{"error": {"name", "message"}}`. It may answer before it has all of a body; it then goes on
-//!    reading and throws away what comes until the sandbox closes, so that the answer is not lost to a write that fails.
-//! 4. For a download the body follows, for a list chunks of which each is one JSON array. Where the final zero is missing, something was lost.
+//! 1. The sandbox sends a *header*: four bytes of length (little-endian) and as many bytes of JSON,
+//!    which are a [`CallRequest`].
+//! 2. For an upload the sandbox sends the *body*: chunks of four bytes of length and as many bytes
+//!    of data. A length of zero ends the body. If the socket is closed before, nothing is uploaded.
+//! 3. The host answers with a header: `{"ok": ...}` or `{"error": {"name", "message"}}`. If it
+//!    answers before it has received the whole body, it continues reading and discards the data
+//!    until the sandbox closes the socket, so that a failing write does not lose the answer.
+//! 4. For a download the body follows; for a list, chunks follow, each of them a JSON array. If the
+//!    final zero is missing, data was lost.
 //!
-//! The sandbox is hostile: lengths are checked before anything is allocated. Nothing here reads or writes.
+//! The sandbox is hostile, so lengths are checked before anything is allocated. This module does no
+//! input or output.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the length before a header and before a chunk.
+/// The number of bytes of the length before a header or a chunk.
 pub const LENGTH_BYTES: usize = 4;
-/// Most bytes of a header's JSON.
-pub const MOST_CALL_HEADER_BYTES: usize = 64 << 10;
-/// Most bytes of a chunk.
-pub const MOST_CHUNK_BYTES: usize = 1 << 20;
-/// What ends a body.
+/// The maximum length of a header's JSON, in bytes.
+pub const MAX_CALL_HEADER_BYTES: usize = 64 << 10;
+/// The maximum length of a chunk, in bytes.
+pub const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// The mark at the end of a body.
 pub const END_OF_BODY: [u8; LENGTH_BYTES] = [0; LENGTH_BYTES];
 
-/// What a program asks for.
+/// A request of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CallRequest {
-    /// Store an object, or replace the one of that name. Its body follows.
+    /// Stores an object, replacing an existing one of the same name. The body follows.
     Upload {
-        /// Its name, as the program wrote it.
+        /// Name of the object, as the program wrote it.
         name: String,
-        /// Its media type, if the program gave one.
+        /// Media type of the object, if the program named one.
         #[serde(default)]
         content_type: Option<String>,
     },
-    /// Read an object.
+    /// Reads an object. Its content follows the answer.
     Download {
-        /// Its name, as the program wrote it.
+        /// Name of the object, as the program wrote it.
         name: String,
     },
-    /// Which objects there are.
+    /// Lists the objects whose names begin with a prefix. The list follows the answer.
     List {
-        /// What their names begin with; everything when empty.
+        /// Prefix of the names. An empty prefix lists all objects.
         #[serde(default)]
         prefix: String,
     },
-    /// Remove an object.
+    /// Deletes an object.
     Delete {
-        /// Its name, as the program wrote it.
+        /// Name of the object, as the program wrote it.
         name: String,
     },
 }
 
-/// What the answer to a download says before the body.
+/// The answer to a download, which precedes the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectHead {
-    /// Bytes of the body.
+    /// Length of the body in bytes.
     pub size_bytes: u64,
-    /// Its media type.
+    /// Media type of the object.
     pub content_type: String,
-    /// Of the body, hexadecimal.
+    /// SHA-256 of the body, hexadecimal.
     pub sha256: String,
-    /// Of the body, hexadecimal; for clients of systems that know no other.
+    /// MD5 of the body, hexadecimal, for clients of systems that use no other hash.
     pub md5: String,
 }
 
@@ -70,114 +75,118 @@ pub struct ObjectHead {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallAnswer<T> {
-    /// It was done.
+    /// The call succeeded.
     Ok(T),
-    /// It was not.
+    /// The call failed.
     Error(CallError),
 }
 
-/// Why a call was not done, for the program.
+/// The error of a failed call, for the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct CallError {
-    /// Which kind of error it becomes in the program.
+    /// Kind of the error, which decides its class in the program.
     pub name: CallErrorName,
-    /// What, why, and the mend: for [`CallErrorName::NotGranted`] the grant to ask for.
+    /// Message with the reason and a fix. For [`CallErrorName::NotGranted`] it names the missing
+    /// grant.
     pub message: String,
 }
 
 impl CallError {
-    /// An error, its message cut to what a header holds.
+    /// Returns an error whose message is cut to the maximum length in a header.
     pub fn new(name: CallErrorName, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        if message.len() > MOST_MESSAGE_BYTES {
-            message.truncate(message.floor_char_boundary(MOST_MESSAGE_BYTES));
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
         }
         Self { name, message }
     }
 }
 
-/// Of an error: JSON needs up to six bytes for one.
-const MOST_MESSAGE_BYTES: usize = 8 << 10;
+/// The maximum length of an error's message, in bytes. JSON needs up to six bytes for each.
+const MAX_MESSAGE_BYTES: usize = 8 << 10;
 
-/// The kinds of errors.
+/// The kinds of errors of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallErrorName {
-    /// There is no object of that name.
+    /// There is no object with this name.
     NotFound,
-    /// The policy of the run does not grant it.
+    /// The policy of the run does not grant access to the object.
     NotGranted,
-    /// No object can have that name.
+    /// The name is not a valid name of an object.
     InvalidName,
-    /// There is no room for it.
+    /// The project's storage quota is used up.
     QuotaExceeded,
-    /// Whatever else went wrong.
+    /// Storage failed in another way.
     StorageError,
 }
 
-/// Something on a call's socket that breaks its bounds. Nothing after it can be understood.
+/// A violation of the protocol of a call. Nothing after it can be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CallProtocolError {
-    /// A header that is empty or too long.
-    #[error("a header of {0} bytes; 1 to {MOST_CALL_HEADER_BYTES} are accepted")]
+    /// A header is empty or too long.
+    #[error("a header has {0} bytes, expected 1 to {MAX_CALL_HEADER_BYTES}")]
     HeaderLength(u32),
-    /// A chunk that is too long.
-    #[error("a chunk of {0} bytes; at most {MOST_CHUNK_BYTES} are accepted")]
+    /// A chunk is too long.
+    #[error("a chunk has {0} bytes, which exceeds the maximum of {MAX_CHUNK_BYTES}")]
     ChunkLength(u32),
-    /// A header that is not of the shape.
-    #[error("a malformed header: {0}")]
+    /// A header does not have the expected form.
+    #[error("a header is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
 }
 
-/// How much JSON a header has, by its first bytes.
+/// Returns the length of a header's JSON from its first bytes.
 pub fn header_length(bytes: [u8; LENGTH_BYTES]) -> Result<usize, CallProtocolError> {
     let length = u32::from_le_bytes(bytes);
-    if length == 0 || length as usize > MOST_CALL_HEADER_BYTES {
+    if length == 0 || length as usize > MAX_CALL_HEADER_BYTES {
         return Err(CallProtocolError::HeaderLength(length));
     }
     Ok(length as usize)
 }
 
-/// Reads a header's JSON.
+/// Parses the JSON of a header.
 pub fn decode_header<T: DeserializeOwned>(json: &[u8]) -> Result<T, CallProtocolError> {
     Ok(serde_json::from_slice(json)?)
 }
 
-/// A header, its length included. Fails on what is too long for one.
+/// Returns a header with its length. Fails if the JSON is too long.
 pub fn encode_call_header<T: Serialize>(value: &T) -> Result<Vec<u8>, CallProtocolError> {
     let mut bytes = vec![0; LENGTH_BYTES];
     serde_json::to_writer(&mut bytes, value)?;
     let length = bytes.len() - LENGTH_BYTES;
-    if length > MOST_CALL_HEADER_BYTES {
+    if length > MAX_CALL_HEADER_BYTES {
         return Err(CallProtocolError::HeaderLength(u32::try_from(length).unwrap_or(u32::MAX)));
     }
     bytes[..LENGTH_BYTES].copy_from_slice(&chunk_header(length));
     Ok(bytes)
 }
 
-/// What goes before a chunk of `length` bytes.
+/// Returns the length that precedes a chunk of `length` bytes.
 ///
 /// # Panics
-/// If there are 4 GiB or more, which is far past [`MOST_CHUNK_BYTES`].
+/// If there are 4 GiB or more, which is far past [`MAX_CHUNK_BYTES`].
 pub fn chunk_header(length: usize) -> [u8; LENGTH_BYTES] {
     u32::try_from(length).expect("chunks are bounded well below 4 GiB").to_le_bytes()
 }
 
-/// Takes a body apart as it arrives, in whatever pieces. Holds none of it.
+/// Separates a body into its parts, in whatever pieces it arrives. It holds no data.
 #[derive(Debug, Default)]
 pub struct BodyReader {
-    /// Of the length that is arriving.
+    /// The received bytes of the next length.
     length: [u8; LENGTH_BYTES],
     length_bytes: usize,
-    /// Of the chunk that is arriving.
+    /// Bytes that are missing from the current chunk.
     left: usize,
     ended: bool,
 }
 
 impl BodyReader {
-    /// The next part of the body in `bytes`, which is moved past it. `None`: more has to arrive, or the body has ended; what comes after its end is left
-    /// in `bytes`.
-    pub fn next_part<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, CallProtocolError> {
+    /// Returns the next part of the body in `bytes`, and advances `bytes` past it. Returns `None`
+    /// if more data has to arrive or the body has ended. Data after the end is left in `bytes`.
+    pub fn next_part<'a>(
+        &mut self,
+        bytes: &mut &'a [u8],
+    ) -> Result<Option<&'a [u8]>, CallProtocolError> {
         while !self.ended && !bytes.is_empty() {
             if self.left > 0 {
                 let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
@@ -190,7 +199,7 @@ impl BodyReader {
             *bytes = &bytes[1..];
             if self.length_bytes == LENGTH_BYTES {
                 let length = u32::from_le_bytes(self.length);
-                if length as usize > MOST_CHUNK_BYTES {
+                if length as usize > MAX_CHUNK_BYTES {
                     return Err(CallProtocolError::ChunkLength(length));
                 }
                 self.length_bytes = 0;
@@ -201,7 +210,7 @@ impl BodyReader {
         Ok(None)
     }
 
-    /// Whether the body has come to its end. A socket that closes before has lost something.
+    /// Returns whether the body has ended. If the socket is closed before, data was lost.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
@@ -214,20 +223,26 @@ pub struct ListWriter {
 }
 
 impl ListWriter {
-    /// Adds a record. Gives a chunk that is full.
+    /// Adds a record. Returns a chunk if one is full.
     pub fn push<T: Serialize>(&mut self, record: &T) -> Result<Option<Vec<u8>>, CallProtocolError> {
         let record = serde_json::to_vec(record)?;
-        // With its comma or bracket, and the last bracket.
-        if record.len() + 2 > MOST_CHUNK_BYTES {
-            return Err(CallProtocolError::ChunkLength(u32::try_from(record.len()).unwrap_or(u32::MAX)));
+        // The record needs a comma or a bracket, and the chunk a final bracket.
+        if record.len() + 2 > MAX_CHUNK_BYTES {
+            return Err(CallProtocolError::ChunkLength(
+                u32::try_from(record.len()).unwrap_or(u32::MAX),
+            ));
         }
-        let full = if self.chunk.len() + record.len() + 2 > MOST_CHUNK_BYTES { self.finish() } else { None };
+        let full = if self.chunk.len() + record.len() + 2 > MAX_CHUNK_BYTES {
+            self.finish()
+        } else {
+            None
+        };
         self.chunk.push(if self.chunk.is_empty() { b'[' } else { b',' });
         self.chunk.extend_from_slice(&record);
         Ok(full)
     }
 
-    /// The last chunk, if there is one.
+    /// Returns the last chunk, if there is one.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
         let mut chunk = std::mem::take(&mut self.chunk);
         if chunk.is_empty() {

@@ -1,39 +1,48 @@
-//! Length-prefixed frames on the control channel: four bytes of length (little-endian, of what follows the header), one of kind, the payload.
+//! Length-prefixed frames on the control channel: four bytes with the length of what follows the
+//! header (little-endian), one byte with the kind, for a frame of an execution four bytes with the
+//! id of the execution, and the payload.
 
-/// Bytes of a frame's header.
+use crate::execution::ExecutionId;
+use crate::kind::is_of_execution;
+
+/// Length of a frame's header in bytes.
 pub const HEADER_BYTES: usize = 5;
+/// Length of the header of a frame that belongs to an execution, with the execution's id, in bytes.
+pub const EXECUTION_HEADER_BYTES: usize = HEADER_BYTES + ExecutionId::BYTES;
 
-/// One frame.
+/// A frame of the control channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is.
+    /// Kind of the frame, one of the constants in [`crate::kind`].
     pub kind: u8,
-    /// What it says.
+    /// Id of the execution that the frame belongs to, for exactly the kinds that belong to one.
+    pub execution: Option<ExecutionId>,
+    /// Payload of the frame.
     pub payload: Vec<u8>,
 }
 
-/// A frame that breaks the bounds. Nothing after it can be understood.
+/// An invalid frame. Nothing after it can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A kind that a sandbox may not send.
-    #[error("a frame of unknown kind {0}")]
+    /// A sandbox may not send frames of this kind.
+    #[error("a frame has the unknown kind {0}")]
     UnknownKind(u8),
-    /// More bytes than its kind may have.
-    #[error("a frame of kind {kind} and {length} bytes; at most {most} are accepted")]
+    /// The frame has more bytes than its kind allows.
+    #[error("a frame of kind {kind} has {length} bytes, which exceeds the maximum of {max}")]
     TooLong {
-        /// Its kind.
+        /// Kind of the frame.
         kind: u8,
-        /// Its announced length.
+        /// Announced length of the payload.
         length: u32,
-        /// The bound.
-        most: u32,
+        /// Maximum length of a payload of this kind.
+        max: u32,
     },
-    /// A payload that is not of its kind's shape.
-    #[error("a malformed frame of kind {0}")]
+    /// The frame does not have the form that its kind requires.
+    #[error("a frame of kind {0} is malformed")]
     Malformed(u8),
 }
 
-/// The header of a frame.
+/// Returns the header of a frame.
 ///
 /// # Panics
 /// If the payload has 4 GiB or more, which no caller's bounds allow.
@@ -42,7 +51,24 @@ pub fn encode_header(kind: u8, length: usize) -> [u8; HEADER_BYTES] {
     [length[0], length[1], length[2], length[3], kind]
 }
 
-/// Puts frames together from the pieces in which they arrive. Holds at most one frame's payload, and never more than has really arrived.
+/// Returns the header of a frame that belongs to an execution, with the execution's id.
+///
+/// # Panics
+/// As for [`encode_header`].
+pub fn encode_execution_header(
+    kind: u8,
+    execution: ExecutionId,
+    length: usize,
+) -> [u8; EXECUTION_HEADER_BYTES] {
+    let mut bytes = [0; EXECUTION_HEADER_BYTES];
+    let (header, id) = bytes.split_at_mut(HEADER_BYTES);
+    header.copy_from_slice(&encode_header(kind, ExecutionId::BYTES + length));
+    id.copy_from_slice(&execution.encode());
+    bytes
+}
+
+/// Assembles frames from the pieces in which they arrive. It holds at most the payload of one
+/// frame, and never more than the bytes that have arrived.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
@@ -50,7 +76,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Takes in what has arrived.
+    /// Adds bytes that have arrived.
     pub fn extend(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -59,23 +85,36 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether bytes have arrived that no frame has been made of.
+    /// Returns whether there are bytes that are not part of a returned frame.
     pub fn has_rest(&self) -> bool {
         self.start < self.buffer.len()
     }
 
-    /// The next whole frame, if there is one. `bound` gives the most payload bytes of each kind; `None` refuses the kind.
-    pub fn next_frame(&mut self, bound: impl Fn(u8) -> Option<u32>) -> Result<Option<Frame>, FrameError> {
+    /// Returns the next complete frame, if there is one. `bound` returns the maximum length of a
+    /// payload of a kind, or `None` to refuse the kind.
+    pub fn next_frame(
+        &mut self,
+        bound: impl Fn(u8) -> Option<u32>,
+    ) -> Result<Option<Frame>, FrameError> {
         let pending = &self.buffer[self.start..];
-        let Some((&[a, b, c, d, kind], rest)) = pending.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-        let length = u32::from_le_bytes([a, b, c, d]);
-        let most = bound(kind).ok_or(FrameError::UnknownKind(kind))?;
-        if length > most {
-            return Err(FrameError::TooLong { kind, length, most });
+        let Some((&[a, b, c, d, kind], rest)) = pending.split_first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
+        let max = bound(kind).ok_or(FrameError::UnknownKind(kind))?;
+        let id_bytes = if is_of_execution(kind) { ExecutionId::BYTES as u32 } else { 0 };
+        let whole = u32::from_le_bytes([a, b, c, d]);
+        let length = whole.checked_sub(id_bytes).ok_or(FrameError::Malformed(kind))?;
+        if length > max {
+            return Err(FrameError::TooLong { kind, length, max });
         }
-        let Some(payload) = rest.get(..length as usize) else { return Ok(None) };
-        let frame = Frame { kind, payload: payload.to_vec() };
-        self.start += HEADER_BYTES + length as usize;
+        let Some(content) = rest.get(..whole as usize) else { return Ok(None) };
+        let (id, payload) = content.split_at(id_bytes as usize);
+        let execution = match id.first_chunk() {
+            Some(id) => Some(ExecutionId::decode(*id).ok_or(FrameError::Malformed(kind))?),
+            None => None,
+        };
+        let frame = Frame { kind, execution, payload: payload.to_vec() };
+        self.start += HEADER_BYTES + whole as usize;
         Ok(Some(frame))
     }
 }
@@ -83,37 +122,81 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::{GOODBYE, RESULT};
     use proptest::prelude::*;
 
+    /// A kind of an execution, one of the whole sandbox, and others.
     fn bound(kind: u8) -> Option<u32> {
-        (kind < 8).then_some(64)
+        (kind < 12).then_some(64)
     }
 
-    fn encoded(kind: u8, payload: &[u8]) -> Vec<u8> {
-        [&encode_header(kind, payload.len())[..], payload].concat()
+    fn frame(kind: u8, number: u32, payload: Vec<u8>) -> Frame {
+        let execution = ExecutionId::new(number).filter(|_| is_of_execution(kind));
+        Frame { kind, execution, payload }
+    }
+
+    fn encoded(Frame { kind, execution, payload }: &Frame) -> Vec<u8> {
+        match execution {
+            Some(id) => [&encode_execution_header(*kind, *id, payload.len())[..], payload].concat(),
+            None => [&encode_header(*kind, payload.len())[..], payload].concat(),
+        }
     }
 
     #[test]
     fn a_length_over_the_bound_is_refused_before_its_payload_arrives() {
+        for (kind, length) in [(RESULT, u32::MAX - 4), (GOODBYE, u32::MAX)] {
+            let mut reader = FrameReader::default();
+            reader.extend(&[255, 255, 255, 255, kind]);
+            assert_eq!(
+                reader.next_frame(bound),
+                Err(FrameError::TooLong { kind, length, max: 64 })
+            );
+        }
+    }
+
+    #[test]
+    fn the_id_of_the_execution_does_not_count_towards_the_bound() {
+        let longest = frame(RESULT, 7, vec![1; 64]);
         let mut reader = FrameReader::default();
-        reader.extend(&[255, 255, 255, 255, 1]);
-        assert_eq!(reader.next_frame(bound), Err(FrameError::TooLong { kind: 1, length: u32::MAX, most: 64 }));
+        reader.extend(&encoded(&longest));
+        assert_eq!(reader.next_frame(bound), Ok(Some(longest)));
+        reader.extend(&encoded(&frame(RESULT, 7, vec![1; 65])));
+        assert_eq!(
+            reader.next_frame(bound),
+            Err(FrameError::TooLong { kind: RESULT, length: 65, max: 64 })
+        );
+    }
+
+    #[test]
+    fn a_frame_of_an_execution_without_an_id_is_refused() {
+        for content in [&b""[..], &[1, 0, 0], &[0, 0, 0, 0], &[0, 0, 0, 0, b'{']] {
+            let mut reader = FrameReader::default();
+            reader.extend(&[&encode_header(RESULT, content.len())[..], content].concat());
+            assert_eq!(reader.next_frame(bound), Err(FrameError::Malformed(RESULT)), "{content:?}");
+        }
     }
 
     #[test]
     fn an_unknown_kind_is_refused() {
         let mut reader = FrameReader::default();
-        reader.extend(&encoded(9, b""));
-        assert_eq!(reader.next_frame(bound), Err(FrameError::UnknownKind(9)));
+        reader.extend(&encoded(&frame(99, 1, Vec::new())));
+        assert_eq!(reader.next_frame(bound), Err(FrameError::UnknownKind(99)));
     }
 
     proptest! {
         #[test]
         fn frames_survive_any_fragmentation(
-            frames in proptest::collection::vec((0_u8..8, proptest::collection::vec(any::<u8>(), 0..64)), 0..10),
+            frames in proptest::collection::vec(
+                (0_u8..12, 1_u32.., proptest::collection::vec(any::<u8>(), 0..64)),
+                0..10,
+            ),
             pieces in proptest::collection::vec(1_usize..40, 1..100),
         ) {
-            let bytes: Vec<u8> = frames.iter().flat_map(|(kind, payload)| encoded(*kind, payload)).collect();
+            let frames: Vec<Frame> = frames
+                .into_iter()
+                .map(|(kind, number, payload)| frame(kind, number, payload))
+                .collect();
+            let bytes: Vec<u8> = frames.iter().flat_map(encoded).collect();
             let mut reader = FrameReader::default();
             let mut got = Vec::new();
             let mut rest = &bytes[..];
@@ -122,7 +205,7 @@ mod tests {
                 let (now, later) = rest.split_at((*pieces.next().unwrap()).min(rest.len()));
                 reader.extend(now);
                 while let Some(frame) = reader.next_frame(bound).unwrap() {
-                    got.push((frame.kind, frame.payload));
+                    got.push(frame);
                 }
                 rest = later;
             }
@@ -130,7 +213,9 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic_and_never_grow_the_buffer_past_what_came(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_never_panic_and_never_grow_the_buffer_past_what_came(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             let mut reader = FrameReader::default();
             reader.extend(&bytes);
             while let Ok(Some(frame)) = reader.next_frame(bound) {

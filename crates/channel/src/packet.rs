@@ -1,4 +1,4 @@
-//! Bytes and descriptors over a Unix socket.
+//! Sending and receiving bytes and descriptors over a Unix socket.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -6,21 +6,27 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// Most descriptors in one packet but an order to fork: control, standard input, output and error, and the control groups to enter.
-const MOST_DESCRIPTORS: usize = 8;
-/// The same with the mounts of as many grants as a policy may have. The kernel passes at most 253 (`SCM_MAX_FD`).
-const MOST_ORDER_DESCRIPTORS: usize = MOST_DESCRIPTORS + MOST_GRANTS;
+/// The maximum number of descriptors in a packet without grants: control channel, standard input,
+/// output and error, and the control groups to join.
+const MAX_DESCRIPTORS: usize = 8;
+/// The maximum number of descriptors in an order to fork, which may have a mount for each grant of
+/// a policy. The kernel passes at most 253 (`SCM_MAX_FD`).
+const MAX_ORDER_DESCRIPTORS: usize = MAX_DESCRIPTORS + MAX_GRANTS;
 
-/// Mounts of grants that an order to fork can carry.
-pub const MOST_GRANTS: usize = 64;
+/// The maximum number of mounts of grants in an order to fork.
+pub const MAX_GRANTS: usize = 64;
 
 /// Sends `bytes` and copies of `descriptors`.
-pub fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_ORDER_DESCRIPTORS))];
+pub fn send_packet(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_ORDER_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::INVAL);
@@ -33,23 +39,23 @@ pub fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[Borrowed
     }
 }
 
-/// One receive: the bytes that it filled and the descriptors that came along.
+/// The result of one receive.
 #[derive(Debug)]
 pub struct Packet {
-    /// Bytes of the buffer that were filled; 0 when the other side is gone.
+    /// Number of bytes in the buffer; 0 if the other side has closed the socket.
     pub length: usize,
-    /// The descriptors, close-on-exec.
+    /// Received descriptors, close-on-exec.
     pub descriptors: Vec<OwnedFd>,
-    /// Descriptors that came along and that the kernel has closed: there was no room for them.
+    /// Tells whether the kernel closed further descriptors because there was no room for them.
     pub lost: Lost,
 }
 
-/// Descriptors that came along with bytes and were closed by the kernel, unseen.
+/// Tells whether the kernel closed received descriptors before this process could see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// There were none.
+    /// No descriptor was closed.
     Nothing,
-    /// There were some.
+    /// At least one descriptor was closed.
     Descriptors,
 }
 
@@ -59,22 +65,31 @@ impl Lost {
     }
 }
 
-/// Receives one packet with its descriptors.
+/// Receives a packet with its descriptors.
 pub fn receive_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     receive(socket, buffer, &mut space)
 }
 
-/// The same for a packet that may be an order to fork, with the mounts of grants.
+/// Receives a packet that may be an order to fork with the mounts of grants.
 pub fn receive_order(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_ORDER_DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_ORDER_DESCRIPTORS))];
     receive(socket, buffer, &mut space)
 }
 
-fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], space: &mut [MaybeUninit<u8>]) -> Result<Packet, Errno> {
+fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    space: &mut [MaybeUninit<u8>],
+) -> Result<Packet, Errno> {
     loop {
         let mut ancillary = RecvAncillaryBuffer::new(space);
-        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
             Ok(message) => {
@@ -84,16 +99,26 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], space: &mut [MaybeUninit<u
                         descriptors.extend(received);
                     }
                 }
-                return Ok(Packet { length: message.bytes, descriptors, lost: Lost::of(message.flags) });
+                return Ok(Packet {
+                    length: message.bytes,
+                    descriptors,
+                    lost: Lost::of(message.flags),
+                });
             }
         }
     }
 }
 
-/// Receives bytes and no descriptors: the kernel closes those that come along, and says that there were some.
+/// Receives bytes but no descriptors. The kernel closes received descriptors, and reports that
+/// there were some.
 pub fn receive_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Lost), Errno> {
     loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut RecvAncillaryBuffer::default(), RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut RecvAncillaryBuffer::default(),
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(Errno::INTR) => {}
             received => return received.map(|message| (message.bytes, Lost::of(message.flags))),
         }
@@ -107,8 +132,10 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn descriptors_that_nobody_asked_for_are_closed_and_noticed() {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    fn unexpected_descriptors_are_closed_and_reported() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .unwrap();
         let mut buffer = [0; 16];
         send_packet(theirs.as_fd(), b"plain", &[]).unwrap();
         assert_eq!(receive_bytes(ours.as_fd(), &mut buffer), Ok((5, Lost::Nothing)));
@@ -121,14 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn more_descriptors_than_there_is_room_for_are_noticed() {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-        // Sent by another program, which may send more than this one can.
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3 * MOST_DESCRIPTORS))];
+    fn more_descriptors_than_there_is_room_for_are_reported() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        // Another program may send more descriptors than `send_packet` can.
+        let mut space =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3 * MAX_DESCRIPTORS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let many = [theirs.as_fd(); 3 * MOST_DESCRIPTORS];
+        let many = [theirs.as_fd(); 3 * MAX_DESCRIPTORS];
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&many)));
-        sendmsg(theirs.as_fd(), &[IoSlice::new(b"x")], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+        sendmsg(theirs.as_fd(), &[IoSlice::new(b"x")], &mut ancillary, SendFlags::NOSIGNAL)
+            .unwrap();
         let packet = receive_packet(ours.as_fd(), &mut [0; 4]).unwrap();
         assert_eq!((packet.length, packet.lost), (1, Lost::Descriptors));
         assert!(packet.descriptors.len() < many.len());

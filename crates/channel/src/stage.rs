@@ -1,50 +1,72 @@
-//! The stages of a sandbox's control channel, as the supervisor sees them: which code can have spoken in each, and what it may say.
+//! The stages of a sandbox's control channel, as the supervisor sees them. In each stage different
+//! code may have run in the sandbox, and different frames are allowed.
 //!
-//! | stage | can have run in the sandbox | frames |
-//! | --- | --- | --- |
-//! | [`Sealed`] | Belljar's own code, and packages that the operator lets a zygote import | one `HOME` with one descriptor, or `FAULT` |
-//! | [`Importing`] | packages that are imported in advance | one `READY`, or `FAULT` |
-//! | [`Parked`] | the same | none |
-//! | [`Active`] | the program | `ANNOTATE`, `RESULT`, `DENIED`, `CALL`, and `FINISHED` as the last |
+//! - [`Sealed`]: Belljar's own code has run, and packages that the operator lets a zygote import.
+//!   The sandbox sends one `HOME` with one descriptor, or one `FAULT`.
+//! - [`Importing`]: packages that the sandbox imports in advance may have run, too. It sends one
+//!   `READY`, or one `FAULT`.
+//! - [`Parked`]: the same code may have run. The sandbox sends nothing.
+//! - [`Active`]: the program runs. The sandbox sends `ANNOTATE`, `RESULT`, `DENIED`, `CALL`, `NOTE`
+//!   and `SETTLED` in any order, each up to a maximum number, and then `EXECUTED`. All of these
+//!   carry the id of the execution. Then the sandbox sends `GOODBYE`, and nothing after it.
 //!
-//! Each stage is a type that the next one is made from, so that a descriptor can be taken from a sandbox only while no code but Belljar's own has run
-//! in it. A frame that does not belong to its stage, a descriptor that does not belong to its frame, and more frames than the run's limits account for
-//! are a [`Violation`]: the sandbox ends.
+//! Each stage is a type from which the next one is created, so that a descriptor can be accepted
+//! from a sandbox only in the first stage, before it runs untrusted code. A frame of another stage
+//! or of another execution, a descriptor with the wrong frame, and more frames than the run's
+//! limits allow for are a [`Violation`], which ends the sandbox.
 
+use crate::execution::ExecutionId;
 use crate::frame::{Frame, FrameError, FrameReader};
+use crate::kind;
 use crate::packet::Lost;
-use crate::sandbox::{SandboxMessage, kind};
+use crate::sandbox::SandboxMessage;
 
-/// A stage, by name.
+/// The names of the stages, for errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// See [`Sealed`].
+    /// The stage [`Sealed`].
     Sealed,
-    /// See [`Importing`].
+    /// The stage [`Importing`].
     Importing,
-    /// See [`Parked`].
+    /// The stage [`Parked`].
     Parked,
-    /// See [`Active`].
+    /// The stage [`Active`] while an execution is running.
     Active,
+    /// The stage [`Active`] after the execution has ended.
+    Executed,
+    /// The stage [`Active`] after the sandbox has ended the conversation.
+    Over,
 }
 
 impl Stage {
-    /// The kinds of frames that belong to it.
+    /// Returns the kinds of frames that are allowed in this stage.
     pub fn kinds(self) -> &'static [u8] {
         match self {
             Self::Sealed => &[kind::HOME, kind::FAULT],
             Self::Importing => &[kind::READY, kind::FAULT],
             Self::Parked => &[],
-            Self::Active => &[kind::ANNOTATE, kind::RESULT, kind::DENIED, kind::CALL, kind::NOTE, kind::SETTLED, kind::FINISHED],
+            Self::Active => &[
+                kind::ANNOTATE,
+                kind::RESULT,
+                kind::DENIED,
+                kind::CALL,
+                kind::NOTE,
+                kind::SETTLED,
+                kind::EXECUTED,
+            ],
+            Self::Executed => &[kind::GOODBYE],
+            Self::Over => &[],
         }
     }
 
     fn words(self) -> &'static str {
         match self {
-            Self::Sealed => "before it has sent its working folder",
-            Self::Importing => "before it is parked",
-            Self::Parked => "while it is parked",
-            Self::Active => "after it was activated",
+            Self::Sealed => "before the sandbox has sent its working folder",
+            Self::Importing => "before the sandbox is parked",
+            Self::Parked => "while the sandbox is parked",
+            Self::Active => "after the sandbox was activated",
+            Self::Executed => "after the execution has ended",
+            Self::Over => "after the sandbox has said goodbye",
         }
     }
 }
@@ -55,65 +77,95 @@ fn name(kind: u8) -> Option<&'static str> {
         kind::ANNOTATE => "ANNOTATE",
         kind::RESULT => "RESULT",
         kind::DENIED => "DENIED",
-        kind::FINISHED => "FINISHED",
+        kind::EXECUTED => "EXECUTED",
         kind::FAULT => "FAULT",
         kind::CALL => "CALL",
         kind::HOME => "HOME",
         kind::NOTE => "NOTE",
         kind::SETTLED => "SETTLED",
+        kind::GOODBYE => "GOODBYE",
         _ => return None,
     })
 }
 
-/// Something on a control channel that breaks its rules. Nothing after it is listened to.
+/// Returns the indefinite article of the name of a kind.
+fn article(kind: &str) -> &'static str {
+    if kind.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" }
+}
+
+/// A violation of the rules of a control channel. Everything after it is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A frame that breaks its bounds.
+    /// A frame exceeds its bounds.
     #[error("{0}")]
     Frame(#[from] FrameError),
-    /// A frame that belongs to another stage.
-    #[error("a {kind} frame {}", stage.words())]
+    /// A frame is not allowed in this stage.
+    #[error("{} {kind} frame is not allowed {}", article(kind), stage.words())]
     OutOfStage {
-        /// Name of its kind.
+        /// Name of the frame's kind.
         kind: &'static str,
-        /// The stage in which it came.
+        /// Stage in which the frame arrived.
         stage: Stage,
     },
-    /// Descriptors where none belong, or not exactly one with `HOME`.
-    #[error("descriptors that do not belong {}", .0.words())]
+    /// The sandbox ended the conversation while an execution was running.
+    #[error("a GOODBYE frame is not allowed before the execution has ended")]
+    EarlyGoodbye,
+    /// A frame belongs to another execution than the one that is running.
+    #[error(
+        "{} {kind} frame belongs to execution {found}, but execution {running} is running",
+        article(kind)
+    )]
+    OtherExecution {
+        /// Name of the frame's kind.
+        kind: &'static str,
+        /// Id that the frame carries.
+        found: ExecutionId,
+        /// Id of the running execution.
+        running: ExecutionId,
+    },
+    /// Descriptors arrived where none are allowed, or not exactly one with `HOME`.
+    #[error("unexpected descriptors {}", .0.words())]
     Descriptors(Stage),
-    /// The descriptor of `HOME` was lost on its way into this process.
-    #[error("this process has no room for another descriptor; raise its limit of open files (ulimit -n)")]
+    /// The descriptor of `HOME` was lost because this process has reached its limit on open files.
+    #[error("this process may not open another file, so a descriptor of the sandbox was lost")]
     NoRoom,
-    /// Bytes of more than the one frame that the stage has.
-    #[error("more than one frame {}", .0.words())]
+    /// Data arrived after the only frame of the stage.
+    #[error("unexpected data {}", .0.words())]
     More(Stage),
-    /// More frames of a kind than a run with these limits has use for.
-    #[error("more than {most} {kind} frames; a run with these limits has use for fewer")]
+    /// There are more frames of a kind than a run with these limits can need.
+    #[error("more than {max} {kind} frames")]
     TooMany {
         /// Name of the kind.
         kind: &'static str,
-        /// The bound.
-        most: u64,
+        /// Maximum number of frames.
+        max: u64,
     },
-    /// More bytes in frames of a kind.
-    #[error("more than {most} bytes of {kind} frames")]
+    /// Frames of a kind have too many bytes in total.
+    #[error("more than {max} bytes of {kind} frames")]
     TooManyBytes {
         /// Name of the kind.
         kind: &'static str,
-        /// The bound.
-        most: u64,
+        /// Maximum number of bytes.
+        max: u64,
     },
 }
 
-/// The next frame, if it belongs to the stage.
-fn next(frames: &mut FrameReader, stage: Stage, result_bytes: u64, output_bytes: u64) -> Result<Option<Frame>, Violation> {
+/// Returns the next frame, if it is allowed in the stage.
+fn next(
+    frames: &mut FrameReader,
+    stage: Stage,
+    result_bytes: u64,
+    output_bytes: u64,
+) -> Result<Option<Frame>, Violation> {
     let bound = |kind: u8| {
-        let most = SandboxMessage::bound(kind, result_bytes, output_bytes);
-        most.filter(|_| stage.kinds().contains(&kind))
+        let max = SandboxMessage::bound(kind, result_bytes, output_bytes);
+        max.filter(|_| stage.kinds().contains(&kind))
     };
     frames.next_frame(bound).map_err(|error| match error {
-        FrameError::UnknownKind(kind) => name(kind).map_or(Violation::Frame(error), |kind| Violation::OutOfStage { kind, stage }),
+        FrameError::UnknownKind(kind::GOODBYE) if stage == Stage::Active => Violation::EarlyGoodbye,
+        FrameError::UnknownKind(kind) => {
+            name(kind).map_or(Violation::Frame(error), |kind| Violation::OutOfStage { kind, stage })
+        }
         error => Violation::Frame(error),
     })
 }
@@ -122,26 +174,33 @@ fn fault(frame: Frame) -> String {
     String::from_utf8_lossy(&frame.payload).into_owned()
 }
 
-/// The stage up to the seal. No code of packages and none of a program has run in the sandbox.
+/// The stage until the sandbox has sealed itself and sent its working folder. No code of a program
+/// has run in it, and code of packages only if the operator lets the zygote import them.
 #[derive(Debug, Default)]
 pub struct Sealed {
     frames: FrameReader,
 }
 
-/// What came of one receive in the stage [`Sealed`].
+/// The result of one receive in the stage [`Sealed`].
 #[derive(Debug)]
 pub enum FromSealed<D> {
-    /// Not enough.
+    /// The frame is incomplete.
     Waiting(Sealed),
-    /// The working folder.
+    /// The sandbox sent its working folder.
     Home(D, Importing),
-    /// A step of its set-up failed: in words.
+    /// A step of the set-up failed. The text describes the failure.
     Fault(String),
 }
 
 impl Sealed {
-    /// Takes in one receive. `HOME` arrives alone: the kernel ends a receive at a message with descriptors.
-    pub fn hear<D>(mut self, bytes: &[u8], descriptors: Vec<D>, lost: Lost) -> Result<FromSealed<D>, Violation> {
+    /// Processes one receive. `HOME` arrives alone, because the kernel ends a receive at a message
+    /// with descriptors.
+    pub fn hear<D>(
+        mut self,
+        bytes: &[u8],
+        descriptors: Vec<D>,
+        lost: Lost,
+    ) -> Result<FromSealed<D>, Violation> {
         const STAGE: Stage = Stage::Sealed;
         self.frames.extend(bytes);
         let Some(frame) = next(&mut self.frames, STAGE, 0, 0)? else {
@@ -156,7 +215,9 @@ impl Sealed {
         }
         let mut descriptors = descriptors.into_iter();
         match (frame.kind, descriptors.next(), descriptors.next(), lost) {
-            (kind::HOME, Some(home), None, Lost::Nothing) => Ok(FromSealed::Home(home, Importing::default())),
+            (kind::HOME, Some(home), None, Lost::Nothing) => {
+                Ok(FromSealed::Home(home, Importing::default()))
+            }
             (kind::HOME, None, None, Lost::Descriptors) => Err(Violation::NoRoom),
             (kind::FAULT, None, None, Lost::Nothing) => Ok(FromSealed::Fault(fault(frame))),
             _ => Err(Violation::Descriptors(STAGE)),
@@ -164,32 +225,34 @@ impl Sealed {
     }
 }
 
-/// The stage up to the moment when the sandbox is parked. Code of packages may run.
+/// The stage in which the sandbox imports packages in advance, until it is parked.
 #[derive(Debug, Default)]
 pub struct Importing {
     frames: FrameReader,
 }
 
-/// What came of one receive in the stage [`Importing`].
+/// The result of one receive in the stage [`Importing`].
 #[derive(Debug)]
 pub enum FromImporting {
-    /// Not enough.
+    /// The frame is incomplete.
     Waiting(Importing),
-    /// It says that it waits for its activation.
+    /// The sandbox reported that it waits for its activation.
     Parked(Parked),
-    /// A step of its set-up failed: in words, which may be those of a package.
+    /// A step of the set-up failed. The text describes the failure and may come from a package.
     Fault(String),
 }
 
 impl Importing {
-    /// Takes in one receive.
+    /// Processes one receive.
     pub fn hear(mut self, bytes: &[u8], lost: Lost) -> Result<FromImporting, Violation> {
         const STAGE: Stage = Stage::Importing;
         if lost == Lost::Descriptors {
             return Err(Violation::Descriptors(STAGE));
         }
         self.frames.extend(bytes);
-        let Some(frame) = next(&mut self.frames, STAGE, 0, 0)? else { return Ok(FromImporting::Waiting(self)) };
+        let Some(frame) = next(&mut self.frames, STAGE, 0, 0)? else {
+            return Ok(FromImporting::Waiting(self));
+        };
         if frame.kind == kind::FAULT {
             return Ok(FromImporting::Fault(fault(frame)));
         }
@@ -200,45 +263,55 @@ impl Importing {
     }
 }
 
-/// The stage up to the activation. Nothing may be said; nobody listens.
+/// The stage before the activation. The sandbox must not send anything, and the supervisor does not
+/// read.
 #[derive(Debug)]
 pub struct Parked(());
 
 impl Parked {
-    /// What it means that something was said.
+    /// The violation that any data in this stage is.
     pub const VIOLATION: Violation = Violation::More(Stage::Parked);
 
-    /// The next stage, which begins before the first byte of the activation is sent.
-    pub fn activate(self, limits: Limits) -> Active {
-        Active { frames: FrameReader::default(), limits, heard: Heard::default() }
+    /// Returns the next stage, which begins before the first byte of the activation is sent, with
+    /// the id of the execution that it starts.
+    pub fn activate(self, execution: ExecutionId, limits: FrameLimits) -> Active {
+        Active {
+            frames: FrameReader::default(),
+            limits,
+            heard: Heard::default(),
+            conversation: Conversation::Executing(execution),
+        }
     }
 }
 
-/// The limits of a run that its frames are counted against.
+/// The limits of a run that apply to its frames.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of the result.
+pub struct FrameLimits {
+    /// Maximum bytes of the result.
     pub result_bytes: u64,
-    /// Bytes of output and rich results.
+    /// Maximum bytes of output and rich results.
     pub output_bytes: u64,
 }
 
-/// Annotations that are in order before any output has arrived. The library stops at fewer where the program has put something else in the place of its
-/// output, and a socket buffer holds some hundred that are about bytes still to come.
+/// The number of annotations that are allowed before any output has arrived. The library stops at
+/// fewer if the program has redirected its output, and a socket buffer holds some hundred
+/// annotations of bytes that are yet to arrive.
 const SPARE_ANNOTATIONS: u64 = 10_000;
-/// Annotations for one byte of output: the entry, and the other stream's pause for it.
+/// The number of annotations for one byte of output: one for the entry, and one that separates it
+/// from the other stream.
 const ANNOTATIONS_A_BYTE: u64 = 2;
-/// The drivers send at most 100.
-const MOST_DENIALS: u64 = 1_000;
-const MOST_DENIAL_BYTES: u64 = 64 << 20;
-/// A day of twelve a second.
-const MOST_CALLS: u64 = 1_000_000;
-/// The drivers send at most 32.
+/// The maximum number of denials. The drivers send at most 100.
+const MAX_DENIALS: u64 = 1_000;
+const MAX_DENIAL_BYTES: u64 = 64 << 20;
+/// The maximum number of calls: twelve per second for a day.
+const MAX_CALLS: u64 = 1_000_000;
+/// The maximum number of notes. The drivers send at most 32.
 const MAX_NOTES: u64 = 1_000;
-/// The drivers send at most 2. Each may be as long as a result, and takes as long to parse.
+/// The maximum number of settled results. The drivers send at most 2. Each may be as long as a
+/// result, and takes as long to parse.
 const MAX_SETTLED: u64 = 4;
-/// The shortest rich result: `{"type":"a/b","data":""}`.
-const LEAST_RESULT_BYTES: u64 = 24;
+/// The length of the shortest rich result: `{"type":"a/b","data":""}`.
+const MIN_RESULT_BYTES: u64 = 24;
 
 #[derive(Debug, Default)]
 struct Heard {
@@ -251,16 +324,25 @@ struct Heard {
     settled: u64,
 }
 
-/// The stage of the run. All of it may be the program's own words.
+/// The progress of the conversation with an active sandbox.
+#[derive(Clone, Copy, Debug)]
+enum Conversation {
+    Executing(ExecutionId),
+    Executed,
+    Over,
+}
+
+/// The stage of the run. Every frame may have been written by the program itself.
 #[derive(Debug)]
 pub struct Active {
     frames: FrameReader,
-    limits: Limits,
+    limits: FrameLimits,
     heard: Heard,
+    conversation: Conversation,
 }
 
 impl Active {
-    /// Takes in one receive.
+    /// Adds the bytes of one receive.
     pub fn extend(&mut self, bytes: &[u8], lost: Lost) -> Result<(), Violation> {
         if lost == Lost::Descriptors {
             return Err(Violation::Descriptors(Stage::Active));
@@ -269,10 +351,25 @@ impl Active {
         Ok(())
     }
 
-    /// The next whole message, if there is one. `output_bytes` have arrived on the streams so far.
+    /// Returns the next complete message, if there is one. `output_bytes` is the number of bytes
+    /// that have arrived on the streams so far.
     pub fn next_message(&mut self, output_bytes: u64) -> Result<Option<SandboxMessage>, Violation> {
-        let Limits { result_bytes, output_bytes: most_output } = self.limits;
-        let Some(frame) = next(&mut self.frames, Stage::Active, result_bytes, most_output)? else { return Ok(None) };
+        let FrameLimits { result_bytes, output_bytes: max_output } = self.limits;
+        let stage = match self.conversation {
+            Conversation::Executing(_) => Stage::Active,
+            Conversation::Executed => Stage::Executed,
+            Conversation::Over => return self.check_is_last().map(|()| None),
+        };
+        let Some(frame) = next(&mut self.frames, stage, result_bytes, max_output)? else {
+            return Ok(None);
+        };
+        if let (Conversation::Executing(running), Some(found)) =
+            (self.conversation, frame.execution)
+            && found != running
+        {
+            let kind = name(frame.kind).unwrap_or_default();
+            return Err(Violation::OtherExecution { kind, found, running });
+        }
         let length = frame.payload.len() as u64;
         let message = SandboxMessage::parse(frame)?;
         let heard = &mut self.heard;
@@ -281,30 +378,41 @@ impl Active {
                 count(
                     &mut heard.annotations,
                     "ANNOTATE",
-                    SPARE_ANNOTATIONS.saturating_add(output_bytes.saturating_mul(ANNOTATIONS_A_BYTE)),
+                    SPARE_ANNOTATIONS
+                        .saturating_add(output_bytes.saturating_mul(ANNOTATIONS_A_BYTE)),
                 )?;
             }
             SandboxMessage::Denied(_) => {
-                count(&mut heard.denials, "DENIED", MOST_DENIALS)?;
+                count(&mut heard.denials, "DENIED", MAX_DENIALS)?;
                 heard.denial_bytes += length;
-                if heard.denial_bytes > MOST_DENIAL_BYTES {
-                    return Err(Violation::TooManyBytes { kind: "DENIED", most: MOST_DENIAL_BYTES });
+                if heard.denial_bytes > MAX_DENIAL_BYTES {
+                    return Err(Violation::TooManyBytes { kind: "DENIED", max: MAX_DENIAL_BYTES });
                 }
             }
-            // Its bytes count as output besides.
-            SandboxMessage::Result(_) => count(&mut heard.results, "RESULT", 1_000 + most_output / LEAST_RESULT_BYTES)?,
-            SandboxMessage::Call => count(&mut heard.calls, "CALL", MOST_CALLS)?,
+            // Its bytes also count as output.
+            SandboxMessage::Result(_) => {
+                count(&mut heard.results, "RESULT", 1_000 + max_output / MIN_RESULT_BYTES)?;
+            }
+            SandboxMessage::Call => count(&mut heard.calls, "CALL", MAX_CALLS)?,
             SandboxMessage::Note(_) => count(&mut heard.notes, "NOTE", MAX_NOTES)?,
             SandboxMessage::Settled(_) => count(&mut heard.settled, "SETTLED", MAX_SETTLED)?,
-            SandboxMessage::Finished(_) => {}
+            SandboxMessage::Executed(_) => self.conversation = Conversation::Executed,
+            SandboxMessage::Goodbye => {
+                self.conversation = Conversation::Over;
+                self.check_is_last()?;
+            }
         }
         Ok(Some(message))
     }
+
+    fn check_is_last(&self) -> Result<(), Violation> {
+        if self.frames.has_rest() { Err(Violation::More(Stage::Over)) } else { Ok(()) }
+    }
 }
 
-fn count(heard: &mut u64, kind: &'static str, most: u64) -> Result<(), Violation> {
+fn count(heard: &mut u64, kind: &'static str, max: u64) -> Result<(), Violation> {
     *heard += 1;
-    if *heard > most { Err(Violation::TooMany { kind, most }) } else { Ok(()) }
+    if *heard > max { Err(Violation::TooMany { kind, max }) } else { Ok(()) }
 }
 
 #[cfg(test)]

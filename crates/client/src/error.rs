@@ -1,108 +1,130 @@
-//! Why a request came to nothing. What follows the first `; ` of a message is what to do about it.
+//! The error of a request to a server.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::time::Duration;
 
-use belljar_protocol::Problem;
+use belljar_protocol::{Explain, Problem};
 
-/// Why a request came to nothing.
+/// The error of a request to a server. [`Explain::hint`] says what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none of a server's.
-    #[error("`{url}` is not the address of a server: {why}; write one such as https://belljar.example.com or http://127.0.0.1:8411")]
+    /// The URL is not that of a server.
+    #[error("`{url}` is not the URL of a server: {why}")]
     Url {
-        /// What was given.
+        /// The URL as given, without control characters and cut to 200 characters.
         url: String,
-        /// What is wrong with it.
+        /// The part of the URL that is wrong.
         why: String,
     },
-    /// The token has characters that no token has.
-    #[error("the token has characters that no token has; tokens look like bjr_ and 43 letters, digits, - and _")]
+    /// The token contains characters that no token has.
+    #[error("the token contains invalid characters")]
     Token,
-    /// The certificates to trust could not be read.
-    #[error("there are no certificates to trust: {0}; name a file of them in SSL_CERT_FILE")]
+    /// The trusted certificates could not be loaded.
+    #[error("cannot load trusted certificates: {0}")]
     Certificates(String),
-    /// No connection.
-    #[error("cannot reach {server}: {why}; is it running? `belljar serve` starts a server, and `--server URL` names another")]
+    /// The connection could not be made.
+    #[error("cannot reach {server}: {why}")]
     Unreachable {
-        /// Where it should be.
+        /// The server as it is called in messages.
         server: String,
-        /// Why not.
+        /// The innermost cause.
         why: String,
     },
-    /// Its certificate is not trusted.
-    #[error("the certificate of {server} is not trusted: {why}; name a file with the certificate of whoever issued it in SSL_CERT_FILE")]
+    /// The certificate of the server is not trusted.
+    #[error("the certificate of {server} is not trusted: {why}")]
     Untrusted {
-        /// Where it is.
+        /// The server as it is called in messages.
         server: String,
-        /// Why not.
+        /// The innermost cause.
         why: String,
     },
-    /// The connection broke before the answer was whole.
-    #[error("the connection to {server} broke off: {why}; try again")]
+    /// The connection broke before the answer was complete.
+    #[error("the connection to {server} was lost: {why}")]
     Broken {
-        /// Where it is.
+        /// The server as it is called in messages.
         server: String,
-        /// Why.
+        /// The innermost cause.
         why: String,
     },
-    /// Nothing came for too long.
-    #[error("{server} said nothing for {} s; see whether it is overloaded, and try again", .silence.as_secs())]
+    /// The server sent nothing for too long.
+    #[error("{server} sent nothing for {} s", .silence.as_secs())]
     Silent {
-        /// Where it is.
+        /// The server as it is called in messages.
         server: String,
-        /// For how long.
+        /// The time without data.
         silence: Duration,
     },
-    /// The server refused, and says why.
-    #[error("{}", refusal(.problem, *.retry_after))]
+    /// The server refused the request.
+    #[error("{}", .problem.detail)]
     Refused {
-        /// Why.
+        /// The problem document that the server sent.
         problem: Box<Problem>,
-        /// When it is worth trying again.
+        /// The time after which the request can be repeated, if the server sent one.
         retry_after: Option<Duration>,
     },
-    /// What answered is no Belljar server, or one of another version.
-    #[error(
-        "{server} answered with something that is not Belljar's: {why}; see that the address is right and that both sides have the same version"
-    )]
+    /// The answer is not that of a Belljar server of this version.
+    #[error("unexpected answer from {server}: {why}")]
     Answer {
-        /// Where it is.
+        /// The server as it is called in messages.
         server: String,
-        /// What it was.
+        /// The part of the answer that is unexpected.
         why: String,
     },
-    /// What arrived is not what was sent.
-    #[error("the content of `{name}` arrived damaged: its SHA-256 is {actual}, not {expected}; try again")]
+    /// The received content is not what was sent.
+    #[error("the content of `{name}` is damaged: expected SHA-256 {expected}, received {actual}")]
     Checksum {
-        /// Of which object or artifact.
+        /// The name of the object or artifact.
         name: String,
-        /// What it is known by.
+        /// The SHA-256 of the content that was sent.
         expected: String,
-        /// What arrived.
+        /// The SHA-256 of the content that was received.
         actual: String,
     },
-    /// It was replaced during a download that had to be taken up again.
-    #[error("`{0}` was replaced while it was downloaded; download it again")]
+    /// The content was replaced during a download that had to be resumed.
+    #[error("`{0}` was replaced during its download")]
     Changed(String),
-    /// What was to be uploaded could not be read.
-    #[error("what is to be uploaded cannot be read: {0}")]
+    /// The content to upload could not be read.
+    #[error("cannot read the content to upload: {0}")]
     Content(String),
 }
 
-fn refusal(problem: &Problem, retry_after: Option<Duration>) -> String {
-    let mut text = problem.detail.clone();
-    if let Some(hint) = &problem.hint {
-        text = format!("{text}; {hint}");
+impl Explain for ClientError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Url { .. } => {
+                "use a URL such as https://belljar.example.com or http://127.0.0.1:8411".into()
+            }
+            Self::Token => "use a token of the form bjr_ and 43 letters, digits, - and _".into(),
+            Self::Certificates(_) => "name a file of certificates in SSL_CERT_FILE".into(),
+            Self::Unreachable { .. } => {
+                "start a server with `belljar serve`, or name another with `--server URL`".into()
+            }
+            Self::Untrusted { .. } => {
+                "name a file with the certificate of its issuer in SSL_CERT_FILE".into()
+            }
+            Self::Silent { .. } => "check whether the server is overloaded, and try again".into(),
+            Self::Refused { problem, retry_after } => return refusal_hint(problem, *retry_after),
+            Self::Answer { .. } => {
+                "check the URL, and that client and server have the same version".into()
+            }
+            Self::Broken { .. } | Self::Checksum { .. } => "try again".into(),
+            Self::Changed(_) => "download it again".into(),
+            Self::Content(_) => return None,
+        })
     }
-    match retry_after {
-        Some(after) if problem.hint.is_none() => format!("{text}; try again in {} s", after.as_secs()),
-        _ => text,
+}
+
+fn refusal_hint(problem: &Problem, retry_after: Option<Duration>) -> Option<Cow<'_, str>> {
+    match (&problem.hint, retry_after) {
+        (Some(hint), _) => Some(hint.into()),
+        (None, Some(after)) => Some(format!("try again in {} s", after.as_secs()).into()),
+        (None, None) => None,
     }
 }
 
 impl ClientError {
-    /// The problem document, where the server refused.
+    /// Returns the problem document, if the server refused the request.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Refused { problem, .. } => Some(problem),
@@ -110,12 +132,13 @@ impl ClientError {
         }
     }
 
-    /// Whether the server refused with this status code.
+    /// Returns whether the server refused the request with this status code.
     pub fn is_status(&self, status: u16) -> bool {
         self.problem().is_some_and(|problem| problem.status == status)
     }
 
-    /// Of reqwest's own. Where it came from is told by the innermost cause: the outer ones only say that something failed.
+    /// Converts an error of reqwest. The message is that of the innermost cause: the outer ones
+    /// only say that something failed.
     pub(crate) fn of_http(server: &str, error: &reqwest::Error) -> Self {
         let (mut why, mut cause) = (error.to_string(), error.source());
         let mut is_certificate = false;
@@ -124,7 +147,7 @@ impl ClientError {
             is_certificate |= why.contains("certificate");
             cause = inner.source();
         }
-        // `Connection refused (os error 111)`: the number is for nobody.
+        // `Connection refused (os error 111)`: the number helps no reader.
         let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
         let server = server.to_owned();
         if error.is_connect() && is_certificate {
@@ -136,14 +159,15 @@ impl ClientError {
         Self::Broken { server, why }
     }
 
-    /// How long to wait before the same may be asked again; `None` where that is of no use. `pause` is for where the server does not say.
-    pub(crate) fn worth_another_try(&self, pause: Duration) -> Option<Duration> {
-        /// Nobody waits longer without being told.
-        const MOST: Duration = Duration::from_secs(10);
+    /// Returns how long to wait before the request is repeated, or `None` if repeating it is
+    /// useless. The wait is `pause`, unless the server asks for another.
+    pub(crate) fn retry_delay(&self, pause: Duration) -> Option<Duration> {
+        /// A longer wait is left to the caller, who then sees the reason.
+        const MAX_WAIT: Duration = Duration::from_secs(10);
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Silent { .. } => Some(pause),
             Self::Refused { problem, retry_after } if matches!(problem.status, 429 | 502..=504) => {
-                Some(retry_after.unwrap_or(pause)).filter(|wait| *wait <= MOST)
+                Some(retry_after.unwrap_or(pause)).filter(|wait| *wait <= MAX_WAIT)
             }
             _ => None,
         }

@@ -1,4 +1,5 @@
-//! The events of a run, as they come. A connection that breaks is made again, and the stream goes on where it was.
+//! The events of a run as they happen. If the connection breaks, the stream reconnects and
+//! continues where it was.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,12 +16,13 @@ use crate::client::{Client, Pieces, SILENCE, pieces};
 use crate::error::ClientError;
 use crate::lines::Lines;
 
-/// How often a stream is taken up again that has told nothing new since. With the pauses below, a server that starts again within 20 s is not missed.
-const MOST_FAILURES: u32 = 9;
+/// Failed attempts in a row, without a new event, after which the stream ends. With the pauses
+/// below, a server may take 20 s to restart.
+const MAX_FAILURES: u32 = 9;
 const PAUSE: Duration = Duration::from_millis(100);
-const MOST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// The events of one run to its last, `finished`. An error is the last item.
+/// The events of one run up to the last, `finished`. The stream ends after an error.
 pub struct RunEvents(BoxStream<'static, Result<Event, ClientError>>);
 
 impl fmt::Debug for RunEvents {
@@ -39,7 +41,8 @@ impl Stream for RunEvents {
 
 impl RunEvents {
     pub(crate) fn new(client: Client, id: RunId, after: Option<u64>) -> Self {
-        let watch = Watch { client, id, after, connection: None, ready: VecDeque::new(), failures: 0 };
+        let watch =
+            Watch { client, id, after, connection: None, ready: VecDeque::new(), failures: 0 };
         Self(Box::pin(futures::stream::unfold(Some(watch), |watch| async move {
             let mut watch = watch?;
             match watch.next().await {
@@ -52,21 +55,21 @@ impl RunEvents {
         })))
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the run and returns its outcome.
     pub async fn outcome(mut self) -> Result<Outcome, ClientError> {
         while let Some(event) = self.next().await {
             if let EventKind::Finished { outcome } = event?.kind {
                 return Ok(*outcome);
             }
         }
-        unreachable!("the last item is the end or an error")
+        unreachable!("the last item is `finished` or an error")
     }
 }
 
 struct Watch {
     client: Client,
     id: RunId,
-    /// The last event that was given out.
+    /// The number of the last event that was returned.
     after: Option<u64>,
     connection: Option<(Pieces, Lines)>,
     ready: VecDeque<Event>,
@@ -84,18 +87,23 @@ impl Watch {
             if let Err(error) = self.receive().await {
                 self.connection = None;
                 self.failures += 1;
-                let pause = (PAUSE * 2_u32.saturating_pow(self.failures - 1)).min(MOST_PAUSE);
-                let Some(pause) = error.worth_another_try(pause).filter(|_| self.failures < MOST_FAILURES) else { return Err(error) };
+                let pause = (PAUSE * 2_u32.saturating_pow(self.failures - 1)).min(MAX_PAUSE);
+                let Some(pause) = error.retry_delay(pause).filter(|_| self.failures < MAX_FAILURES)
+                else {
+                    return Err(error);
+                };
                 tokio::time::sleep(pause).await;
             }
         }
     }
 
-    /// Takes in what comes next: a piece may have no event in it, or several.
+    /// Receives the next piece, which may contain any number of events.
     async fn receive(&mut self) -> Result<(), ClientError> {
         let (pieces, lines) = match &mut self.connection {
             Some(connection) => connection,
-            None => self.connection.insert((self.client.watch(&self.id, self.after).await?, Lines::default())),
+            None => self
+                .connection
+                .insert((self.client.watch(&self.id, self.after).await?, Lines::default())),
         };
         let Some(piece) = self.client.piece(pieces).await? else {
             return Err(ClientError::Broken {
@@ -107,8 +115,11 @@ impl Watch {
         while let Some(line) = lines.next() {
             let event: Event = self.client.parse(&line)?;
             let last = self.ready.back().map(|event| event.seq).or(self.after);
-            // The end is always news: a server that died may count less than it had told.
-            if last.is_none_or(|last| event.seq > last) || matches!(event.kind, EventKind::Finished { .. }) {
+            // The end is always returned: a server that died may restart at a lower number than it
+            // had sent.
+            if last.is_none_or(|last| event.seq > last)
+                || matches!(event.kind, EventKind::Finished { .. })
+            {
                 self.ready.push_back(event);
             }
         }
@@ -117,24 +128,28 @@ impl Watch {
 }
 
 impl Client {
-    /// The events of a run: those so far, then as they come, to the last.
+    /// Returns the events of a run: the past ones at once, then each as it happens.
     pub fn run_events(&self, id: &RunId) -> RunEvents {
         RunEvents::new(self.clone(), id.clone(), None)
     }
 
-    /// The same after the event of this number.
+    /// Returns the events of a run that come after the event with this number.
     pub fn run_events_after(&self, id: &RunId, seq: u64) -> RunEvents {
         RunEvents::new(self.clone(), id.clone(), Some(seq))
     }
 
     async fn watch(&self, id: &RunId, after: Option<u64>) -> Result<Pieces, ClientError> {
-        let mut request = self.request(Method::GET, &format!("/v1/runs/{id}/events")).header(ACCEPT, "application/x-ndjson");
+        let mut request = self
+            .request(Method::GET, &format!("/v1/runs/{id}/events"))
+            .header(ACCEPT, "application/x-ndjson");
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
         match tokio::time::timeout(SILENCE, self.send(request)).await {
             Ok(response) => Ok(pieces(response?)),
-            Err(_) => Err(ClientError::Silent { server: self.server().to_owned(), silence: SILENCE }),
+            Err(_) => {
+                Err(ClientError::Silent { server: self.server().to_owned(), silence: SILENCE })
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Lines out of pieces that are cut anywhere.
+//! A splitter of lines for pieces that can begin and end anywhere.
 
 use bytes::{Bytes, BytesMut};
 
-/// What has come of a stream of lines and was not given out yet.
+/// The received part of a stream of lines that was not returned yet.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     buffer: BytesMut,
-    /// There is no line end before this.
+    /// The index up to which there is no line end.
     searched: usize,
 }
 
@@ -15,10 +15,11 @@ impl Lines {
         self.buffer.extend_from_slice(piece);
     }
 
-    /// The next line that is whole and not empty, without its end.
+    /// Returns the next complete line that is not empty, without its line end.
     pub(crate) fn next(&mut self) -> Option<Bytes> {
         loop {
-            let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n')
+            else {
                 self.searched = self.buffer.len();
                 return None;
             };
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_whole_wherever_the_pieces_are_cut() {
+    fn lines_are_complete_wherever_pieces_are_cut() {
         let text = b"\n{\"a\":1}\n\n{\"b\":\"\xc3\xa4\"}\nrest";
         for size in 1..text.len() {
             let mut lines = Lines::default();

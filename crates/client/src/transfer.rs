@@ -1,4 +1,5 @@
-//! A content on its way here: taken up again where it breaks off, and checked against its SHA-256 when it is whole.
+//! Downloads. A download resumes if the connection breaks, and is checked against its SHA-256 when
+//! it is complete.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -8,33 +9,36 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use futures::stream::{BoxStream, Stream, StreamExt};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, RANGE};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, RANGE,
+};
 use reqwest::{Method, Response, StatusCode};
 use ring::digest;
 
 use crate::client::{Client, Pieces, SILENCE, pieces};
 use crate::error::ClientError;
 
-/// How often a download is taken up again that has brought nothing since.
-const MOST_FAILURES: u32 = 5;
+/// Failed attempts in a row, without new bytes, after which a download fails.
+const MAX_FAILURES: u32 = 5;
 const METADATA: &str = "belljar-metadata-";
 
-/// What is known of a content before the first byte of it.
+/// The properties of a content, known before its first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentInfo {
-    /// Bytes that will come: all, or those of the range.
+    /// Bytes of the download: all, or those of the range.
     pub length: u64,
-    /// Bytes of the whole.
+    /// Bytes of the whole content.
     pub size_bytes: u64,
-    /// Media type.
+    /// Media type of the content.
     pub content_type: String,
-    /// SHA-256 of the whole, hexadecimal.
+    /// SHA-256 of the whole content, hexadecimal.
     pub sha256: String,
-    /// What the uploader said of it.
+    /// Metadata from the uploader.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A content as it comes. An error is the last item; without one, what came is what the server has.
+/// A content, piece by piece. The stream ends after an error; without one, the content is complete
+/// and correct.
 pub struct Download {
     info: ContentInfo,
     stream: BoxStream<'static, Result<Bytes, ClientError>>,
@@ -55,14 +59,26 @@ impl Stream for Download {
 }
 
 impl Download {
-    /// What is known of it.
+    /// Returns the properties of the content.
     pub fn info(&self) -> &ContentInfo {
         &self.info
     }
 
-    /// Asks for a content, or for a range of it. A range cannot be checked: the SHA-256 is that of the whole.
-    pub(crate) async fn start(client: Client, path: String, name: String, range: Option<Range<u64>>) -> Result<Self, ClientError> {
-        let response = client.again(async || client.fetch(&path, range.as_ref().map(|range| (range.start, Some(range.end)))).await).await?;
+    /// Requests a content or a range of it. A range is not checked, because the SHA-256 is that of
+    /// the whole content.
+    pub(crate) async fn start(
+        client: Client,
+        path: String,
+        name: String,
+        range: Option<Range<u64>>,
+    ) -> Result<Self, ClientError> {
+        let response = client
+            .retry(async || {
+                client
+                    .fetch(&path, range.as_ref().map(|range| (range.start, Some(range.end))))
+                    .await
+            })
+            .await?;
         let info = info(&client, &response, range.as_ref())?;
         let from = range.as_ref().map_or(0, |range| range.start);
         let fetch = Fetch {
@@ -97,23 +113,28 @@ fn sha256_of(headers: &HeaderMap) -> Option<&str> {
     text(headers, ETAG).map(|tag| tag.trim_matches('"'))
 }
 
-fn info(client: &Client, response: &Response, range: Option<&Range<u64>>) -> Result<ContentInfo, ClientError> {
+fn info(
+    client: &Client,
+    response: &Response,
+    range: Option<&Range<u64>>,
+) -> Result<ContentInfo, ClientError> {
     let headers = response.headers();
     let length = text(headers, CONTENT_LENGTH)
         .and_then(|length| length.parse().ok())
-        .ok_or_else(|| client.strange("a content without its length"))?;
-    let sha256 = sha256_of(headers).ok_or_else(|| client.strange("a content without its checksum"))?;
+        .ok_or_else(|| client.unexpected("a content without a length"))?;
+    let sha256 =
+        sha256_of(headers).ok_or_else(|| client.unexpected("a content without a checksum"))?;
     let size_bytes = match range {
         None => length,
         // `bytes 0-99/1234`
         Some(_) => text(headers, CONTENT_RANGE)
             .filter(|_| response.status() == StatusCode::PARTIAL_CONTENT)
             .and_then(|range| range.rsplit('/').next()?.parse().ok())
-            .ok_or_else(|| client.strange("all of a content, where a range was asked for"))?,
+            .ok_or_else(|| client.unexpected("a whole content instead of the requested range"))?,
     };
-    let metadata = headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(METADATA)?.to_owned(), value.to_str().ok()?.to_owned())));
+    let metadata = headers.iter().filter_map(|(name, value)| {
+        Some((name.as_str().strip_prefix(METADATA)?.to_owned(), value.to_str().ok()?.to_owned()))
+    });
     Ok(ContentInfo {
         length,
         size_bytes,
@@ -124,7 +145,11 @@ fn info(client: &Client, response: &Response, range: Option<&Range<u64>>) -> Res
 }
 
 impl Client {
-    async fn fetch(&self, path: &str, range: Option<(u64, Option<u64>)>) -> Result<Response, ClientError> {
+    async fn fetch(
+        &self,
+        path: &str,
+        range: Option<(u64, Option<u64>)>,
+    ) -> Result<Response, ClientError> {
         let mut request = self.request(Method::GET, path);
         if let Some((start, end)) = range {
             let last = end.map_or_else(String::new, |end| end.saturating_sub(1).to_string());
@@ -132,7 +157,9 @@ impl Client {
         }
         match tokio::time::timeout(SILENCE, self.send(request)).await {
             Ok(response) => response,
-            Err(_) => Err(ClientError::Silent { server: self.server().to_owned(), silence: SILENCE }),
+            Err(_) => {
+                Err(ClientError::Silent { server: self.server().to_owned(), silence: SILENCE })
+            }
         }
     }
 }
@@ -140,14 +167,14 @@ impl Client {
 struct Fetch {
     client: Client,
     path: String,
-    /// As it is called in messages.
+    /// The content as it is called in messages.
     name: String,
     sha256: String,
-    /// The first byte that has not come yet, and the one after the last.
+    /// The index of the next byte, and that after the last byte.
     at: u64,
     end: u64,
     pieces: Option<Pieces>,
-    /// Bytes that come again, because the server gives no ranges of this.
+    /// Bytes to drop, because the server sends the whole content again.
     skip: u64,
     hash: Option<digest::Context>,
     failures: u32,
@@ -173,7 +200,11 @@ impl Fetch {
                     self.pieces = None;
                     self.failures += 1;
                     let pause = std::time::Duration::from_millis(100 << self.failures);
-                    let Some(pause) = error.worth_another_try(pause).filter(|_| self.failures < MOST_FAILURES) else { return Err(error) };
+                    let Some(pause) =
+                        error.retry_delay(pause).filter(|_| self.failures < MAX_FAILURES)
+                    else {
+                        return Err(error);
+                    };
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -184,22 +215,27 @@ impl Fetch {
         let pieces = match &mut self.pieces {
             Some(pieces) => pieces,
             None => {
-                let response = self.client.fetch(&self.path, Some((self.at, Some(self.end)))).await?;
+                let response =
+                    self.client.fetch(&self.path, Some((self.at, Some(self.end)))).await?;
                 if sha256_of(response.headers()) != Some(self.sha256.as_str()) {
                     return Err(ClientError::Changed(self.name.clone()));
                 }
-                self.skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { self.at };
+                self.skip =
+                    if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { self.at };
                 self.pieces.insert(pieces(response))
             }
         };
         let Some(mut piece) = self.client.piece(pieces).await? else {
-            return Err(ClientError::Broken { server: self.client.server().to_owned(), why: "the content ended too early".to_owned() });
+            return Err(ClientError::Broken {
+                server: self.client.server().to_owned(),
+                why: "the content ended too early".to_owned(),
+            });
         };
         let skipped = self.skip.min(piece.len() as u64);
         self.skip -= skipped;
         piece.advance(usize::try_from(skipped).unwrap_or_default());
         if piece.len() as u64 > self.end - self.at {
-            return Err(self.client.strange("more of a content than it has"));
+            return Err(self.client.unexpected("a content longer than announced"));
         }
         Ok(piece)
     }
@@ -210,7 +246,11 @@ impl Fetch {
         if actual == self.sha256 {
             return Ok(());
         }
-        Err(ClientError::Checksum { name: self.name.clone(), expected: self.sha256.clone(), actual })
+        Err(ClientError::Checksum {
+            name: self.name.clone(),
+            expected: self.sha256.clone(),
+            actual,
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Forks sandboxes one after another and runs `1 + 1` in each: for a profiler. `cargo run --release --example forks -- python 2000`
+//! Forks sandboxes one after another and runs `1 + 1` in each: for a profiler. `cargo run --release
+//! --example forks -- python 2000`
 use belljar_engine::{Engine, EngineConfig};
 use belljar_protocol::{Language, RunRequest, StartMode, Status};
 
@@ -18,13 +19,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (engine, request) = (engine.clone(), request.clone());
         tasks.spawn(async move {
             for _ in 0..runs / workers {
-                assert_eq!(engine.run(request.clone()).finished().await.outcome.status, Status::Succeeded);
+                assert_eq!(
+                    engine.run(request.clone()).finished().await.outcome.status,
+                    Status::Succeeded
+                );
             }
         });
     }
     tasks.join_all().await;
     let took = began.elapsed().as_secs_f64();
-    println!("{} runs, {:.3} ms each, {:.0}/s", runs, took * 1000.0 / runs as f64, runs as f64 / took);
+    println!(
+        "{} runs, {:.3} ms each, {:.0}/s",
+        runs,
+        took * 1000.0 / runs as f64,
+        runs as f64 / took
+    );
     engine.shutdown().await;
     Ok(())
 }

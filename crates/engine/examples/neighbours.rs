@@ -1,8 +1,11 @@
-//! Measures what hostile runs take from a neighbour: the time of a trivial run beside them, against its time
-//! beside as many plain busy loops under the same limits. `cargo xtask neighbours` builds and starts it.
+//! Measures the effect of hostile runs on a neighbour: the time of a trivial run next to them,
+//! compared with its time next to the same number of plain busy loops under the same limits.
+//! `cargo xtask neighbours` builds and starts it.
 //!
-//! Arguments: seconds in all, hostile runs at once. The table goes to standard output. The exit status is 0 if
-//! no kind of attack makes the neighbour's 99th percentile longer than the bar allows.
+//! Arguments: seconds in all, hostile runs at once, and optionally the names of the only kinds of
+//! attack to measure. The table goes to standard output. The exit
+//! status is 0 if no kind of attack makes the neighbour's 99th percentile longer than the bar
+//! allows.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -10,16 +13,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belljar_engine::{Call, CallError, CallErrorName, Door, Engine, EngineConfig, RunOptions};
-use belljar_protocol::{Bytes, Denial, Language, Millis, RunId, RunRequest, StartMode, Status};
+use belljar_engine::{Call, CallError, CallErrorName, CallHandler, Engine, EngineConfig, RunHost};
+use belljar_protocol::{
+    Bytes, Denial, Exec, Language, Millis, Network, RunId, RunRequest, StartMode, Status,
+};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-/// The neighbour's 99th percentile beside hostile runs may be this many times that beside busy loops.
+/// The maximum ratio of the neighbour's 99th percentile next to hostile runs and next to busy
+/// loops.
 const BAR: f64 = 1.5;
-/// Each kind of attack and the busy loops take turns this often, so that a machine that changes its pace does so for both.
+/// Each kind of attack and the busy loops take turns this often, so that a machine that changes its
+/// pace does so for both.
 const ROUNDS: u32 = 4;
-/// Each attacker starts again this often, whether its last run ended by itself or had to be stopped.
+/// Each attacker starts again this often, whether its last run ended by itself or had to be
+/// stopped.
 const ATTACK_TIME: Duration = Duration::from_millis(500);
 /// Time between two runs of the neighbour.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -32,7 +40,7 @@ const ATTACKS: [Attack; 8] = [
         grant: Grant::Nothing,
         code: r#"
 import os, struct
-flood = (struct.pack("<IB", 0, 1) + struct.pack("<IB", 2, 4) + b"{}") * 4000
+flood = (struct.pack("<IB", 0, 1) + struct.pack("<IBI", 6, 4, 1) + b"{}") * 4000
 while True: os.write(3, flood)
 "#,
     },
@@ -135,8 +143,8 @@ impl Attack {
         request.limits.output_bytes = Bytes(64 << 20);
         match self.grant {
             Grant::Nothing => {}
-            Grant::Exec => request.policy.exec = true,
-            Grant::Loopback => request.policy.loopback = true,
+            Grant::Exec => request.policy.exec = Exec::Granted,
+            Grant::Loopback => request.policy.network = Network::Loopback,
             Grant::Read => {
                 let file = file.display().to_string();
                 request.policy.env.insert("FILE".into(), file.clone());
@@ -148,12 +156,16 @@ impl Attack {
     }
 }
 
-/// A door that refuses everything: what is measured is the way to it.
+/// A call handler that refuses everything: what is measured is the way to it.
 #[derive(Debug)]
 struct Shut;
 
-impl Door for Shut {
-    fn serve(&self, _run: RunId, socket: UnixStream) -> Pin<Box<dyn Future<Output = Vec<Denial>> + Send>> {
+impl CallHandler for Shut {
+    fn serve(
+        &self,
+        _run: RunId,
+        socket: UnixStream,
+    ) -> Pin<Box<dyn Future<Output = Vec<Denial>> + Send>> {
         Box::pin(async move {
             let mut call = Call::new(socket);
             if call.request().await.is_ok() {
@@ -165,10 +177,18 @@ impl Door for Shut {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).filter_map(|text| text.parse::<u32>().ok());
-    let (seconds, attackers) = (arguments.next().unwrap_or(64), arguments.next().unwrap_or(6));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio starts");
-    match runtime.block_on(measure(Duration::from_secs(seconds.into()), attackers as usize)) {
+    let (mut numbers, mut names) = (Vec::new(), Vec::new());
+    for argument in std::env::args().skip(1) {
+        match argument.parse::<u32>() {
+            Ok(number) => numbers.push(number),
+            Err(_) => names.push(argument),
+        }
+    }
+    let seconds = Duration::from_secs(numbers.first().copied().unwrap_or(64).into());
+    let attackers = numbers.get(1).copied().unwrap_or(6) as usize;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio starts");
+    match runtime.block_on(measure(seconds, attackers, &names)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -178,30 +198,47 @@ fn main() -> ExitCode {
     }
 }
 
-async fn measure(time: Duration, attackers: usize) -> Result<bool, Box<dyn std::error::Error>> {
+async fn measure(
+    time: Duration,
+    attackers: usize,
+    names: &[String],
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let attacks: Vec<&Attack> = ATTACKS
+        .iter()
+        .filter(|attack| names.is_empty() || names.iter().any(|name| name == attack.name))
+        .collect();
+    if attacks.is_empty() {
+        return Err(format!("no kind of attack is called {}", names.join(" or ")).into());
+    }
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("large");
     std::fs::write(&file, vec![1; 128 << 20])?;
     let mut config = EngineConfig::from_env()?;
     config.parked = 2;
     let engine = Engine::new(config)?;
-    let window = time / (ATTACKS.len() as u32 * 2 * ROUNDS);
+    let window = time / (attacks.len() as u32 * 2 * ROUNDS);
     // The first runs of each kind boot a zygote.
-    for attack in ATTACKS.iter().chain([&BUSY]) {
-        beside(&engine, attack, 1, &file, Duration::ZERO).await?;
+    for &attack in attacks.iter().chain([&&BUSY]) {
+        run_next_to(&engine, attack, 1, &file, Duration::ZERO).await?;
     }
 
-    println!("{:20}{:>8}{:>10}{:>10}{:>10}{:>10}{:>8}", "beside", "runs", "p50 ms", "p99 ms", "busy p50", "busy p99", "ratio");
+    println!(
+        "{:20}{:>8}{:>10}{:>10}{:>10}{:>10}{:>8}",
+        "next to", "runs", "p50 ms", "p99 ms", "busy p50", "busy p99", "ratio"
+    );
     let mut holds = true;
-    for attack in &ATTACKS {
+    for attack in attacks {
         let (mut hostile, mut busy) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            busy.extend(beside(&engine, &BUSY, attackers, &file, window).await?);
-            hostile.extend(beside(&engine, attack, attackers, &file, window).await?);
+            busy.extend(run_next_to(&engine, &BUSY, attackers, &file, window).await?);
+            hostile.extend(run_next_to(&engine, attack, attackers, &file, window).await?);
         }
         let (runs, hostile, busy) = (hostile.len(), Times::of(hostile), Times::of(busy));
         let ratio = hostile.p99 / busy.p99;
-        println!("{:20}{runs:8}{:10.2}{:10.2}{:10.2}{:10.2}{ratio:8.2}", attack.name, hostile.p50, hostile.p99, busy.p50, busy.p99);
+        println!(
+            "{:20}{runs:8}{:10.2}{:10.2}{:10.2}{:10.2}{ratio:8.2}",
+            attack.name, hostile.p50, hostile.p99, busy.p50, busy.p99
+        );
         holds &= ratio <= BAR;
     }
     engine.shutdown().await;
@@ -209,16 +246,26 @@ async fn measure(time: Duration, attackers: usize) -> Result<bool, Box<dyn std::
     Ok(holds)
 }
 
-/// Times of the neighbour's runs, at least one, within a window in which `attackers` do their worst.
-async fn beside(engine: &Engine, attack: &Attack, attackers: usize, file: &Path, window: Duration) -> Result<Vec<Duration>, String> {
+/// Returns the times of the neighbour's runs, at least one, while `attackers` are running.
+async fn run_next_to(
+    engine: &Engine,
+    attack: &Attack,
+    attackers: usize,
+    file: &Path,
+    window: Duration,
+) -> Result<Vec<Duration>, String> {
     let mut attacks = JoinSet::new();
     for _ in 0..attackers {
         let (engine, request) = (engine.clone(), attack.request(file));
         attacks.spawn(async move {
             loop {
                 let began = tokio::time::Instant::now();
-                let options = RunOptions { door: Some(Arc::new(Shut)), tenant: Some("attacker".into()), ..RunOptions::default() };
-                let end = engine.run_with(request.clone(), options).finished().await.outcome;
+                let host = RunHost {
+                    calls: Some(Arc::new(Shut)),
+                    tenant: Some("attacker".into()),
+                    ..RunHost::default()
+                };
+                let end = engine.run_with(request.clone(), host).finished().await.outcome;
                 assert_ne!(end.status, Status::Refused, "{:?}", end.error);
                 tokio::time::sleep_until(began + ATTACK_TIME).await;
             }
@@ -230,11 +277,16 @@ async fn beside(engine: &Engine, attack: &Attack, attackers: usize, file: &Path,
     while times.is_empty() || began.elapsed() < window {
         let mut request = RunRequest::new(Language::Python, "6 * 7");
         request.start = StartMode::Fork;
-        let options = RunOptions { tenant: Some("neighbour".into()), ..RunOptions::default() };
+        let host = RunHost { tenant: Some("neighbour".into()), ..RunHost::default() };
         let started = Instant::now();
-        let end = engine.run_with(request, options).finished().await.outcome;
+        let end = engine.run_with(request, host).finished().await.outcome;
         if end.status != Status::Succeeded {
-            return Err(format!("the neighbour's run beside {} ended {}: {:?}", attack.name, end.status.name(), end.error));
+            return Err(format!(
+                "the neighbour's run next to {} ended {}: {:?}",
+                attack.name,
+                end.status.name(),
+                end.error
+            ));
         }
         times.push(started.elapsed());
         tokio::time::sleep(PAUSE).await;
@@ -245,7 +297,7 @@ async fn beside(engine: &Engine, attack: &Attack, attackers: usize, file: &Path,
     Ok(times)
 }
 
-/// Milliseconds.
+/// Times of runs, in milliseconds.
 struct Times {
     p50: f64,
     p99: f64,
@@ -254,7 +306,8 @@ struct Times {
 impl Times {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        let at = |hundredths: usize| times[(times.len() - 1) * hundredths / 100].as_secs_f64() * 1000.0;
+        let at =
+            |hundredths: usize| times[(times.len() - 1) * hundredths / 100].as_secs_f64() * 1000.0;
         Self { p50: at(50), p99: at(99) }
     }
 }

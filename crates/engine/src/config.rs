@@ -1,32 +1,38 @@
-//! How an engine is to behave.
+//! The configuration of an engine.
 
 use belljar_provision::{ProvisionConfig, ProvisionError};
 
 use crate::protected::Protected;
 
-/// How an engine is to behave. Start from [`EngineConfig::from_env`].
+/// The configuration of an engine. Start with [`EngineConfig::from_env`].
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Where runtimes come from.
+    /// Sources of runtimes.
     pub provision: ProvisionConfig,
-    /// Go on where a layer is missing, and say so in each outcome. Otherwise such runs are refused.
+    /// Run programs even if a layer of isolation is missing, and name the layer in each outcome.
+    /// Otherwise such runs are refused.
     pub allow_degraded: bool,
-    /// Folders that no run may be granted, besides the cache.
+    /// Folders, in addition to the cache, that no run may be granted.
     pub protected: Vec<Protected>,
-    /// How many sandboxes to keep parked for each kind of run that has been seen. 0: fork when a run comes.
+    /// Number of sandboxes to keep parked for each spec that has been used. With 0, sandboxes are
+    /// forked on demand.
     pub parked: usize,
-    /// What parked sandboxes have imported ahead may hold about so many bytes, all together; beyond, those of kinds that were not asked for the longest go.
+    /// Approximate bytes that the preloaded modules of all parked sandboxes may use together.
+    /// Beyond that, the sandboxes of the least recently used specs are removed.
     pub parked_memory_bytes: u64,
-    /// All zygotes together may hold about so many bytes; beyond, the least recently used go.
+    /// Approximate bytes that all zygotes may use together. Beyond that, the least recently used
+    /// ones are removed.
     pub zygote_memory_bytes: u64,
-    /// A zygote is replaced after so many forks: forks of one share their address layout.
+    /// Number of forks after which a zygote is replaced, because its forks share their address
+    /// layout.
     pub zygote_forks: u64,
-    /// And after so many seconds.
+    /// Age in seconds after which a zygote is replaced.
     pub zygote_age_s: u64,
 }
 
 impl EngineConfig {
-    /// The defaults, with what the environment says about runtimes: `PATH`, the cache folder, registry and certificate settings.
+    /// Returns the default configuration, with settings for runtimes from environment variables:
+    /// `PATH`, the cache folder, registries and certificates.
     pub fn from_env() -> Result<Self, ProvisionError> {
         Ok(Self {
             provision: ProvisionConfig::from_env()?,

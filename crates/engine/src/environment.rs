@@ -1,5 +1,6 @@
-//! Packages that a sandbox has from the start. The engine knows a folder, where it is seen, what to import ahead, and whom to ask for all that; what a
-//! package is, it does not.
+//! Environments: the packages that a sandbox has from the start. The engine knows only a folder,
+//! its path in the sandbox, the modules to preload, and the source of environments. It knows
+//! nothing about packages.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -12,62 +13,74 @@ use belljar_protocol::{RunError, RunRequest};
 
 use crate::runtime::RuntimeKind;
 
-/// Where a sandbox's packages are for Node: above any folder of a program's, so that `require` and `import` find them as in plain Node.
+/// The path of packages for Node.js: above all folders of a program, so that `require` and `import`
+/// find them as in plain Node.js.
 pub(crate) const NODE_PLACE: &str = "/node_modules";
-/// Where they are for Python.
+/// The path of packages for Python.
 pub(crate) const PYTHON_PLACE: &str = "/opt/belljar/environment";
 
-/// Who makes the environments of runs.
+/// A source of environments for runs.
 pub trait EnvironmentSource: Debug + Send + Sync {
-    /// The environment of a run, made where there is none yet; `None` where it needs none. What goes on is told to `tell`, for people. An error refuses
-    /// the run. Dropped when the run is cancelled meanwhile.
-    fn environment<'a>(&'a self, request: &'a RunRequest, tell: Arc<dyn Fn(String) + Send + Sync>) -> EnvironmentFuture<'a>;
+    /// Returns the environment of a run, building it if it does not exist, or `None` if the run
+    /// needs none. `tell` is called with human-readable progress. An error refuses the run. The
+    /// future is dropped if the run is cancelled in the meantime.
+    fn environment<'a>(
+        &'a self,
+        request: &'a RunRequest,
+        tell: Arc<dyn Fn(String) + Send + Sync>,
+    ) -> EnvironmentFuture<'a>;
 
-    /// A hint for the error that a run ended with, where it is about a package. Asked once the run is over; the error is the program's word.
+    /// Returns a hint for the error that a run ended with, if the error concerns a package. It is
+    /// called once the run has ended. The text of the error comes from the program.
     fn hint(&self, _error: &RunError) -> Option<String> {
         None
     }
 
-    /// Notes on the packages, for the writer of the program. Asked once the run is over.
+    /// Returns notes on the packages for the author of the program. It is called once the run has
+    /// ended.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// What becomes of asking an [`EnvironmentSource`].
-pub type EnvironmentFuture<'a> = Pin<Box<dyn Future<Output = Result<Option<Arc<Environment>>, RunError>> + Send + 'a>>;
+/// The future that [`EnvironmentSource::environment`] returns.
+pub type EnvironmentFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Arc<Environment>>, RunError>> + Send + 'a>>;
 
-/// Where the modules of an environment are imported ahead.
+/// The process in which the modules of an environment are preloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ahead {
-    /// In each parked sandbox, for itself: jailed like any program, and seen by one run only.
-    Sandbox,
-    /// Once, in the zygote, for all its sandboxes. The code of the packages then runs with what a zygote may do: only for packages that the operator
-    /// trusts.
-    Zygote,
+pub enum Preload {
+    /// Each parked sandbox preloads the modules for itself, jailed like any program, so that only
+    /// one run sees them.
+    InSandbox,
+    /// The zygote preloads the modules once for all its sandboxes. The code of the packages then
+    /// has the rights of a zygote, so this is only for packages that the operator trusts.
+    InZygote,
 }
 
-/// Packages that a sandbox has from the start.
+/// The packages that a sandbox has from the start.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// What tells it from every other: the hash of its lock and of what it was made with.
+    /// Unique key: the hash of the lock and of everything else that the environment was built from.
     pub key: String,
-    /// The folder outside. Nobody may change it while it is in use.
+    /// Folder on the host. It must not change while it is in use.
     pub folder: PathBuf,
-    /// Where it is seen inside.
+    /// Path of the folder in the sandbox.
     pub place: PathBuf,
-    /// Modules to import ahead, in order. What cannot be imported is left to the program, which is told why.
+    /// Modules to preload, in order. If a module cannot be imported, the program gets the error
+    /// when it imports the module.
     pub modules: Vec<String>,
-    /// Where they are imported.
-    pub ahead: Ahead,
-    /// Held for as long as anything uses the environment, so that whoever keeps it can tell by a lock on it.
+    /// Process in which the modules are preloaded.
+    pub preload: Preload,
+    /// File that stays open as long as anything uses the environment, so that its owner can find
+    /// out by a lock on it.
     pub lease: Option<Arc<File>>,
 }
 
-/// The key stands for the folder: equal ones have the same packages.
+/// Compares the keys instead of the folders: equal keys have the same packages.
 impl PartialEq for Environment {
     fn eq(&self, other: &Self) -> bool {
-        (&self.key, &self.modules, self.ahead) == (&other.key, &other.modules, other.ahead)
+        (&self.key, &self.modules, self.preload) == (&other.key, &other.modules, other.preload)
     }
 }
 
@@ -75,12 +88,12 @@ impl Eq for Environment {}
 
 impl Hash for Environment {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.key, &self.modules, self.ahead).hash(state);
+        (&self.key, &self.modules, self.preload).hash(state);
     }
 }
 
 impl Environment {
-    /// Where a runtime looks for the packages of an environment.
+    /// Returns the path in a sandbox where a runtime looks for packages.
     pub fn place(kind: RuntimeKind) -> &'static Path {
         Path::new(match kind {
             RuntimeKind::Node => NODE_PLACE,
@@ -88,18 +101,18 @@ impl Environment {
         })
     }
 
-    /// The same without anything imported ahead.
+    /// Returns the environment without preloaded modules.
     #[must_use]
     pub fn without_modules(&self) -> Self {
-        Self { modules: Vec::new(), ahead: Ahead::Sandbox, ..self.clone() }
+        Self { modules: Vec::new(), preload: Preload::InSandbox, ..self.clone() }
     }
 
-    /// What the driver is told at boot.
-    pub(crate) fn told(&self) -> serde_json::Value {
-        let ahead = match self.ahead {
-            Ahead::Sandbox => "sandbox",
-            Ahead::Zygote => "zygote",
+    /// Returns the settings of the environment for the driver.
+    pub(crate) fn driver_settings(&self) -> serde_json::Value {
+        let preload = match self.preload {
+            Preload::InSandbox => "sandbox",
+            Preload::InZygote => "zygote",
         };
-        serde_json::json!({"place": self.place, "modules": self.modules, "ahead": ahead})
+        serde_json::json!({"place": self.place, "modules": self.modules, "preload": preload})
     }
 }

@@ -1,67 +1,76 @@
-//! Doors to the readers of what a sandbox says, for the fuzz targets and nobody else: these readers are the engine's own business. The feature
-//! `fuzzing` opens them. It also leaves the native library out of the build, so an engine built with it cannot run anything.
+//! Access to the parsers of a sandbox's messages, for the fuzz targets only: these parsers are
+//! internal to the engine. The feature `fuzzing` makes them public. It also excludes the native
+//! library from the build, so an engine with this feature cannot run anything.
 
 use belljar_channel::Annotation;
-use belljar_protocol::{Denial, LogLevel, Pending, RichResult, RunError, Stream};
+use belljar_protocol::{
+    Bytes, Denial, LimitTerms, Limits, LogLevel, Pending, RichResult, RunError, Stream,
+};
 use serde_json::value::RawValue;
 
+use crate::execution::logs::{Entry, LogAssembler};
+use crate::execution::report;
 use crate::imports::{self, FoundImports};
-use crate::logs::{Entry, LogAssembler};
-use crate::report;
 
-/// Reads a program's last report: its value, error and exit code.
-pub fn ending(payload: &[u8], result_bytes: u64) -> (Option<Box<RawValue>>, Option<RunError>, Option<i32>) {
-    let report::Ending { value, error, exit_code } = report::ending(payload, result_bytes);
+/// Parses a program's last report: its value, error and exit code.
+pub fn ending(
+    payload: &[u8],
+    result_bytes: u64,
+) -> (Option<Box<RawValue>>, Option<RunError>, Option<i32>) {
+    let limits = Limits { result_bytes: Bytes(result_bytes), ..Limits::default() };
+    let report::Ending { value, error, exit_code } =
+        report::ending(payload, &limits, &LimitTerms::default());
     (value, error, exit_code)
 }
 
-/// Reads a result that came while something was still open: its value, and the places and counts of what is pending.
+/// Parses a result that was reported while something was still open: its value and the pending
+/// things.
 pub fn settled(payload: &[u8], result_bytes: u64) -> Option<(Option<Box<RawValue>>, Vec<Pending>)> {
     report::settled(payload, result_bytes).map(|settled| (settled.value, settled.pending))
 }
 
-/// Reads a note.
+/// Parses the text of a note.
 pub fn note(payload: &[u8]) -> Option<String> {
     report::note(payload)
 }
 
-/// Reads a rich result.
+/// Parses a rich result.
 pub fn rich_result(payload: &[u8]) -> Option<RichResult> {
     report::rich_result(payload)
 }
 
-/// Reads a denial.
+/// Parses a denial.
 pub fn denial(payload: &[u8]) -> Option<Denial> {
     report::denial(payload)
 }
 
-/// Reads what a sandbox has found that files import.
+/// Parses the answer of a search for imports.
 pub fn found_imports(json: &str) -> Option<FoundImports> {
     imports::read(json)
 }
 
-/// The log of one run, as it grows.
+/// The growing log of a run.
 #[derive(Debug)]
 pub struct Log(LogAssembler);
 
 impl Log {
-    /// An empty one.
+    /// Returns an empty log.
     #[expect(clippy::new_without_default, reason = "the one caller needs no default")]
     pub fn new() -> Self {
         Self(LogAssembler::new())
     }
 
-    /// Takes a hint about bytes that are still to come.
+    /// Adds an annotation of bytes that have not arrived yet.
     pub fn annotate(&mut self, annotation: Annotation) {
         self.0.annotate(annotation);
     }
 
-    /// Takes bytes; gives the entries that they complete.
+    /// Adds bytes. Returns the entries that they complete.
     pub fn push(&mut self, stream: Stream, bytes: &[u8]) -> Vec<(LogLevel, String)> {
         plain(self.0.push(stream, bytes))
     }
 
-    /// What is left at the end.
+    /// Returns the remaining entries at the end.
     pub fn finish(&mut self) -> Vec<(LogLevel, String)> {
         plain(self.0.finish())
     }

@@ -1,7 +1,8 @@
-//! Zygotes, parked sandboxes, and the life of a sandbox.
+//! The engine of Belljar: zygotes, parked sandboxes, and the life of a sandbox.
 //!
-//! An [`Engine`] boots real runtimes inside kernel jails and runs one program per sandbox. It knows mounts and keys, not packages; it decides every
-//! outcome by what the kernel counted, and believes nothing that a sandbox says about anything but its own logs and result.
+//! An [`Engine`] boots real runtimes inside kernel jails and runs one program per sandbox. It knows
+//! mounts and keys, but no packages. It decides every outcome by the kernel's counters, and trusts
+//! a sandbox only about the program's own logs and result.
 //!
 //! ```no_run
 //! use belljar_engine::{Engine, EngineConfig, RunEvent};
@@ -22,70 +23,63 @@
 //! # }
 //! ```
 #![forbid(unsafe_code)]
-// tokio 1.54 deprecates `AsyncFd::new` for types that could close their descriptor early; its replacement is an unsafe function. An `OwnedFd` cannot.
+// tokio 1.54 deprecates `AsyncFd::new` for types that could close their descriptor early; its
+// replacement is an unsafe function. An `OwnedFd` cannot.
 #![allow(deprecated)]
 
 mod activation;
-mod artifacts;
-mod calls;
+mod call_handler;
 mod carried;
 mod config;
-mod decision;
 mod doctor;
-mod door;
 mod engine;
 mod environment;
 mod error;
-mod fences;
+mod execution;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod granted;
 mod grants;
-mod groups;
 mod home;
 mod imports;
-mod leaving;
-mod left_behind;
-mod logs;
 mod machine;
 mod measure;
-mod pace;
-mod pipes;
 mod pool;
+mod process;
+mod progress;
 mod protected;
 mod python_variables;
-mod report;
 mod root;
-mod run;
 mod runtime;
 mod sandbox;
-mod self_test;
-mod spawner;
-mod still;
+mod spec;
+mod surroundings;
 mod tool;
-mod watch;
 mod zygote;
 
-pub use artifacts::{ArtifactFile, ArtifactRoom};
 pub use belljar_channel::{CallError, CallErrorName, CallRequest, ObjectHead};
+pub use call_handler::{Call, CallHandler};
 pub use config::EngineConfig;
 pub use doctor::{Finding, Health, diagnose};
-pub use door::{Call, Door};
-pub use engine::{Engine, Isolation, RunOptions, describe_step};
-pub use environment::{Ahead, Environment, EnvironmentFuture, EnvironmentSource};
-pub use error::EngineError;
+pub use engine::{Engine, Isolation};
+pub use environment::{Environment, EnvironmentFuture, EnvironmentSource, Preload};
+pub use error::{EngineError, ImportSearchError, NotReady};
+pub use execution::{
+    ArtifactFile, ArtifactRoom, Finished, LeftFiles, Run, RunCanceller, RunEvent, RunHost,
+};
 pub use grants::CeilingGrants;
 pub use imports::{FoundImport, FoundImports};
-pub use left_behind::LeftFiles;
 pub use machine::Machine;
 pub use measure::{Measurement, Times, measure};
+pub use pool::SelfTest;
+pub use progress::describe_step;
 pub use protected::Protected;
-pub use run::{Finished, Run, RunCanceller, RunEvent};
 pub use runtime::{Runtime, RuntimeKind};
-pub use sandbox::{Sandbox, SandboxSpec};
-pub use self_test::SelfTest;
-pub use tool::{Check, FolderAccess, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits, ToolNetwork};
+pub use sandbox::Sandbox;
+pub use spec::SandboxSpec;
+pub use tool::{
+    Check, FolderAccess, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits, ToolNetwork,
+};
 
 /// Compiles the program of the guide.
 #[cfg(doctest)]

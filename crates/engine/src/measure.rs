@@ -1,4 +1,5 @@
-//! Measures this machine: time to a fresh sandbox, throughput, memory. What `belljar bench` prints.
+//! Benchmarks of this machine: time to a fresh sandbox, throughput, memory. `belljar bench` prints
+//! them.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +8,21 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::pool::proportional_bytes;
+use crate::process::proportional_bytes;
 use crate::runtime::RuntimeKind;
-use crate::sandbox::{Sandbox, SandboxSpec};
+use crate::sandbox::Sandbox;
+use crate::spec::SandboxSpec;
 
-/// How long something took, over many times, milliseconds.
+/// The distribution of a time over many measurements.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Times {
-    /// How many times.
+    /// Number of measurements.
     pub count: usize,
-    /// Half took no longer.
+    /// Median of the times, milliseconds.
     pub p50_ms: f64,
-    /// 95 of 100.
+    /// 95th percentile, milliseconds.
     pub p95_ms: f64,
-    /// 99 of 100.
+    /// 99th percentile, milliseconds.
     pub p99_ms: f64,
 }
 
@@ -28,39 +30,43 @@ impl Times {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |share: f64| {
-            times.get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1))).map_or(0.0, Duration::as_secs_f64)
+            times
+                .get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1)))
+                .map_or(0.0, Duration::as_secs_f64)
         };
         let ms = |share| (at(share) * 1e6).round() / 1000.0;
         Self { count: times.len(), p50_ms: ms(0.50), p95_ms: ms(0.95), p99_ms: ms(0.99) }
     }
 }
 
-/// What was measured of one runtime. All runs are of `1 + 1`, from request to outcome, with every limit in place.
+/// The benchmark of one runtime. Every run is of `1 + 1`, is measured from request to outcome, and
+/// has all limits in place.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
-    /// Which, at its exact version.
+    /// Runtime with its exact version.
     pub runtime: String,
-    /// A sandbox was parked.
+    /// Time of a run in a parked sandbox.
     pub parked: Times,
-    /// A sandbox was forked for the run.
+    /// Time of a run for which a sandbox was forked.
     pub forked: Times,
-    /// A runtime process was started for the run.
+    /// Time of a run for which a runtime process was started.
     pub exec: Times,
-    /// The zygote was booted for the run.
+    /// Time of a run for which a zygote was booted.
     pub cold: Times,
-    /// One run after another at half of the throughput, parked.
+    /// Time of a run at half of the throughput, with parked sandboxes.
     pub half_load: Times,
-    /// Runs a second, as many at a time as the machine has processors.
+    /// Throughput in runs per second, with twice as many concurrent runs as processors.
     pub runs_per_second: f64,
-    /// What one more parked sandbox holds, shared pages by their share, bytes.
+    /// Memory of a further parked sandbox (proportional set size), bytes.
     pub parked_bytes: u64,
-    /// What the zygote holds, likewise.
+    /// Memory of the zygote (proportional set size), bytes.
     pub zygote_bytes: u64,
-    /// What one more sandbox with a runtime process of its own holds, likewise.
+    /// Memory of a further sandbox with a runtime process of its own (proportional set size),
+    /// bytes.
     pub exec_bytes: u64,
 }
 
-/// Measures a runtime. `progress` is told what comes next.
+/// Measures a runtime. Calls `progress` with the name of each phase as it begins.
 pub async fn measure(
     engine: &Engine,
     name: &RuntimeName,
@@ -68,16 +74,22 @@ pub async fn measure(
     progress: impl Fn(&str) + Send + 'static,
 ) -> Result<Measurement, EngineError> {
     let (engine, name) = (engine.clone(), name.clone());
-    // In a task, as a server does it: the thread of a program's `main` would have to be woken for each outcome, which can take longer than the rest.
-    // It ends with the future that waits for it.
+    // In a task, as in a server: the thread of the program's `main` would have to be woken for each
+    // outcome, which can take longer than everything else. Dropping the future ends the task.
     let mut measuring = tokio::task::JoinSet::new();
     measuring.spawn(async move { measure_all(&engine, &name, runs, progress).await });
-    measuring.join_all().await.pop().unwrap_or_else(|| Err(EngineError::NotReady("nothing was measured".into())))
+    measuring.join_all().await.pop().unwrap_or(Err(EngineError::Internal("the benchmark panicked")))
 }
 
-async fn measure_all(engine: &Engine, name: &RuntimeName, runs: usize, progress: impl Fn(&str)) -> Result<Measurement, EngineError> {
+async fn measure_all(
+    engine: &Engine,
+    name: &RuntimeName,
+    runs: usize,
+    progress: impl Fn(&str),
+) -> Result<Measurement, EngineError> {
     let runtime = engine.runtime(name).await?;
-    let language = if runtime.kind == RuntimeKind::Node { Language::JavaScript } else { Language::Python };
+    let language =
+        if runtime.kind == RuntimeKind::Node { Language::JavaScript } else { Language::Python };
     let mut request = RunRequest::new(language, "1 + 1");
     request.runtime = Some(name.clone());
     let spec = SandboxSpec::new(runtime.clone(), &Policy::default(), &Limits::default())?;
@@ -153,10 +165,10 @@ fn keep(times: &mut Vec<Duration>, index: usize, warm_up: usize, began: Instant)
 }
 
 fn expect(status: Status) -> Result<(), EngineError> {
-    if status == Status::Succeeded { Ok(()) } else { Err(EngineError::NotReady(format!("a measured run ended {}", status.name()))) }
+    if status == Status::Succeeded { Ok(()) } else { Err(EngineError::Benchmark(status)) }
 }
 
-/// Lets what the last run has left behind be cleared away, so that it is not measured as the next one's.
+/// Waits until the last run is cleaned up, so that this is not measured as part of the next run.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(2)).await;
 }
@@ -167,7 +179,12 @@ async fn run_once(engine: &Engine, request: &RunRequest, start: StartMode) -> St
     engine.run(request).finished().await.outcome.status
 }
 
-async fn time_runs(engine: &Engine, request: &RunRequest, start: StartMode, runs: usize) -> Result<Times, EngineError> {
+async fn time_runs(
+    engine: &Engine,
+    request: &RunRequest,
+    start: StartMode,
+    runs: usize,
+) -> Result<Times, EngineError> {
     let mut times = Vec::new();
     let warm_up = runs / 10;
     for index in 0..runs + warm_up {
@@ -179,8 +196,14 @@ async fn time_runs(engine: &Engine, request: &RunRequest, start: StartMode, runs
     Ok(Times::of(times))
 }
 
-/// Runs arrive on a fixed beat, whether or not the last one is done: a late answer is counted from when it was due.
-async fn half_load(engine: &Engine, request: &RunRequest, runs: usize, per_second: f64) -> Result<Times, EngineError> {
+/// Measures runs that start at fixed intervals, whether or not the previous one has ended. The time
+/// of a run is counted from its scheduled start.
+async fn half_load(
+    engine: &Engine,
+    request: &RunRequest,
+    runs: usize,
+    per_second: f64,
+) -> Result<Times, EngineError> {
     let beat = Duration::from_secs_f64(1.0 / per_second.max(1.0));
     let mut tasks = tokio::task::JoinSet::new();
     let began = Instant::now();
@@ -188,7 +211,9 @@ async fn half_load(engine: &Engine, request: &RunRequest, runs: usize, per_secon
         let due = began + beat * index;
         tokio::time::sleep_until(due.into()).await;
         let (engine, request) = (engine.clone(), request.clone());
-        tasks.spawn(async move { (run_once(&engine, &request, StartMode::Fork).await, due.elapsed()) });
+        tasks.spawn(
+            async move { (run_once(&engine, &request, StartMode::Fork).await, due.elapsed()) },
+        );
     }
     let mut times = Vec::new();
     for (status, time) in tasks.join_all().await {
@@ -203,8 +228,16 @@ async fn memory(engine: &Engine, spec: &SandboxSpec) -> Result<(u64, u64), Engin
     let mut parked: Vec<Sandbox> = Vec::new();
     parked.push(engine.sandbox(spec.clone(), StartMode::Fork).await?);
     let held = |parked: &[Sandbox]| -> u64 {
-        let zygote = parked[0].body.zygote.as_ref().and_then(|zygote| proportional_bytes(zygote.pid())).unwrap_or(0);
-        zygote + parked.iter().filter_map(|sandbox| proportional_bytes(sandbox.body.pid)).sum::<u64>()
+        let zygote = parked[0]
+            .zygote
+            .as_ref()
+            .and_then(|zygote| proportional_bytes(zygote.pid()))
+            .unwrap_or(0);
+        zygote
+            + parked
+                .iter()
+                .filter_map(|sandbox| proportional_bytes(sandbox.process.pid()))
+                .sum::<u64>()
     };
     let one = held(&parked);
     for _ in 0..SANDBOXES {
@@ -218,8 +251,10 @@ async fn memory(engine: &Engine, spec: &SandboxSpec) -> Result<(u64, u64), Engin
 async fn exec_memory(engine: &Engine, spec: &SandboxSpec) -> Result<u64, EngineError> {
     const SANDBOXES: usize = 4;
     let mut parked = Vec::new();
-    let held = |parked: &[Sandbox]| -> u64 { parked.iter().filter_map(|sandbox| proportional_bytes(sandbox.body.pid)).sum() };
-    // The first alone pays for what all share.
+    let held = |parked: &[Sandbox]| -> u64 {
+        parked.iter().filter_map(|sandbox| proportional_bytes(sandbox.process.pid())).sum()
+    };
+    // The first sandbox alone accounts for the shared pages.
     parked.push(engine.sandbox(spec.clone(), StartMode::Exec).await?);
     let one = held(&parked);
     for _ in 0..SANDBOXES {
@@ -232,7 +267,7 @@ async fn exec_memory(engine: &Engine, spec: &SandboxSpec) -> Result<u64, EngineE
 
 fn discard(engine: &Engine, sandboxes: Vec<Sandbox>) {
     for sandbox in &sandboxes {
-        sandbox.body.kill();
+        sandbox.process.kill();
     }
     for sandbox in sandboxes {
         engine.discard(sandbox);

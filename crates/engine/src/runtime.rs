@@ -1,48 +1,50 @@
-//! A provisioned runtime, as the engine starts it.
+//! A provisioned runtime, and how the engine starts it.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use belljar_protocol::{RuntimeName, Start};
-use belljar_provision::{NodeRequest, NodeRuntime, Progress, ProvisionError, Provisioner, PythonRequest, PythonRuntime};
+use belljar_protocol::{Exec, RuntimeName, Start};
+use belljar_provision::{
+    NodeRequest, NodeRuntime, Progress, ProvisionError, Provisioner, PythonRequest, PythonRuntime,
+};
 
 use crate::carried::{self, Carried, FOLDER};
 use crate::error::EngineError;
 
-/// Which engine of a language.
+/// A kind of runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RuntimeKind {
-    /// Node.js.
+    /// Node.js runs JavaScript and TypeScript.
     Node,
-    /// `CPython`.
+    /// `CPython` runs Python.
     Python,
 }
 
 /// A runtime that can be started.
 #[derive(Clone, Debug)]
 pub struct Runtime {
-    /// Which.
+    /// Kind of the runtime.
     pub kind: RuntimeKind,
-    /// `node@24.21.0`.
+    /// Name with the exact version, such as `node@24.21.0`.
     pub name: String,
-    /// The program.
+    /// Host path of the executable.
     pub executable: PathBuf,
-    /// Host paths that it needs to see.
+    /// Host paths that must be visible in a sandbox.
     pub mounts: Vec<PathBuf>,
-    /// Host paths that builds of packages for it need to see as well.
+    /// Host paths that must also be visible when packages are built.
     pub headers: Vec<PathBuf>,
-    /// Host folders of packages, which nothing may see.
+    /// Host folders with packages, which must never be visible.
     pub(crate) packages: Vec<PathBuf>,
-    /// The hash of its program.
+    /// Hash of the executable.
     pub identity: String,
-    /// Where it was found, for people.
+    /// Human-readable name of the source that the runtime came from.
     pub source: String,
     pub(crate) carried: Carried,
 }
 
 impl Runtime {
-    /// Finds or fetches it, and puts its driver into `cache`. Blocks.
+    /// Finds or downloads a runtime, and stores its driver in `cache`. Blocks.
     pub(crate) fn provision(
         provisioner: &Provisioner,
         cache: &Path,
@@ -55,7 +57,9 @@ impl Runtime {
                 Self::from_node(&provisioner.node(&request, progress)?, cache)
             }
             RuntimeName::Python(version) => {
-                let request = version.as_deref().map_or(Ok::<_, ProvisionError>(PythonRequest::default()), str::parse)?;
+                let request = version
+                    .as_deref()
+                    .map_or(Ok::<_, ProvisionError>(PythonRequest::default()), str::parse)?;
                 Self::from_python(&provisioner.python(&request, progress)?, cache)
             }
         }
@@ -63,7 +67,8 @@ impl Runtime {
 
     fn from_node(node: &NodeRuntime, cache: &Path) -> Result<Self, EngineError> {
         Ok(Self {
-            carried: carried::for_node(cache).map_err(|source| EngineError::Cache { folder: cache.to_owned(), source })?,
+            carried: carried::for_node(cache)
+                .map_err(|source| EngineError::Cache { folder: cache.to_owned(), source })?,
             kind: RuntimeKind::Node,
             name: format!("node@{}", node.version),
             executable: node.executable.clone(),
@@ -91,22 +96,24 @@ impl Runtime {
         })
     }
 
-    /// The command line inside.
+    /// Returns the command line in the sandbox.
     pub(crate) fn arguments(&self, start: Start) -> Vec<CString> {
         let mut arguments = vec![self.executable.as_os_str().as_bytes().to_vec()];
         match self.kind {
             RuntimeKind::Node => {
-                // A fork has only the thread that forked: V8 must not count on others.
+                // A fork has only the thread that called it, so V8 must not rely on other threads.
                 if start == Start::Fork {
                     arguments.extend([b"--single-threaded".to_vec(), b"--v8-pool-size=1".to_vec()]);
-                    // By the host's memory it would be 64 MB, which a program is told of as a part of its heap's limit.
+                    // Derived from the host's memory it would be 64 MB, which a program would see
+                    // as part of its heap limit.
                     arguments.push(b"--max-semi-space-size=8".to_vec());
                 }
                 arguments.push(format!("{FOLDER}/node/driver.js").into_bytes());
             }
             RuntimeKind::Python => {
-                // Isolated: neither the environment nor the working folder change what the driver itself imports.
-                // And without what the host has installed beside it: packages come with an environment.
+                // Isolated mode: neither environment variables nor the working folder affect the
+                // imports of the driver. Without `site`, packages that the host has installed are
+                // not found: a run's packages come from its environment.
                 arguments.extend([
                     b"-I".to_vec(),
                     b"-S".to_vec(),
@@ -119,23 +126,24 @@ impl Runtime {
         arguments.into_iter().filter_map(|argument| CString::new(argument).ok()).collect()
     }
 
-    /// The whole environment at boot. A program's own comes with its activation.
-    pub(crate) fn environment(init: bool) -> Vec<CString> {
+    /// Returns all environment variables at boot. The program's variables come with its activation.
+    /// A process that may start programs gets an init.
+    pub(crate) fn environment(exec: Exec) -> Vec<CString> {
         let mut environment = vec![
             "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
             format!("HOME={}", belljar_jail::HOME),
             "LANG=C.UTF-8".to_owned(),
             "TMPDIR=/tmp".to_owned(),
-            // It answers `getifaddrs` in place of the C library, and takes this variable away.
+            // The library replaces `getifaddrs` of the C library, and removes this variable.
             format!("LD_PRELOAD={FOLDER}/libbelljar.so"),
         ];
-        if init {
+        if exec == Exec::Granted {
             environment.push("BELLJAR_INIT=1".to_owned());
         }
         environment.into_iter().filter_map(|variable| CString::new(variable).ok()).collect()
     }
 
-    /// The folder under [`FOLDER`] that holds its driver.
+    /// Returns the name of the folder under [`FOLDER`] that contains the driver.
     pub(crate) fn driver_folder(&self) -> &'static str {
         match self.kind {
             RuntimeKind::Node => "node",

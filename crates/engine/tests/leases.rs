@@ -1,4 +1,5 @@
-//! What keeps an environment in use: sandboxes and zygotes that live, and no others. In a program of its own, as all its zygotes are killed.
+//! An environment is in use as long as sandboxes or zygotes with it are alive, and no longer. A
+//! program of its own, because all its zygotes are killed.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,11 +7,13 @@ use std::process::Command;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use belljar_engine::{Ahead, Engine, EngineConfig, Environment, Runtime, SandboxSpec};
+use belljar_engine::{Engine, EngineConfig, Environment, Preload, Runtime, SandboxSpec};
 use belljar_protocol::{Limits, Policy, RuntimeName, StartMode};
+use belljar_test_support::processes;
 
 fn spec(runtime: &Arc<Runtime>, environment: Option<Environment>) -> SandboxSpec {
-    let spec = SandboxSpec::new(Arc::clone(runtime), &Policy::default(), &Limits::default()).unwrap();
+    let spec =
+        SandboxSpec::new(Arc::clone(runtime), &Policy::default(), &Limits::default()).unwrap();
     spec.with_environment(environment.map(Arc::new))
 }
 
@@ -23,17 +26,19 @@ fn environment(runtime: &Runtime, folder: &Path) -> (Environment, Weak<File>) {
         folder: folder.to_owned(),
         place: Environment::place(runtime.kind).to_owned(),
         modules: Vec::new(),
-        ahead: Ahead::Sandbox,
+        preload: Preload::InSandbox,
         lease: Some(lease),
     };
     (environment, held)
 }
 
-/// The processes that this one has started.
+/// Returns the ids of the processes that this one has started.
 fn children() -> Vec<String> {
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    let own = std::process::id();
+    processes::all()
+        .filter(|(_, stat)| stat.parent == own)
+        .map(|(pid, _)| pid.to_string())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +55,8 @@ async fn an_environment_is_held_by_no_zygote_that_is_dead_or_never_was() {
 
     let folder = tempfile::tempdir().unwrap();
     let (there, held) = environment(&runtime, &folder.path().canonicalize().unwrap());
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
     let there = spec(&runtime, Some(there));
     engine.park(&there, 1).await.unwrap();
     drop(there);
@@ -66,9 +72,11 @@ async fn an_environment_is_held_by_no_zygote_that_is_dead_or_never_was() {
 async fn await_release(engine: &Engine, held: &Weak<File>, asked: Option<&SandboxSpec>) {
     let began = Instant::now();
     while held.upgrade().is_some() {
-        assert!(began.elapsed() < Duration::from_secs(10), "it is still held");
+        assert!(began.elapsed() < Duration::from_mins(1), "it is still held");
         match asked {
-            Some(spec) => engine.discard(engine.sandbox(spec.clone(), StartMode::Fork).await.unwrap()),
+            Some(spec) => {
+                engine.discard(engine.sandbox(spec.clone(), StartMode::Fork).await.unwrap());
+            }
             None => tokio::task::yield_now().await,
         }
     }

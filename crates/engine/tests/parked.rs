@@ -1,15 +1,17 @@
-//! Sandboxes in which code of packages has run before there is a program: what that code says is not believed, it does not run while the sandbox is
-//! parked, and what it holds is counted.
+//! Sandboxes in which code of packages has run before there is a program: what that code says is
+//! not believed, it does not run while the sandbox is parked, and what it holds is counted.
 
 mod module;
 
 use std::collections::HashMap;
-use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use belljar_engine::{Ahead, Engine, EngineConfig, Finished, SandboxSpec};
-use belljar_protocol::{Language, Limits, Policy, ProgramName, RunRequest, RuntimeName, StartMode, Status};
+use belljar_engine::{Engine, EngineConfig, Finished, Preload, SandboxSpec};
+use belljar_protocol::{
+    Exec, Language, Limits, Policy, ProgramName, RunRequest, RuntimeName, StartMode, Status,
+};
+use belljar_test_support::processes::{self, Process, descendants};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -31,51 +33,54 @@ impl Place {
         Self { _alone: alone, engine: Engine::new(config).unwrap(), folders: Vec::new() }
     }
 
-    async fn spec(&mut self, module: &str, source: &str, tenant: Option<&str>, policy: &Policy) -> SandboxSpec {
+    async fn spec(
+        &mut self,
+        module: &str,
+        source: &str,
+        tenant: Option<&str>,
+        policy: &Policy,
+    ) -> SandboxSpec {
         let runtime = self.engine.runtime(&RuntimeName::Python(None)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let environment = module::environment(folder.path(), Language::Python, &runtime, module, source, Ahead::Sandbox);
+        let environment = module::environment(
+            folder.path(),
+            Language::Python,
+            &runtime,
+            module,
+            source,
+            Preload::InSandbox,
+        );
         self.folders.push(folder);
         let spec = SandboxSpec::new(runtime, policy, &Limits::default()).unwrap();
         spec.of_tenant(tenant.map(str::to_owned)).with_environment(Some(Arc::new(environment)))
     }
 
     /// Runs a program in a sandbox of the pool, or in a fresh one.
-    async fn run(&self, spec: &SandboxSpec, start: StartMode, code: &str, outputs: &[&str], policy: &Policy) -> Finished {
+    async fn run(
+        &self,
+        spec: &SandboxSpec,
+        start: StartMode,
+        code: &str,
+        outputs: &[&str],
+        policy: &Policy,
+    ) -> Finished {
         let sandbox = self.engine.sandbox(spec.clone(), start).await.unwrap();
         let outputs = outputs.iter().map(|&name| ProgramName::try_from(name).unwrap()).collect();
-        let request = RunRequest { outputs, policy: policy.clone(), ..RunRequest::new(Language::Python, code) };
+        let request = RunRequest {
+            outputs,
+            policy: policy.clone(),
+            ..RunRequest::new(Language::Python, code)
+        };
         self.engine.execute(sandbox, &request).await
     }
 }
 
-/// State, parent and CPU time of a process, in ticks of 10 ms.
-fn stat(pid: u32) -> Option<(char, u32, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
-    let ticks = fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?;
-    Some((fields[0].chars().next()?, fields[1].parse().ok()?, ticks))
-}
-
-/// State and CPU time of each process that descends from this test, by number.
-fn descendants() -> HashMap<u32, (char, u64)> {
-    let all: HashMap<u32, (char, u32, u64)> = fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, stat(pid)?)))
-        .collect();
-    let descends = |pid: &u32| {
-        let mut pid = *pid;
-        while let Some((_, parent, _)) = all.get(&pid) {
-            if *parent == std::process::id() {
-                return true;
-            }
-            pid = *parent;
-        }
-        false
-    };
-    all.iter().filter(|(pid, _)| descends(pid)).map(|(pid, (state, _, ticks))| (*pid, (*state, *ticks))).collect()
+/// Returns the CPU time of each process that descends from this test.
+fn cpu_times() -> HashMap<Process, Duration> {
+    descendants(std::process::id())
+        .into_iter()
+        .filter_map(|process| Some((process, processes::stat(process.pid)?.cpu_time)))
+        .collect()
 }
 
 /// Sends frames as soon as it is imported, while there is no program.
@@ -84,6 +89,8 @@ fn hostile(frames: &str) -> String {
         r#"
 import array, os, socket, struct, time
 def frame(kind, payload=b""):
+    if kind in (2, 3, 4, 5, 7, 9, 10):
+        payload = struct.pack("<I", 1) + payload
     return struct.pack("<IB", len(payload), kind) + payload
 def say(data, *folders):
     channel = socket.socket(fileno=os.dup(3))
@@ -118,20 +125,34 @@ async fn a_package_cannot_choose_the_folder_that_files_are_collected_from() {
         ("say(frame(6, b'x' * 70000))", Some("false")),
         // And these once the program has begun, or before: they fail its run.
         ("say(frame(1)); time.sleep(0.2)", None),
-        ("say(frame(1)); say(frame(5, b'{\"value\": 1, \"error\": null, \"exit_code\": null}')); time.sleep(0.5)", None),
+        (
+            "say(frame(1)); say(frame(5, b'{\"value\": 1, \"error\": null, \"exit_code\": null}') + frame(11)); time.sleep(0.5)",
+            None,
+        ),
         // Nothing is said: it is imported in advance.
         ("pass", Some("true")),
     ];
     for (number, (frames, value)) in cases.into_iter().enumerate() {
         // Both ways to start, in turn, of which the last three see both.
-        let starts =
-            if number < 11 { vec![[StartMode::Fork, StartMode::Exec][number % 2]] } else { vec![StartMode::Fork, StartMode::Exec] };
+        let starts = if number < 11 {
+            vec![[StartMode::Fork, StartMode::Exec][number % 2]]
+        } else {
+            vec![StartMode::Fork, StartMode::Exec]
+        };
         for start in starts {
-            // An environment of its own each time: one that misbehaves is not imported in advance for long.
-            let spec = place.spec("hostile", &hostile(frames), Some(&format!("{number}{start:?}")), &policy).await;
-            let finished = place.run(&spec, start, code, &["os-release", "outputs/x"], &policy).await;
+            // An environment of its own each time: one that misbehaves is not imported in advance
+            // for long.
+            let spec = place
+                .spec("hostile", &hostile(frames), Some(&format!("{number}{start:?}")), &policy)
+                .await;
+            let finished =
+                place.run(&spec, start, code, &["os-release", "outputs/x"], &policy).await;
             let outcome = finished.outcome;
-            assert!(outcome.artifacts.is_empty() && finished.artifacts.is_empty(), "{frames}: {:?}", outcome.artifacts);
+            assert!(
+                outcome.artifacts.is_empty() && finished.artifacts.is_empty(),
+                "{frames}: {:?}",
+                outcome.artifacts
+            );
             if let Some(value) = value {
                 assert_eq!(
                     outcome.value.map(|value| value.get().to_owned()).as_deref(),
@@ -154,8 +175,9 @@ async fn a_package_cannot_choose_the_folder_that_files_are_collected_from() {
 async fn an_environment_that_breaks_the_protocol_each_time_is_not_imported_in_advance_any_more() {
     let mut place = Place::new(|_| ()).await;
     let policy = Policy::default();
-    // Each import in advance takes a while, so that it is seen when there is none.
-    let spec = place.spec("hostile", &hostile("time.sleep(1); say(frame(7))"), None, &policy).await;
+    // Each import in advance takes longer than a run on a busy machine, so that it is seen when
+    // there is none.
+    let spec = place.spec("hostile", &hostile("time.sleep(3); say(frame(7))"), None, &policy).await;
     let mut times = Vec::new();
     for _ in 0..4 {
         let began = Instant::now();
@@ -163,12 +185,16 @@ async fn an_environment_that_breaks_the_protocol_each_time_is_not_imported_in_ad
         assert_eq!(finished.outcome.status, Status::Succeeded);
         times.push(began.elapsed());
     }
-    assert!(times[..3].iter().all(|time| *time > Duration::from_secs(1)), "the attack ran: {times:?}");
-    assert!(times[3] < Duration::from_secs(1), "{times:?}");
+    assert!(
+        times[..3].iter().all(|time| *time > Duration::from_secs(3)),
+        "the attack ran: {times:?}"
+    );
+    assert!(times[3] < Duration::from_secs(3), "{times:?}");
     place.engine.shutdown().await;
 }
 
-/// A zygote's scout goes the way of a sandbox and is not jailed: what has capabilities as it is imported is in it, or in a zygote.
+/// A zygote's scout goes the way of a sandbox and is not jailed: what has capabilities as it is
+/// imported is in it, or in a zygote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_is_imported_in_sandboxes_and_never_where_there_are_capabilities() {
     let mut place = Place::new(|_| ()).await;
@@ -177,7 +203,10 @@ async fn a_package_is_imported_in_sandboxes_and_never_where_there_are_capabiliti
     let source = "import os\nin_advance = not os.path.exists('/home/user/main.py')\nstatus = open('/proc/self/status').read()\nwhile 'CapEff:\\t0000000000000000' not in status:\n    pass\n";
     let spec = place.spec("capable", source, None, &policy).await;
     let began = Instant::now();
-    let outcome = place.run(&spec, StartMode::Fork, "import capable\ncapable.in_advance", &[], &policy).await.outcome;
+    let outcome = place
+        .run(&spec, StartMode::Fork, "import capable\ncapable.in_advance", &[], &policy)
+        .await
+        .outcome;
     assert_eq!(outcome.value.expect("it succeeds").get(), "true", "it is imported in advance");
     assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
     place.engine.shutdown().await;
@@ -196,25 +225,42 @@ threading.Thread(target=spin, daemon=True).start()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_uses_no_cpu_time_while_its_sandbox_is_parked() {
-    for exec in [false, true] {
+    for exec in Exec::ALL {
         let mut place = Place::new(|config| config.parked = 1).await;
         let policy = Policy { exec, ..Policy::default() };
-        let source = if exec { format!("{SPINS}import os\nif os.fork() == 0:\n    while True: pass\n") } else { SPINS.to_owned() };
+        let source = if exec == Exec::Granted {
+            format!("{SPINS}import os\nif os.fork() == 0:\n    while True: pass\n")
+        } else {
+            SPINS.to_owned()
+        };
         let spec = place.spec("spins", &source, None, &policy).await;
         place.engine.park(&spec, 1).await.unwrap();
-        let before = descendants();
+        let before = cpu_times();
         // What is measured is how much time is used while time passes.
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(700) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let after = descendants();
-        let used: u64 = after.iter().map(|(pid, (_, ticks))| ticks - before.get(pid).map_or(0, |(_, before)| *before)).sum();
-        assert!(used <= 5, "{used} ticks in 70, exec {exec}: {before:?} {after:?}");
-        // It runs on once there is a program, which is charged for that and not for what was before.
+        let after = cpu_times();
+        let used: Duration = after
+            .iter()
+            .map(|(process, time)| {
+                time.saturating_sub(before.get(process).copied().unwrap_or_default())
+            })
+            .sum();
+        assert!(
+            used <= Duration::from_millis(50),
+            "{used:?} in 700 ms, exec {exec:?}: {before:?} {after:?}"
+        );
+        // It runs on once there is a program, which is charged for that and not for what was
+        // before.
         let code = "import spins, time\nbefore = spins.count\ntime.sleep(0.3)\n[before > 0, spins.count > before]";
         let outcome = place.run(&spec, StartMode::Fork, code, &[], &policy).await.outcome;
-        assert_eq!(outcome.value.expect("it succeeds").get(), "[true,true]", "the attack ran, exec {exec}");
+        assert_eq!(
+            outcome.value.expect("it succeeds").get(),
+            "[true,true]",
+            "the attack ran, exec {exec:?}"
+        );
         let used = outcome.usage.cpu_user_ms + outcome.usage.cpu_system_ms;
         assert!((10.0..3000.0).contains(&used), "{used} ms");
         place.engine.shutdown().await;
@@ -242,14 +288,15 @@ async fn a_package_that_continues_itself_while_its_sandbox_is_parked_is_ended() 
     let outcome = place.run(&spec, StartMode::Fork, code, &[], &policy).await.outcome;
     assert_eq!(outcome.value.expect("it succeeds").get(), "[0,0]", "the attack ran");
     let began = Instant::now();
-    // Parked again in the place of the one that was taken, where it is not seen at once; and ended, where it is not frozen.
-    let most_ticks = || descendants().values().map(|(_, ticks)| *ticks).sum::<u64>();
-    let (mut last, mut still_since) = (most_ticks(), Instant::now());
+    // Parked again in the place of the one that was taken, where it is not seen at once; and ended,
+    // where it is not frozen.
+    let cpu_time = || cpu_times().values().sum::<Duration>();
+    let (mut last, mut still_since) = (cpu_time(), Instant::now());
     while still_since.elapsed() < Duration::from_millis(1500) {
-        assert!(began.elapsed() < Duration::from_secs(20), "something runs on: {:?}", descendants());
+        assert!(began.elapsed() < Duration::from_mins(1), "something runs on: {:?}", cpu_times());
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = most_ticks();
-        if now > last + 1 {
+        let now = cpu_time();
+        if now > last + Duration::from_millis(10) {
             still_since = Instant::now();
         }
         last = now;
@@ -261,14 +308,19 @@ async fn a_package_that_continues_itself_while_its_sandbox_is_parked_is_ended() 
 async fn a_sandbox_that_has_spoken_while_it_was_parked_is_thrown_away() {
     let mut place = Place::new(|config| config.parked = 1).await;
     let policy = Policy::default();
-    // Parked by a word of the package's own, which then speaks on before the sandbox is stopped, or is stopped before.
-    let frames =
-        r#"say(frame(1)); [say(frame(5, b'{"value": "forged", "error": null, "exit_code": null}')) for _ in range(50)]; time.sleep(0.5)"#;
+    // Parked by a word of the package's own, which then speaks on before the sandbox is stopped, or
+    // is stopped before.
+    let frames = r#"say(frame(1)); [say(frame(5, b'{"value": "forged", "error": null, "exit_code": null}') + frame(11)) for _ in range(50)]; time.sleep(0.5)"#;
     let spec = place.spec("hostile", &hostile(frames), None, &policy).await;
     for _ in 0..4 {
         let _ = place.engine.park(&spec, 1).await;
         let outcome = place.run(&spec, StartMode::Fork, "'real'", &[], &policy).await.outcome;
-        assert_ne!(outcome.value.as_ref().map(|value| value.get()), Some("\"forged\""), "{:?}", outcome.error);
+        assert_ne!(
+            outcome.value.as_ref().map(|value| value.get()),
+            Some("\"forged\""),
+            "{:?}",
+            outcome.error
+        );
     }
     place.engine.shutdown().await;
 }
@@ -288,7 +340,7 @@ async fn a_tenant_pushes_out_its_own_parked_sandboxes_and_not_those_of_another()
     for (module, megabytes) in [("one", 50), ("two", 60), ("three", 55)] {
         let spec = place.spec(module, &holds(megabytes), Some("greedy"), &policy).await;
         // Where the newest has to go at once, it is not waited for.
-        let _ = tokio::time::timeout(Duration::from_secs(5), place.engine.park(&spec, 1)).await;
+        let _ = tokio::time::timeout(Duration::from_mins(1), place.engine.park(&spec, 1)).await;
         greedy.push(spec);
     }
     assert_eq!(place.engine.parked(&modest), 1, "it holds less than its share");

@@ -1,27 +1,34 @@
-//! The packages that programs of agents use most, which `belljar env warm --common` installs in advance.
+//! The packages that programs of agents use most, which `belljar env warm --common` installs in
+//! advance.
 
-use crate::data;
 use crate::requirement::{Ecosystem, Requirement};
+use crate::word_lists;
 
-/// The common packages of a registry.
+/// Returns the common packages of a registry.
 pub fn common_packages(ecosystem: Ecosystem) -> Vec<Requirement> {
-    let listed = data::lines(include_str!("../data/common_packages.txt"));
-    let of_registry = listed.filter_map(|line| line.strip_prefix(ecosystem.name())?.strip_prefix(':'));
+    let listed = word_lists::lines(include_str!("../data/common_packages.txt"));
+    let of_registry =
+        listed.filter_map(|line| line.strip_prefix(ecosystem.name())?.strip_prefix(':'));
     of_registry.filter_map(|name| Requirement::any(ecosystem, name).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::known::is_known;
+    use crate::popular_packages::is_popular;
 
     #[test]
     fn the_common_packages_are_well_known_ones() {
-        let lines: Vec<&str> = data::lines(include_str!("../data/common_packages.txt")).collect();
+        let lines: Vec<&str> =
+            word_lists::lines(include_str!("../data/common_packages.txt")).collect();
         assert!(lines.is_sorted_by(|one, other| one < other));
         let all = [Ecosystem::PyPi, Ecosystem::Npm].map(|ecosystem| {
             let packages = common_packages(ecosystem);
-            assert!(packages.len() >= 10 && packages.iter().all(|package| is_known(ecosystem, package.name())), "{packages:?}");
+            assert!(
+                packages.len() >= 10
+                    && packages.iter().all(|package| is_popular(ecosystem, package.name())),
+                "{packages:?}"
+            );
             packages.len()
         });
         assert_eq!(all.iter().sum::<usize>(), lines.len());

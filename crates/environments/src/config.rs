@@ -1,4 +1,4 @@
-//! How environments are made, and where they are kept.
+//! The configuration of environments.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,51 +6,66 @@ use std::time::Duration;
 use belljar_protocol::Ecosystem;
 use belljar_provision::ProvisionConfig;
 
-/// How environments are made, and where they are kept. Start from [`EnvironmentsConfig::new`].
+/// The configuration of environments. Start from [`EnvironmentsConfig::new`].
 #[derive(Clone, Debug)]
 pub struct EnvironmentsConfig {
-    /// Where they are kept. Default: `environments` in the cache folder.
+    /// Folder of the environments. Default: `environments` in the cache folder.
     pub folder: PathBuf,
-    /// Where installers and runtimes come from.
+    /// Configuration of installers and runtimes.
     pub provision: ProvisionConfig,
-    /// What one installation may use.
+    /// Limits of one installation.
     pub limits: InstallLimits,
-    /// All environments together may hold about so many bytes; beyond, those that were not used for the longest go. Default 20 GB.
-    pub most_bytes: u64,
+    /// Approximate maximum size of all environments in bytes. If it is exceeded, the least recently
+    /// used ones are removed. Default: 20 GB.
+    pub max_total_bytes: u64,
 }
 
-/// What one installation may use.
+/// The limits of one installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InstallLimits {
-    /// Wall time. Default ten minutes.
+    /// Wall time. Default: ten minutes.
     pub time: Duration,
-    /// Memory of the installer. Default 4 GB.
+    /// Memory of the installer. Default: 4 GB.
     pub memory_bytes: u64,
-    /// What an environment may hold. Default 4 GB.
+    /// Size of an environment. Default: 4 GB.
     pub environment_bytes: u64,
-    /// Files and folders of an environment. Default 200,000.
+    /// Number of files and folders of an environment. Default: 200,000.
     pub files: u64,
 }
 
 impl Default for InstallLimits {
     fn default() -> Self {
-        Self { time: Duration::from_mins(10), memory_bytes: 4 << 30, environment_bytes: 4 << 30, files: 200_000 }
+        Self {
+            time: Duration::from_mins(10),
+            memory_bytes: 4 << 30,
+            environment_bytes: 4 << 30,
+            files: 200_000,
+        }
     }
 }
 
 impl EnvironmentsConfig {
-    /// The defaults. Registries and who logs in to them are as in `provision`.
+    /// Returns the defaults. The registries and their credentials are those of `provision`.
     pub fn new(provision: ProvisionConfig) -> Self {
-        Self { folder: provision.cache.join("environments"), provision, limits: InstallLimits::default(), most_bytes: 20 << 30 }
+        Self {
+            folder: provision.cache.join("environments"),
+            provision,
+            limits: InstallLimits::default(),
+            max_total_bytes: 20 << 30,
+        }
     }
 
-    /// The addresses that Python packages may come from, without logins.
+    /// Returns the URLs that Python packages may come from, without logins.
     pub(crate) fn indexes(&self) -> Vec<String> {
         let index = &self.provision.python_index;
-        std::iter::once(index.default_index()).chain(index.extra_indexes()).map(|index| index.url().to_owned()).collect()
+        std::iter::once(index.default_index())
+            .chain(index.extra_indexes())
+            .map(|index| index.url().to_owned())
+            .collect()
     }
 
-    /// Where packages come from, without logins: the same request leads to another lock elsewhere.
+    /// Returns the URLs that packages come from, without logins. With other sources, the same
+    /// request leads to another lock.
     pub(crate) fn sources(&self, ecosystem: Ecosystem) -> Vec<String> {
         match ecosystem {
             Ecosystem::PyPi => self.indexes(),

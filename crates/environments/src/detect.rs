@@ -1,124 +1,149 @@
-//! Which packages a run gets, decided from what is at hand, cheapest first: a list that is to be all, a lock that was given, a complete
-//! manifest among the program's files, and only then the imports themselves, which the real parser has to find. Nothing is read, started or
-//! fetched here.
+//! Detection of the packages of a run, from the cheapest source to the most expensive: a complete
+//! list, a lock of the run, a complete manifest among the program's files, and finally the imports,
+//! which only a parser can find. Nothing is read, started or fetched here.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use belljar_engine::{FoundImport, FoundImports};
-use belljar_protocol::Language;
+use belljar_protocol::{Explain, Language};
 
 use crate::companions::companions;
+use crate::import_prefilter::may_need_packages;
 use crate::imports::{module_distribution, specifier_requirement};
-use crate::known::is_known;
-use crate::manifest::{ManifestError, PackageJson, addition, package_json, requirements_txt, script_manifest};
+use crate::manifest::{
+    ManifestError, PackageJson, addition, package_json, requirements_txt, script_manifest,
+};
 use crate::own_files::{OwnFile, OwnFiles, Surroundings};
-use crate::prefilter::may_need_packages;
+use crate::popular_packages::is_popular;
 use crate::python_names::import_name;
-use crate::requirement::{Ecosystem, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers, merged};
+use crate::requirement::{
+    Ecosystem, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers, merged,
+};
 
 #[cfg(test)]
 mod tests;
 
-/// A program as it was handed in.
+/// A program as it was submitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
-    /// What it is written in.
+    /// Language of the program.
     pub language: Language,
-    /// The path of the file that it starts with, which is one of the files.
+    /// Path of the file that it starts with, which is one of the files.
     pub entry: &'a str,
-    /// All its files.
+    /// All files of the program.
     pub files: &'a [SourceFile<'a>],
 }
 
-/// One file of a program.
+/// A file of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceFile<'a> {
-    /// Where it lies in the run's folder: relative, with slashes.
+    /// Path relative to the run's folder, with slashes.
     pub path: &'a str,
-    /// What is in it.
+    /// Content of the file.
     pub bytes: &'a [u8],
 }
 
-/// Whether a lock came with the run.
+/// The presence of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockPresence {
-    /// It says exactly what is installed.
+    /// The run has a lock, which determines exactly what is installed.
     Given,
-    /// There is none.
+    /// The run has no lock.
     Absent,
 }
 
-/// What decides about a run's packages.
+/// The source that determines a run's packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detection {
-    /// The list that was given with the run, which is all that it wants.
+    /// The list of the run, which is complete.
     Only(Vec<Requirement>),
-    /// The lock that was given with the run.
+    /// The lock of the run.
     Lock,
-    /// A manifest among its files, which is taken to be complete.
+    /// A manifest among the files of the run, which is considered complete.
     Manifest {
-        /// Which one.
+        /// The kind of manifest.
         source: ManifestSource,
-        /// The packages, as [`merged`] gives them. There may be none.
+        /// The packages, as [`merged`] returns them. The list may be empty.
         requirements: Vec<Requirement>,
-        /// Which Pythons the program is for; any where the manifest does not say.
+        /// Versions of Python that the program supports. The default allows any.
         requires_python: VersionSpecifiers,
     },
-    /// It needs none.
+    /// The program needs no packages.
     None,
-    /// Its imports have to be found by the parser; then [`from_imports`] decides.
+    /// The imports have to be found by the parser. Then [`from_imports`] decides.
     NeedsParser,
 }
 
-/// Where a manifest was.
+/// The kind of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestSource {
     /// The `# /// script` block of the entry (PEP 723).
     ScriptBlock,
-    /// `requirements.txt` in the run's folder.
+    /// The file `requirements.txt` in the run's folder.
     RequirementsTxt,
-    /// `package.json` in the run's folder.
+    /// The file `package.json` in the run's folder.
     PackageJson,
 }
 
-/// Why it cannot be decided which packages a run gets.
+/// An error of the detection of packages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DetectError {
-    /// A manifest of the program cannot be followed.
+    /// A manifest of the program is invalid or not supported.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// An `@add-package` comment asks for what cannot be asked for.
+    /// An `@add-package` comment is not a valid requirement.
     #[error("@add-package: {0}")]
     Addition(#[source] RequirementError),
-    /// An import asks for what cannot be asked for, as `npm:x@github:y/z`.
+    /// An import is not a valid requirement, such as `npm:x@github:y/z`.
     #[error("import: {0}")]
     Import(#[source] RequirementError),
-    /// All of them together cannot be asked for.
+    /// The requirements are invalid as a whole.
     #[error(transparent)]
     Requirements(RequirementError),
 }
 
-/// What the imports and comments of a program come to.
+impl Explain for DetectError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Manifest(error) => error.hint(),
+            Self::Addition(error) | Self::Import(error) | Self::Requirements(error) => error.hint(),
+        }
+    }
+}
+
+/// The packages that the imports and comments of a program require.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The packages, as [`merged`] gives them.
+    /// The packages, as [`merged`] returns them.
     pub requirements: Vec<Requirement>,
-    /// Names among them that a registry may not have: the import says it where it is reached.
+    /// Names of packages that may be missing in the registry. A missing one fails when its import
+    /// is reached.
     pub may_be_missing: BTreeSet<String>,
-    /// Names among them that the program may do without: those that cannot be installed with the others are left out.
+    /// Names of packages that the program can do without. They are left out if they cannot be
+    /// installed together with the others.
     pub optional: BTreeSet<String>,
-    /// Names that `@add-package` asks for.
+    /// Names that `@add-package` comments request.
     pub added: BTreeSet<String>,
 }
 
-/// Decides as far as it goes without a parser.
+/// Determines the packages of a program as far as possible without a parser.
 ///
-/// `only` is the list that was given with the run as all that it wants.
-pub fn detect(only: Option<&[Requirement]>, lock: LockPresence, program: &Program<'_>, own: &OwnFiles) -> Result<Detection, DetectError> {
+/// `only` is the list of the run, if it is complete.
+pub fn detect(
+    only: Option<&[Requirement]>,
+    lock: LockPresence,
+    program: &Program<'_>,
+    own: &OwnFiles,
+) -> Result<Detection, DetectError> {
     if let Some(only) = only {
         let requirements = merged(only.iter().cloned()).map_err(DetectError::Requirements)?;
-        return Ok(if requirements.is_empty() { Detection::None } else { Detection::Only(requirements) });
+        return Ok(if requirements.is_empty() {
+            Detection::None
+        } else {
+            Detection::Only(requirements)
+        });
     }
     if lock == LockPresence::Given {
         return Ok(Detection::Lock);
@@ -134,11 +159,14 @@ pub fn detect(only: Option<&[Requirement]>, lock: LockPresence, program: &Progra
     Ok(if is_unsure { Detection::NeedsParser } else { Detection::None })
 }
 
-/// The packages that the imports and comments of a program ask for. `listed` are those that were given with the run, which come to them.
+/// Returns the packages that the imports and comments of a program require. `listed` are those that
+/// were requested with the run, which are added separately.
 ///
-/// An `@add-package`, a listed package or an `npm:` with a range pins what an import asks for by its bare name; one that provides the import under another
-/// name, as `opencv-python` does `cv2`, stands in for it. An optional import counts only where its package is one that the tables have:
-/// what a program can do without is not worth a guess. Nor is a package for a call that `allows` refuses.
+/// An `@add-package`, a listed package or an `npm:` with a range determines the version of an
+/// import with its bare name. A package that provides the import under another name, as
+/// `opencv-python` does `cv2`, replaces it. An optional import counts only if the tables have its
+/// package, because a guess is not worth it for something that the program can do without. A
+/// package for a call is only added if `allows` allows it.
 pub fn from_imports(
     program: &Program<'_>,
     found: &FoundImports,
@@ -147,10 +175,15 @@ pub fn from_imports(
     allows: impl Fn(&str) -> bool,
 ) -> Result<Needs, DetectError> {
     let ecosystem = Ecosystem::of(program.language);
-    let additions =
-        found.additions.iter().map(|text| addition(ecosystem, text)).collect::<Result<Vec<_>, _>>().map_err(DetectError::Addition)?;
+    let additions = found
+        .additions
+        .iter()
+        .map(|text| addition(ecosystem, text))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(DetectError::Addition)?;
     let is_added = |name: &str| additions.iter().chain(listed).any(|added| added.name() == name);
-    let (mut requirements, mut needed, mut optional) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut requirements, mut needed, mut optional) =
+        (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for import in &found.imports {
         let requirement = match ecosystem {
             Ecosystem::PyPi => python_requirement(import, own, is_added),
@@ -165,40 +198,62 @@ pub fn from_imports(
     if ecosystem == Ecosystem::PyPi {
         let is_own = |module: &str| module_distribution(module, own).is_none();
         let has = |name: &str| needed.contains(name) || is_added(name) || stands_in(name, is_added);
-        for name in companions(found, is_own).into_iter().filter(|name| !has(name) && allows(name)) {
+        for name in companions(found, is_own).into_iter().filter(|name| !has(name) && allows(name))
+        {
             requirements.extend(Requirement::any(ecosystem, name));
             optional.insert(name.to_owned());
         }
     }
     optional.retain(|name| !needed.contains(name) && !is_added(name));
-    let may_be_missing = requirements.iter().chain(&additions).map(|requirement| requirement.name().to_owned()).collect();
+    let may_be_missing = requirements
+        .iter()
+        .chain(&additions)
+        .map(|requirement| requirement.name().to_owned())
+        .collect();
     let added = additions.iter().map(|requirement| requirement.name().to_owned()).collect();
     requirements.extend(additions);
     let requirements = merged(requirements).map_err(DetectError::Requirements)?;
     Ok(Needs { requirements, may_be_missing, optional, added })
 }
 
-/// Whether a distribution that provides the same import as this one is asked for.
+/// Returns whether a requested distribution provides the same import as this one.
 fn stands_in(name: &str, is_added: impl Fn(&str) -> bool) -> bool {
     crate::python_names::all()
         .filter(|entry| entry.distribution == Some(name))
         .any(|entry| entry.alternatives.iter().any(|alternative| is_added(alternative)))
 }
 
-fn python_requirement(import: &FoundImport, own: &OwnFiles, is_added: impl Fn(&str) -> bool) -> Option<Requirement> {
+fn python_requirement(
+    import: &FoundImport,
+    own: &OwnFiles,
+    is_added: impl Fn(&str) -> bool,
+) -> Option<Requirement> {
     let distribution = module_distribution(&import.name, own)?;
     let entry = import_name(&import.name);
-    let counts = !import.is_optional || entry.is_some() || is_known(Ecosystem::PyPi, &distribution);
-    let stood_in_for = entry.is_some_and(|entry| entry.alternatives.iter().any(|alternative| is_added(alternative)));
+    let counts =
+        !import.is_optional || entry.is_some() || is_popular(Ecosystem::PyPi, &distribution);
+    let stood_in_for = entry
+        .is_some_and(|entry| entry.alternatives.iter().any(|alternative| is_added(alternative)));
     let version = entry.map_or("", |entry| entry.version);
-    let requirement = PyPiRequirement::parse(&format!("{distribution}{version}")).ok().filter(|_| counts && !stood_in_for)?;
+    let requirement = PyPiRequirement::parse(&format!("{distribution}{version}"))
+        .ok()
+        .filter(|_| counts && !stood_in_for)?;
     Some(Requirement::PyPi(requirement))
 }
 
-fn node_requirement(import: &FoundImport, own: &OwnFiles) -> Result<Option<Requirement>, RequirementError> {
+fn node_requirement(
+    import: &FoundImport,
+    own: &OwnFiles,
+) -> Result<Option<Requirement>, RequirementError> {
     let requirement = specifier_requirement(&import.name)?.filter(|requirement| {
-        let counts = !import.is_optional || is_known(Ecosystem::Npm, requirement.name());
-        counts && !own.have_specifier(import.name.strip_prefix("npm:").map_or(import.name.as_str(), |_| requirement.name()))
+        let counts = !import.is_optional || is_popular(Ecosystem::Npm, requirement.name());
+        counts
+            && !own.have_specifier(
+                import
+                    .name
+                    .strip_prefix("npm:")
+                    .map_or(import.name.as_str(), |_| requirement.name()),
+            )
     });
     Ok(requirement.map(Requirement::Npm))
 }
@@ -231,22 +286,29 @@ fn node_manifest(program: &Program<'_>) -> Result<Option<Detection>, ManifestErr
 }
 
 fn own_package_json(program: &Program<'_>) -> Result<PackageJson, ManifestError> {
-    file(program, "package.json").map_or_else(|| Ok(PackageJson::default()), |file| package_json(file.bytes))
+    file(program, "package.json")
+        .map_or_else(|| Ok(PackageJson::default()), |file| package_json(file.bytes))
 }
 
-/// What a program brings along, or makes.
+/// Returns the modules that a program brings or creates.
 pub fn own_files(program: &Program<'_>, around: &Surroundings) -> OwnFiles {
-    let files: Vec<OwnFile<'_>> = program.files.iter().map(|file| OwnFile { path: file.path, bytes: file.bytes }).collect();
+    let files: Vec<OwnFile<'_>> =
+        program.files.iter().map(|file| OwnFile { path: file.path, bytes: file.bytes }).collect();
     OwnFiles::of_files(Ecosystem::of(program.language), &files, program.entry, around)
 }
 
-/// Whether a file is code of the program that may import a package. What is not UTF-8 is for the parser to judge.
+/// Returns whether a file is code of the program that may import a package. Files that are not
+/// UTF-8 are left to the parser.
 fn may_import(program: &Program<'_>, file: &SourceFile<'_>, own: &OwnFiles) -> bool {
     let language = match Language::of_path(file.path.as_ref()) {
         _ if file.path == program.entry => program.language,
         Some(language) if Ecosystem::of(language) == Ecosystem::of(program.language) => language,
-        // `require("./x")` reads a file without an extension as JavaScript.
-        None if Ecosystem::of(program.language) == Ecosystem::Npm && !file_name(file.path).contains('.') => Language::JavaScript,
+        // `require("./x")` loads a file without an extension as JavaScript.
+        None if Ecosystem::of(program.language) == Ecosystem::Npm
+            && !file_name(file.path).contains('.') =>
+        {
+            Language::JavaScript
+        }
         _ => return false,
     };
     str::from_utf8(file.bytes).map_or(true, |source| may_need_packages(language, source, own))

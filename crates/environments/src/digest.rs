@@ -1,10 +1,10 @@
-//! SHA-256, of files and of lists of texts.
+//! SHA-256 of files and of lists of texts.
 
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-/// The hash of what a source gives, hexadecimal.
+/// Returns the hash of all bytes of a reader in hexadecimal.
 pub(crate) fn hash(source: &mut impl Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
@@ -16,7 +16,8 @@ pub(crate) fn hash(source: &mut impl Read) -> io::Result<String> {
     }
 }
 
-/// The hash of a list, hexadecimal: each part with its length, so that no two lists have one.
+/// Returns the hash of a list in hexadecimal. Each part is hashed with its length, so that
+/// different lists have different hashes.
 pub(crate) fn digest(parts: &[&[u8]]) -> String {
     let mut digest = Sha256::new();
     for part in parts {

@@ -1,12 +1,15 @@
-//! Programs of Python for which packages must not be imported in advance: those that set a variable, patch a module or replace one before they import. A
-//! package that was imported earlier has read the value of then, and many cannot be imported twice. Where in doubt it is imported when the program does,
-//! which takes longer and is never wrong. (A run that is given variables has nothing imported in advance anyway.)
+//! Python programs for which packages must not be imported in advance: those that set a variable,
+//! patch a module or replace one before they import. A package that was imported before has read
+//! the old value, and many cannot be imported twice. In case of doubt, the package is imported by
+//! the program, which takes longer but is never wrong. (For a run with variables, nothing is
+//! imported in advance anyway.)
 
 use std::path::Path;
 
 use belljar_protocol::ProgramFile;
 
-/// Changes of variables, of the table of modules and of other modules, by words that are rarely anything else.
+/// Parts of code that change variables, the table of modules or other modules, and that rarely mean
+/// anything else.
 const CHANGES: [&str; 14] = [
     "environ.update(",
     "environ.setdefault(",
@@ -24,7 +27,7 @@ const CHANGES: [&str; 14] = [
     "path_hooks",
 ];
 
-/// Whether what a program does before it imports can change what the import does.
+/// Returns whether a program may change the result of its imports before it imports.
 pub fn changes_what_imports_see(files: &[ProgramFile]) -> bool {
     files.iter().any(changes_before_it_imports)
 }
@@ -48,27 +51,35 @@ fn is_import(line: &str) -> bool {
 
 fn is_change(line: &str) -> bool {
     !line.starts_with('#')
-        && (CHANGES.iter().any(|change| line.contains(change)) || line.starts_with("%env") || line.split(';').any(sets_attribute_or_item))
+        && (CHANGES.iter().any(|change| line.contains(change))
+            || line.starts_with("%env")
+            || line.split(';').any(sets_attribute_or_item))
 }
 
-/// `os.environ["A"] = ...`, `sys.modules["a"] = ...`, `socket.socket = ...`: not `self.a = ...`, nor an item of a plain name.
+/// Returns whether a statement sets an attribute or item of another object, such as
+/// `os.environ["A"] = ...`, `sys.modules["a"] = ...` or `socket.socket = ...`, but not `self.a =
+/// ...` or an item of a plain name.
 fn sets_attribute_or_item(statement: &str) -> bool {
     let Some((target, _)) = assignment(statement.trim_start()) else { return false };
-    let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let is_name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
     let is_item = target.contains('[');
     let target = target.split('[').next().unwrap_or_default().trim_end();
     let parts: Vec<&str> = target.split('.').map(str::trim).collect();
     let is_of_other = parts.len() > 1 && !["self", "cls"].contains(&parts[0]);
-    // `from os import environ`, `from sys import modules`
+    // `from os import environ` and `from sys import modules`.
     let is_imported_table = is_item && ["environ", "modules"].contains(&parts[0]);
     (is_of_other || is_imported_table) && parts.iter().all(|part| is_name(part))
 }
 
-/// The two sides of a plain assignment.
+/// Returns the two sides of a plain assignment.
 fn assignment(statement: &str) -> Option<(&str, &str)> {
     let bytes = statement.as_bytes();
-    let at = (1..bytes.len())
-        .find(|&at| bytes[at] == b'=' && bytes.get(at + 1) != Some(&b'=') && !b"=!<>+-*/%&|^:@".contains(&bytes[at - 1]))?;
+    let at = (1..bytes.len()).find(|&at| {
+        bytes[at] == b'='
+            && bytes.get(at + 1) != Some(&b'=')
+            && !b"=!<>+-*/%&|^:@".contains(&bytes[at - 1])
+    })?;
     let (target, value) = (&statement[..at], &statement[at + 1..]);
     (!target.contains('(')).then_some((target, value))
 }
@@ -78,7 +89,10 @@ mod tests {
     use super::*;
 
     fn is_early(source: &str) -> bool {
-        let file = ProgramFile { path: "main.py".try_into().unwrap(), content: source.as_bytes().to_vec() };
+        let file = ProgramFile {
+            path: "main.py".try_into().unwrap(),
+            content: source.as_bytes().to_vec(),
+        };
         changes_what_imports_see(&[file])
     }
 

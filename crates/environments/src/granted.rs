@@ -1,17 +1,19 @@
-//! Names of what lies in the folders that a run may read: a program can have modules looked for there. Names alone are read, nothing is opened by a path
-//! that a run could have changed: each step goes from one open folder to the next, and follows no link.
+//! The names in the folders that a run may read, because a program can import modules from there.
+//! Only names are read, and nothing is opened by a path that a run could have changed: each step
+//! goes from one open folder to the next, and follows no link.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
 
-/// Entries that are looked at, of all folders together.
+/// The maximum number of entries that are read in all folders.
 const MAX_ENTRIES: usize = 20_000;
 const MAX_DEPTH: usize = 6;
-const FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+const FLAGS: OFlags =
+    OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
-/// The names of modules and folders in these folders, without the endings of files.
+/// Returns the names of modules and folders in these folders, without file extensions.
 pub(crate) fn names_in(folders: &[&str]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut room = MAX_ENTRIES;
@@ -63,6 +65,9 @@ mod tests {
         fs::write(root.path().join("libs/one.py"), "").unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), root.path().join("link")).unwrap();
         let names = names_in(&[root.path().to_str().unwrap(), "/nonexistent"]);
-        assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), ["libs", "link", "one", "pkg"]);
+        assert_eq!(
+            names.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["libs", "link", "one", "pkg"]
+        );
     }
 }

@@ -1,72 +1,77 @@
-//! Hints for errors of programs that are about packages: which line brings the missing one, and why it is not there.
+//! Hints for errors of programs that are caused by packages: how to install the missing package,
+//! and why it is missing.
 //!
-//! What a program says of its errors is its own word. Of it only names are taken, which become part of a sentence and are never installed by themselves.
+//! The messages of a program are untrusted. Only names are taken from them. These become part of a
+//! hint and are never installed automatically.
 
 use belljar_protocol::{Language, RunError};
 
 use crate::detect::ManifestSource;
 use crate::imports::{module_distribution, specifier_package};
 use crate::lock::LockedPackage;
-use crate::near::near_matches;
 use crate::own_files::OwnFiles;
 use crate::python_names::import_name;
 use crate::requirement::{Ecosystem, PyPiRequirement};
+use crate::suggestions::{did_you_mean, suggestions};
 
 #[cfg(test)]
 mod tests;
 
-/// Causes of an error that are looked at.
+/// The maximum number of causes of an error that are examined.
 const MAX_CAUSES: usize = 5;
-/// Bytes of a message that are looked at.
+/// The maximum number of bytes of a message that are examined.
 const MAX_MESSAGE_BYTES: usize = 8 << 10;
 
-/// What decided which packages a run has.
+/// The source that decided which packages a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// The run asked for none.
+    /// The run excluded all packages.
     NoPackages,
-    /// The policy has them switched off.
+    /// The policy disables packages.
     SwitchedOff,
-    /// The run's list, which is to be all.
+    /// The run's list, which is complete.
     Listed,
-    /// The lock that came with the run.
+    /// The lock of the run.
     Lock,
-    /// A manifest among its files.
+    /// A manifest among the files of the run.
     Manifest(ManifestSource),
-    /// Its imports and comments.
+    /// The imports and comments of the program.
     Imports,
 }
 
-/// What is known of a run's packages when it is over.
+/// The packages of a finished run.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) language: Language,
     pub(crate) decision: Decision,
-    /// What the program brings along or makes itself.
+    /// Modules that the program brings or creates itself.
     pub(crate) own: OwnFiles,
-    /// Names that no registry has.
+    /// Names of packages that no registry has.
     pub(crate) missing: Vec<String>,
-    /// The packages of its environment.
+    /// Packages of the environment.
     pub(crate) installed: Vec<LockedPackage>,
-    /// Those among them whose install scripts were not run.
+    /// Packages whose install scripts were not run.
     pub(crate) unbuilt: Vec<String>,
 }
 
-/// Something that an error says is not there.
+/// Something that is missing according to an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Missing {
-    /// A module of Python, or a specifier of JavaScript.
+    /// A Python module or a JavaScript specifier.
     Import(String),
-    /// What its library would have people install, as a requirement of `PyPI`.
+    /// A requirement of `PyPI` that a library recommends to install.
     Requirement(String),
 }
 
 impl Known {
-    /// The hint for an error that a program ended with, where it is about a package.
+    /// Returns a hint for the error of a program, if it is about a package.
     pub(crate) fn hint(&self, error: &RunError) -> Option<String> {
-        if let Some(package) = self.unbuilt.iter().find(|package| lacks_what_a_script_makes(error, package)) {
+        if let Some(package) =
+            self.unbuilt.iter().find(|package| lacks_what_a_script_makes(error, package))
+        {
             return Some(format!(
-                "the install script of {package} was not run, and makes what is missing; allow_build (--allow-build, package_options.allow_build) runs it"
+                "allow the install script of {package}, which was not run, to create what is \
+                 missing with --allow-build (package_options.allow_build)"
             ));
         }
         match missing(self.ecosystem(), error)? {
@@ -89,9 +94,12 @@ impl Known {
 
     fn hint_for_import(&self, name: &str) -> Option<String> {
         let package = match self.ecosystem() {
-            Ecosystem::PyPi if self.own.is_beside(name) => {
+            Ecosystem::PyPi if self.own.was_not_submitted(name) => {
                 let module = name.split('.').next().unwrap_or(name);
-                return Some(format!("{module} lies next to the program and did not come with it: give it with --file {module}.py"));
+                return Some(format!(
+                    "include {module}, which is next to the program but not part of the run, with \
+                     --file {module}.py"
+                ));
             }
             Ecosystem::PyPi => {
                 let own = self.own.have_module(name);
@@ -99,7 +107,7 @@ impl Known {
                 if own {
                     let module = name.split('.').next().unwrap_or(name);
                     return Some(format!(
-                        "`{module}` is a name of the program's own, so no package was installed for it; where the package is meant, {}",
+                        "if you mean the package and not the program's own `{module}`, {}",
                         self.how_to_add(&package)
                     ));
                 }
@@ -108,11 +116,13 @@ impl Known {
             Ecosystem::Npm => {
                 let package = specifier_package(name)?;
                 if let Some(file) = self.own.file_of(name) {
-                    return Some(format!("{file} is one of the run's files: import it by its path, `./{file}`"));
+                    return Some(format!(
+                        "import {file}, which is a file of the run, by its path `./{file}`"
+                    ));
                 }
                 if self.own.have_specifier(name) {
                     return Some(format!(
-                        "`{name}` is a name of the program's own, so no package was installed for it; where the package is meant, {}",
+                        "if you mean the package and not the program's own `{name}`, {}",
                         self.how_to_add(package)
                     ));
                 }
@@ -122,45 +132,62 @@ impl Known {
         if self.missing.contains(&package) {
             return Some(not_in_registry(self.ecosystem(), &package));
         }
-        let version = import_name(name).filter(|_| self.ecosystem() == Ecosystem::PyPi).map_or("", |entry| entry.version);
-        // A part of it is missing, and not the package, unless others of its versions have it.
-        (!self.has(&package) || !version.is_empty()).then(|| self.how_to_add(&format!("{package}{version}")))
+        let version = import_name(name)
+            .filter(|_| self.ecosystem() == Ecosystem::PyPi)
+            .map_or("", |entry| entry.version);
+        // If the package is installed, only a part of it is missing, unless other versions have
+        // that part.
+        (!self.has(&package) || !version.is_empty())
+            .then(|| self.how_to_add(&format!("{package}{version}")))
     }
 
-    /// How a program comes to a package, in words that work as they stand.
+    /// Returns how to install a package, in a form that can be used literally.
     fn how_to_add(&self, requirement: &str) -> String {
         let line = match self.ecosystem() {
             Ecosystem::PyPi => format!("# @add-package {requirement}"),
             Ecosystem::Npm => format!("// @add-package {requirement}"),
         };
         match self.decision {
-            Decision::NoPackages => "the run wants no packages; leave that out (--no-packages, package_options.none)".to_owned(),
-            Decision::SwitchedOff => "packages are switched off here; use what the runtime has, or ask the operator".to_owned(),
-            Decision::Listed => format!("only the listed packages are installed; list {requirement} too (--package, packages)"),
-            Decision::Lock => format!("the lock of the run decides, and does not hold {requirement}; make one that does"),
+            Decision::NoPackages => {
+                format!("remove --no-packages (package_options.none) to install {requirement}")
+            }
+            Decision::SwitchedOff => {
+                "use what the runtime includes, or ask the operator to enable packages".to_owned()
+            }
+            Decision::Listed => format!(
+                "list {requirement} too (--package, packages), as only the listed packages are \
+                 installed"
+            ),
+            Decision::Lock => format!(
+                "use a lock file that contains {requirement}, as the run installs only what its \
+                 lock file names"
+            ),
             Decision::Manifest(source) => {
                 let place = match source {
                     ManifestSource::ScriptBlock => "the dependencies of the program's script block",
                     ManifestSource::RequirementsTxt => "requirements.txt",
                     ManifestSource::PackageJson => "the dependencies of package.json",
                 };
-                format!("{place} decides which packages are installed; add {requirement} there, or with --package {requirement} (packages)")
-                    .replace("dependencies of the program's script block decides", "dependencies of the program's script block decide")
-                    .replace("dependencies of package.json decides", "dependencies of package.json decide")
+                format!(
+                    "add {requirement} to {place}, or list it with --package {requirement} \
+                     (packages)"
+                )
             }
             Decision::Imports => format!("add the line `{line}` to install it"),
         }
     }
 }
 
-/// That no registry has a package, and what may have been meant.
+/// Returns the message that no registry has a package, with suggestions.
 pub(crate) fn not_in_registry(ecosystem: Ecosystem, name: &str) -> String {
-    let near = near_matches(ecosystem, name);
-    let near = if near.is_empty() { String::new() } else { format!("; near it are {}", near.join(", ")) };
-    format!("no configured registry has a package {name}, and nothing was installed in its place{near}")
+    let question = did_you_mean(&suggestions(ecosystem, name))
+        .map_or_else(String::new, |question| format!(" ({question})"));
+    format!(
+        "package `{name}` not found in any configured registry, so it was not installed{question}"
+    )
 }
 
-/// What an error, or one that it came from, says is missing.
+/// Returns what is missing according to an error or one of its causes.
 fn missing(ecosystem: Ecosystem, error: &RunError) -> Option<Missing> {
     let mut next = Some(error);
     for _ in 0..MAX_CAUSES {
@@ -182,7 +209,8 @@ fn missing(ecosystem: Ecosystem, error: &RunError) -> Option<Missing> {
     None
 }
 
-/// Words of errors about what an install script makes: a native binding, a program that it downloads.
+/// Parts of error messages about files that install scripts create: native bindings and downloaded
+/// programs.
 const OF_SCRIPTS: [&str; 14] = [
     "bindings file",
     ".node'",
@@ -200,7 +228,8 @@ const OF_SCRIPTS: [&str; 14] = [
     "not installed",
 ];
 
-/// Whether an error comes from a package and is about what its install script would have made.
+/// Returns whether an error comes from a package and is about a file that its install script would
+/// have created.
 fn lacks_what_a_script_makes(error: &RunError, package: &str) -> bool {
     let mut next = Some(error);
     for _ in 0..MAX_CAUSES {
@@ -218,31 +247,45 @@ fn lacks_what_a_script_makes(error: &RunError, package: &str) -> bool {
 }
 
 fn missing_in_node(message: &str) -> Option<Missing> {
-    let rest = ["Cannot find module '", "Cannot find package '"].iter().find_map(|words| after(message, words))?;
+    let rest = ["Cannot find module '", "Cannot find package '"]
+        .iter()
+        .find_map(|words| after(message, words))?;
     let specifier = rest.split('\'').next()?;
     (!specifier.starts_with(['.', '/'])).then(|| Missing::Import(specifier.to_owned()))
 }
 
-/// The words that libraries of Python say it in, each with what ends the name.
+/// Finds the missing package in the phrases that Python libraries use, each with the end of the
+/// name.
 fn missing_in_python(error: &str, message: &str) -> Option<Missing> {
     let requirement = |text: &str| {
         let text = text.trim_matches(['"', '\'', '`', '.', ',', ')', ';']);
         is_requirement(text).then(|| Missing::Requirement(text.to_owned()))
     };
-    let quoted = |words: &str| after(message, words).and_then(|rest| rest.split(['\'', '"', '`']).next());
+    let quoted =
+        |words: &str| after(message, words).and_then(|rest| rest.split(['\'', '"', '`']).next());
     if let Some(name) = quoted("No module named '") {
         return Some(Missing::Import(name.to_owned()));
     }
-    // The last one: others may be words of a sentence, as in `pip install as follows`.
-    let commands = message.match_indices("pip install ").map(|(at, words)| &message[at + words.len()..]);
-    let installed = commands.filter_map(|rest| rest.split_whitespace().find(|word| !word.starts_with('-')));
+    // The last one counts, because others may be words of a sentence, as in `pip install as
+    // follows`.
+    let commands =
+        message.match_indices("pip install ").map(|(at, words)| &message[at + words.len()..]);
+    let installed =
+        commands.filter_map(|rest| rest.split_whitespace().find(|word| !word.starts_with('-')));
     if let Some(found) = installed.filter_map(requirement).last() {
         return Some(found);
     }
     if let Some(features) = after(message, "tree builder with the features you requested: ") {
-        return features.split([',', ' ', '.']).next().map(|name| if name == "xml" { "lxml" } else { name }).and_then(requirement);
+        return features
+            .split([',', ' ', '.'])
+            .next()
+            .map(|name| if name == "xml" { "lxml" } else { name })
+            .and_then(requirement);
     }
-    if !matches!(error, "ImportError" | "ModuleNotFoundError" | "RuntimeError" | "PackageNotFoundError") {
+    if !matches!(
+        error,
+        "ImportError" | "ModuleNotFoundError" | "RuntimeError" | "PackageNotFoundError"
+    ) {
         return None;
     }
     let named = quoted("Missing optional dependency '")
@@ -252,15 +295,20 @@ fn missing_in_python(error: &str, message: &str) -> Option<Missing> {
         .or_else(|| word_before(message, " is required for"))
         .or_else(|| word_before(message, " must be installed"))
         .or_else(|| word_before(message, " is not installed"))
-        .or_else(|| word_before(message, " to be installed").filter(|_| message.contains("requires ")))?;
-    // A name of an import or of a distribution: the table knows which.
+        .or_else(|| {
+            word_before(message, " to be installed").filter(|_| message.contains("requires "))
+        })?;
+    // This is the name of an import or of a distribution, which the table distinguishes.
     let name = named.trim_matches(['"', '\'', '`']);
-    let distribution = module_distribution(&name.to_lowercase(), &OwnFiles::default()).filter(|_| is_requirement(name))?;
+    let distribution = module_distribution(&name.to_lowercase(), &OwnFiles::default())
+        .filter(|_| is_requirement(name))?;
     Some(Missing::Requirement(distribution))
 }
 
 fn is_requirement(text: &str) -> bool {
-    text.len() < 100 && text.starts_with(|first: char| first.is_ascii_alphabetic()) && PyPiRequirement::parse(text).is_ok()
+    text.len() < 100
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && PyPiRequirement::parse(text).is_ok()
 }
 
 fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {

@@ -1,13 +1,14 @@
-//! Which package an import means: a dotted module of Python, or a specifier of JavaScript. What comes with the language and what the run's
-//! own files provide is no package.
+//! The packages that imports mean: dotted modules of Python, or specifiers of JavaScript. Modules
+//! of the language and of the run's own files are not packages.
 
 use crate::own_files::OwnFiles;
 use crate::python_names::import_name;
 use crate::requirement::{Ecosystem, NpmRequirement, RequirementError, npm, pypi};
 use crate::standard_library::is_standard;
 
-/// The distribution that an import of Python needs, normalized; none where it is standard, the run's own, relative, a namespace that alone
-/// means nothing, or no name that a distribution could have.
+/// Returns the normalized name of the distribution that a Python import needs. Returns `None` if
+/// the module is standard, belongs to the run, is relative, is a namespace that alone means
+/// nothing, or cannot be the name of a distribution.
 pub fn module_distribution(module: &str, own: &OwnFiles) -> Option<String> {
     if is_standard(Ecosystem::PyPi, module) || own.have_module(module) {
         return None;
@@ -18,31 +19,25 @@ pub fn module_distribution(module: &str, own: &OwnFiles) -> Option<String> {
     }
 }
 
-/// The package of npm that a specifier of JavaScript leads to; none where it is Node's own, relative, absolute, a URL, one of the
-/// program's own `#imports`, or no name that a package could have.
+/// Returns the npm package of a JavaScript specifier. Returns `None` if the specifier is built into
+/// Node, relative, absolute, a URL, one of the program's own `#imports`, or not a valid package
+/// name.
 pub fn specifier_package(specifier: &str) -> Option<&str> {
     let name = match specifier.strip_prefix("npm:") {
-        Some(package) => npm::split_name(package_part(package)).0.trim_matches([' ', '\t']),
+        Some(package) => npm::split_name(npm::package_part(package)).0.trim_matches([' ', '\t']),
         None if is_standard(Ecosystem::Npm, specifier) || specifier.contains(':') => return None,
-        None => package_part(specifier),
+        None => npm::package_part(specifier),
     };
     npm::name_fault(name).is_none().then_some(name)
 }
 
-/// What a specifier asks of npm: any version of [`specifier_package`], or what `npm:name@range/path` says. An `npm:` that cannot be
-/// understood is an error, as no other package was meant.
+/// Returns the requirement of a specifier: any version of [`specifier_package`], or the one in
+/// `npm:name@range/path`. An invalid `npm:` is an error, because no other package was meant.
 pub fn specifier_requirement(specifier: &str) -> Result<Option<NpmRequirement>, RequirementError> {
     match specifier.strip_prefix("npm:") {
-        Some(package) => NpmRequirement::parse(package_part(package)).map(Some),
+        Some(package) => NpmRequirement::parse(npm::package_part(package)).map(Some),
         None => specifier_package(specifier).map(NpmRequirement::any).transpose(),
     }
-}
-
-/// What is before the path inside the package: everything up to the first slash, or to the second one after a scope.
-pub(crate) fn package_part(specifier: &str) -> &str {
-    let slashes = usize::from(specifier.starts_with('@'));
-    let end = specifier.match_indices('/').nth(slashes).map_or(specifier.len(), |(at, _)| at);
-    &specifier[..end]
 }
 
 #[cfg(test)]
@@ -88,7 +83,10 @@ mod tests {
 
     #[test]
     fn a_specifier_with_a_range_asks_for_it() {
-        let of = |specifier| specifier_requirement(specifier).map(|requirement| requirement.map(|one| one.to_string()));
+        let of = |specifier| {
+            specifier_requirement(specifier)
+                .map(|requirement| requirement.map(|one| one.to_string()))
+        };
         assert_eq!(of("npm:lodash@4/fp").unwrap().as_deref(), Some("lodash@4"));
         assert_eq!(of("npm:@scope/x@^1.2/sub").unwrap().as_deref(), Some("@scope/x@^1.2"));
         assert_eq!(of("lodash/fp").unwrap().as_deref(), Some("lodash"));
@@ -100,7 +98,15 @@ mod tests {
     #[test]
     fn modules_of_python_lead_to_their_distributions() {
         let own = OwnFiles::new(
-            ["src/main.py", "src/helpers.py", "pkg/__init__.py", "pkg/mod.py", "deep/er/mod.py", "fast.cpython-313.so", "data/x.csv"],
+            [
+                "src/main.py",
+                "src/helpers.py",
+                "pkg/__init__.py",
+                "pkg/mod.py",
+                "deep/er/mod.py",
+                "fast.cpython-313.so",
+                "data/x.csv",
+            ],
             "src/main.py",
         );
         for module in [
@@ -123,9 +129,17 @@ mod tests {
         ] {
             assert_eq!(module_distribution(module, &own), None, "{module}");
         }
-        for (module, distribution) in [("numpy.linalg", "numpy"), ("flask_cors", "flask-cors"), ("Bio.Seq", "biopython"), ("date", "date")]
-        {
-            assert_eq!(module_distribution(module, &own).as_deref(), Some(distribution), "{module}");
+        for (module, distribution) in [
+            ("numpy.linalg", "numpy"),
+            ("flask_cors", "flask-cors"),
+            ("Bio.Seq", "biopython"),
+            ("date", "date"),
+        ] {
+            assert_eq!(
+                module_distribution(module, &own).as_deref(),
+                Some(distribution),
+                "{module}"
+            );
         }
     }
 

@@ -1,10 +1,11 @@
-//! Which environments and packages are removed first: those that were not used for the longest, and a package only once no environment is linked from it.
+//! The order in which environments and packages are removed: the least recently used first, and a
+//! package only after all environments that are linked from it.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use crate::environment_record::EnvironmentRecord;
 use crate::package_store::PackageRecord;
-use crate::store::EnvironmentRecord;
 
 /// An environment or a package.
 #[derive(Clone, Debug)]
@@ -16,20 +17,23 @@ pub(crate) struct Kept {
     linked_from: Vec<String>,
 }
 
-/// All that is kept and was not looked at yet.
+/// Cached environments and packages that were not examined yet.
 #[derive(Debug)]
 pub(crate) struct KeptThings {
-    /// Those used last first.
+    /// The most recently used first.
     environments: Vec<Kept>,
     packages: HashMap<String, Kept>,
-    /// By package, how many environments are linked from it.
+    /// Number of environments that link to a package, by package.
     links: HashMap<String, usize>,
-    /// What all of it holds.
+    /// Total size of the cache.
     pub(crate) bytes: u64,
 }
 
 impl KeptThings {
-    pub(crate) fn new(environments: Vec<(EnvironmentRecord, SystemTime)>, packages: Vec<(PackageRecord, SystemTime)>) -> Self {
+    pub(crate) fn new(
+        environments: Vec<(EnvironmentRecord, SystemTime)>,
+        packages: Vec<(PackageRecord, SystemTime)>,
+    ) -> Self {
         let environment = |(record, used): (EnvironmentRecord, SystemTime)| Kept {
             key: record.key,
             used,
@@ -42,7 +46,16 @@ impl KeptThings {
         environments.sort_by_key(|kept| std::cmp::Reverse(kept.used));
         let package = |(record, used): (PackageRecord, SystemTime)| {
             let key = record.key;
-            (key.clone(), Kept { key, used, is_package: true, bytes: record.size_bytes, linked_from: Vec::new() })
+            (
+                key.clone(),
+                Kept {
+                    key,
+                    used,
+                    is_package: true,
+                    bytes: record.size_bytes,
+                    linked_from: Vec::new(),
+                },
+            )
         };
         let packages: HashMap<String, Kept> = packages.into_iter().map(package).collect();
         let mut links: HashMap<String, usize> = HashMap::new();
@@ -61,7 +74,9 @@ impl KeptThings {
             .min_by(|one, other| (one.used, &one.key).cmp(&(other.used, &other.key)))
             .map(|package| (package.used, package.key.clone()));
         match (self.environments.last().map(|environment| environment.used), package) {
-            (Some(environment), Some((used, key))) if used < environment => self.packages.remove(&key),
+            (Some(environment), Some((used, key))) if used < environment => {
+                self.packages.remove(&key)
+            }
             (Some(_), _) => self.environments.pop(),
             (None, Some((_, key))) => self.packages.remove(&key),
             (None, None) => None,
@@ -87,12 +102,22 @@ mod tests {
 
     fn kept(key: &str, seconds: u64, is_package: bool, bytes: u64, linked_from: &[&str]) -> Kept {
         let linked_from = linked_from.iter().map(|&key| key.to_owned()).collect();
-        Kept { key: key.to_owned(), used: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds), is_package, bytes, linked_from }
+        Kept {
+            key: key.to_owned(),
+            used: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            is_package,
+            bytes,
+            linked_from,
+        }
     }
 
     fn things() -> KeptThings {
-        let environments = vec![kept("new", 9, false, 0, &["venv", "b"]), kept("old", 1, false, 0, &["venv", "a"])];
-        let packages = [("venv", 2), ("a", 3), ("b", 4), ("free", 5)].map(|(key, used)| (key.to_owned(), kept(key, used, true, 10, &[])));
+        let environments = vec![
+            kept("new", 9, false, 0, &["venv", "b"]),
+            kept("old", 1, false, 0, &["venv", "a"]),
+        ];
+        let packages = [("venv", 2), ("a", 3), ("b", 4), ("free", 5)]
+            .map(|(key, used)| (key.to_owned(), kept(key, used, true, 10, &[])));
         let links = [("venv", 2), ("a", 1), ("b", 1)].map(|(key, links)| (key.to_owned(), links));
         KeptThings { environments, packages: packages.into(), links: links.into(), bytes: 40 }
     }

@@ -1,54 +1,73 @@
-//! The packages of a program: found in what it says, locked by its installers' own resolvers, installed once in a jail, and kept read-only.
+//! Environments of packages. The packages of a program are detected, resolved by their installers,
+//! installed once in a jail, and kept read-only.
 //!
-//! [`RunPackages`] is what a face hands the engine for a run: it decides what the run needs (`detect.rs`), and has [`Environments`] make it.
+//! [`RunPackages`] is what an interface passes to the engine for a run: it decides which packages
+//! the run needs (`detect.rs`), and has [`Environments`] install them.
 #![forbid(unsafe_code)]
 
+mod blobs;
 mod boot;
 mod common;
 mod companions;
 mod config;
-mod contents;
-mod data;
 mod detect;
 mod digest;
 mod early;
+mod environment_record;
 mod environments;
 mod error;
+mod folder_error;
+mod found_imports;
 mod granted;
 mod hints;
+mod identity;
+mod import_prefilter;
 mod imports;
 mod install_scripts;
+mod installation;
 mod installers;
 mod kept;
-mod known;
 mod lock;
+mod making;
 mod manifest;
-mod modules;
-mod near;
+mod module_paths;
 mod own_files;
 mod package_store;
-mod prefilter;
-mod printable;
+mod policy;
+mod popular_packages;
+mod preload_modules;
+mod prepared;
+mod progress;
 mod python_names;
 mod renamed;
 mod requirement;
 mod resolution;
-mod source;
+mod resolve;
+mod run_packages;
+mod sanitize;
 mod standard_library;
 mod store;
+mod suggestions;
 mod tree;
 mod typescript_config;
+mod wanted;
+mod word_lists;
 
 pub use common::common_packages;
 pub use config::{EnvironmentsConfig, InstallLimits};
 pub use detect::DetectError;
-pub use environments::{Collected, Environments, Prepared, Tell, Wanted};
+pub use environment_record::EnvironmentRecord;
+pub use environments::{Collected, Environments};
 pub use error::EnvironmentError;
-pub use lock::{Lock, LockError, LockedPackage, MOST_LOCK_BYTES};
-pub use manifest::{MOST_MANIFEST_BYTES, ManifestError};
+pub use folder_error::FolderError;
+pub use lock::{Lock, LockError, LockedPackage, MAX_LOCK_BYTES};
+pub use manifest::{MAX_MANIFEST_BYTES, ManifestError};
+pub use prepared::PreparedEnvironment;
+pub use progress::Tell;
 pub use requirement::{
-    Ecosystem, MOST_REQUIREMENT_BYTES, MOST_REQUIREMENTS, NpmRequirement, PyPiRequirement, Requirement, RequirementError, VersionSpecifiers,
+    Ecosystem, MAX_REQUIREMENT_BYTES, MAX_REQUIREMENTS, NpmRequirement, PyPiRequirement,
+    Requirement, RequirementError, VersionSpecifiers,
 };
-pub use source::RunPackages;
-pub use store::{EnvironmentRecord, StoreError};
+pub use run_packages::RunPackages;
 pub use tree::TreeError;
+pub use wanted::Wanted;

@@ -1,16 +1,17 @@
-//! Packages, each unpacked, hashed and compiled once for all environments that hold it.
+//! Packages that are unpacked, hashed and compiled once for all environments that contain them.
 //!
 //! ```text
-//! packages/KEY/root/           the package as it lies in an environment: hard links to contents
+//! packages/KEY/root/           the package as it is in an environment: hard links to contents
 //! packages/KEY/package.json
-//! packages/KEY/used            its time is when the package was last linked from; locked, shared, by whoever links
-//! packages/KEY/synced          whether all of it was seen to be on the disk
-//! unsynced/NAME                a package or environment of this boot may not be on the disk yet
+//! packages/KEY/used            its time is the last use of the package; users lock it (shared)
+//! packages/KEY/synced          exists if all of the package is known to be on the disk
+//! unsynced/NAME                exists if files of this boot may not be on the disk yet
 //! ```
 //!
-//! An environment of packages that are here already is a farm of links. Neither it nor a package waits for the disk when it is made: what was made in the
-//! same boot of the machine is whole, and what was made in another counts only where it was seen to be on the disk. Contents that may have been lost with
-//! the power are hashed again before anything is linked to them.
+//! An environment of existing packages only consists of links. Its creation does not wait for the
+//! disk, and neither does that of a package: files made in the current boot of the machine are
+//! complete, and those of an earlier boot only count if they are known to be on the disk. Contents
+//! that a loss of power may have damaged are hashed again before anything is linked to them.
 
 use std::ffi::CStr;
 use std::fs::{self, File, TryLockError};
@@ -20,35 +21,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, linkat, mkdirat, openat, readlinkat, statat, symlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, linkat, mkdirat, openat, readlinkat, statat, symlinkat,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::{boot_id, is_whole};
+use crate::environment_record::{EnvironmentRecord, SCHEMA};
+use crate::folder_error::{FolderError, io_error};
 use crate::lock::Lock;
-use crate::store::{EnvironmentRecord, SCHEMA, Store, StoreError, io_error, is_at, note_use};
+use crate::store::{Store, is_at, note_use};
 use crate::tree::{TakeOverRules, TreeError, TreeLimits, TreeSummary, too_large};
 
 #[cfg(test)]
 mod tests;
 
-/// Deeper than a package that was taken over.
+/// The maximum depth of folders, which exceeds that of stored packages.
 const MAX_DEPTH: usize = 70;
 
-/// What is known of a package.
+/// The record of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PackageRecord {
     pub(crate) schema: u32,
     pub(crate) key: String,
-    /// Files, folders and links.
+    /// The number of files, folders and links.
     pub(crate) files: u64,
     pub(crate) size_bytes: u64,
-    /// As [`TreeSummary::sha256`].
+    /// The hash of the content, as [`TreeSummary::sha256`].
     pub(crate) content_sha256: String,
-    /// The boot of the machine in which it was made.
+    /// The id of the boot in which it was created.
     pub(crate) boot: String,
 }
 
-/// A package that is in use as long as this is held.
+/// A package in use, which is not removed as long as this is held.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredPackage {
     pub(crate) record: PackageRecord,
@@ -61,8 +66,8 @@ impl Store {
         self.root().join("packages").join(key)
     }
 
-    /// Opens a package for use; `None` where there is none of this key. May wait.
-    pub(crate) fn open_package(&self, key: &str) -> Result<Option<StoredPackage>, StoreError> {
+    /// Opens a package for use, or returns `None` if there is none with this key. May block.
+    pub(crate) fn open_package(&self, key: &str) -> Result<Option<StoredPackage>, FolderError> {
         self.must_be_own()?;
         let place = self.package_place(key);
         let used = place.join("used");
@@ -80,26 +85,39 @@ impl Store {
         Ok(Some(StoredPackage { record, root: place.join("root"), _lease: Arc::new(lease) }))
     }
 
-    /// The packages that there are, with the time of last use.
+    /// Returns all packages with the time of their last use.
     pub(crate) fn list_packages(&self) -> Vec<(PackageRecord, SystemTime)> {
         let entries = fs::read_dir(self.root().join("packages")).into_iter().flatten().flatten();
         let all = entries.filter_map(|entry| {
             let record = read_package(&entry.path(), entry.file_name().to_str()?)?;
-            let used = fs::metadata(entry.path().join("used")).and_then(|metadata| metadata.modified()).ok()?;
+            let used = fs::metadata(entry.path().join("used"))
+                .and_then(|metadata| metadata.modified())
+                .ok()?;
             Some((record, used))
         });
         all.collect()
     }
 
-    /// Takes one installed package over under its key.
-    pub(crate) fn publish_package(&self, installed: &Path, rules: TakeOverRules<'_>, key: &str) -> Result<(), StoreError> {
-        let _guard = self.guard_contents()?;
+    /// Stores an installed package under its key.
+    pub(crate) fn publish_package(
+        &self,
+        installed: &Path,
+        rules: TakeOverRules<'_>,
+        key: &str,
+    ) -> Result<(), FolderError> {
+        let _guard = self.guard_blobs()?;
         let staging = self.stage()?;
         let made = staging.path().join("made");
         let root = Self::new_root(&made)?;
         let TreeSummary { files, bytes, sha256 } = self.take_over(installed, &root, rules)?;
-        let record =
-            PackageRecord { schema: SCHEMA, key: key.to_owned(), files, size_bytes: bytes, content_sha256: sha256, boot: boot_id() };
+        let record = PackageRecord {
+            schema: SCHEMA,
+            key: key.to_owned(),
+            files,
+            size_bytes: bytes,
+            content_sha256: sha256,
+            boot: boot_id(),
+        };
         let write = |name: &str, content: &[u8]| {
             let path = made.join(name);
             fs::write(&path, content).map_err(io_error("write", &path))
@@ -112,15 +130,16 @@ impl Store {
         Self::put(&made, &place, &staging, is_there)
     }
 
-    /// Links packages together to an environment. `finish` completes the record, and may look at the tree.
+    /// Creates an environment from links to packages. `finish` completes the record, and may read
+    /// the tree.
     pub(crate) fn assemble(
         &self,
         packages: &[StoredPackage],
         limits: TreeLimits,
         lock: &Lock,
         finish: impl FnOnce(&Path) -> EnvironmentRecord,
-    ) -> Result<(), StoreError> {
-        let _guard = self.guard_contents()?;
+    ) -> Result<(), FolderError> {
+        let _guard = self.guard_blobs()?;
         let files = packages.iter().map(|package| package.record.files).sum::<u64>();
         let bytes = packages.iter().map(|package| package.record.size_bytes).sum::<u64>();
         too_large(files, bytes, limits)?;
@@ -129,11 +148,12 @@ impl Store {
         let root = Self::new_root(&made)?;
         let open = |path: &Path| {
             let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io_error("open", path)(error.into()))
+            rustix::fs::open(path, flags, Mode::empty())
+                .map_err(|error| io_error("open", path)(error.into()))
         };
         let to = open(&root)?;
         for package in packages {
-            let at = |(path, source)| StoreError::Tree(TreeError::Io { path, source });
+            let at = |(path, source)| FolderError::Tree(TreeError::Io { path, source });
             link_all(&open(&package.root)?, &to, Path::new(""), 0).map_err(at)?;
         }
         let record = finish(&root);
@@ -150,18 +170,19 @@ impl Store {
         Self::put(&made, &place, &staging, is_there)
     }
 
-    /// Notes that something of this boot may not be on the disk yet.
-    fn note_unsynced(&self) -> Result<(), StoreError> {
+    /// Records that files of this boot may not be on the disk yet.
+    fn note_unsynced(&self) -> Result<(), FolderError> {
         let folder = self.folder("unsynced")?;
         let boot = boot_id();
         let path = folder.join(if boot.is_empty() { "unknown" } else { &boot });
         fs::write(&path, b"").map_err(io_error("write", &path))
     }
 
-    /// Sees to it that all that was made in this boot is on the disk, on a thread of its own: nobody waits for it, and a process may end meanwhile.
+    /// Writes everything that was created in this boot to the disk, on a thread of its own. No one
+    /// waits for it, and the process may end meanwhile.
     pub(crate) fn sync_in_background(self: &Arc<Self>) {
         let store = Arc::clone(self);
-        // A thread that cannot be started leaves it to the next process.
+        // If the thread cannot be started, the next process does it.
         let _ = std::thread::Builder::new().name("sync".to_owned()).spawn(move || store.sync());
     }
 
@@ -175,7 +196,9 @@ impl Store {
             .iter()
             .flat_map(|kind| fs::read_dir(self.root().join(kind)).into_iter().flatten().flatten())
             .map(|entry| entry.path())
-            .filter(|place| !place.join("synced").exists() && boot_of(place).as_deref() == Some(&boot))
+            .filter(|place| {
+                !place.join("synced").exists() && boot_of(place).as_deref() == Some(&boot)
+            })
             .collect();
         let noted = fs::symlink_metadata(&mark).and_then(|mark| mark.modified());
         let Ok(folder) = File::open(self.root()) else { return };
@@ -185,14 +208,18 @@ impl Store {
         for place in unsynced {
             let _ = fs::write(place.join("synced"), b"");
         }
-        // Not where more has come meanwhile.
-        if noted.is_ok_and(|noted| fs::symlink_metadata(&mark).and_then(|mark| mark.modified()).is_ok_and(|now| now == noted)) {
+        // The mark stays if more was created meanwhile.
+        if noted.is_ok_and(|noted| {
+            fs::symlink_metadata(&mark)
+                .and_then(|mark| mark.modified())
+                .is_ok_and(|now| now == noted)
+        }) {
             let _ = fs::remove_file(&mark);
         }
     }
 
-    /// Removes a package that nobody links from. `false` where somebody does.
-    pub(crate) fn remove_package(&self, key: &str) -> Result<bool, StoreError> {
+    /// Removes a package. Returns `false` if it is in use.
+    pub(crate) fn remove_package(&self, key: &str) -> Result<bool, FolderError> {
         let place = self.package_place(key);
         let used = place.join("used");
         let lease = match File::options().write(true).open(&used) {
@@ -209,29 +236,40 @@ impl Store {
             return Ok(true);
         }
         let staging = self.stage()?;
-        let renamed = fs::rename(&place, staging.path().join("gone")).map_err(io_error("remove", &place));
+        let renamed =
+            fs::rename(&place, staging.path().join("gone")).map_err(io_error("remove", &place));
         drop(lease);
         renamed.map(|()| true)
     }
 }
 
-/// The boot in which what is in a folder was made.
+/// Returns the boot in which the content of a folder was created.
 fn boot_of(place: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Made {
         boot: String,
     }
-    let record = ["package.json", "environment.json"].iter().find_map(|name| fs::read(place.join(name)).ok())?;
+    let record = ["package.json", "environment.json"]
+        .iter()
+        .find_map(|name| fs::read(place.join(name)).ok())?;
     serde_json::from_slice::<Made>(&record).ok().map(|made| made.boot)
 }
 
 fn read_package(place: &Path, key: &str) -> Option<PackageRecord> {
-    let record: PackageRecord = serde_json::from_slice(&fs::read(place.join("package.json")).ok()?).ok()?;
-    (record.schema == SCHEMA && record.key == key && is_whole(place, Some(&record.boot))).then_some(record)
+    let record: PackageRecord =
+        serde_json::from_slice(&fs::read(place.join("package.json")).ok()?).ok()?;
+    (record.schema == SCHEMA && record.key == key && is_whole(place, Some(&record.boot)))
+        .then_some(record)
 }
 
-/// Links all files of a package into an environment. Where two packages have the same file, the first one's counts.
-fn link_all(from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> Result<(), (PathBuf, io::Error)> {
+/// Links all files of a package into an environment. If two packages contain the same file, that of
+/// the first one counts.
+fn link_all(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    path: &Path,
+    depth: usize,
+) -> Result<(), (PathBuf, io::Error)> {
     let at = |name: &CStr| {
         let path = path.join(name.to_string_lossy().as_ref());
         move |source: rustix::io::Errno| (path, io::Error::from(source))
@@ -247,9 +285,10 @@ fn link_all(from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> Result<(
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => {
-                FileType::from_raw_mode(statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(at(name))?.st_mode as rustix::fs::RawMode)
-            }
+            FileType::Unknown => FileType::from_raw_mode(
+                statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(at(name))?.st_mode
+                    as rustix::fs::RawMode,
+            ),
             kind => kind,
         };
         match kind {
@@ -263,16 +302,18 @@ fn link_all(from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> Result<(
                 let below = openat(from, name, flags, Mode::empty()).map_err(at(name))?;
                 let target = openat(to, name, flags, Mode::empty()).map_err(at(name))?;
                 if is_new {
-                    // Whatever the umask is here.
+                    // The mode must not depend on the umask.
                     rustix::fs::fchmod(&target, Mode::from_raw_mode(0o755)).map_err(at(name))?;
                 }
                 link_all(&below, &target, &path.join(name.to_string_lossy().as_ref()), depth + 1)?;
             }
             FileType::RegularFile => match linkat(from, name, to, name, AtFlags::empty()) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                // A file system allows only so many names of one file (empty ones reach it first): then another copy.
+                // A file system limits the number of links to a file, which empty files reach
+                // first. Then the file is copied.
                 Err(rustix::io::Errno::MLINK) => {
-                    copy(from, to, name).map_err(|source| (path.join(name.to_string_lossy().as_ref()), source))?;
+                    copy(from, to, name)
+                        .map_err(|source| (path.join(name.to_string_lossy().as_ref()), source))?;
                 }
                 Err(error) => return Err(at(name)(error)),
             },
@@ -290,7 +331,8 @@ fn link_all(from: &OwnedFd, to: &OwnedFd, path: &Path, depth: usize) -> Result<(
 }
 
 fn copy(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> io::Result<()> {
-    let source = openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let source =
+        openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&source)?.st_mode & 0o777);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mut copy = File::from(openat(to, name, flags, mode)?);

@@ -1,34 +1,44 @@
-//! Which distribution of `PyPI` an import of Python means, where the two have different names. The table and its sources are in
-//! `data/python_import_names.tsv`; an import that is not in it is taken to have the name of its distribution.
+//! The distributions of `PyPI` that provide Python imports, if the two names differ. The table and
+//! its sources are in `data/python_import_names.tsv`. An import that is not in it is assumed to
+//! have the name of its distribution.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use crate::data;
+use crate::word_lists;
 
-/// What the table says of an import.
+/// An entry of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportName {
-    /// The dotted module that the table has: the longest one that the import begins with.
+    /// The dotted module of the entry, which is the longest one that the import begins with.
     pub module: &'static str,
-    /// The distribution to install, by its normalized name. None where nothing can be installed for it: a namespace that many
-    /// distributions share, a module of another system, a model that is not on `PyPI`.
+    /// The normalized name of the distribution to install. `None` if nothing can be installed: a
+    /// namespace that many distributions share, a module of another system, a model that is not on
+    /// `PyPI`.
     pub distribution: Option<&'static str>,
-    /// Which of its versions have the import, as `<81`; empty where all do.
+    /// The versions that provide the import, such as `<81`. Empty if all do.
     pub version: &'static str,
-    /// Distributions that provide the same import. Who asks for one of these by name needs no other.
+    /// Distributions that provide the same import. If one of them is required by name, no other is
+    /// needed.
     pub alternatives: Vec<&'static str>,
 }
 
-static TABLE: LazyLock<HashMap<&'static str, ImportName>> =
-    LazyLock::new(|| data::lines(include_str!("../data/python_import_names.tsv")).map(row).map(|name| (name.module, name)).collect());
+static TABLE: LazyLock<HashMap<&'static str, ImportName>> = LazyLock::new(|| {
+    word_lists::lines(include_str!("../data/python_import_names.tsv"))
+        .map(row)
+        .map(|name| (name.module, name))
+        .collect()
+});
 
-/// One line: the import, the distribution, with its versions where only some have the import, or `-`, and the alternatives with commas between them.
+/// Parses a line: the import, the distribution (with its versions if only some provide the import)
+/// or `-`, and the alternatives separated by commas.
 fn row(line: &'static str) -> ImportName {
     let mut columns = line.split('\t');
     let module = columns.next().unwrap_or_default();
     let distribution = columns.next().filter(|distribution| *distribution != "-");
-    let (distribution, version) = match distribution.and_then(|text| text.find(['<', '>', '=']).map(|at| text.split_at(at))) {
+    let (distribution, version) = match distribution
+        .and_then(|text| text.find(['<', '>', '=']).map(|at| text.split_at(at)))
+    {
         Some((distribution, version)) => (Some(distribution), version),
         None => (distribution, ""),
     };
@@ -36,16 +46,16 @@ fn row(line: &'static str) -> ImportName {
     ImportName { module, distribution, version, alternatives }
 }
 
-/// Parts of the longest entry; what is deeper in an import is not looked at.
-const MOST_PARTS: usize = 8;
+/// The number of parts of the longest entry. Deeper parts of an import are ignored.
+const MAX_PARTS: usize = 8;
 
-/// What the table has for a dotted module: its own entry, or that of the longest package that it is in.
+/// Returns the entry of a dotted module: its own, or that of the longest package that contains it.
 pub fn import_name(module: &str) -> Option<&'static ImportName> {
-    let ends = module.match_indices('.').map(|(at, _)| at).take(MOST_PARTS).chain([module.len()]);
+    let ends = module.match_indices('.').map(|(at, _)| at).take(MAX_PARTS).chain([module.len()]);
     ends.filter_map(|end| TABLE.get(&module[..end])).fold(None, |_, longer| Some(longer))
 }
 
-/// Every entry.
+/// Returns all entries of the table.
 pub(crate) fn all() -> impl Iterator<Item = &'static ImportName> {
     TABLE.values()
 }
@@ -85,7 +95,7 @@ mod tests {
         assert_eq!(distribution("google.protobuf"), Some("protobuf"));
         assert_eq!(distribution("azure.storage.blob"), Some("azure-storage-blob"));
         assert_eq!(distribution("ruamel.yaml"), Some("ruamel-yaml"));
-        // A part of a name is no prefix of it.
+        // A part of a name is not a prefix of the module.
         assert_eq!(import_name("google.cloud.storage_transfer").unwrap().module, "google.cloud");
         assert_eq!(import_name("yaml2"), None);
     }
@@ -99,22 +109,35 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_normal_and_says_nothing_of_standard_modules() {
-        let lines: Vec<_> = data::lines(include_str!("../data/python_import_names.tsv")).collect();
+        let lines: Vec<_> =
+            word_lists::lines(include_str!("../data/python_import_names.tsv")).collect();
         assert!(lines.iter().filter(|line| row(line).distribution.is_some()).count() >= 220);
         assert!(lines.is_sorted_by(|a, b| row(a).module < row(b).module));
         for line in lines {
             let name = row(line);
             assert!(
-                name.module.split('.').all(|part| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !part.is_empty()),
+                name.module
+                    .split('.')
+                    .all(|part| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                        && !part.is_empty()),
                 "{line}"
             );
             assert!(!is_standard(Ecosystem::PyPi, name.module), "{line}");
             for distribution in name.distribution.iter().chain(&name.alternatives) {
-                assert_eq!(pypi::normalized(distribution).as_deref(), Some(*distribution), "{line}");
+                assert_eq!(
+                    pypi::normalized(distribution).as_deref(),
+                    Some(*distribution),
+                    "{line}"
+                );
             }
-            // An entry that says what is assumed anyway is there for its alternatives.
+            // An entry that repeats the assumption is there for its alternatives.
             let assumed = pypi::normalized(name.module.split('.').next().unwrap());
-            assert!(assumed.as_deref() != name.distribution || !name.alternatives.is_empty() || !name.version.is_empty(), "{line}");
+            assert!(
+                assumed.as_deref() != name.distribution
+                    || !name.alternatives.is_empty()
+                    || !name.version.is_empty(),
+                "{line}"
+            );
         }
     }
 

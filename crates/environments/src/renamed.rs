@@ -1,9 +1,10 @@
-//! Names that people ask for and that are no package, as `sklearn`: `data/python_renamed.tsv` has the package that is meant.
+//! Names that people request but that are not the intended package, such as `sklearn`. The table
+//! `data/python_renamed.tsv` has the intended packages.
 
-use crate::data;
 use crate::requirement::Requirement;
+use crate::word_lists;
 
-/// How a name belongs to the package that is meant.
+/// The relation between a name and the intended package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relation {
     Import,
@@ -24,18 +25,24 @@ fn row(line: &'static str) -> Option<(&'static str, &'static str, Relation)> {
 }
 
 fn table() -> impl Iterator<Item = &'static str> {
-    data::lines(include_str!("../data/python_renamed.tsv"))
+    word_lists::lines(include_str!("../data/python_renamed.tsv"))
 }
 
-/// The package that a requirement means, and a note of it; `None` where it means the one that it names.
+/// Returns the package that a requirement means and a note about it, or `None` if the requirement
+/// names the intended package.
 pub(crate) fn renamed(requirement: &Requirement, may_build: bool) -> Option<(Requirement, String)> {
     let asked = requirement.as_pypi()?;
-    let (name, meant, relation) = table().filter_map(row).find(|(name, ..)| *name == asked.name())?;
+    let (name, meant, relation) =
+        table().filter_map(row).find(|(name, ..)| *name == asked.name())?;
     let note = match relation {
         Relation::Wheel if may_build => return None,
-        Relation::Import => format!("{name} is the name of the import; the package is {meant}, and was installed"),
-        Relation::Renamed => format!("the package {name} is now {meant}, which was installed"),
-        Relation::Wheel => format!("{name} comes without a wheel; {meant}, which is the same with one, was installed"),
+        Relation::Import => {
+            format!("installed {meant}, the package that provides the import {name}")
+        }
+        Relation::Renamed => {
+            format!("installed {meant}, which is the new name of the package {name}")
+        }
+        Relation::Wheel => format!("installed {meant}, which is {name} with wheels"),
     };
     Some((Requirement::PyPi(asked.of(meant).ok()?), note))
 }
@@ -65,7 +72,11 @@ mod tests {
         assert!(lines.is_sorted_by(|one, other| one < other));
         for line in lines {
             let (name, meant, _) = row(line).unwrap_or_else(|| panic!("{line}"));
-            assert!([name, meant].iter().all(|name| pypi::normalized(name).as_deref() == Some(*name)) && name != meant, "{line}");
+            assert!(
+                [name, meant].iter().all(|name| pypi::normalized(name).as_deref() == Some(*name))
+                    && name != meant,
+                "{line}"
+            );
         }
     }
 }

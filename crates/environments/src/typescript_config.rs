@@ -1,20 +1,21 @@
-//! What of a `tsconfig.json` says where modules are: `paths` and `baseUrl`. Read as data, with the comments and trailing commas that it may have.
+//! The part of a `tsconfig.json` that determines where modules are: `paths` and `baseUrl`. It is
+//! parsed as data, with the comments and trailing commas that it may contain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::own_files::has_module_at;
+use crate::module_paths::has_module_at;
 
-/// Bytes of a configuration that are read.
+/// The maximum size of a configuration in bytes.
 const MAX_CONFIG_BYTES: usize = 256 * 1024;
 
-/// Where one `tsconfig.json` has modules looked for.
+/// The places where one `tsconfig.json` looks for modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TypeScriptConfig {
-    /// Patterns of `paths`, each with at most one `*`.
+    /// The patterns of `paths`, each with at most one `*`.
     patterns: Vec<String>,
-    /// The folder of `baseUrl`, relative to the run's; empty for the run's folder.
+    /// The folder of `baseUrl` relative to the run's folder, which is the empty text itself.
     base: Option<String>,
 }
 
@@ -34,28 +35,32 @@ struct Options {
 }
 
 impl TypeScriptConfig {
-    /// The configuration in a folder; `None` where it cannot be read or says nothing of modules.
+    /// Parses the configuration in a folder. Returns `None` if it is invalid or does not concern
+    /// modules.
     pub(crate) fn read(text: &str, folder: &str) -> Option<Self> {
         if text.len() > MAX_CONFIG_BYTES {
             return None;
         }
-        let File { options: Options { base_url, paths } } = serde_json::from_str(&without_comments(text)).ok()?;
+        let File { options: Options { base_url, paths } } =
+            serde_json::from_str(&without_comments(text)).ok()?;
         let base = base_url.and_then(|base| joined(folder, &base));
-        // `*` alone maps every specifier, packages among them: only what is there counts.
+        // `*` alone maps every specifier, including packages, so only existing files count.
         let patterns: Vec<String> = paths.into_keys().filter(|pattern| pattern != "*").collect();
         (base.is_some() || !patterns.is_empty()).then_some(Self { patterns, base })
     }
 
-    /// The number of patterns that it has specifiers compared with.
+    /// Returns the number of patterns that specifiers are compared with.
     pub(crate) fn patterns(&self) -> usize {
         self.patterns.len()
     }
 
-    /// Whether it leads a specifier to the run's own files.
+    /// Returns whether it maps a specifier to the run's own files.
     pub(crate) fn maps(&self, specifier: &str, paths: &BTreeSet<String>) -> bool {
         let is_mapped = self.patterns.iter().any(|pattern| match pattern.split_once('*') {
             Some((before, after)) => {
-                specifier.len() >= before.len() + after.len() && specifier.starts_with(before) && specifier.ends_with(after)
+                specifier.len() >= before.len() + after.len()
+                    && specifier.starts_with(before)
+                    && specifier.ends_with(after)
             }
             None => specifier == pattern,
         });
@@ -67,7 +72,8 @@ impl TypeScriptConfig {
     }
 }
 
-/// A path from a folder, without `.` and `..`; `None` where it leads out of the run's folder.
+/// Returns a path from a folder without `.` and `..`, or `None` if it leads out of the run's
+/// folder.
 fn joined(folder: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in path.split('/') {
@@ -80,7 +86,8 @@ fn joined(folder: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// JSON of what TypeScript takes: without comments, and without commas before a closing bracket.
+/// Returns the text as JSON, without comments and commas before a closing bracket, which TypeScript
+/// accepts.
 fn without_comments(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -108,7 +115,7 @@ fn without_comments(text: &str) -> String {
     plain
 }
 
-/// Bytes of the string that a text begins with.
+/// Returns the length of the string at the beginning of a text, in bytes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -144,14 +151,21 @@ mod tests {
         for specifier in ["react", "config/x", "@scope/x", "srcs"] {
             assert!(!config.maps(specifier, &own), "{specifier}");
         }
-        let deeper = TypeScriptConfig::read(r#"{"compilerOptions": {"baseUrl": "./src"}}"#, "app").unwrap();
+        let deeper =
+            TypeScriptConfig::read(r#"{"compilerOptions": {"baseUrl": "./src"}}"#, "app").unwrap();
         assert!(deeper.maps("models/user", &paths(&["app/src/models", "app/src/models/user.ts"])));
         assert!(!deeper.maps("react", &paths(&["app/src/models"])));
     }
 
     #[test]
     fn what_says_nothing_of_modules_is_none() {
-        for text in ["", "{", "[]", r#"{"compilerOptions": {"strict": true}}"#, r#"{"compilerOptions": {"baseUrl": "../.."}}"#] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            r#"{"compilerOptions": {"strict": true}}"#,
+            r#"{"compilerOptions": {"baseUrl": "../.."}}"#,
+        ] {
             assert_eq!(TypeScriptConfig::read(text, "app"), None, "{text}");
         }
     }

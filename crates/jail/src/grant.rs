@@ -1,64 +1,80 @@
-//! Granted paths of one sandbox: the supervisor makes a detached mount of each for that sandbox alone, in which the granting user's files belong to
-//! the sandbox's own user; the sandbox attaches them while it confines itself.
+//! The granted paths of a sandbox. The supervisor creates a detached mount of each path for one
+//! sandbox only, in which the granting user's files belong to the sandbox's own user. The sandbox
+//! attaches the mounts while it confines itself.
 //!
-//! A detached mount may be handed to a process in another user namespace, which may attach it in a mount namespace of its own (Linux 5.2,
-//! `open_tree(2)`, `move_mount(2)`). That process could change what is not locked while it has `CAP_SYS_ADMIN`; it is trusted until it has given
-//! that up, and the seal takes the calls away as well.
+//! A detached mount can be passed to a process in another user namespace, which can attach it in a
+//! mount namespace of its own (Linux 5.2, `open_tree(2)`, `move_mount(2)`). That process could
+//! change everything that is not locked as long as it has `CAP_SYS_ADMIN`. It is trusted until it
+//! has dropped the capability, and the seal also removes the system calls.
 
-use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use belljar_access::Exec;
+
+use crate::bind::{BindAccess, attributes};
 use crate::error::{At, SetupError, Step};
-use crate::root::{BindAccess, Exec, attributes};
-use crate::sys::{self, attach_tree, c_path, clone_tree, device_and_mode, make_entry, make_tree_private, open_entry, set_tree_attributes};
+use crate::mount_point::{open_existing, open_root, open_target};
+use crate::sys::{
+    self, TreeScope, attach_tree, clone_tree, make_tree_private, set_tree_attributes,
+};
 use crate::writable::device_of_space;
 
-/// The place of a grant inside.
+/// The mount point of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantPoint {
-    /// Where it is: absolute.
+    /// Absolute path in the sandbox.
     pub target: PathBuf,
-    /// Whether a folder is granted, and not a file.
+    /// True for a folder, false for a file.
     pub is_folder: bool,
 }
 
-/// The grants that a forked sandbox puts into place for itself.
+/// The grants that a forked sandbox mounts for itself.
 #[derive(Clone, Debug, Default)]
 pub struct GrantPlan {
-    /// Mounts that the supervisor has made for it, and where they belong: the outer before the inner.
+    /// Mounts from the supervisor with their mount points, outer paths before inner ones.
     pub mounts: Vec<(GrantPoint, Arc<OwnedFd>)>,
-    /// Mounts of the zygote's root that stay visible where a grant would cover them.
+    /// Mounts of the zygote's root that must stay visible although a grant covers them.
     pub kept: Vec<GrantPoint>,
-    /// Grants that the zygote's root has already, as an ordinary user's does: nothing in them is to be executed.
+    /// Grants that are already part of the zygote's root, as for an ordinary user. They are made
+    /// non-executable.
     pub not_executable: Vec<PathBuf>,
 }
 
-/// A detached mount of what was granted, for one sandbox. `owner` is a namespace of [`owner_namespace`].
-pub fn grant_mount(source: BorrowedFd<'_>, access: BindAccess, exec: Exec, owner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+/// Returns a detached mount of a granted path for one sandbox. `owner` is a namespace from
+/// [`owner_namespace`].
+pub fn grant_mount(
+    source: BorrowedFd<'_>,
+    access: BindAccess,
+    exec: Exec,
+    owner: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
     let tree = clone_tree(source)?;
     make_tree_private(tree.as_fd())?;
-    set_tree_attributes(tree.as_fd(), attributes(access, exec), None, true)?;
+    set_tree_attributes(tree.as_fd(), attributes(access, exec), None, TreeScope::AllMounts)?;
     if owner.is_some() {
-        // A file system that cannot map ids leaves the access of "others"; doctor tells.
-        let _ = set_tree_attributes(tree.as_fd(), 0, owner, false);
+        // If the file system cannot map ids, the sandbox has the access of "others". `belljar
+        // doctor` reports it.
+        let _ = set_tree_attributes(tree.as_fd(), 0, owner, TreeScope::TopMount);
     }
     Ok(tree)
 }
 
-/// A user namespace in which the caller's own user and group outside stand for `host_id`: a mount with it shows the caller's files as those of the
-/// sandbox's user (`mount_setattr(2)`, "ID-mapped mounts").
+/// Returns a user namespace that maps the caller's own user and group to `host_id`. A mount with it
+/// shows the caller's files as those of the sandbox's user (`mount_setattr(2)`, "ID-mapped
+/// mounts").
 pub fn owner_namespace(host_id: u32) -> io::Result<OwnedFd> {
     // SAFETY: these calls cannot fail and touch no memory.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let (read, mut write) = sys::pipe()?;
-    // The child makes two system calls and nothing else, so it does not matter which locks other threads held.
+    // The child only makes two system calls, so locks that other threads held are harmless.
     let holder = sys::clone_process(libc::CLONE_NEWUSER)?;
     if holder == 0 {
-        // Until the namespace has been opened, or the caller is gone. Its copy of the writing end is closed first, for that to be noticed.
+        // Waits until the namespace has been opened, or the caller is gone. It has to close its own
+        // copy of the writing end first, in order to notice the latter.
         drop(write);
         let _ = (&read).read(&mut [0]);
         sys::exit_now(0);
@@ -74,7 +90,8 @@ pub fn owner_namespace(host_id: u32) -> io::Result<OwnedFd> {
     namespace
 }
 
-/// Puts the grants into place, in the caller's own mount namespace and with its own space mounted.
+/// Mounts the grants in the caller's own mount namespace, in which its own space is mounted
+/// already.
 pub(crate) fn place(plan: &GrantPlan, exec: Exec) -> Result<(), SetupError> {
     if plan.mounts.is_empty() && plan.not_executable.is_empty() {
         return Ok(());
@@ -90,113 +107,28 @@ pub(crate) fn place(plan: &GrantPlan, exec: Exec) -> Result<(), SetupError> {
         .at(Step::BindSource)?;
     let space = device_of_space(root).at(Step::BindTarget)?;
     for (point, tree) in &plan.mounts {
-        let target = open_target(root, &point.target, point.is_folder, space).at(Step::BindTarget)?;
+        let target =
+            open_target(root, &point.target, point.is_folder, space).at(Step::BindTarget)?;
         attach_tree(tree.as_fd(), target.as_fd()).at(Step::BindTarget)?;
     }
     for (point, tree) in kept {
-        // What was granted need not have a folder of that name: then nothing of the runtime's is expected there.
+        // The granted folder may have no entry of that name. In that case the runtime does not
+        // expect anything there.
         if let Ok(target) = open_target(root, &point.target, point.is_folder, space) {
             attach_tree(tree.as_fd(), target.as_fd()).at(Step::BindTarget)?;
         }
     }
-    if exec == Exec::Refused {
+    if exec == Exec::Denied {
         for path in &plan.not_executable {
             let granted = open_existing(root, path).at(Step::BindAttributes)?;
-            set_tree_attributes(granted.as_fd(), libc::MOUNT_ATTR_NOEXEC, None, true).at(Step::BindAttributes)?;
+            set_tree_attributes(
+                granted.as_fd(),
+                libc::MOUNT_ATTR_NOEXEC,
+                None,
+                TreeScope::AllMounts,
+            )
+            .at(Step::BindAttributes)?;
         }
     }
     Ok(())
-}
-
-/// The caller's root folder.
-pub(crate) fn open_root() -> io::Result<OwnedFd> {
-    sys::open_folder(c"/")
-}
-
-/// Opens a path beneath `root` without following any link. `openat2`, which could do so by itself, is not there for a zygote: see the base filter.
-pub(crate) fn open_existing(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
-    let mut at = root.try_clone_to_owned()?;
-    for name in names(path) {
-        at = open_entry(at.as_fd(), &name?)?;
-    }
-    Ok(at)
-}
-
-/// The same for the place of a mount: what is missing is made, but only in the file system `own`. A granted folder belongs to others, who may exchange
-/// what is in it at any moment: nothing is made there, and a link in the way is an error.
-pub(crate) fn open_target(root: BorrowedFd<'_>, path: &Path, is_folder: bool, own: libc::dev_t) -> io::Result<OwnedFd> {
-    let mut at = root.try_clone_to_owned()?;
-    let mut names = names(path).peekable();
-    while let Some(name) = names.next() {
-        let (name, is_last) = (name?, names.peek().is_none());
-        let found = match open_entry(at.as_fd(), &name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && device_and_mode(at.as_fd())?.0 == own => {
-                make_entry(at.as_fd(), &name, is_folder || !is_last)?;
-                open_entry(at.as_fd(), &name)?
-            }
-            found => found?,
-        };
-        let (_, mode) = device_and_mode(found.as_fd())?;
-        let expected = if is_folder || !is_last { mode & libc::S_IFMT == libc::S_IFDIR } else { mode & libc::S_IFMT == libc::S_IFREG };
-        // A file's place may also be one of the devices that a root binds.
-        if !expected && (is_folder || !is_last || mode & libc::S_IFMT == libc::S_IFLNK) {
-            return Err(io::Error::from_raw_os_error(if is_folder { libc::ENOTDIR } else { libc::ELOOP }));
-        }
-        at = found;
-    }
-    Ok(at)
-}
-
-/// The names of a path, one by one: plain ones only.
-fn names(path: &Path) -> impl Iterator<Item = io::Result<CString>> {
-    path.components().filter(|part| *part != Component::RootDir).map(|part| match part {
-        Component::Normal(name) => c_path(Path::new(name as &OsStr)),
-        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    /// A folder of its own: these tests run as any user.
-    fn place(name: &str) -> PathBuf {
-        let place = std::env::temp_dir().join(format!("belljar-{name}-{}", std::process::id()));
-        fs::create_dir_all(&place).unwrap();
-        place
-    }
-
-    fn open(folder: &Path) -> OwnedFd {
-        sys::open_folder(&c_path(folder).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn the_place_of_a_mount_is_made_only_in_the_roots_own_file_system_and_found_through_no_link() {
-        let place = place("targets");
-        let root = open(&place);
-        let (own, _) = device_and_mode(root.as_fd()).unwrap();
-        fs::create_dir(place.join("granted")).unwrap();
-        fs::write(place.join("file"), "").unwrap();
-        symlink("granted", place.join("link")).unwrap();
-        symlink(place.join("made-by-a-link"), place.join("dangling")).unwrap();
-        let target =
-            |path: &str, is_folder, own| open_target(root.as_fd(), Path::new(path), is_folder, own).map_err(|error| error.raw_os_error());
-        assert!(target("/a/b/folder", true, own).is_ok() && place.join("a/b/folder").is_dir());
-        assert!(target("/a/b/file", false, own).is_ok() && place.join("a/b/file").is_file());
-        for path in ["/link", "/link/within", "/dangling", "/dangling/within"] {
-            for is_folder in [true, false] {
-                assert!(target(path, is_folder, own).is_err(), "{path}");
-            }
-        }
-        assert_eq!(target("/file", true, own).err(), Some(Some(libc::ENOTDIR)));
-        // As in a granted folder, which lies in another file system than the root.
-        assert_eq!(target("/granted/missing", true, own + 1).err(), Some(Some(libc::ENOENT)));
-        assert_eq!(target("/granted/missing", false, own + 1).err(), Some(Some(libc::ENOENT)));
-        assert!(!place.join("granted/missing").exists() && !place.join("made-by-a-link").exists());
-        assert!(open_existing(root.as_fd(), Path::new("/granted/../granted")).is_err());
-        fs::remove_dir_all(&place).unwrap();
-    }
 }

@@ -1,15 +1,17 @@
-//! Short files that the kernel writes when they are read: those of procfs and of control groups.
+//! Reading short files whose content the kernel generates: those of procfs and of control groups.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Bytes of one read. A file that is shorter comes whole in the first one.
+/// The size of a read. A shorter file is returned completely by the first one.
 const BUFFER_BYTES: usize = 4096;
 
-/// Reads a text that the kernel makes up. `fs::read_to_string` asks for a size, which such a file does not have, reads in growing pieces and reads once more
-/// to see the end: four to ten system calls where one read is enough, for some ten files in every run. Not for lists (`maps`, `cgroup.procs`): the kernel
-/// may hand out their records in reads that are shorter than the buffer before the end.
+/// Reads a text that the kernel generates. `fs::read_to_string` queries the size, which such a file
+/// does not have, reads in growing pieces and reads again to find the end: four to ten system calls
+/// instead of one, for some ten files in every run. Do not use it for lists (`maps`,
+/// `cgroup.procs`): the kernel may return their records in reads that are shorter than the buffer
+/// before the end.
 pub fn read_kernel_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut buffer = [0; BUFFER_BYTES];
@@ -21,7 +23,8 @@ pub fn read_kernel_file(path: &Path) -> io::Result<String> {
         };
         bytes.extend_from_slice(&buffer[..length]);
         if length < BUFFER_BYTES {
-            return String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+            return String::from_utf8(bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
         }
     }
 }

@@ -1,41 +1,50 @@
-//! Landlock on top of the mounts: which paths can be read, written and executed once more, by another mechanism; and, where the kernel has
-//! scopes, no abstract socket and no signal across sandboxes.
+//! Landlock, which enforces the readable, writable and executable paths again, by another mechanism
+//! than the mounts. If the kernel has scopes, it also prevents abstract sockets and signals across
+//! sandboxes.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use belljar_access::Exec;
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
-    RulesetError, Scope,
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use crate::error::{SetupError, Step};
-use crate::grant::{open_existing, open_root};
+use crate::mount_point::{open_existing, open_root};
 use crate::sys::check;
 
-/// The version of Landlock that the kernel has; 0 for none.
+/// The kernel's version of Landlock, or 0 for none.
 pub type Abi = u32;
 
-/// Asks the kernel. 0 where Landlock is not built in or not enabled at boot.
+/// Returns the kernel's version of Landlock, or 0 if it is not built in or not enabled at boot.
 pub fn abi() -> Abi {
     const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
     // SAFETY: a null attribute of size 0 with this flag only asks for the version.
-    let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, LANDLOCK_CREATE_RULESET_VERSION) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
     check(result).map_or(0, |version| version as Abi)
 }
 
-/// What a sandbox may do where.
+/// The access of a sandbox to paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Paths<'a> {
-    /// Whether anything at all can be executed.
-    pub executes: bool,
-    /// Whether files in the writable places can be executed.
-    pub exec: bool,
-    /// Granted paths that can be written.
+    /// Right to execute the files that can only be read.
+    pub exec_read: Exec,
+    /// Right to execute the files in the writable places.
+    pub exec_written: Exec,
+    /// The writable granted paths.
     pub write: &'a [String],
 }
 
-/// Applies it to the calling thread, for good.
+/// Restricts the calling thread permanently.
 pub(crate) fn restrict(paths: &Paths<'_>) -> Result<(), SetupError> {
     if abi() == 0 {
         return Ok(());
@@ -43,8 +52,14 @@ pub(crate) fn restrict(paths: &Paths<'_>) -> Result<(), SetupError> {
     build(paths).and_then(RulesetCreated::restrict_self).map(drop).map_err(|error| SetupError {
         step: Step::Landlock,
         errno: match error {
-            RulesetError::RestrictSelf(landlock::RestrictSelfError::RestrictSelfCall { source, .. })
-            | RulesetError::CreateRuleset(landlock::CreateRulesetError::CreateRulesetCall { source, .. }) => source.raw_os_error(),
+            RulesetError::RestrictSelf(landlock::RestrictSelfError::RestrictSelfCall {
+                source,
+                ..
+            })
+            | RulesetError::CreateRuleset(landlock::CreateRulesetError::CreateRulesetCall {
+                source,
+                ..
+            }) => source.raw_os_error(),
             _ => None,
         }
         .unwrap_or(libc::EINVAL),
@@ -52,29 +67,34 @@ pub(crate) fn restrict(paths: &Paths<'_>) -> Result<(), SetupError> {
 }
 
 fn build(paths: &Paths<'_>) -> Result<RulesetCreated, RulesetError> {
-    // Best effort: an older kernel handles what it knows; the mounts and the filter stand in any case.
+    // Best effort: an older kernel enforces the rights that it knows. The mounts and the seccomp
+    // filter apply in any case.
     let everything = AccessFs::from_all(ABI::V6);
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(everything)?;
+    let mut ruleset =
+        Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(everything)?;
     ruleset = ruleset.scope(Scope::AbstractUnixSocket)?.scope(Scope::Signal)?;
     let mut ruleset = ruleset.create()?;
     let mut read = AccessFs::from_read(ABI::V6) | AccessFs::IoctlDev;
-    if !paths.executes {
+    if paths.exec_read == Exec::Denied {
         read &= !AccessFs::Execute;
     }
     let mut write = everything & !AccessFs::MakeBlock & !AccessFs::MakeChar;
-    if !paths.exec {
+    if paths.exec_written == Exec::Denied {
         write &= !AccessFs::Execute;
     }
     let own = ["/tmp", "/home/user", "/dev/shm", "/dev/null", "/dev/zero", "/dev/full"].into_iter();
     for (path, access) in std::iter::once(("/", read)).chain(own.map(|path| (path, write))) {
-        // What is not there needs no rule.
+        // A missing path needs no rule.
         if let Ok(fd) = PathFd::new(path) {
             ruleset = ruleset.add_rule(PathBeneath::new(fd, access))?;
         }
     }
     for path in paths.write {
-        // By no link: a part of the path may lie in another granted folder, where others put what they like.
-        if let Ok(granted) = open_root().and_then(|root| open_existing(root.as_fd(), Path::new(path))) {
+        // Without following symbolic links: a part of the path may be inside another granted
+        // folder, in which others can create links.
+        if let Ok(granted) =
+            open_root().and_then(|root| open_existing(root.as_fd(), Path::new(path)))
+        {
             ruleset = ruleset.add_rule(PathBeneath::new(granted, write))?;
         }
     }

@@ -1,31 +1,34 @@
-//! Per-process resource limits: the second line behind cgroups, and the first where there are none.
+//! Resource limits of each process. They are the second line of defence behind control groups, and
+//! the first one where there are none.
 
 use std::io;
 
 use crate::error::{At, SetupError, Step};
 use crate::sys::check;
 
-/// `setrlimit` values of a sandbox.
+/// The `setrlimit` values of a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceLimits {
-    /// Open descriptors of each process.
+    /// Maximum number of open descriptors of each process.
     pub open_files: u64,
-    /// CPU seconds of each process: a back-stop, the supervisor counts more finely.
+    /// CPU seconds of each process. This is a backstop, because the supervisor counts more
+    /// precisely.
     pub cpu_seconds: u64,
-    /// Largest file, bytes. Beyond it SIGXFSZ, so that a sparse file costs nothing.
+    /// Maximum size of a file in bytes. Beyond it, SIGXFSZ prevents even a sparse file.
     pub file_bytes: u64,
 }
 
-/// 1 and not 0: a core that is piped to a program ignores a limit of 0, and a limit of 1 stops both kinds (core(5)). A core that is sent
-/// to a socket (`core_pattern` with `@`, Linux 6.16) ignores every limit, and is stopped where the process is not dumpable
-/// (`coredump_skip` in `fs/coredump.c`).
+/// The limit of core files. It is 1 and not 0, because a core that is piped to a program ignores a
+/// limit of 0, and a limit of 1 prevents both kinds (core(5)). A core that is sent to a socket
+/// (`core_pattern` with `@`, Linux 6.16) ignores every limit, and is prevented if the process is
+/// not dumpable (`coredump_skip` in `fs/coredump.c`).
 const CORE_BYTES: u64 = 1;
-/// What POSIX message queues and pending signals may take of kernel memory, per user.
+/// The limits of POSIX message queues and pending signals, which use kernel memory, per user.
 const MESSAGE_QUEUE_BYTES: u64 = 819_200;
 const PENDING_SIGNALS: u64 = 1024;
 
 impl ResourceLimits {
-    /// Sets hard and soft limits of the calling process.
+    /// Sets the hard and soft limits of the calling process.
     pub(crate) fn apply(self) -> Result<(), SetupError> {
         for (resource, value) in [
             (libc::RLIMIT_CORE, CORE_BYTES),
@@ -39,8 +42,9 @@ impl ResourceLimits {
         ] {
             lower(resource, value, value).at(Step::ResourceLimits)?;
         }
-        // SIGXCPU a second before SIGKILL, as the C library's users expect.
-        lower(libc::RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds.saturating_add(1)).at(Step::ResourceLimits)
+        // SIGXCPU comes a second before SIGKILL, as programs expect.
+        lower(libc::RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds.saturating_add(1))
+            .at(Step::ResourceLimits)
     }
 }
 

@@ -1,25 +1,31 @@
-//! Finds out what this kernel and this place let a process do, by doing it in a child that ends at once.
+//! Probes the isolation that this kernel and this environment allow, by trying it in a short-lived
+//! child.
 
 use crate::error::{At, SetupError, Step};
 use crate::identity::IdMap;
 use crate::root::RootPlan;
 use crate::sys;
 
-/// How far a child got with the namespaces, mounts and ids that every sandbox needs.
+/// The result of a probe of the namespaces, mounts and ids that every sandbox needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceProbe {
-    /// All the way.
+    /// All steps work.
     Works,
-    /// This step failed.
+    /// A step failed.
     Fails(SetupError),
 }
 
-/// Tries to make all namespaces, map ids, build a small root, mount `/proc` and enter it.
+/// Tries to create all namespaces, map ids, build a small root, mount `/proc` and enter the root.
 pub fn probe_namespaces() -> NamespaceProbe {
     use std::os::fd::{AsFd, OwnedFd};
 
     let attempt = || -> Result<(), SetupError> {
-        let null: OwnedFd = std::fs::File::options().read(true).write(true).open("/dev/null").at(Step::Descriptors)?.into();
+        let null: OwnedFd = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .at(Step::Descriptors)?
+            .into();
         let launch = crate::Launch {
             root: &RootPlan::default(),
             ids: IdMap::available(),
@@ -33,15 +39,23 @@ pub fn probe_namespaces() -> NamespaceProbe {
         };
         match launch.launch() {
             Ok(launched) => {
-                // Cannot be: there is nothing to execute. End it all the same.
+                // This cannot happen, because there is nothing to execute. End it nevertheless.
                 let _ = sys::kill_pidfd(launched.pidfd.as_fd());
                 // SAFETY: a null status is allowed; it is our child.
                 unsafe { libc::waitpid(launched.pid, std::ptr::null_mut(), 0) };
                 Ok(())
             }
-            // The very last step: everything before it works.
-            Err(error) if error.setup().is_some_and(|setup| setup.step == Step::Exec && setup.errno == libc::ENOENT) => Ok(()),
-            Err(error) => Err(error.setup().unwrap_or(SetupError { step: Step::Report, errno: libc::EIO })),
+            // Only the last step failed, so all others work.
+            Err(error)
+                if error.setup().is_some_and(|setup| {
+                    setup.step == Step::Exec && setup.errno == libc::ENOENT
+                }) =>
+            {
+                Ok(())
+            }
+            Err(error) => {
+                Err(error.setup().unwrap_or(SetupError { step: Step::Report, errno: libc::EIO }))
+            }
         }
     };
     match attempt() {

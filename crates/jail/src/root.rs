@@ -1,7 +1,9 @@
-//! The root file system of a zygote and its sandboxes: a small tmpfs with read-only binds of what the runtime needs and of what is granted.
+//! The root file system of a zygote and its sandboxes: a small tmpfs with read-only bind mounts of
+//! the files that the runtime needs, and with the granted paths.
 //!
-//! Sources are opened, without following links, before anything is mounted, so that building the root cannot hide or redirect them. Targets are
-//! walked to without following links either: a part of one may lie in a folder that others write.
+//! Sources are opened without following symbolic links before anything is mounted, so that building
+//! the root cannot hide or redirect them. Targets are resolved without following links, too,
+//! because a part of the path may be inside a folder that others can write to.
 
 use std::ffi::CStr;
 use std::fs;
@@ -9,92 +11,50 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use crate::bind::{Bind, BindOwner, BindSource, attributes, is_folder};
 use crate::error::{At, SetupError, Step};
-use crate::grant::{GrantPoint, open_target};
+use crate::grant::GrantPoint;
+use crate::mount_point::open_target;
 use crate::sys::{
-    self, attach_tree, c_path, clone_tree, device_and_mode, make_tree_private, mount, open_path_without_links, set_tree_attributes,
+    self, TreeScope, attach_tree, c_path, clone_tree, device_and_mode, make_tree_private, mount,
+    open_path_without_links, set_tree_attributes,
 };
 use crate::writable::{is_in_writable_space, mount_proc};
 
-/// Where the new root is put together before it becomes the root. Any existing folder serves: the mount is private.
+/// The folder in which the new root is built. Any existing folder works, because the mount is
+/// private.
 const STAGE: &CStr = c"/tmp";
-/// Sources for grants that lie where the sandbox's own tmpfs will be.
+/// The folder for grants whose target is covered by the sandbox's own tmpfs.
 const GRANT_STAGE: &str = ".grants";
 
-/// What may be done with a bound tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindAccess {
-    /// Read and, where it is mounted executable, executed.
-    Read,
-    /// Written too.
-    Write,
-    /// A device node: like `Write`, without `nodev`.
-    Device,
-}
-
-/// Whether files of a bound tree can be executed, and mapped into memory to be executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exec {
-    /// They can.
-    Allowed,
-    /// They cannot (`MOUNT_ATTR_NOEXEC`).
-    Refused,
-}
-
-/// The source of a bind.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A path of the installation or the system: canonical, without links.
-    Path(PathBuf),
-    /// What was opened when a name was looked up, whatever that name leads to by now.
-    Opened(Arc<OwnedFd>),
-}
-
-/// One tree of the host that is seen inside.
-#[derive(Clone, Debug)]
-pub struct Bind {
-    /// Where it is outside.
-    pub source: Source,
-    /// Where it is inside: absolute.
-    pub target: PathBuf,
-    /// What may be done with it.
-    pub access: BindAccess,
-    /// Whether anything in it can be executed.
-    pub exec: Exec,
-    /// Whether its owner outside is to be the sandbox's user inside: for what a caller grants of its own. Needs root and a file system that
-    /// supports it; without, the sandbox has the access of "others".
-    pub as_owner: bool,
-}
-
-/// A small file made for the root.
+/// A small file that is created in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedFile {
-    /// Where: absolute.
+    /// Absolute path in the sandbox.
     pub path: PathBuf,
-    /// What is in it.
+    /// Content of the file.
     pub content: Vec<u8>,
 }
 
-/// All that a root is made of.
+/// The contents of a root.
 #[derive(Clone, Debug, Default)]
 pub struct RootPlan {
-    /// Trees of the host. Where one lies within another, the outer one comes first.
+    /// Bind mounts, outer targets before inner ones.
     pub binds: Vec<Bind>,
-    /// Places for the grants that each sandbox attaches for itself.
+    /// Mount points of the grants that each sandbox attaches for itself.
     pub points: Vec<GrantPoint>,
-    /// Folders and files that are hidden by an empty one although a bind shows them.
+    /// Folders and files in bind mounts that are hidden by empty ones.
     pub masks: Vec<PathBuf>,
-    /// Folders that are there, empty.
+    /// Empty folders to create.
     pub folders: Vec<PathBuf>,
-    /// Files made for it.
+    /// Files to create.
     pub files: Vec<GeneratedFile>,
-    /// Symbolic links: where, and what to.
+    /// Symbolic links to create: path and target.
     pub links: Vec<(PathBuf, PathBuf)>,
 }
 
-/// A bind whose source has been opened.
+/// A bind mount whose source has been opened.
 pub(crate) struct OpenedBind<'a> {
     bind: &'a Bind,
     tree: OwnedFd,
@@ -102,13 +62,14 @@ pub(crate) struct OpenedBind<'a> {
     stage: Option<PathBuf>,
 }
 
-/// Copies of what the maker of the plan has opened: one for each such bind, in their order.
+/// Returns mount copies of the opened sources of a plan, in the order of their binds.
 ///
-/// They have to be made in the mount namespace that it was opened in: the kernel copies no mount of another (`open_tree(2)`).
+/// The copies have to be made in the mount namespace in which the sources were opened, because the
+/// kernel copies no mount of another namespace (`open_tree(2)`).
 pub(crate) fn clone_opened(plan: &RootPlan) -> Result<Vec<OwnedFd>, SetupError> {
     let opened = plan.binds.iter().filter_map(|bind| match &bind.source {
-        Source::Opened(opened) => Some(opened.as_fd()),
-        Source::Path(_) => None,
+        BindSource::Opened(opened) => Some(opened.as_fd()),
+        BindSource::Path(_) => None,
     });
     let clone = |source: BorrowedFd<'_>| {
         let tree = clone_tree(source)?;
@@ -118,7 +79,8 @@ pub(crate) fn clone_opened(plan: &RootPlan) -> Result<Vec<OwnedFd>, SetupError> 
     opened.map(clone).collect::<io::Result<_>>().at(Step::BindSource)
 }
 
-/// Opens and clones every source, but those in `cloned`. Before any other mount call.
+/// Opens and clones every source, except those in `cloned`. It must be called before any other
+/// mount call.
 pub(crate) fn open_sources<'a>(
     plan: &'a RootPlan,
     cloned: Vec<OwnedFd>,
@@ -127,16 +89,21 @@ pub(crate) fn open_sources<'a>(
     let mut cloned = cloned.into_iter();
     let mut open = |(index, bind): (usize, &'a Bind)| {
         let tree = match &bind.source {
-            Source::Path(path) => c_path(path).and_then(|path| clone_tree(open_path_without_links(&path)?.as_fd())),
-            Source::Opened(opened) => cloned.next().map_or_else(|| clone_tree(find_again(opened.as_fd())?.as_fd()), Ok),
+            BindSource::Path(path) => {
+                c_path(path).and_then(|path| clone_tree(open_path_without_links(&path)?.as_fd()))
+            }
+            BindSource::Opened(opened) => {
+                cloned.next().map_or_else(|| clone_tree(find_again(opened.as_fd())?.as_fd()), Ok)
+            }
         };
         open_source(index, bind, tree.at(Step::BindSource)?, id_map)
     };
     plan.binds.iter().enumerate().map(&mut open).collect()
 }
 
-/// What was opened in the supervisor's mount namespace, found in the caller's own copy of that: an ordinary user can make mounts only there. By its path,
-/// but it must be the same file: one that has come to its name since is refused.
+/// Finds a file that was opened in the supervisor's mount namespace in the caller's copy of that
+/// namespace, because an ordinary user can create mounts only there. It is found by its path, but
+/// must be the same file: a file that has replaced it since is refused.
 fn find_again(opened: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
     let found = open_path_without_links(&c_path(&path)?)?;
@@ -146,34 +113,28 @@ fn find_again(opened: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(found)
 }
 
-fn open_source<'a>(index: usize, bind: &'a Bind, tree: OwnedFd, id_map: Option<BorrowedFd<'_>>) -> Result<OpenedBind<'a>, SetupError> {
+fn open_source<'a>(
+    index: usize,
+    bind: &'a Bind,
+    tree: OwnedFd,
+    id_map: Option<BorrowedFd<'_>>,
+) -> Result<OpenedBind<'a>, SetupError> {
     let is_folder = is_folder(tree.as_fd()).at(Step::BindSource)?;
-    set_tree_attributes(tree.as_fd(), attributes(bind.access, bind.exec), None, true).at(Step::BindAttributes)?;
-    if bind.as_owner && id_map.is_some() {
-        // A file system that cannot map ids leaves the access of "others"; doctor tells.
-        let _ = set_tree_attributes(tree.as_fd(), 0, id_map, false);
+    set_tree_attributes(
+        tree.as_fd(),
+        attributes(bind.access, bind.exec),
+        None,
+        TreeScope::AllMounts,
+    )
+    .at(Step::BindAttributes)?;
+    if bind.owner == BindOwner::Sandbox && id_map.is_some() {
+        // If the file system cannot map ids, the sandbox has the access of "others". `belljar
+        // doctor` reports it.
+        let _ = set_tree_attributes(tree.as_fd(), 0, id_map, TreeScope::TopMount);
     }
-    let stage = is_in_writable_space(&bind.target).then(|| Path::new("/").join(GRANT_STAGE).join(index.to_string()));
+    let stage = is_in_writable_space(&bind.target)
+        .then(|| Path::new("/").join(GRANT_STAGE).join(index.to_string()));
     Ok(OpenedBind { bind, tree, is_folder, stage })
-}
-
-/// The attributes of every mount of a bound tree.
-pub(crate) fn attributes(access: BindAccess, exec: Exec) -> u64 {
-    let mut attributes = libc::MOUNT_ATTR_NOSUID;
-    if access != BindAccess::Device {
-        attributes |= libc::MOUNT_ATTR_NODEV;
-    }
-    if access == BindAccess::Read {
-        attributes |= libc::MOUNT_ATTR_RDONLY;
-    }
-    if exec == Exec::Refused {
-        attributes |= libc::MOUNT_ATTR_NOEXEC;
-    }
-    attributes
-}
-
-fn is_folder(source: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(device_and_mode(source)?.1 & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn beneath(stage: &Path, path: &Path) -> PathBuf {
@@ -184,12 +145,23 @@ fn make_folders(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-/// Puts the root together at the stage, in the caller's own private mount namespace.
+/// Builds the root at the stage, in the caller's own private mount namespace.
 pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), SetupError> {
     let stage = Path::new("/tmp");
-    mount(Some(c"root"), STAGE, Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV, Some(c"mode=755,size=64m")).at(Step::RootTree)?;
+    mount(
+        Some(c"root"),
+        STAGE,
+        Some(c"tmpfs"),
+        libc::MS_NOSUID | libc::MS_NODEV,
+        Some(c"mode=755,size=64m"),
+    )
+    .at(Step::RootTree)?;
     // The folders that the sandbox's own mounts need.
-    for folder in ["proc", "dev/shm", "tmp", "home/user"].iter().map(Path::new).chain(plan.folders.iter().map(PathBuf::as_path)) {
+    for folder in ["proc", "dev/shm", "tmp", "home/user"]
+        .iter()
+        .map(Path::new)
+        .chain(plan.folders.iter().map(PathBuf::as_path))
+    {
         make_folders(&beneath(stage, folder)).at(Step::RootTree)?;
     }
     let root = open_path_without_links(STAGE).at(Step::RootTree)?;
@@ -201,8 +173,10 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
         };
         if let Some(staged) = &source.stage {
             attach(source.tree.as_fd(), staged).at(Step::BindTarget)?;
-            // Also where it belongs: a zygote has no tmpfs there, and its runtime may be installed beneath one of those places, in the home of a
-            // user who is called `user`, or in /tmp. Copied once it is attached: before Linux 6.15 a detached tree cannot be copied.
+            // Also at its target: a zygote has no tmpfs there, and its runtime may be installed
+            // beneath one of these paths, in the home of a user named `user` or in /tmp. It is
+            // copied after it is attached, because a detached tree cannot be copied before Linux
+            // 6.15.
             let copy = clone_tree(source.tree.as_fd()).at(Step::BindSource)?;
             attach(copy.as_fd(), &source.bind.target).at(Step::BindTarget)?;
         } else {
@@ -212,11 +186,22 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
     for point in plan.points.iter().filter(|point| !is_in_writable_space(&point.target)) {
         open_target(root.as_fd(), &point.target, point.is_folder, own).at(Step::BindTarget)?;
     }
-    for target in plan.masks.iter().flat_map(|mask| places_of(mask, sources)).map(|place| beneath(stage, &place)) {
+    for target in plan
+        .masks
+        .iter()
+        .flat_map(|mask| places_of(mask, sources))
+        .map(|place| beneath(stage, &place))
+    {
         if target.is_dir() {
             let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
-            mount(Some(c"hidden"), &c_path(&target).at(Step::RootTree)?, Some(c"tmpfs"), flags, Some(c"mode=755,size=4k"))
-                .at(Step::RootTree)?;
+            mount(
+                Some(c"hidden"),
+                &c_path(&target).at(Step::RootTree)?,
+                Some(c"tmpfs"),
+                flags,
+                Some(c"mode=755,size=4k"),
+            )
+            .at(Step::RootTree)?;
         } else if target.is_file() {
             hide_file(stage, &target).at(Step::RootTree)?;
         }
@@ -235,75 +220,80 @@ pub(crate) fn build(plan: &RootPlan, sources: &[OpenedBind<'_>]) -> Result<(), S
     Ok(())
 }
 
-/// Everywhere that a path of the sandbox is shown: at itself, and in the stages of what its own space covers.
+/// Returns all paths at which a path of the sandbox is visible: the path itself, and in the stages
+/// of grants that its own space covers.
 fn places_of(path: &Path, sources: &[OpenedBind<'_>]) -> Vec<PathBuf> {
     let staged = sources.iter().filter_map(|source| {
         let within = path.strip_prefix(&source.bind.target).ok()?;
         let stage = source.stage.as_ref()?;
-        // Joined with nothing, a path would end in a slash.
+        // Joining an empty path would add a slash.
         Some(if within.as_os_str().is_empty() { stage.clone() } else { stage.join(within) })
     });
     std::iter::once(path.to_owned()).chain(staged).collect()
 }
 
-/// Hides a file by an empty one.
+/// Hides a file by mounting an empty one over it.
 fn hide_file(stage: &Path, target: &Path) -> io::Result<()> {
     let empty = stage.join(".hidden");
     fs::File::create(&empty)?;
     let tree = clone_tree(open_path_without_links(&c_path(&empty)?)?.as_fd())?;
-    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_RDONLY;
-    set_tree_attributes(tree.as_fd(), attributes, None, false)?;
+    let attributes = libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC
+        | libc::MOUNT_ATTR_RDONLY;
+    set_tree_attributes(tree.as_fd(), attributes, None, TreeScope::TopMount)?;
     attach_tree(tree.as_fd(), open_path_without_links(&c_path(target)?)?.as_fd())
 }
 
-/// Makes the staged tree the root, read-only, with a fresh `/proc` that the caller's PID namespace fills.
+/// Makes the staged tree the root, read-only, with a new `/proc` of the caller's PID namespace.
 pub(crate) fn enter() -> Result<(), SetupError> {
-    // Bound on itself, so that the top mount belongs to this namespace and is not one of the locked ones that came from the supervisor's.
+    // Bind-mounted on itself, so that the top mount belongs to this namespace and is not one of the
+    // locked mounts from the supervisor's namespace.
     mount(Some(STAGE), STAGE, None, libc::MS_BIND | libc::MS_REC, None).at(Step::PivotRoot)?;
     std::env::set_current_dir("/tmp").at(Step::PivotRoot)?;
-    // While the supervisor's /proc is still visible: the kernel wants to see one before it gives a user namespace another.
+    // While the supervisor's /proc is still visible, because the kernel requires a visible one
+    // before it lets a user namespace mount another.
     mount_proc(c"proc")?;
     sys::pivot_root_here().at(Step::PivotRoot)?;
     sys::unmount_detached(c".").at(Step::PivotRoot)?;
     std::env::set_current_dir("/").at(Step::PivotRoot)?;
-    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
+    let flags =
+        libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
     mount(None, c"/", None, flags, None).at(Step::PivotRoot)
 }
 
-/// Makes a copy of the whole tree the root, a copy that belongs to no mount namespace. `/proc/PID/mountinfo` and its like list those mounts of the
-/// process's namespace that lie beneath its root (`show_mountinfo` in `fs/proc_namespace.c`): there are none, so that nothing tells where on the host what
-/// is bound comes from. The last step with mounts: in such a tree there can be no more.
+/// Changes the root to a copy of the whole tree that belongs to no mount namespace.
+/// `/proc/PID/mountinfo` and similar files list the mounts of the process's namespace beneath its
+/// root (`show_mountinfo` in `fs/proc_namespace.c`). There are none, so nothing reveals where on
+/// the host the sources of bind mounts are. This is the last step with mounts, because no further
+/// mount can be created in such a tree.
 ///
-/// The copy stays together once its descriptor is closed (`UMOUNT_CONNECTED` in `dissolve_on_fput`, Linux 5.2), and goes with the last process in it.
+/// The copy stays intact when its descriptor is closed (`UMOUNT_CONNECTED` in `dissolve_on_fput`,
+/// Linux 5.2), and disappears with the last process in it.
 pub(crate) fn hide_mounts() -> Result<(), SetupError> {
-    // Not by `openat2`, which the filter of a zygote lacks.
-    let root = fs::File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open("/").at(Step::HiddenMounts)?;
+    // Without `openat2`, which the filter of a zygote does not allow.
+    let root = fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open("/")
+        .at(Step::HiddenMounts)?;
     let copy = clone_tree(root.as_fd()).at(Step::HiddenMounts)?;
     sys::change_root(copy.as_fd()).at(Step::HiddenMounts)
 }
 
 impl RootPlan {
-    /// The grants that [`crate::WritableSpace`] has to attach itself, because its tmpfs covers where they belong: stage, target, whether a
-    /// folder.
+    /// Returns the grants that [`crate::WritableSpace`] has to attach itself, because its tmpfs
+    /// covers their targets: stage, target, and whether it is a folder.
     pub fn staged(&self) -> Vec<(std::ffi::CString, std::ffi::CString, bool)> {
         self.binds
             .iter()
             .enumerate()
             .filter(|(_, bind)| is_in_writable_space(&bind.target))
             .filter_map(|(index, bind)| {
-                let stage = c_path(&Path::new("/").join(GRANT_STAGE).join(index.to_string())).ok()?;
+                let stage =
+                    c_path(&Path::new("/").join(GRANT_STAGE).join(index.to_string())).ok()?;
                 Some((stage, c_path(&bind.target).ok()?, bind.source.is_folder()))
             })
             .collect()
-    }
-}
-
-impl Source {
-    /// Whether it is a folder.
-    pub fn is_folder(&self) -> bool {
-        match self {
-            Self::Path(path) => path.is_dir(),
-            Self::Opened(opened) => is_folder(opened.as_fd()).unwrap_or(false),
-        }
     }
 }

@@ -1,7 +1,9 @@
-//! What the kernel counts for each user of a user namespace (`ucounts`), with limits that each namespace has for itself: `/proc/sys/user`.
+//! The kernel's counters for each user of a user namespace (`ucounts`), whose limits are separate
+//! for each namespace: `/proc/sys/user`.
 //!
-//! A count is kept for the user inside, and once more for the namespace's owner outside. The limits here are for the user inside, so that one sandbox
-//! cannot take all that the owner may have, which is what its siblings have too.
+//! The kernel counts for the user inside, and again for the namespace's owner outside. The limits
+//! here apply to the user inside, so that one sandbox cannot use up the owner's limit, which its
+//! siblings share.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -9,25 +11,29 @@ use std::io::{self, ErrorKind, Write};
 use crate::error::{At, SetupError, Step};
 use crate::identity::IdMap;
 
-/// The most of each that one user of a new namespace may have. Those of namespaces stay as they are: each fork of a zygote makes some.
+/// The limits of a user of a new namespace. The limits of namespaces are unchanged, because each
+/// fork of a zygote creates some.
 const LIMITS: [(&str, u32); 5] = [
-    // The owner has `fs.inotify.max_user_instances`, 128 as a rule: sixteen sandboxes of one zygote can take them all, and one cannot. libuv takes one an
-    // event loop.
+    // The owner's limit is `fs.inotify.max_user_instances`, usually 128: it takes sixteen sandboxes
+    // of one zygote to use it up. libuv needs one instance per event loop.
     ("max_inotify_instances", 8),
-    // The kernel gives the owner 8192 on the smallest machine.
+    // The owner's limit is 8192 on the smallest machine.
     ("max_inotify_watches", 1024),
-    // No sandbox can make any.
+    // A sandbox cannot create any of these.
     ("max_fanotify_groups", 0),
     ("max_fanotify_marks", 0),
     ("max_user_namespaces", 0),
 ];
 
-/// Where one id is mapped, all sandboxes of a zygote are one user, who may have as much as eight.
+/// The factor of the limits if a single id is mapped: then all sandboxes of a zygote are the same
+/// user.
 const SANDBOXES_OF_ONE_ID: u32 = 8;
 
-/// Sets the limits of the caller's own user namespace. Needs the capabilities that a process has in a namespace it was cloned into.
+/// Sets the limits of the caller's own user namespace. This needs the capabilities of a process
+/// that was cloned into it.
 ///
-/// Where `/proc/sys` cannot be written (a container's is read-only) or does not know one, the owner's limits alone hold.
+/// If `/proc/sys` is not writable (in a container it is read-only) or has no such limit, only the
+/// owner's limits apply.
 pub(crate) fn limit(ids: IdMap) -> Result<(), SetupError> {
     let sandboxes = if ids.leasable() == 1 { SANDBOXES_OF_ONE_ID } else { 1 };
     for (name, most) in LIMITS {
@@ -40,9 +46,15 @@ pub(crate) fn limit(ids: IdMap) -> Result<(), SetupError> {
 }
 
 fn set(name: &str, most: u32) -> io::Result<()> {
-    File::options().write(true).open(format!("/proc/sys/user/{name}"))?.write_all(most.to_string().as_bytes())
+    File::options()
+        .write(true)
+        .open(format!("/proc/sys/user/{name}"))?
+        .write_all(most.to_string().as_bytes())
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+    )
 }

@@ -1,8 +1,13 @@
-//! What the model gives `run_code`, and the run that it asks for.
+//! The arguments of `run_code`, and the run that they request.
+
+use std::borrow::Cow;
 
 use belljar_protocol::{
-    Ceiling, Finish, InvalidLimit, InvalidPolicy, InvalidSubmission, Language, PackageOptions, Policy, ProgramName, RequestedLimits,
-    RunRequest, RunSubmission, SubmittedFile, UnknownLanguage, Widened,
+    Ceiling, Explain, Finish, InvalidSubmission, Language, Limits, Policy, ProgramName,
+    RequestedLimits, RunSubmission, SubmittedFile, UnknownLanguage, Widened,
+};
+use belljar_runner::{
+    Contents, ContentsError, InvalidAccess, OmittedPolicy, Permit, RequestedAccess,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,44 +40,72 @@ struct Arguments {
     limits: Option<RequestedLimits>,
 }
 
-/// Why there is no run. It is told to the model, which can mend it.
+/// An error that prevents a run. The model sees it and can correct its call.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidArguments {
-    /// They do not fit the schema.
-    #[error("the arguments cannot be used: {field}{why}")]
+    /// The arguments do not match the schema.
+    #[error("invalid arguments: {field}{why}")]
     Shape { field: String, why: serde_json::Error },
-    /// No such language.
+    /// The language is unknown.
     #[error("language: {0}")]
     Language(#[from] UnknownLanguage),
-    /// The files contradict each other.
+    /// The program and its files are not valid together.
     #[error(transparent)]
     Submission(#[from] InvalidSubmission),
-    /// A file is said to be in storage.
-    #[error("files: `{0}` names an object, and there is no storage here; give its content")]
-    Object(String),
-    /// The policy cannot be meant.
+    /// The content of a file is invalid, or in an object in storage.
     #[error(transparent)]
-    Policy(#[from] InvalidPolicy),
-    /// A limit cannot be meant.
+    Contents(#[from] ContentsError),
+    /// The policy or a limit is invalid.
     #[error(transparent)]
-    Limit(#[from] InvalidLimit),
-    /// More than the operator allows.
-    #[error("{0}; ask for less, or leave it out: the operator who started this server sets the ceiling")]
+    Access(#[from] InvalidAccess),
+    /// The request exceeds the ceiling.
+    #[error(transparent)]
     Widened(#[from] Widened),
 }
 
-/// The packages that a call lists, and how they are installed.
-#[derive(Debug, Default)]
-pub(crate) struct AskedPackages {
-    pub(crate) listed: Vec<String>,
-    pub(crate) options: PackageOptions,
+impl Explain for InvalidArguments {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Shape { .. } | Self::Language(_) => None,
+            Self::Submission(error) => error.hint(),
+            Self::Contents(error) => error.hint(),
+            Self::Access(error) => error.hint(),
+            Self::Widened(_) => Some(
+                "request less, or leave the field out (the operator who started this server sets \
+                 the ceiling)"
+                    .into(),
+            ),
+        }
+    }
 }
 
-/// The run that a call asks for, within the ceiling, and its packages.
-pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result<(RunRequest, AskedPackages), InvalidArguments> {
+/// The run that a call requests.
+#[derive(Debug)]
+pub(crate) struct RequestedRun {
+    pub(crate) submission: RunSubmission,
+    pub(crate) contents: Contents,
+    pub(crate) permit: Permit,
+}
+
+/// Returns the run that a call requests, within the ceiling.
+pub(crate) fn requested_run(
+    arguments: serde_json::Value,
+    ceiling: &Ceiling,
+    defaults: Limits,
+) -> Result<RequestedRun, InvalidArguments> {
+    let submission = submission(arguments)?;
+    let contents = Contents::of(&submission, [])?;
+    let access = RequestedAccess::of(&submission, ceiling, OmittedPolicy::WholeCeiling, defaults);
+    // The ceiling comes first: the schema shows a model its bounds, and not those of validity.
+    let permit = access.permit()?;
+    access.validate()?;
+    Ok(RequestedRun { submission, contents, permit })
+}
+
+fn submission(arguments: serde_json::Value) -> Result<RunSubmission, InvalidArguments> {
     let given: Arguments = serde_path_to_error::deserialize(arguments).map_err(|error| {
         let path = error.path().to_string();
-        // At the top the error itself names the field.
+        // At the top level, the error itself names the field.
         let field = if path == "." { String::new() } else { format!("{path}: ") };
         InvalidArguments::Shape { field, why: error.into_inner() }
     })?;
@@ -80,99 +113,134 @@ pub(crate) fn request(arguments: serde_json::Value, ceiling: &Ceiling) -> Result
     let mut submission = RunSubmission::new(language, given.code);
     submission.entry = given.entry;
     submission.files = given.files.unwrap_or_default();
+    submission.parameters = given
+        .parameters
+        .map(|parameters| RawValue::from_string(parameters.to_string()).unwrap_or_default());
+    submission.stdin = given.stdin;
+    submission.outputs = given.outputs.unwrap_or_default();
+    submission.packages = given.packages.unwrap_or_default();
+    submission.package_options.only = given.packages_only;
+    submission.finish = given.finish.unwrap_or_default();
+    submission.policy = given.policy;
+    submission.limits = given.limits.unwrap_or_default();
     submission.check()?;
-
-    let mut request = RunRequest::new(language, submission.code.take().unwrap_or_default());
-    if let Some(entry) = submission.entry.take() {
-        request.files[0].path = entry.clone();
-        request.entry = entry;
-    }
-    for file in &submission.files {
-        let content = file.bytes()?.ok_or_else(|| InvalidArguments::Object(file.path.as_str().to_owned()))?;
-        request.files.push(file.with(content));
-    }
-    if let Some(parameters) = given.parameters {
-        request.parameters = RawValue::from_string(parameters.to_string()).unwrap_or_default();
-    }
-    request.stdin = given.stdin.unwrap_or_default().into_bytes();
-    request.outputs = given.outputs.unwrap_or_default();
-    request.finish = given.finish.unwrap_or_default();
-
-    let limits = given.limits.map(|limits| limits.over(ceiling.default_limits()));
-    (request.policy, request.limits) = ceiling.narrow(given.policy.as_ref(), limits.as_ref())?;
-    request.policy.validate()?;
-    request.limits.validate()?;
-    let options = PackageOptions { only: given.packages_only, ..PackageOptions::default() };
-    Ok((request, AskedPackages { listed: given.packages.unwrap_or_default(), options }))
+    Ok(submission)
 }
 
 #[cfg(test)]
 mod tests {
-    use belljar_protocol::{Bytes, Limits};
     use serde_json::json;
 
     use super::*;
 
     fn refused(arguments: serde_json::Value) -> String {
-        request(arguments, &Ceiling::default()).expect_err("it cannot be used").to_string()
+        requested_run(arguments, &Ceiling::default(), Limits::default())
+            .expect_err("invalid arguments")
+            .to_string()
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn an_invalid_argument_is_named_with_its_path() {
         for (arguments, words) in [
             (json!({"code": "1"}), "missing field `language`"),
             (json!({"language": "python"}), "missing field `code`"),
             (json!({"language": "ruby", "code": "1"}), "`ruby` is not a language"),
             (json!({"language": "python", "code": "1", "package": []}), "unknown field `package`"),
             (json!({"language": "python", "code": 1}), "code: invalid type"),
-            (json!({"language": "python", "code": "1", "limits": {"timeout_ms": "5s"}}), "limits.timeout_ms: invalid type"),
-            (json!({"language": "python", "code": "1", "limits": {"timeout_ms": 0}}), "limits.timeout_ms is 0"),
-            (json!({"language": "python", "code": "1", "limits": {"memory": 1}}), "unknown field `memory`"),
-            (json!({"language": "python", "code": "1", "policy": {"fs": {"reads": []}}}), "unknown field `reads`"),
-            (json!({"language": "python", "code": "1", "files": [{"path": "../x", "content": ""}]}), "files[0].path: `../x` cannot name"),
-            (json!({"language": "python", "code": "1", "files": [{"path": "x"}]}), "`x` needs exactly one of"),
-            (json!({"language": "python", "code": "1", "files": [{"path": "x", "object": "x"}]}), "there is no storage here"),
-            (json!({"language": "python", "code": "1", "files": [{"path": "x", "content_base64": "?"}]}), "is not base64"),
-            (json!({"language": "python", "code": "1", "files": [{"path": "main.py", "content": ""}]}), "`main.py` is there twice"),
+            (
+                json!({"language": "python", "code": "1", "limits": {"timeout_ms": "5s"}}),
+                "limits.timeout_ms: invalid type",
+            ),
+            (
+                json!({"language": "python", "code": "1", "limits": {"timeout_ms": 0}}),
+                "limits.timeout_ms is 0",
+            ),
+            (
+                json!({"language": "python", "code": "1", "limits": {"memory": 1}}),
+                "unknown field `memory`",
+            ),
+            (
+                json!({"language": "python", "code": "1", "policy": {"fs": {"reads": []}}}),
+                "unknown field `reads`",
+            ),
+            (
+                json!({"language": "python", "code": "1", "files": [{"path": "../x", "content": ""}]}),
+                "files[0].path: `../x` is not a valid file name",
+            ),
+            (
+                json!({"language": "python", "code": "1", "files": [{"path": "x"}]}),
+                "`x` needs exactly one of",
+            ),
+            (
+                json!({"language": "python", "code": "1", "files": [{"path": "x", "object": "x"}]}),
+                "this server has no storage",
+            ),
+            (
+                json!({"language": "python", "code": "1", "files": [{"path": "x", "content_base64": "?"}]}),
+                "is not valid base64",
+            ),
+            (
+                json!({"language": "python", "code": "1", "files": [{"path": "main.py", "content": ""}]}),
+                "`main.py` is listed twice",
+            ),
             (
                 json!({"language": "python", "code": "1", "finish": "at once"}),
                 "finish: unknown variant `at once`, expected `idle` or `settled`",
             ),
-            (json!({"language": "python", "code": "1", "outputs": ["/etc/passwd"]}), "outputs[0]: `/etc/passwd` cannot name"),
-            (json!({"language": "python", "code": "1", "entry": "../main.py"}), "entry: `../main.py` cannot name"),
-            (json!({"language": "js", "code": "1", "entry": "x", "files": [{"path": "x", "content": ""}]}), "`x` is there twice"),
+            (
+                json!({"language": "python", "code": "1", "outputs": ["/etc/passwd"]}),
+                "outputs[0]: `/etc/passwd` is not a valid file name",
+            ),
+            (
+                json!({"language": "python", "code": "1", "entry": "../main.py"}),
+                "entry: `../main.py` is not a valid file name",
+            ),
+            (
+                json!({"language": "js", "code": "1", "entry": "x", "files": [{"path": "x", "content": ""}]}),
+                "`x` is listed twice",
+            ),
         ] {
-            let told = refused(arguments.clone());
-            assert!(told.contains(words), "{arguments}: {told}");
+            let message = refused(arguments.clone());
+            assert!(message.contains(words), "{arguments}: {message}");
         }
     }
 
     #[test]
     fn a_program_in_a_folder_keeps_its_place() {
         let arguments = json!({"language": "ts", "code": "1", "entry": "src/main.ts", "files": [{"path": "src/a.ts", "content": ""}]});
-        let (request, _) = request(arguments, &Ceiling::default()).unwrap();
-        let paths: Vec<&str> = request.files.iter().map(|file| file.path.as_str()).collect();
-        assert_eq!((request.entry.as_str(), paths), ("src/main.ts", vec!["src/main.ts", "src/a.ts"]));
+        let run = requested_run(arguments, &Ceiling::default(), Limits::default()).unwrap();
+        let paths: Vec<&str> = run.contents.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(
+            (run.submission.entry_name().as_str(), paths),
+            ("src/main.ts", vec!["src/main.ts", "src/a.ts"])
+        );
     }
 
     #[test]
-    fn a_run_ends_with_its_result_where_that_is_asked_for() {
-        let finish = |arguments| request(arguments, &Ceiling::default()).unwrap().0.finish;
-        assert_eq!(finish(json!({"language": "js", "code": "1", "finish": "settled"})), Finish::Settled);
+    fn a_run_ends_with_its_result_if_requested() {
+        let finish = |arguments| {
+            requested_run(arguments, &Ceiling::default(), Limits::default())
+                .unwrap()
+                .submission
+                .finish
+        };
+        assert_eq!(
+            finish(json!({"language": "js", "code": "1", "finish": "settled"})),
+            Finish::Settled
+        );
         assert_eq!(finish(json!({"language": "js", "code": "1"})), Finish::Idle);
     }
 
     #[test]
-    fn what_is_left_out_is_the_ceilings_policy_and_the_default_limits_beneath_it() {
-        let policy: Policy = serde_json::from_value(json!({"fs": {"read": ["/data"]}, "env": {"A": "1"}})).unwrap();
-        let limits = Limits { memory_bytes: Bytes(1 << 30), timeout_ms: belljar_protocol::Millis(2000), ..Limits::default() };
-        let ceiling = Ceiling { policy, limits };
-        let (plain, _) = request(json!({"language": "js", "code": "1"}), &ceiling).unwrap();
-        assert_eq!(plain.policy, ceiling.policy);
-        assert_eq!((plain.limits.memory_bytes, plain.limits.timeout_ms.0), (Bytes(256 << 20), 2000));
-        let narrowed = json!({"language": "js", "code": "1", "policy": {}, "limits": {"memory_bytes": 1 << 30}});
-        let (narrowed, _) = request(narrowed, &ceiling).unwrap();
-        assert_eq!(narrowed.policy, Policy::default());
-        assert_eq!((narrowed.limits.memory_bytes, narrowed.limits.timeout_ms.0), (Bytes(1 << 30), 2000));
+    fn an_omitted_policy_is_that_of_the_ceiling() {
+        let policy: Policy =
+            serde_json::from_value(json!({"fs": {"read": ["/data"]}, "env": {"A": "1"}})).unwrap();
+        let ceiling = Ceiling { policy, ..Ceiling::default() };
+        let granted = |arguments| {
+            requested_run(arguments, &ceiling, Limits::default()).unwrap().permit.into_parts().0
+        };
+        assert_eq!(granted(json!({"language": "js", "code": "1"})), ceiling.policy);
+        let narrowed = json!({"language": "js", "code": "1", "policy": {}});
+        assert_eq!(granted(narrowed), Policy::default());
     }
 }

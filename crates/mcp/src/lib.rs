@@ -1,12 +1,15 @@
-//! The Model Context Protocol face: one tool, `run_code`, over any pair of streams; `belljar mcp` serves it over standard input and output.
+//! A server of the Model Context Protocol with one tool, `run_code`, over any pair of streams.
+//! `belljar mcp` serves it over standard input and output.
 //!
-//! The operator who starts it sets a ceiling, which is also what a call gets that asks for nothing. The model may narrow it, never widen it. Several
-//! calls run at once. When the client cancels a call or goes away, its runs end.
+//! The operator who starts the server sets a ceiling. A call without a policy of its own gets the
+//! whole ceiling. The model can narrow the ceiling and never widen it. Calls run concurrently. When
+//! the client cancels a call or disconnects, the runs end.
+
 #![forbid(unsafe_code)]
 
 mod answer;
 mod arguments;
-mod embedded;
+mod attachments;
 mod progress;
 mod rest;
 mod server;
@@ -15,5 +18,5 @@ mod streams;
 mod structured;
 mod tool;
 
-pub use server::{Mcp, McpError, Packages};
+pub use server::{Mcp, McpError};
 pub use streams::{StandardInput, StandardOutput, standard_streams};

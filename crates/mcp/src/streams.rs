@@ -1,4 +1,4 @@
-//! Standard input and output, and the moment at which the client is gone.
+//! Standard input and output, and the detection of a client that disconnects.
 
 use std::io;
 use std::pin::Pin;
@@ -8,17 +8,18 @@ use rmcp::transport::io::{StdioReader, StdioWriter, stdio_pipes};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-/// What a client writes.
+/// The stream that a client writes to.
 pub type StandardInput = StdioReader;
-/// What a client reads. Nothing else may be written there.
+/// The stream that a client reads from. Nothing else may be written to it.
 pub type StandardOutput = StdioWriter;
 
-/// Standard input and output of this process. Must be called inside a tokio runtime.
+/// Returns standard input and output of this process. Must be called inside a tokio runtime.
 pub fn standard_streams() -> (StandardInput, StandardOutput) {
     stdio_pipes()
 }
 
-/// A stream that tells when it has ended. The library behind it waits for calls in flight first.
+/// A stream that signals its end immediately. The protocol library would wait for calls in flight
+/// first.
 pub(crate) struct Watched<R> {
     stream: R,
     ended: CancellationToken,
@@ -31,10 +32,15 @@ impl<R> Watched<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if matches!(&read, Poll::Ready(result) if result.is_err() || buffer.filled().len() == before) {
+        let is_empty = buffer.filled().len() == before;
+        if matches!(&read, Poll::Ready(result) if result.is_err() || is_empty) {
             self.ended.cancel();
         }
         read

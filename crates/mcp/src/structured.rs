@@ -1,5 +1,6 @@
-//! The outcome as the structured content of an answer. Clients hand it to models, so that it is bounded: of what is too
-//! long it has the beginning and the end, and `cut` says what is missing and where the whole is.
+//! The outcome as the structured content of an answer. Clients pass it to models, so its size is
+//! bounded. A part that is too long is cut to its beginning and its end, and `cut` says what is
+//! missing and where the full text is.
 
 use belljar_protocol::{Outcome, plain};
 use serde_json::{Map, Value, json};
@@ -7,19 +8,21 @@ use serde_json::{Map, Value, json};
 use crate::rest::uri;
 use crate::shares::shares;
 
-/// The most bytes of structured content, as JSON, but for what `cut` says.
+/// The maximum size of structured content as JSON, without `cut`.
 pub(crate) const MAX_STRUCTURED_BYTES: usize = 50_000;
-/// The parts of an outcome that programs decide the size of.
-const PARTS: [&str; 9] = ["value", "error", "logs", "results", "artifacts", "denied", "notes", "pending", "left_behind"];
-/// No text is cut to less.
+/// The parts of an outcome whose size depends on the program.
+const PARTS: [&str; 9] =
+    ["value", "error", "logs", "results", "artifacts", "denied", "notes", "pending", "left_behind"];
+/// The minimum size to which a text is cut.
 const MIN_TEXT_BYTES: usize = 64;
 
-/// The outcome, but for the bytes that the content has already. The value, what was displayed and the names of files are
-/// data, and exact; clients hand the rest to models as text.
+/// Returns the outcome, without the bytes that are attached to the answer. The value, displayed
+/// text and file names are exact. Hidden characters in all other texts are escaped, because clients
+/// show those to models.
 pub(crate) fn structured(outcome: &Outcome) -> Value {
     let mut value = serde_json::to_value(outcome).unwrap_or_default();
-    for told in ["error", "logs", "denied", "notes", "pending"] {
-        value.get_mut(told).into_iter().for_each(clean);
+    for part in ["error", "logs", "denied", "notes", "pending"] {
+        value.get_mut(part).into_iter().for_each(clean);
     }
     for result in value["results"].as_array_mut().into_iter().flatten() {
         let is_text = result["type"].as_str().is_some_and(is_text);
@@ -33,12 +36,12 @@ pub(crate) fn structured(outcome: &Outcome) -> Value {
     value
 }
 
-/// Whether content of this type stands in the text and not beside it.
+/// Returns whether content of this type is part of the summary and not an attachment.
 pub(crate) fn is_text(media_type: &str) -> bool {
     media_type.starts_with("text/") || ["application/json", "image/svg+xml"].contains(&media_type)
 }
 
-/// Cleans every text in a value.
+/// Escapes hidden characters in every text of a value.
 fn clean(value: &mut Value) {
     each_text(value, &mut |text| {
         if let std::borrow::Cow::Owned(shown) = plain::text(text) {
@@ -56,7 +59,7 @@ fn each_text(value: &mut Value, change: &mut impl FnMut(&mut String)) {
     }
 }
 
-/// The length of a value as JSON.
+/// Returns the length of a value as JSON.
 fn json_bytes(value: &Value) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
@@ -74,11 +77,14 @@ fn json_bytes(value: &Value) -> usize {
 }
 
 fn bound(members: &mut Map<String, Value>, outcome: &Outcome) {
-    let parts: Vec<(&str, usize)> = PARTS.into_iter().filter_map(|name| Some((name, json_bytes(members.get(name)?)))).collect();
+    let parts: Vec<(&str, usize)> =
+        PARTS.into_iter().filter_map(|name| Some((name, json_bytes(members.get(name)?)))).collect();
     let sizes: Vec<usize> = parts.iter().map(|(_, bytes)| *bytes).collect();
     let shares = shares(&sizes, MAX_STRUCTURED_BYTES);
     let mut cut = Map::new();
-    for ((name, bytes), share) in parts.into_iter().zip(shares).filter(|((_, bytes), share)| bytes > share) {
+    for ((name, bytes), share) in
+        parts.into_iter().zip(shares).filter(|((_, bytes), share)| bytes > share)
+    {
         let part = members.get_mut(name).map(Value::take).unwrap_or_default();
         let (part, mut what) = match (name, part) {
             ("value", value) => cut_value(&value, share),
@@ -97,7 +103,7 @@ fn bound(members: &mut Map<String, Value>, outcome: &Outcome) {
     }
 }
 
-/// The resource that has all of a part.
+/// Returns the name of the resource with the full text of a part.
 fn whole_in(part: &str) -> Option<&'static str> {
     match part {
         "value" => Some("value.json"),
@@ -107,10 +113,15 @@ fn whole_in(part: &str) -> Option<&'static str> {
     }
 }
 
-/// The beginning and the end of a text, together of at most `max_bytes`.
+/// Returns the beginning and the end of a text, together at most `max_bytes`, if it is longer.
 fn ends(text: &str, max_bytes: usize) -> Option<(&str, &str)> {
     let half = max_bytes / 2;
-    (text.len() > max_bytes).then(|| (&text[..text.floor_char_boundary(half)], &text[text.ceil_char_boundary(text.len() - half)..]))
+    (text.len() > max_bytes).then(|| {
+        (
+            &text[..text.floor_char_boundary(half)],
+            &text[text.ceil_char_boundary(text.len() - half)..],
+        )
+    })
 }
 
 fn shorten(text: &mut String, max_bytes: usize) {
@@ -119,7 +130,8 @@ fn shorten(text: &mut String, max_bytes: usize) {
     }
 }
 
-/// A part of a value is no value: it is null, and how it begins and ends is shown as text.
+/// Replaces a value by null, because a part of a value is not a value. Its beginning and end are
+/// returned as text.
 fn cut_value(value: &Value, share: usize) -> (Value, Value) {
     let text = value.to_string();
     let mut room = share;
@@ -129,12 +141,12 @@ fn cut_value(value: &Value, share: usize) -> (Value, Value) {
         if json_bytes(&what) <= share || room < MIN_TEXT_BYTES {
             return (Value::Null, what);
         }
-        // Quotes are escaped: a text takes up to six times its bytes as JSON.
+        // A text takes up to six times its bytes as JSON, because characters are escaped.
         room /= 2;
     }
 }
 
-/// The first and the last items that fit, long texts among them shortened.
+/// Keeps the first and the last items that fit, and shortens long texts in them.
 fn cut_list(mut items: Vec<Value>, share: usize, is_log: bool) -> (Value, Value) {
     for item in items.iter_mut().filter(|item| json_bytes(item) > share / 8) {
         shorten_texts(item, share / 8);
@@ -159,12 +171,16 @@ fn cut_list(mut items: Vec<Value>, share: usize, is_log: bool) -> (Value, Value)
     items.drain(first..items.len() - last);
     if let (true, Some(after)) = (is_log, after) {
         let message = format!("{left_out} log entries were left out here");
-        items.insert(first, json!({"timestamp": after["timestamp"], "level": "warn", "message": message}));
+        items.insert(
+            first,
+            json!({"timestamp": after["timestamp"], "level": "warn", "message": message}),
+        );
     }
     (Value::Array(items), json!({"left_out": left_out}))
 }
 
-/// An object, such as an error, with its long texts shortened, and without what it holds if that is not enough.
+/// Shortens the long texts of an object, such as an error, and drops nested values if that is not
+/// enough.
 fn cut_object(mut value: Value, share: usize) -> (Value, Value) {
     shorten_texts(&mut value, share);
     if json_bytes(&value) > share
@@ -176,7 +192,8 @@ fn cut_object(mut value: Value, share: usize) -> (Value, Value) {
     (value, json!({}))
 }
 
-/// Shortens the texts in a value until it has at most `max_bytes`, or nothing more can be gained by it.
+/// Shortens the texts in a value until it has at most `max_bytes` as JSON, or its texts cannot be
+/// shortened further.
 fn shorten_texts(value: &mut Value, max_bytes: usize) {
     let mut room = max_bytes;
     while json_bytes(value) > max_bytes && room > MIN_TEXT_BYTES {
@@ -207,15 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_exact_and_nothing_is_said_to_be_cut() {
+    fn an_outcome_that_fits_is_exact_and_has_no_cut() {
         let value = json!({"text": "é\u{202e}", "list": [1, 2.5, null]});
         let found = structured(&outcome(&value, &json!([log("a")]), &Value::Null, &json!([])));
         assert_eq!((&found["value"], found.get("cut")), (&value, None));
     }
 
     #[test]
-    fn whatever_is_large_the_whole_is_bounded_and_says_what_is_missing() {
-        let lines = |count: usize| Value::from((0..count).map(|line| log(&format!("line {line}"))).collect::<Vec<_>>());
+    fn structured_content_is_bounded_and_says_what_is_missing() {
+        let lines = |count: usize| {
+            Value::from((0..count).map(|line| log(&format!("line {line}"))).collect::<Vec<_>>())
+        };
         let quotes = Value::from("\"\\".repeat(2_000_000));
         let deep = json!({"name": "E", "message": "m".repeat(100_000), "stack": "\u{1}".repeat(100_000),
             "cause": {"name": "C", "message": "n".repeat(100_000)}});
@@ -237,11 +256,12 @@ mod tests {
             let found = structured(&outcome(value, logs, error, results));
             let size = json_bytes(&found);
             assert!(size < MAX_STRUCTURED_BYTES * 2 + 3_000, "{cut:?}: {size}");
-            let mut told: Vec<&str> = found["cut"].as_object().unwrap().keys().map(String::as_str).collect();
+            let mut names: Vec<&str> =
+                found["cut"].as_object().unwrap().keys().map(String::as_str).collect();
             let mut cut = cut.to_vec();
-            told.sort_unstable();
+            names.sort_unstable();
             cut.sort_unstable();
-            assert_eq!(told, cut);
+            assert_eq!(names, cut);
         }
     }
 
@@ -251,14 +271,24 @@ mod tests {
         let value = Value::from("x".repeat(200_000));
         let found = structured(&outcome(&value, &Value::from(lines), &Value::Null, &json!([])));
         let logs = found["logs"].as_array().unwrap();
-        assert_eq!((&logs[0]["message"], &logs[logs.len() - 1]["message"]), (&json!("line 0"), &json!("line 4999")));
+        assert_eq!(
+            (&logs[0]["message"], &logs[logs.len() - 1]["message"]),
+            (&json!("line 0"), &json!("line 4999"))
+        );
         let left_out = found["cut"]["logs"]["left_out"].as_u64().unwrap();
         assert_eq!(logs.len() as u64 - 1 + left_out, 5_000);
-        assert!(logs.iter().any(|entry| entry["message"] == format!("{left_out} log entries were left out here")));
+        assert!(
+            logs.iter()
+                .any(|entry| entry["message"]
+                    == format!("{left_out} log entries were left out here"))
+        );
         assert!(found["value"].is_null());
         let cut = &found["cut"]["value"];
         assert_eq!(cut["uri"], "belljar://runs/run_019a/value.json");
         assert_eq!(cut["size_bytes"], 200_002);
-        assert!(cut["beginning"].as_str().unwrap().starts_with("\"xx") && cut["end"].as_str().unwrap().ends_with("xx\""));
+        assert!(
+            cut["beginning"].as_str().unwrap().starts_with("\"xx")
+                && cut["end"].as_str().unwrap().ends_with("xx\"")
+        );
     }
 }

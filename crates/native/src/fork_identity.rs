@@ -1,32 +1,36 @@
-//! What tells libraries that they have been forked. OpenSSL, in each of its copies, whatever it is linked into, seeds its generator anew when `getpid` says
-//! another number than when it was seeded (`openssl_get_fork_id`); so do generators of other libraries. But a zygote and each of its sandboxes are number 1,
-//! each of a namespace of its own: to these libraries it would be one process, and all sandboxes would draw the same keys. So in a zygote `getpid` says a
-//! number that no sandbox has.
+//! The process id by which libraries detect a fork. Every copy of OpenSSL, whatever it is linked
+//! into, reseeds its generator when `getpid` returns another number than at the last seeding
+//! (`openssl_get_fork_id`), and so do generators of other libraries. But a zygote and each of its
+//! sandboxes are PID 1 of separate namespaces: these libraries would see a single process, and all
+//! sandboxes would draw the same keys. Therefore `getpid` in a zygote returns a number that no
+//! sandbox has.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// Larger than any number that the kernel gives (`PID_MAX_LIMIT` is 4,194,304).
-const OF_ZYGOTE: i32 = 0x7a79_676f;
+/// The process id that a zygote reports. It exceeds every id of the kernel (`PID_MAX_LIMIT` is
+/// 4,194,304).
+const ZYGOTE_PID: i32 = 0x7a79_676f;
 
-/// What `getpid` says; 0 for the truth.
-static SAID: AtomicI32 = AtomicI32::new(0);
+/// Process id that `getpid` returns, or 0 for the real one.
+static REPORTED: AtomicI32 = AtomicI32::new(0);
 
-/// In a zygote, before anything is loaded that may draw a random number.
+/// Makes `getpid` return the id of a zygote. Must be called before the zygote loads anything that
+/// may draw a random number.
 pub fn be_zygote() {
-    SAID.store(OF_ZYGOTE, Ordering::Relaxed);
+    REPORTED.store(ZYGOTE_PID, Ordering::Relaxed);
 }
 
-/// In a fork of one.
+/// Makes `getpid` return the real id again. Must be called in each fork of a zygote.
 pub fn be_another() {
-    SAID.store(0, Ordering::Relaxed);
+    REPORTED.store(0, Ordering::Relaxed);
 }
 
-/// As getpid(2) has it, but in a zygote.
+/// Replaces getpid(2). In a zygote, it returns an id that no sandbox has.
 #[unsafe(no_mangle)]
 pub extern "C" fn getpid() -> libc::pid_t {
-    match SAID.load(Ordering::Relaxed) {
+    match REPORTED.load(Ordering::Relaxed) {
         // SAFETY: takes nothing and cannot fail.
         0 => unsafe { libc::syscall(libc::SYS_getpid) as libc::pid_t },
-        said => said,
+        reported => reported,
     }
 }

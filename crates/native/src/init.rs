@@ -1,9 +1,10 @@
-//! A sandbox's init where its runtime is a process of its own and may start programs. The library is preloaded, and this runs before the
-//! runtime's own code: while there is one thread, and hardly any memory to keep for the process that stays behind.
+//! The init of a sandbox whose runtime is a new process and may start programs. The library is
+//! preloaded, and this code runs before the runtime's own: at that time the process has one thread,
+//! and little memory that the init would have to keep.
 
 use std::env;
 
-/// Set by the supervisor where an init is wanted.
+/// The environment variable that the supervisor sets to request an init.
 const REQUEST: &str = "BELLJAR_INIT";
 
 extern "C" fn on_load() {
@@ -11,7 +12,7 @@ extern "C" fn on_load() {
         return;
     }
     let is_init_wanted = env::var_os(REQUEST).is_some();
-    // SAFETY: there is one thread: the dynamic linker's, before the program's own code.
+    // SAFETY: the process has one thread, in the dynamic linker, before the program's own code.
     unsafe {
         env::remove_var(REQUEST);
         env::remove_var("LD_PRELOAD");

@@ -1,6 +1,7 @@
-//! Network interfaces for `getifaddrs(3)` and `if_nameindex(3)`. The C library asks for them by netlink, which a sandbox does not have:
-//! its unread answers are kernel memory that no control group counts. The library is preloaded, so the runtime and every extension
-//! module call these functions instead. They answer by `ioctl(2)` (netdevice(7)) and `/proc/self/net/if_inet6`.
+//! Replacements for `getifaddrs(3)` and `if_nameindex(3)`. The C library lists network interfaces
+//! by netlink, which a sandbox does not have: unread netlink messages are kernel memory that no
+//! control group counts. The library is preloaded, so the runtime and every extension module call
+//! these functions instead. They use `ioctl(2)` (netdevice(7)) and `/proc/self/net/if_inet6`.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fs;
@@ -10,9 +11,10 @@ use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// A sandbox's network namespace is new, and numbers its interfaces from 1.
+/// The highest interface index that is queried. The network namespace of a sandbox is new, and its
+/// interfaces are numbered from 1.
 const LAST_INDEX: c_int = 255;
-/// Addresses of IPv4 that are listed at most.
+/// The maximum number of IPv4 addresses that are listed.
 const MAX_ADDRESSES: usize = 256;
 
 type Name = [c_char; libc::IFNAMSIZ];
@@ -22,11 +24,12 @@ struct Interface {
     index: c_int,
     name: Name,
     flags: c_uint,
-    /// Its hardware's type (`ARPHRD_*`) and address.
+    /// Type of the hardware (`ARPHRD_*`) and its address.
     hardware: (u16, [u8; 6]),
 }
 
-/// A socket to ask by. Where INET sockets are refused a local one answers all but addresses of IPv4, of which there are none.
+/// Opens a socket for the `ioctl` calls. If INET sockets are refused, a local one serves: it
+/// answers everything except IPv4 addresses, of which there are none in that case.
 fn socket() -> io::Result<OwnedFd> {
     let mut fd = -1;
     for family in [libc::AF_INET, libc::AF_UNIX] {
@@ -50,10 +53,11 @@ fn request_about(name: Name) -> libc::ifreq {
     request
 }
 
-/// Has the kernel answer a question about one interface, in place.
+/// Queries the kernel about one interface. The result is written to `request`.
 fn ask(socket: &OwnedFd, question: libc::Ioctl, request: &mut libc::ifreq) -> Option<()> {
-    // SAFETY: every question asked here reads and writes one `ifreq`.
-    (unsafe { libc::ioctl(socket.as_raw_fd(), question, ptr::from_mut(request)) } == 0).then_some(())
+    // SAFETY: every request used in this file reads and writes one `ifreq`.
+    (unsafe { libc::ioctl(socket.as_raw_fd(), question, ptr::from_mut(request)) } == 0)
+        .then_some(())
 }
 
 fn interfaces(socket: &OwnedFd) -> Vec<Interface> {
@@ -78,7 +82,7 @@ fn interface(socket: &OwnedFd, index: c_int) -> Option<Interface> {
     Some(Interface { index, name, flags, hardware: (hardware.sa_family, address) })
 }
 
-/// Addresses of IPv4 with the name of their interface, which may be an alias.
+/// Returns the IPv4 addresses, each with the name of its interface, which may be an alias.
 fn addresses(socket: &OwnedFd) -> Vec<(Name, libc::sockaddr)> {
     #[repr(C)]
     struct Configuration {
@@ -87,18 +91,28 @@ fn addresses(socket: &OwnedFd) -> Vec<(Name, libc::sockaddr)> {
     }
     let mut requests = vec![request_about([0; libc::IFNAMSIZ]); MAX_ADDRESSES];
     let size = size_of::<libc::ifreq>();
-    let mut list = Configuration { bytes: (requests.len() * size) as c_int, requests: requests.as_mut_ptr() };
-    // SAFETY: SIOCGIFCONF writes at most that many bytes to the requests, and how many to the list.
+    let mut list =
+        Configuration { bytes: (requests.len() * size) as c_int, requests: requests.as_mut_ptr() };
+    // SAFETY: SIOCGIFCONF writes at most `bytes` bytes to the requests, and the written number back
+    // to the list.
     if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFCONF, &raw mut list) } != 0 {
         return Vec::new();
     }
     requests.truncate(list.bytes as usize / size);
-    // SAFETY: the kernel has written the addresses of those that are left.
-    requests.into_iter().map(|request| (request.ifr_name, unsafe { request.ifr_ifru.ifru_addr })).collect()
+    // SAFETY: the kernel has written the addresses of the remaining requests.
+    requests
+        .into_iter()
+        .map(|request| (request.ifr_name, unsafe { request.ifr_ifru.ifru_addr }))
+        .collect()
 }
 
-/// One more address of an interface's address: its netmask, or its broadcast address.
-fn related(socket: &OwnedFd, question: libc::Ioctl, name: Name, address: libc::sockaddr) -> Option<libc::sockaddr> {
+/// Returns the netmask or the broadcast address that belongs to an address of an interface.
+fn related(
+    socket: &OwnedFd,
+    question: libc::Ioctl,
+    name: Name,
+    address: libc::sockaddr,
+) -> Option<libc::sockaddr> {
     let mut request = request_about(name);
     request.ifr_ifru.ifru_addr = address;
     ask(socket, question, &mut request)?;
@@ -106,7 +120,8 @@ fn related(socket: &OwnedFd, question: libc::Ioctl, name: Name, address: libc::s
     Some(unsafe { request.ifr_ifru.ifru_addr })
 }
 
-/// One line of `/proc/self/net/if_inet6`: address, index, length of the prefix, scope and flags, all in hexadecimal, and the name.
+/// Parses one line of `/proc/self/net/if_inet6`: address, index, length of the prefix, scope and
+/// flags, all in hexadecimal, and the name. Returns the index, the address and the prefix length.
 fn parse_inet6(line: &str) -> Option<(c_int, Ipv6Addr, u32)> {
     let mut fields = line.split_ascii_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
@@ -115,7 +130,8 @@ fn parse_inet6(line: &str) -> Option<(c_int, Ipv6Addr, u32)> {
     Some((index.cast_signed(), Ipv6Addr::from(address), prefix.min(128)))
 }
 
-/// What stands behind one `ifaddrs`, which comes first.
+/// One `ifaddrs` with the memory that it points to. The `ifaddrs` is the first field, so that a
+/// pointer to it is a pointer to the record.
 #[repr(C)]
 struct Record {
     entry: libc::ifaddrs,
@@ -135,7 +151,7 @@ impl Record {
     }
 }
 
-/// Keeps an address of any family in room for the largest.
+/// Writes an address of any family to storage for the largest.
 fn store<T: Copy>(place: &mut libc::sockaddr_storage, address: T) {
     const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) }
     // SAFETY: the place is large enough, and aligned for every kind of address.
@@ -152,11 +168,16 @@ fn inet6(address: Ipv6Addr, scope: u32) -> libc::sockaddr_in6 {
     }
 }
 
-/// In the C library's order: hardware, IPv4, IPv6.
+/// Returns the records in the order of the C library: hardware, IPv4, IPv6.
 fn records() -> io::Result<Vec<Record>> {
     let socket = socket()?;
     let interfaces = interfaces(&socket);
-    let flags_of = |name: &Name| interfaces.iter().find(|one| base_of(&one.name).eq(base_of(name))).map_or(0, |one| one.flags);
+    let flags_of = |name: &Name| {
+        interfaces
+            .iter()
+            .find(|one| base_of(&one.name).eq(base_of(name)))
+            .map_or(0, |one| one.flags)
+    };
     let mut records = Vec::new();
     for one in &interfaces {
         let mut record = Record::about(one.name, one.flags);
@@ -196,12 +217,13 @@ fn records() -> io::Result<Vec<Record>> {
     Ok(records)
 }
 
-/// An interface's own name: an alias is written `eth0:1`.
+/// Returns the name of an interface without the suffix of an alias, such as `eth0:1`.
 fn base_of(name: &Name) -> impl Iterator<Item = u8> {
     name.iter().flat_map(|byte| byte.to_ne_bytes()).take_while(|byte| ![0, b':'].contains(byte))
 }
 
-/// Moves records to one block of the C library's, linked; null where there is none.
+/// Moves the records to one block allocated by the C library, as a linked list. Returns null if
+/// there are none.
 fn linked(records: Vec<Record>) -> io::Result<*mut libc::ifaddrs> {
     if records.is_empty() {
         return Ok(ptr::null_mut());
@@ -214,10 +236,15 @@ fn linked(records: Vec<Record>) -> io::Result<*mut libc::ifaddrs> {
     }
     let pointer = |place: *mut libc::sockaddr_storage| {
         // SAFETY: the place is within the block, and has been written.
-        if i32::from(unsafe { (*place).ss_family }) == libc::AF_UNSPEC { ptr::null_mut() } else { place.cast::<libc::sockaddr>() }
+        if i32::from(unsafe { (*place).ss_family }) == libc::AF_UNSPEC {
+            ptr::null_mut()
+        } else {
+            place.cast::<libc::sockaddr>()
+        }
     };
     for (number, record) in records.into_iter().enumerate() {
-        // SAFETY: the block, aligned for any type, holds `count` records; pointers into it stay valid until it is freed as one.
+        // SAFETY: the block, aligned for any type, holds `count` records; pointers into it stay
+        // valid until it is freed as one.
         unsafe {
             let at = block.add(number);
             at.write(record);
@@ -225,18 +252,19 @@ fn linked(records: Vec<Record>) -> io::Result<*mut libc::ifaddrs> {
             (*at).entry.ifa_addr = pointer(&raw mut (*at).address);
             (*at).entry.ifa_netmask = pointer(&raw mut (*at).netmask);
             (*at).entry.ifa_ifu = pointer(&raw mut (*at).broadcast);
-            (*at).entry.ifa_next = if number + 1 < count { block.add(number + 1).cast() } else { ptr::null_mut() };
+            (*at).entry.ifa_next =
+                if number + 1 < count { block.add(number + 1).cast() } else { ptr::null_mut() };
         }
     }
     Ok(block.cast())
 }
 
 fn set_errno(error: &io::Error) {
-    // SAFETY: the calling thread's own.
+    // SAFETY: the errno of the calling thread.
     unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO) };
 }
 
-/// The list of interfaces and their addresses, as getifaddrs(3) has it.
+/// Replaces getifaddrs(3): lists the interfaces and their addresses.
 ///
 /// # Safety
 /// `list` is writable.
@@ -261,11 +289,12 @@ pub unsafe extern "C" fn getifaddrs(list: *mut *mut libc::ifaddrs) -> c_int {
 /// `list` came from there, or is null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn freeifaddrs(list: *mut libc::ifaddrs) {
-    // SAFETY: the list is one block, which its first entry begins; null is allowed.
+    // SAFETY: the list is one block that begins with its first entry; null is allowed.
     unsafe { libc::free(list.cast()) };
 }
 
-/// Names and numbers of interfaces, as `if_nameindex(3)` has it; the last entry is zero.
+/// Replaces `if_nameindex(3)`: returns the names and indexes of the interfaces. The last entry is
+/// zero.
 #[unsafe(no_mangle)]
 pub extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
     let interfaces = match socket() {
@@ -276,16 +305,19 @@ pub extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
         }
     };
     // SAFETY: both numbers are small.
-    let block = unsafe { libc::calloc(interfaces.len() + 1, size_of::<libc::if_nameindex>()) }.cast::<libc::if_nameindex>();
+    let block = unsafe { libc::calloc(interfaces.len() + 1, size_of::<libc::if_nameindex>()) }
+        .cast::<libc::if_nameindex>();
     for (number, one) in interfaces.iter().enumerate().take_while(|_| !block.is_null()) {
         // SAFETY: the block has an entry for each; the kernel ends names with a zero.
         unsafe {
             let name = libc::strdup(CStr::from_ptr(one.name.as_ptr()).as_ptr());
             if name.is_null() {
-                // What is there so far ends with a zero.
+                // The entries written so far are followed by a zero.
                 break;
             }
-            block.add(number).write(libc::if_nameindex { if_index: one.index.cast_unsigned(), if_name: name });
+            block
+                .add(number)
+                .write(libc::if_nameindex { if_index: one.index.cast_unsigned(), if_name: name });
         }
     }
     block
@@ -298,7 +330,8 @@ pub extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn if_freenameindex(list: *mut libc::if_nameindex) {
     let mut at = list;
-    // SAFETY: the list ends with an entry without a name; names and list are blocks of the C library's.
+    // SAFETY: the list ends with an entry without a name; the C library allocated the names and the
+    // list.
     unsafe {
         while !at.is_null() && !(*at).if_name.is_null() {
             libc::free((*at).if_name.cast());

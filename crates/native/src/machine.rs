@@ -1,9 +1,12 @@
-//! What a sandbox is told where it asks for the machine: `sysinfo`, `statfs` and `fstatfs` tell the host's memory, load and free disk. The filter traps
-//! them, and the handler of SIGSYS answers in the kernel's place, for code of every language and in every thread: the sandbox's own limits, and how full
-//! its own space is.
+//! Replacements for system calls about the machine: `sysinfo`, `statfs` and `fstatfs` would return
+//! the host's memory, load and free disk space. The filter traps them, and the handler of SIGSYS
+//! replaces the kernel, for code of every language and in every thread. It returns the sandbox's
+//! own limits and the free space of its own file system.
 //!
-//! Not where programs may be started: `execve` would lose the handler, and the first `df` would die. A program that handles or blocks SIGSYS by the C
-//! library keeps the answers (`trapped`). One that does so by system calls of its own, and then asks, ends itself.
+//! This does not apply to a sandbox that may start programs: `execve` would lose the handler, and
+//! the first `df` would die. A program that handles or blocks SIGSYS by the C library still gets
+//! the replaced results (`sigsys`). A program that does so by direct system calls, and then makes
+//! one of the trapped calls, is killed.
 
 use std::mem;
 use std::os::fd::RawFd;
@@ -13,7 +16,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 use belljar_jail::own_space_number;
 use libc::{c_char, c_int, c_long, c_void};
 
-use crate::trapped;
+use crate::sigsys;
 
 static MEMORY_BYTES: AtomicU64 = AtomicU64::new(0);
 static PAGE_BYTES: AtomicU64 = AtomicU64::new(4096);
@@ -21,18 +24,24 @@ static STARTED: AtomicI64 = AtomicI64::new(0);
 static OWN_SPACE: AtomicI32 = AtomicI32::new(-1);
 static OWN_DEVICE: AtomicU64 = AtomicU64::new(0);
 
-/// Answers from now on, for a sandbox with this memory limit. Before the seal, after the sandbox's limits are in place.
+/// Replaces the system calls from now on, for a sandbox with this memory limit in bytes. Must be
+/// called before the seal, and after the sandbox's limits are in place.
 pub fn answer_for(memory_bytes: u64) -> std::io::Result<()> {
     let own_space = own_space_number()?;
     MEMORY_BYTES.store(memory_bytes, Ordering::Relaxed);
     STARTED.store(seconds(), Ordering::Relaxed);
     OWN_SPACE.store(own_space, Ordering::Relaxed);
     // SAFETY: takes a number.
-    PAGE_BYTES.store(u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096), Ordering::Relaxed);
+    PAGE_BYTES.store(
+        u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096),
+        Ordering::Relaxed,
+    );
     if let Ok(device) = device(own_space, c"".as_ptr(), libc::AT_EMPTY_PATH) {
         OWN_DEVICE.store(device, Ordering::Relaxed);
     }
-    trapped::take(on_trap as extern "C" fn(c_int, *mut TrapInfo, *mut libc::ucontext_t) as libc::sighandler_t)
+    sigsys::take(
+        on_trap as extern "C" fn(c_int, *mut TrapInfo, *mut libc::ucontext_t) as libc::sighandler_t,
+    )
 }
 
 fn seconds() -> i64 {
@@ -56,26 +65,35 @@ struct TrapInfo {
     architecture: u32,
 }
 
-/// `asm-generic/siginfo.h`: from a filter, and not from a process.
+/// The `si_code` of a SIGSYS that a filter caused, not a process (`asm-generic/siginfo.h`).
 const SYS_SECCOMP: c_int = 1;
 
-/// Async-signal-safe: atomics, system calls, and memory of its own.
+/// Handles SIGSYS. Async-signal-safe: uses only atomics, system calls and its own memory.
 extern "C" fn on_trap(signal: c_int, info: *mut TrapInfo, context: *mut libc::ucontext_t) {
-    // SAFETY: the kernel passes both, valid for the time of the call. `errno` is put back, as the interrupted code may be about to read it.
+    // SAFETY: the kernel passes both, valid for the duration of the call. `errno` is restored,
+    // because the interrupted code may be about to read it.
     unsafe {
-        // A program that signals itself so asks nothing.
+        // The program has sent the signal itself, so there is no system call to answer.
         if (*info).code != SYS_SECCOMP {
-            trapped::hand_on(signal, info.cast(), context.cast());
+            sigsys::hand_on(signal, info.cast(), context.cast());
             return;
         }
         let errno = *libc::__errno_location();
         let registers = Registers::of(context);
         let result = match c_long::from((*info).number) {
             libc::SYS_sysinfo => sysinfo(registers.arguments[0] as *mut libc::sysinfo),
-            libc::SYS_statfs => statfs(libc::AT_FDCWD, registers.arguments[0] as *const c_char, 0, registers.arguments[1] as *mut _),
-            libc::SYS_fstatfs => {
-                statfs(registers.arguments[0] as RawFd, c"".as_ptr(), libc::AT_EMPTY_PATH, registers.arguments[1] as *mut _)
-            }
+            libc::SYS_statfs => statfs(
+                libc::AT_FDCWD,
+                registers.arguments[0] as *const c_char,
+                0,
+                registers.arguments[1] as *mut _,
+            ),
+            libc::SYS_fstatfs => statfs(
+                registers.arguments[0] as RawFd,
+                c"".as_ptr(),
+                libc::AT_EMPTY_PATH,
+                registers.arguments[1] as *mut _,
+            ),
             _ => Err(libc::ENOSYS),
         };
         registers.answer(match result {
@@ -86,7 +104,7 @@ extern "C" fn on_trap(signal: c_int, info: *mut TrapInfo, context: *mut libc::uc
     }
 }
 
-/// Where a system call's arguments were, and its result goes.
+/// The registers of a system call: its first two arguments, and the place of its result.
 struct Registers {
     arguments: [u64; 2],
     result: *mut u64,
@@ -98,7 +116,10 @@ impl Registers {
         // SAFETY: the caller's context is valid.
         let registers = unsafe { &mut (*context).uc_mcontext.gregs };
         let argument = |register: c_int| registers[register as usize] as u64;
-        Self { arguments: [argument(libc::REG_RDI), argument(libc::REG_RSI)], result: (&raw mut registers[libc::REG_RAX as usize]).cast() }
+        Self {
+            arguments: [argument(libc::REG_RDI), argument(libc::REG_RSI)],
+            result: (&raw mut registers[libc::REG_RAX as usize]).cast(),
+        }
     }
 
     #[cfg(target_arch = "aarch64")]
@@ -109,26 +130,34 @@ impl Registers {
     }
 
     unsafe fn answer(self, result: i64) {
-        // SAFETY: a register of the context that these are of.
+        // SAFETY: a register of the interrupted context.
         unsafe { *self.result = result as u64 }
     }
 }
 
-/// A system call's answer, or its errno.
+/// Returns the result of a system call, or its errno.
 fn checked(result: c_long) -> Result<c_long, c_int> {
-    // SAFETY: the calling thread's own.
+    // SAFETY: the errno of the calling thread.
     if result < 0 { Err(unsafe { *libc::__errno_location() }) } else { Ok(result) }
 }
 
-/// Puts an answer where the program wants it. The kernel writes there first, and says EFAULT where nobody can.
+/// Writes a result to the program's address. The kernel writes there first, and returns EFAULT if
+/// the address is not writable.
 fn give<T: Copy>(answer: &T, to: *mut T) -> Result<(), c_int> {
     // SAFETY: the kernel checks the address. At most 256 bytes come whole (getrandom(2)).
     let written = unsafe { libc::syscall(libc::SYS_getrandom, to, size_of::<T>(), 0) };
     if checked(written)? as usize != size_of::<T>() {
         return Err(libc::EFAULT);
     }
-    // SAFETY: just written to by the kernel; a program that takes its own memory away meanwhile ends itself.
-    unsafe { ptr::copy_nonoverlapping((&raw const *answer).cast::<u8>(), to.cast::<u8>(), size_of::<T>()) };
+    // SAFETY: the kernel has just written to this address; a program that unmaps it meanwhile only
+    // harms itself.
+    unsafe {
+        ptr::copy_nonoverlapping(
+            (&raw const *answer).cast::<u8>(),
+            to.cast::<u8>(),
+            size_of::<T>(),
+        );
+    };
     Ok(())
 }
 
@@ -144,12 +173,18 @@ fn sysinfo(to: *mut libc::sysinfo) -> Result<(), c_int> {
     give(&answer, to)
 }
 
-/// What the process holds; 0 where it cannot open another file.
+/// Returns the resident memory of the process in bytes, or 0 if it cannot open another file.
 fn resident_bytes() -> u64 {
     let mut text = [0_u8; 128];
-    // SAFETY: a NUL-terminated path, and a buffer of the length that is told.
+    // SAFETY: a NUL-terminated path, and a buffer of the given length.
     let length = unsafe {
-        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0);
+        let file = libc::syscall(
+            libc::SYS_openat,
+            libc::AT_FDCWD,
+            c"/proc/self/statm".as_ptr(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+            0,
+        );
         if file < 0 {
             return 0;
         }
@@ -158,8 +193,13 @@ fn resident_bytes() -> u64 {
         length
     };
     // "size resident ...", in pages.
-    let resident = text[..usize::try_from(length).unwrap_or(0)].split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let pages = resident.iter().fold(0_u64, |pages, digit| pages.saturating_mul(10).saturating_add(u64::from(digit.wrapping_sub(b'0'))));
+    let resident = text[..usize::try_from(length).unwrap_or(0)]
+        .split(|byte| *byte == b' ')
+        .nth(1)
+        .unwrap_or_default();
+    let pages = resident.iter().fold(0_u64, |pages, digit| {
+        pages.saturating_mul(10).saturating_add(u64::from(digit.wrapping_sub(b'0')))
+    });
     pages.saturating_mul(PAGE_BYTES.load(Ordering::Relaxed))
 }
 
@@ -172,7 +212,7 @@ fn device(at: RawFd, path: *const c_char, flags: c_int) -> Result<u64, c_int> {
     }
 }
 
-/// `struct statfs` of `asm-generic/statfs.h`: that of libc hides the flags.
+/// The `struct statfs` of `asm-generic/statfs.h`. The type in the `libc` crate hides the flags.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct FileSystem {
@@ -192,34 +232,54 @@ struct FileSystem {
 
 const _: () = assert!(size_of::<FileSystem>() == size_of::<libc::statfs>());
 
-/// `ext4`, as good as any: of a file system that is the host's.
+/// The reported type of the host's file systems: `ext4`, an arbitrary choice.
 const KIND: i64 = 0xef53;
 const BLOCK_BYTES: i64 = 4096;
-/// `ST_VALID`, which the C library looks for, `ST_NOSUID` and `ST_NODEV`.
+/// The flags `ST_VALID`, which the C library requires, `ST_NOSUID` and `ST_NODEV`.
 const FLAGS: i64 = 0x20 | 2 | 4;
 const READ_ONLY: i64 = 1;
 
-/// The truth about the sandbox's own space. Of the host's file systems it says that they are full and cannot be written, and of one that is granted for
-/// writing that it has as much room as the sandbox's own space has in all.
+/// Replaces `statfs` and `fstatfs`. The result is true for the sandbox's own space. A file system
+/// of the host is reported as full and read-only; one that is granted for writing is reported with
+/// the total size of the sandbox's own space as free.
 fn statfs(at: RawFd, path: *const c_char, flags: c_int, to: *mut FileSystem) -> Result<(), c_int> {
     let own_space = OWN_SPACE.load(Ordering::Relaxed);
     // SAFETY: the kernel checks the address.
-    let of_own_space = |to: *mut FileSystem| checked(unsafe { libc::syscall(libc::SYS_fstatfs, own_space, to) });
+    let of_own_space =
+        |to: *mut FileSystem| checked(unsafe { libc::syscall(libc::SYS_fstatfs, own_space, to) });
     if device(at, path, flags)? == OWN_DEVICE.load(Ordering::Relaxed) {
         match of_own_space(to) {
-            // The program has closed it.
+            // The program has closed the descriptor.
             Err(libc::EBADF) => {}
             result => return result.map(drop),
         }
     }
     // SAFETY: the kernel checks the path.
-    let is_writable = unsafe { libc::syscall(libc::SYS_faccessat2, at, path, libc::W_OK, flags) } == 0;
+    let is_writable =
+        unsafe { libc::syscall(libc::SYS_faccessat2, at, path, libc::W_OK, flags) } == 0;
     let (mut own, flags) = (FileSystem::default(), FLAGS | if is_writable { 0 } else { READ_ONLY });
     let answer = if is_writable && of_own_space(&raw mut own).is_ok() {
-        FileSystem { free_blocks: own.blocks, available_blocks: own.blocks, free_files: own.files, kind: KIND, id: [0; 2], flags, ..own }
+        FileSystem {
+            free_blocks: own.blocks,
+            available_blocks: own.blocks,
+            free_files: own.files,
+            kind: KIND,
+            id: [0; 2],
+            flags,
+            ..own
+        }
     } else {
-        // One block, not none: programs divide by it.
-        FileSystem { kind: KIND, block_bytes: BLOCK_BYTES, fragment_bytes: BLOCK_BYTES, blocks: 1, files: 1, name_bytes: 255, flags, ..own }
+        // One block instead of none, because programs divide by the number.
+        FileSystem {
+            kind: KIND,
+            block_bytes: BLOCK_BYTES,
+            fragment_bytes: BLOCK_BYTES,
+            blocks: 1,
+            files: 1,
+            name_bytes: 255,
+            flags,
+            ..own
+        }
     };
     give(&answer, to)
 }

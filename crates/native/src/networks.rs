@@ -1,5 +1,6 @@
-//! The network namespaces of a zygote's sandboxes. Making one takes a millisecond of processor time, and entering one that exists some microseconds
-//! (Linux 6.18): so each sandbox has one for itself while it lives, and the next sandbox gets it if nothing is left in it.
+//! The network namespaces of a zygote's sandboxes. Creating one takes a millisecond of CPU time,
+//! and entering an existing one some microseconds (Linux 6.18). Therefore each sandbox has one for
+//! itself while it lives, and the next sandbox reuses it if nothing is left in it.
 
 use std::fs::File;
 use std::io;
@@ -7,39 +8,41 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use belljar_jail::{enter_network, read_kernel_file};
 
-/// Of the calling thread: a runtime's process may have others.
+/// The namespace of the calling thread, because other threads of a runtime may be in another.
 const PLACE: &str = "/proc/thread-self/ns/net";
-/// Its first line counts the sockets of the namespace, of every kind, in whatever process.
+/// A file whose first line has the number of all sockets in the namespace, of any kind and process.
 const COUNTS: &str = "/proc/thread-self/net/sockstat";
 const NO_SOCKETS: &str = "sockets: used 0\n";
 
-/// The namespaces that nobody uses, and the zygote's own, in which it always is outside of these calls.
+/// The unused namespaces, and the zygote's own. The zygote is in its own, except during these
+/// calls.
 #[derive(Debug)]
 pub struct Networks {
     own: OwnedFd,
     free: Vec<OwnedFd>,
 }
 
-/// The zygote is in another namespace than its own and cannot go back: no further sandbox may be made from it.
+/// The error that the zygote is in another namespace and cannot return to its own. It must not fork
+/// further sandboxes.
 #[derive(Debug)]
-pub struct Lost;
+pub struct CannotReturn;
 
 impl Networks {
-    /// None yet, but the caller's own.
+    /// Returns a value with the caller's own namespace and no unused ones.
     pub fn new() -> io::Result<Self> {
         Ok(Self { own: File::open(PLACE)?.into(), free: Vec::new() })
     }
 
-    /// One that nobody uses, without interfaces but a `lo` that is down.
-    pub fn lease(&mut self) -> Result<io::Result<OwnedFd>, Lost> {
+    /// Leases an unused namespace, whose only interface is a `lo` that is down.
+    pub fn lease(&mut self) -> Result<io::Result<OwnedFd>, CannotReturn> {
         match self.free.pop() {
             Some(network) => Ok(Ok(network)),
             None => self.make(),
         }
     }
 
-    /// Makes one in advance, where there is none.
-    pub fn stock(&mut self) -> Result<(), Lost> {
+    /// Creates a namespace in advance if there is no unused one.
+    pub fn stock(&mut self) -> Result<(), CannotReturn> {
         if self.free.is_empty()
             && let Ok(network) = self.make()?
         {
@@ -48,16 +51,17 @@ impl Networks {
         Ok(())
     }
 
-    /// Takes one back whose sandbox has been reaped, all of its processes with it. A socket can be left all the same: in flight, in a message that nobody
-    /// has received, or held by a program outside that a granted folder leads to. Then the namespace is not used again.
-    pub fn take_back(&mut self, network: OwnedFd) -> Result<(), Lost> {
+    /// Takes back the namespace of a sandbox that has been reaped with all its processes. A socket
+    /// may still exist: in transit in an unreceived message, or held by a program outside that the
+    /// sandbox reached through a granted folder. In that case the namespace is not reused.
+    pub fn take_back(&mut self, network: OwnedFd) -> Result<(), CannotReturn> {
         if self.within(&network, has_no_sockets)?.unwrap_or(false) {
             self.free.push(network);
         }
         Ok(())
     }
 
-    fn make(&self) -> Result<io::Result<OwnedFd>, Lost> {
+    fn make(&self) -> Result<io::Result<OwnedFd>, CannotReturn> {
         // SAFETY: changes where sockets are made, and nothing else.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
             return Ok(Err(io::Error::last_os_error()));
@@ -67,7 +71,11 @@ impl Networks {
         Ok(made)
     }
 
-    fn within<T>(&self, network: &OwnedFd, look: impl FnOnce() -> io::Result<T>) -> Result<io::Result<T>, Lost> {
+    fn within<T>(
+        &self,
+        network: &OwnedFd,
+        look: impl FnOnce() -> io::Result<T>,
+    ) -> Result<io::Result<T>, CannotReturn> {
         if let Err(error) = enter_network(network.as_fd()) {
             return Ok(Err(error));
         }
@@ -76,8 +84,8 @@ impl Networks {
         Ok(seen)
     }
 
-    fn return_home(&self) -> Result<(), Lost> {
-        enter_network(self.own.as_fd()).map_err(|_| Lost)
+    fn return_home(&self) -> Result<(), CannotReturn> {
+        enter_network(self.own.as_fd()).map_err(|_| CannotReturn)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The face towards `CPython`: an extension module, and how a `CPython` forks.
+//! The interface to `CPython`: an extension module, and the fork hooks of `CPython`.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
@@ -6,10 +6,11 @@ use std::os::fd::IntoRawFd;
 use std::ptr;
 use std::sync::OnceLock;
 
+use belljar_channel::ExecutionId;
 use belljar_jail::SetupError;
 
+use crate::fork_hooks::ForkHooks;
 use crate::symbols::{find, table};
-use crate::zygote::Runtime;
 use crate::{fork_identity, randomness, sandbox, scratch, threads, zygote};
 
 type Object = *mut c_void;
@@ -37,7 +38,7 @@ table! {
     }
 }
 
-/// `PyMethodDef`.
+/// The C type `PyMethodDef`, a function of a module.
 #[repr(C)]
 struct MethodDefinition {
     name: *const c_char,
@@ -46,7 +47,7 @@ struct MethodDefinition {
     doc: *const c_char,
 }
 
-/// `PyModuleDef` up to what is used; the rest is zero. The head is `PyModuleDef_Base`.
+/// The C type `PyModuleDef`. The first four fields are `PyModuleDef_Base`; unused fields are zero.
 #[repr(C)]
 struct ModuleDefinition {
     reference_count: isize,
@@ -70,7 +71,8 @@ struct Bound {
     os_error: *const Object,
 }
 
-// SAFETY: addresses of functions and of immortal objects; they are used under the interpreter's lock.
+// SAFETY: addresses of functions and of immortal objects; they are used under the interpreter's
+// lock.
 unsafe impl Send for Bound {}
 // SAFETY: as above.
 unsafe impl Sync for Bound {}
@@ -79,7 +81,13 @@ static BOUND: OnceLock<Option<Bound>> = OnceLock::new();
 
 fn bound() -> Option<&'static Bound> {
     BOUND
-        .get_or_init(|| Some(Bound { api: PythonApi::load()?, none: find(c"_Py_NoneStruct")?, os_error: find(c"PyExc_OSError")?.cast() }))
+        .get_or_init(|| {
+            Some(Bound {
+                api: PythonApi::load()?,
+                none: find(c"_Py_NoneStruct")?,
+                os_error: find(c"PyExc_OSError")?.cast(),
+            })
+        })
         .as_ref()
 }
 
@@ -106,7 +114,8 @@ impl Call {
         if argument.is_null() {
             return 0;
         }
-        // SAFETY: a live object. Anything but a number gives -1 and an error, which is cleared.
+        // SAFETY: a live object. For anything but a number, the result is -1 and an error is set,
+        // which is cleared below.
         let number = unsafe { (self.python.api.PyLong_AsLong)(argument) };
         if number < 0 {
             // SAFETY: no arguments.
@@ -121,16 +130,19 @@ impl Call {
         !argument.is_null() && unsafe { (self.python.api.PyObject_IsTrue)(argument) } == 1
     }
 
-    /// What `bytes` holds, or the UTF-8 of a `str`.
+    /// Returns the content of a `bytes` argument, or the UTF-8 of a `str`.
     fn bytes(&self, index: isize) -> Option<&[u8]> {
         let argument = self.argument(index);
         if argument.is_null() {
             return None;
         }
         let (mut data, mut length) = (ptr::null_mut(), 0);
-        // SAFETY: results are writable; the memory belongs to the argument, which outlives the call.
+        // SAFETY: results are writable; the memory belongs to the argument, which outlives the
+        // call.
         unsafe {
-            if (self.python.api.PyBytes_AsStringAndSize)(argument, &raw mut data, &raw mut length) == 0 {
+            if (self.python.api.PyBytes_AsStringAndSize)(argument, &raw mut data, &raw mut length)
+                == 0
+            {
                 return Some(std::slice::from_raw_parts(data.cast::<u8>(), length as usize));
             }
             (self.python.api.PyErr_Clear)();
@@ -173,7 +185,7 @@ struct Python<'a> {
     api: &'a PythonApi,
 }
 
-impl Runtime for Python<'_> {
+impl ForkHooks for Python<'_> {
     fn prepare(&mut self) -> Result<(), SetupError> {
         Ok(())
     }
@@ -198,7 +210,8 @@ impl Runtime for Python<'_> {
 
 unsafe extern "C" fn start(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| {
-        let role = zygote::start(&mut Python { api: &call.python.api }, call.bytes(0).unwrap_or_default());
+        let role =
+            zygote::start(&mut Python { api: &call.python.api }, call.bytes(0).unwrap_or_default());
         // SAFETY: takes any number.
         unsafe { (call.python.api.PyLong_FromLong)(c_long::from(role == zygote::Role::Scout)) }
     })
@@ -223,36 +236,68 @@ unsafe extern "C" fn receive(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| match sandbox::receive() {
         Ok(activation) => {
             // SAFETY: the text is readable for its length and copied.
-            unsafe { (call.python.api.PyUnicode_FromStringAndSize)(activation.as_ptr().cast(), activation.len() as isize) }
+            unsafe {
+                (call.python.api.PyUnicode_FromStringAndSize)(
+                    activation.as_ptr().cast(),
+                    activation.len() as isize,
+                )
+            }
         }
         Err(error) => sandbox::fault_text(&error.to_string()),
     })
 }
 
 unsafe extern "C" fn send(_module: Object, arguments: Object) -> Object {
-    call(arguments, |call| match call.bytes(1) {
-        Some(payload) => call.result(sandbox::send(call.number(0) as u8, payload)),
+    call(arguments, |call| match call.bytes(2) {
+        Some(payload) => call.result(sandbox::send(call.number(0), call.number(1) as u8, payload)),
         None => call.throw("send() takes bytes or a str that can be encoded"),
     })
 }
 
+unsafe extern "C" fn end(_module: Object, arguments: Object) -> Object {
+    call(arguments, |call| match call.bytes(1) {
+        Some(report) => {
+            sandbox::end(call.number(0), report);
+            call.none()
+        }
+        None => call.throw("end() takes bytes or a str that can be encoded"),
+    })
+}
+
+unsafe extern "C" fn execution(_module: Object, arguments: Object) -> Object {
+    let running = sandbox::execution().map_or(0, ExecutionId::number);
+    // SAFETY: takes any number.
+    call(arguments, |call| unsafe { (call.python.api.PyLong_FromLong)(c_long::from(running)) })
+}
+
 unsafe extern "C" fn open_call(_module: Object, arguments: Object) -> Object {
-    call(arguments, |call| match sandbox::open_call() {
+    call(arguments, |call| match sandbox::open_call(call.number(0)) {
         // SAFETY: takes any number.
-        Ok(Some(socket)) => unsafe { (call.python.api.PyLong_FromLong)(c_long::from(socket.into_raw_fd())) },
+        Ok(Some(socket)) => unsafe {
+            (call.python.api.PyLong_FromLong)(c_long::from(socket.into_raw_fd()))
+        },
         Ok(None) => call.none(),
         Err(error) => call.throw(&error.to_string()),
     })
 }
 
 unsafe extern "C" fn annotate(_module: Object, arguments: Object) -> Object {
-    call(arguments, |call| call.result(sandbox::annotate(call.number(0) as u8, call.number(1) as u8, call.number(2), call.truth(3))))
+    call(arguments, |call| {
+        call.result(sandbox::annotate(
+            call.number(0) as u8,
+            call.number(1) as u8,
+            call.number(2),
+            call.truth(3),
+        ))
+    })
 }
 
 unsafe extern "C" fn random_bytes(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| match randomness::bytes(call.number(0) as usize) {
         // SAFETY: the bytes are readable for their length and copied.
-        Ok(bytes) => unsafe { (call.python.api.PyBytes_FromStringAndSize)(bytes.as_ptr().cast(), bytes.len() as isize) },
+        Ok(bytes) => unsafe {
+            (call.python.api.PyBytes_FromStringAndSize)(bytes.as_ptr().cast(), bytes.len() as isize)
+        },
         Err(error) => call.throw(&error.to_string()),
     })
 }
@@ -261,12 +306,12 @@ unsafe extern "C" fn exit(_module: Object, arguments: Object) -> Object {
     call(arguments, |call| sandbox::exit(call.number(0) as i32))
 }
 
-/// `METH_VARARGS`: a tuple of arguments.
+/// The flag `METH_VARARGS`: the function takes a tuple of arguments.
 const VARIADIC: c_int = 1;
-/// `PYTHON_ABI_VERSION` of the stable interface.
+/// The value `PYTHON_ABI_VERSION` of the stable interface.
 const ABI_VERSION: c_int = 3;
 
-/// `CPython`'s entry: makes the module.
+/// The entry point that `CPython` calls: creates the module.
 ///
 /// # Safety
 /// Called by `CPython`, once, under the interpreter's lock.
@@ -279,13 +324,15 @@ pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
         flags: VARIADIC,
         doc: ptr::null(),
     };
-    // CPython keeps both for ever.
+    // CPython keeps pointers to both.
     let methods = Box::leak(Box::new([
         method(c"become_zygote", become_zygote),
         method(c"start", start),
         method(c"begin_imports", begin_imports),
         method(c"receive", receive),
         method(c"send", send),
+        method(c"end", end),
+        method(c"execution", execution),
         method(c"open_call", open_call),
         method(c"annotate", annotate),
         method(c"random_bytes", random_bytes),
@@ -307,6 +354,6 @@ pub unsafe extern "C" fn PyInit_belljar_native() -> Object {
         clear: ptr::null_mut(),
         free: ptr::null_mut(),
     }));
-    // SAFETY: the definition has CPython's layout and lives for ever.
+    // SAFETY: the definition has CPython's layout and is never freed.
     unsafe { (python.api.PyModule_Create2)(definition, ABI_VERSION) }
 }

@@ -1,6 +1,7 @@
-//! OpenSSL's generator after a fork. It notices a fork by the process's number, and every sandbox is number 1 of its own namespace: without help all
-//! forks of a zygote would draw the same keys. Where it can be called it is seeded here; a copy that is linked into another library, and that no name
-//! leads to, does it by itself (`fork_identity`).
+//! OpenSSL's random generator after a fork. OpenSSL detects a fork by the process id, but every
+//! sandbox is process 1 of its own namespace: without help, all forks of a zygote would draw the
+//! same keys. A generator that can be called is reseeded here. A copy that is linked into another
+//! library under no exported name reseeds itself (`fork_identity`).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
@@ -8,7 +9,8 @@ use belljar_jail::{SetupError, Step};
 
 type RandPoll = unsafe extern "C" fn() -> c_int;
 
-/// Every `RAND_poll` in the process: Node's own, the one behind Python's `ssl`, or none. To be looked up in the zygote.
+/// Returns every `RAND_poll` in the process: Node's own, that of Python's `ssl`, or none. Called in
+/// the zygote.
 pub fn generators() -> Vec<RandPoll> {
     let mut found: Vec<RandPoll> = Vec::new();
     let mut add = |address: *mut c_void| {
@@ -34,13 +36,18 @@ pub fn generators() -> Vec<RandPoll> {
 }
 
 fn loaded_objects() -> Vec<CString> {
-    unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _size: usize, names: *mut c_void) -> c_int {
+    unsafe extern "C" fn collect(
+        info: *mut libc::dl_phdr_info,
+        _size: usize,
+        names: *mut c_void,
+    ) -> c_int {
         // SAFETY: the linker passes a valid description, and `names` is the vector below.
         let (name, names) = unsafe { ((*info).dlpi_name, &mut *names.cast::<Vec<CString>>()) };
         if !name.is_null() {
             // SAFETY: a NUL-terminated name that lives for the call.
             let name = unsafe { CStr::from_ptr(name.cast::<c_char>()) };
-            // Only OpenSSL itself: asking any object would also find it through the objects that it depends on.
+            // Only OpenSSL itself, because a lookup in any other object would also find the
+            // function in the objects that it depends on.
             if name.to_bytes().windows(9).any(|part| part == b"libcrypto") {
                 names.push(name.to_owned());
             }
@@ -53,10 +60,11 @@ fn loaded_objects() -> Vec<CString> {
     names
 }
 
-/// Takes new entropy from the kernel into each generator.
+/// Adds new entropy from the kernel to each generator.
 pub fn reseed(generators: &[RandPoll]) -> Result<(), SetupError> {
     for generator in generators {
-        // SAFETY: no arguments; it takes OpenSSL's own locks, which glibc's fork handlers have left usable.
+        // SAFETY: no arguments. The function takes OpenSSL's own locks, which glibc's fork handlers
+        // have left usable.
         if unsafe { generator() } != 1 {
             return Err(SetupError { step: Step::Randomness, errno: libc::EIO });
         }
@@ -64,23 +72,25 @@ pub fn reseed(generators: &[RandPoll]) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Bytes from the kernel.
+/// Returns random bytes from the kernel.
 pub fn bytes(length: usize) -> std::io::Result<Vec<u8>> {
     let mut buffer = vec![0_u8; length];
     let mut filled = 0;
     while filled < length {
-        // SAFETY: the rest of the buffer is writable for the length given.
-        let got = unsafe { libc::getrandom(buffer[filled..].as_mut_ptr().cast(), length - filled, 0) };
+        // SAFETY: the rest of the buffer is writable for the given length.
+        let got =
+            unsafe { libc::getrandom(buffer[filled..].as_mut_ptr().cast(), length - filled, 0) };
         match usize::try_from(got) {
             Ok(got) => filled += got,
-            Err(_) if std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) if std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted => {
+            }
             Err(_) => return Err(std::io::Error::last_os_error()),
         }
     }
     Ok(buffer)
 }
 
-/// A number from the kernel.
+/// Returns a random number from the kernel.
 pub fn number() -> std::io::Result<u32> {
     let bytes = bytes(size_of::<u32>())?;
     Ok(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))

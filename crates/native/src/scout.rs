@@ -1,6 +1,8 @@
-//! The scout: a child that a zygote sends ahead, once. It goes the way of a sandbox, from its activation to its end, with a program of the driver's, and
-//! tells its zygote what memory that touched. No user code runs in it, so that it is neither jailed nor sealed, nor the first process of a namespace. One
-//! that fails or does not come back costs time, and nothing else.
+//! The scout: a child that a zygote forks once, before any sandbox. It does what a sandbox does,
+//! from its activation to its end, with a program of the driver, and reports to its zygote which
+//! memory this touched. No user code runs in it, so it is neither jailed nor sealed, nor the first
+//! process of a namespace. If it fails or does not return, the only effect is that sandboxes start
+//! more slowly.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
@@ -8,34 +10,40 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use belljar_channel::{encode_header, kind};
+use belljar_channel::{ExecutionId, encode_execution_header, kind};
 use belljar_jail::CHANNEL;
 
+use crate::fork_hooks::ForkHooks;
 use crate::touched::Touched;
-use crate::zygote::Runtime;
 
-/// How long a scout may take: a fraction of a second, and thirty times that where the machine is emulated. A part of what a boot may.
+/// The maximum time of a scout. It takes a fraction of a second, and thirty times as long on an
+/// emulated machine. The limit is a part of the time that a boot may take.
 const TIME: Duration = Duration::from_secs(20);
 
-/// In the scout: the way back to its zygote.
+/// In the scout: the pipe to its zygote.
 static WAY_BACK: Mutex<Option<PipeWriter>> = Mutex::new(None);
 
-/// Who a call that forks returns to.
+/// The process in which a call that forks returns.
 pub enum Side {
-    /// The scout.
+    /// The call returned in the scout.
     Scout,
-    /// The zygote, with what it has learned.
+    /// The call returned in the zygote, with the memory that the scout reported.
     Zygote(Touched),
 }
 
-/// In a zygote: sends the scout, whose activation is `rehearsal`, and waits for it.
-pub fn send(runtime: &mut impl Runtime, rehearsal: &[u8]) -> Side {
-    // Nobody listens at the other end, which takes in as much as a socket holds.
-    let Ok((_ours, theirs)) = channel_with(rehearsal) else { return Side::Zygote(Touched::default()) };
+/// In a zygote: forks the scout, whose activation is `rehearsal`, and waits for it.
+pub fn send(runtime: &mut impl ForkHooks, rehearsal: &[u8]) -> Side {
+    // Nothing reads from the other end, which buffers as much as a socket can hold.
+    let Ok((_ours, theirs)) = channel_with(rehearsal) else {
+        return Side::Zygote(Touched::default());
+    };
     runtime.before_fork();
     let side = fork(|| {
         // SAFETY: the zygote's own channel is none of the scout's.
-        unsafe { libc::dup2(theirs.as_raw_fd(), CHANNEL) == CHANNEL && runtime.after_fork_in_child().is_ok() }
+        unsafe {
+            libc::dup2(theirs.as_raw_fd(), CHANNEL) == CHANNEL
+                && runtime.after_fork_in_child().is_ok()
+        }
     });
     if matches!(side, Side::Zygote(_)) {
         runtime.after_fork_in_zygote();
@@ -45,13 +53,15 @@ pub fn send(runtime: &mut impl Runtime, rehearsal: &[u8]) -> Side {
 
 fn channel_with(activation: &[u8]) -> io::Result<(UnixStream, UnixStream)> {
     let (mut ours, theirs) = UnixStream::pair()?;
-    ours.write_all(&[&encode_header(kind::ACTIVATE, activation.len()), activation].concat())?;
+    let header = encode_execution_header(kind::EXECUTE, ExecutionId::FIRST, activation.len());
+    ours.write_all(&[&header, activation].concat())?;
     Ok((ours, theirs))
 }
 
 fn fork(enter: impl FnOnce() -> bool) -> Side {
     let Ok((reader, writer)) = io::pipe() else { return Side::Zygote(Touched::default()) };
-    // SAFETY: as for every fork of a zygote: this thread alone goes on in the child, and no other of the zygote's holds a lock while it idles.
+    // SAFETY: as for every fork of a zygote: only this thread continues in the child, and no other
+    // thread of the zygote holds a lock while it idles.
     match unsafe { libc::fork() } {
         ..0 => Side::Zygote(Touched::default()),
         0 => {
@@ -65,39 +75,40 @@ fn fork(enter: impl FnOnce() -> bool) -> Side {
         }
         child => {
             drop(writer);
-            let told = hear(reader);
+            let report = receive(reader);
             // SAFETY: our own child, not yet waited for.
             unsafe {
                 libc::kill(child, libc::SIGKILL);
                 libc::waitpid(child, std::ptr::null_mut(), 0);
             }
-            Side::Zygote(Touched::decode(&told).unwrap_or_default().of_this_process())
+            Side::Zygote(Touched::decode(&report).unwrap_or_default().of_this_process())
         }
     }
 }
 
-/// All that the scout tells, which it does at once.
-fn hear(mut scout: PipeReader) -> Vec<u8> {
+/// Receives the report of the scout, which it sends at once.
+fn receive(mut scout: PipeReader) -> Vec<u8> {
     let deadline = Instant::now() + TIME;
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut waiting = libc::pollfd { fd: scout.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid entry.
         match unsafe { libc::poll(&raw mut waiting, 1, left.as_millis() as i32) } {
-            // Some signal.
+            // Interrupted by a signal.
             -1 if !left.is_zero() => {}
             1 => {
-                let _ = scout.read_to_end(&mut told);
-                return told;
+                let _ = scout.read_to_end(&mut report);
+                return report;
             }
-            _ => return told,
+            _ => return report,
         }
     }
 }
 
-/// Called when a sandbox's process ends itself: if it is the scout, and its run was a success, tells what it has touched.
-pub fn tell(exit_code: i32) {
+/// Called when a sandbox's process exits. In a scout whose run succeeded, sends the report of the
+/// touched memory to the zygote.
+pub fn report(exit_code: i32) {
     let way_back = WAY_BACK.try_lock().ok().and_then(|mut way_back| way_back.take());
     if let Some(mut zygote) = way_back.filter(|_| exit_code == 0) {
         let _ = Touched::since_fork().and_then(|touched| zygote.write_all(&touched.encode()));
@@ -108,13 +119,13 @@ pub fn tell(exit_code: i32) {
 mod tests {
     use super::*;
 
-    /// What a scout touches that does this and ends with what it gives.
+    /// Returns the memory that a scout touches which calls `run` and exits with its result.
     fn scout(run: impl FnOnce() -> i32) -> Touched {
         match fork(|| true) {
             Side::Zygote(touched) => touched,
             Side::Scout => {
                 let code = run();
-                tell(code);
+                report(code);
                 // SAFETY: ends the child.
                 unsafe { libc::_exit(code) }
             }
@@ -122,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scout_tells_which_pages_it_wrote() {
+    fn a_scout_reports_the_pages_that_it_wrote() {
         let page_bytes = 4096;
         let mut memory = vec![1_u8; 6 * page_bytes];
         let first = memory.as_ptr() as usize;
@@ -134,21 +145,24 @@ mod tests {
             std::hint::black_box(&memory);
             0
         });
-        assert_eq!([0, 1, 2, 3].map(|index| touched.is_written(page(index))), [false, true, false, true]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|index| touched.is_written(page(index))),
+            [false, true, false, true]
+        );
         assert!(touched.is_read(scout as fn(fn() -> i32) -> Touched as usize));
     }
 
     #[test]
-    fn nothing_is_learned_of_a_scout_that_fails() {
+    fn nothing_is_learned_from_a_scout_that_fails() {
         assert!(scout(|| 1).is_empty());
         assert!(matches!(fork(|| false), Side::Zygote(touched) if touched.is_empty()));
     }
 
     #[test]
-    fn code_that_is_mapped_anew_still_runs() {
-        // In a child, so that no other test runs in what is taken away.
+    fn code_still_runs_after_its_pages_were_dropped() {
+        // In a child, because the other tests run in the pages that are dropped.
         let touched = scout(|| {
-            scout(|| 0).hand_on_files();
+            scout(|| 0).make_forks_copy_file_pages();
             i32::from(std::env::current_dir().is_err())
         });
         assert!(!touched.is_empty());

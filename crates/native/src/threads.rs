@@ -1,5 +1,5 @@
-//! Threads that packages have started. A fork has the thread that forks and no other: what the others were doing, and the locks that they held, would stay
-//! as they were for ever.
+//! Threads that packages have started. A child of a fork has only the thread that forked: the work
+//! of the other threads would never be finished, and the locks that they held never released.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,30 +7,34 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A thread that has ended is listed until the kernel has put it away.
-const PUT_AWAY_WITHIN: Duration = Duration::from_millis(100);
+/// The maximum time after which the kernel no longer lists a thread that has ended.
+const MAX_LISTED_TIME: Duration = Duration::from_millis(100);
 
-/// Threads that expect forks: jemalloc, which pyarrow and polars bring along, takes the locks that its own holds before a fork and does without that thread in
-/// the child (jemalloc, `background_thread_prefork0` and `background_thread_postfork_child`).
-const SURVIVED: [&str; 1] = ["jemalloc_bg_thd"];
+/// The names of threads whose library supports forks. jemalloc, which pyarrow and polars contain,
+/// takes the locks of its background thread before a fork, and works without that thread in the
+/// child (jemalloc, `background_thread_prefork0` and `background_thread_postfork_child`).
+const FORK_SAFE: [&str; 1] = ["jemalloc_bg_thd"];
 
-/// The threads that were there before any package ran; `None` where none is to run.
+/// The threads that existed before any package ran, or `None` if no package is imported.
 static BEFORE: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 
-/// From here on the zygote's packages are imported.
+/// Records the current threads. Called before the zygote imports packages.
 pub fn watch() {
     *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(own().collect());
 }
 
-/// The name of a thread that was started since, and that does not end when this process forks, as those of `OpenBLAS` and others do that expect forks.
+/// Returns the name of a thread that was started since [`watch`] and that does not end when this
+/// process forks. The threads of `OpenBLAS` and of other libraries that support forks do end.
 pub fn kept_across_fork() -> Option<String> {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
     let started = || {
-        own().filter(|thread| !before.contains(thread)).find_map(|thread| name(thread).filter(|name| !SURVIVED.contains(&name.as_str())))
+        own()
+            .filter(|thread| !before.contains(thread))
+            .find_map(|thread| name(thread).filter(|name| !FORK_SAFE.contains(&name.as_str())))
     };
     started()?;
-    fork_for_nothing().ok();
-    let deadline = Instant::now() + PUT_AWAY_WITHIN;
+    run_fork_handlers().ok();
+    let deadline = Instant::now() + MAX_LISTED_TIME;
     loop {
         let thread = started()?;
         if Instant::now() > deadline {
@@ -40,9 +44,11 @@ pub fn kept_across_fork() -> Option<String> {
     }
 }
 
-/// `None` if it has ended.
+/// Returns the name of a thread, or `None` if it has ended.
 fn name(thread: u32) -> Option<String> {
-    fs::read_to_string(format!("/proc/self/task/{thread}/comm")).ok().map(|name| name.trim().to_owned())
+    fs::read_to_string(format!("/proc/self/task/{thread}/comm"))
+        .ok()
+        .map(|name| name.trim().to_owned())
 }
 
 fn own() -> impl Iterator<Item = u32> {
@@ -50,9 +56,9 @@ fn own() -> impl Iterator<Item = u32> {
     tasks.filter_map(|task| task.file_name().to_str()?.parse().ok())
 }
 
-/// Has the handlers of `pthread_atfork` run.
-fn fork_for_nothing() -> io::Result<()> {
-    // SAFETY: the child does nothing but end.
+/// Forks a child that exits at once, so that the handlers of `pthread_atfork` run.
+fn run_fork_handlers() -> io::Result<()> {
+    // SAFETY: the child only exits.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: ends the child.
@@ -75,7 +81,10 @@ mod tests {
     fn a_thread_that_stays_is_named_and_one_that_ends_is_not() {
         watch();
         let (end, ended) = mpsc::channel::<()>();
-        let thread = std::thread::Builder::new().name("stays".into()).spawn(move || ended.recv().is_ok()).unwrap();
+        let thread = std::thread::Builder::new()
+            .name("stays".into())
+            .spawn(move || ended.recv().is_ok())
+            .unwrap();
         assert_eq!(kept_across_fork().as_deref(), Some("stays"));
         drop(end);
         thread.join().unwrap();

@@ -1,6 +1,8 @@
-//! A bucket of an S3-compatible service, by `object_store`: `<prefix>/<project id>/<uuid>`.
+//! A bucket of an S3-compatible service, accessed with `object_store`: `<prefix>/<project
+//! id>/<uuid>`.
 //!
-//! What fits in one part is put by one request; more is a multipart upload, which the service shows to nobody before it is completed.
+//! Content that fits into one part is written by a single request. Larger content is a multipart
+//! upload, which the service does not show before it is complete.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,27 +13,31 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, UploadPart};
+use object_store::{
+    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload,
+    UploadPart,
+};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::batch::Batch;
 use crate::config::ObjectsConfig;
+use crate::content::{Content, Listed, within};
 use crate::error::ObjectsError;
 use crate::key::Key;
-use crate::objects::{Content, Listed, within};
-use crate::upload::Batch;
 
-/// S3 takes 10,000 parts: 80 GB.
+/// The size of a part. S3 accepts 10,000 parts, which is 80 GB.
 const PART_BYTES: usize = 8 << 20;
-/// Parts on their way at a time; with the one that is gathered they are what an upload holds.
+/// The number of parts that are sent concurrently. Together with the one that is being gathered,
+/// they are the memory of an upload.
 const PARTS_AT_A_TIME: usize = 4;
-/// The largest chunk that is handed on.
-const MOST_CHUNK_BYTES: usize = 1 << 20;
+/// The maximum size of a chunk that readers receive.
+const MAX_CHUNK_BYTES: usize = 1 << 20;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Without a byte. A whole transfer may take as long as it takes.
+/// The time that a connection may be silent. A whole transfer may take any time.
 const SILENT_TIME: Duration = Duration::from_mins(1);
 
-/// The bucket.
+/// A bucket with its client.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     name: String,
@@ -40,19 +46,30 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Prepares to speak to it.
+    /// Configures the client. Nothing is sent yet.
     pub(crate) fn open(config: &ObjectsConfig) -> Result<Self, ObjectsError> {
-        let ObjectsConfig::S3 { bucket, endpoint, region, access_key_id, secret_access_key, prefix, allow_http } = config else {
+        let ObjectsConfig::S3 {
+            bucket,
+            endpoint,
+            region,
+            access_key_id,
+            secret_access_key,
+            prefix,
+            allow_http,
+        } = config
+        else {
             unreachable!("the caller matched it")
         };
-        // reqwest is built without cryptography of its own. An error means that the process has chosen already.
+        // reqwest is built without cryptography of its own. An error means that the process has
+        // already chosen a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = ClientOptions::new()
             .with_allow_http(*allow_http)
             .with_timeout_disabled()
             .with_connect_timeout(CONNECT_TIME)
             .with_read_timeout(SILENT_TIME);
-        // Nothing is taken from the environment: the server's own credentials may be for something else.
+        // Nothing is read from the environment, because the server's own credentials may be for
+        // something else.
         let mut builder = AmazonS3Builder::new()
             .with_client_options(options)
             .with_bucket_name(bucket)
@@ -72,18 +89,29 @@ impl Bucket {
         self.prefix.clone().join(key.project()).join(key.file_name())
     }
 
-    /// An upload of new content. Nothing is sent yet.
+    /// Returns an upload of new content. Nothing is sent yet.
     pub(crate) fn upload(this: &Arc<Self>, key: &Key) -> Parts {
-        Parts { bucket: Arc::clone(this), path: this.path(key), gathered: Batch::default(), upload: None, sending: JoinSet::new() }
+        Parts {
+            bucket: Arc::clone(this),
+            path: this.path(key),
+            gathered: Batch::default(),
+            upload: None,
+            sending: JoinSet::new(),
+        }
     }
 
-    pub(crate) async fn get(this: &Arc<Self>, key: &Key, range: Option<Range<u64>>) -> Result<Content, ObjectsError> {
+    pub(crate) async fn get(
+        this: &Arc<Self>,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<Content, ObjectsError> {
         let path = this.path(key);
         let failed = |source| match source {
             object_store::Error::NotFound { .. } => ObjectsError::NotFound(key.clone()),
             source => this.failed("read content", source),
         };
-        // A range of nothing, and one that begins behind the end, are errors of the service that do not say how much there is.
+        // For an empty range, or one that begins after the end, the errors of the service do not
+        // contain the size.
         let range = match range {
             None => None,
             Some(range) => {
@@ -98,7 +126,8 @@ impl Bucket {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         let found = this.s3.get_opts(&path, options).await.map_err(failed)?;
         let (size_bytes, range, bucket) = (found.meta.size, found.range.clone(), Arc::clone(this));
-        let chunks = found.into_stream().map_err(move |source| bucket.failed("read content", source));
+        let chunks =
+            found.into_stream().map_err(move |source| bucket.failed("read content", source));
         Ok(Content { size_bytes, range, chunks: chunks.map_ok(small_chunks).try_flatten().boxed() })
     }
 
@@ -109,8 +138,12 @@ impl Bucket {
         }
     }
 
-    pub(crate) fn list(this: &Arc<Self>, project: Option<&str>) -> BoxStream<'static, Result<Listed, ObjectsError>> {
-        let prefix = project.map_or_else(|| this.prefix.clone(), |project| this.prefix.clone().join(project));
+    pub(crate) fn list(
+        this: &Arc<Self>,
+        project: Option<&str>,
+    ) -> BoxStream<'static, Result<Listed, ObjectsError>> {
+        let prefix = project
+            .map_or_else(|| this.prefix.clone(), |project| this.prefix.clone().join(project));
         let bucket = Arc::clone(this);
         let all = this.s3.list(Some(&prefix)).map_err({
             let bucket = Arc::clone(this);
@@ -119,10 +152,18 @@ impl Bucket {
         let keys = all.try_filter_map(move |found| {
             let key = found.location.prefix_match(&bucket.prefix).and_then(|mut parts| {
                 let (project, name) = (parts.next()?, parts.next()?);
-                parts.next().is_none().then(|| Key::from_parts(project.as_ref(), name.as_ref())).flatten()
+                parts
+                    .next()
+                    .is_none()
+                    .then(|| Key::from_parts(project.as_ref(), name.as_ref()))
+                    .flatten()
             });
-            // Others may keep something there too.
-            let listed = key.map(|key| Listed { key, size_bytes: found.size, last_modified: found.last_modified.into() });
+            // Others may store something in the bucket too.
+            let listed = key.map(|key| Listed {
+                key,
+                size_bytes: found.size,
+                last_modified: found.last_modified.into(),
+            });
             std::future::ready(Ok(listed))
         });
         keys.boxed()
@@ -135,19 +176,19 @@ impl Bucket {
 
 fn small_chunks(mut chunk: Bytes) -> impl futures::Stream<Item = Result<Bytes, ObjectsError>> {
     let mut small = Vec::with_capacity(1);
-    while chunk.len() > MOST_CHUNK_BYTES {
-        small.push(Ok(chunk.split_to(MOST_CHUNK_BYTES)));
+    while chunk.len() > MAX_CHUNK_BYTES {
+        small.push(Ok(chunk.split_to(MAX_CHUNK_BYTES)));
     }
     small.push(Ok(chunk));
     stream::iter(small)
 }
 
-/// An upload on its way. Dropped, it is aborted.
+/// An upload in progress. It is aborted when it is dropped.
 pub(crate) struct Parts {
     bucket: Arc<Bucket>,
     path: Path,
     gathered: Batch,
-    /// None as long as all fits in one part.
+    /// The multipart upload, or `None` while everything fits into one part.
     upload: Option<Multipart>,
     sending: JoinSet<object_store::Result<()>>,
 }
@@ -168,7 +209,7 @@ impl Parts {
         Ok(self)
     }
 
-    /// Sends what was gathered as a part.
+    /// Sends the gathered bytes as a part.
     async fn send(&mut self) -> object_store::Result<()> {
         while self.sending.len() >= PARTS_AT_A_TIME {
             self.one_sent().await?;
@@ -177,10 +218,12 @@ impl Parts {
         let upload = match &mut self.upload {
             Some(upload) => upload,
             None => {
-                // In a task of its own: dropped in the middle, the upload that the service has just begun is aborted, too.
+                // The request runs in a task of its own: if this is dropped meanwhile, the upload
+                // that the service has just created is aborted too.
                 let (bucket, path) = (Arc::clone(&self.bucket), self.path.clone());
-                let begun: JoinHandle<object_store::Result<Multipart>> =
-                    tokio::spawn(async move { Ok(Multipart { upload: Some(bucket.s3.put_multipart(&path).await?) }) });
+                let begun: JoinHandle<object_store::Result<Multipart>> = tokio::spawn(async move {
+                    Ok(Multipart { upload: Some(bucket.s3.put_multipart(&path).await?) })
+                });
                 self.upload.insert(begun.await??)
             }
         };
@@ -195,7 +238,7 @@ impl Parts {
         }
     }
 
-    /// Completes it. Where nobody waits for that any more, it goes again.
+    /// Completes the upload. If the caller stops waiting, the content is deleted again.
     pub(crate) async fn publish(mut self) -> Result<(), ObjectsError> {
         let bucket = Arc::clone(&self.bucket);
         let (reply, published) = oneshot::channel();
@@ -205,7 +248,7 @@ impl Parts {
             let (bucket, path) = (Arc::clone(&self.bucket), self.path.clone());
             self.discard().await;
             if reply.send(result).is_err() && is_there {
-                // It stays at worst as content that no metadata knows, which a listing finds.
+                // In the worst case, the content stays without metadata, and a listing finds it.
                 let _ = bucket.s3.delete(&path).await;
             }
         });
@@ -232,7 +275,7 @@ impl Parts {
         }
     }
 
-    /// Drops it, and waits until the service has forgotten it.
+    /// Aborts the upload, and waits until the service has confirmed it.
     pub(crate) async fn discard(mut self) {
         let upload = self.upload.take();
         abort(std::mem::take(&mut self.sending), upload).await;
@@ -248,18 +291,20 @@ impl Drop for Parts {
     }
 }
 
-/// A part that arrives behind the abort would be kept: so the parts end first.
+/// Aborts an upload after its parts have ended, because a part that arrives after the abort would
+/// be kept.
 async fn abort(mut sending: JoinSet<object_store::Result<()>>, upload: Option<Multipart>) {
     sending.shutdown().await;
     if let Some(mut upload) = upload.and_then(|mut upload| upload.upload.take()) {
-        // Nothing more can be done here; the bucket's own rule for unfinished uploads remains.
+        // If this fails, the bucket's own rule for unfinished uploads removes the parts.
         let _ = upload.abort().await;
     }
 }
 
-/// A multipart upload that the service knows. Dropped before it is completed, it is aborted.
+/// A multipart upload that the service knows. If it is dropped before it is completed, it is
+/// aborted.
 struct Multipart {
-    /// None once it is completed or aborted.
+    /// The upload, or `None` after it is completed or aborted.
     upload: Option<Box<dyn MultipartUpload>>,
 }
 
@@ -282,7 +327,9 @@ impl Multipart {
 
 impl Drop for Multipart {
     fn drop(&mut self) {
-        if let (Some(mut upload), Ok(tokio)) = (self.upload.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some(mut upload), Ok(tokio)) =
+            (self.upload.take(), tokio::runtime::Handle::try_current())
+        {
             tokio.spawn(async move { drop(upload.abort().await) });
         }
     }

@@ -1,73 +1,68 @@
-//! Where the bytes are kept.
+//! The configuration of the storage of objects: a directory or a bucket.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use belljar_protocol::Durability;
 use serde::Deserialize;
 
-/// Where the bytes are kept.
+/// The configuration of the storage of objects.
 ///
 /// ```
 /// use belljar_objects::ObjectsConfig;
 ///
-/// let directory: ObjectsConfig = serde_json::from_str(r#"{"kind": "directory", "path": "/var/lib/belljar/objects"}"#).unwrap();
+/// let directory: ObjectsConfig = serde_json::from_str(
+///     r#"{"kind": "directory", "path": "/var/lib/belljar/objects"}"#,
+/// )
+/// .unwrap();
 /// assert!(matches!(directory, ObjectsConfig::Directory { .. }));
 /// let s3: ObjectsConfig = serde_json::from_str(
-///     r#"{"kind": "s3", "bucket": "belljar", "region": "eu-north-1", "access_key_id": "AKIA", "secret_access_key": "s3cret"}"#,
-/// ).unwrap();
+///     r#"{"kind": "s3", "bucket": "belljar", "region": "eu-north-1",
+///         "access_key_id": "AKIA", "secret_access_key": "s3cret"}"#,
+/// )
+/// .unwrap();
 /// assert!(!format!("{s3:?}").contains("s3cret"));
 /// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ObjectsConfig {
-    /// A folder of this machine. It is created where it is not there, for this user alone.
+    /// A folder of this machine. If it is missing, it is created for this user only.
     Directory {
-        /// Where.
+        /// Path of the folder.
         path: PathBuf,
-        /// What finished content survives.
+        /// Events that acknowledged content survives. Default: the end of the process.
         #[serde(default)]
         durability: Durability,
     },
     /// A bucket of an S3-compatible service.
     S3 {
-        /// The bucket. It must be there.
+        /// Name of the bucket, which must exist.
         bucket: String,
-        /// The service's address; AWS's own for the region when none.
+        /// URL of the service. Default: the one of AWS for the region.
         #[serde(default)]
         endpoint: Option<String>,
-        /// The region. Services that have none accept any, `us-east-1` by custom.
+        /// Region of the bucket. Services without regions accept any, by convention `us-east-1`.
         region: String,
-        /// The access key's id.
+        /// Id of the access key.
         access_key_id: String,
-        /// The access key's secret.
+        /// Secret of the access key.
         secret_access_key: SecretAccessKey,
-        /// What all keys begin with, so that a bucket can be shared. No prefix when empty.
+        /// Prefix of all keys, so that a bucket can be shared. Default: none.
         #[serde(default)]
         prefix: String,
-        /// Whether `endpoint` may be `http://`.
+        /// Whether `endpoint` may be an `http://` URL. Default: false.
         #[serde(default)]
         allow_http: bool,
     },
 }
 
-/// What finished content in a directory survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// The end of the process, `kill -9` included.
-    #[default]
-    Process,
-    /// The loss of power too: content is on the disk before it is acknowledged.
-    Disk,
-}
-
-/// The secret half of an access key. It is not shown by `Debug` and cannot be serialized.
+/// The secret of an access key. `Debug` does not show it, and it cannot be serialized.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct SecretAccessKey(String);
 
 impl SecretAccessKey {
-    /// Wraps it.
+    /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }

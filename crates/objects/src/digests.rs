@@ -1,13 +1,14 @@
-//! MD5 and SHA-256 of what goes by, each on a thread of its own: MD5 cannot be split up, and is slower than everything else (about 600 MB/s).
+//! MD5 and SHA-256 of content while it is uploaded, each on a thread of its own: MD5 cannot be
+//! parallelized, and is slower than everything else (about 600 MB/s).
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use sha2::Sha256;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::upload::Batch;
+use crate::batch::Batch;
 
-/// Below this a thread of its own costs more than it saves.
+/// The minimum size of a batch for which a thread of its own saves more than it costs.
 const APART_FROM_BYTES: usize = 64 << 10;
 
 /// Both digests of the bytes so far.
@@ -18,7 +19,7 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    /// Adds a batch.
+    /// Adds the bytes of a batch.
     pub(crate) async fn add(mut self, batch: Batch) -> Result<Self, JoinError> {
         if batch.len() < APART_FROM_BYTES {
             self.md5 = updated(self.md5, &batch.chunks);
@@ -31,7 +32,7 @@ impl Digests {
         Ok(Self { md5: md5.await?, sha256: sha256.await? })
     }
 
-    /// MD5 and SHA-256, in hexadecimal.
+    /// Returns MD5 and SHA-256 in hexadecimal.
     pub(crate) fn hexadecimal(self) -> (String, String) {
         (format!("{:x}", self.md5.finalize()), format!("{:x}", self.sha256.finalize()))
     }

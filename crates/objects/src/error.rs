@@ -1,85 +1,108 @@
-//! Why bytes could not be kept or had.
+//! Errors of reading and writing content.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use belljar_protocol::Explain;
+
 use crate::key::Key;
 
-/// Why bytes could not be kept or had.
+/// An error of reading or writing content.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {
     /// The folder cannot be used.
-    #[error("cannot use the folder {} for objects: {source}; make it a folder that this user can read and write, or name another", path.display())]
+    #[error("cannot use the folder `{}` for objects: {source}", path.display())]
     Open {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why.
+        /// The failure of the file system.
         source: io::Error,
     },
-    /// The bucket's configuration cannot be meant.
-    #[error("the bucket {bucket} cannot be used as it is configured: {source}; check its endpoint, region and prefix")]
+    /// The configuration of the bucket is invalid.
+    #[error("invalid configuration of the bucket `{bucket}`: {source}")]
     Bucket {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
-        /// Why.
+        /// The failure of the client.
         source: object_store::Error,
     },
-    /// There is nothing under this key.
-    #[error("there is no content under the key {0}")]
+    /// No content has this key.
+    #[error("there is no content with the key {0}")]
     NotFound(Key),
-    /// The range begins behind the end, or ends before it begins.
-    #[error("bytes {}..{} were asked for, and there are {size_bytes}", range.start, range.end)]
+    /// The range is outside of the content, or ends before it begins.
+    #[error("the range {}..{} is outside of the content of {size_bytes} bytes", range.start, range.end)]
     Range {
-        /// What was asked for.
+        /// The requested range.
         range: Range<u64>,
-        /// What there is.
+        /// Size of the content.
         size_bytes: u64,
     },
-    /// A call on the folder failed.
-    #[error("cannot {what} in {}: {source}; check the free space and the permissions there", path.display())]
+    /// An operation on the folder failed.
+    #[error("cannot {what} in `{}`: {source}", path.display())]
     Folder {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// The folder for objects.
+        /// The folder of objects.
         path: PathBuf,
-        /// Why.
+        /// The failure of the file system.
         source: io::Error,
     },
-    /// A call to the service failed.
-    #[error("cannot {what} in the bucket {bucket}: {source}; check that it is there, that the access key may use it, and the network")]
+    /// A request to the S3 service failed.
+    #[error("cannot {what} in the bucket `{bucket}`: {source}")]
     Service {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
-        /// Why.
+        /// The failure of the client.
         source: object_store::Error,
     },
-    /// The service did not answer a probe.
-    #[error("no answer within {0} s; check that the place of objects can be reached")]
+    /// A probe got no answer in time.
+    #[error("the storage of objects did not answer within {0} s")]
     NoAnswer(u64),
-    /// What was read is not what was written.
-    #[error("a probe was not read back as it was written; the place of objects loses or changes content")]
+    /// A probe read something else than it wrote.
+    #[error("the storage of objects loses or changes content")]
     Changed,
-    /// A task that did the work panicked, or the async runtime is shutting down.
-    #[error("the work on content was stopped: {0}")]
+    /// A task panicked, or the async runtime is shutting down.
+    #[error("a task on content was stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// Why content was not put. Nothing of it is kept.
+impl Explain for ObjectsError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Open { .. } => {
+                "make it a folder that this user can read and write, or configure another".into()
+            }
+            Self::Bucket { .. } => "check its endpoint, region and prefix".into(),
+            Self::Folder { .. } => "check the free space and the permissions there".into(),
+            Self::Service { .. } => {
+                "check that the bucket exists, that the access key may use it, and the network"
+                    .into()
+            }
+            Self::NoAnswer(_) => "check that the storage of objects can be reached".into(),
+            Self::NotFound(_) | Self::Range { .. } | Self::Changed | Self::Stopped(_) => {
+                return None;
+            }
+        })
+    }
+}
+
+/// An error of writing content. None of the content is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError<E> {
-    /// What was to be put could not be read to its end.
-    #[error("the content broke off: {0}")]
+    /// The source of the content failed.
+    #[error("the content ended early: {0}")]
     Body(E),
-    /// There is more of it than may be.
-    #[error("the content is larger than {most_bytes} bytes")]
+    /// The content exceeds the maximum size.
+    #[error("the content exceeds the limit of {max_bytes} bytes")]
     TooLarge {
-        /// What may be.
-        most_bytes: u64,
+        /// The maximum size.
+        max_bytes: u64,
     },
-    /// It could not be kept.
+    /// The content cannot be stored.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
 }

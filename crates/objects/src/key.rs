@@ -1,28 +1,29 @@
-//! Keys: made here, never by a caller's caller, so that no name of a user's becomes a path.
+//! Keys of content. They are generated here and never come from a caller, so that no user-supplied
+//! name becomes a path.
 
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// The longest project id that is accepted.
-const MOST_PROJECT_BYTES: usize = 64;
+/// The maximum length of a project id.
+const MAX_PROJECT_BYTES: usize = 64;
 
-/// Under which content is kept: a project's id and a `UUIDv7`, `prj_019a/019b2c3d-...`.
+/// The key of content: a project's id and a `UUIDv7`, such as `prj_019a/019b2c3d-...`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     text: String,
-    /// Where the `/` is.
+    /// Index of the `/` in the text.
     slash: usize,
 }
 
-/// A text that is no key.
+/// An error of a text that is not a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a key of an object; a key is a project id of at most 64 letters, digits, `_` and `-`, a slash, and a UUID")]
+#[error("`{0}` is not a key of content")]
 pub struct InvalidKey(pub String);
 
 impl Key {
-    /// A new key of a project. No other key is the same.
+    /// Returns a new, unique key of a project.
     pub fn new(project: &str) -> Result<Self, InvalidKey> {
         if !is_project(project) {
             return Err(InvalidKey(project.to_owned()));
@@ -30,7 +31,7 @@ impl Key {
         Ok(Self::of(project))
     }
 
-    /// A key to try the place with. No project has it: their ids have a prefix.
+    /// Returns a key for a probe. It belongs to no project, because project ids have a prefix.
     pub(crate) fn probe() -> Self {
         Self::of("probe")
     }
@@ -39,12 +40,12 @@ impl Key {
         Self { text: format!("{project}/{}", Uuid::now_v7().hyphenated()), slash: project.len() }
     }
 
-    /// As text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whose it is.
+    /// Returns the id of the project.
     pub fn project(&self) -> &str {
         &self.text[..self.slash]
     }
@@ -54,14 +55,18 @@ impl Key {
     }
 
     pub(crate) fn from_parts(project: &str, file_name: &str) -> Option<Self> {
-        // The one canonical form: 36 characters, lower case.
-        let is_uuid = file_name.len() == 36 && Uuid::try_parse(file_name).is_ok() && !file_name.bytes().any(|b| b.is_ascii_uppercase());
-        (is_project(project) && is_uuid).then(|| Self { text: format!("{project}/{file_name}"), slash: project.len() })
+        // Only the canonical form is allowed: 36 characters in lower case.
+        let is_uuid = file_name.len() == 36
+            && Uuid::try_parse(file_name).is_ok()
+            && !file_name.bytes().any(|b| b.is_ascii_uppercase());
+        (is_project(project) && is_uuid)
+            .then(|| Self { text: format!("{project}/{file_name}"), slash: project.len() })
     }
 }
 
 pub(crate) fn is_project(text: &str) -> bool {
-    (1..=MOST_PROJECT_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=MAX_PROJECT_BYTES).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl FromStr for Key {
@@ -69,7 +74,9 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let parts = text.split_once('/');
-        parts.and_then(|(project, name)| Self::from_parts(project, name)).ok_or_else(|| InvalidKey(text.chars().take(120).collect()))
+        parts
+            .and_then(|(project, name)| Self::from_parts(project, name))
+            .ok_or_else(|| InvalidKey(text.chars().take(120).collect()))
     }
 }
 

@@ -1,7 +1,8 @@
-//! Content on its way in: gathered into batches, hashed and written while the next batch is gathered.
+//! Uploads of content: bytes are gathered into batches, and one batch is hashed and written while
+//! the next is gathered.
 //!
-//! A batch is worked on by short tasks on tokio's blocking threads, which hold nothing while the sender is slow: a thousand slow uploads cost a
-//! thousand batches of memory, and no threads.
+//! Short tasks on tokio's blocking threads process a batch, and hold nothing while the sender is
+//! slow: a thousand slow uploads cost a thousand batches of memory, and no threads.
 
 use std::pin::pin;
 
@@ -9,44 +10,23 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::task::JoinHandle;
 
+use crate::batch::Batch;
 use crate::bucket::Parts;
+use crate::content::StoredContent;
 use crate::digests::Digests;
 use crate::directory::Staged;
 use crate::error::{ObjectsError, PutError};
 use crate::key::Key;
-use crate::objects::Stored;
 
-/// How much is worked on at a time. One batch is worked on while another is gathered, so an upload into a directory holds two.
+/// The size of a batch. One batch is processed while another is gathered, so an upload into a
+/// directory holds two.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Some of the content.
-#[derive(Clone, Default)]
-pub(crate) struct Batch {
-    pub(crate) chunks: Vec<Bytes>,
-    length: usize,
-}
-
-impl Batch {
-    pub(crate) fn len(&self) -> usize {
-        self.length
-    }
-
-    pub(crate) fn push(&mut self, chunk: Bytes) {
-        self.length += chunk.len();
-        self.chunks.push(chunk);
-    }
-
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.length += other.length;
-        self.chunks.extend(other.chunks);
-    }
-}
-
-/// Where content goes until it is complete. Dropped, it leaves nothing behind.
+/// The destination of content until it is complete. If it is dropped, nothing is left.
 pub(crate) enum Sink {
     /// A file without a key.
     File(Staged),
-    /// Parts of a multipart upload.
+    /// The parts of a multipart upload.
     Parts(Parts),
 }
 
@@ -65,7 +45,7 @@ impl Sink {
         }
     }
 
-    /// Drops it, and waits until nothing is left.
+    /// Discards the content, and waits until nothing is left.
     async fn discard(self) {
         match self {
             Self::File(staged) => staged.discard().await,
@@ -74,7 +54,7 @@ impl Sink {
     }
 }
 
-/// The state between two batches.
+/// The state of an upload between two batches.
 struct Upload {
     sink: Sink,
     digests: Digests,
@@ -88,7 +68,7 @@ impl Upload {
     }
 }
 
-/// An upload that waits for a batch, or works on one in a task of its own.
+/// An upload that waits for a batch, or processes one in a task of its own.
 enum Step {
     Waiting(Box<Upload>),
     Working(JoinHandle<Result<Upload, ObjectsError>>),
@@ -103,8 +83,13 @@ impl Step {
     }
 }
 
-/// Takes all of `body` into `sink`, and publishes it.
-pub(crate) async fn put<S, E>(sink: Sink, key: &Key, body: S, most_bytes: u64) -> Result<Stored, PutError<E>>
+/// Writes all of `body` to `sink`, and publishes it.
+pub(crate) async fn put<S, E>(
+    sink: Sink,
+    key: &Key,
+    body: S,
+    max_bytes: u64,
+) -> Result<StoredContent, PutError<E>>
 where
     S: Stream<Item = Result<Bytes, E>> + Send,
 {
@@ -118,8 +103,8 @@ where
             Some(Ok(chunk)) => chunk,
         };
         size_bytes = size_bytes.saturating_add(chunk.len() as u64);
-        if size_bytes > most_bytes {
-            break Some(PutError::TooLarge { most_bytes });
+        if size_bytes > max_bytes {
+            break Some(PutError::TooLarge { max_bytes });
         }
         batch.push(chunk);
         if batch.len() >= BATCH_BYTES {
@@ -135,5 +120,5 @@ where
     let upload = upload.add(batch).await?;
     upload.sink.publish().await?;
     let (md5, sha256) = upload.digests.hexadecimal();
-    Ok(Stored { key: key.clone(), size_bytes, md5, sha256 })
+    Ok(StoredContent { key: key.clone(), size_bytes, md5, sha256 })
 }

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use belljar_objects::{Durability, Key, Objects, ObjectsConfig, ObjectsError};
+use belljar_objects::{Key, Objects, ObjectsConfig, ObjectsError};
+use belljar_protocol::{Durability, Explain as _};
 use futures::TryStreamExt;
 
 struct Place {
@@ -21,7 +22,11 @@ fn place() -> Place {
 }
 
 fn open(path: &Path) -> Objects {
-    Objects::open(&ObjectsConfig::Directory { path: path.to_owned(), durability: Durability::Process }).unwrap()
+    Objects::open(&ObjectsConfig::Directory {
+        path: path.to_owned(),
+        durability: Durability::Process,
+    })
+    .unwrap()
 }
 
 impl Place {
@@ -35,20 +40,23 @@ impl Place {
 }
 
 #[tokio::test]
-async fn it_is_ready() {
-    promises::it_is_ready(&place().objects).await;
+async fn the_storage_is_ready() {
+    promises::the_storage_is_ready(&place().objects).await;
 }
 
 #[tokio::test]
-async fn what_was_put_is_read_back() {
-    promises::what_was_put_is_read_back(&place().objects).await;
+async fn written_content_is_read_back() {
+    promises::written_content_is_read_back(&place().objects).await;
 }
 
 #[tokio::test]
-async fn what_was_put_is_read_back_when_it_goes_to_the_disk_first() {
+async fn written_content_is_read_back_if_it_is_synced_to_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let config = ObjectsConfig::Directory { path: folder.path().join("objects"), durability: Durability::Disk };
-    promises::what_was_put_is_read_back(&Objects::open(&config).unwrap()).await;
+    let config = ObjectsConfig::Directory {
+        path: folder.path().join("objects"),
+        durability: Durability::Disk,
+    };
+    promises::written_content_is_read_back(&Objects::open(&config).unwrap()).await;
 }
 
 #[tokio::test]
@@ -57,17 +65,17 @@ async fn ranges_are_exact() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_so_and_deleted_already() {
-    promises::what_is_not_there_is_said_so_and_deleted_already(&place().objects).await;
+async fn missing_content_is_not_found_and_can_be_deleted() {
+    promises::missing_content_is_not_found_and_can_be_deleted(&place().objects).await;
 }
 
 #[tokio::test]
-async fn a_listing_has_each_key_once_and_by_project() {
-    promises::a_listing_has_each_key_once_and_by_project(&place().objects).await;
+async fn a_listing_has_each_key_of_a_project_once() {
+    promises::a_listing_has_each_key_of_a_project_once(&place().objects).await;
 }
 
 #[tokio::test]
-async fn a_listing_of_thousands_is_whole() {
+async fn a_listing_of_thousands_is_complete() {
     let place = place();
     let project = place.path().join("prj_many");
     fs::create_dir(&project).unwrap();
@@ -80,9 +88,9 @@ async fn a_listing_of_thousands_is_whole() {
 }
 
 #[tokio::test]
-async fn what_fails_leaves_nothing() {
+async fn a_failed_upload_leaves_nothing() {
     let place = place();
-    promises::what_fails_leaves_nothing(&place.objects, || async { place.staged() }).await;
+    promises::a_failed_upload_leaves_nothing(&place.objects, || async { place.staged() }).await;
 }
 
 #[tokio::test]
@@ -97,12 +105,12 @@ async fn nothing_can_be_read_before_it_is_complete() {
 }
 
 #[tokio::test]
-async fn who_has_begun_to_read_reads_on_when_it_is_deleted() {
-    promises::who_has_begun_to_read_reads_on_when_it_is_deleted(&place().objects).await;
+async fn a_reader_that_has_started_can_finish_after_a_deletion() {
+    promises::a_reader_that_has_started_can_finish_after_a_deletion(&place().objects).await;
 }
 
 #[tokio::test]
-async fn what_killed_uploads_left_is_removed_and_what_others_write_is_not() {
+async fn files_of_killed_uploads_are_removed_and_those_of_running_ones_are_not() {
     let place = place();
     let staging = place.path().join(".staging");
     let left_behind = staging.join("left-behind");
@@ -115,7 +123,7 @@ async fn what_killed_uploads_left_is_removed_and_what_others_write_is_not() {
 }
 
 #[tokio::test]
-async fn nobody_else_can_read_it() {
+async fn no_other_user_can_read_the_content() {
     let place = place();
     let stored = promises::put(&place.objects, "prj_a", b"private").await;
     let mode = |path: PathBuf| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
@@ -132,9 +140,13 @@ async fn no_link_is_followed() {
     let key = Key::new("prj_link").unwrap();
     let secret = elsewhere.path().join(key.as_str().split_once('/').unwrap().1);
     fs::write(&secret, "secret").unwrap();
-    // A project's folder that is a link, then content that is one.
+    // The folder of the project is a link. Further below, the content is one.
     symlink(elsewhere.path(), place.path().join("prj_link")).unwrap();
-    assert_eq!(fs::read_to_string(place.path().join(key.as_str())).unwrap(), "secret", "the attack works but for the check");
+    assert_eq!(
+        fs::read_to_string(place.path().join(key.as_str())).unwrap(),
+        "secret",
+        "the attack would work without the check"
+    );
     assert!(matches!(place.objects.get(&key, None).await, Err(ObjectsError::Folder { .. })));
     assert!(place.objects.delete(&key).await.is_err());
     assert!(place.objects.put(&key, promises::body(b"new"), 100).await.is_err());
@@ -150,16 +162,25 @@ async fn no_link_is_followed() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_is_named_with_the_mend() {
+async fn an_unusable_folder_is_named_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "").unwrap();
-    let error = Objects::open(&ObjectsConfig::Directory { path: path.clone(), durability: Durability::Process }).unwrap_err().to_string();
-    assert!(error.contains(path.to_str().unwrap()) && error.contains("; make it a folder"), "{error}");
+    let error = Objects::open(&ObjectsConfig::Directory {
+        path: path.clone(),
+        durability: Durability::Process,
+    })
+    .unwrap_err();
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(error.hint().unwrap().contains("make it a folder"), "{error:?}");
 }
 
 #[test]
 fn unknown_fields_of_the_configuration_are_refused_by_name() {
-    let error = serde_json::from_str::<ObjectsConfig>(r#"{"kind": "directory", "path": "/x", "sync": true}"#).unwrap_err().to_string();
+    let error = serde_json::from_str::<ObjectsConfig>(
+        r#"{"kind": "directory", "path": "/x", "sync": true}"#,
+    )
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("sync"), "{error}");
 }

@@ -1,16 +1,18 @@
-//! Objects in an S3: the same promises, kept over a real server program, moto from `PyPI`.
+//! Objects in an S3-compatible service: the same guarantees, checked against a real server, moto
+//! from `PyPI`.
 
 mod promises;
-#[path = "../../../tests/registries/mod.rs"]
-mod registries;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use belljar_objects::{Objects, ObjectsConfig, SecretAccessKey};
+use belljar_protocol::Explain as _;
+use belljar_test_support::registries::python_with;
 
-/// Ends with its standard input, so with this process, however that ends.
+/// The server program. It exits at the end of its standard input, and so together with this
+/// process, however that ends.
 const SERVER: &str = r"
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -23,22 +25,26 @@ struct Server {
     _child: Child,
 }
 
-/// One for all tests of this file.
+/// Returns the server, which all tests of this file share.
 fn server() -> &'static Server {
-    static SERVER_OF_ALL: OnceLock<Server> = OnceLock::new();
-    SERVER_OF_ALL.get_or_init(|| {
-        let python = registries::python_with("moto", &["moto[server]==5.2.5"]);
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let python = python_with(env!("CARGO_TARGET_TMPDIR"), "moto", &["moto[server]==5.2.5"]);
         let mut command = Command::new(python);
-        command.args(["-c", SERVER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(["-c", SERVER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("moto starts");
         let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, rest) = line.split_once("Running on ")?;
             Some(rest.trim().trim_end_matches('/').to_owned())
         });
-        // It logs each request.
+        // The server logs each request, and must not block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { address: address.expect("moto tells its address"), _child: child }
+        Server { address: address.expect("moto logs its address"), _child: child }
     })
 }
 
@@ -50,7 +56,8 @@ struct Place {
 
 async fn place(bucket: &'static str) -> Place {
     let place = Place { bucket, objects: Objects::open(&config(bucket)).unwrap() };
-    let created = reqwest::Client::new().put(format!("{}/{bucket}", server().address)).send().await.unwrap();
+    let created =
+        reqwest::Client::new().put(format!("{}/{bucket}", server().address)).send().await.unwrap();
     assert!(created.status().is_success(), "{created:?}");
     place
 }
@@ -68,22 +75,23 @@ fn config(bucket: &str) -> ObjectsConfig {
 }
 
 impl Place {
-    /// How many multipart uploads the server knows.
+    /// Returns the number of multipart uploads that the server knows.
     async fn unfinished(&self) -> usize {
-        let listed = reqwest::get(format!("{}/{}?uploads", server().address, self.bucket)).await.unwrap();
+        let listed =
+            reqwest::get(format!("{}/{}?uploads", server().address, self.bucket)).await.unwrap();
         assert!(listed.status().is_success(), "{listed:?}");
         listed.text().await.unwrap().matches("<UploadId>").count()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready() {
-    promises::it_is_ready(&place("ready").await.objects).await;
+async fn the_storage_is_ready() {
+    promises::the_storage_is_ready(&place("ready").await.objects).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_put_is_read_back() {
-    promises::what_was_put_is_read_back(&place("read-back").await.objects).await;
+async fn written_content_is_read_back() {
+    promises::written_content_is_read_back(&place("read-back").await.objects).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,19 +100,20 @@ async fn ranges_are_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_said_so_and_deleted_already() {
-    promises::what_is_not_there_is_said_so_and_deleted_already(&place("missing").await.objects).await;
+async fn missing_content_is_not_found_and_can_be_deleted() {
+    promises::missing_content_is_not_found_and_can_be_deleted(&place("missing").await.objects)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_has_each_key_once_and_by_project() {
-    promises::a_listing_has_each_key_once_and_by_project(&place("listing").await.objects).await;
+async fn a_listing_has_each_key_of_a_project_once() {
+    promises::a_listing_has_each_key_of_a_project_once(&place("listing").await.objects).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_leaves_nothing() {
+async fn a_failed_upload_leaves_nothing() {
     let place = place("fails").await;
-    promises::what_fails_leaves_nothing(&place.objects, || place.unfinished()).await;
+    promises::a_failed_upload_leaves_nothing(&place.objects, || place.unfinished()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,13 +128,17 @@ async fn nothing_can_be_read_before_it_is_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_begun_to_read_reads_on_when_it_is_deleted() {
-    promises::who_has_begun_to_read_reads_on_when_it_is_deleted(&place("deleted").await.objects).await;
+async fn a_reader_that_has_started_can_finish_after_a_deletion() {
+    promises::a_reader_that_has_started_can_finish_after_a_deletion(
+        &place("deleted").await.objects,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_is_not_there_is_named_with_the_mend() {
-    let error = Objects::open(&config("nowhere")).unwrap().check().await.unwrap_err().to_string();
-    assert!(error.contains("the bucket nowhere") && error.contains("; check that it is there"), "{error}");
-    assert!(!error.contains("s3cret"), "{error}");
+async fn a_missing_bucket_is_named_with_a_hint() {
+    let error = Objects::open(&config("nowhere")).unwrap().check().await.unwrap_err();
+    assert!(error.to_string().contains("the bucket `nowhere`"), "{error}");
+    assert!(error.hint().unwrap().contains("check that the bucket exists"), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
 }

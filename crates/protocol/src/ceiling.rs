@@ -1,141 +1,170 @@
-//! The most that runs may be given, and the one rule by which a request is held to it. What is wider is refused and named, never quietly cut.
+//! The ceiling of a run: the widest policy and the highest limits it may request. A request that
+//! exceeds the ceiling is refused with the name of the field; it is never cut down silently.
 //!
-//! Paths are compared by their words here, and nothing looks at the machine. What a path leads to is decided once, by the engine, when a run starts: the
-//! ceiling's own path was opened when the ceiling was set, and what a request names is opened beneath that, through no link. A path within a folder
-//! that runs may write cannot be asked for at all ([`Ceiling::narrow`]), and the ceiling's own grants must not lie in such a folder either
-//! ([`Ceiling::validate`]): a program could put something else in their place.
+//! This module compares paths as text and does not look at the machine. The engine resolves a path
+//! once, when a run starts: it opened the ceiling's own path when the ceiling was set, and opens a
+//! requested path beneath that descriptor without following symbolic links. A request cannot name a
+//! path inside a folder that runs may write ([`Ceiling::check`]), and the ceiling's own grants
+//! must not be inside such a folder either ([`Ceiling::validate`]), because a program could replace
+//! them.
 
-use crate::limits::{InvalidLimit, Limits};
+use std::borrow::Cow;
+
+use crate::explain::Explain;
+use crate::limits::{InvalidLimit, Limit, LimitUnit, Limits};
 use crate::policy::{InvalidPolicy, Policy};
-use crate::units::{Bytes, Millis};
 
-/// The most that runs may be given.
+/// The widest policy and the highest limits that runs may request.
 ///
 /// ```
 /// use belljar_protocol::{Ceiling, Limits, Policy};
 ///
-/// let policy: Policy = serde_json::from_str(r#"{"fs": {"read": ["/data"]}, "exec": true}"#).unwrap();
+/// let policy: Policy =
+///     serde_json::from_str(r#"{"fs": {"read": ["/data"]}, "exec": true}"#).unwrap();
 /// let ceiling = Ceiling { policy, limits: Limits::default() };
 /// let asked: Policy = serde_json::from_str(r#"{"fs": {"read": ["/data/2026"]}}"#).unwrap();
-/// let (policy, _) = ceiling.narrow(Some(&asked), None).unwrap();
-/// assert_eq!(policy, asked);
+/// assert!(ceiling.check(&asked, &Limits::default()).is_ok());
 /// let asked: Policy = serde_json::from_str(r#"{"fs": {"read": ["/etc"]}}"#).unwrap();
 /// assert_eq!(
-///     ceiling.narrow(Some(&asked), None).unwrap_err().to_string(),
+///     ceiling.check(&asked, &Limits::default()).unwrap_err().to_string(),
 ///     r#"policy.fs.read: "/etc" is more than the ceiling allows, which is ["/data"]"#,
 /// );
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ceiling {
-    /// The most that they may touch.
+    /// The widest policy.
     pub policy: Policy,
-    /// The most that they may use.
+    /// The highest value of each limit.
     pub limits: Limits,
 }
 
-/// A request that is wider than the ceiling.
+/// A request that exceeds the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {asked} is more than the ceiling allows, which is {allowed}")]
 pub struct Widened {
-    /// Which field of the request: `policy.fs.read`, `limits.memory_bytes`.
+    /// The field of the request: `policy.fs.read`, `limits.memory_bytes`.
     pub field: &'static str,
-    /// What was asked for.
+    /// The requested value, as text.
     pub asked: String,
-    /// What may be.
+    /// The value or values that the ceiling allows, as text.
     pub allowed: String,
 }
 
-/// A ceiling that does not hold what it says.
+impl Explain for Widened {
+    /// Returns `None`: the interface through which the request came decides who can raise the
+    /// ceiling, so that interface adds the hint.
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+}
+
+/// An invalid ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCeiling {
-    /// Its policy cannot be meant.
+    /// The policy is invalid.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
-    /// Its limits cannot be meant.
+    /// A limit is out of range.
     #[error(transparent)]
     Limit(#[from] InvalidLimit),
-    /// A grant in a folder that runs may write: one of them could put a link in its place, and the next would be granted what that leads to.
-    #[error(
-        "policy.fs: {inner} lies in {outer}, which programs may write; grant {outer} alone, or {inner} and no folder around it for writing"
-    )]
+    /// A grant inside a folder that runs may write. One run could replace it with a symbolic link,
+    /// and the next run would be granted the target of that link.
+    #[error("policy.fs: `{inner}` is inside `{outer}`, which programs may write")]
     Nested {
-        /// The grant within.
+        /// The inner path.
         inner: String,
-        /// The grant for writing around it.
+        /// The writable folder that contains it.
         outer: String,
     },
 }
 
+impl Explain for InvalidCeiling {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Policy(error) => error.hint(),
+            Self::Limit(error) => error.hint(),
+            Self::Nested { inner, outer } => Some(
+                format!(
+                    "grant only {outer}, or grant {inner} and make no folder around it writable"
+                )
+                .into(),
+            ),
+        }
+    }
+}
+
 impl Ceiling {
-    /// Checks that it holds from one run to the next, by the words alone. The engine, which opens the paths, looks at what they lead to.
+    /// Checks that no run can change what the ceiling grants to the next one, by comparing paths as
+    /// text. The engine checks what the paths resolve to.
     pub fn validate(&self) -> Result<(), InvalidCeiling> {
         self.policy.validate()?;
         self.limits.validate()?;
         for outer in &self.policy.fs.write {
             for inner in self.policy.fs.read.iter().chain(&self.policy.fs.write) {
                 if is_within(inner, outer) {
-                    return Err(InvalidCeiling::Nested { inner: inner.clone(), outer: outer.clone() });
+                    return Err(InvalidCeiling::Nested {
+                        inner: inner.clone(),
+                        outer: outer.clone(),
+                    });
                 }
             }
         }
         Ok(())
     }
 
-    /// What a run gets that asks for no limits: the defaults, or the ceiling's where those are less.
-    pub fn default_limits(&self) -> Limits {
-        let (default, most) = (Limits::default(), &self.limits);
-        Limits {
-            timeout_ms: default.timeout_ms.min(most.timeout_ms),
-            cpu_ms: default.cpu_ms.min(most.cpu_ms),
-            memory_bytes: default.memory_bytes.min(most.memory_bytes),
-            processes: default.processes.min(most.processes),
-            disk_bytes: default.disk_bytes.min(most.disk_bytes),
-            files: default.files.min(most.files),
-            output_bytes: default.output_bytes.min(most.output_bytes),
-            open_files: default.open_files.min(most.open_files),
-            result_bytes: default.result_bytes.min(most.result_bytes),
-        }
+    /// Checks that a policy and limits are within this ceiling. It does not matter whether they are
+    /// valid in themselves.
+    pub fn check(&self, policy: &Policy, limits: &Limits) -> Result<(), Widened> {
+        self.check_policy(policy)?;
+        self.check_limits(limits)
     }
 
-    /// What a run gets: what it asks for, where all of that is within the ceiling. One that asks for no policy gets the ceiling's, which was granted
-    /// for this purpose; one that asks for no limits gets [`Ceiling::default_limits`].
-    pub fn narrow(&self, policy: Option<&Policy>, limits: Option<&Limits>) -> Result<(Policy, Limits), Widened> {
-        if let Some(policy) = policy {
-            self.check_policy(policy)?;
-        }
-        if let Some(limits) = limits {
-            self.check_limits(limits)?;
-        }
-        Ok((policy.unwrap_or(&self.policy).clone(), limits.copied().unwrap_or_else(|| self.default_limits())))
-    }
-
-    /// What may be read: what may be written, too.
+    /// Returns all readable paths. A writable path is readable, too.
     fn readable(&self) -> Vec<String> {
         self.policy.fs.read.iter().chain(&self.policy.fs.write).cloned().collect()
     }
 
     fn check_policy(&self, asked: &Policy) -> Result<(), Widened> {
         let most = &self.policy;
-        let within_writable = |path: &String| most.fs.write.iter().any(|folder| is_within(path, folder));
+        let within_writable =
+            |path: &String| most.fs.write.iter().any(|folder| is_within(path, folder));
         each("policy.fs.read", &asked.fs.read, &self.readable(), |path, granted| {
             path == granted || is_within(path, granted) && !within_writable(path)
         })?;
-        // Within a folder that may be written nothing is granted by itself.
+        // A path inside a writable folder cannot be granted separately.
         each("policy.fs.write", &asked.fs.write, &most.fs.write, |path, granted| path == granted)?;
         each("policy.net", &asked.net, &most.net, |host, granted| host == granted)?;
         each("policy.secrets", &asked.secrets, &most.secrets, |name, granted| name == granted)?;
-        each("policy.storage.read", &asked.storage.read, &most.storage.read, |prefix, granted| prefix.starts_with(granted.as_str()))?;
-        each("policy.storage.write", &asked.storage.write, &most.storage.write, |prefix, granted| prefix.starts_with(granted.as_str()))?;
+        each("policy.storage.read", &asked.storage.read, &most.storage.read, |prefix, granted| {
+            prefix.starts_with(granted.as_str())
+        })?;
+        each(
+            "policy.storage.write",
+            &asked.storage.write,
+            &most.storage.write,
+            |prefix, granted| prefix.starts_with(granted.as_str()),
+        )?;
         for (name, value) in &asked.env {
             if most.env.get(name) != Some(value) {
-                // The values are the operator's, and may be private.
+                // The message must not show values: the operator set them, and they may be private.
                 let names: Vec<&String> = most.env.keys().collect();
-                let asked = if most.env.contains_key(name) { format!("another value of {name:?}") } else { format!("{name:?}") };
-                return Err(Widened { field: "policy.env", asked, allowed: format!("{names:?} with the operator's values") });
+                let asked = if most.env.contains_key(name) {
+                    format!("another value of {name:?}")
+                } else {
+                    format!("{name:?}")
+                };
+                return Err(Widened {
+                    field: "policy.env",
+                    asked,
+                    allowed: format!("{names:?} with the operator's values"),
+                });
             }
         }
-        for (field, asked, most) in [("policy.exec", asked.exec, most.exec), ("policy.loopback", asked.loopback, most.loopback)] {
-            if asked && !most {
+        for (field, is_more) in [
+            ("policy.exec", asked.exec > most.exec),
+            ("policy.loopback", asked.network > most.network),
+        ] {
+            if is_more {
                 return Err(Widened { field, asked: "true".into(), allowed: "false".into() });
             }
         }
@@ -143,42 +172,47 @@ impl Ceiling {
     }
 
     fn check_limits(&self, asked: &Limits) -> Result<(), Widened> {
-        let most = &self.limits;
-        let time = |value: u64| format!("{value} ({})", Millis(value));
-        let size = |value: u64| format!("{value} ({})", Bytes(value));
-        let count = |value: u64| value.to_string();
-        let shown: [&dyn Fn(u64) -> String; 3] = [&time, &size, &count];
-        for (field, asked, most, shown) in [
-            ("limits.timeout_ms", asked.timeout_ms.0, most.timeout_ms.0, shown[0]),
-            ("limits.cpu_ms", asked.cpu_ms.0, most.cpu_ms.0, shown[0]),
-            ("limits.memory_bytes", asked.memory_bytes.0, most.memory_bytes.0, shown[1]),
-            ("limits.processes", u64::from(asked.processes), u64::from(most.processes), shown[2]),
-            ("limits.disk_bytes", asked.disk_bytes.0, most.disk_bytes.0, shown[1]),
-            ("limits.files", u64::from(asked.files), u64::from(most.files), shown[2]),
-            ("limits.output_bytes", asked.output_bytes.0, most.output_bytes.0, shown[1]),
-            ("limits.open_files", u64::from(asked.open_files), u64::from(most.open_files), shown[2]),
-            ("limits.result_bytes", asked.result_bytes.0, most.result_bytes.0, shown[1]),
-        ] {
+        for ((limit, asked), (_, most)) in asked.each().zip(self.limits.each()) {
             if asked > most {
-                return Err(Widened { field, asked: shown(asked), allowed: format!("at most {}", shown(most)) });
+                return Err(Widened {
+                    field: limit.field,
+                    asked: shown(limit, asked),
+                    allowed: format!("at most {}", shown(limit, most)),
+                });
             }
         }
         Ok(())
     }
 }
 
-fn each(field: &'static str, asked: &[String], granted: &[String], allows: impl Fn(&String, &String) -> bool) -> Result<(), Widened> {
+/// Returns the value of a limit as it is in JSON, and in a readable unit if it has one.
+fn shown(limit: &Limit, value: u64) -> String {
+    match limit.unit {
+        LimitUnit::Count => value.to_string(),
+        unit => format!("{value} ({})", unit.display(value)),
+    }
+}
+
+fn each(
+    field: &'static str,
+    asked: &[String],
+    granted: &[String],
+    allows: impl Fn(&String, &String) -> bool,
+) -> Result<(), Widened> {
     match asked.iter().find(|asked| !granted.iter().any(|granted| allows(asked, granted))) {
-        Some(asked) => Err(Widened { field, asked: format!("{asked:?}"), allowed: format!("{granted:?}") }),
+        Some(asked) => {
+            Err(Widened { field, asked: format!("{asked:?}"), allowed: format!("{granted:?}") })
+        }
         None => Ok(()),
     }
 }
 
-/// Whether a path lies in a folder, by the words alone. One with `.`, `..` or nothing between two slashes lies nowhere.
+/// Returns whether a path is inside a folder, comparing text only. A path with a `.`, `..` or empty
+/// component is inside no folder.
 fn is_within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder)
-        .and_then(|rest| rest.strip_prefix('/'))
-        .is_some_and(|rest| rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".."))
+    path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| {
+        rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! How deep JSON may nest that goes into a run or comes out of one.
+//! The maximum nesting depth of JSON that goes into a run or comes out of one.
 
-/// Levels. Common JSON parsers stop at 128, and an outcome wraps its value a few levels deep.
-pub const MOST_JSON_DEPTH: usize = 120;
+/// Maximum number of nested levels. Common JSON parsers stop at 128, and an outcome nests its value
+/// a few levels deep.
+pub const MAX_JSON_DEPTH: usize = 120;
 
-/// Whether valid JSON nests deeper than [`MOST_JSON_DEPTH`]. Needs no stack, however deep it is.
+/// Returns whether valid JSON is nested deeper than [`MAX_JSON_DEPTH`]. Uses no stack, whatever the
+/// depth.
 pub fn nests_too_deep(json: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
@@ -17,7 +19,7 @@ pub fn nests_too_deep(json: &str) -> bool {
                 b']' | b'}' => depth = depth.saturating_sub(1),
                 _ => {}
             }
-            if depth > MOST_JSON_DEPTH {
+            if depth > MAX_JSON_DEPTH {
                 return true;
             }
         }
@@ -32,8 +34,8 @@ mod tests {
     #[test]
     fn brackets_count_and_those_in_texts_do_not() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(!nests_too_deep(&nested(MOST_JSON_DEPTH)));
-        assert!(nests_too_deep(&nested(MOST_JSON_DEPTH + 1)));
+        assert!(!nests_too_deep(&nested(MAX_JSON_DEPTH)));
+        assert!(nests_too_deep(&nested(MAX_JSON_DEPTH + 1)));
         assert!(!nests_too_deep(&format!("[\"{}\\\"{}\"]", "[".repeat(200), "{".repeat(200))));
     }
 }

@@ -6,26 +6,39 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A language that a program can be written in. In JSON `"javascript"`, `"typescript"`, `"python"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A language that a program can be written in. A request may also use the short names `js`, `ts`
+/// and `py`.
+///
+/// ```
+/// use belljar_protocol::Language;
+///
+/// let language: Language = serde_json::from_str(r#""python""#).unwrap();
+/// assert_eq!(serde_json::from_str::<Language>(r#""py""#).unwrap(), language);
+/// assert_eq!(serde_json::to_string(&language).unwrap(), r#""python""#);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Language {
-    /// `CommonJS` or ES module, told apart as Node.js does.
+    /// `CommonJS` or ES modules, distinguished as in Node.js.
     JavaScript,
-    /// JavaScript after its types are stripped; they are never checked.
+    /// JavaScript with types, which are removed and never checked.
     TypeScript,
-    /// `CPython`.
+    /// Python as `CPython` runs it.
     Python,
 }
 
-/// A language name that is not known.
+/// An unknown name of a language.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a language that belljar runs; use javascript (js), typescript (ts) or python (py)")]
+#[error(
+    "`{0}` is not a language that belljar runs: expected javascript (js), typescript (ts) or \
+     python (py)"
+)]
 pub struct UnknownLanguage(pub String);
 
 impl Language {
-    /// The language that a file's extension tells: `.js .mjs .cjs .jsx`, `.ts .mts .cts .tsx`, `.py`.
+    /// Returns the language for the extension of a file: `.js .mjs .cjs .jsx`,
+    /// `.ts .mts .cts .tsx` or `.py`.
     pub fn of_path(path: &Path) -> Option<Self> {
         Some(match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "js" | "mjs" | "cjs" | "jsx" => Self::JavaScript,
@@ -35,7 +48,7 @@ impl Language {
         })
     }
 
-    /// The name that a program gets when none is given.
+    /// Returns the default file name of a program.
     pub fn default_entry(self) -> &'static str {
         match self {
             Self::JavaScript => "main.js",
@@ -44,7 +57,7 @@ impl Language {
         }
     }
 
-    /// The name on the wire.
+    /// Returns the name of the language on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::JavaScript => "javascript",
@@ -53,7 +66,7 @@ impl Language {
         }
     }
 
-    /// The runtime that runs it, at its default version.
+    /// Returns the runtime for the language, at its default version.
     pub fn default_runtime(self) -> RuntimeName {
         match self {
             Self::JavaScript | Self::TypeScript => RuntimeName::Node(None),
@@ -81,24 +94,37 @@ impl FromStr for Language {
     }
 }
 
-/// A language engine and, where asked for, its version: `node`, `node@24`, `node@24.21.0`, `python@3.11`.
+impl<'de> Deserialize<'de> for Language {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The name of a runtime and optionally its version: `node`, `node@24`, `node@24.21.0`,
+/// `python@3.11`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RuntimeName {
-    /// Node.js, at a version or the default one.
+    /// Node.js, at the given or the default version.
     Node(Option<String>),
-    /// `CPython`, at a version or the one found first.
+    /// `CPython`, at the given version or the first version found.
     Python(Option<String>),
 }
 
-/// A runtime name that is not known.
+/// An unknown name of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a runtime; write node, node@24, python or python@3.11")]
+#[error("`{0}` is not a runtime: expected a name such as node, node@24, python or python@3.11")]
 pub struct UnknownRuntime(pub String);
 
 impl RuntimeName {
-    /// Whether this runtime can run programs of `language`.
+    /// Returns whether this runtime can run programs in `language`.
     pub fn runs(&self, language: Language) -> bool {
-        matches!((self, language), (Self::Node(_), Language::JavaScript | Language::TypeScript) | (Self::Python(_), Language::Python))
+        matches!(
+            (self, language),
+            (Self::Node(_), Language::JavaScript | Language::TypeScript)
+                | (Self::Python(_), Language::Python)
+        )
     }
 }
 
@@ -111,7 +137,10 @@ impl FromStr for RuntimeName {
             None => (text, None),
         };
         let well_formed = |v: &str| {
-            !v.is_empty() && v.len() <= 32 && v.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+            !v.is_empty()
+                && v.len() <= 32
+                && v.split('.')
+                    .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
         };
         if version.is_some_and(|v| !well_formed(v)) {
             return Err(UnknownRuntime(text.to_owned()));

@@ -1,40 +1,42 @@
-//! How a run ended, and all that is known of it afterwards.
+//! The outcome of a run.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::event::LogEntry;
 use crate::ids::RunId;
+use crate::log::LogEntry;
 
-/// How a run ended. Decided by the supervisor, once: cancellation first, then limits proven by a kernel counter, then how the process ended.
+/// The way in which a run ended. The supervisor decides it once: a cancellation comes first, then
+/// limits proven by a kernel counter, then the exit of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Status {
-    /// The program ended well.
+    /// The program ended without an error.
     Succeeded,
     /// The program ended with an error of its own, or with an exit code other than 0.
     Failed,
-    /// It ran longer than `timeout_ms`.
+    /// The program ran longer than `timeout_ms`.
     TimedOut,
-    /// It used more CPU time than `cpu_ms`.
+    /// The program used more CPU time than `cpu_ms`.
     CpuExceeded,
-    /// It used more memory than `memory_bytes`.
+    /// The program used more memory than `memory_bytes`.
     MemoryExceeded,
-    /// It wrote more than `output_bytes`.
+    /// The program wrote more than `output_bytes`.
     OutputExceeded,
-    /// The caller stopped it.
+    /// The caller cancelled the run.
     Cancelled,
-    /// Its process died by a signal that no limit explains.
+    /// The program's process was killed by a signal that no limit explains.
     Crashed,
-    /// It was not started: the policy or the limits cannot be had here.
+    /// The program was not started, because this machine or server cannot provide what the request
+    /// asks for.
     Refused,
-    /// Belljar itself failed while it ran; it says nothing about the program.
+    /// Belljar itself failed during the run. This says nothing about the program.
     Interrupted,
 }
 
 impl Status {
-    /// The name on the wire.
+    /// Returns the name of the status on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -51,26 +53,32 @@ impl Status {
     }
 }
 
-/// How a sandbox comes to be.
+/// The way in which a sandbox was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Start {
-    /// Forked from a booted runtime. About a millisecond; forks of one zygote share their address layout.
+    /// A fork of a booted runtime (a zygote). It takes about a millisecond. Forks of one zygote
+    /// share their address layout.
     Fork,
-    /// A runtime process of its own.
+    /// A new runtime process.
     Exec,
 }
 
-/// How a run ended: what `belljar run --json` prints.
+/// The outcome of a run, as `belljar run --json` prints it.
 ///
 /// ```
 /// let outcome: belljar_protocol::Outcome = serde_json::from_str(r#"{
 ///   "id": "run_019a", "status": "succeeded", "value": {"total": 41}, "error": null,
-///   "logs": [{"timestamp": "2026-01-02T03:04:05.678Z", "level": "info", "message": "read 2000 rows"}],
+///   "logs": [{
+///     "timestamp": "2026-01-02T03:04:05.678Z", "level": "info", "message": "read 2000 rows"
+///   }],
 ///   "results": [{"type": "image/png", "data": "iVBORw0KGgo="}],
 ///   "artifacts": [{"name": "summary.json", "size_bytes": 118, "sha256": "e3b0"}],
-///   "usage": {"wall_ms": 1.9, "cpu_user_ms": 0.8, "cpu_system_ms": 0.7, "peak_memory_bytes": 921600, "output_bytes": 14, "processes": 1},
+///   "usage": {
+///     "wall_ms": 1.9, "cpu_user_ms": 0.8, "cpu_system_ms": 0.7,
+///     "peak_memory_bytes": 921600, "output_bytes": 14, "processes": 1
+///   },
 ///   "sandbox": {"runtime": "node@24.21.0", "start": "fork", "environment": null, "degraded": []}
 /// }"#).unwrap();
 /// assert_eq!(outcome.value.unwrap().get(), r#"{"total": 41}"#);
@@ -78,49 +86,52 @@ pub enum Start {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Outcome {
-    /// The run.
+    /// Id of the run.
     pub id: RunId,
-    /// How it ended.
+    /// Way in which the run ended.
     pub status: Status,
-    /// The program's result, JSON. Null unless `status` is `succeeded`, or the run was ended from outside (a limit, a cancellation)
-    /// when its result was already there.
+    /// Result of the program as JSON. Null unless `status` is `succeeded`, or the result was
+    /// available before a limit or a cancellation ended the run.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub value: Option<Box<RawValue>>,
-    /// What went wrong, in the program's words or Belljar's. Null when `status` is `succeeded`.
+    /// Error of the program or of Belljar. Null when `status` is `succeeded`.
     pub error: Option<RunError>,
-    /// What the program asked to exit with, if it did.
+    /// Exit code that the program requested, if it requested one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The signal that its process died of, if it did.
+    /// Number of the signal that killed the program's process, if a signal did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// What it wrote, in order.
+    /// Log of the program, in order.
     pub logs: Vec<LogEntry>,
-    /// What it displayed.
+    /// Rich results that the program displayed.
     pub results: Vec<RichResult>,
-    /// The files that it left in `outputs/`.
+    /// Files that the program left in `outputs/`.
     pub artifacts: Vec<Artifact>,
-    /// What was refused, and the grant to ask for.
+    /// Accesses that the sandbox refused, with the grants that would allow them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<Denial>,
-    /// Facts for the writer of the program that do not change how it ended: a last expression without a JSON form, a notebook
-    /// command that was ignored. Short sentences in plain text, at most 32.
+    /// Notes for the author of the program that do not affect the status, such as a last expression
+    /// without a JSON form, or a notebook command that was ignored. At most 32 short sentences in
+    /// plain text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The things that were still open when the result was there, and that the run waited for until it was ended from outside.
+    /// Timers, connections and other things that were open when the result was available, and for
+    /// which the run waited until it was ended from outside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Pending>,
-    /// The files that the program left in its working folder and that were not handed back. At most 50.
+    /// Files that the program left in its working folder and that were not returned. At most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<LeftFile>,
-    /// What it used.
+    /// Resources that the run used.
     pub usage: Usage,
-    /// Where it ran.
+    /// Sandbox that the program ran in.
     pub sandbox: SandboxInfo,
 }
 
 impl Outcome {
-    /// The outcome of a run whose program was not started, or of which nothing else is known.
+    /// Returns the outcome of a run whose program was not started, or of which nothing else is
+    /// known.
     pub fn without_run(id: RunId, sandbox: SandboxInfo, status: Status, error: RunError) -> Self {
         Self {
             id,
@@ -142,38 +153,57 @@ impl Outcome {
     }
 }
 
-/// An error with its causes.
+/// An error of the program or of Belljar, with its causes.
 ///
 /// ```
-/// let error: belljar_protocol::RunError = serde_json::from_str(
-///     r#"{"name": "TypeError", "message": "x is not a function", "stack": "TypeError: x is not a function\n    at main.js:3:1"}"#,
-/// ).unwrap();
+/// let error: belljar_protocol::RunError = serde_json::from_str(r#"{
+///   "name": "TypeError", "message": "x is not a function",
+///   "stack": "TypeError: x is not a function\n    at main.js:3:1"
+/// }"#).unwrap();
 /// assert_eq!(error.name, "TypeError");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunError {
-    /// The error's class or kind.
+    /// Class or kind of the error.
     pub name: String,
-    /// What it says.
+    /// Message of the error.
     pub message: String,
-    /// The stack as the language prints it, with the program's own line numbers. Empty when there is none.
-    #[serde(default)]
+    /// Advice to the caller, in the imperative. It comes from Belljar, never from the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Stack trace as the language prints it, with the program's own line numbers. Empty if there
+    /// is none, and then left out of JSON.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stack: String,
-    /// What caused it.
+    /// Error that caused this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(no_recursion))]
     pub cause: Option<Box<RunError>>,
-    /// What it gathers, where it is one for several: the `errors` of an `AggregateError`. At most ten.
+    /// Errors that this one combines, such as the `errors` of an `AggregateError`. At most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(no_recursion))]
     pub errors: Vec<RunError>,
 }
 
-/// Something that the program displayed.
+impl RunError {
+    /// Returns an error with a name and a message.
+    pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into(), ..Self::default() }
+    }
+
+    /// Returns the error with a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// A rich result: something that the program displayed, such as an image or a table.
 ///
 /// ```
-/// let result: belljar_protocol::RichResult = serde_json::from_str(r#"{"type": "text/html", "data": "<b>41</b>"}"#).unwrap();
+/// let result: belljar_protocol::RichResult =
+///     serde_json::from_str(r#"{"type": "text/html", "data": "<b>41</b>"}"#).unwrap();
 /// assert_eq!(result.media_type, "text/html");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,21 +212,22 @@ pub struct RichResult {
     /// Media type, such as `image/png`.
     #[serde(rename = "type")]
     pub media_type: String,
-    /// Text, or base64 for types that are not text.
+    /// Data of the result: text, or base64 for media types that are not text.
     pub data: String,
 }
 
-/// A file that the run left behind.
+/// A file that the program left and that is returned to the caller.
 ///
 /// ```
 /// let artifact: belljar_protocol::Artifact =
-///     serde_json::from_str(r#"{"name": "summary.json", "size_bytes": 118, "sha256": "e3b0c442"}"#).unwrap();
+///     serde_json::from_str(r#"{"name": "summary.json", "size_bytes": 118, "sha256": "e3b0c442"}"#)
+///         .unwrap();
 /// assert_eq!(artifact.size_bytes, 118);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Artifact {
-    /// Path relative to `outputs/`, or as it was named with `--output`.
+    /// Path relative to `outputs/`, or the path given with `--output`.
     pub name: String,
     /// Size in bytes.
     pub size_bytes: u64,
@@ -204,39 +235,43 @@ pub struct Artifact {
     pub sha256: String,
 }
 
-/// Something that was refused.
+/// An access that the sandbox refused.
 ///
 /// ```
-/// let denial: belljar_protocol::Denial = serde_json::from_str(
-///     r#"{"action": "net.connect", "target": "93.184.216.34:80", "grant": "net: [\"93.184.216.34:80\"]"}"#,
-/// ).unwrap();
+/// let denial: belljar_protocol::Denial = serde_json::from_str(r#"{
+///   "action": "net.connect", "target": "93.184.216.34:80",
+///   "grant": "net: [\"93.184.216.34:80\"]"
+/// }"#).unwrap();
 /// assert_eq!(denial.action, "net.connect");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Denial {
-    /// What was tried: `net.connect`, `net.resolve`, `net.listen`, `exec`, `fs.read`, `fs.write`.
+    /// Attempted action: `net.connect`, `net.resolve`, `net.listen`, `exec`, `fs.read` or
+    /// `fs.write`.
     pub action: String,
-    /// What it was tried on.
+    /// Target of the action, such as a path or an address.
     pub target: String,
-    /// The grant that would allow it.
+    /// Grant that would allow the action.
     pub grant: String,
 }
 
-/// Something that keeps a run going after its result is there.
+/// Something that keeps a run in progress after its result is available.
 ///
 /// ```
-/// let pending: belljar_protocol::Pending = serde_json::from_str(r#"{"kind": "interval", "count": 1, "at": "main.js:2:1"}"#).unwrap();
+/// let pending: belljar_protocol::Pending =
+///     serde_json::from_str(r#"{"kind": "interval", "count": 1, "at": "main.js:2:1"}"#).unwrap();
 /// assert_eq!(pending.to_string(), "an interval (main.js:2:1)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pending {
-    /// The kind of thing.
+    /// Kind of the pending thing.
     pub kind: PendingKind,
-    /// The number of things of this kind, made at this place.
+    /// Number of things of this kind that were created at this place.
     pub count: u64,
-    /// The place in the program that made it: file, line and column. Absent where the runtime does not keep it.
+    /// Place in the program that created it: file, line and column. Absent if the runtime does not
+    /// record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
 }
@@ -252,35 +287,35 @@ impl std::fmt::Display for Pending {
     }
 }
 
-/// The kinds of things that keep a run going.
+/// The kinds of things that keep a run in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum PendingKind {
-    /// A timer that runs once.
+    /// A timer that fires once.
     Timer,
-    /// A timer that runs again and again.
+    /// A timer that fires repeatedly.
     Interval,
-    /// A server that listens.
+    /// A listening server.
     Server,
     /// An open connection or pipe.
     Socket,
     /// A process that the program started.
     ChildProcess,
-    /// A worker thread of Node.
+    /// A worker thread of Node.js.
     Worker,
-    /// A thread of Python that is not a daemon.
+    /// A Python thread that is not a daemon.
     Thread,
     /// A task of an event loop.
     Task,
     /// A watch on a file or folder.
     Watcher,
-    /// Anything else.
+    /// A handle of any other kind.
     Other,
 }
 
 impl PendingKind {
-    /// One of them, and several, in words.
+    /// Returns the phrases for one thing of this kind and for several.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Timer => ("a timer", "timers"),
@@ -297,62 +332,69 @@ impl PendingKind {
     }
 }
 
-/// A file that a run left behind and that was not kept.
+/// A file that the program left and that was not returned.
 ///
 /// ```
-/// let left: belljar_protocol::LeftFile = serde_json::from_str(r#"{"name": "result.csv", "size_bytes": 118}"#).unwrap();
+/// let left: belljar_protocol::LeftFile =
+///     serde_json::from_str(r#"{"name": "result.csv", "size_bytes": 118}"#).unwrap();
 /// assert_eq!(left.name, "result.csv");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeftFile {
-    /// Path relative to the working folder.
+    /// Path relative to the working folder, such as `result.csv`.
     pub name: String,
     /// Size in bytes.
     pub size_bytes: u64,
 }
 
-/// What a run used, measured by the kernel and the supervisor.
+/// The resources that a run used, as measured by the kernel and the supervisor.
 ///
 /// ```
-/// let usage: belljar_protocol::Usage = serde_json::from_str(
-///     r#"{"wall_ms": 1.9, "cpu_user_ms": 0.8, "cpu_system_ms": 0.7, "peak_memory_bytes": 921600, "output_bytes": 14, "processes": 1}"#,
-/// ).unwrap();
+/// let usage: belljar_protocol::Usage = serde_json::from_str(r#"{
+///   "wall_ms": 1.9, "cpu_user_ms": 0.8, "cpu_system_ms": 0.7,
+///   "peak_memory_bytes": 921600, "output_bytes": 14, "processes": 1
+/// }"#).unwrap();
 /// assert_eq!(usage.output_bytes, 14);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
-    /// Milliseconds from activation to the end.
+    /// Milliseconds from activation to the end of the run.
     pub wall_ms: f64,
-    /// CPU time in user space, all processes, milliseconds.
+    /// Milliseconds from the acceptance of the run, or from the time at which its latest attempt
+    /// was due, to activation: the queue, packages and the start of the sandbox. 0 if the program
+    /// did not start.
+    #[serde(default)]
+    pub prepare_ms: f64,
+    /// CPU time of all processes in user space, milliseconds.
     pub cpu_user_ms: f64,
-    /// CPU time in the kernel, all processes, milliseconds.
+    /// CPU time of all processes in the kernel, milliseconds.
     pub cpu_system_ms: f64,
-    /// The most memory that it held at one time, all processes, bytes.
+    /// Peak memory of all processes together, bytes.
     pub peak_memory_bytes: u64,
-    /// Bytes that it wrote to standard output, standard error and rich results, dropped ones included.
+    /// Bytes written to standard output, standard error and rich results, including dropped ones.
     pub output_bytes: u64,
-    /// The most processes and threads that it had at one time, where the kernel counts them; else 1.
+    /// Peak number of processes and threads if the kernel counts them, else 1.
     pub processes: u64,
 }
 
 impl SandboxInfo {
-    /// What is said of the sandbox of a run that never had one.
+    /// Returns the information about the sandbox of a run that never had one.
     pub fn none_yet(runtime: String) -> Self {
         Self { runtime, start: Start::Fork, environment: None, degraded: Vec::new() }
     }
 }
 
-/// Where a run ran.
+/// The sandbox of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SandboxInfo {
-    /// The runtime and its exact version, `node@24.21.0`.
+    /// Runtime with its exact version, such as `node@24.21.0`.
     pub runtime: String,
-    /// How the sandbox came to be.
+    /// Way in which the sandbox was started.
     pub start: Start,
-    /// The key of the environment that it has; none without packages.
+    /// Key of the environment with the run's packages. Null without packages.
     pub environment: Option<String>,
     /// Layers of isolation or measurement that were missing and whose absence the caller accepted.
     pub degraded: Vec<String>,

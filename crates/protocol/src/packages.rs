@@ -1,4 +1,4 @@
-//! Packages: what a run may ask for, and what a policy lets it have.
+//! Packages: the options of a run, and the policy of a server or a project.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::Language;
 
-/// Where packages come from. In text `pypi` and `npm`.
+/// A kind of package registry. In text `pypi` or `npm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ecosystem {
-    /// Python's: distributions by their names of PEP 503.
+    /// Registries of Python packages, which are named by PEP 503.
     PyPi,
-    /// That of Node.js.
+    /// Registries of Node.js packages.
     Npm,
 }
 
 impl Ecosystem {
-    /// The one whose packages programs of this language import.
+    /// Returns the ecosystem for programs in this language.
     pub fn of(language: Language) -> Self {
         match language {
             Language::Python => Self::PyPi,
@@ -25,7 +25,7 @@ impl Ecosystem {
         }
     }
 
-    /// The file that its installer keeps a lock in.
+    /// Returns the name of the installer's lock file.
     pub fn lock_file_name(self) -> &'static str {
         match self {
             Self::PyPi => "uv.lock",
@@ -33,7 +33,7 @@ impl Ecosystem {
         }
     }
 
-    /// `pypi` or `npm`.
+    /// Returns `pypi` or `npm`.
     pub fn name(self) -> &'static str {
         match self {
             Self::PyPi => "pypi",
@@ -48,34 +48,44 @@ impl fmt::Display for Ecosystem {
     }
 }
 
-/// What of packages a server, a project or an operator allows. The default allows all but building. Names in it count for both registries.
+/// The packages that a server, a project or an operator allows. The default allows everything
+/// except building. The names count for both registries.
 ///
 /// ```
 /// use belljar_protocol::Ecosystem::{Npm, PyPi};
 ///
-/// let policy: belljar_protocol::PackagePolicy = serde_json::from_str(
-///     r#"{"allowed": ["pandas", "numpy", "@acme/*"], "blocked": ["left-pad"], "minimum_release_age_days": 7}"#).unwrap();
-/// assert!(policy.allows(PyPi, "pandas") && policy.allows(Npm, "@acme/tools") && !policy.allows(PyPi, "requests"));
+/// let policy: belljar_protocol::PackagePolicy = serde_json::from_str(r#"{
+///   "allowed": ["pandas", "numpy", "@acme/*"], "blocked": ["left-pad"],
+///   "minimum_release_age_days": 7
+/// }"#).unwrap();
+/// assert!(policy.allows(PyPi, "pandas") && policy.allows(Npm, "@acme/tools"));
+/// assert!(!policy.allows(PyPi, "requests"));
 /// assert!(policy.blocks("left-pad") && policy.enabled && !policy.allow_build);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct PackagePolicy {
-    /// Whether runs can have packages at all. Default true.
+    /// Lets runs have packages. Default true.
     pub enabled: bool,
-    /// The packages that a run may ask for; what those need comes with them. `*` stands for any text. Empty, the default: every package.
+    /// Packages that a run may request; their dependencies are installed with them. `*` matches any
+    /// text. Default: an empty list, which allows every package.
     pub allowed: Vec<String>,
-    /// Packages that are never installed, also not because another needs them. `*` stands for any text. Default: none.
+    /// Packages that are never installed, not even as a dependency. `*` matches any text. Default:
+    /// an empty list.
     pub blocked: Vec<String>,
-    /// Versions that are younger do not count, in days. Default 3: most packages that were taken over have been found out by then.
+    /// Minimum age of a version in days; younger versions are ignored. Default 3, because most
+    /// compromised packages have been discovered by then.
     pub minimum_release_age_days: u32,
-    /// How far a run may shorten that, in days. Default 0.
-    pub least_release_age_days: u32,
-    /// Whether a run may ask for packages to be built, which runs their own code in the installer's jail, with its network. Default false.
+    /// The lowest minimum age that a run may request, in days. Default 0.
+    #[serde(rename = "least_release_age_days")]
+    pub min_requested_release_age_days: u32,
+    /// Lets a run request that packages are built. This runs the packages' own code in the
+    /// installer's jail, with access to the installer's network. Default false.
     pub allow_build: bool,
-    /// Packages whose code may run in a zygote, where it is imported once for all sandboxes of a project instead of in each. An environment is treated so
-    /// only where all of its packages are trusted. `*` stands for any text. Default: none.
+    /// Packages whose code may run in a zygote, where it is imported once for all sandboxes of a
+    /// project instead of once in each. This applies only to an environment all of whose packages
+    /// are trusted. `*` matches any text. Default: an empty list.
     pub trusted: Vec<String>,
 }
 
@@ -86,7 +96,7 @@ impl Default for PackagePolicy {
             allowed: Vec::new(),
             blocked: Vec::new(),
             minimum_release_age_days: 3,
-            least_release_age_days: 0,
+            min_requested_release_age_days: 0,
             allow_build: false,
             trusted: Vec::new(),
         }
@@ -100,12 +110,17 @@ impl PackageOptions {
 }
 
 impl PackagePolicy {
-    /// The one that narrows no other.
+    /// Returns the policy that does not narrow any other policy.
     pub fn widest() -> Self {
-        Self { minimum_release_age_days: 0, allow_build: true, trusted: vec!["*".to_owned()], ..Self::default() }
+        Self {
+            minimum_release_age_days: 0,
+            allow_build: true,
+            trusted: vec!["*".to_owned()],
+            ..Self::default()
+        }
     }
 
-    /// What both allow.
+    /// Returns the policy that allows what both policies allow.
     #[must_use]
     pub fn within(&self, other: &Self) -> Self {
         let mut blocked = [&self.blocked[..], &other.blocked].concat();
@@ -116,35 +131,42 @@ impl PackagePolicy {
             allowed: match (self.allowed.is_empty(), other.allowed.is_empty()) {
                 (true, _) => other.allowed.clone(),
                 (_, true) => self.allowed.clone(),
-                // A pattern of the one counts as far as a pattern of the other covers it. Where nothing is left, nothing is allowed: no package has an
-                // empty name.
-                _ => Some(covered(&self.allowed, &other.allowed)).filter(|both| !both.is_empty()).unwrap_or_else(|| vec![String::new()]),
+                // A pattern counts if a pattern of the other policy covers it. If none is left, the
+                // empty pattern allows nothing, because no package has an empty name.
+                _ => Some(covered(&self.allowed, &other.allowed))
+                    .filter(|both| !both.is_empty())
+                    .unwrap_or_else(|| vec![String::new()]),
             },
             blocked,
-            minimum_release_age_days: self.minimum_release_age_days.max(other.minimum_release_age_days),
-            least_release_age_days: self.least_release_age_days.max(other.least_release_age_days),
+            minimum_release_age_days: self
+                .minimum_release_age_days
+                .max(other.minimum_release_age_days),
+            min_requested_release_age_days: self
+                .min_requested_release_age_days
+                .max(other.min_requested_release_age_days),
             allow_build: self.allow_build && other.allow_build,
             trusted: covered(&self.trusted, &other.trusted),
         }
     }
 
-    /// Whether a run may ask for this package.
+    /// Returns whether a run may request this package.
     pub fn allows(&self, ecosystem: Ecosystem, name: &str) -> bool {
         self.allowed.is_empty() || matches_any(&self.allowed, name, spelling(ecosystem))
     }
 
-    /// Whether this package is never installed. Other spellings of a name are blocked with it, in either registry.
+    /// Returns whether this package must never be installed. Other spellings of a blocked name are
+    /// blocked, too, in both registries.
     pub fn blocks(&self, name: &str) -> bool {
         matches_any(&self.blocked, name, canonical)
     }
 
-    /// Whether its code may run in a zygote.
+    /// Returns whether the code of this package may run in a zygote.
     pub fn trusts(&self, ecosystem: Ecosystem, name: &str) -> bool {
         matches_any(&self.trusted, name, spelling(ecosystem))
     }
 }
 
-/// Changes of a [`PackagePolicy`]: what is left out stays as it is.
+/// Changes to a [`PackagePolicy`]. Omitted settings stay as they are.
 ///
 /// ```
 /// use belljar_protocol::{PackageChanges, PackagePolicy};
@@ -161,32 +183,42 @@ pub struct PackageChanges {
     pub allowed: Option<Vec<String>>,
     pub blocked: Option<Vec<String>>,
     pub minimum_release_age_days: Option<u32>,
-    pub least_release_age_days: Option<u32>,
+    // The name that stored settings and clients of the HTTP API have.
+    #[serde(rename = "least_release_age_days")]
+    pub min_requested_release_age_days: Option<u32>,
     pub allow_build: Option<bool>,
     pub trusted: Option<Vec<String>>,
 }
 
 impl PackageChanges {
-    /// A policy, changed.
+    /// Returns the policy with these changes.
     #[must_use]
     pub fn over(self, policy: PackagePolicy) -> PackagePolicy {
         PackagePolicy {
             enabled: self.enabled.unwrap_or(policy.enabled),
             allowed: self.allowed.unwrap_or(policy.allowed),
             blocked: self.blocked.unwrap_or(policy.blocked),
-            minimum_release_age_days: self.minimum_release_age_days.unwrap_or(policy.minimum_release_age_days),
-            least_release_age_days: self.least_release_age_days.unwrap_or(policy.least_release_age_days),
+            minimum_release_age_days: self
+                .minimum_release_age_days
+                .unwrap_or(policy.minimum_release_age_days),
+            min_requested_release_age_days: self
+                .min_requested_release_age_days
+                .unwrap_or(policy.min_requested_release_age_days),
             allow_build: self.allow_build.unwrap_or(policy.allow_build),
             trusted: self.trusted.unwrap_or(policy.trusted),
         }
     }
 }
 
-/// The patterns of each that a pattern of the other covers.
+/// Returns the patterns of each list that a pattern of the other list covers.
 fn covered(one: &[String], other: &[String]) -> Vec<String> {
-    // By npm's rule, in which fewer spellings are the same.
+    // npm's rule is the stricter one: fewer spellings are equal.
     let beneath = |inner: &[String], outer: &[String]| -> Vec<String> {
-        inner.iter().filter(|pattern| matches_any(outer, pattern, spelling(Ecosystem::Npm))).cloned().collect()
+        inner
+            .iter()
+            .filter(|pattern| matches_any(outer, pattern, spelling(Ecosystem::Npm)))
+            .cloned()
+            .collect()
     };
     let mut both = [beneath(one, other), beneath(other, one)].concat();
     both.sort();
@@ -199,7 +231,7 @@ fn matches_any(patterns: &[String], name: &str, spelled: fn(&str) -> String) -> 
     patterns.iter().any(|pattern| matches(spelled(pattern).as_bytes(), name.as_bytes()))
 }
 
-/// How the names of a registry are spelled in one way.
+/// Returns the function that normalizes the names of a registry.
 fn spelling(ecosystem: Ecosystem) -> fn(&str) -> String {
     match ecosystem {
         Ecosystem::PyPi => canonical,
@@ -208,12 +240,17 @@ fn spelling(ecosystem: Ecosystem) -> fn(&str) -> String {
     }
 }
 
-/// Names of Python's packages are written in many ways and mean one.
+/// Normalizes a name of a Python package, as PEP 503 does.
 fn canonical(name: &str) -> String {
-    if name.starts_with('@') { name.to_lowercase() } else { name.to_lowercase().replace(['_', '.'], "-") }
+    if name.starts_with('@') {
+        name.to_lowercase()
+    } else {
+        name.to_lowercase().replace(['_', '.'], "-")
+    }
 }
 
-/// Whether a pattern with `*` matches all of a text. Takes time linear in both, but for the last star.
+/// Returns whether a pattern with `*` matches the whole text. Takes time linear in both, except for
+/// the last star.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut from, mut star) = (0, 0, None);
     while from < text.len() {
@@ -234,35 +271,38 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
-/// How the packages of a run are to be had, besides which.
+/// Options for resolving and installing the packages of a run.
 ///
 /// ```
-/// let options: belljar_protocol::PackageOptions = serde_json::from_str(r#"{"frozen": true, "lock": "version = 1\n"}"#).unwrap();
+/// let options: belljar_protocol::PackageOptions =
+///     serde_json::from_str(r#"{"frozen": true, "lock": "version = 1\n"}"#).unwrap();
 /// assert!(options.frozen && !options.offline);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct PackageOptions {
-    /// A `uv.lock` or `pnpm-lock.yaml`, as text. Exactly what is in it is installed.
+    /// Text of a `uv.lock` or `pnpm-lock.yaml`. Exactly the packages in it are installed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
-    /// Refuse what no lock names.
+    /// Fail if a required package is missing from the lock file.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
-    /// Fetch nothing: only what is in the cache.
+    /// Use only packages in the cache, and download nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
-    /// Let packages' own code run to build them, where the policy does.
+    /// Let packages run their own code to build themselves, if the policy allows it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_build: bool,
-    /// Versions that are younger do not count, days, where the policy lets a run choose.
+    /// Minimum age of a version in days, within the range that the policy allows. Younger versions
+    /// are ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_release_age_days: Option<u32>,
-    /// No packages, whatever the program imports.
+    /// Install no packages, whatever the program imports.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub none: bool,
-    /// Only the packages that the run lists: what its manifest names and its code imports is not added to them.
+    /// Install only the packages that the run lists, without those that its manifest names or its
+    /// code imports.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub only: bool,
 }
@@ -286,27 +326,61 @@ mod tests {
             ("a*b*c", "aXbY", false),
             ("Ruamel.YAML", "ruamel_yaml", true),
         ] {
-            assert_eq!(matches_any(&[pattern.to_owned()], name, canonical), expected, "{pattern} {name}");
+            assert_eq!(
+                matches_any(&[pattern.to_owned()], name, canonical),
+                expected,
+                "{pattern} {name}"
+            );
         }
+    }
+
+    #[test]
+    fn settings_keep_the_name_that_is_stored() {
+        let changes: PackageChanges =
+            serde_json::from_str(r#"{"least_release_age_days": 2}"#).unwrap();
+        assert_eq!(changes.min_requested_release_age_days, Some(2));
+        let policy = serde_json::to_value(PackagePolicy::default()).unwrap();
+        assert_eq!(policy["least_release_age_days"], 0);
     }
 
     #[test]
     fn spellings_of_one_name_are_one_package_in_python_only() {
         let socket = vec!["Socket.IO".to_owned()];
-        let policy = PackagePolicy { allowed: socket.clone(), blocked: socket.clone(), trusted: socket, ..PackagePolicy::default() };
-        assert!(policy.allows(Npm, "socket.io") && policy.trusts(Npm, "socket.io") && policy.blocks("socket.io"));
-        assert!(!policy.allows(Npm, "socket-io") && !policy.trusts(Npm, "socket-io") && policy.blocks("socket-io"));
+        let policy = PackagePolicy {
+            allowed: socket.clone(),
+            blocked: socket.clone(),
+            trusted: socket,
+            ..PackagePolicy::default()
+        };
+        assert!(
+            policy.allows(Npm, "socket.io")
+                && policy.trusts(Npm, "socket.io")
+                && policy.blocks("socket.io")
+        );
+        assert!(
+            !policy.allows(Npm, "socket-io")
+                && !policy.trusts(Npm, "socket-io")
+                && policy.blocks("socket-io")
+        );
         assert!(policy.allows(PyPi, "socket-io") && policy.trusts(PyPi, "socket_io"));
     }
 
     #[test]
     fn what_a_project_leaves_out_is_as_the_server_has_it() {
-        let settings: crate::ProjectSettings = serde_json::from_str(r#"{"packages": {"blocked": ["left-pad"]}}"#).unwrap();
-        let server =
-            PackagePolicy { minimum_release_age_days: 1, allow_build: true, trusted: vec!["numpy".into()], ..PackagePolicy::default() };
+        let settings: crate::ProjectSettings =
+            serde_json::from_str(r#"{"packages": {"blocked": ["left-pad"]}}"#).unwrap();
+        let server = PackagePolicy {
+            minimum_release_age_days: 1,
+            allow_build: true,
+            trusted: vec!["numpy".into()],
+            ..PackagePolicy::default()
+        };
         let both = server.within(&settings.packages);
         assert_eq!(both, PackagePolicy { blocked: vec!["left-pad".into()], ..server });
-        assert!(serde_json::from_str::<crate::ProjectSettings>(r#"{"packages": {"blocks": []}}"#).is_err());
+        assert!(
+            serde_json::from_str::<crate::ProjectSettings>(r#"{"packages": {"blocks": []}}"#)
+                .is_err()
+        );
     }
 
     #[test]
@@ -325,16 +399,27 @@ mod tests {
 
     #[test]
     fn what_both_allow_is_more_than_neither_allows() {
-        let allowing =
-            |allowed: &[&str]| PackagePolicy { allowed: allowed.iter().map(|&text| text.to_owned()).collect(), ..PackagePolicy::default() };
-        let both = allowing(&["@acme/*", "pandas"]).within(&allowing(&["@acme/tools", "*", "numpy"]));
+        let allowing = |allowed: &[&str]| PackagePolicy {
+            allowed: allowed.iter().map(|&text| text.to_owned()).collect(),
+            ..PackagePolicy::default()
+        };
+        let both =
+            allowing(&["@acme/*", "pandas"]).within(&allowing(&["@acme/tools", "*", "numpy"]));
         assert!(
-            both.allows(Npm, "@acme/tools") && both.allows(Npm, "@acme/x") && both.allows(PyPi, "pandas") && !both.allows(PyPi, "numpy")
+            both.allows(Npm, "@acme/tools")
+                && both.allows(Npm, "@acme/x")
+                && both.allows(PyPi, "pandas")
+                && !both.allows(PyPi, "numpy")
         );
         let none = allowing(&["pandas"]).within(&allowing(&["numpy"]));
-        assert!(!none.allows(PyPi, "pandas") && !none.allows(PyPi, "numpy") && !none.allows(Npm, "x"));
-        let all =
-            PackagePolicy::default().within(&PackagePolicy { blocked: vec!["x".into()], allow_build: true, ..PackagePolicy::default() });
+        assert!(
+            !none.allows(PyPi, "pandas") && !none.allows(PyPi, "numpy") && !none.allows(Npm, "x")
+        );
+        let all = PackagePolicy::default().within(&PackagePolicy {
+            blocked: vec!["x".into()],
+            allow_build: true,
+            ..PackagePolicy::default()
+        });
         assert!(all.allows(PyPi, "pandas") && all.blocks("x") && !all.allow_build);
         assert!(
             !PackagePolicy { trusted: vec!["*".into()], ..PackagePolicy::default() }

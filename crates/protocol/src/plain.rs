@@ -1,58 +1,71 @@
-//! The one place that cleans text which a program, a package or a server wrote before a terminal, a log or a model sees it.
+//! Escaping of untrusted text. Text from a program, a package or a server passes through this
+//! module before a terminal, a log or a model sees it.
 //!
-//! Every character that a reader cannot see, or that changes what is around it, is shown as an escape such as `\u{202e}`: nothing is dropped, so that
-//! two different texts never look the same, and nothing is obeyed.
+//! Every character that is invisible, or that changes how the text around it is shown, becomes an
+//! escape such as `\u{202e}`. No character is dropped, so that two different texts never look the
+//! same, and no control sequence takes effect.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// The longest line that [`line()`] returns, bytes. The longest name of an object or a file fits, even when all of it is escaped.
+/// The maximum length of a line that [`line()`] returns, in bytes. The longest name of an object or
+/// a file fits, even if every character is escaped.
 pub const MAX_LINE_BYTES: usize = 8 << 10;
-/// The longest text that [`block`] returns, bytes, but for what says that it was cut.
+/// The maximum length of a text that [`block`] returns, in bytes, without the notice that it was
+/// cut.
 pub const MAX_BLOCK_BYTES: usize = 64 << 10;
-/// Combining marks on one character. No script needs as many, and more paint over the lines above and below.
+/// The maximum number of combining marks on one character. No script needs as many, and more of
+/// them would paint over the lines above and below.
 const MAX_MARKS: usize = 8;
-/// Words that Belljar begins its own lines with.
+/// The words that Belljar's own lines begin with.
 const OWN_WORDS: [&str; 6] = ["belljar", "degraded", "error", "hint", "note", "warning"];
 
-/// A text as one line of at most [`MAX_LINE_BYTES`]: line ends and tabs are escaped as well.
+/// Escapes a text as one line of at most [`MAX_LINE_BYTES`]. Line ends and tabs are escaped, too.
 ///
 /// ```
-/// assert_eq!(belljar_protocol::plain::line("a\x1b[2J\nhint: b\u{202e}"), r"a\u{1b}[2J\nhint: b\u{202e}");
+/// let escaped = belljar_protocol::plain::line("a\x1b[2J\nhint: b\u{202e}");
+/// assert_eq!(escaped, r"a\u{1b}[2J\nhint: b\u{202e}");
 /// ```
 pub fn line(text: &str) -> Cow<'_, str> {
     cut(text, escaped(text, is_hidden, MAX_LINE_BYTES), MAX_LINE_BYTES)
 }
 
-/// A text of several lines and at most [`MAX_BLOCK_BYTES`], none of which can be taken for a line of Belljar's own: one that begins like a hint or an
-/// error is set behind a bar.
+/// Escapes a text of several lines and at most [`MAX_BLOCK_BYTES`]. No line can be mistaken for one
+/// of Belljar's own: a line that begins like a hint or an error is prefixed with a bar.
 ///
 /// ```
-/// assert_eq!(belljar_protocol::plain::block("no such file\nhint: run me"), "no such file\n| hint: run me");
+/// let escaped = belljar_protocol::plain::block("no such file\nhint: run me");
+/// assert_eq!(escaped, "no such file\n| hint: run me");
 /// ```
 pub fn block(text: &str) -> Cow<'_, str> {
     let shown = cut(text, escaped(text, is_hidden_in_text, MAX_BLOCK_BYTES), MAX_BLOCK_BYTES);
     if !shown.split('\n').any(looks_like_ours) {
         return shown;
     }
-    let lines = shown.split('\n').map(|line| if looks_like_ours(line) { format!("| {line}") } else { line.to_owned() });
+    let lines = shown
+        .split('\n')
+        .map(|line| if looks_like_ours(line) { format!("| {line}") } else { line.to_owned() });
     lines.collect::<Vec<_>>().join("\n").into()
 }
 
-/// A text of several lines and any length, for what a program wrote in its own name, such as its logs.
+/// Escapes a text of several lines and any length. Use it for text that is clearly marked as the
+/// program's, such as its logs.
 pub fn text(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden_in_text, usize::MAX)
 }
 
-/// A text of several lines, each behind a bar, so that none can be taken for a line of the document around it. Of a text
-/// that would take more than `max_bytes`, bars included, its beginning and its end are shown, with the line `gap` between
-/// them. The gap is the caller's own words, and not behind a bar.
+/// Escapes a text of several lines and prefixes each with a bar, so that none can be mistaken for a
+/// line of the document around it. If the text with its bars would exceed `max_bytes`, only its
+/// beginning and its end are shown, with the line `gap` between them. The gap comes from the caller
+/// and has no bar.
 ///
 /// ```
-/// assert_eq!(belljar_protocol::plain::quoted("1\n\nlogs:\n2", 100, "..."), "| 1\n| \n| logs:\n| 2");
-/// assert_eq!(belljar_protocol::plain::quoted("1\n2\n3\n4\n5\n6", 20, "..."), "| 1\n| 2\n...\n| 5\n| 6");
+/// use belljar_protocol::plain::quoted;
+///
+/// assert_eq!(quoted("1\n\nlogs:\n2", 100, "..."), "| 1\n| \n| logs:\n| 2");
+/// assert_eq!(quoted("1\n2\n3\n4\n5\n6", 20, "..."), "| 1\n| 2\n...\n| 5\n| 6");
 /// ```
 pub fn quoted(text: &str, max_bytes: usize, gap: &str) -> String {
     let shown = escaped(text, is_hidden_in_text, max_bytes);
@@ -62,31 +75,40 @@ pub fn quoted(text: &str, max_bytes: usize, gap: &str) -> String {
     let half = max_bytes / 2;
     let end = &text[text.ceil_char_boundary(text.len().saturating_sub(half))..];
     let end = escaped(end, is_hidden_in_text, usize::MAX);
-    format!("{}\n{gap}\n{}", behind_bars(beginning_within(&shown, half)), behind_bars(end_within(&end, half)))
+    format!(
+        "{}\n{gap}\n{}",
+        behind_bars(beginning_within(&shown, half)),
+        behind_bars(end_within(&end, half))
+    )
 }
 
 fn behind_bars(text: &str) -> String {
     text.split('\n').map(|line| format!("| {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The bytes of a line behind its bar, with its line end.
+/// Returns the bytes that a line takes with its bar and its line end.
 fn quoted_line_bytes(line: &str) -> usize {
     "| ".len() + line.len() + 1
 }
 
-/// The bytes that a text takes behind bars.
+/// Returns the bytes that a text takes with its bars.
 fn quoted_bytes(text: &str) -> usize {
     text.split('\n').map(quoted_line_bytes).sum()
 }
 
-/// The first lines of a text that fit behind bars, and of a long one that does not a part.
+/// Returns the first lines of a text that fit with their bars, and a part of the next line if that
+/// one is long.
 fn beginning_within(text: &str, max_bytes: usize) -> &str {
     let (mut used, mut length) = (0, 0);
     for line in text.split('\n') {
         if used + quoted_line_bytes(line) > max_bytes {
             let room = max_bytes.saturating_sub(used + quoted_line_bytes(""));
             let is_part_shown = room * 4 > max_bytes || length == 0;
-            return if is_part_shown { &text[..length + line.floor_char_boundary(room)] } else { &text[..length - 1] };
+            return if is_part_shown {
+                &text[..length + line.floor_char_boundary(room)]
+            } else {
+                &text[..length - 1]
+            };
         }
         used += quoted_line_bytes(line);
         length += line.len() + 1;
@@ -94,7 +116,8 @@ fn beginning_within(text: &str, max_bytes: usize) -> &str {
     text
 }
 
-/// The last lines of a text that fit behind bars, likewise.
+/// Returns the last lines of a text that fit with their bars, and a part of the line before if that
+/// one is long.
 fn end_within(text: &str, max_bytes: usize) -> &str {
     let (mut used, mut start) = (0, text.len() + 1);
     for line in text.rsplit('\n') {
@@ -102,7 +125,11 @@ fn end_within(text: &str, max_bytes: usize) -> &str {
             let room = max_bytes.saturating_sub(used + quoted_line_bytes(""));
             let is_part_shown = room * 4 > max_bytes || start > text.len();
             let left_out = line.ceil_char_boundary(line.len().saturating_sub(room));
-            return if is_part_shown { &text[start - 1 - line.len() + left_out..] } else { &text[start..] };
+            return if is_part_shown {
+                &text[start - 1 - line.len() + left_out..]
+            } else {
+                &text[start..]
+            };
         }
         used += quoted_line_bytes(line);
         start -= line.len() + 1;
@@ -110,13 +137,15 @@ fn end_within(text: &str, max_bytes: usize) -> &str {
     text
 }
 
-/// The same JSON, in which a terminal finds nothing to obey: hidden characters in its strings are written as `\u202e`, which means the same.
+/// Escapes JSON for a terminal. Hidden characters in its strings become JSON escapes such as
+/// `\u202e`, so that the value stays the same.
 ///
 /// ```
 /// assert_eq!(belljar_protocol::plain::json("\"a\u{202e}\""), r#""a\u202e""#);
 /// ```
 pub fn json(json: &str) -> Cow<'_, str> {
-    // JSON escapes the characters below U+0020 itself, and has white space of them between its tokens.
+    // JSON requires escapes for the characters below U+0020 in strings, and allows some of them as
+    // white space between tokens.
     let is_hidden_in_json = |character: char| character > '\u{1f}' && is_hidden(character);
     let Some(first) = first_hidden(json, is_hidden_in_json) else { return json.into() };
     let mut shown = String::with_capacity(json.len() + 64);
@@ -134,13 +163,14 @@ pub fn json(json: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Whether a character cannot be seen, or changes how others are shown.
+/// Returns whether a character is invisible, or changes how other characters are shown.
 fn is_hidden(character: char) -> bool {
     use GeneralCategory as Category;
     if character.is_ascii() {
         return character.is_ascii_control();
     }
-    // Default ignorable characters of other categories (Unicode, `DerivedCoreProperties.txt`): fillers, joiners and variation selectors.
+    // Default ignorable characters of other categories (Unicode, `DerivedCoreProperties.txt`):
+    // fillers, joiners and variation selectors.
     let is_ignorable = matches!(
         character,
         '\u{034f}'
@@ -155,7 +185,8 @@ fn is_hidden(character: char) -> bool {
     is_ignorable
         || matches!(
             character.general_category(),
-            // Controls; marks of direction and other invisible format characters; line and paragraph separators; what has no meaning that is agreed on.
+            // Control characters; directional marks and other invisible format characters; line and
+            // paragraph separators; characters without a standard meaning.
             Category::Control
                 | Category::Format
                 | Category::LineSeparator
@@ -170,15 +201,24 @@ fn is_hidden_in_text(character: char) -> bool {
     !matches!(character, '\n' | '\t') && is_hidden(character)
 }
 
-/// Whether an invisible character only does what its neighbours need to be written: it joins the parts of an emoji or the letters of a script that
-/// joins them, or says that an emoji is one.
+/// Returns whether an invisible character is part of correct spelling: it joins the parts of an
+/// emoji or the letters of a script that needs joiners, or selects the emoji form of a character.
 fn is_needed(before: Option<char>, character: char, after: Option<char>) -> bool {
-    let is_emoji = |character: Option<char>| character.is_some_and(|character| !character.is_ascii() && character.is_emoji_char());
-    // The Arabic, Indic, Khmer and Mongolian blocks, where U+200C and U+200D are part of how words are spelled.
-    let joins =
-        |character: Option<char>| character.is_some_and(|character| matches!(character, '\u{600}'..='\u{18af}') && !is_hidden(character));
+    let is_emoji = |character: Option<char>| {
+        character.is_some_and(|character| !character.is_ascii() && character.is_emoji_char())
+    };
+    // The Arabic, Indic, Khmer and Mongolian blocks, where U+200C and U+200D are part of how words
+    // are spelled.
+    let joins = |character: Option<char>| {
+        character.is_some_and(|character| {
+            matches!(character, '\u{600}'..='\u{18af}') && !is_hidden(character)
+        })
+    };
     match character {
-        '\u{200d}' => (is_emoji(before) || before == Some('\u{fe0f}')) && is_emoji(after) || joins(before) && joins(after),
+        '\u{200d}' => {
+            (is_emoji(before) || before == Some('\u{fe0f}')) && is_emoji(after)
+                || joins(before) && joins(after)
+        }
         '\u{200c}' => joins(before) && joins(after),
         '\u{fe0f}' => is_emoji(before) || after == Some('\u{20e3}'),
         _ => false,
@@ -186,23 +226,37 @@ fn is_needed(before: Option<char>, character: char, after: Option<char>) -> bool
 }
 
 fn is_mark(character: char) -> bool {
-    !character.is_ascii() && matches!(character.general_category(), GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
+    !character.is_ascii()
+        && matches!(
+            character.general_category(),
+            GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark
+        )
 }
 
-/// Where the first character is that might have to be escaped.
+/// Returns the position of the first character that may have to be escaped.
 fn first_hidden(text: &str, is_hidden: impl Fn(char) -> bool) -> Option<usize> {
-    text.char_indices().find(|&(_, character)| is_hidden(character) || is_mark(character)).map(|(at, _)| at)
+    text.char_indices()
+        .find(|&(_, character)| is_hidden(character) || is_mark(character))
+        .map(|(at, _)| at)
 }
 
-/// Hands over the characters from `start` on, each with whether it has to be escaped, for as long as `take` returns true.
-fn each(text: &str, start: usize, is_hidden: impl Fn(char) -> bool, mut take: impl FnMut(char, bool) -> bool) {
+/// Passes the characters from `start` on to `take`, each with a flag that tells whether it has to
+/// be escaped, as long as `take` returns true.
+fn each(
+    text: &str,
+    start: usize,
+    is_hidden: impl Fn(char) -> bool,
+    mut take: impl FnMut(char, bool) -> bool,
+) {
     let (mut before, mut marks) = (text[..start].chars().next_back(), 0);
     let mut characters = text[start..].chars().peekable();
     while let Some(character) = characters.next() {
         marks = if is_mark(character) { marks + 1 } else { 0 };
-        // Only what is shown as itself is a neighbour: nothing is joined to an escape.
-        let after = characters.peek().copied().filter(|&after| marks < MAX_MARKS || !is_mark(after));
-        let escapes = marks > MAX_MARKS || is_hidden(character) && !is_needed(before, character, after);
+        // Only a character that is shown unescaped counts as a neighbour: nothing joins an escape.
+        let after =
+            characters.peek().copied().filter(|&after| marks < MAX_MARKS || !is_mark(after));
+        let escapes =
+            marks > MAX_MARKS || is_hidden(character) && !is_needed(before, character, after);
         if !take(character, escapes) {
             return;
         }
@@ -210,7 +264,8 @@ fn each(text: &str, start: usize, is_hidden: impl Fn(char) -> bool, mut take: im
     }
 }
 
-/// The text with its hidden characters escaped. Ends soon after `max_bytes`: what is cut off later need not be made.
+/// Returns the text with its hidden characters escaped. Stops soon after `max_bytes`, because the
+/// caller cuts off the rest.
 fn escaped(text: &str, is_hidden: impl Fn(char) -> bool, max_bytes: usize) -> Cow<'_, str> {
     let Some(first) = first_hidden(text, &is_hidden) else { return text.into() };
     let mut shown = String::with_capacity(text.len().min(max_bytes).saturating_add(64));
@@ -228,7 +283,7 @@ fn escaped(text: &str, is_hidden: impl Fn(char) -> bool, max_bytes: usize) -> Co
     shown.into()
 }
 
-/// The beginning of what is shown of a text, and how much there is, where it is too long.
+/// Cuts an escaped text that is too long, and adds the length of the original text.
 fn cut<'text>(text: &str, shown: Cow<'text, str>, max_bytes: usize) -> Cow<'text, str> {
     if shown.len() <= max_bytes {
         return shown;
@@ -237,8 +292,9 @@ fn cut<'text>(text: &str, shown: Cow<'text, str>, max_bytes: usize) -> Cow<'text
     format!("{}… (cut: the text has {} bytes)", &shown[..end], text.len()).into()
 }
 
-/// Whether a line begins as one of Belljar's own does, or with a word in letters that may only look like one of these.
-/// Belljar's own are in lower case: `Error: ...` is how JavaScript begins, and is shown as it is.
+/// Returns whether a line begins like one of Belljar's own, or with a word in other letters, which
+/// may look the same. Belljar's own words are in lower case; `Error: ...`, as JavaScript writes it,
+/// is shown unchanged.
 fn looks_like_ours(line: &str) -> bool {
     let line = line.trim_start();
     let end = line.find(|character: char| !character.is_alphanumeric()).unwrap_or(line.len());

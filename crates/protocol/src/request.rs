@@ -1,32 +1,42 @@
-//! What a run asks for.
+//! The request for a run, as the engine takes it.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::explain::Explain;
 use crate::language::{Language, RuntimeName};
 use crate::limits::Limits;
 use crate::names;
 use crate::policy::Policy;
 
-/// A file's path inside a sandbox, relative to its working folder: no `..`, no absolute path, no control characters, at most 1,024 bytes.
+/// The path of a file in a sandbox, relative to its working folder. It has at most 1,024 bytes, no
+/// `..` and no control characters, and is not absolute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = String))]
 pub struct ProgramName(String);
 
-/// A file name that cannot be used inside a sandbox.
+/// An invalid name of a file in a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` cannot name a file of a run: {why}; use a relative path such as data/in.csv")]
+#[error("`{name}` is not a valid file name: {why}")]
 pub struct InvalidName {
     /// The name, cut to a printable length.
     pub name: String,
-    /// What is wrong with it.
+    /// The rule that the name breaks.
     pub why: &'static str,
 }
 
+impl Explain for InvalidName {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some("use a relative path such as data/in.csv".into())
+    }
+}
+
 impl ProgramName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -36,8 +46,12 @@ impl TryFrom<String> for ProgramName {
     type Error = InvalidName;
 
     fn try_from(name: String) -> Result<Self, InvalidName> {
-        // Of a file system, which has the last word about each part.
-        let too_long = || name.split('/').any(|part| part.len() > 255).then_some("a part of it is longer than 255 bytes");
+        // File systems limit the length of each part.
+        let too_long = || {
+            name.split('/')
+                .any(|part| part.len() > 255)
+                .then_some("a part of it is longer than 255 bytes")
+        };
         match names::fault(&name).or_else(too_long) {
             None => Ok(Self(name)),
             Some(why) => Err(InvalidName { name: names::printable(&name), why }),
@@ -59,74 +73,74 @@ impl<'de> Deserialize<'de> for ProgramName {
     }
 }
 
-/// A file that the run starts with, in its working folder.
+/// A file that is in the working folder when the run starts.
 #[derive(Clone, Debug)]
 pub struct ProgramFile {
-    /// Where.
+    /// Path of the file, relative to the working folder.
     pub path: ProgramName,
-    /// What is in it.
+    /// Content of the file.
     pub content: Vec<u8>,
 }
 
-/// When a run is over.
+/// The condition on which a run ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Finish {
-    /// When the result is settled and nothing is pending.
+    /// The run ends when the result is available and no timers, I/O or threads are pending.
     #[default]
     Idle,
-    /// As soon as the result is settled.
+    /// The run ends as soon as the result is available.
     Settled,
 }
 
-/// Which start the caller wants.
+/// The way in which the caller wants the sandbox to be started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StartMode {
-    /// `fork` where this runtime and this machine allow it, else `exec`.
+    /// Fork a zygote if this runtime and this machine allow it, else start a new process.
     #[default]
     Auto,
-    /// A fork of a zygote, or a refusal.
+    /// Fork a zygote, and refuse the run if that is not possible.
     Fork,
-    /// A process of its own, with an address layout of its own.
+    /// Start a new process, which has an address layout of its own.
     Exec,
 }
 
-/// One program to run once.
+/// The request to run one program once.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// What it is written in.
+    /// Language of the program.
     pub language: Language,
-    /// Which runtime; the language's default when none.
+    /// Runtime to use, or `None` for the default runtime of the language.
     pub runtime: Option<RuntimeName>,
-    /// Which of `files` is the program.
+    /// Name of the program among `files`.
     pub entry: ProgramName,
-    /// The program and all that lies beside it.
+    /// All files of the run, including the program.
     pub files: Vec<ProgramFile>,
-    /// What `main` is called with, JSON.
+    /// JSON argument of the program's `main` function.
     pub parameters: Box<RawValue>,
-    /// What follows the program in `process.argv` and `sys.argv`.
+    /// Arguments that follow the program's name in `process.argv` and `sys.argv`.
     pub arguments: Vec<String>,
-    /// What standard input gives, then its end.
+    /// Content of standard input.
     pub stdin: Vec<u8>,
-    /// Files to hand back besides those in `outputs/`.
+    /// Names of files to return in addition to those in `outputs/`.
     pub outputs: Vec<ProgramName>,
-    /// What it may touch.
+    /// Access rights of the run.
     pub policy: Policy,
-    /// What it may use.
+    /// Resource limits of the run.
     pub limits: Limits,
-    /// When it is over.
+    /// Condition on which the run ends.
     pub finish: Finish,
-    /// Makes its randomness repeatable.
+    /// Seed that makes the program's random numbers repeatable.
     pub seed: Option<u32>,
-    /// How its sandbox comes to be.
+    /// Way in which the sandbox is started.
     pub start: StartMode,
 }
 
 impl RunRequest {
-    /// A program in one file, with no parameters, grants or limits but the default ones.
+    /// Returns a request for a program in one file, with the default parameters, policy and limits.
     pub fn new(language: Language, code: impl Into<Vec<u8>>) -> Self {
         let entry = ProgramName(language.default_entry().to_owned());
         Self {
@@ -134,7 +148,7 @@ impl RunRequest {
             runtime: None,
             files: vec![ProgramFile { path: entry.clone(), content: code.into() }],
             entry,
-            parameters: RawValue::from_string("{}".to_owned()).unwrap_or_default(),
+            parameters: Self::no_parameters(),
             arguments: Vec::new(),
             stdin: Vec::new(),
             outputs: Vec::new(),
@@ -145,6 +159,11 @@ impl RunRequest {
             start: StartMode::default(),
         }
     }
+
+    /// Returns the default parameters, an empty JSON object.
+    pub fn no_parameters() -> Box<RawValue> {
+        RawValue::from_string("{}".to_owned()).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +173,9 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        for bad in ["", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "a\nb", "a\0b", "a\u{7f}"] {
+        for bad in
+            ["", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "a\nb", "a\0b", "a\u{7f}"]
+        {
             assert!(ProgramName::try_from(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "data/in.csv", "..a", "a..", "ünïcode.txt", ".hidden"] {

@@ -1,12 +1,15 @@
-//! What is asked of the service: a program to run, and how the caller wants to hear of it.
+//! The submission of a run to the service: the program, and how the caller wants to receive the
+//! outcome.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::depth::nests_too_deep;
+use crate::depth::{MAX_JSON_DEPTH, nests_too_deep};
+use crate::explain::Explain;
 use crate::language::{Language, RuntimeName};
 use crate::limits::RequestedLimits;
 use crate::outcome::Status;
@@ -14,116 +17,131 @@ use crate::packages::PackageOptions;
 use crate::policy::Policy;
 use crate::request::{Finish, ProgramFile, ProgramName, StartMode};
 
-/// The body of `POST /v1/runs`. Either `code`, or `files` and which of them is the `entry`; everything else has a default.
+/// The body of `POST /v1/runs`. It needs either `code`, or `files` with the program's name in
+/// `entry`. Everything else has a default.
 ///
 /// ```
-/// let submission: belljar_protocol::RunSubmission = serde_json::from_str(
-///     r#"{"language": "python", "code": "6 * 7", "parameters": {"city": "Oslo"}, "limits": {"timeout_ms": 5000}, "wait": true}"#,
-/// ).unwrap();
+/// use belljar_protocol::RunSubmission;
+///
+/// let submission: RunSubmission = serde_json::from_str(r#"{
+///   "language": "javascript",
+///   "code": "export default ({prices}) => ({total: prices[0] + prices[1]})",
+///   "parameters": {"prices": [18, 23]},
+///   "limits": {"timeout_ms": 5000},
+///   "wait": true
+/// }"#).unwrap();
 /// assert!(submission.check().is_ok());
-/// assert!(serde_json::from_str::<belljar_protocol::RunSubmission>(r#"{"language": "python", "source": "1"}"#).is_err());
+/// let unknown_field = r#"{"language": "python", "source": "1"}"#;
+/// assert!(serde_json::from_str::<RunSubmission>(unknown_field).is_err());
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(example = json!({"language": "javascript", "code": "1 + 1", "wait": true})))]
 #[serde(deny_unknown_fields)]
 pub struct RunSubmission {
-    /// What it is written in.
+    /// Language of the program.
     pub language: Language,
-    /// The program, where it is one text.
+    /// Text of the program, if it is a single file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Files that the run starts with. With `code` they lie beside it; without, `entry` names the program among them.
+    /// Files in the working folder when the run starts. With `code` they are next to the program;
+    /// without `code`, `entry` names the program among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SubmittedFile>,
-    /// What the program is called in its working folder. Default `main.js`, `main.ts` or `main.py`.
+    /// Name of the program in its working folder. Default `main.js`, `main.ts` or `main.py`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<ProgramName>,
-    /// Which runtime, `node@22`; the language's default when none.
+    /// Runtime to use, such as `node@22`. Default: the default runtime of the language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub runtime: Option<RuntimeName>,
-    /// What `main` is called with. Default `{}`.
+    /// Argument of the program's `main` function. Default `{}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub parameters: Option<Box<RawValue>>,
-    /// What follows the program in `process.argv` and `sys.argv`.
+    /// Arguments that follow the program's name in `process.argv` and `sys.argv`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
-    /// What its standard input gives.
+    /// Content of the program's standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
-    /// Files to hand back besides those in `outputs/`.
+    /// Names of files to return in addition to those in `outputs/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<ProgramName>,
-    /// Packages from `PyPI` or npm, in their own notation: `pandas==2.2`, `lodash@4`. They are added to what its manifest names and its code imports.
+    /// Packages from `PyPI` or npm, in the notation of their registry: `pandas==2.2`, `lodash@4`.
+    /// They are added to the packages that the manifest names and the code imports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
-    /// How its packages are to be had.
+    /// Options for resolving and installing packages.
     #[serde(default, skip_serializing_if = "PackageOptions::is_default")]
     pub package_options: PackageOptions,
-    /// What it may touch. Default: all that the project's ceiling allows for storage, and nothing else.
+    /// Access rights of the run. Default: everything that the project's ceiling allows for storage,
+    /// and nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
-    /// What it may use. What is left out has its default, or the ceiling's where that is less.
+    /// Resource limits of the run. An omitted limit has its default value, or the ceiling's value
+    /// where that is lower.
     #[serde(default)]
     pub limits: RequestedLimits,
-    /// When it is over.
+    /// Condition on which the run ends.
     #[serde(default)]
     pub finish: Finish,
-    /// Makes its randomness repeatable.
+    /// Seed that makes the program's random numbers repeatable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
-    /// How its sandbox comes to be.
+    /// Way in which the sandbox is started.
     #[serde(default)]
     pub start: StartMode,
-    /// Whether it is run again by the service itself, and after what.
+    /// Statuses after which the service runs the program again, and how often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// Where its end is told, by a signed `POST`.
+    /// URL to which the service sends a signed `POST` when the run has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<Callback>,
-    /// Names and values to find it by: at most 16, each at most 128 bytes.
+    /// Names and values to search for: at most 16, each at most 128 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// A word for people, at most 1,000 bytes.
+    /// Comment shown in listings, at most 1,000 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Who goes first where runs wait.
+    /// Priority in the queue.
     #[serde(default)]
     pub priority: Priority,
-    /// A repeated request with the same key, within a day, gets the first one's run. At most 128 bytes; the header `Idempotency-Key` says the same.
+    /// Idempotency key, at most 128 bytes. A repeated request with the same key within a day
+    /// returns the run of the first one. The header `Idempotency-Key` has the same effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// `true`: answer with the outcome; a number: the same, but wait at most so many milliseconds; else answer at once with the run's record.
+    /// `true`: answer with the outcome. A number: the same, but wait at most that many
+    /// milliseconds. Otherwise: answer at once with the run's record.
     #[serde(default, skip_serializing_if = "Wait::is_no")]
     pub wait: Wait,
 }
 
-/// A file that a run starts with: exactly one of `content`, `content_base64` and `object`.
+/// A file that is in the working folder when a run starts. It has exactly one of `content`,
+/// `content_base64` and `object`.
 ///
 /// ```
-/// let file: belljar_protocol::SubmittedFile = serde_json::from_str(r#"{"path": "data.csv", "content": "a,b\n1,2\n"}"#).unwrap();
+/// let file: belljar_protocol::SubmittedFile =
+///     serde_json::from_str(r#"{"path": "data.csv", "content": "a,b\n1,2\n"}"#).unwrap();
 /// assert_eq!(file.path.as_str(), "data.csv");
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubmittedFile {
-    /// Where, relative to the working folder.
+    /// Path of the file, relative to the working folder.
     pub path: ProgramName,
-    /// What is in it, text.
+    /// Content of the file as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// What is in it, bytes in base64.
+    /// Content of the file in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_base64: Option<String>,
-    /// The object in storage whose content it has.
+    /// Name of the object in storage that holds the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
 }
 
-/// Whether a run is run again by the service itself.
+/// The conditions on which the service runs a program again.
 ///
 /// ```
 /// let retry: belljar_protocol::Retry = serde_json::from_str(r#"{"attempts": 3}"#).unwrap();
@@ -134,18 +152,19 @@ pub struct SubmittedFile {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// How often it is run at most, the first time included: 1 to 10.
+    /// Maximum number of attempts, including the first one: 1 to 10.
     pub attempts: u32,
-    /// After which ends. Default `interrupted` and `crashed`.
-    #[serde(default = "Retry::default_ends")]
+    /// Statuses after which the service tries again. Default `interrupted` and `crashed`.
+    #[serde(default = "Retry::default_statuses")]
     pub on: Vec<Status>,
-    /// Milliseconds until the next attempt, doubled each time. Default 1,000, at most an hour.
+    /// Milliseconds until the next attempt, doubled for each further one. Default 1,000, at most an
+    /// hour.
     #[serde(default = "Retry::default_backoff")]
     pub backoff_ms: u64,
 }
 
 impl Retry {
-    fn default_ends() -> Vec<Status> {
+    fn default_statuses() -> Vec<Status> {
         vec![Status::Interrupted, Status::Crashed]
     }
 
@@ -153,47 +172,53 @@ impl Retry {
         1000
     }
 
-    /// Whether a run that ended so is run again, while attempts are left.
+    /// Returns whether the service tries again after a run with this status, as long as attempts
+    /// are left.
     pub fn covers(&self, status: Status) -> bool {
         self.on.contains(&status)
     }
 }
 
-/// Where the end of a run is told.
+/// The URL that is notified when a run has ended.
 ///
 /// ```
-/// let callback: belljar_protocol::Callback = serde_json::from_str(r#"{"url": "https://example.com/done"}"#).unwrap();
+/// let callback: belljar_protocol::Callback =
+///     serde_json::from_str(r#"{"url": "https://example.com/done"}"#).unwrap();
 /// assert_eq!(callback.url, "https://example.com/done");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Callback {
-    /// An `https` or `http` address. It gets the run's record with its outcome, signed in `Belljar-Signature`.
+    /// An `https` or `http` URL. It receives the run's record with its outcome, and a signature in
+    /// the header `Belljar-Signature`.
     pub url: String,
 }
 
-/// Who goes first where runs wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The priority of a run in the queue.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Somebody waits for it.
+    /// A person or a program is waiting for the outcome. Such runs start first.
     #[default]
     Interactive,
-    /// Nobody does.
+    /// Nothing is waiting for the outcome.
     Scheduled,
 }
 
-/// How long a caller waits for the outcome. In JSON `true`, `false` or a number of milliseconds.
+/// The time for which a caller waits for the outcome. In JSON `true`, `false` or a number of
+/// milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
-    /// Not at all.
+    /// Do not wait.
     #[default]
     No,
-    /// Until the end.
+    /// Wait until the run ends.
     UntilTheEnd,
-    /// So many milliseconds at most.
+    /// Wait at most this many milliseconds.
     AtMostMs(u64),
 }
 
@@ -202,8 +227,17 @@ impl utoipa::PartialSchema for Wait {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
         use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
         OneOfBuilder::new()
+            .description(Some(
+                "The time for which a caller waits for the outcome: `true` for any time, `false` \
+                 for none, or a number of milliseconds.",
+            ))
             .item(ObjectBuilder::new().schema_type(Type::Boolean))
-            .item(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u32::MAX)))
+            .item(
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(0))
+                    .maximum(Some(u32::MAX)),
+            )
             .into()
     }
 }
@@ -212,7 +246,7 @@ impl utoipa::PartialSchema for Wait {
 impl utoipa::ToSchema for Wait {}
 
 impl Wait {
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_no(&self) -> bool {
         *self == Self::No
     }
@@ -244,7 +278,7 @@ impl<'de> Deserialize<'de> for Wait {
 
             fn visit_u64<E: serde::de::Error>(self, ms: u64) -> Result<Wait, E> {
                 if ms > u64::from(u32::MAX) {
-                    return Err(E::custom("wait is at most 4294967295 milliseconds"));
+                    return Err(E::custom("`wait` exceeds the maximum of 4294967295 milliseconds"));
                 }
                 Ok(Wait::AtMostMs(ms))
             }
@@ -253,36 +287,47 @@ impl<'de> Deserialize<'de> for Wait {
     }
 }
 
-/// A submission that cannot be meant.
+/// An invalid submission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSubmission {
-    /// Neither code nor files.
-    #[error("there is no program: give it as `code`, or as one of `files` and name it in `entry`")]
+    /// The submission has neither code nor files.
+    #[error("the submission contains no program")]
     NoProgram,
-    /// The entry point is no file of the run.
-    #[error("entry: `{0}` is not among the files of the run")]
+    /// The entry is not one of the submitted files.
+    #[error("entry: `{0}` is not one of the submitted files")]
     NoEntry(String),
-    /// Two files of one name.
-    #[error("files: `{0}` is there twice")]
+    /// Two files have the same name.
+    #[error("files: `{0}` is listed twice")]
     Twice(String),
-    /// A file with no content, or several.
+    /// A file has no content, or more than one.
     #[error("files: `{0}` needs exactly one of content, content_base64 and object")]
     Content(String),
-    /// Base64 that is none.
-    #[error("files: the content_base64 of `{0}` is not base64")]
+    /// The `content_base64` of a file is not base64.
+    #[error("files: the content_base64 of `{0}` is not valid base64")]
     Base64(String),
-    /// A field that is too long, too many, or empty.
+    /// A field is too long, too short or has too many entries.
     #[error("{field}: {why}")]
     Field {
-        /// Which.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong, and what is right.
+        /// The rule that the value breaks.
         why: String,
     },
 }
 
+impl Explain for InvalidSubmission {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::NoProgram => "send it as `code`, or as one of `files` and name it in `entry`",
+            Self::NoEntry(_) => "add the file, or name another one in `entry`",
+            Self::Twice(_) => "rename or remove one of the two files",
+            Self::Content(_) | Self::Base64(_) | Self::Field { .. } => return None,
+        }))
+    }
+}
+
 impl RunSubmission {
-    /// A program in one text, and nothing else.
+    /// Returns a submission with the program as its only field.
     pub fn new(language: Language, code: impl Into<String>) -> Self {
         Self {
             language,
@@ -311,15 +356,18 @@ impl RunSubmission {
         }
     }
 
-    /// The program's name in its working folder.
+    /// Returns the name of the program in its working folder.
     ///
     /// # Panics
-    /// Never: the default names are plain.
+    /// Never: the default names are valid.
     pub fn entry_name(&self) -> ProgramName {
-        self.entry.clone().unwrap_or_else(|| ProgramName::try_from(self.language.default_entry()).expect("the default names are plain"))
+        self.entry.clone().unwrap_or_else(|| {
+            ProgramName::try_from(self.language.default_entry())
+                .expect("the default names are valid")
+        })
     }
 
-    /// Checks what can be checked by looking at it alone.
+    /// Checks everything that depends on the submission alone.
     pub fn check(&self) -> Result<(), InvalidSubmission> {
         let field = |field, why: &str| InvalidSubmission::Field { field, why: why.to_owned() };
         let entry = self.entry_name();
@@ -335,44 +383,63 @@ impl RunSubmission {
             return Err(InvalidSubmission::Twice(twice[0].to_owned()));
         }
         for file in &self.files {
-            let given = [file.content.is_some(), file.content_base64.is_some(), file.object.is_some()];
+            let given =
+                [file.content.is_some(), file.content_base64.is_some(), file.object.is_some()];
             if given.iter().filter(|given| **given).count() != 1 {
                 return Err(InvalidSubmission::Content(file.path.as_str().to_owned()));
             }
         }
-        if self.packages.len() > 256 || self.packages.iter().any(|package| package.len() > 512 || package.chars().any(char::is_control)) {
-            return Err(field("packages", "at most 256 of them, each at most 512 bytes and without control characters"));
+        if self.packages.len() > 256
+            || self
+                .packages
+                .iter()
+                .any(|package| package.len() > 512 || package.chars().any(char::is_control))
+        {
+            return Err(field(
+                "packages",
+                "expected at most 256, each at most 512 bytes long and without control characters",
+            ));
         }
         if self.parameters.as_ref().is_some_and(|json| nests_too_deep(json.get())) {
-            return Err(field("parameters", "they nest deeper than 120 levels"));
+            let why = format!("the JSON is nested deeper than {MAX_JSON_DEPTH} levels");
+            return Err(field("parameters", &why));
         }
         if self.labels.len() > 16 {
-            return Err(field("labels", "at most 16 of them"));
+            return Err(field("labels", "expected at most 16"));
         }
         for (name, value) in &self.labels {
             let plain = |text: &str| text.len() <= 128 && !text.chars().any(char::is_control);
             if name.is_empty() || name.contains(':') || !plain(name) || !plain(value) {
                 return Err(field(
                     "labels",
-                    "names and values have at most 128 bytes and no control characters, names at least one and no `:`",
+                    "names and values must have at most 128 bytes and no control characters, and \
+                     names at least one byte and no `:`",
                 ));
             }
         }
         if self.comment.as_ref().is_some_and(|comment| comment.len() > 1000) {
-            return Err(field("comment", "at most 1,000 bytes"));
+            return Err(field("comment", "expected at most 1,000 bytes"));
         }
-        if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 128 || key.chars().any(char::is_control)) {
-            return Err(field("idempotency_key", "1 to 128 bytes, no control characters"));
+        if self.idempotency_key.as_ref().is_some_and(|key| {
+            key.is_empty() || key.len() > 128 || key.chars().any(char::is_control)
+        }) {
+            let why = "expected 1 to 128 bytes without control characters";
+            return Err(field("idempotency_key", why));
         }
         if let Some(retry) = &self.retry {
             if !(1..=10).contains(&retry.attempts) {
-                return Err(field("retry.attempts", "1 to 10"));
+                return Err(field("retry.attempts", "expected 1 to 10"));
             }
             if retry.backoff_ms > 3_600_000 {
-                return Err(field("retry.backoff_ms", "at most 3600000, an hour"));
+                return Err(field("retry.backoff_ms", "expected at most 3600000 (an hour)"));
             }
-            if retry.on.iter().any(|status| matches!(status, Status::Succeeded | Status::Cancelled | Status::Refused)) {
-                return Err(field("retry.on", "a run that succeeded, was cancelled or refused is not run again"));
+            if retry.on.iter().any(|status| {
+                matches!(status, Status::Succeeded | Status::Cancelled | Status::Refused)
+            }) {
+                return Err(field(
+                    "retry.on",
+                    "a run that succeeded, was cancelled or was refused cannot be retried",
+                ));
             }
         }
         Ok(())
@@ -380,7 +447,7 @@ impl RunSubmission {
 }
 
 impl SubmittedFile {
-    /// What is in it; `None` when an object has it.
+    /// Returns the content of the file, or `None` if the content is in an object.
     pub fn bytes(&self) -> Result<Option<Vec<u8>>, InvalidSubmission> {
         Ok(match (&self.content, &self.content_base64) {
             (Some(text), _) => Some(text.clone().into_bytes()),
@@ -393,7 +460,7 @@ impl SubmittedFile {
         })
     }
 
-    /// A file of a run with this content.
+    /// Returns a file of a run with this path and the given content.
     pub fn with(&self, content: Vec<u8>) -> ProgramFile {
         ProgramFile { path: self.path.clone(), content }
     }
@@ -411,8 +478,14 @@ mod tests {
     fn a_program_is_code_or_one_of_the_files() {
         for (json, expected) in [
             (r#"{"language": "python"}"#, Err(InvalidSubmission::NoProgram)),
-            (r#"{"language": "python", "files": [{"path": "a.py", "content": "1"}]}"#, Err(InvalidSubmission::NoEntry("main.py".into()))),
-            (r#"{"language": "python", "entry": "a.py", "files": [{"path": "a.py", "content": "1"}]}"#, Ok(())),
+            (
+                r#"{"language": "python", "files": [{"path": "a.py", "content": "1"}]}"#,
+                Err(InvalidSubmission::NoEntry("main.py".into())),
+            ),
+            (
+                r#"{"language": "python", "entry": "a.py", "files": [{"path": "a.py", "content": "1"}]}"#,
+                Ok(()),
+            ),
             (
                 r#"{"language": "python", "code": "1", "files": [{"path": "main.py", "content": "1"}]}"#,
                 Err(InvalidSubmission::Twice("main.py".into())),
@@ -428,7 +501,9 @@ mod tests {
 
     #[test]
     fn waiting_is_said_by_a_word_or_a_number() {
-        for (json, wait) in [("true", Wait::UntilTheEnd), ("false", Wait::No), ("250", Wait::AtMostMs(250))] {
+        for (json, wait) in
+            [("true", Wait::UntilTheEnd), ("false", Wait::No), ("250", Wait::AtMostMs(250))]
+        {
             assert_eq!(serde_json::from_str::<Wait>(json).unwrap(), wait);
             assert_eq!(serde_json::to_string(&wait).unwrap(), json);
         }

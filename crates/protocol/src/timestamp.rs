@@ -1,4 +1,4 @@
-//! One moment, as it stands on the wire: RFC 3339, UTC, milliseconds.
+//! Timestamps. On the wire they are RFC 3339, in UTC, with milliseconds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,35 +6,39 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment in UTC with millisecond precision, `2026-01-02T03:04:05.678Z` in JSON.
+/// A time in UTC with millisecond precision, `2026-01-02T03:04:05.678Z` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
 pub struct Timestamp(jiff::Timestamp);
 
 impl Timestamp {
-    /// A time of the system's. One before 1970 counts as that.
+    /// Converts a system time. A time before 1970 becomes the first millisecond of 1970.
     pub fn from_system(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Now, by the system's clock, cut to milliseconds.
+    /// Returns the current time of the system's clock, truncated to milliseconds.
     pub fn now() -> Self {
         Self::from_system(SystemTime::now())
     }
 
-    /// Milliseconds since 1970; out-of-range values are clamped to what RFC 3339 can say.
+    /// Converts milliseconds since 1970. Out-of-range values are clamped to the range of RFC 3339.
     pub fn from_unix_ms(ms: i64) -> Self {
-        Self(jiff::Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX }))
+        Self(jiff::Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        }))
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub fn unix_ms(self) -> i64 {
         self.0.as_millisecond()
     }
 
-    /// This moment plus `ms` milliseconds.
+    /// Returns the time `ms` milliseconds later.
     #[must_use]
     pub fn plus_ms(self, ms: u64) -> Self {
         Self::from_unix_ms(self.unix_ms().saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
@@ -75,7 +79,10 @@ mod tests {
     #[test]
     fn it_always_shows_three_digits_and_utc() {
         assert_eq!(Timestamp::from_unix_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(serde_json::to_string(&Timestamp::from_unix_ms(1_767_323_045_678)).unwrap(), "\"2026-01-02T03:04:05.678Z\"");
+        assert_eq!(
+            serde_json::to_string(&Timestamp::from_unix_ms(1_767_323_045_678)).unwrap(),
+            "\"2026-01-02T03:04:05.678Z\""
+        );
     }
 
     #[test]

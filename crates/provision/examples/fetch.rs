@@ -1,14 +1,20 @@
-//! Finds or fetches a program as the environment says, tells the steps on stderr and the program's path on stdout. Takes `uv`, `pnpm`, or the
-//! version of a Node, such as `24`. Also what the tests kill in the middle of a download.
+//! Finds or fetches a program as the environment configures it, and prints the steps on stderr and
+//! the program's path on stdout. The argument is `uv`, `pnpm`, or a version of Node such as `24`.
+//! The tests kill this example in the middle of a download.
 
 use std::path::PathBuf;
 
-use belljar_provision::{Installer, NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Step};
+use belljar_protocol::Explain as _;
+use belljar_provision::{
+    Installer, NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Step,
+};
 
 fn main() {
     if let Err(error) = run() {
         eprintln!("error: {error}");
-        eprintln!("hint: {}", error.hint());
+        if let Some(hint) = error.hint() {
+            eprintln!("hint: {hint}");
+        }
         std::process::exit(1);
     }
 }
@@ -28,23 +34,26 @@ fn run() -> Result<(), ProvisionError> {
         other => eprintln!("{other:?}"),
     };
     let program = match std::env::args().nth(1).as_deref() {
-        Some("uv") => told_installer("uv", provisioner.uv(&mut tell)?),
-        Some("pnpm") => told_installer("pnpm", provisioner.pnpm(&mut tell)?),
+        Some("uv") => print_installer("uv", provisioner.uv(&mut tell)?),
+        Some("pnpm") => print_installer("pnpm", provisioner.pnpm(&mut tell)?),
         version => {
             let request: NodeRequest = version.map_or(Ok(NodeRequest::default()), str::parse)?;
-            told_node(provisioner.node(&request, &mut tell)?)
+            print_node(provisioner.node(&request, &mut tell)?)
         }
     };
     println!("{}", program.display());
     Ok(())
 }
 
-fn told_node(node: NodeRuntime) -> PathBuf {
+fn print_node(node: NodeRuntime) -> PathBuf {
     eprintln!("node {} ({:?}), identity {}", node.version, node.source, node.identity);
     node.executable
 }
 
-fn told_installer(name: &str, installer: Installer) -> PathBuf {
-    eprintln!("{name} {} ({:?}), identity {}", installer.version, installer.source, installer.identity);
+fn print_installer(name: &str, installer: Installer) -> PathBuf {
+    eprintln!(
+        "{name} {} ({:?}), identity {}",
+        installer.version, installer.source, installer.identity
+    );
     installer.program
 }

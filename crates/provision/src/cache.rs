@@ -1,10 +1,10 @@
-//! The cache folder: who may use it, locks, staging, and records that make the next start quick.
+//! The cache folder: its protection, locks and staging, and records that make the next start fast.
 //!
 //! ```text
 //! node/24.21.0-x64/     an installed runtime, complete, with its manifest.json
-//! staging/node-.../     one that is being made, under the lock of the same name; left behind only by a process that was killed
-//! locks/                one empty file per thing that is installed, locked while that goes on
-//! probes/               what was learnt about interpreters found on this machine
+//! staging/node-.../     an installation in progress, under the lock of the same name
+//! locks/                one empty file per installed program, locked during its installation
+//! probes/               the properties of interpreters found on this machine
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -19,11 +19,11 @@ use crate::error::ProvisionError;
 use crate::integrity::Identity;
 use crate::progress::{Progress, Step};
 
-/// Changes when a record's or manifest's fields do: older ones are then made anew.
+/// The version of records and manifests. Those of other versions are created again.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// Says that a file is still the one that was looked at, for the price of one `stat`. The time of change (ctime) cannot be set back
-/// by who merely writes to the file, unlike the time of modification.
+/// The state of a file, which shows for the cost of one `stat` that the file has not changed.
+/// Unlike the modification time, the change time (ctime) cannot be set back by writing to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileStamp {
     size: u64,
@@ -47,7 +47,7 @@ impl FileStamp {
     }
 }
 
-/// The cache folder. Made at the first write.
+/// The cache folder, which is created at the first write.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     root: PathBuf,
@@ -62,26 +62,37 @@ struct Record<T> {
 }
 
 impl Cache {
-    /// Refuses a folder into which somebody else could have put a binary. One that does not exist yet is fine.
+    /// Opens the cache. Fails if another user could have put a program into the folder. The folder
+    /// may be missing.
     pub fn open(root: &Path) -> Result<Self, ProvisionError> {
         let refuse = |why| Err(ProvisionError::UnsafeCache { path: root.to_owned(), why });
         match fs::metadata(root) {
             Ok(metadata) if !metadata.is_dir() => return refuse("it is not a folder"),
-            Ok(metadata) if metadata.uid() != rustix::process::geteuid().as_raw() => return refuse("it belongs to another user"),
-            Ok(metadata) if metadata.mode() & 0o022 != 0 => return refuse("others can write to it"),
+            Ok(metadata) if metadata.uid() != rustix::process::geteuid().as_raw() => {
+                return refuse("it belongs to another user");
+            }
+            Ok(metadata) if metadata.mode() & 0o022 != 0 => {
+                return refuse("others can write to it");
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(ProvisionError::Cache { action: "open", path: root.to_owned(), source }),
+            Err(source) => {
+                return Err(ProvisionError::Cache {
+                    action: "open",
+                    path: root.to_owned(),
+                    source,
+                });
+            }
         }
         Ok(Self { root: root.to_owned() })
     }
 
-    /// The place of an installed runtime.
+    /// Returns the folder of an installed runtime.
     pub fn installed(&self, kind: &str, name: &str) -> PathBuf {
         self.root.join(kind).join(name)
     }
 
-    /// A folder directly below the root, made if need be.
+    /// Returns a folder directly below the root, and creates it if necessary.
     fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.root.join(name);
         if !path.is_dir() {
@@ -90,8 +101,13 @@ impl Cache {
         Ok(path)
     }
 
-    /// Waits until no other process installs the same thing, and clears what killed ones left behind.
-    pub fn stage(&self, name: &str, progress: &mut dyn Progress) -> Result<Staging, ProvisionError> {
+    /// Waits until no other process installs the same program, and removes what killed processes
+    /// left.
+    pub fn stage(
+        &self,
+        name: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Staging, ProvisionError> {
         let failed = |action, path: &Path| {
             let path = path.to_owned();
             move |source| ProvisionError::Cache { action, path, source }
@@ -115,27 +131,42 @@ impl Cache {
         Ok(Staging { path, _lock: lock })
     }
 
-    /// Puts a finished folder of the staging area in its place, in one step.
-    pub fn publish(&self, finished: &Path, kind: &str, name: &str) -> Result<PathBuf, ProvisionError> {
+    /// Moves a finished folder from the staging area to its place in one step.
+    pub fn publish(
+        &self,
+        finished: &Path,
+        kind: &str,
+        name: &str,
+    ) -> Result<PathBuf, ProvisionError> {
         let place = self.installed(kind, name);
-        let failed = |source| ProvisionError::Cache { action: "create", path: place.clone(), source };
+        let failed =
+            |source| ProvisionError::Cache { action: "create", path: place.clone(), source };
         let parent = self.folder(kind).map_err(failed)?;
         fs::rename(finished, &place).map_err(failed)?;
         File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
         Ok(place)
     }
 
-    /// What was remembered about a file, if it is still the same file.
-    pub fn recall<T: DeserializeOwned>(&self, kind: &str, path: &Path, stamp: FileStamp) -> Option<T> {
+    /// Returns the record of a file, if the file has not changed.
+    pub fn recall<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        path: &Path,
+        stamp: FileStamp,
+    ) -> Option<T> {
         let text = fs::read(self.record_path(kind, path)).ok()?;
         let record: Record<T> = serde_json::from_slice(&text).ok()?;
-        (record.schema == SCHEMA && record.path == path && record.stamp == stamp).then_some(record.value)
+        (record.schema == SCHEMA && record.path == path && record.stamp == stamp)
+            .then_some(record.value)
     }
 
-    /// Remembers something about a file. A cache that cannot be written costs time at the next start and nothing else, so failing is silent.
+    /// Stores a record of a file. Errors are ignored, because a cache that cannot be written only
+    /// costs time at the next start.
     pub fn remember<T: Serialize>(&self, kind: &str, path: &Path, stamp: FileStamp, value: T) {
         let record = Record { schema: SCHEMA, path: path.to_owned(), stamp, value };
-        let _ = self.folder("probes").and_then(|_| replace(&self.record_path(kind, path), &serde_json::to_vec(&record)?));
+        let _ = self
+            .folder("probes")
+            .and_then(|_| replace(&self.record_path(kind, path), &serde_json::to_vec(&record)?));
     }
 
     fn record_path(&self, kind: &str, path: &Path) -> PathBuf {
@@ -144,7 +175,8 @@ impl Cache {
     }
 }
 
-/// A folder to make something in, empty at first, with the right to do so. Removed when dropped; by the next process after a `kill -9`.
+/// An empty folder for an installation, with its lock. It is removed when it is dropped, or by the
+/// next process after a `kill -9`.
 #[derive(Debug)]
 pub(crate) struct Staging {
     path: PathBuf,
@@ -167,7 +199,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
-/// Removes what processes that were killed have left of other installations. The lock tells whether somebody is still at work.
+/// Removes other installations that killed processes left. Their locks show whether another process
+/// is still working on them.
 fn sweep(staging: &Path, locks: &Path, own: &str) {
     for entry in fs::read_dir(staging).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -181,17 +214,18 @@ fn sweep(staging: &Path, locks: &Path, own: &str) {
     }
 }
 
-/// Removes a file or folder; one that is not there is fine.
+/// Removes a file or folder if it exists.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    removed
+        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Replaces a file in one step, so that a reader sees the old or the new one, never a part.
+/// Replaces a file in one step, so that readers see the old or the new content, but never a part.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -215,11 +249,14 @@ mod tests {
         assert!(Cache::open(folder.path()).is_ok());
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
         assert!(matches!(Cache::open(folder.path()), Err(ProvisionError::UnsafeCache { .. })));
-        assert!(matches!(Cache::open(Path::new("/proc/self/exe")), Err(ProvisionError::UnsafeCache { .. })));
+        assert!(matches!(
+            Cache::open(Path::new("/proc/self/exe")),
+            Err(ProvisionError::UnsafeCache { .. })
+        ));
     }
 
     #[test]
-    fn the_cache_is_made_for_its_owner_only() {
+    fn the_cache_is_created_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("a/b");
         let staging = Cache::open(&root).unwrap().stage("x", &mut Silent).unwrap();
@@ -238,12 +275,13 @@ mod tests {
         assert_eq!(cache.recall("x", &file, stamp), Some(7));
         assert_eq!(cache.recall::<u32>("y", &file, stamp), None);
 
-        // As sly as an ordinary user can be: the same size and inode, and the time of modification set back.
+        // This is the best that an ordinary user can do: the same size and inode, and a
+        // modification time that is set back.
         let modified = fs::metadata(&file).unwrap().modified().unwrap();
         loop {
             fs::write(&file, "two").unwrap();
             File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
-            // The kernel's clock for files is coarse: write until it has moved on.
+            // The kernel's clock for files is coarse, so write until it has advanced.
             if fs::metadata(&file).unwrap().ctime_nsec() != stamp.changed.1 {
                 break;
             }

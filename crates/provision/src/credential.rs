@@ -1,4 +1,4 @@
-//! What proves to a server who is asking. None of it is shown by `Debug`, nor ever a part of a message.
+//! Credentials for servers. `Debug` does not show them, and no message contains them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-/// A text that is a credential, or holds one. `Debug` does not show it, and there is no `Display`.
+/// A text that is or contains a credential. `Debug` does not show it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -15,7 +15,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The text itself, for whoever has to hand it on.
+    /// Returns the text, to be passed to a server or a program.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -32,33 +32,33 @@ impl fmt::Debug for Secret {
 pub(crate) struct Credential(Secret);
 
 impl Credential {
-    /// A token.
+    /// Returns the credential for a token.
     pub fn bearer(token: &str) -> Option<Self> {
         Self::new("Bearer", token)
     }
 
-    /// A user and password.
+    /// Returns the credential for a user and password.
     pub fn basic(username: &[u8], password: &[u8]) -> Option<Self> {
         Self::new("Basic", &STANDARD.encode([username, b":", password].concat()))
     }
 
-    /// A user and password that are encoded already.
+    /// Returns the credential for a user and password that are already encoded.
     pub fn basic_encoded(encoded: &str) -> Option<Self> {
         Self::new("Basic", encoded)
     }
 
-    /// None where it is empty or cannot stand in a header.
+    /// Returns `None` if the value is empty or not allowed in a header.
     fn new(scheme: &str, value: &str) -> Option<Self> {
         let is_plain = !value.is_empty() && value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         is_plain.then(|| Self(Secret(format!("{scheme} {value}"))))
     }
 
-    /// The header's value.
+    /// Returns the value of the header.
     pub fn header(&self) -> &str {
         self.0.expose()
     }
 
-    /// The setting by which `.npmrc` says the same: `_authToken=...` or `_auth=...`.
+    /// Returns the same as a setting of `.npmrc`: `_authToken=...` or `_auth=...`.
     pub fn npmrc_setting(&self) -> String {
         match self.header().split_once(' ') {
             Some(("Bearer", token)) => format!("_authToken={token}"),
@@ -68,7 +68,7 @@ impl Credential {
     }
 }
 
-/// The user and password that an address holds, taken out of it.
+/// The user and password of a URL, separated from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     username: Secret,
@@ -76,22 +76,28 @@ pub struct Login {
 }
 
 impl Login {
-    /// Splits an address into one without a login, and the login. Both parts of a login are percent-encoded in an address.
+    /// Splits a URL into one without a login, and the login. Both parts of a login are
+    /// percent-encoded in a URL.
     pub(crate) fn split(url: &str) -> (String, Option<Self>) {
         let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let Some((login, host)) = authority.rsplit_once('@') else { return (url.to_owned(), None) };
-        let decoded = |part: &str| Secret(percent_decode_str(part).decode_utf8_lossy().into_owned());
+        let decoded =
+            |part: &str| Secret(percent_decode_str(part).decode_utf8_lossy().into_owned());
         let (username, password) = login.split_once(':').unwrap_or((login, ""));
-        (format!("{scheme}://{host}{path}"), Some(Self { username: decoded(username), password: decoded(password) }))
+        (
+            format!("{scheme}://{host}{path}"),
+            Some(Self { username: decoded(username), password: decoded(password) }),
+        )
     }
 
-    /// The user. A secret as well: some services take a token in its place, and no password.
+    /// Returns the user. It is secret too, because some services expect a token as the user, and no
+    /// password.
     pub fn username(&self) -> &Secret {
         &self.username
     }
 
-    /// The password; empty where the address has none.
+    /// Returns the password, which is empty if the URL has none.
     pub fn password(&self) -> &Secret {
         &self.password
     }
@@ -108,24 +114,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_taken_out_of_an_address_and_never_shown() {
+    fn a_login_is_removed_from_a_url_and_never_shown() {
         let (url, login) = Login::split("https://me%40x:p%3Aa/ss@r.example:8443/simple?a#b");
-        // The slash ends the authority, so there is no login in this one.
-        assert_eq!((url.as_str(), login), ("https://me%40x:p%3Aa/ss@r.example:8443/simple?a#b", None));
+        // The slash ends the authority, so this URL has no login.
+        assert_eq!(
+            (url.as_str(), login),
+            ("https://me%40x:p%3Aa/ss@r.example:8443/simple?a#b", None)
+        );
         let (url, login) = Login::split("https://me%40x:p%3Ass@r.example:8443/simple@1?a#b");
         let login = login.unwrap();
         assert_eq!(url, "https://r.example:8443/simple@1?a#b");
         assert_eq!((login.username().expose(), login.password().expose()), ("me@x", "p:ss"));
-        assert_eq!(login.credential().unwrap().header(), format!("Basic {}", STANDARD.encode("me@x:p:ss")));
+        assert_eq!(
+            login.credential().unwrap().header(),
+            format!("Basic {}", STANDARD.encode("me@x:p:ss"))
+        );
         for shown in [format!("{login:?}"), format!("{:?}", login.credential())] {
-            assert!(!shown.contains("me@") && !shown.contains("p:ss") && !shown.contains("Basic"), "{shown}");
+            assert!(
+                !shown.contains("me@") && !shown.contains("p:ss") && !shown.contains("Basic"),
+                "{shown}"
+            );
         }
         let (url, login) = Login::split("https://token@r.example");
         assert_eq!((url.as_str(), login.unwrap().password().expose()), ("https://r.example", ""));
     }
 
     #[test]
-    fn what_cannot_stand_in_a_header_is_no_credential() {
+    fn text_that_no_header_may_contain_is_no_credential() {
         for value in ["", "a\r\nx-header: b", "caf\u{e9}"] {
             assert_eq!(Credential::bearer(value), None, "{value:?}");
         }
@@ -135,7 +150,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_splitting_panic_and_no_login_is_left(text in "(https://)?[a-z:@/%0-9?#]{0,30}") {
+        fn no_text_makes_the_splitting_panic_and_no_login_is_left(
+            text in "(https://)?[a-z:@/%0-9?#]{0,30}",
+        ) {
             let (url, login) = Login::split(&text);
             prop_assert_eq!(login.is_none(), url == text);
             if let Some((_, rest)) = url.split_once("://") {

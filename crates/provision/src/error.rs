@@ -1,261 +1,316 @@
-//! The ways in which a runtime or an installer cannot be had. Each says what and why; [`ProvisionError::hint`] says what to do about it.
+//! Errors of finding and fetching runtimes and installers.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-use crate::request::{OLDEST_PYTHON_MINOR, Version};
+use belljar_protocol::Explain;
 
-/// Why there is no runtime, or no installer.
+use crate::version::{OLDEST_PYTHON_MINOR, SUPPORTED_NODES, Version};
+
+/// An error of finding, fetching or verifying a runtime or an installer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProvisionError {
-    /// The text names no version.
-    #[error("{text:?} is not a version of {language}")]
+    /// The text is not a version.
+    #[error("`{text}` is not a version of {language}")]
     UnreadableRequest {
         /// `node` or `python`.
         language: &'static str,
-        /// What was asked for.
+        /// The requested version.
         text: String,
-        /// What could have been asked for.
+        /// A valid version, for the hint.
         example: &'static str,
     },
-    /// A Node that Belljar does not run.
+    /// Belljar does not support this version of Node.
     #[error("node {version} is not supported: {why}")]
     UnsupportedNode {
-        /// What was asked for or found.
+        /// The requested version, or the one that was found.
         version: String,
-        /// Why not.
+        /// Reason why the version is not supported.
         why: &'static str,
     },
-    /// A Python that Belljar does not run.
-    #[error("python {version} is not supported: Belljar needs CPython 3.{OLDEST_PYTHON_MINOR} or newer")]
+    /// Belljar does not support this version of Python.
+    #[error(
+        "python {version} is not supported: Belljar needs CPython 3.{OLDEST_PYTHON_MINOR} or newer"
+    )]
     UnsupportedPython {
-        /// What was asked for or found.
+        /// The requested version, or the one that was found.
         version: String,
     },
-    /// Nothing is published, and no jail exists, for this processor.
-    #[error("this machine is {arch}, and {what} is fetched for x86_64 and aarch64 only")]
+    /// Nothing is published for this processor, and no jail exists for it.
+    #[error("{what} is only available for x86_64 and aarch64, but this machine is {arch}")]
     UnsupportedMachine {
         /// `node`, `uv` or `pnpm`.
         what: &'static str,
         /// Rust's name of the architecture.
         arch: &'static str,
     },
-    /// The program that the configuration names will not do.
-    #[error("the configured {what} {path:?} cannot be used: {why}")]
+    /// The configured program cannot be used.
+    #[error("cannot use the configured {what} `{}`: {why}", path.display())]
     Unusable {
         /// `node`, `python`, `uv` or `pnpm`.
         what: &'static str,
-        /// What the configuration names.
+        /// The configured path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why the program cannot be used.
         why: String,
     },
-    /// The interpreter that the configuration names is of another version than the request.
-    #[error("the configured {path:?} is version {found}, but {wanted} was asked for")]
+    /// The configured interpreter has another version than the request.
+    #[error("expected version {wanted} of the configured `{}`, found {found}", path.display())]
     OtherVersion {
-        /// What the configuration names.
+        /// The configured path.
         path: PathBuf,
-        /// What it is.
+        /// The version of the configured interpreter.
         found: Version,
-        /// What was asked for.
+        /// The requested version.
         wanted: String,
     },
-    /// Neither here nor to be fetched, because fetching is switched off.
-    #[error("{wanted} is neither cached nor on PATH, and fetching is switched off{}", passed_over_in_words(.passed_over))]
+    /// The program is not on this machine, and fetching is disabled.
+    #[error(
+        "{wanted} is neither cached nor on PATH, and fetching is disabled{}",
+        found_instead(.passed_over)
+    )]
     Offline {
         /// `node`, `uv` or `pnpm`.
         what: &'static str,
-        /// What was asked for.
+        /// The requested program and version.
         wanted: String,
-        /// What was found instead.
+        /// The programs that were found instead.
         passed_over: Vec<String>,
     },
-    /// No such Python on this machine.
-    #[error("{wanted} was not found{}", passed_over_in_words(.passed_over))]
+    /// The requested Python is not on this machine.
+    #[error("{wanted} not found{}", found_instead(.passed_over))]
     NoPython {
-        /// What was asked for.
+        /// The requested version.
         wanted: String,
-        /// What was found instead.
+        /// The interpreters that were found instead.
         passed_over: Vec<String>,
     },
-    /// The network or the server failed, also after retries.
+    /// The network or the server failed, even after retries.
     #[error("cannot fetch {url}: {why}")]
     Fetch {
-        /// Without credentials.
+        /// The URL without credentials.
         url: String,
-        /// What the connection said.
+        /// The failure of the connection.
         why: String,
     },
-    /// The server answered, but not with the file.
+    /// The server answered with an error.
     #[error("cannot fetch {url}: the server answered {status}")]
     Status {
-        /// Without credentials.
+        /// The URL without credentials.
         url: String,
         /// The HTTP status.
         status: u16,
     },
-    /// More bytes than anything real has.
-    #[error("{url} is refused: it is larger than {cap} bytes")]
+    /// The file is larger than any genuine one.
+    #[error("{url} exceeds the limit of {cap} bytes")]
     TooLarge {
-        /// Without credentials.
+        /// The URL without credentials.
         url: String,
-        /// The most that is accepted.
+        /// The largest size that is accepted, in bytes.
         cap: u64,
     },
-    /// The metadata of a registry, index or mirror makes no sense.
-    #[error("the answer of {url} is refused: {why}")]
+    /// The metadata of a registry, an index or a mirror is invalid.
+    #[error("{url} returned invalid metadata: {why}")]
     Metadata {
-        /// Without credentials.
+        /// The URL without credentials.
         url: String,
-        /// What is wrong with it.
+        /// Description of the invalid part.
         why: String,
     },
-    /// The server answered, but has no such version.
+    /// The server answered, but does not have the version.
     #[error("{url} does not list {what}")]
     NotListed {
-        /// Without credentials.
+        /// The URL without credentials.
         url: String,
-        /// The version or file that was looked for.
+        /// The requested version or file.
         what: String,
     },
-    /// The bytes are not the published ones.
-    #[error("{url} is refused: its hash is {actual}, not {expected}")]
+    /// The bytes differ from the published ones.
+    #[error("the hash of {url} is wrong: expected {expected}, received {actual}")]
     WrongHash {
-        /// Without credentials.
+        /// The URL without credentials.
         url: String,
-        /// What was pinned or published.
+        /// The pinned or published hash.
         expected: String,
-        /// What arrived.
+        /// The hash of the received bytes.
         actual: String,
     },
-    /// The archive holds what no real package holds.
-    #[error("the archive of {what} {version} is refused: {why}")]
+    /// The archive contains something that no genuine package contains.
+    #[error("the archive of {what} {version} is rejected: {why}")]
     Archive {
         /// `node`, `uv` or `pnpm`.
         what: &'static str,
-        /// What was fetched.
+        /// The fetched version.
         version: Version,
-        /// What is wrong with it.
+        /// Description of the unexpected content.
         why: String,
     },
-    /// What was fetched is genuine, but does not run here.
+    /// The fetched program is genuine, but does not run on this machine.
     #[error("{what} {version} was fetched, but does not run on this machine: {why}")]
     DoesNotRun {
         /// `node`, `uv` or `pnpm`.
         what: &'static str,
-        /// What was fetched.
+        /// The fetched version.
         version: Version,
-        /// What it or the kernel said.
+        /// The output of the program, or the failure of the kernel.
         why: String,
     },
-    /// The cached binary is not the one that was installed, and cannot be fetched anew.
-    #[error("{path:?} is refused: {why}")]
+    /// The cached program has changed since its installation, and cannot be fetched again.
+    #[error("the cached `{}` is rejected: {why}", path.display())]
     Tampered {
         /// The folder in the cache.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the change.
         why: String,
     },
-    /// Others could have put binaries into the cache.
-    #[error("the cache {path:?} is not safe to use: {why}")]
+    /// Other users could put programs into the cache.
+    #[error("the cache `{}` is not safe to use: {why}", path.display())]
     UnsafeCache {
         /// The cache folder.
         path: PathBuf,
-        /// Who else can write to it.
+        /// Reason why the folder is not safe.
         why: &'static str,
     },
-    /// There is no folder to cache in.
-    #[error("there is no folder for the cache: neither BELLJAR_CACHE, XDG_CACHE_HOME nor HOME is an absolute path")]
+    /// There is no folder for the cache.
+    #[error(
+        "cannot find a cache folder: BELLJAR_CACHE, XDG_CACHE_HOME and HOME are not absolute paths"
+    )]
     NoCache,
     /// The cache cannot be read or written.
-    #[error("cannot {action} {path:?}: {source}")]
+    #[error("cannot {action} `{}`: {source}", path.display())]
     Cache {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The failure of the file system.
         source: io::Error,
     },
-    /// The certificate authorities that the environment names cannot be read.
-    #[error("cannot read the certificates in {path:?}: {why}")]
+    /// The configured certificate authorities cannot be read.
+    #[error("cannot read the certificates in `{}`: {why}", path.display())]
     Certificates {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why they cannot be read.
         why: String,
     },
 }
 
-impl ProvisionError {
-    /// What to do about it, for a `hint:` line.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::UnreadableRequest { example, .. } => format!("name a version such as {example}"),
-            Self::UnsupportedNode { .. } => format!("use node {}", crate::pins::SUPPORTED_IN_WORDS),
-            Self::UnsupportedPython { .. } | Self::NoPython { .. } => {
-                format!(
-                    "install CPython 3.{OLDEST_PYTHON_MINOR} or newer, name one with BELLJAR_PYTHON=/path/to/python3, or a mirror of uv's Pythons with BELLJAR_PYTHON_MIRROR"
-                )
+impl Explain for ProvisionError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let variable = |what: &str| format!("BELLJAR_{}", what.to_uppercase());
+        Some(match self {
+            Self::UnreadableRequest { example, .. } => {
+                format!("name a version such as {example}").into()
             }
+            Self::UnsupportedNode { .. } => format!("use node {SUPPORTED_NODES}").into(),
+            Self::UnsupportedPython { .. } | Self::NoPython { .. } => format!(
+                "install CPython 3.{OLDEST_PYTHON_MINOR} or newer, set \
+                 BELLJAR_PYTHON=/path/to/python3, or set BELLJAR_PYTHON_MIRROR to a mirror of uv's \
+                 Pythons"
+            )
+            .into(),
             Self::UnsupportedMachine { what, .. } => {
-                format!("install {what} yourself and name it with BELLJAR_{0}=/path/to/{what}", what.to_uppercase())
+                format!("install {what} yourself and set {}=/path/to/{what}", variable(what)).into()
             }
-            Self::Unusable { what, .. } => format!("correct BELLJAR_{}, or remove it to let Belljar find one", what.to_uppercase()),
-            Self::OtherVersion { found, .. } => format!("ask for {found}, or remove the configured path"),
-            Self::Offline { what, .. } => {
-                format!(
-                    "switch fetching on (unset BELLJAR_OFFLINE, leave --offline out), put it on PATH, or name one with BELLJAR_{}=/path/to/{what}",
-                    what.to_uppercase()
-                )
+            Self::Unusable { what, .. } => {
+                format!("correct {}, or unset it to let Belljar find one", variable(what)).into()
             }
+            Self::OtherVersion { found, .. } => {
+                format!("request {found}, or remove the configured path").into()
+            }
+            Self::Offline { what, .. } => format!(
+                "enable fetching (unset BELLJAR_OFFLINE, remove --offline), put {what} on PATH, or \
+                 set {}=/path/to/{what}",
+                variable(what)
+            )
+            .into(),
             Self::Fetch { .. } => {
-                "check the network, HTTPS_PROXY and SSL_CERT_FILE; the registry is the one that npm is configured with, the \
-                                   Python index that of uv and pip, and BELLJAR_NODE_MIRROR names another source of Node"
-                    .to_owned()
+                "check the network, HTTPS_PROXY and SSL_CERT_FILE, the registry configured for \
+                 npm, the Python index configured for uv and pip, or set BELLJAR_NODE_MIRROR to \
+                 another source of Node"
+                    .into()
             }
             Self::Status { status: 401 | 403, .. } => {
-                "check the registry's token in ~/.npmrc, or the login in the address of the Python index".to_owned()
+                "check the registry's token in ~/.npmrc, or the login in the URL of the Python \
+                 index"
+                    .into()
             }
-            Self::Status { status: 404, .. } => "check that this version exists and that the registry or index carries it".to_owned(),
+            Self::Status { status: 404, .. } => {
+                "check that this version exists and that the registry or index carries it".into()
+            }
             Self::Status { .. } => {
-                "try again later, or use another registry (npm_config_registry), Python index (UV_DEFAULT_INDEX) or mirror of \
-                                    Node (BELLJAR_NODE_MIRROR)"
-                    .to_owned()
+                "try again later, or use another registry (npm_config_registry), Python index \
+                 (UV_DEFAULT_INDEX) or mirror of Node (BELLJAR_NODE_MIRROR)"
+                    .into()
             }
-            Self::NotListed { .. } => "check that this version exists and that the registry or index carries it, or use another one \
-                                       (npm_config_registry, UV_DEFAULT_INDEX)"
-                .to_owned(),
-            Self::TooLarge { .. } | Self::WrongHash { .. } | Self::Archive { .. } | Self::Metadata { .. } => {
-                "the server or something on the way to it serves other bytes than were published; do not use them, and check the server"
-                    .to_owned()
+            Self::NotListed { .. } => {
+                "check that this version exists and that the registry or index carries it, or use \
+                 another one (npm_config_registry, UV_DEFAULT_INDEX)"
+                    .into()
+            }
+            Self::TooLarge { .. }
+            | Self::WrongHash { .. }
+            | Self::Archive { .. }
+            | Self::Metadata { .. } => {
+                "check the server, which, or a proxy before it, serves other bytes than were \
+                 published, and do not use them"
+                    .into()
             }
             Self::DoesNotRun { what, .. } => format!(
-                "it needs glibc 2.28 or newer and a cache that is not mounted noexec; or install a {what} for this system and name it with BELLJAR_{}",
-                what.to_uppercase()
-            ),
-            Self::Tampered { path, .. } => format!("find out who changed it, then remove {} and switch fetching on", path.display()),
-            Self::UnsafeCache { path, .. } => {
-                format!("make it yours alone (chown and chmod 700 {}), or name another with BELLJAR_CACHE", path.display())
+                "use a system with glibc 2.28 or newer and a cache that is not mounted noexec, or \
+                 install a {what} for this system and set {}",
+                variable(what)
+            )
+            .into(),
+            Self::Tampered { path, .. } => format!(
+                "find out who changed it, then remove {} and enable fetching",
+                path.display()
+            )
+            .into(),
+            Self::UnsafeCache { path, .. } => format!(
+                "make yourself its only owner (chown and chmod 700 {}), or choose another with \
+                 BELLJAR_CACHE",
+                path.display()
+            )
+            .into(),
+            Self::NoCache => "set BELLJAR_CACHE to an absolute path".into(),
+            Self::Cache { .. } => {
+                "check its permissions and the free space, or choose another with BELLJAR_CACHE"
+                    .into()
             }
-            Self::NoCache => "set BELLJAR_CACHE to an absolute path".to_owned(),
-            Self::Cache { .. } => "check its permissions and the free space, or name another with BELLJAR_CACHE".to_owned(),
-            Self::Certificates { .. } => "correct SSL_CERT_FILE, SSL_CERT_DIR, NODE_EXTRA_CA_CERTS, npm's cafile or pip's cert".to_owned(),
-        }
+            Self::Certificates { .. } => {
+                "correct SSL_CERT_FILE, SSL_CERT_DIR, NODE_EXTRA_CA_CERTS, npm's cafile or pip's \
+                 cert"
+                    .into()
+            }
+        })
     }
+}
 
-    /// Whether trying once more may help.
+impl ProvisionError {
+    /// Returns whether another attempt may succeed.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Status { status: 408 | 425 | 429 | 500..=599, .. })
+        matches!(
+            self,
+            Self::Fetch { .. } | Self::Status { status: 408 | 425 | 429 | 500..=599, .. }
+        )
     }
 
-    /// Whether another source may be asked instead. Wrong bytes are not passed over in silence: they end the search.
+    /// Returns whether another source may be tried instead. Wrong bytes end the search, because
+    /// they must not go unnoticed.
     pub(crate) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Fetch { .. } | Self::Status { .. } | Self::NotListed { .. })
     }
 }
 
-fn passed_over_in_words(passed_over: &[String]) -> String {
-    if passed_over.is_empty() { String::new() } else { format!(" (found: {})", passed_over.join("; ")) }
+/// Returns the programs that were found instead of the requested one, in parentheses.
+fn found_instead(passed_over: &[String]) -> String {
+    if passed_over.is_empty() {
+        String::new()
+    } else {
+        format!(" (found {})", passed_over.join(", "))
+    }
 }

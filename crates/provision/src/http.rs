@@ -1,4 +1,5 @@
-//! Fetching over HTTP: bounded in size and time, checked while it streams, and tried again when the network failed.
+//! Downloads over HTTP: limited in size and time, verified while they arrive, and repeated if the
+//! network failed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,30 +14,35 @@ use crate::config::{FetchBounds, ProvisionConfig, ProxyUse, Trust};
 pub(crate) use crate::credential::Credential;
 use crate::error::ProvisionError;
 
-/// Where Linux distributions keep the system's bundle of certificate authorities.
-const SYSTEM_BUNDLES: [&str; 4] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+/// The paths at which Linux distributions keep the system's bundle of certificate authorities.
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
-/// Takes what arrives, piece by piece, with the expected total where the server has said it.
+/// A function that receives the body in pieces, with the total size if the server has announced it.
 type Sink<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<(), ProvisionError> + 'a;
 
-/// A text, and the address that it was found at after all redirects: what it says about other addresses is relative to that one.
+/// A text and its URL after all redirects, to which the URLs in the text are relative.
 pub(crate) struct Page {
     pub url: String,
     pub text: String,
 }
 
-/// A client with the configured trust, proxy and bounds.
+/// A client with the configured trust, proxy and limits.
 pub(crate) struct Client {
     agent: Agent,
     bounds: FetchBounds,
 }
 
 impl Client {
-    /// `ca_file` is that of the server that is to be asked, on top of what is trusted anyway.
+    /// Returns a client. `ca_file` has additional certificate authorities of the server.
     pub fn new(config: &ProvisionConfig, ca_file: Option<&Path>) -> Result<Self, ProvisionError> {
         let bounds = config.bounds;
-        let tls = TlsConfig::builder().root_certs(root_certificates(&config.trust, ca_file)?).build();
+        let tls =
+            TlsConfig::builder().root_certs(root_certificates(&config.trust, ca_file)?).build();
         let mut builder = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("belljar/", env!("CARGO_PKG_VERSION")))
@@ -51,35 +57,69 @@ impl Client {
         Ok(Self { agent: builder.build().new_agent(), bounds })
     }
 
-    /// Fetches a text of bounded size.
-    pub fn text(&self, url: &str, accept: &str, credential: Option<&Credential>) -> Result<String, ProvisionError> {
+    /// Fetches a text of limited size.
+    pub fn text(
+        &self,
+        url: &str,
+        accept: &str,
+        credential: Option<&Credential>,
+    ) -> Result<String, ProvisionError> {
         self.page(url, accept, credential).map(|page| page.text)
     }
 
-    /// Fetches a text of bounded size, and says where it was in the end.
-    pub fn page(&self, url: &str, accept: &str, credential: Option<&Credential>) -> Result<Page, ProvisionError> {
+    /// Fetches a text of limited size with its final URL.
+    pub fn page(
+        &self,
+        url: &str,
+        accept: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Page, ProvisionError> {
         self.with_retries(|| {
             let mut bytes = Vec::new();
-            let url = self.stream(url, accept, credential, self.bounds.metadata_bytes, &mut |chunk, _total| {
-                bytes.extend_from_slice(chunk);
-                Ok(())
-            })?;
+            let url = self.stream(
+                url,
+                accept,
+                credential,
+                self.bounds.metadata_bytes,
+                &mut |chunk, _total| {
+                    bytes.extend_from_slice(chunk);
+                    Ok(())
+                },
+            )?;
             match String::from_utf8(bytes) {
                 Ok(text) => Ok(Page { url, text }),
-                Err(_) => Err(ProvisionError::Metadata { url: shown(&url), why: "it is not UTF-8".to_owned() }),
+                Err(_) => Err(ProvisionError::Metadata {
+                    url: shown(&url),
+                    why: "it is not UTF-8".to_owned(),
+                }),
             }
         })
     }
 
-    /// Fetches an archive. A new attempt is announced by an empty piece.
-    pub fn archive(&self, url: &str, credential: Option<&Credential>, sink: &mut Sink<'_>) -> Result<(), ProvisionError> {
+    /// Fetches an archive. An empty piece announces another attempt.
+    pub fn archive(
+        &self,
+        url: &str,
+        credential: Option<&Credential>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ProvisionError> {
         self.with_retries(|| {
             sink(&[], None)?;
-            self.stream(url, "application/octet-stream, */*", credential, self.bounds.archive_bytes, sink).map(drop)
+            self.stream(
+                url,
+                "application/octet-stream, */*",
+                credential,
+                self.bounds.archive_bytes,
+                sink,
+            )
+            .map(drop)
         })
     }
 
-    fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ProvisionError>) -> Result<T, ProvisionError> {
+    fn with_retries<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, ProvisionError>,
+    ) -> Result<T, ProvisionError> {
         let mut pause = self.bounds.pause;
         for _ in 1..self.bounds.attempts {
             match attempt() {
@@ -91,7 +131,7 @@ impl Client {
         attempt()
     }
 
-    /// Returns where the answer came from, which is another address where there was a redirect.
+    /// Returns the URL of the answer, which differs from `url` if there was a redirect.
     fn stream(
         &self,
         url: &str,
@@ -103,7 +143,10 @@ impl Client {
         let failed = |why: String| ProvisionError::Fetch { url: shown(url), why };
         let response = self.get(url, accept, credential)?;
         let arrived_at = response.get_uri().to_string();
-        let total = response.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let total = response
+            .headers()
+            .get("content-length")
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if total.is_some_and(|total| total > cap) {
             return Err(ProvisionError::TooLarge { url: shown(url), cap });
         }
@@ -122,18 +165,35 @@ impl Client {
             sink(&buffer[..count], total)?;
         }
         if total.is_some_and(|total| total != received) {
-            return Err(failed(format!("the connection ended after {received} of {} bytes", total.unwrap_or_default())));
+            return Err(failed(format!(
+                "the connection ended after {received} of {} bytes",
+                total.unwrap_or_default()
+            )));
         }
         Ok(arrived_at)
     }
 
-    fn get(&self, url: &str, accept: &str, credential: Option<&Credential>) -> Result<Response<Body>, ProvisionError> {
-        // A redirect must not lead from HTTPS into the clear. The credential stays with the first host: ureq drops it when redirected.
-        let mut request = self.agent.get(url).config().https_only(url.starts_with("https://")).build().header("accept", accept);
+    fn get(
+        &self,
+        url: &str,
+        accept: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Response<Body>, ProvisionError> {
+        // A redirect must not lead from HTTPS to an unencrypted connection. ureq drops the
+        // credential when it is redirected to another host.
+        let mut request = self
+            .agent
+            .get(url)
+            .config()
+            .https_only(url.starts_with("https://"))
+            .build()
+            .header("accept", accept);
         if let Some(credential) = credential {
             request = request.header("authorization", credential.header());
         }
-        let response = request.call().map_err(|error| ProvisionError::Fetch { url: shown(url), why: error.to_string() })?;
+        let response = request
+            .call()
+            .map_err(|error| ProvisionError::Fetch { url: shown(url), why: error.to_string() })?;
         match response.status().as_u16() {
             200 => Ok(response),
             status => Err(ProvisionError::Status { url: shown(url), status }),
@@ -141,7 +201,7 @@ impl Client {
     }
 }
 
-/// A URL as it may be shown: without a user and password, query or fragment.
+/// Returns a URL that can be shown: without user, password, query and fragment.
 pub(crate) fn shown(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     match url[..end].split_once("://") {
@@ -160,20 +220,33 @@ fn root_certificates(trust: &Trust, ca_file: Option<&Path>) -> Result<RootCerts,
         certificates.extend(certificates_of(file)?);
     }
     for folder in &trust.directories {
-        let unreadable = |error: std::io::Error| ProvisionError::Certificates { path: folder.clone(), why: error.to_string() };
+        let unreadable = |error: std::io::Error| ProvisionError::Certificates {
+            path: folder.clone(),
+            why: error.to_string(),
+        };
         for entry in fs::read_dir(folder).map_err(unreadable)?.flatten() {
-            // OpenSSL's folders hold other files as well; those without a certificate are passed over.
+            // OpenSSL's folders contain other files too. Files without a certificate are ignored.
             certificates.extend(certificates_of(&entry.path()).unwrap_or_default());
         }
     }
     if trust.file.is_none() && trust.directories.is_empty() {
-        certificates.extend(SYSTEM_BUNDLES.iter().map(Path::new).find_map(|bundle| certificates_of(bundle).ok()).unwrap_or_default());
+        certificates.extend(
+            SYSTEM_BUNDLES
+                .iter()
+                .map(Path::new)
+                .find_map(|bundle| certificates_of(bundle).ok())
+                .unwrap_or_default(),
+        );
     }
     for extra in trust.extra.as_deref().into_iter().chain(ca_file) {
         certificates.extend(certificates_of(extra)?);
     }
-    // A machine without any bundle of its own trusts Mozilla's, as built into the client.
-    Ok(if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&certificates) })
+    // On a machine without a bundle, Mozilla's bundle is trusted, which is built into the client.
+    Ok(if certificates.is_empty() {
+        RootCerts::WebPki
+    } else {
+        RootCerts::new_with_certs(&certificates)
+    })
 }
 
 fn certificates_of(path: &Path) -> Result<Vec<Certificate<'static>>, ProvisionError> {
@@ -185,10 +258,14 @@ fn certificates_of(path: &Path) -> Result<Vec<Certificate<'static>>, ProvisionEr
             _ => None,
         })
         .collect();
-    if certificates.is_empty() { Err(refuse("there is no PEM certificate in it".to_owned())) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(refuse("there is no PEM certificate in it".to_owned()))
+    } else {
+        Ok(certificates)
+    }
 }
 
-/// A file that is written from its start again when an attempt is repeated.
+/// Truncates a file that is written again from the start after a failed attempt.
 pub(crate) fn restart(file: &mut fs::File) -> std::io::Result<()> {
     use std::io::Seek;
     file.set_len(0)?;
@@ -212,6 +289,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let trust = Trust { file: Some(file.path().to_owned()), ..Trust::default() };
         let error = root_certificates(&trust, None).unwrap_err();
-        assert!(matches!(&error, ProvisionError::Certificates { path, .. } if path == file.path()), "{error}");
+        assert!(
+            matches!(&error, ProvisionError::Certificates { path, .. } if path == file.path()),
+            "{error}"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Downloading, verifying and installing what is fetched, and telling whether what is installed is still what was.
+//! Downloads, verifies and installs programs, and checks that installed ones have not changed.
 //!
-//! An installation is made in the staging area under a lock and renamed into place when it is complete and known to run, so that no process
-//! ever sees a part of one, whatever is killed when. Where an archive comes from is not decided here.
+//! An installation is created in the staging area under a lock, and renamed to its place when it is
+//! complete and known to run. So no process ever sees a partial one, even if processes are killed.
+//! The source of an archive is not decided here.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,22 +14,23 @@ use crate::cache::{self, FileStamp, SCHEMA};
 use crate::error::ProvisionError;
 use crate::http::{self, Client, Credential};
 use crate::integrity::{Identity, Integrity};
+use crate::interpreter;
 use crate::progress::{Progress, Step};
-use crate::request::Version;
+use crate::provisioner::{Provisioner, Source};
 use crate::tool::Build;
 use crate::unpack::{self, Format};
-use crate::{Provisioner, Source, interpreter};
+use crate::version::Version;
 
-/// An installation that is complete and intact.
+/// A complete and intact installation.
 pub(crate) struct Installation {
-    /// The program: canonical.
+    /// Canonical path of the program.
     pub program: PathBuf,
-    /// What the program hashes to.
+    /// Hash of the program.
     pub identity: Identity,
     pub source: Source,
 }
 
-/// One archive to fetch, and what to expect of it.
+/// An archive to fetch, and its expected hash.
 pub(crate) struct Archive {
     pub url: String,
     pub credential: Option<Credential>,
@@ -36,22 +38,22 @@ pub(crate) struct Archive {
     pub format: Format,
 }
 
-/// Written beside an installed program.
+/// The record of an installed program, stored next to it.
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     schema: u32,
     version: Version,
-    /// Where it was fetched from, without credentials.
+    /// URL that it was fetched from, without credentials.
     origin: String,
-    /// What the archive hashed to.
+    /// Hash of the archive.
     integrity: String,
-    /// What the program hashes to.
+    /// Hash of the program.
     identity: Identity,
-    /// What the program looked like when it was last hashed.
+    /// State of the program's file when it was last hashed.
     stamp: FileStamp,
 }
 
-/// What the cache holds of a build.
+/// The state of a build in the cache.
 enum Installed {
     Absent,
     Intact(Identity),
@@ -59,17 +61,20 @@ enum Installed {
 }
 
 impl Provisioner {
-    /// The installation of this build, if it is there and intact.
+    /// Returns the installation of a build, if it exists and is intact.
     pub(crate) fn cached(&self, build: Build) -> Option<Installation> {
         let place = self.place(build);
         match installed(&place, build) {
-            Installed::Intact(identity) => installation(&place, build, identity, Source::Cache).ok(),
+            Installed::Intact(identity) => {
+                installation(&place, build, identity, Source::Cache).ok()
+            }
             Installed::Absent | Installed::Tampered(_) => None,
         }
     }
 
-    /// Installs the archive that `fetch` downloads, unless another process does so first. `wanted` and `passed_over` say, where fetching is
-    /// switched off, what there is none of and what there is instead.
+    /// Installs the archive that `fetch` downloads, unless another process does so first. `wanted`
+    /// and `passed_over` are for the error if fetching is disabled: the requested program, and the
+    /// ones that were found instead.
     pub(crate) fn install(
         &self,
         build: Build,
@@ -81,15 +86,20 @@ impl Provisioner {
         let place = self.place(build);
         if self.config.offline {
             return Err(match installed(&place, build) {
-                Installed::Tampered(why) => ProvisionError::Tampered { path: place, why: why.to_owned() },
+                Installed::Tampered(why) => {
+                    ProvisionError::Tampered { path: place, why: why.to_owned() }
+                }
                 _ => ProvisionError::Offline { what: build.tool.name(), wanted, passed_over },
             });
         }
         let kind = build.tool.name();
         let staging = self.cache.stage(&format!("{kind}-{}", build.folder_name()), progress)?;
-        let writing = |source| ProvisionError::Cache { action: "write", path: place.clone(), source };
+        let writing =
+            |source| ProvisionError::Cache { action: "write", path: place.clone(), source };
         match installed(&place, build) {
-            Installed::Intact(identity) => return installation(&place, build, identity, Source::Cache),
+            Installed::Intact(identity) => {
+                return installation(&place, build, identity, Source::Cache);
+            }
             Installed::Tampered(why) => {
                 progress.step(Step::Discarding { path: &place, why });
                 fs::rename(&place, staging.path().join("discarded")).map_err(writing)?;
@@ -102,8 +112,14 @@ impl Provisioner {
         progress.step(Step::Unpacking);
         let finished = staging.path().join("finished");
         fs::create_dir(&finished).map_err(writing)?;
-        unpack::unpack(&downloaded, archive.format, &build.kept(), &finished, self.config.bounds.unpacked_bytes)
-            .map_err(|why| build.refused(why))?;
+        unpack::unpack(
+            &downloaded,
+            archive.format,
+            &build.kept(),
+            &finished,
+            self.config.bounds.unpacked_bytes,
+        )
+        .map_err(|why| build.refused(why))?;
         let program = finished.join(build.tool.program());
         prove_that_it_runs(&program, build)?;
         let identity = Identity::of_file(&program).map_err(writing)?;
@@ -125,7 +141,7 @@ impl Provisioner {
     }
 }
 
-/// Streams the archive into a file, hashing it on the way, and compares the hash.
+/// Streams an archive into a file, hashes it on the way, and checks the hash.
 pub(crate) fn download(
     client: &Client,
     archive: Archive,
@@ -146,19 +162,30 @@ pub(crate) fn download(
         file.write_all(chunk).map_err(writing)?;
         hasher.update(chunk);
         bytes += chunk.len() as u64;
-        progress.step(Step::Downloading { what: build.tool.name(), version: build.version, bytes, total });
+        progress.step(Step::Downloading {
+            what: build.tool.name(),
+            version: build.version,
+            bytes,
+            total,
+        });
         Ok(())
     })?;
     progress.step(Step::Verifying);
     match archive.integrity.check(&hasher.finish()) {
         Ok(()) => Ok(archive),
-        Err(actual) => Err(ProvisionError::WrongHash { url: http::shown(&archive.url), expected: archive.integrity.to_string(), actual }),
+        Err(actual) => Err(ProvisionError::WrongHash {
+            url: http::shown(&archive.url),
+            expected: archive.integrity.to_string(),
+            actual,
+        }),
     }
 }
 
-/// A genuine program can still be one for another C library. Better found out now than at every start.
+/// Checks that a program runs. A genuine one can still be built for another C library, which is
+/// better detected now than at every start.
 fn prove_that_it_runs(program: &Path, build: Build) -> Result<(), ProvisionError> {
-    let answer = interpreter::ask(program, &["--version"]).map_err(|why| build.does_not_run(why))?;
+    let answer =
+        interpreter::ask(program, &["--version"]).map_err(|why| build.does_not_run(why))?;
     let answer = String::from_utf8_lossy(&answer);
     if build.tool.version_in(&answer) == Some(build.version) {
         return Ok(());
@@ -167,14 +194,17 @@ fn prove_that_it_runs(program: &Path, build: Build) -> Result<(), ProvisionError
     Err(build.does_not_run(format!("it says that it is {said:?}")))
 }
 
-/// Looks at an installation. Costs one small read and one `stat`, unless the program's stamp has changed: then it is hashed again, since a
-/// cache that was copied or restored from a backup is still good.
+/// Checks an installation. This costs one small read and one `stat`, unless the state of the
+/// program's file has changed: then it is hashed again, because a cache that was copied or restored
+/// from a backup is still valid.
 fn installed(place: &Path, build: Build) -> Installed {
     if fs::symlink_metadata(place).is_err() {
         return Installed::Absent;
     }
     let program = place.join(build.tool.program());
-    let manifest = fs::read(place.join("manifest.json")).ok().and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
+    let manifest = fs::read(place.join("manifest.json"))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
     let Some(mut manifest) = manifest.filter(|manifest| manifest.schema == SCHEMA) else {
         return Installed::Tampered("its manifest is missing, or of another Belljar");
     };
@@ -188,7 +218,7 @@ fn installed(place: &Path, build: Build) -> Installed {
         return Installed::Tampered("its program is not the one that was installed");
     }
     manifest.stamp = stamp;
-    // Where this fails the next start hashes again, which is slow but right.
+    // If this fails, the next start hashes the program again, which is slow but correct.
     let _ = write_manifest(place, &manifest);
     Installed::Intact(manifest.identity)
 }
@@ -197,8 +227,17 @@ fn write_manifest(place: &Path, manifest: &Manifest) -> std::io::Result<()> {
     cache::replace(&place.join("manifest.json"), &serde_json::to_vec_pretty(manifest)?)
 }
 
-fn installation(place: &Path, build: Build, identity: Identity, source: Source) -> Result<Installation, ProvisionError> {
+fn installation(
+    place: &Path,
+    build: Build,
+    identity: Identity,
+    source: Source,
+) -> Result<Installation, ProvisionError> {
     let path = place.join(build.tool.program());
-    let program = fs::canonicalize(&path).map_err(|source| ProvisionError::Cache { action: "read", path, source })?;
+    let program = fs::canonicalize(&path).map_err(|source| ProvisionError::Cache {
+        action: "read",
+        path,
+        source,
+    })?;
     Ok(Installation { program, identity, source })
 }

@@ -1,4 +1,5 @@
-//! Finding the installers of packages, uv and pnpm: the configured one, the cached one, one on PATH, or one that is fetched.
+//! Finds the installers of packages, uv and pnpm: the configured one, the cached one, one on PATH,
+//! or one that is fetched.
 
 mod fetch;
 
@@ -8,34 +9,37 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::FileStamp;
-use crate::config::Release;
 use crate::error::ProvisionError;
 use crate::install::{Archive, Installation};
 use crate::integrity::Identity;
 use crate::interpreter::{self, Library};
+use crate::pins;
 use crate::platform::Arch;
 use crate::progress::{Progress, Step};
-use crate::request::Version;
+use crate::provisioner::{Provisioner, Source};
+use crate::release::Release;
 use crate::tool::{Build, Tool};
-use crate::{Provisioner, Source, pins};
+use crate::version::Version;
 
-/// An installer of packages that can be started: a program of its own, which needs neither Python nor Node to start.
+/// An installer of packages. It is a program of its own, which needs neither Python nor Node to
+/// start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installer {
-    /// Its exact version.
+    /// Exact version of the installer.
     pub version: Version,
-    /// The program itself: canonical, neither a link, a shim nor a script.
+    /// Canonical path of the program itself, which is not a link, a shim or a script.
     pub program: PathBuf,
-    /// The host paths that a jail must show, at the same places, for it to start: the program; and, for the rare build with shared libraries
-    /// outside `/usr` and `/lib*`, the folders of those. A jail is taken to show `/usr` and `/lib*` anyway.
+    /// Paths of the host that a jail must show at the same places for the installer to start: the
+    /// program, and for rare builds the folders of shared libraries outside `/usr` and `/lib*`.
+    /// Every jail shows `/usr` and `/lib*`.
     pub mounts: Vec<PathBuf>,
-    /// Where it was found.
+    /// Place where the installer was found.
     pub source: Source,
-    /// The hash of the program (and of its own shared libraries, where a build has some).
+    /// Hash of the program, and of its own shared libraries if it has any.
     pub identity: Identity,
 }
 
-/// Which installer, and what there is to know of it before the search.
+/// The requested installer, and what is known about it before the search.
 struct Wanted<'a> {
     tool: Tool,
     configured: Option<&'a Path>,
@@ -43,7 +47,7 @@ struct Wanted<'a> {
     oldest: Version,
 }
 
-/// What is remembered about an installer on this machine.
+/// The cached properties of an installer on this machine.
 #[derive(Serialize, Deserialize)]
 struct Probe {
     version: Version,
@@ -52,22 +56,37 @@ struct Probe {
 }
 
 impl Provisioner {
-    /// Finds uv, which installs Python packages, or fetches it: the configured path; else the cached one; else one on PATH; else the wheel from
-    /// the Python index. Blocks; with everything cached it costs a few file reads and starts no process.
+    /// Finds or fetches uv, which installs Python packages. The order is the configured path, the
+    /// cached uv, one on PATH, and the wheel from the Python index. Blocks. If everything is
+    /// cached, it costs a few file reads and starts no process.
     pub fn uv(&self, progress: &mut dyn Progress) -> Result<Installer, ProvisionError> {
         let config = &self.config;
-        let wanted = Wanted { tool: Tool::Uv, configured: config.uv.as_deref(), release: &config.uv_release, oldest: pins::OLDEST_UV };
-        self.installer(&wanted, progress, |build, into, progress| self.fetch_uv(build, into, progress))
+        let wanted = Wanted {
+            tool: Tool::Uv,
+            configured: config.uv.as_deref(),
+            release: &config.uv_release,
+            oldest: pins::OLDEST_UV,
+        };
+        self.installer(&wanted, progress, |build, into, progress| {
+            self.fetch_uv(build, into, progress)
+        })
     }
 
-    /// Finds pnpm, which installs npm packages, or fetches it: the configured path; else the cached one; else one on PATH; else the npm package
-    /// with its program for this processor. Since version 12 it is started as it is, without Node; older ones are scripts, and passed over.
-    /// The `node-gyp` that a whole installation of pnpm has beside it is not there. Blocks, like [`uv`](Self::uv).
+    /// Finds or fetches pnpm, which installs npm packages. The order is the configured path, the
+    /// cached pnpm, one on PATH, and the npm package with its program for this processor. Since
+    /// version 12, pnpm starts without Node. Older versions are scripts and are ignored. The
+    /// `node-gyp` of a complete installation of pnpm is missing. Blocks, like [`uv`](Self::uv).
     pub fn pnpm(&self, progress: &mut dyn Progress) -> Result<Installer, ProvisionError> {
         let config = &self.config;
-        let wanted =
-            Wanted { tool: Tool::Pnpm, configured: config.pnpm.as_deref(), release: &config.pnpm_release, oldest: pins::OLDEST_PNPM };
-        self.installer(&wanted, progress, |build, into, progress| self.fetch_pnpm(build, into, progress))
+        let wanted = Wanted {
+            tool: Tool::Pnpm,
+            configured: config.pnpm.as_deref(),
+            release: &config.pnpm_release,
+            oldest: pins::OLDEST_PNPM,
+        };
+        self.installer(&wanted, progress, |build, into, progress| {
+            self.fetch_pnpm(build, into, progress)
+        })
     }
 
     fn installer(
@@ -78,10 +97,13 @@ impl Provisioner {
     ) -> Result<Installer, ProvisionError> {
         let tool = wanted.tool;
         if let Some(path) = wanted.configured {
-            let unusable = |why| ProvisionError::Unusable { what: tool.name(), path: path.to_owned(), why };
-            return self.examine_installer(wanted, path, Source::Configured, progress).map_err(unusable);
+            let unusable =
+                |why| ProvisionError::Unusable { what: tool.name(), path: path.to_owned(), why };
+            return self
+                .examine_installer(wanted, path, Source::Configured, progress)
+                .map_err(unusable);
         }
-        // On a machine that nothing is published for, one on PATH may still do.
+        // On a machine for which nothing is published, one on PATH may still work.
         let arch = Arch::host(tool.name());
         let version = wanted.release.version;
         if let Ok(arch) = arch
@@ -94,11 +116,19 @@ impl Provisioner {
             return Ok(installer);
         }
         let build = Build { tool, version, arch: arch? };
-        let installation = self.install(build, wanted.in_words(), passed_over, progress, |into, progress| fetch(build, into, progress))?;
+        let installation =
+            self.install(build, wanted.in_words(), passed_over, progress, |into, progress| {
+                fetch(build, into, progress)
+            })?;
         Ok(Installer::fetched(version, installation))
     }
 
-    fn installer_on_path(&self, wanted: &Wanted<'_>, passed_over: &mut Vec<String>, progress: &mut dyn Progress) -> Option<Installer> {
+    fn installer_on_path(
+        &self,
+        wanted: &Wanted<'_>,
+        passed_over: &mut Vec<String>,
+        progress: &mut dyn Progress,
+    ) -> Option<Installer> {
         let mut seen = Vec::new();
         for path in interpreter::on_path(&self.config.search_path, wanted.tool.name()) {
             let Ok(program) = fs::canonicalize(&path) else { continue };
@@ -114,7 +144,8 @@ impl Provisioner {
         None
     }
 
-    /// Finds out what an installer is, from memory if it was looked at before, and whether it will do.
+    /// Examines an installer, using the cached properties if possible, and decides whether it can
+    /// be used.
     fn examine_installer(
         &self,
         wanted: &Wanted<'_>,
@@ -124,17 +155,19 @@ impl Provisioner {
     ) -> Result<Installer, String> {
         let kind = wanted.tool.name();
         let program = fs::canonicalize(path).map_err(|error| error.to_string())?;
-        // A shim costs a shell to start, and what it stands for can change without a trace.
+        // A shim costs a shell to start, and the program behind it can change unnoticed.
         if !interpreter::is_elf(&program) {
             return Err("it is a script, and not the program itself".to_owned());
         }
         let stamp = FileStamp::of(&program).map_err(|error| error.to_string())?;
-        let remembered =
-            self.cache.recall::<Probe>(kind, &program, stamp).filter(|probe| probe.libraries.iter().all(Library::is_unchanged));
+        let remembered = self
+            .cache
+            .recall::<Probe>(kind, &program, stamp)
+            .filter(|probe| probe.libraries.iter().all(Library::is_unchanged));
         let probe = match remembered {
             Some(probe) => probe,
             None => {
-                progress.step(Step::Asking { path: &program });
+                progress.step(Step::Probing { path: &program });
                 let probe = Probe::of(wanted.tool, &program)?;
                 self.cache.remember(kind, &program, stamp, &probe);
                 probe
@@ -162,12 +195,13 @@ impl Installer {
 }
 
 impl Wanted<'_> {
-    /// Whether this version knows everything that Belljar asks of it. The next major may not.
+    /// Returns whether this version supports everything that Belljar uses. The next major version
+    /// may not.
     fn accepts(&self, version: Version) -> bool {
         version >= self.oldest && version.major < self.next_major()
     }
 
-    /// The first major that this Belljar was not tested with.
+    /// Returns the first major version that this Belljar was not tested with.
     fn next_major(&self) -> u32 {
         self.release.version.major + 1
     }
@@ -181,10 +215,13 @@ impl Probe {
     fn of(tool: Tool, program: &Path) -> Result<Self, String> {
         let answer = interpreter::ask(program, &["--version"])?;
         let answer = String::from_utf8_lossy(&answer);
-        let version = tool.version_in(&answer).ok_or_else(|| format!("it does not answer like {}", tool.name()))?;
+        let version = tool
+            .version_in(&answer)
+            .ok_or_else(|| format!("it does not answer like {}", tool.name()))?;
         let libraries = Library::beyond(None, &interpreter::libraries_of(program));
         let identity =
-            Identity::of_files(program, libraries.iter().map(|library| library.path.as_path())).map_err(|error| error.to_string())?;
+            Identity::of_files(program, libraries.iter().map(|library| library.path.as_path()))
+                .map_err(|error| error.to_string())?;
         Ok(Self { version, libraries, identity })
     }
 }
@@ -194,14 +231,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_old_or_of_a_later_major_will_not_do() {
+    fn too_old_versions_and_later_majors_are_refused() {
         for (tool, release, oldest, accepted, refused) in [
-            (Tool::Uv, pins::uv(), pins::OLDEST_UV, ["0.9.17", "0.13.9", "0.99.0"], ["0.9.16", "0.8.30", "1.0.0"]),
-            (Tool::Pnpm, pins::pnpm(), pins::OLDEST_PNPM, ["12.0.0", "12.21.0", "12.99.0"], ["11.28.11", "10.16.0", "13.0.0"]),
+            (
+                Tool::Uv,
+                pins::uv(),
+                pins::OLDEST_UV,
+                ["0.9.17", "0.13.9", "0.99.0"],
+                ["0.9.16", "0.8.30", "1.0.0"],
+            ),
+            (
+                Tool::Pnpm,
+                pins::pnpm(),
+                pins::OLDEST_PNPM,
+                ["12.0.0", "12.21.0", "12.99.0"],
+                ["11.28.11", "10.16.0", "13.0.0"],
+            ),
         ] {
             let wanted = Wanted { tool, configured: None, release: &release, oldest };
-            assert!(accepted.iter().all(|version| wanted.accepts(version.parse().unwrap())), "{tool:?}");
-            assert!(!refused.iter().any(|version| wanted.accepts(version.parse().unwrap())), "{tool:?}");
+            assert!(
+                accepted.iter().all(|version| wanted.accepts(version.parse().unwrap())),
+                "{tool:?}"
+            );
+            assert!(
+                !refused.iter().any(|version| wanted.accepts(version.parse().unwrap())),
+                "{tool:?}"
+            );
         }
     }
 }

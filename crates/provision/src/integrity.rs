@@ -1,4 +1,5 @@
-//! Hashes that fetched and installed files are checked by: npm's integrity strings, the SHA-256 of a Python index and of `SHASUMS256.txt`, and the identity of a binary.
+//! Hashes of fetched and installed files: npm's integrity strings, the SHA-256 of a Python index
+//! and of `SHASUMS256.txt`, and the identity of a binary.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
-/// A hash function that is strong enough to trust a download by. SHA-1 and MD5 are not.
+/// A hash function that is strong enough for downloads. SHA-1 and MD5 are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Function {
     Sha256,
@@ -36,7 +37,7 @@ impl Function {
     }
 }
 
-/// What the bytes of a download must hash to, by SHA-256 or a stronger function.
+/// The expected hash of a download, by SHA-256 or a stronger function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Integrity {
     function: Function,
@@ -44,19 +45,24 @@ pub struct Integrity {
 }
 
 impl Integrity {
-    /// Reads a subresource-integrity string, `sha512-<base64>`, possibly several with spaces between; the strongest one counts, as npm does it.
-    /// None where there is none of a strong function, or one is malformed.
+    /// Reads a subresource-integrity string, `sha512-<base64>`. It may contain several hashes
+    /// separated by spaces, of which the strongest counts, as in npm. Returns `None` if there is no
+    /// strong hash, or if one is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let mut strongest: Option<Self> = None;
         for entry in text.split_ascii_whitespace() {
             let (name, rest) = entry.split_once('-')?;
-            let Some(function) =
-                [Function::Sha256, Function::Sha384, Function::Sha512].into_iter().find(|function| function.name() == name)
+            let Some(function) = [Function::Sha256, Function::Sha384, Function::Sha512]
+                .into_iter()
+                .find(|function| function.name() == name)
             else {
                 continue;
             };
             let encoded = rest.split_once('?').map_or(rest, |(encoded, _options)| encoded);
-            let digest = STANDARD.decode(encoded).ok().filter(|digest| digest.len() == function.ring().output_len())?;
+            let digest = STANDARD
+                .decode(encoded)
+                .ok()
+                .filter(|digest| digest.len() == function.ring().output_len())?;
             if strongest.as_ref().is_none_or(|best| best.function < function) {
                 strongest = Some(Self { function, digest });
             }
@@ -64,27 +70,31 @@ impl Integrity {
         strongest
     }
 
-    /// Reads the 64 hex digits of a SHA-256, as a Python index publishes it. None where it is anything else.
+    /// Reads the 64 hexadecimal digits of a SHA-256, as a Python index publishes it. Returns `None`
+    /// for any other text.
     pub fn from_sha256(hex: &str) -> Option<Self> {
         from_hex(hex).map(|digest| Self { function: Function::Sha256, digest })
     }
 
-    /// Finds a file in the text of a `SHASUMS256.txt`: lines of `<64 hex digits>  <name>`.
+    /// Finds a file in the text of a `SHASUMS256.txt`, which has lines of `<64 hex digits>
+    /// <name>`.
     pub(crate) fn from_shasums(text: &str, file_name: &str) -> Option<Self> {
         text.lines().find_map(|line| {
             let (hex, name) = line.split_once(char::is_whitespace)?;
             // `sha256sum` marks binary mode by a star before the name.
             let name = name.trim();
-            (name.strip_prefix('*').unwrap_or(name) == file_name).then(|| Self::from_sha256(hex)).flatten()
+            (name.strip_prefix('*').unwrap_or(name) == file_name)
+                .then(|| Self::from_sha256(hex))
+                .flatten()
         })
     }
 
-    /// Starts hashing for this integrity.
+    /// Starts a computation of the hash.
     pub(crate) fn hasher(&self) -> digest::Context {
         digest::Context::new(self.function.ring())
     }
 
-    /// Whether the hash is the expected one; else what it is, in the same notation.
+    /// Checks a hash. The error is the actual hash in the same notation.
     pub(crate) fn check(&self, digest: &digest::Digest) -> Result<(), String> {
         if digest.as_ref() == self.digest {
             return Ok(());
@@ -100,24 +110,27 @@ impl fmt::Display for Integrity {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 2 * digest::SHA256_OUTPUT_LEN || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if text.len() != 2 * digest::SHA256_OUTPUT_LEN
+        || !text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
-/// The identity of a runtime's binary: 64 hex digits of SHA-256. What is proven about a runtime (its self-test) is remembered by it.
+/// The identity of a runtime's binary, which is the 64 hexadecimal digits of its SHA-256. The
+/// results of a runtime's self-test are stored under it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Identity(String);
 
 impl Identity {
-    /// The hex digits.
+    /// Returns the hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Reads and hashes a file.
+    /// Reads a file and returns its identity.
     pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut context = digest::Context::new(&digest::SHA256);
@@ -130,8 +143,12 @@ impl Identity {
         }
     }
 
-    /// One identity for a binary and the libraries that are part of the runtime. A binary alone keeps its own hash.
-    pub(crate) fn of_files<'a>(binary: &Path, libraries: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
+    /// Returns one identity for a binary and the libraries that are part of the runtime. Without
+    /// libraries, it is the hash of the binary.
+    pub(crate) fn of_files<'a>(
+        binary: &Path,
+        libraries: impl Iterator<Item = &'a Path>,
+    ) -> io::Result<Self> {
         let binary = Self::of_file(binary)?;
         let libraries: Vec<Self> = libraries.map(Self::of_file).collect::<io::Result<_>>()?;
         if libraries.is_empty() {
@@ -141,7 +158,7 @@ impl Identity {
         Ok(Self::of_bytes(all.join("\n").as_bytes()))
     }
 
-    /// Hashes bytes.
+    /// Returns the identity of bytes.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         Self::of_digest(&digest::digest(&digest::SHA256, bytes))
     }
@@ -182,7 +199,10 @@ mod tests {
     use super::*;
 
     fn integrity_of(bytes: &[u8]) -> Integrity {
-        Integrity { function: Function::Sha512, digest: digest::digest(&digest::SHA512, bytes).as_ref().to_vec() }
+        Integrity {
+            function: Function::Sha512,
+            digest: digest::digest(&digest::SHA512, bytes).as_ref().to_vec(),
+        }
     }
 
     #[test]
@@ -204,15 +224,16 @@ mod tests {
     #[test]
     fn the_strongest_of_several_counts() {
         let strong = integrity_of(b"x").to_string();
-        for text in
-            [format!("sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk= {strong}"), format!("{strong} sha256-n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=")]
-        {
+        for text in [
+            format!("sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk= {strong}"),
+            format!("{strong} sha256-n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="),
+        ] {
             assert_eq!(Integrity::parse(&text).unwrap().to_string(), strong);
         }
     }
 
     #[test]
-    fn a_known_hash_is_what_it_should_be() {
+    fn a_known_hash_is_computed_correctly() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Identity::of_bytes(b"").as_str(), empty);
         let sums = format!("{}  other\n{empty}  node-v1.tar.gz\n", "0".repeat(64));
@@ -224,7 +245,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn integrity_survives_its_own_notation_and_tells_other_bytes_apart(bytes: Vec<u8>, other: Vec<u8>) {
+        fn integrity_survives_its_own_notation_and_tells_other_bytes_apart(
+            bytes: Vec<u8>,
+            other: Vec<u8>,
+        ) {
             let integrity = integrity_of(&bytes);
             prop_assert_eq!(Integrity::parse(&integrity.to_string()), Some(integrity.clone()));
             let mut hasher = integrity.hasher();
@@ -240,12 +264,17 @@ mod tests {
         }
 
         #[test]
-        fn every_line_of_a_shasums_file_is_found_by_its_name(names in prop::collection::btree_set("[a-z0-9.-]{1,20}", 1..8)) {
-            let lines: Vec<String> = names.iter().map(|name| format!("{}  {name}", Identity::of_bytes(name.as_bytes()))).collect();
+        fn every_line_of_a_shasums_file_is_found_by_its_name(
+            names in prop::collection::btree_set("[a-z0-9.-]{1,20}", 1..8),
+        ) {
+            let hash = |name: &str| Identity::of_bytes(name.as_bytes());
+            let lines: Vec<String> =
+                names.iter().map(|name| format!("{}  {name}", hash(name))).collect();
             let sums = lines.join("\n");
             for name in &names {
                 let integrity = Integrity::from_shasums(&sums, name).unwrap();
-                prop_assert!(integrity.check(&digest::digest(&digest::SHA256, name.as_bytes())).is_ok());
+                let digest = digest::digest(&digest::SHA256, name.as_bytes());
+                prop_assert!(integrity.check(&digest).is_ok());
             }
         }
     }

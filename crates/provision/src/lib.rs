@@ -1,7 +1,9 @@
-//! Finds, fetches and verifies the runtimes that Belljar boots, Node (fetched where this machine has none) and `CPython` (found), and the
-//! installers of their packages, pnpm and uv (fetched alike).
+//! Finds, fetches and verifies the runtimes that Belljar boots: Node, which is fetched if this
+//! machine has none, and `CPython`. It does the same for the installers of their packages, pnpm and
+//! uv.
 //!
-//! Everything here blocks. What was learnt about a program is remembered in the cache, so that finding it again starts no process.
+//! All functions block. The properties of a program are cached, so that finding it again starts no
+//! process.
 //!
 //! ```no_run
 //! use belljar_provision::{NodeRequest, ProvisionConfig, Provisioner, Silent};
@@ -29,12 +31,15 @@ mod npmrc;
 mod pins;
 mod platform;
 mod progress;
+mod provisioner;
 mod python;
+mod release;
 mod request;
 mod tool;
 mod unpack;
+mod version;
 
-pub use config::{FetchBounds, ProvisionConfig, ProxyUse, PythonVersions, Release, Trust};
+pub use config::{FetchBounds, ProvisionConfig, ProxyUse, PythonVersions, Trust};
 pub use credential::{Login, Secret};
 pub use error::ProvisionError;
 pub use index::{DEFAULT_INDEX, PackageIndex, PythonIndex};
@@ -43,42 +48,8 @@ pub use integrity::{Identity, Integrity};
 pub use node::NodeRuntime;
 pub use npmrc::{DEFAULT_REGISTRY, Registry};
 pub use progress::{Progress, Silent, Step};
+pub use provisioner::{Provisioner, Source};
 pub use python::PythonRuntime;
-pub use request::{NodeRequest, NotAVersion, PythonRequest, Version};
-
-/// Where a runtime or an installer was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Source {
-    /// The configuration names it.
-    Configured,
-    /// It is on PATH.
-    Path,
-    /// A version manager has installed it, beside PATH.
-    VersionManager,
-    /// It was fetched earlier.
-    Cache,
-    /// It was fetched just now.
-    Fetched,
-}
-
-/// Finds and fetches runtimes and installers.
-#[derive(Debug)]
-pub struct Provisioner {
-    config: ProvisionConfig,
-    cache: cache::Cache,
-}
-
-impl Provisioner {
-    /// Checks that the cache is this user's alone. Nothing is made or fetched yet.
-    pub fn new(config: ProvisionConfig) -> Result<Self, ProvisionError> {
-        let cache = cache::Cache::open(&config.cache)?;
-        Ok(Self { config, cache })
-    }
-
-    /// The same, but it fetches nothing.
-    #[must_use]
-    pub fn offline(&self) -> Self {
-        Self { config: ProvisionConfig { offline: true, ..self.config.clone() }, cache: self.cache.clone() }
-    }
-}
+pub use release::Release;
+pub use request::{NodeRequest, PythonRequest};
+pub use version::{NotAVersion, Version};

@@ -1,17 +1,15 @@
-//! The versions of Node, uv and pnpm that Belljar pins, as data: what is fetched when nothing on the machine will do.
+//! The versions of Node, uv and pnpm that Belljar pins. They are fetched if this machine has no
+//! suitable ones.
 
-use crate::config::Release;
 use crate::integrity::Integrity;
 use crate::platform::Arch;
-use crate::request::Version;
+use crate::release::Release;
+use crate::version::Version;
 
-/// What an unspecific request gets.
+/// The major version of Node for a request without one.
 pub(crate) const DEFAULT_MAJOR: u32 = 24;
 
-/// For messages.
-pub(crate) const SUPPORTED_IN_WORDS: &str = "22, 24 or 26";
-
-/// A pinned Node, with the `dist.integrity` that its npm packages were published with.
+/// A pinned Node with the `dist.integrity` of its npm packages.
 pub(crate) struct Pin {
     pub version: Version,
     x64: &'static str,
@@ -36,21 +34,24 @@ const PINS: [Pin; 3] = [
     },
 ];
 
-/// Whether Belljar runs this major at all.
+/// Returns whether Belljar supports a major version of Node.
 pub(crate) fn is_supported(major: u32) -> bool {
     PINS.iter().any(|pin| pin.version.major == major)
 }
 
-/// The pin of a supported major; an unsupported one cannot get here, and would get the default.
+/// Returns the pin of a supported major version. Requests for unsupported versions are rejected
+/// earlier, and would get the default.
 pub(crate) fn pin(major: u32) -> &'static Pin {
     PINS.iter().find(|pin| pin.version.major == major).unwrap_or(&PINS[1])
 }
 
-/// The minor versions of `CPython` that a request without one gets, in this order. The first is what Belljar is tested with most, and what nearly all
-/// packages have wheels for; then the newest. A later one has to be asked for.
+/// The minor versions of `CPython` for a request without one, in order of preference. The first is
+/// tested most, and nearly all packages have wheels for it. The newest one comes next. A later
+/// version has to be requested.
 pub(crate) const PYTHON_MINORS: [u32; 5] = [13, 14, 12, 11, 10];
 
-/// The patch of a minor version that is fetched: the newest that the pinned uv knows, which has the hash of each.
+/// Returns the version that is fetched for a minor version: the newest patch that the pinned uv
+/// knows and has the hash of.
 pub(crate) fn python(minor: u32) -> Option<Version> {
     let patch = match minor {
         10 => 22,
@@ -64,14 +65,16 @@ pub(crate) fn python(minor: u32) -> Option<Version> {
     Some(Version::new(3, minor, patch))
 }
 
-/// The oldest uv that knows all that is asked of it. Up to 0.9.16 `exclude-newer` takes dates only, and no spans of time; the others are
-/// older: `--no-build`, and a `uv.lock` of any revision of its version 1.
+/// The oldest uv that supports everything that Belljar uses. Up to 0.9.16, `exclude-newer` takes
+/// only dates and no durations. The other features are older: `--no-build`, and a `uv.lock` of any
+/// revision of its version 1.
 pub(crate) const OLDEST_UV: Version = Version::new(0, 9, 17);
 
-/// The oldest pnpm that will do: the first one that is a program of its own, and not a script for a Node of its choice.
+/// The oldest supported pnpm, which is the first that is a program of its own and not a script for
+/// some Node.
 pub(crate) const OLDEST_PNPM: Version = Version::new(12, 0, 0);
 
-/// uv, with the SHA-256 of its wheels.
+/// Returns the pinned uv with the SHA-256 of its wheels.
 pub(crate) fn uv() -> Release {
     let published = |hex| Integrity::from_sha256(hex).expect("the pins are read by a test");
     Release {
@@ -81,7 +84,8 @@ pub(crate) fn uv() -> Release {
     }
 }
 
-/// The name of uv's wheel for the oldest C library that it runs on. That for aarch64 is the one for musl as well.
+/// Returns the name of uv's wheel for the oldest C library that it supports. The wheel for aarch64
+/// is also the one for musl.
 pub(crate) fn uv_wheel(version: Version, arch: Arch) -> String {
     let platform = match arch {
         Arch::X64 => "manylinux_2_17_x86_64.manylinux2014_x86_64",
@@ -90,17 +94,21 @@ pub(crate) fn uv_wheel(version: Version, arch: Arch) -> String {
     format!("uv-{version}-py3-none-{platform}.whl")
 }
 
-/// pnpm, with the `dist.integrity` of its packages `@pnpm/exe.linux-*`.
+/// Returns the pinned pnpm with the `dist.integrity` of its packages `@pnpm/exe.linux-*`.
 pub(crate) fn pnpm() -> Release {
     let published = |text| Integrity::parse(text).expect("the pins are read by a test");
     Release {
         version: Version::new(12, 21, 0),
-        x64: published("sha512-8eufCjHXspKbNS/kh8q4Q0gqJoOuvC4Q5pgos6XS8By/nAMtP+jf8F1Cw9er840kfAX+PJ/ts+A9qnLE91rvXQ=="),
-        arm64: published("sha512-4Oj/iF2TDCe2lcH0n4TupPR5sSdrNLclJB6xBElLMPCUOAvBhdf2rRlSaO5M4erJ6g4Fyy7YTXTpcmfFsKyxEA=="),
+        x64: published(
+            "sha512-8eufCjHXspKbNS/kh8q4Q0gqJoOuvC4Q5pgos6XS8By/nAMtP+jf8F1Cw9er840kfAX+PJ/ts+A9qnLE91rvXQ==",
+        ),
+        arm64: published(
+            "sha512-4Oj/iF2TDCe2lcH0n4TupPR5sSdrNLclJB6xBElLMPCUOAvBhdf2rRlSaO5M4erJ6g4Fyy7YTXTpcmfFsKyxEA==",
+        ),
     }
 }
 
-/// The pinned hash of Node's npm package of exactly this version.
+/// Returns the pinned hash of Node's npm package of exactly this version.
 pub(crate) fn integrity(version: Version, arch: Arch) -> Option<Integrity> {
     let pin = PINS.iter().find(|pin| pin.version == version)?;
     let text = match arch {
@@ -110,7 +118,7 @@ pub(crate) fn integrity(version: Version, arch: Arch) -> Option<Integrity> {
     Integrity::parse(text)
 }
 
-/// Why a major that is not in the table is refused.
+/// Returns the reason why a major version is not supported.
 pub(crate) fn why_unsupported(major: u32) -> &'static str {
     match major {
         0..=21 => "it is out of support upstream, and lacks a fix that makes it safe to fork",

@@ -10,7 +10,7 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// The architecture of this machine. `what` is wanted for it, for the error.
+    /// Returns the architecture of this machine. `what` is the requested program, for the error.
     pub fn host(what: &'static str) -> Result<Self, ProvisionError> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::X64),
@@ -19,7 +19,7 @@ impl Arch {
         }
     }
 
-    /// Node's and npm's word for it.
+    /// Returns the name that Node and npm use.
     pub fn name(self) -> &'static str {
         match self {
             Self::X64 => "x64",

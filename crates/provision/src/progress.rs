@@ -1,52 +1,53 @@
-//! What a caller is told while a runtime or an installer is found or fetched.
+//! Progress of finding and fetching runtimes and installers.
 
 use std::path::Path;
 
-use crate::request::Version;
+use crate::version::Version;
 
-/// One step on the way to a runtime or an installer. Several steps of a kind follow each other while a download goes on.
+/// A step of finding or fetching a runtime or an installer. During a download, several steps of the
+/// same kind follow each other.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Step<'a> {
-    /// A program that was not looked at before is started and asked what it is.
-    Asking {
-        /// The program.
+    /// A program that was not examined before is started to query its properties.
+    Probing {
+        /// Path of the program.
         path: &'a Path,
     },
-    /// Another process is installing the same; waiting for it.
+    /// Another process installs the same program, and this one waits for it.
     Waiting,
-    /// What the cache holds is not what was installed, so it is thrown away and fetched anew.
+    /// The cached program has changed since its installation, so it is removed and fetched again.
     Discarding {
-        /// The folder that is thrown away.
+        /// Folder that is removed.
         path: &'a Path,
-        /// What is wrong with it.
+        /// Reason of the removal.
         why: &'a str,
     },
     /// A source failed, and the next one is tried.
     FallingBack {
-        /// What the source said, for people.
+        /// Human-readable error of the source.
         why: &'a str,
     },
-    /// Bytes are arriving.
+    /// Bytes of a download have arrived.
     Downloading {
-        /// What is fetched: `node`, `pnpm` or `uv`.
+        /// Name of the program: `node`, `pnpm` or `uv`.
         what: &'static str,
-        /// Which version of it.
+        /// Version of the program.
         version: Version,
-        /// How many bytes have arrived.
+        /// Number of bytes that have arrived.
         bytes: u64,
-        /// How many there will be, where the server says so.
+        /// Total number of bytes, if the server has announced it.
         total: Option<u64>,
     },
-    /// The hash of what arrived is compared with the expected one.
+    /// The hash of the download is checked.
     Verifying,
-    /// The archive is unpacked.
+    /// The archive is being unpacked.
     Unpacking,
 }
 
-/// Listens to the steps. Every `FnMut(Step)` does.
+/// A receiver of steps. Every `FnMut(Step)` is one.
 pub trait Progress {
-    /// Called from the calling thread, often; must be quick.
+    /// Receives a step. It is called often and from the calling thread, so it must be fast.
     fn step(&mut self, step: Step<'_>);
 }
 
@@ -56,7 +57,7 @@ impl<F: FnMut(Step<'_>)> Progress for F {
     }
 }
 
-/// Nobody listens.
+/// A receiver that ignores all steps.
 pub struct Silent;
 
 impl Progress for Silent {

@@ -1,9 +1,10 @@
-//! Finding Python: the configured one; where a mirror of uv's managed Pythons is configured, the pinned one from there; else one of this machine, on PATH
-//! (through pyenv's shims, links and virtual environments to the interpreter itself) or installed by a version manager. No registry of packages has a
-//! build of Python.
+//! Finds Python. The order is the configured one, the pinned one from a mirror of uv's managed
+//! Pythons if one is configured, and one of this machine: on PATH (resolved through pyenv's shims,
+//! links and virtual environments to the interpreter itself) or installed by a version manager. No
+//! registry of packages has builds of Python.
 //!
-//! Which of them a request without a minor version gets is a rule that looks at no configuration of the user's: the one of [`pins::PYTHON_MINORS`]
-//! that comes first, and of its patches the newest.
+//! The choice for a request without a minor version does not depend on the user's configuration: it
+//! is the first available one of [`pins::PYTHON_MINORS`], with the newest patch.
 
 mod fetch;
 mod versions;
@@ -19,29 +20,34 @@ use crate::integrity::Identity;
 use crate::interpreter::{self, Library};
 use crate::pins;
 use crate::progress::{Progress, Step};
-use crate::request::{PythonRequest, Version};
-use crate::{Provisioner, Source};
+use crate::provisioner::{Provisioner, Source};
+use crate::request::PythonRequest;
+use crate::version::Version;
 
 /// A `CPython` that can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PythonRuntime {
-    /// Its exact version.
+    /// Exact version of the Python.
     pub version: Version,
-    /// The program itself: canonical, neither a link, a shim nor a virtual environment's.
+    /// Canonical path of the program itself, which is not a link, a shim or part of a virtual
+    /// environment.
     pub executable: PathBuf,
-    /// `sys.base_prefix`, canonical. A virtual environment is never used, so `sys.prefix` is the same.
+    /// Canonical `sys.base_prefix`. Virtual environments are never used, so `sys.prefix` is the
+    /// same.
     pub prefix: PathBuf,
-    /// The folder of the standard library.
+    /// Folder of the standard library.
     pub stdlib: PathBuf,
-    /// The shared library of the interpreter, where it is not part of the program.
+    /// Shared library of the interpreter, if it is not part of the program.
     pub libpython: Option<PathBuf>,
-    /// Folders (or files) outside the prefix, `/usr` and `/lib*` that hold libraries which the interpreter or its standard modules load.
+    /// Folders (or files) outside of the prefix, `/usr` and `/lib*` with libraries that the
+    /// interpreter or its standard modules load.
     pub library_mounts: Vec<PathBuf>,
-    /// Where it was found.
+    /// Place where the Python was found.
     pub source: Source,
-    /// The hash of the program, and of `libpython` where there is one.
+    /// Hash of the program, and of `libpython` if it has one.
     pub identity: Identity,
-    /// Folders for packages, whether or not they are there: none of this Python's own, and on a host somebody's.
+    /// Folders for packages, whether or not they exist. They are not part of this Python, and may
+    /// contain packages of the host's users.
     pub packages: Vec<PathBuf>,
     /// Folders of its headers, which builds of packages need.
     pub headers: Vec<PathBuf>,
@@ -49,27 +55,35 @@ pub struct PythonRuntime {
 }
 
 impl PythonRuntime {
-    /// The host paths that a jail must show, at the same places, for this Python to start and to import its standard library: the program, the standard
-    /// library, `libpython` and [`library_mounts`](Self::library_mounts). Another place would make it load the wrong `libpython`. Never the whole prefix,
-    /// which holds what the host's user has installed and configured. [`packages`](Self::packages) can lie beneath what is shown, and are not to be
-    /// seen. A jail is taken to show `/usr` and `/lib*` anyway.
+    /// Returns the paths of the host that a jail must show at the same places for this Python to
+    /// start and to import its standard library: the program, the standard library, `libpython` and
+    /// [`library_mounts`](Self::library_mounts). At other places, it would load the wrong
+    /// `libpython`. The whole prefix is never shown, because it contains what users of the host
+    /// have installed and configured. [`packages`](Self::packages) can be beneath the shown paths,
+    /// and must be hidden. Every jail shows `/usr` and `/lib*`.
     pub fn mounts(&self) -> Vec<PathBuf> {
         let parts = [&self.executable, &self.stdlib].into_iter().chain(&self.libpython);
         let outside = self.extensions.iter().filter(|folder| !folder.starts_with(&self.stdlib));
         let mut mounts: Vec<PathBuf> = parts.chain(outside).cloned().collect();
-        mounts.extend(self.library_mounts.iter().filter(|path| !mounts.contains(path)).cloned().collect::<Vec<_>>());
+        mounts.extend(
+            self.library_mounts
+                .iter()
+                .filter(|path| !mounts.contains(path))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
         mounts
     }
 }
 
 const PROBE: &str = include_str!("python/probe.py");
 
-/// What Python answers.
+/// The answer of Python.
 #[derive(Deserialize)]
 struct Answer {
     implementation: String,
     version: Version,
-    /// `final`, or what comes before.
+    /// Release level: `final`, or an earlier one.
     #[serde(default)]
     level: Option<String>,
     executable: PathBuf,
@@ -83,7 +97,7 @@ struct Answer {
     headers: Vec<PathBuf>,
 }
 
-/// What is remembered about a Python on this machine.
+/// The cached properties of a Python on this machine.
 #[derive(Serialize, Deserialize)]
 struct Probe {
     version: Version,
@@ -99,37 +113,50 @@ struct Probe {
 
 impl Probe {
     fn is_current(&self) -> bool {
-        self.libpython.iter().chain(&self.libraries).all(Library::is_unchanged) && self.stdlib.is_dir()
+        self.libpython.iter().chain(&self.libraries).all(Library::is_unchanged)
+            && self.stdlib.is_dir()
     }
 }
 
-/// The search for one request, with what it has found and passed over.
+/// The search for one request, with the interpreters that were found and ignored.
 struct Search<'a> {
     provisioner: &'a Provisioner,
     request: &'a PythonRequest,
     progress: &'a mut dyn Progress,
-    /// What is called `python3` on PATH, once it was looked at.
+    /// The programs called `python3` on PATH, after they were examined.
     plain: Option<Vec<PythonRuntime>>,
     seen: Vec<PathBuf>,
     passed_over: Vec<String>,
 }
 
 impl Provisioner {
-    /// Finds a Python that answers the request, or fetches it where a mirror is configured. Blocks; with everything remembered it costs a few file reads
-    /// and starts no process.
-    pub fn python(&self, request: &PythonRequest, progress: &mut dyn Progress) -> Result<PythonRuntime, ProvisionError> {
+    /// Finds a Python that meets the request, or fetches it if a mirror is configured. Blocks. If
+    /// everything is cached, it costs a few file reads and starts no process.
+    pub fn python(
+        &self,
+        request: &PythonRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<PythonRuntime, ProvisionError> {
         if let Some(path) = &self.config.python {
             return self.configured_python(path, request, progress);
         }
         if let Some(python) = self.managed_python(request, progress)? {
             return Ok(python);
         }
-        let mut search = Search { provisioner: self, request, progress, plain: None, seen: Vec::new(), passed_over: Vec::new() };
-        let minors: Vec<u32> = request.minor().map_or_else(|| pins::PYTHON_MINORS.to_vec(), |minor| vec![minor]);
-        minors
-            .into_iter()
-            .find_map(|minor| search.newest(minor))
-            .ok_or(ProvisionError::NoPython { wanted: request.to_string(), passed_over: search.passed_over })
+        let mut search = Search {
+            provisioner: self,
+            request,
+            progress,
+            plain: None,
+            seen: Vec::new(),
+            passed_over: Vec::new(),
+        };
+        let minors: Vec<u32> =
+            request.minor().map_or_else(|| pins::PYTHON_MINORS.to_vec(), |minor| vec![minor]);
+        minors.into_iter().find_map(|minor| search.newest(minor)).ok_or(ProvisionError::NoPython {
+            wanted: request.to_string(),
+            passed_over: search.passed_over,
+        })
     }
 
     fn configured_python(
@@ -138,30 +165,49 @@ impl Provisioner {
         request: &PythonRequest,
         progress: &mut dyn Progress,
     ) -> Result<PythonRuntime, ProvisionError> {
-        let unusable = |why| ProvisionError::Unusable { what: "python", path: path.to_owned(), why };
-        let path = versions::behind_shim(path, &self.config.python_versions).into_iter().next().unwrap_or_else(|| path.to_owned());
+        let unusable =
+            |why| ProvisionError::Unusable { what: "python", path: path.to_owned(), why };
+        let path = versions::behind_shim(path, &self.config.python_versions)
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| path.to_owned());
         let python = self.examine_python(&path, Source::Configured, progress).map_err(unusable)?;
         if request.accepts(python.version) {
             return Ok(python);
         }
-        // Says "not supported" where that is the reason, and "not what was asked for" else.
+        // The parser reports an unsupported version. Otherwise the version is a different one than
+        // requested.
         python.version.to_string().parse::<PythonRequest>()?;
-        Err(ProvisionError::OtherVersion { path, found: python.version, wanted: request.to_string() })
+        Err(ProvisionError::OtherVersion {
+            path,
+            found: python.version,
+            wanted: request.to_string(),
+        })
     }
 
-    /// Finds out what a Python is, from memory if it was looked at before.
-    fn examine_python(&self, path: &Path, source: Source, progress: &mut dyn Progress) -> Result<PythonRuntime, String> {
-        // The link of a virtual environment leads to the interpreter itself, which then knows nothing of the environment.
+    /// Examines a Python, using the cached properties if possible.
+    fn examine_python(
+        &self,
+        path: &Path,
+        source: Source,
+        progress: &mut dyn Progress,
+    ) -> Result<PythonRuntime, String> {
+        // The link of a virtual environment leads to the interpreter itself, which then does not
+        // use the environment.
         let mut program = fs::canonicalize(path).map_err(|error| error.to_string())?;
-        // A script or a launcher names the real one, and a virtual environment made of copies its base.
+        // A script or a launcher names the actual interpreter, and a virtual environment made of
+        // copies names its base.
         for _ in 0..4 {
             let stamp = FileStamp::of(&program).map_err(|error| error.to_string())?;
-            if let Some(probe) = self.cache.recall::<Probe>("python", &program, stamp).filter(Probe::is_current) {
+            if let Some(probe) =
+                self.cache.recall::<Probe>("python", &program, stamp).filter(Probe::is_current)
+            {
                 return Ok(self.python_of(probe, program, source));
             }
-            progress.step(Step::Asking { path: &program });
+            progress.step(Step::Probing { path: &program });
             let answer = interpreter::ask(&program, &["-I", "-S", "-c", PROBE])?;
-            let answer: Answer = serde_json::from_slice(&answer).map_err(|_| "it does not answer like Python 3".to_owned())?;
+            let answer: Answer = serde_json::from_slice(&answer)
+                .map_err(|_| "it does not answer like Python 3".to_owned())?;
             if answer.implementation != "cpython" {
                 return Err(format!("it is {}, not CPython", answer.implementation));
             }
@@ -200,18 +246,27 @@ impl Provisioner {
 
 impl Probe {
     fn new(program: &Path, answer: Answer) -> std::io::Result<Self> {
-        let is_libpython = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libpython3."));
+        let is_libpython = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libpython3."))
+        };
         let libpython = match answer.libraries.iter().find(|path| is_libpython(path)) {
             Some(path) => Some(Library { path: path.clone(), stamp: FileStamp::of(path)? }),
             None => None,
         };
-        let identity = Identity::of_files(program, libpython.iter().map(|library| library.path.as_path()))?;
+        let identity =
+            Identity::of_files(program, libpython.iter().map(|library| library.path.as_path()))?;
         Ok(Self {
             version: answer.version,
-            // The interpreter's own library is shown by itself, and what extensions load from its standard library with that.
+            // The interpreter's own library is shown separately, and libraries that extensions load
+            // from the standard library are shown with it.
             libraries: Library::beyond(
                 Some(&answer.stdlib),
-                &answer.libraries.iter().filter(|path| !is_libpython(path)).cloned().collect::<Vec<_>>(),
+                &answer
+                    .libraries
+                    .iter()
+                    .filter(|path| !is_libpython(path))
+                    .cloned()
+                    .collect::<Vec<_>>(),
             ),
             prefix: answer.prefix,
             stdlib: answer.stdlib,
@@ -225,7 +280,8 @@ impl Probe {
 }
 
 impl Search<'_> {
-    /// The newest patch of a minor version that answers the request; of equal ones that on PATH.
+    /// Returns the newest patch of a minor version that meets the request. Of equal ones, the one
+    /// on PATH is preferred.
     fn newest(&mut self, minor: u32) -> Option<PythonRuntime> {
         let plain = match self.plain.take() {
             Some(plain) => plain,
@@ -236,8 +292,12 @@ impl Search<'_> {
         self.plain = Some(plain);
         let folders = &self.provisioner.config.python_versions.installations;
         let installed = versions::installed(folders, &PythonRequest::of_minor(minor));
-        found.extend(installed.iter().filter_map(|path| self.consider(path, Source::VersionManager)));
-        let accepted = found.into_iter().filter(|python| python.version.minor == minor && self.request.accepts(python.version));
+        found.extend(
+            installed.iter().filter_map(|path| self.consider(path, Source::VersionManager)),
+        );
+        let accepted = found
+            .into_iter()
+            .filter(|python| python.version.minor == minor && self.request.accepts(python.version));
         accepted.reduce(|best, other| if other.version > best.version { other } else { best })
     }
 
@@ -265,7 +325,9 @@ impl Search<'_> {
                 }
                 return Some(python);
             }
-            Ok(python) => self.passed_over.push(format!("{} is {}", path.display(), python.version)),
+            Ok(python) => {
+                self.passed_over.push(format!("{} is {}", path.display(), python.version));
+            }
             Err(why) => self.passed_over.push(format!("{}: {why}", path.display())),
         }
         None

@@ -1,80 +1,14 @@
-//! What a caller asks for: versions of Node and Python, parsed once and then known to be supported.
+//! Requests for versions of Node and Python, which are checked when they are parsed.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::ProvisionError;
 use crate::pins;
+use crate::version::{OLDEST_PYTHON_MINOR, SUPPORTED_NODES, Version, numbers};
 
-/// A released version, `major.minor.patch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Version {
-    /// The first number.
-    pub major: u32,
-    /// The second number.
-    pub minor: u32,
-    /// The third number (Python calls it micro).
-    pub patch: u32,
-}
-
-impl Version {
-    /// The version `major.minor.patch`.
-    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self { major, minor, patch }
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
-
-impl FromStr for Version {
-    type Err = NotAVersion;
-
-    fn from_str(text: &str) -> Result<Self, NotAVersion> {
-        match numbers(text).as_deref() {
-            Some(&[major, minor, patch]) => Ok(Self { major, minor, patch }),
-            _ => Err(NotAVersion),
-        }
-    }
-}
-
-/// The text is not three numbers with dots between them.
-#[derive(Debug, thiserror::Error)]
-#[error("not a version of the form 1.2.3")]
-pub struct NotAVersion;
-
-impl TryFrom<String> for Version {
-    type Error = NotAVersion;
-
-    fn try_from(text: String) -> Result<Self, NotAVersion> {
-        text.parse()
-    }
-}
-
-impl From<Version> for String {
-    fn from(version: Version) -> Self {
-        version.to_string()
-    }
-}
-
-/// One to three plain decimal numbers with dots between them. No signs, spaces, or leading zeros, so that a version has one spelling.
-fn numbers(text: &str) -> Option<Vec<u32>> {
-    let numbers: Vec<u32> = text.split('.').map(number).collect::<Option<_>>()?;
-    (numbers.len() <= 3).then_some(numbers)
-}
-
-fn number(text: &str) -> Option<u32> {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
-    if plain { text.parse().ok() } else { None }
-}
-
-/// Which Node is wanted: any supported one (the default), a major (`24`) or an exact version (`24.21.0`).
+/// A request for a Node: any supported one (the default), a major version (`24`) or an exact
+/// version (`24.21.0`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeRequest {
     major: Option<u32>,
@@ -82,14 +16,14 @@ pub struct NodeRequest {
 }
 
 impl NodeRequest {
-    /// Whether this version answers the request. Only supported majors ever do.
+    /// Returns whether a version meets the request. Only supported major versions do.
     pub fn accepts(&self, version: Version) -> bool {
         pins::is_supported(version.major)
             && self.major.is_none_or(|major| major == version.major)
             && self.exact.is_none_or(|exact| exact == version)
     }
 
-    /// The version to look for in the cache, and to fetch where nothing else answers.
+    /// Returns the version to look for in the cache, and to fetch if no other meets the request.
     pub(crate) fn pinned(&self) -> Version {
         self.exact.unwrap_or_else(|| pins::pin(self.major.unwrap_or(pins::DEFAULT_MAJOR)).version)
     }
@@ -99,7 +33,11 @@ impl FromStr for NodeRequest {
     type Err = ProvisionError;
 
     fn from_str(text: &str) -> Result<Self, ProvisionError> {
-        let unreadable = || ProvisionError::UnreadableRequest { language: "node", text: text.to_owned(), example: "24 or 24.21.0" };
+        let unreadable = || ProvisionError::UnreadableRequest {
+            language: "node",
+            text: text.to_owned(),
+            example: "24 or 24.21.0",
+        };
         let plain = text.strip_prefix('v').unwrap_or(text);
         let (major, exact) = match *numbers(plain).ok_or_else(unreadable)?.as_slice() {
             [major] => (major, None),
@@ -107,7 +45,10 @@ impl FromStr for NodeRequest {
             _ => return Err(unreadable()),
         };
         if !pins::is_supported(major) {
-            return Err(ProvisionError::UnsupportedNode { version: plain.to_owned(), why: pins::why_unsupported(major) });
+            return Err(ProvisionError::UnsupportedNode {
+                version: plain.to_owned(),
+                why: pins::why_unsupported(major),
+            });
         }
         Ok(Self { major: Some(major), exact })
     }
@@ -118,15 +59,13 @@ impl fmt::Display for NodeRequest {
         match (self.exact, self.major) {
             (Some(version), _) => write!(f, "node {version}"),
             (None, Some(major)) => write!(f, "node {major}"),
-            (None, None) => write!(f, "node {}", pins::SUPPORTED_IN_WORDS),
+            (None, None) => write!(f, "node {SUPPORTED_NODES}"),
         }
     }
 }
 
-/// The oldest `CPython` 3 that the driver and the native library run on.
-pub const OLDEST_PYTHON_MINOR: u32 = 10;
-
-/// Which `CPython` is wanted: any supported one (the default, also `3`), a minor (`3.11`) or an exact version (`3.11.7`).
+/// A request for a `CPython`: any supported one (the default, also `3`), a minor version (`3.11`)
+/// or an exact version (`3.11.7`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PythonRequest {
     minor: Option<u32>,
@@ -134,7 +73,7 @@ pub struct PythonRequest {
 }
 
 impl PythonRequest {
-    /// Whether this version answers the request. Only supported ones ever do.
+    /// Returns whether a version meets the request. Only supported versions do.
     pub fn accepts(&self, version: Version) -> bool {
         version.major == 3
             && version.minor >= OLDEST_PYTHON_MINOR
@@ -142,17 +81,17 @@ impl PythonRequest {
             && self.exact.is_none_or(|exact| exact == version)
     }
 
-    /// Any patch of a minor.
+    /// Returns a request for any patch of a minor version.
     pub(crate) fn of_minor(minor: u32) -> Self {
         Self { minor: Some(minor), exact: None }
     }
 
-    /// The version to fetch, as it is pinned; `None` where nothing is.
+    /// Returns the pinned version to fetch, or `None` if there is none.
     pub(crate) fn pinned(&self) -> Option<Version> {
         self.exact.or_else(|| pins::python(self.minor.unwrap_or(pins::PYTHON_MINORS[0])))
     }
 
-    /// The minor that was asked for, which names the `python3.X` to look for.
+    /// Returns the requested minor version, which names the `python3.X` to look for.
     pub(crate) fn minor(&self) -> Option<u32> {
         self.minor
     }
@@ -162,7 +101,11 @@ impl FromStr for PythonRequest {
     type Err = ProvisionError;
 
     fn from_str(text: &str) -> Result<Self, ProvisionError> {
-        let unreadable = || ProvisionError::UnreadableRequest { language: "python", text: text.to_owned(), example: "3.11 or 3.11.7" };
+        let unreadable = || ProvisionError::UnreadableRequest {
+            language: "python",
+            text: text.to_owned(),
+            example: "3.11 or 3.11.7",
+        };
         let (major, minor, exact) = match *numbers(text).ok_or_else(unreadable)?.as_slice() {
             [major] => (major, None, None),
             [major, minor] => (major, Some(minor), None),
@@ -188,16 +131,17 @@ impl fmt::Display for PythonRequest {
 
 #[cfg(test)]
 mod tests {
+    use belljar_protocol::Explain;
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn node_20_is_refused_with_why_and_the_mend() {
+    fn node_20_is_refused_with_a_reason_and_a_hint() {
         for text in ["20", "20.20.2", "v20.1.0", "18", "0"] {
             let error = text.parse::<NodeRequest>().unwrap_err();
             assert!(error.to_string().contains("out of support"), "{error}");
-            assert!(error.hint().contains("22, 24 or 26"), "{}", error.hint());
+            assert!(error.hint().is_some_and(|hint| hint.contains("22, 24 or 26")), "{error:?}");
         }
         assert!("25".parse::<NodeRequest>().unwrap_err().to_string().contains("odd"));
         assert!("28".parse::<NodeRequest>().unwrap_err().to_string().contains("newer"));
@@ -205,21 +149,52 @@ mod tests {
 
     #[test]
     fn a_request_that_is_not_a_version_is_refused() {
-        for text in
-            ["", "latest", "lts", "24.21", "24.", ".24", "24.21.0.1", "+24", " 24", "024", "24.21.0-rc1", "99999999999", "24.21.00", "vv24"]
-        {
-            assert!(matches!(text.parse::<NodeRequest>(), Err(ProvisionError::UnreadableRequest { .. })), "{text:?}");
+        for text in [
+            "",
+            "latest",
+            "lts",
+            "24.21",
+            "24.",
+            ".24",
+            "24.21.0.1",
+            "+24",
+            " 24",
+            "024",
+            "24.21.0-rc1",
+            "99999999999",
+            "24.21.00",
+            "vv24",
+        ] {
+            assert!(
+                matches!(
+                    text.parse::<NodeRequest>(),
+                    Err(ProvisionError::UnreadableRequest { .. })
+                ),
+                "{text:?}"
+            );
         }
         for text in ["", "python", "3.", "3.x", "3.11.7.1", "3.11rc1", "-3", "3.011"] {
-            assert!(matches!(text.parse::<PythonRequest>(), Err(ProvisionError::UnreadableRequest { .. })), "{text:?}");
+            assert!(
+                matches!(
+                    text.parse::<PythonRequest>(),
+                    Err(ProvisionError::UnreadableRequest { .. })
+                ),
+                "{text:?}"
+            );
         }
         for text in ["2", "2.7.18", "3.9", "3.9.18", "4"] {
-            assert!(matches!(text.parse::<PythonRequest>(), Err(ProvisionError::UnsupportedPython { .. })), "{text:?}");
+            assert!(
+                matches!(
+                    text.parse::<PythonRequest>(),
+                    Err(ProvisionError::UnsupportedPython { .. })
+                ),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
-    fn a_major_stands_for_its_pinned_version_and_the_default_is_24() {
+    fn a_major_selects_its_pinned_version_and_the_default_is_24() {
         assert_eq!("22".parse::<NodeRequest>().unwrap().pinned().major, 22);
         assert_eq!(NodeRequest::default().pinned().major, 24);
         assert_eq!("24.20.0".parse::<NodeRequest>().unwrap().pinned(), Version::new(24, 20, 0));
@@ -227,7 +202,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_exact_request_accepts_that_version_and_no_other(major in prop::sample::select(vec![22u32, 24, 26]), minor in 0u32..40, patch in 0u32..10, other in 0u32..10) {
+        fn an_exact_request_accepts_that_version_and_no_other(
+            major in prop::sample::select(vec![22u32, 24, 26]),
+            minor in 0u32..40,
+            patch in 0u32..10,
+            other in 0u32..10,
+        ) {
             let version = Version::new(major, minor, patch);
             let request: NodeRequest = version.to_string().parse().unwrap();
             prop_assert!(request.accepts(version));
@@ -239,9 +219,14 @@ mod tests {
         #[test]
         fn python_requests_narrow(minor in 10u32..30, patch in 0u32..30, other in 0u32..40) {
             let version = Version::new(3, minor, patch);
-            prop_assert!("3".parse::<PythonRequest>().unwrap().accepts(version));
-            prop_assert_eq!(format!("3.{minor}").parse::<PythonRequest>().unwrap().accepts(Version::new(3, other, patch)), other == minor);
-            prop_assert_eq!(version.to_string().parse::<PythonRequest>().unwrap().accepts(Version::new(3, minor, other)), other == patch);
+            let accepts = |request: String, version: Version| {
+                request.parse::<PythonRequest>().unwrap().accepts(version)
+            };
+            prop_assert!(accepts("3".to_owned(), version));
+            let other_minor = Version::new(3, other, patch);
+            prop_assert_eq!(accepts(format!("3.{minor}"), other_minor), other == minor);
+            let other_patch = Version::new(3, minor, other);
+            prop_assert_eq!(accepts(version.to_string(), other_patch), other == patch);
         }
 
         #[test]

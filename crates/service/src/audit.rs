@@ -1,61 +1,90 @@
-//! Reading the audit trail.
+//! The audit trail: queries, and records of refusals.
 
-use belljar_protocol::{AuditPage, Scope, Timestamp};
-use belljar_store::{AuditFilter, AuditVerdict};
+mod refusals;
 
-use crate::caller::Caller;
+use std::time::Instant;
+
+use belljar_protocol::{AuditFilter, AuditPage, AuditVerification, PageRequest, Scope};
+use belljar_store::{NewAuditEntry, Store, StoreError};
+use serde_json::json;
+
+use self::refusals::Refusals;
+use crate::caller::{Caller, by_belljar};
 use crate::error::ServiceError;
-use crate::service::Service;
 
-/// Which entries are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct AuditQuery {
-    /// By this token, or `operator`.
-    pub actor: Option<String>,
-    /// Of this action, or of all that begin with it.
-    pub action: Option<String>,
-    /// About this.
-    pub target: Option<String>,
-    /// Not before.
-    pub since: Option<Timestamp>,
-    /// Before.
-    pub until: Option<Timestamp>,
-    /// Of all projects, and of the server itself; the operator's to ask.
-    pub all: bool,
-    /// What the page before gave.
-    pub cursor: Option<String>,
-    /// At most so many, 1 to 1,000.
-    pub limit: u32,
+/// The audit trail.
+#[derive(Debug)]
+pub struct Audit {
+    store: Store,
+    refusals: Refusals,
 }
 
-impl Service {
-    /// Some entries of the trail, in order.
-    pub async fn audit(&self, caller: &Caller, query: &AuditQuery) -> Result<AuditPage, ServiceError> {
-        caller.must(Scope::Admin)?;
-        if query.all {
-            caller.must_be_operator()?;
-        }
-        let after = match &query.cursor {
-            Some(cursor) => cursor.parse().map_err(|_| ServiceError::invalid("cursor: not one that a page gave"))?,
-            None => 0,
-        };
-        let filter = AuditFilter {
-            project: (!query.all).then(|| caller.project().to_owned()),
-            actor: query.actor.clone(),
-            action: query.action.clone(),
-            target: query.target.clone(),
-            // Entries are found by the project's name, and a deleted one may have had the same: what it did is the operator's to read.
-            since: if query.all { query.since } else { query.since.max(Some(caller.project.created_at)) },
-            until: query.until,
-            after,
-            limit: query.limit,
-        };
-        Ok(self.store().audit(&filter).await?)
+impl Audit {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, refusals: Refusals::default() }
     }
 
-    /// Walks the whole trail and recomputes every hash.
-    pub async fn verify_audit(&self, caller: &Caller) -> Result<AuditVerdict, ServiceError> {
+    /// Returns a page of entries. Fails if the actor of the filter is unknown.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<AuditPage, ServiceError> {
+        caller.must(Scope::Admin)?;
+        if filter.all {
+            caller.must_be_operator()?;
+            return Ok(self.store.audit(caller.project(), filter, page).await?);
+        }
+        // Entries are found by the name of the project, and a deleted project may have had the same
+        // name. Only the operator may read the entries of that project.
+        let since = filter.since.max(Some(caller.project.created_at));
+        let filter = AuditFilter { since, ..filter.clone() };
+        Ok(self.store.audit(caller.project(), &filter, page).await?)
+    }
+
+    /// Recomputes every hash of the trail.
+    pub async fn verify(&self, caller: &Caller) -> Result<AuditVerification, ServiceError> {
         caller.must_be_operator()?;
-        Ok(self.store().verify_audit().await?)
+        Ok(self.store.verify_audit().await?)
+    }
+
+    /// Records that a request was refused, with its caller, if known, and the reason.
+    pub async fn record_refusal(
+        &self,
+        caller: Option<&Caller>,
+        source: Option<String>,
+        target: &str,
+        why: &str,
+    ) {
+        if !self.refusals.take(caller, source.as_deref(), Instant::now()) {
+            return;
+        }
+        self.record(NewAuditEntry {
+            project: caller.map(|caller| caller.project().to_owned()),
+            actor: caller.map_or_else(|| "anonymous".to_owned(), |caller| caller.actor.clone()),
+            source,
+            action: "request.refuse",
+            target: target.chars().filter(|c| !c.is_control()).take(200).collect(),
+            details: json!({"why": why}),
+        })
+        .await;
+    }
+
+    /// Records the number of refusals that were left out, if there were any.
+    pub(crate) async fn record_left_out(&self) {
+        let left_out = self.refusals.take_left_out();
+        if left_out > 0 {
+            let details = json!({"left_out": left_out});
+            self.record(by_belljar(None, "request.refuse", "others", details)).await;
+        }
+    }
+
+    async fn record(&self, entry: NewAuditEntry) {
+        match self.store.record_audit(entry).await {
+            // The server is stopping and can no longer record it.
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => tracing::error!(%error, "a refusal could not be recorded"),
+        }
     }
 }

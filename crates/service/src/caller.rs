@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! Callers and their rights.
 
 use std::sync::Arc;
 
@@ -8,52 +8,77 @@ use serde_json::Value;
 
 use crate::error::ServiceError;
 
-/// Who calls, in which project, from where.
+/// The caller of a use case: its identity, project, rights and network source.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub(crate) project: Arc<ProjectRecord>,
-    /// A token's id, or `operator`.
+    /// Id of the token, or `operator`.
     pub(crate) actor: String,
+    /// Name of the token.
+    pub(crate) name: Option<String>,
     pub(crate) scopes: Arc<[Scope]>,
     pub(crate) source: Option<String>,
-    /// Until when what it has works; what it makes does not outlive it.
+    /// Time at which the caller's credential expires. Tokens and URLs that the caller creates
+    /// expire by then too.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// Who the operator is in records.
+/// The actor in records of what the operator does.
 pub(crate) const OPERATOR: &str = "operator";
 
-/// Who does what nobody asked for just now.
-pub(crate) const BELLJAR: &str = "belljar";
+/// The actor in records of what the server does by itself.
+const BELLJAR: &str = "belljar";
+
+/// Returns an entry of the audit trail for an action that the server takes by itself.
+pub(crate) fn by_belljar(
+    project: Option<String>,
+    action: &'static str,
+    target: impl Into<String>,
+    details: Value,
+) -> NewAuditEntry {
+    NewAuditEntry {
+        project,
+        actor: BELLJAR.to_owned(),
+        source: None,
+        action,
+        target: target.into(),
+        details,
+    }
+}
 
 impl Caller {
-    /// The project's name.
+    /// Returns the name of the project.
     pub fn project(&self) -> &str {
         self.project.name.as_str()
     }
 
-    /// Whether it is the operator, who came over the home's own socket.
+    /// Returns whether the caller is the operator, who uses the socket in the home.
     pub fn is_operator(&self) -> bool {
         self.actor == OPERATOR
     }
 
-    /// The id of the project in which they act.
+    /// Returns the id of the project.
     pub fn project_id(&self) -> &str {
         &self.project.id
     }
 
-    /// Refuses whoever's token does not have the scope.
+    /// Fails if the caller's token does not have the scope.
     pub fn must(&self, scope: Scope) -> Result<(), ServiceError> {
         if self.scopes.contains(&scope) { Ok(()) } else { Err(ServiceError::Forbidden(scope)) }
     }
 
-    /// Refuses everybody but the operator.
+    /// Fails unless the caller is the operator.
     pub fn must_be_operator(&self) -> Result<(), ServiceError> {
         if self.is_operator() { Ok(()) } else { Err(ServiceError::OperatorOnly) }
     }
 
-    /// An entry for the audit trail.
-    pub(crate) fn did(&self, action: &'static str, target: impl Into<String>, details: Value) -> NewAuditEntry {
+    /// Returns an entry of the audit trail for an action of the caller.
+    pub(crate) fn did(
+        &self,
+        action: &'static str,
+        target: impl Into<String>,
+        details: Value,
+    ) -> NewAuditEntry {
         NewAuditEntry {
             project: Some(self.project.name.as_str().to_owned()),
             actor: self.actor.clone(),

@@ -1,41 +1,45 @@
-//! The use cases: runs, storage, tokens, projects, audit, quotas. Knows nothing of HTTP: every face calls this, and it decides.
+//! The use cases of the server. This crate knows nothing of HTTP: every interface calls it, and it
+//! makes all decisions.
 //!
-//! A [`Service`] is opened over a home, a folder with the database, the contents of objects, and keys. Whoever calls is a [`Caller`]; what a caller may
-//! do is checked here, in the first line of each use case.
+//! A [`Service`] is opened over a home, which is a folder with the database, the contents of
+//! objects, and keys. It builds the use cases and gives access to them: [`Runs`], [`Storage`],
+//! [`Access`], [`Audit`], [`Callbacks`] and [`Upkeep`]. Each owns what it needs, and none of them
+//! knows the service. Each call comes from a [`Caller`], whose rights are checked in the first line
+//! of each use case.
 
 #![forbid(unsafe_code)]
 
-mod addresses;
+mod access;
 mod audit;
-mod backup;
-mod callback_budget;
 mod callbacks;
 mod caller;
-mod calls;
-mod ceilings;
 mod config;
-mod door;
 mod error;
-mod held;
+mod home;
+mod memory_account;
 mod metrics;
-mod projects;
-mod rate;
-mod refusals;
+mod rates;
 mod runs;
 mod service;
-mod signing;
 mod storage;
-mod sweep;
-mod tokens;
+mod trace;
+mod upkeep;
 
-pub use audit::AuditQuery;
-pub use backup::{BackupError, BackupReport, back_up, restore};
-pub use belljar_store::AuditVerdict;
+pub use access::Access;
+pub use access::signing::SignedAccess;
+pub use audit::Audit;
+pub use belljar_objects::Content;
+pub use callbacks::Callbacks;
 pub use caller::Caller;
-pub use config::{CallbackConfig, Durability, RunConfig, ServiceConfig};
-pub use error::{Problem, ServiceError};
-pub use held::HeldMemory;
-pub use runs::{EventLine, Events, RunQuery, Submitted};
+pub use config::{CallbackConfig, RunConfig, ServiceConfig};
+pub use error::{ServiceError, ServiceErrorKind};
+pub use memory_account::HeldMemory;
+pub use runs::Runs;
+pub use runs::events::Events;
+pub use runs::live::EventLine;
+pub use runs::submit::Submitted;
 pub use service::Service;
-pub use signing::{Keys, SignedAccess};
-pub use storage::{Download, NewUpload};
+pub use storage::{NewUpload, Storage};
+pub use trace::continue_trace;
+pub use upkeep::Upkeep;
+pub use upkeep::backup::{BackupError, BackupReport, back_up, restore};

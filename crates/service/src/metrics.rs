@@ -1,19 +1,34 @@
-//! Numbers for whoever watches the server, through the `metrics` facade: the composition root installs what they are told to.
+//! Metrics, recorded through the `metrics` facade. The program that uses this crate installs the
+//! recorder.
 
 use belljar_protocol::{Status, Usage};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
-/// Says what each number is.
+/// Describes each metric.
 pub(crate) fn describe() {
     describe_counter!("belljar_runs_accepted_total", "Runs that were accepted");
     describe_counter!("belljar_runs_ended_total", "Runs that ended, by status");
     describe_counter!("belljar_requests_refused_total", "Requests that were refused, by reason");
     describe_counter!("belljar_run_cpu_milliseconds_total", Unit::Milliseconds, "CPU time of runs");
-    describe_histogram!("belljar_run_wall_seconds", Unit::Seconds, "Time from a run's start to its end");
-    describe_gauge!("belljar_runs_running", "Runs under way");
+    describe_histogram!(
+        "belljar_run_wall_seconds",
+        Unit::Seconds,
+        "Time from a run's start to its end"
+    );
+    describe_gauge!("belljar_runs_running", "Running runs");
     describe_gauge!("belljar_runs_waiting", "Runs that wait for their turn");
-    describe_counter!("belljar_object_bytes_uploaded_total", Unit::Bytes, "Bytes of objects that were uploaded");
-    describe_counter!("belljar_object_bytes_downloaded_total", Unit::Bytes, "Bytes of objects that were asked for");
+    describe_counter!(
+        "belljar_object_bytes_uploaded_total",
+        Unit::Bytes,
+        "Bytes of objects that were uploaded"
+    );
+    describe_counter!(
+        "belljar_object_bytes_downloaded_total",
+        Unit::Bytes,
+        "Bytes of objects that were asked for"
+    );
     describe_counter!("belljar_callbacks_total", "Callbacks that were tried, by result");
 }
 
@@ -24,8 +39,9 @@ pub(crate) fn accepted() {
 pub(crate) fn ended(status: Status, usage: &Usage) {
     counter!("belljar_runs_ended_total", "status" => status.name()).increment(1);
     histogram!("belljar_run_wall_seconds").record(usage.wall_ms / 1000.0);
-    // Counters are whole numbers: thousandths of a second are lost, no more.
-    counter!("belljar_run_cpu_milliseconds_total").increment((usage.cpu_user_ms + usage.cpu_system_ms) as u64);
+    // Counters are integers, so fractions of a millisecond are lost.
+    counter!("belljar_run_cpu_milliseconds_total")
+        .increment((usage.cpu_user_ms + usage.cpu_system_ms) as u64);
 }
 
 pub(crate) fn refused(reason: &'static str) {

@@ -1,76 +1,44 @@
-//! The audit trail: appended to within the change that it tells of, each entry chained to the one before by its hash.
+//! The audit trail. Each entry is appended in the transaction of the change that it records, and
+//! contains the hash of the entry before it.
 
-use belljar_protocol::{AuditEntry, AuditPage, Timestamp};
+use belljar_protocol::{
+    AuditEntry, AuditFilter, AuditOrder, AuditPage, AuditVerification, PageRequest, Timestamp,
+};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::Store;
+use crate::actors::NamedIn;
 use crate::error::StoreError;
+use crate::store::Store;
 
-/// The `previous` of the first entry.
+/// The `previous` hash of the first entry.
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What is to be written down. The store adds number, time and hash.
+/// The number of entries that a verification reads at once.
+const VERIFIED_TOGETHER: i64 = 1000;
+
+/// A new entry. The store adds its number, time and hash.
 #[derive(Clone, Debug)]
 pub struct NewAuditEntry {
-    /// In which project, its name.
+    /// Name of the project, or `None` for the server itself.
     pub project: Option<String>,
-    /// Who.
+    /// The token id, `operator`, or another actor.
     pub actor: String,
-    /// From where.
+    /// The network source of the request.
     pub source: Option<String>,
-    /// What was done.
+    /// The action, such as `run.submit`.
     pub action: &'static str,
-    /// To what.
+    /// The id or name of what the action affected.
     pub target: String,
-    /// What else is known, a JSON object.
+    /// Further details, as a JSON object.
     pub details: serde_json::Value,
 }
 
-/// Which entries are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct AuditFilter {
-    /// Of this project, by name.
-    pub project: Option<String>,
-    /// By this one.
-    pub actor: Option<String>,
-    /// Of this action, or of all that begin with it.
-    pub action: Option<String>,
-    /// About this.
-    pub target: Option<String>,
-    /// Not before.
-    pub since: Option<Timestamp>,
-    /// Before.
-    pub until: Option<Timestamp>,
-    /// After this number.
-    pub after: u64,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// What verifying the trail found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditVerdict {
-    /// So many entries, each chained to the one before; the hash of the last.
-    Intact {
-        /// How many.
-        entries: u64,
-        /// Of the last; keep it elsewhere, and a cut-off end is seen too.
-        head: String,
-    },
-    /// The first entry that does not fit.
-    Broken {
-        /// Its number.
-        seq: u64,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-}
-
-/// The hash of an entry: SHA-256 over its fields, in the order of the type, each as its length in eight bytes, most significant first, and its UTF-8.
-/// A null is the length `2^64 - 1` and nothing. `seq` and `timestamp` (milliseconds since 1970) are written as decimal numbers.
+/// Returns the hash of an entry: SHA-256 over its fields in the order of the type. Each field is
+/// its length in eight bytes, most significant first, and its UTF-8. A null is the length `2^64 -
+/// 1` and no bytes. `seq` and `timestamp` (milliseconds since 1970) are written as decimal numbers.
 pub fn audit_hash(entry: &AuditEntry) -> String {
     let (seq, timestamp) = (entry.seq.to_string(), entry.timestamp.unix_ms().to_string());
     let mut hash = Sha256::new();
@@ -91,14 +59,14 @@ pub fn audit_hash(entry: &AuditEntry) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// The last entry, which the next one follows.
+/// The last entry, which the next one is chained to.
 pub(crate) struct Head {
     seq: i64,
     hash: String,
 }
 
 impl Head {
-    /// From the `seq` and `hash` of the last entry, in this order.
+    /// Reads the `seq` and `hash` of the last entry, in this order.
     pub(crate) fn of(row: Option<&SqliteRow>) -> Result<Self, StoreError> {
         Ok(match row {
             Some(row) => Self { seq: row.try_get(0)?, hash: row.try_get(1)? },
@@ -107,14 +75,23 @@ impl Head {
     }
 }
 
-/// Appends one entry, in the transaction of what it tells of.
-pub(crate) async fn append(connection: &mut SqliteConnection, new: NewAuditEntry) -> Result<(), StoreError> {
-    let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(&mut *connection).await?;
+/// Appends an entry in the transaction of the change that it records.
+pub(crate) async fn append(
+    connection: &mut SqliteConnection,
+    new: NewAuditEntry,
+) -> Result<(), StoreError> {
+    let last = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+        .fetch_optional(&mut *connection)
+        .await?;
     append_after(connection, Head::of(last.as_ref())?, new).await
 }
 
-/// The same, where the last entry is known.
-pub(crate) async fn append_after(connection: &mut SqliteConnection, head: Head, new: NewAuditEntry) -> Result<(), StoreError> {
+/// Appends an entry after a known last entry.
+pub(crate) async fn append_after(
+    connection: &mut SqliteConnection,
+    head: Head,
+    new: NewAuditEntry,
+) -> Result<(), StoreError> {
     let (seq, previous) = (head.seq + 1, head.hash);
     let mut entry = AuditEntry {
         seq: seq as u64,
@@ -124,10 +101,12 @@ pub(crate) async fn append_after(connection: &mut SqliteConnection, head: Head, 
         source: new.source,
         action: new.action.to_owned(),
         target: new.target,
-        details: RawValue::from_string(new.details.to_string())
-            .map_err(|error| StoreError::Unreadable { what: "detail of the audit trail", why: error.to_string() })?,
+        details: RawValue::from_string(new.details.to_string()).map_err(|error| {
+            StoreError::Unreadable { what: "detail of the audit trail", why: error.to_string() }
+        })?,
         previous,
         hash: String::new(),
+        actor_name: None,
     };
     entry.hash = audit_hash(&entry);
     sqlx::query(
@@ -159,30 +138,61 @@ fn entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
         source: row.try_get("source")?,
         action: row.try_get("action")?,
         target: row.try_get("target")?,
-        details: RawValue::from_string(details)
-            .map_err(|error| StoreError::Unreadable { what: "detail of the audit trail", why: error.to_string() })?,
+        details: RawValue::from_string(details).map_err(|error| StoreError::Unreadable {
+            what: "detail of the audit trail",
+            why: error.to_string(),
+        })?,
         previous: row.try_get("previous")?,
         hash: row.try_get("hash")?,
+        actor_name: row.try_get("actor_name")?,
     })
 }
 
 impl Store {
-    /// Writes one entry that tells of no change in the store.
+    /// Appends an entry that does not belong to a change in the store.
     pub async fn record_audit(&self, new: NewAuditEntry) -> Result<(), StoreError> {
         self.writer.write(|connection| Box::pin(append(connection, new))).await
     }
 
-    /// Some entries, in order.
-    pub async fn audit(&self, filter: &AuditFilter) -> Result<AuditPage, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE seq > ");
-        query.push_bind(filter.after as i64);
-        for (column, value) in [("project", &filter.project), ("actor", &filter.actor), ("target", &filter.target)] {
+    /// Returns a page of the entries of the project with this name, or of all entries if the filter
+    /// asks for them. Fails if the actor of the filter is unknown.
+    pub async fn audit(
+        &self,
+        project: &str,
+        filter: &AuditFilter,
+        request: &PageRequest,
+    ) -> Result<AuditPage, StoreError> {
+        let cursor = request.cursor.as_ref().map(|cursor| cursor.parse::<i64>()).transpose();
+        let cursor = cursor.map_err(|_| StoreError::InvalidCursor)?;
+        let (beyond, first, order) = match filter.order {
+            AuditOrder::Oldest => (">", 0, "ASC"),
+            AuditOrder::Latest => ("<", i64::MAX, "DESC"),
+        };
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT audit.*, token_names.name AS actor_name FROM audit LEFT JOIN token_names ON token_names.id = actor WHERE seq ",
+        );
+        query.push(beyond).push(" ").push_bind(cursor.unwrap_or(first));
+        if let Some(actor) = &filter.actor {
+            let actors = self.actors_named(project, filter, actor).await?;
+            query.push(" AND actor IN (");
+            let mut list = query.separated(", ");
+            for actor in actors {
+                list.push_bind(actor);
+            }
+            query.push(")");
+        }
+        let project = (!filter.all).then_some(project);
+        for (column, value) in [("project", project), ("target", filter.target.as_deref())] {
             if let Some(value) = value {
                 query.push(format!(" AND {column} = ")).push_bind(value);
             }
         }
         if let Some(action) = &filter.action {
-            query.push(" AND substr(action, 1, length(").push_bind(action).push(")) = ").push_bind(action);
+            query
+                .push(" AND substr(action, 1, length(")
+                .push_bind(action)
+                .push(")) = ")
+                .push_bind(action);
         }
         if let Some(since) = filter.since {
             query.push(" AND timestamp >= ").push_bind(since.unix_ms());
@@ -190,24 +200,45 @@ impl Store {
         if let Some(until) = filter.until {
             query.push(" AND timestamp < ").push_bind(until.unix_ms());
         }
-        query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(filter.limit) + 1);
+        query.push(format!(" ORDER BY seq {order} LIMIT ")).push_bind(i64::from(request.limit) + 1);
         let rows = query.build().fetch_all(&self.readers).await?;
         let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-        let has_more = entries.len() > filter.limit as usize;
-        entries.truncate(filter.limit as usize);
+        let has_more = entries.len() > request.limit as usize;
+        entries.truncate(request.limit as usize);
         let next_cursor = entries.last().filter(|_| has_more).map(|last| last.seq.to_string());
         Ok(AuditPage { entries, next_cursor })
     }
 
-    /// Walks the whole trail and recomputes every hash.
-    pub async fn verify_audit(&self) -> Result<AuditVerdict, StoreError> {
-        let (mut seq, mut head) = (0, NO_HASH.to_owned());
+    /// Returns the ids of the actors that a filter names, of the project with this name or of all.
+    async fn actors_named(
+        &self,
+        project: &str,
+        filter: &AuditFilter,
+        actor: &str,
+    ) -> Result<Vec<String>, StoreError> {
+        if filter.all {
+            return self.actors(NamedIn::All, actor).await;
+        }
+        let project = self.project_named(project).await?;
+        self.actors(NamedIn::Project(&project.id), actor).await
+    }
+
+    /// Recomputes every hash of the trail.
+    pub async fn verify_audit(&self) -> Result<AuditVerification, StoreError> {
+        let (mut seq, mut head) = (0_u64, NO_HASH.to_owned());
         loop {
-            let page = self.audit(&AuditFilter { after: seq, limit: 1000, ..AuditFilter::default() }).await?;
-            if page.entries.is_empty() {
-                return Ok(AuditVerdict::Intact { entries: seq, head });
+            let rows = sqlx::query(
+                "SELECT *, NULL AS actor_name FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+            )
+            .bind(seq as i64)
+            .bind(VERIFIED_TOGETHER)
+            .fetch_all(&self.readers)
+            .await?;
+            if rows.is_empty() {
+                return Ok(AuditVerification::Intact { entries: seq, head });
             }
-            for entry in page.entries {
+            for row in &rows {
+                let entry = entry(row)?;
                 let why = if entry.seq != seq + 1 {
                     "entries before it are missing"
                 } else if entry.previous != head {
@@ -218,7 +249,7 @@ impl Store {
                     (seq, head) = (entry.seq, entry.hash);
                     continue;
                 };
-                return Ok(AuditVerdict::Broken { seq: entry.seq, why });
+                return Ok(AuditVerification::Broken { seq: entry.seq, why: why.to_owned() });
             }
         }
     }

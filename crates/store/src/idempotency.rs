@@ -1,24 +1,29 @@
-//! Idempotency keys: a repeated request finds the first one's run.
+//! Idempotency keys, by which a repeated request finds the run of the first one.
 
 use belljar_protocol::{RunId, Timestamp};
 use sqlx::{Row, SqliteConnection};
 
-use crate::Store;
 use crate::error::StoreError;
+use crate::store::Store;
 
-/// How long a key is remembered.
+/// The time for which a key is remembered, in milliseconds.
 pub(crate) const REMEMBERED_MS: i64 = 24 * 3600 * 1000;
 
-/// A key, and what it was used for.
+/// An idempotency key and the submission that it was used for.
 #[derive(Clone, Debug)]
 pub struct KeyUse {
-    /// What the caller made up.
+    /// The key that the caller chose.
     pub key: String,
-    /// SHA-256 of the submission, hexadecimal.
+    /// SHA-256 of the submission in hexadecimal.
     pub submission_sha256: String,
 }
 
-pub(crate) async fn keep(connection: &mut SqliteConnection, project_id: &str, used: KeyUse, id: &RunId) -> Result<(), StoreError> {
+pub(crate) async fn keep(
+    connection: &mut SqliteConnection,
+    project_id: &str,
+    used: KeyUse,
+    id: &RunId,
+) -> Result<(), StoreError> {
     let now = Timestamp::now().unix_ms();
     sqlx::query(
         "DELETE FROM idempotency_keys WHERE created_at < $6; \
@@ -37,8 +42,12 @@ pub(crate) async fn keep(connection: &mut SqliteConnection, project_id: &str, us
 }
 
 impl Store {
-    /// The run that a key was first used for, and the hash of what was asked then.
-    pub async fn run_of_key(&self, project_id: &str, key: &str) -> Result<Option<(RunId, String)>, StoreError> {
+    /// Returns the run that a key was first used for, and the hash of its submission.
+    pub async fn run_of_key(
+        &self,
+        project_id: &str,
+        key: &str,
+    ) -> Result<Option<(RunId, String)>, StoreError> {
         let row =
             sqlx::query("SELECT run_id, submission_sha256 FROM idempotency_keys WHERE project_id = $1 AND key = $2 AND created_at >= $3")
                 .bind(project_id)
@@ -47,10 +56,12 @@ impl Store {
                 .fetch_optional(&self.readers)
                 .await?;
         let Some(row) = row else { return Ok(None) };
-        let id = row
-            .try_get::<&str, _>(0)?
-            .parse()
-            .map_err(|error: belljar_protocol::InvalidRunId| StoreError::Unreadable { what: "idempotency key", why: error.to_string() })?;
+        let id = row.try_get::<&str, _>(0)?.parse().map_err(
+            |error: belljar_protocol::InvalidRunId| StoreError::Unreadable {
+                what: "idempotency key",
+                why: error.to_string(),
+            },
+        )?;
         Ok(Some((id, row.try_get(1)?)))
     }
 }

@@ -1,24 +1,30 @@
-//! The locks that runs' packages were installed from.
+//! The lock files that runs' packages were installed from.
 
 use belljar_protocol::RunId;
 use sqlx::{Row, SqliteConnection};
 
-use crate::Store;
 use crate::error::StoreError;
+use crate::store::Store;
 
-/// A lock, as its installer wrote it.
+/// A lock file as its installer wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunLock {
-    /// Of its text, hexadecimal.
+    /// SHA-256 of the text in hexadecimal.
     pub sha256: String,
     /// `uv.lock` or `pnpm-lock.yaml`.
     pub file_name: String,
-    /// It.
+    /// The text of the file.
     pub text: String,
 }
 
-/// Keeps the lock of a run that ends. Its text is the project's history, once, however many of its runs have it.
-pub(crate) async fn keep(connection: &mut SqliteConnection, run: &RunId, project_id: &str, lock: RunLock) -> Result<(), StoreError> {
+/// Stores the lock file of a run that ends. Its text counts once for the project's history, however
+/// many of its runs use it.
+pub(crate) async fn keep(
+    connection: &mut SqliteConnection,
+    run: &RunId,
+    project_id: &str,
+    lock: RunLock,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT OR IGNORE INTO locks (sha256, file_name, text) VALUES ($1, $2, $3); \
          UPDATE projects SET history_bytes = history_bytes + $4 WHERE id = $5 AND NOT EXISTS \
@@ -36,10 +42,18 @@ pub(crate) async fn keep(connection: &mut SqliteConnection, run: &RunId, project
     Ok(())
 }
 
-/// Lets go the lock of a run that is about to be deleted, and its text with the last run that has it.
-pub(crate) async fn release(connection: &mut SqliteConnection, run: &str, project_id: &str) -> Result<(), StoreError> {
+/// Releases the lock file of a run that is about to be deleted, and removes its text with the last
+/// run that uses it.
+pub(crate) async fn release(
+    connection: &mut SqliteConnection,
+    run: &str,
+    project_id: &str,
+) -> Result<(), StoreError> {
     let sha256: Option<String> =
-        sqlx::query_scalar("DELETE FROM run_locks WHERE run_id = $1 RETURNING sha256").bind(run).fetch_optional(&mut *connection).await?;
+        sqlx::query_scalar("DELETE FROM run_locks WHERE run_id = $1 RETURNING sha256")
+            .bind(run)
+            .fetch_optional(&mut *connection)
+            .await?;
     if let Some(sha256) = sha256 {
         sqlx::query(
             "UPDATE projects SET history_bytes = history_bytes - (SELECT octet_length(text) FROM locks WHERE sha256 = $1) \
@@ -56,12 +70,20 @@ pub(crate) async fn release(connection: &mut SqliteConnection, run: &str, projec
 }
 
 impl Store {
-    /// The lock that a run's packages were installed from; `None` where it had none. Asks for no project: the caller has found the run in one.
+    /// Returns the lock file of a run's packages, or `None` if the run had none. It does not check
+    /// the project, in which the caller has already found the run.
     pub async fn run_lock(&self, id: &RunId) -> Result<Option<RunLock>, StoreError> {
         let row = sqlx::query("SELECT locks.sha256, file_name, text FROM run_locks JOIN locks USING (sha256) WHERE run_id = $1")
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await?;
-        row.map(|row| Ok(RunLock { sha256: row.try_get(0)?, file_name: row.try_get(1)?, text: row.try_get(2)? })).transpose()
+        row.map(|row| {
+            Ok(RunLock {
+                sha256: row.try_get(0)?,
+                file_name: row.try_get(1)?,
+                text: row.try_get(2)?,
+            })
+        })
+        .transpose()
     }
 }

@@ -1,45 +1,46 @@
-//! The names of objects, and where their contents are. A name moves from one content to another in one step.
+//! The names of objects and the keys of their contents. A name moves from one content to another in
+//! one step.
 
 use std::collections::BTreeMap;
 
-use belljar_protocol::{ObjectName, ObjectPage, ObjectRecord, StorageQuota, Timestamp};
+use belljar_protocol::{
+    ObjectName, ObjectPage, ObjectRecord, PageRequest, StorageQuota, Timestamp,
+};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::Store;
-use crate::accounts::{self, Reservation, Stored};
+use crate::accounts::{self, Reservation, StorageTotals, Trimmed, check_quota};
 use crate::audit::{self, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
-use crate::history::Trimmed;
-use crate::runs::within;
+use crate::store::Store;
 
-/// An object whose content is stored and that is to have a name.
+/// An object whose content is stored and that is about to get its name.
 #[derive(Clone, Debug)]
 pub struct NewObject {
-    /// Its name.
+    /// Name of the object.
     pub name: ObjectName,
-    /// Size in bytes.
+    /// Size of the content in bytes.
     pub size_bytes: u64,
-    /// Media type.
+    /// Media type of the content.
     pub content_type: String,
-    /// MD5, hexadecimal.
+    /// MD5 of the content in hexadecimal.
     pub md5: String,
-    /// SHA-256, hexadecimal.
+    /// SHA-256 of the content in hexadecimal.
     pub sha256: String,
-    /// What the uploader says of it.
+    /// Metadata from the upload.
     pub metadata: BTreeMap<String, String>,
-    /// The key of its content.
+    /// Key of the content.
     pub blob: String,
-    /// Whether it must not replace another.
+    /// Whether the operation fails if the object already exists.
     pub only_new: bool,
 }
 
-/// An object, and where its content is.
+/// An object and the key of its content.
 #[derive(Clone, Debug)]
 pub struct StoredObject {
-    /// What is known of it.
+    /// Record of the object.
     pub record: ObjectRecord,
-    /// The key of its content.
+    /// Key of the content.
     pub blob: String,
 }
 
@@ -47,9 +48,9 @@ fn stored(row: &SqliteRow) -> Result<StoredObject, StoreError> {
     let name: String = row.try_get("name")?;
     Ok(StoredObject {
         record: ObjectRecord {
-            name: name
-                .try_into()
-                .map_err(|error: belljar_protocol::InvalidObjectName| StoreError::Unreadable { what: "object", why: error.to_string() })?,
+            name: name.try_into().map_err(|error: belljar_protocol::InvalidObjectName| {
+                StoreError::Unreadable { what: "object", why: error.to_string() }
+            })?,
             size_bytes: row.try_get::<i64, _>("size_bytes")? as u64,
             content_type: row.try_get("content_type")?,
             md5: row.try_get("md5")?,
@@ -62,7 +63,7 @@ fn stored(row: &SqliteRow) -> Result<StoredObject, StoreError> {
     })
 }
 
-/// Dooms a content unless something still refers to it.
+/// Marks a content for deletion unless something still refers to it.
 async fn doom(connection: &mut SqliteConnection, blob: &str) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT OR IGNORE INTO doomed_blobs (blob, since) SELECT $1, $2 \
@@ -75,7 +76,11 @@ async fn doom(connection: &mut SqliteConnection, blob: &str) -> Result<(), Store
     Ok(())
 }
 
-async fn find(connection: &mut SqliteConnection, project_id: &str, name: &ObjectName) -> Result<Option<StoredObject>, StoreError> {
+async fn find(
+    connection: &mut SqliteConnection,
+    project_id: &str,
+    name: &ObjectName,
+) -> Result<Option<StoredObject>, StoreError> {
     let row = sqlx::query("SELECT * FROM objects WHERE project_id = $1 AND name = $2")
         .bind(project_id)
         .bind(name.as_str())
@@ -89,7 +94,7 @@ async fn put(
     project_id: &str,
     new: NewObject,
     quota: StorageQuota,
-) -> Result<(ObjectRecord, Stored), StoreError> {
+) -> Result<(ObjectRecord, StorageTotals), StoreError> {
     let before = find(connection, project_id, &new.name).await?;
     if new.only_new && before.is_some() {
         return Err(StoreError::Exists { what: "object", name: new.name.to_string() });
@@ -109,9 +114,10 @@ async fn put(
     if let Some(before) = &before {
         has.bytes = has.bytes.saturating_sub(charged_bytes(&before.record));
     }
-    let more = Stored { bytes: charged_bytes(&record), objects: u64::from(before.is_none()) };
-    within(has, more, quota)?;
-    has = Stored { bytes: has.bytes + more.bytes, objects: has.objects + more.objects };
+    let more =
+        StorageTotals { bytes: charged_bytes(&record), objects: u64::from(before.is_none()) };
+    check_quota(has, more, quota)?;
+    has = StorageTotals { bytes: has.bytes + more.bytes, objects: has.objects + more.objects };
     sqlx::query(
         "INSERT INTO objects (project_id, name, size_bytes, content_type, md5, sha256, metadata, created_at, updated_at, blob) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
@@ -142,22 +148,24 @@ async fn put(
     Ok((record, has))
 }
 
-/// Bytes that an object counts for: its content, and its metadata as they are stored.
+/// Returns the bytes that an object counts for: its content, and its metadata as they are stored.
 pub(crate) fn charged_bytes(record: &ObjectRecord) -> u64 {
     record.size_bytes + metadata_bytes(&record.metadata)
 }
 
-/// Bytes that metadata count for.
+/// Returns the bytes that metadata count for.
 pub fn metadata_bytes(metadata: &BTreeMap<String, String>) -> u64 {
     if metadata.is_empty() { 0 } else { json(metadata).len() as u64 }
 }
 
-/// The first text, by code points, that comes after all that begin with `prefix`; none comes after U+10FFFF.
+/// Returns the first text, by code points, after all texts that begin with `prefix`. No text comes
+/// after U+10FFFF.
 fn first_after(prefix: &str) -> Option<String> {
     let mut characters: Vec<char> = prefix.chars().collect();
     while let Some(last) = characters.pop() {
-        // Surrogates are no characters.
-        let next = if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(u32::from(last) + 1) };
+        // Surrogates are not characters.
+        let next =
+            if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             characters.push(next);
             return Some(characters.into_iter().collect());
@@ -167,8 +175,9 @@ fn first_after(prefix: &str) -> Option<String> {
 }
 
 impl Store {
-    /// Gives a stored content a name, and takes its room over from the reservation. One that had the name before is replaced, and its
-    /// content doomed. Without an entry the trail says nothing of it.
+    /// Gives a stored content a name, and ends its reservation. The object that had the name before
+    /// is replaced, and its content marked for deletion. Without `audit`, the change is not in the
+    /// audit trail.
     pub async fn put_object(
         &self,
         project_id: String,
@@ -188,19 +197,32 @@ impl Store {
                     Ok(put)
                 })
             },
-            move |(_, stored): &(ObjectRecord, Stored)| accounts.settle(&id, *stored, reservation),
+            move |(_, stored): &(ObjectRecord, StorageTotals)| {
+                accounts.settle(&id, *stored, reservation);
+            },
         );
         Ok(put.await?.0)
     }
 
-    /// An object.
-    pub async fn object(&self, project_id: &str, name: &ObjectName) -> Result<StoredObject, StoreError> {
+    /// Returns an object of a project.
+    pub async fn object(
+        &self,
+        project_id: &str,
+        name: &ObjectName,
+    ) -> Result<StoredObject, StoreError> {
         let mut connection = self.readers.acquire().await?;
-        find(&mut connection, project_id, name).await?.ok_or_else(|| StoreError::not_found("object", name.as_str()))
+        find(&mut connection, project_id, name)
+            .await?
+            .ok_or_else(|| StoreError::not_found("object", name.as_str()))
     }
 
-    /// Objects by name: those that begin with `prefix` and come after `after`.
-    pub async fn objects(&self, project_id: &str, prefix: &str, after: Option<&str>, limit: u32) -> Result<ObjectPage, StoreError> {
+    /// Returns a page of the objects whose names begin with `prefix`, by name.
+    pub async fn objects(
+        &self,
+        project_id: &str,
+        prefix: &str,
+        request: &PageRequest,
+    ) -> Result<ObjectPage, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM objects WHERE project_id = ");
         query.push_bind(project_id);
         if !prefix.is_empty() {
@@ -209,27 +231,36 @@ impl Store {
                 query.push(" AND name < ").push_bind(end);
             }
         }
-        if let Some(after) = after {
+        if let Some(after) = &request.cursor {
             query.push(" AND name > ").push_bind(after);
         }
-        query.push(" ORDER BY name LIMIT ").push_bind(i64::from(limit) + 1);
+        query.push(" ORDER BY name LIMIT ").push_bind(i64::from(request.limit) + 1);
         let rows = query.build().fetch_all(&self.readers).await?;
-        let mut objects = rows.iter().map(|row| stored(row).map(|object| object.record)).collect::<Result<Vec<_>, _>>()?;
-        let has_more = objects.len() > limit as usize;
-        objects.truncate(limit as usize);
+        let mut objects = rows
+            .iter()
+            .map(|row| stored(row).map(|object| object.record))
+            .collect::<Result<Vec<_>, _>>()?;
+        let has_more = objects.len() > request.limit as usize;
+        objects.truncate(request.limit as usize);
         let next_cursor = objects.last().filter(|_| has_more).map(|last| last.name.to_string());
         Ok(ObjectPage { objects, next_cursor })
     }
 
-    /// Takes an object's name away; its content is doomed.
-    pub async fn delete_object(&self, project_id: String, name: ObjectName, audit: Option<NewAuditEntry>) -> Result<(), StoreError> {
+    /// Deletes the name of an object, and marks its content for deletion.
+    pub async fn delete_object(
+        &self,
+        project_id: String,
+        name: ObjectName,
+        audit: Option<NewAuditEntry>,
+    ) -> Result<(), StoreError> {
         let then = self.settling(project_id.clone(), None);
         self.writer
             .write_then(
                 move |connection| {
                     Box::pin(async move {
-                        let object =
-                            find(connection, &project_id, &name).await?.ok_or_else(|| StoreError::not_found("object", name.as_str()))?;
+                        let object = find(connection, &project_id, &name).await?;
+                        let object = object
+                            .ok_or_else(|| StoreError::not_found("object", name.as_str()))?;
                         sqlx::query("DELETE FROM objects WHERE project_id = $1 AND name = $2")
                             .bind(&project_id)
                             .bind(name.as_str())
@@ -244,7 +275,7 @@ impl Store {
                         if let Some(audit) = audit {
                             audit::append(connection, audit).await?;
                         }
-                        Ok(Some(Trimmed { stored: accounts::stored(connection, &project_id).await?, is_over: false }))
+                        Ok(Some(Trimmed::read(connection, &project_id).await?))
                     })
                 },
                 then,
@@ -253,7 +284,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives an object's content a second name. The content is shared; both count against the quota.
+    /// Copies an object to another name. Both share the content, and both count for the quota.
     pub async fn copy_object(
         &self,
         project_id: String,
@@ -266,8 +297,9 @@ impl Store {
         let copied = self.writer.write_then(
             move |connection| {
                 Box::pin(async move {
-                    let StoredObject { record, blob } =
-                        find(connection, &project_id, &from).await?.ok_or_else(|| StoreError::not_found("object", from.as_str()))?;
+                    let StoredObject { record, blob } = find(connection, &project_id, &from)
+                        .await?
+                        .ok_or_else(|| StoreError::not_found("object", from.as_str()))?;
                     let new = NewObject {
                         name: to,
                         size_bytes: record.size_bytes,
@@ -283,7 +315,7 @@ impl Store {
                     Ok(copied)
                 })
             },
-            move |(_, stored): &(ObjectRecord, Stored)| accounts.settle(&id, *stored, None),
+            move |(_, stored): &(ObjectRecord, StorageTotals)| accounts.settle(&id, *stored, None),
         );
         Ok(copied.await?.0)
     }

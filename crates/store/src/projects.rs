@@ -1,32 +1,41 @@
-//! Projects: the tenants.
+//! Projects, which are the tenants of the server.
 
 use belljar_protocol::{ProjectName, ProjectRecord, ProjectSettings, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::Store;
 use crate::audit::{self, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
+use crate::store::Store;
 
-/// A project.
-pub type Project = ProjectRecord;
-
-fn project(row: &SqliteRow) -> Result<Project, StoreError> {
+fn project(row: &SqliteRow) -> Result<ProjectRecord, StoreError> {
     let name: String = row.try_get("name")?;
-    Ok(Project {
+    Ok(ProjectRecord {
         id: row.try_get("id")?,
-        name: name
-            .parse()
-            .map_err(|error: belljar_protocol::InvalidProjectName| StoreError::Unreadable { what: "project", why: error.to_string() })?,
+        name: name.parse().map_err(|error: belljar_protocol::InvalidProjectName| {
+            StoreError::Unreadable { what: "project", why: error.to_string() }
+        })?,
         settings: read_json("project", row.try_get("settings")?)?,
         created_at: Timestamp::from_unix_ms(row.try_get("created_at")?),
+        in_force: None,
     })
 }
 
 impl Store {
-    /// Makes a project.
-    pub async fn create_project(&self, name: ProjectName, settings: ProjectSettings, audit: NewAuditEntry) -> Result<Project, StoreError> {
-        let made = Project { id: format!("prj_{}", uuid::Uuid::now_v7().simple()), name, settings, created_at: Timestamp::now() };
+    /// Creates a project.
+    pub async fn create_project(
+        &self,
+        name: ProjectName,
+        settings: ProjectSettings,
+        audit: NewAuditEntry,
+    ) -> Result<ProjectRecord, StoreError> {
+        let made = ProjectRecord {
+            id: format!("prj_{}", uuid::Uuid::now_v7().simple()),
+            name,
+            settings,
+            created_at: Timestamp::now(),
+            in_force: None,
+        };
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
@@ -45,26 +54,38 @@ impl Store {
             .await
     }
 
-    /// The project of a name.
-    pub async fn project_named(&self, name: &str) -> Result<Project, StoreError> {
-        let row = sqlx::query("SELECT * FROM projects WHERE name = $1").bind(name).fetch_optional(&self.readers).await?;
+    /// Returns the project with a name.
+    pub async fn project_named(&self, name: &str) -> Result<ProjectRecord, StoreError> {
+        let row = sqlx::query("SELECT * FROM projects WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await?;
         project(&row.ok_or_else(|| StoreError::not_found("project", name))?)
     }
 
-    /// The project of an id.
-    pub async fn project(&self, id: &str) -> Result<Project, StoreError> {
-        let row = sqlx::query("SELECT * FROM projects WHERE id = $1").bind(id).fetch_optional(&self.readers).await?;
+    /// Returns the project with an id.
+    pub async fn project(&self, id: &str) -> Result<ProjectRecord, StoreError> {
+        let row = sqlx::query("SELECT * FROM projects WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
         project(&row.ok_or_else(|| StoreError::not_found("project", id))?)
     }
 
-    /// All projects, by name.
-    pub async fn projects(&self) -> Result<Vec<Project>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM projects ORDER BY name").fetch_all(&self.readers).await?;
+    /// Returns all projects, ordered by name.
+    pub async fn projects(&self) -> Result<Vec<ProjectRecord>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM projects ORDER BY name").fetch_all(&self.readers).await?;
         rows.iter().map(project).collect()
     }
 
-    /// Replaces a project's settings.
-    pub async fn set_project(&self, name: ProjectName, settings: ProjectSettings, audit: NewAuditEntry) -> Result<(), StoreError> {
+    /// Replaces the settings of a project.
+    pub async fn set_project(
+        &self,
+        name: ProjectName,
+        settings: ProjectSettings,
+        audit: NewAuditEntry,
+    ) -> Result<(), StoreError> {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
@@ -82,8 +103,12 @@ impl Store {
             .await
     }
 
-    /// Deletes a project with all that it has. Only its audit entries stay.
-    pub async fn delete_project(&self, project: Project, audit: NewAuditEntry) -> Result<(), StoreError> {
+    /// Deletes a project and everything in it. Only its audit entries stay.
+    pub async fn delete_project(
+        &self,
+        project: ProjectRecord,
+        audit: NewAuditEntry,
+    ) -> Result<(), StoreError> {
         let (accounts, id) = (self.accounts.clone(), project.id.clone());
         self.writer
             .write_then(move |connection| {
@@ -96,14 +121,19 @@ impl Store {
                         "DELETE FROM objects WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM idempotency_keys WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM run_locks WHERE run_id IN (SELECT id FROM runs WHERE project_id = $1) AND $2 > 0",
-                        // Looked for once, along an index, and only here: elsewhere each run lets go its own.
+                        // Unused lock files are only searched for here, once and along an index.
+                        // Elsewhere, each run releases its own.
                         "DELETE FROM locks WHERE NOT EXISTS (SELECT 1 FROM run_locks WHERE sha256 = locks.sha256) AND $1 <> '' AND $2 > 0",
                         "DELETE FROM runs WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM usage_days WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM tokens WHERE project_id = $1 AND $2 > 0",
                         "DELETE FROM projects WHERE id = $1 AND $2 > 0",
                     ] {
-                        sqlx::query(statement).bind(&project.id).bind(now).execute(&mut *connection).await?;
+                        sqlx::query(statement)
+                            .bind(&project.id)
+                            .bind(now)
+                            .execute(&mut *connection)
+                            .await?;
                     }
                     audit::append(connection, audit).await
                 })

@@ -1,46 +1,49 @@
-//! Tokens: only their hashes are kept.
+//! Tokens, of which only the hashes are stored.
 
 use belljar_protocol::{Scope, Timestamp, TokenRecord};
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use crate::Store;
+use crate::actors;
 use crate::audit::{self, NewAuditEntry};
 use crate::error::{StoreError, json, read_json};
+use crate::store::Store;
 
-/// Tokens of a project, those that work no more included.
+/// The maximum number of tokens of a project, including expired and revoked ones.
 const MAX_TOKENS: i64 = 1000;
 
-/// SHA-256 of a token, hexadecimal.
+/// SHA-256 of a token in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenHash(String);
 
 impl TokenHash {
-    /// The hash of a token.
+    /// Returns the hash of a token.
     pub fn of(token: &str) -> Self {
         Self(format!("{:x}", Sha256::digest(token)))
     }
 
-    /// As text.
+    /// Returns the hash as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A token, and whose it is.
+/// A token and its project.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// What is known of it.
+    /// Record of the token.
     pub record: TokenRecord,
-    /// The id of its project.
+    /// Id of the token's project.
     pub project_id: String,
-    /// Its hash.
+    /// Hash of the token.
     pub hash: TokenHash,
 }
 
 fn token(row: &SqliteRow) -> Result<Token, StoreError> {
-    let moment = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_unix_ms));
+    let moment = |column| {
+        Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_unix_ms))
+    };
     Ok(Token {
         record: TokenRecord {
             id: row.try_get("id")?,
@@ -57,10 +60,13 @@ fn token(row: &SqliteRow) -> Result<Token, StoreError> {
     })
 }
 
-/// Makes room for one more token of a project: the oldest that do not work any more are forgotten. Refused where all of them work.
+/// Makes room for another token of a project by removing the oldest expired or revoked ones. Fails
+/// if all tokens are valid.
 async fn make_room(connection: &mut SqliteConnection, project_id: &str) -> Result<(), StoreError> {
-    let count: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM tokens WHERE project_id = $1").bind(project_id).fetch_one(&mut *connection).await?;
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM tokens WHERE project_id = $1")
+        .bind(project_id)
+        .fetch_one(&mut *connection)
+        .await?;
     if count < MAX_TOKENS {
         return Ok(());
     }
@@ -77,7 +83,7 @@ async fn make_room(connection: &mut SqliteConnection, project_id: &str) -> Resul
 }
 
 impl Store {
-    /// Keeps a new token, if the project has not too many.
+    /// Stores a new token, unless the project has too many.
     pub async fn create_token(&self, new: Token, audit: NewAuditEntry) -> Result<(), StoreError> {
         self.writer
             .write(move |connection| {
@@ -97,35 +103,46 @@ impl Store {
                     .bind(record.expires_at.map(Timestamp::unix_ms))
                     .execute(&mut *connection)
                     .await?;
+                    actors::keep_name(connection, &record.id, &new.project_id, &record.name)
+                        .await?;
                     audit::append(connection, audit).await
                 })
             })
             .await
     }
 
-    /// The token of a hash, revoked and expired ones too.
+    /// Returns the token with a hash, even if it is revoked or expired.
     pub async fn token(&self, hash: &TokenHash) -> Result<Option<Token>, StoreError> {
-        let row = sqlx::query("SELECT * FROM tokens WHERE hash = $1").bind(hash.as_str()).fetch_optional(&self.readers).await?;
+        let row = sqlx::query("SELECT * FROM tokens WHERE hash = $1")
+            .bind(hash.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
         row.as_ref().map(token).transpose()
     }
 
-    /// The tokens of a project, the latest first.
+    /// Returns the tokens of a project, the latest first.
     pub async fn tokens(&self, project_id: &str) -> Result<Vec<TokenRecord>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM tokens WHERE project_id = $1 ORDER BY id DESC LIMIT 1000")
-            .bind(project_id)
-            .fetch_all(&self.readers)
-            .await?;
+        let rows =
+            sqlx::query("SELECT * FROM tokens WHERE project_id = $1 ORDER BY id DESC LIMIT 1000")
+                .bind(project_id)
+                .fetch_all(&self.readers)
+                .await?;
         rows.iter().map(|row| token(row).map(|token| token.record)).collect()
     }
 
-    /// How many tokens there are at all.
+    /// Returns the number of tokens of all projects.
     pub async fn count_tokens(&self) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT COUNT(*) FROM tokens").fetch_one(&self.readers).await?;
         Ok(row.try_get::<i64, _>(0)? as u64)
     }
 
-    /// Makes a token useless from now on. One that is revoked already stays so. Gives its hash.
-    pub async fn revoke_token(&self, project_id: String, id: String, audit: NewAuditEntry) -> Result<TokenHash, StoreError> {
+    /// Revokes a token and returns its hash. A token that is already revoked is not changed.
+    pub async fn revoke_token(
+        &self,
+        project_id: String,
+        id: String,
+        audit: NewAuditEntry,
+    ) -> Result<TokenHash, StoreError> {
         self.writer
             .write(move |connection| {
                 Box::pin(async move {
@@ -145,7 +162,7 @@ impl Store {
             .await
     }
 
-    /// Notes that a token was used.
+    /// Records the use of a token.
     pub async fn touch_token(&self, id: String) -> Result<(), StoreError> {
         self.writer
             .write(|connection| {

@@ -1,8 +1,10 @@
-//! The one writer. Changes wait in a queue; each time it turns to them it commits all that have come together, in order, in one transaction. A change
-//! that fails takes nothing with it: each has a savepoint of its own, unless it is alone.
+//! The single writer. Changes wait in a queue, and each turn commits all waiting ones in order in
+//! one transaction. A change that fails does not affect the others: each has a savepoint of its
+//! own, unless it is alone.
 //!
-//! `SQLite` has a thread of its own in sqlx, and each statement is a message to it and one back: 50 to 100 us on a machine at work, more than what most
-//! statements cost. So what belongs together is sent together: several statements, one text. Their parameters are numbered through.
+//! sqlx runs `SQLite` in a thread of its own, and each statement is a message to it and one back:
+//! 50 to 100 us on a busy machine, which is more than most statements cost. So statements that
+//! belong together are sent as one text, with their parameters numbered consecutively.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +14,22 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
 
-/// Most changes of one transaction.
-const MOST_TOGETHER: usize = 256;
-/// Most changes that wait; who has more waits itself.
-const MOST_WAITING: usize = 4096;
+/// The maximum number of changes in one transaction.
+const MAX_TOGETHER: usize = 256;
+/// The maximum number of queued changes. Further callers wait before they are queued.
+const MAX_WAITING: usize = 4096;
 
 pub(crate) type Future<'c, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'c>>;
-/// Tells the one who asked how it went, once it is committed.
+/// Reports the result of a change to its caller after the commit.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Change = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, (bool, Answer)> + Send>;
+type Change =
+    Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, (bool, Answer)> + Send>;
 
 #[derive(Clone)]
 pub(crate) struct Writer {
     changes: mpsc::Sender<Change>,
     database: SqlitePool,
-    /// Why the changes that got no answer got none.
+    /// The reason why changes got no answer.
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -38,53 +41,44 @@ impl fmt::Debug for Writer {
 
 impl Writer {
     pub(crate) fn start(database: SqlitePool) -> Self {
-        let (changes, waiting) = mpsc::channel(MOST_WAITING);
+        let (changes, waiting) = mpsc::channel(MAX_WAITING);
         let failure = Arc::default();
         tokio::spawn(write_all(database.clone(), waiting, Arc::clone(&failure)));
         Self { changes, database, failure }
     }
 
-    /// Makes one change and waits until it is committed.
+    /// Makes a change and waits until it is committed.
     pub(crate) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
     {
-        self.queue(change).await.await.unwrap_or_else(|_| Err(self.unanswered()))
+        self.write_then(change, |_| {}).await
     }
 
-    /// Makes one change, does `then` with what came of it once that is committed, in the order of commits, and waits.
+    /// Makes a change, passes its result to `then` after the commit, in the order of commits, and
+    /// waits.
     pub(crate) async fn write_then<T, F, N>(&self, change: F, then: N) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
         N: FnOnce(&T) + Send + 'static,
     {
-        self.queue_then(change, then).await.await.unwrap_or_else(|_| Err(self.unanswered()))
+        self.queue_then(change, then).await.committed().await
     }
 
-    /// Why a change got no answer.
-    pub(crate) fn unanswered(&self) -> StoreError {
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            Some(why) => StoreError::Unwritable(why),
-            None => StoreError::Closed,
-        }
-    }
-
-    /// Puts one change into the queue. It will be made after all that were queued before it; the answer comes when it is committed.
-    pub(crate) async fn queue<T, F>(&self, change: F) -> oneshot::Receiver<Result<T, StoreError>>
+    /// Queues a change. It is made after all changes that were queued before, and `then` is called
+    /// with its result after the commit.
+    pub(crate) async fn queue_then<T, F, N>(&self, change: F, then: N) -> QueuedChange<T>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
-    {
-        self.queue_then(change, |_| {}).await
-    }
-
-    /// The same, with something to do once it is committed.
-    pub(crate) async fn queue_then<T, F, N>(&self, change: F, then: N) -> oneshot::Receiver<Result<T, StoreError>>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Future<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
         N: FnOnce(&T) + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
@@ -92,7 +86,7 @@ impl Writer {
             Box::pin(async move {
                 let made = change(connection).await;
                 let is_made = made.is_ok();
-                // What is wrong with the change itself says more than that nothing was committed.
+                // The error of the change itself is more specific than that nothing was committed.
                 let answer: Answer = Box::new(move |committed| {
                     let made = made.and_then(|made| committed.map(|()| made));
                     if let Ok(made) = &made {
@@ -103,9 +97,9 @@ impl Writer {
                 (is_made, answer)
             })
         });
-        // An error means that the writer is gone: the dropped sender tells.
+        // An error means that the writer is gone. The dropped sender reports it.
         let _ = self.changes.send(change).await;
-        answer
+        QueuedChange { answer, failure: Arc::clone(&self.failure) }
     }
 
     pub(crate) async fn close(&self) {
@@ -114,13 +108,39 @@ impl Writer {
     }
 }
 
-async fn write_all(database: SqlitePool, mut waiting: mpsc::Receiver<Change>, failure: Arc<Mutex<Option<String>>>) {
-    let mut changes = Vec::with_capacity(MOST_TOGETHER);
-    while waiting.recv_many(&mut changes, MOST_TOGETHER).await > 0 {
+/// A change in the queue. It is made even if this is dropped.
+#[derive(Debug)]
+pub(crate) struct QueuedChange<T> {
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl<T> QueuedChange<T> {
+    /// Waits until the change is committed, and returns its result.
+    pub(crate) async fn committed(self) -> Result<T, StoreError> {
+        let Ok(made) = self.answer.await else {
+            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Err(failure.map_or(StoreError::Closed, StoreError::Unwritable));
+        };
+        made
+    }
+}
+
+async fn write_all(
+    database: SqlitePool,
+    mut waiting: mpsc::Receiver<Change>,
+    failure: Arc<Mutex<Option<String>>>,
+) {
+    let mut changes = Vec::with_capacity(MAX_TOGETHER);
+    while waiting.recv_many(&mut changes, MAX_TOGETHER).await > 0 {
         let mut answers = Vec::with_capacity(changes.len());
         let committed = write_together(&database, &mut changes, &mut answers).await;
-        // An error of sqlx cannot be cloned, and each of them waits for an answer. Of a database that was closed there is nothing to be told.
-        let why = committed.err().filter(|error| !matches!(error, sqlx::Error::PoolClosed)).map(|error| error.to_string());
+        // An error of sqlx cannot be cloned, but each caller waits for an answer. A closed database
+        // is reported by the dropped senders.
+        let why = committed
+            .err()
+            .filter(|error| !matches!(error, sqlx::Error::PoolClosed))
+            .map(|error| error.to_string());
         failure.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&why);
         changes.clear();
         for answer in answers {
@@ -129,12 +149,17 @@ async fn write_all(database: SqlitePool, mut waiting: mpsc::Receiver<Change>, fa
     }
 }
 
-async fn write_together(database: &SqlitePool, changes: &mut Vec<Change>, answers: &mut Vec<Answer>) -> Result<(), sqlx::Error> {
+async fn write_together(
+    database: &SqlitePool,
+    changes: &mut Vec<Change>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), sqlx::Error> {
     let mut connection = database.acquire().await?;
     let written = write_transaction(&mut connection, changes, answers).await;
     if written.is_err() {
-        // A full disk ends a transaction from inside `SQLite` (lang_transaction.html), unseen by sqlx, which would then never begin another one. A new
-        // connection knows where it is. Whether the old one says good-bye does not matter.
+        // A full disk ends a transaction from inside `SQLite` (lang_transaction.html). sqlx does
+        // not notice and could never begin another one, so the connection is replaced. The result
+        // of closing the old one is irrelevant.
         let _ = connection.close().await;
     }
     written
@@ -165,6 +190,6 @@ async fn write_transaction(
     if before.starts_with("ROLLBACK") {
         sqlx::query("ROLLBACK TO change").execute(&mut *transaction).await?;
     }
-    // Ends the savepoint as well.
+    // The commit ends the savepoint as well.
     transaction.commit().await
 }

@@ -1,15 +1,22 @@
-//! The store from outside: schemas of before, changes that fail, the chain of the audit trail.
+//! The store from outside: databases of earlier schemas, changes that fail, and the chain of the
+//! audit trail.
 
 use std::path::Path;
+use std::time::Duration;
 
 use belljar_protocol::{
-    ObjectName, Outcome, ProjectSettings, RunError, RunId, RunState, SandboxInfo, Scope, Status, StorageQuota, Timestamp, TokenRecord,
+    AuditFilter, AuditVerification, Durability, Explain as _, ObjectName, Outcome, PageRequest,
+    ProjectRecord, ProjectSettings, RunError, RunFilter, RunId, RunState, SandboxInfo, Scope,
+    Status, StorageQuota, Timestamp, TokenRecord, UsageFilter, UsageGroup,
 };
 use belljar_store::{
-    AuditFilter, AuditVerdict, Durability, Ending, EventLines, NewAuditEntry, NewObject, NewRun, RunFilter, RunLock, Store, StoreError,
-    Token, TokenHash,
+    EventLines, FinishedRun, NewAuditEntry, NewObject, NewRun, RunLock, Store, StoreError, Token,
+    TokenHash,
 };
 use sqlx::Connection;
+
+/// The time of a text search, which no test of this file makes.
+const SEARCH_TIME: Duration = Duration::ZERO;
 
 fn entry(target: &str) -> NewAuditEntry {
     NewAuditEntry {
@@ -30,32 +37,63 @@ async fn store(folder: &Path) -> Store {
 async fn a_database_of_the_first_schema_opens_with_all_that_is_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("belljar.db");
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display())).await.unwrap();
+    let mut connection =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display()))
+            .await
+            .unwrap();
     sqlx::raw_sql(include_str!("schema-1.sql")).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 
     let store = store(folder.path()).await;
     let project = store.project_named("default").await.unwrap();
     let runs = store
-        .runs(&project.id, &RunFilter { limit: 10, labels: [("team".into(), "a".into())].into(), ..RunFilter::default() })
+        .runs(
+            &project.id,
+            &RunFilter { labels: [("team".into(), "a".into())].into(), ..RunFilter::default() },
+            &PageRequest::first(10),
+            SEARCH_TIME,
+        )
         .await
         .unwrap();
     assert_eq!(runs.runs[0].status, RunState::Ended(Status::Succeeded));
+    // Runs of before are found by the name of their token.
+    let token = &store.tokens(&project.id).await.unwrap()[0];
+    assert_eq!(runs.runs[0].token_name.as_ref(), Some(&token.name));
+    let by_name = RunFilter { by: Some(token.name.clone()), ..RunFilter::default() };
+    let found = store.runs(&project.id, &by_name, &PageRequest::first(10), SEARCH_TIME).await;
+    assert_eq!(found.unwrap().runs.len(), 1);
+    let by_token = UsageFilter { group: UsageGroup::Token, ..UsageFilter::default() };
+    for filter in [UsageFilter::default(), by_token] {
+        let days = store.usage("default", &filter).await.unwrap().days;
+        assert!(days.iter().all(|day| day.token.is_none()) && !days.is_empty(), "{days:?}");
+    }
     let outcome = store.run_outcome(&runs.runs[0].id).await.unwrap().unwrap();
     assert_eq!(outcome.value.unwrap().get(), "42");
     assert_eq!(store.run_events(&runs.runs[0].id, 0).await.unwrap()[0].lines.lines().count(), 4);
     assert_eq!(
-        store.run_of_key(&project.id, "k").await.unwrap().map(|(id, _)| id).is_some_and(|id| id == runs.runs[0].id),
+        store
+            .run_of_key(&project.id, "k")
+            .await
+            .unwrap()
+            .map(|(id, _)| id)
+            .is_some_and(|id| id == runs.runs[0].id),
         !is_a_day_old(&runs.runs[0])
     );
-    assert_eq!(store.objects(&project.id, "in/", None, 10).await.unwrap().objects[0].size_bytes, 3);
-    // What is there counts from now on: the run with all that is stored of it, and the object.
-    let usage = store.usage(Some("default"), None, None).await.unwrap();
+    assert_eq!(
+        store.objects(&project.id, "in/", &PageRequest::first(10)).await.unwrap().objects[0]
+            .size_bytes,
+        3
+    );
+    // Existing data counts from now on: the object, and the run with its history.
+    let usage = store.usage("default", &UsageFilter::default()).await.unwrap();
     let stored = store.stored_events(&runs.runs[0].id, 0).await.unwrap();
     let events: u64 = stored.iter().map(|piece| piece.lines.len() as u64).sum();
-    assert_eq!((usage.storage[0].objects, usage.storage[0].artifacts, usage.storage[0].storage_bytes), (1, 0, 3));
+    assert_eq!(
+        (usage.storage[0].objects, usage.storage[0].artifacts, usage.storage[0].storage_bytes),
+        (1, 0, 3)
+    );
     assert!((events + 1024..events + 8192).contains(&usage.storage[0].history_bytes), "{usage:?}");
-    // And is dropped as what comes after: the outcome stays.
+    // Old history is removed like new history. The short outcome stays.
     store.trim_history(&project.id, 2048).await.unwrap();
     let record = store.run(&project.id, &runs.runs[0].id).await;
     if let Ok(record) = record {
@@ -64,11 +102,14 @@ async fn a_database_of_the_first_schema_opens_with_all_that_is_in_it() {
     }
     assert!(store.history_bytes(&project.id).await.unwrap() <= 2048);
     assert_eq!(store.tokens(&project.id).await.unwrap().len(), 1);
-    assert!(matches!(store.verify_audit().await.unwrap(), AuditVerdict::Intact { entries: 5.., .. }));
+    assert!(matches!(
+        store.verify_audit().await.unwrap(),
+        AuditVerification::Intact { entries: 5.., .. }
+    ));
     store.close().await;
 }
 
-/// Keys are remembered for a day.
+/// Returns whether the run is older than idempotency keys are kept, which is a day.
 fn is_a_day_old(run: &belljar_protocol::RunRecord) -> bool {
     run.created_at.plus_ms(24 * 3600 * 1000) < belljar_protocol::Timestamp::now()
 }
@@ -78,32 +119,44 @@ async fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     store(folder.path()).await.close().await;
     let path = folder.path().join("belljar.db");
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-    sqlx::raw_sql("INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', true, x'00', 0)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    let mut connection =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', true, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
     connection.close().await.unwrap();
     let error = Store::open(&path, Durability::Process).await.unwrap_err();
     assert!(matches!(error, StoreError::Migrate(_)), "{error}");
-    assert!(error.to_string().contains("newer"), "{error}");
+    assert!(error.hint().unwrap().contains("newer"), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_change_that_fails_takes_nothing_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let names = ["a", "b", "a", "c"].map(|name| store.create_project(name.parse().unwrap(), ProjectSettings::default(), entry(name)));
+    let names = ["a", "b", "a", "c"].map(|name| {
+        store.create_project(name.parse().unwrap(), ProjectSettings::default(), entry(name))
+    });
     let [a, b, again, c] = futures(names).await;
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
     assert!(matches!(again, Err(StoreError::Exists { .. })));
-    let entries = store.audit(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap().entries;
-    assert_eq!(entries.iter().map(|entry| entry.target.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-    assert!(matches!(store.verify_audit().await.unwrap(), AuditVerdict::Intact { entries: 3, .. }));
+    let all = AuditFilter { all: true, ..AuditFilter::default() };
+    let entries = store.audit("", &all, &PageRequest::first(10)).await.unwrap().entries;
+    assert_eq!(
+        entries.iter().map(|entry| entry.target.as_str()).collect::<Vec<_>>(),
+        ["a", "b", "c"]
+    );
+    assert!(matches!(
+        store.verify_audit().await.unwrap(),
+        AuditVerification::Intact { entries: 3, .. }
+    ));
     store.close().await;
 }
 
-/// All at once, so that they may come into one transaction.
+/// Awaits all futures at once, so that their changes can share a transaction.
 async fn futures<T, F: Future<Output = T>, const N: usize>(all: [F; N]) -> [T; N] {
     let mut all = all.map(Box::pin);
     let mut done = [const { None }; N];
@@ -115,7 +168,11 @@ async fn futures<T, F: Future<Output = T>, const N: usize>(all: [F; N]) -> [T; N
                 *done = Some(value);
             }
         }
-        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     done.map(|value| value.expect("all are done"))
@@ -125,7 +182,11 @@ async fn futures<T, F: Future<Output = T>, const N: usize>(all: [F; N]) -> [T; N
 async fn a_content_is_doomed_with_the_last_that_refers_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let project = store.create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p")).await.unwrap().id;
+    let project = store
+        .create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p"))
+        .await
+        .unwrap()
+        .id;
     let quota = StorageQuota { bytes: Some(25), objects: 10 };
     let name = |name: &str| ObjectName::try_from(name).unwrap();
     let object = |at: &str, blob: &str, size_bytes| NewObject {
@@ -138,11 +199,19 @@ async fn a_content_is_doomed_with_the_last_that_refers_to_it() {
         blob: blob.into(),
         only_new: false,
     };
-    store.put_object(project.clone(), object("a", "first", 10), quota, None, Some(entry("a"))).await.unwrap();
+    store
+        .put_object(project.clone(), object("a", "first", 10), quota, None, Some(entry("a")))
+        .await
+        .unwrap();
     store.copy_object(project.clone(), name("a"), name("b"), quota, entry("b")).await.unwrap();
-    let refused = store.put_object(project.clone(), object("c", "second", 6), quota, None, Some(entry("c"))).await;
+    let refused = store
+        .put_object(project.clone(), object("c", "second", 6), quota, None, Some(entry("c")))
+        .await;
     assert!(matches!(refused, Err(StoreError::Quota { used_bytes: 20, .. })));
-    store.put_object(project.clone(), object("a", "second", 5), quota, None, Some(entry("a"))).await.unwrap();
+    store
+        .put_object(project.clone(), object("a", "second", 5), quota, None, Some(entry("a")))
+        .await
+        .unwrap();
     assert_eq!(store.doomed_blobs(0).await.unwrap(), Vec::<String>::new());
     store.delete_object(project.clone(), name("b"), Some(entry("b"))).await.unwrap();
     assert_eq!(store.doomed_blobs(0).await.unwrap(), ["first"]);
@@ -156,7 +225,11 @@ async fn a_content_is_doomed_with_the_last_that_refers_to_it() {
 async fn only_one_upload_takes_over_the_room_of_what_it_replaces() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let project = store.create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p")).await.unwrap().id;
+    let project = store
+        .create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p"))
+        .await
+        .unwrap()
+        .id;
     let quota = StorageQuota { bytes: Some(100), objects: 10 };
     let name = ObjectName::try_from("a").unwrap();
     let object = |blob: &str| NewObject {
@@ -172,15 +245,31 @@ async fn only_one_upload_takes_over_the_room_of_what_it_replaces() {
     store.put_object(project.clone(), object("first"), quota, None, None).await.unwrap();
     let one = store.reserve_object(&project, quota, &name, Some(100)).await.unwrap();
     let other = store.reserve_object(&project, quota, &name, Some(1)).await;
-    assert!(matches!(other, Err(StoreError::Quota { used_bytes: 100, asked_bytes: 1, .. })), "{other:?}");
-    // Once it has its name there is as much room as before, for the next one.
+    assert!(
+        matches!(other, Err(StoreError::Quota { used_bytes: 100, asked_bytes: 1, .. })),
+        "{other:?}"
+    );
+    // After the upload, the next one can replace the object in the same way.
     store.put_object(project.clone(), object("second"), quota, Some(one), None).await.unwrap();
     let next = store.reserve_object(&project, quota, &name, Some(100)).await.unwrap();
     drop(next);
-    assert!(store.reserve_object(&project, quota, &ObjectName::try_from("b").unwrap(), Some(21)).await.is_err());
-    assert!(store.reserve_object(&project, quota, &ObjectName::try_from("b").unwrap(), Some(20)).await.is_ok());
-    // What is deleted is free at once, for one that began before.
-    let mut begun = store.reserve_object(&project, quota, &ObjectName::try_from("b").unwrap(), None).await.unwrap();
+    assert!(
+        store
+            .reserve_object(&project, quota, &ObjectName::try_from("b").unwrap(), Some(21))
+            .await
+            .is_err()
+    );
+    assert!(
+        store
+            .reserve_object(&project, quota, &ObjectName::try_from("b").unwrap(), Some(20))
+            .await
+            .is_ok()
+    );
+    // Deleted bytes are available at once, even to an upload that began before.
+    let mut begun = store
+        .reserve_object(&project, quota, &ObjectName::try_from("b").unwrap(), None)
+        .await
+        .unwrap();
     store.delete_object(project.clone(), name.clone(), None).await.unwrap();
     begun.add(100).unwrap();
     store.close().await;
@@ -190,7 +279,11 @@ async fn only_one_upload_takes_over_the_room_of_what_it_replaces() {
 async fn tokens_of_a_project_are_bounded_and_those_that_work_no_more_make_room() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let project = store.create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p")).await.unwrap().id;
+    let project = store
+        .create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p"))
+        .await
+        .unwrap()
+        .id;
     let token = |n: u32| Token {
         record: TokenRecord {
             id: format!("tok_{n:0>6}"),
@@ -213,12 +306,20 @@ async fn tokens_of_a_project_are_bounded_and_those_that_work_no_more_make_room()
     store.revoke_token(project.clone(), "tok_000500".into(), entry("t")).await.unwrap();
     store.create_token(token(1000), entry("t")).await.unwrap();
     assert_eq!(store.count_tokens().await.unwrap(), 1000);
-    assert!(store.token(&TokenHash::of("500")).await.unwrap().is_none() && store.token(&TokenHash::of("0")).await.unwrap().is_some());
+    assert!(
+        store.token(&TokenHash::of("500")).await.unwrap().is_none()
+            && store.token(&TokenHash::of("0")).await.unwrap().is_some()
+    );
     store.close().await;
 }
 
-/// Accepts a run and ends it, with a lock.
-async fn finished_run(store: &Store, project: &belljar_store::Project, lock: Option<RunLock>, text: &str) -> RunId {
+/// Accepts a run and ends it with a lock file.
+async fn finished_run(
+    store: &Store,
+    project: &ProjectRecord,
+    lock: Option<RunLock>,
+    text: &str,
+) -> RunId {
     let id = RunId::new();
     let record = serde_json::json!({
         "id": id, "project": project.name, "status": "running", "language": "python", "runtime": null, "entry": "main.py", "code_sha256": "e3b0",
@@ -234,24 +335,31 @@ async fn finished_run(store: &Store, project: &belljar_store::Project, lock: Opt
         history_quota_bytes: u64::MAX >> 1,
         audit: entry("run"),
     };
-    store.accept_run(new).await.await.unwrap().unwrap();
-    let outcome = Outcome::without_run(id.clone(), SandboxInfo::none_yet("python@3.11".into()), Status::Failed, RunError::default());
-    let ending = Ending {
+    store.accept_run(new).await.stored().await.unwrap();
+    let outcome = Outcome::without_run(
+        id.clone(),
+        SandboxInfo::none_yet("python@3.11".into()),
+        Status::Failed,
+        RunError::default(),
+    );
+    let run = FinishedRun {
         id: id.clone(),
         project_id: project.id.clone(),
         attempt: 1,
-        outcome,
         logs_from: None,
         events: EventLines { seq: 0, lines: format!("{text}\n") },
+        last_seq: 1,
+        last_timestamp: Timestamp::now(),
         artifacts: Vec::new(),
         reservation: None,
         quota: StorageQuota { bytes: None, objects: 10 },
         history_quota_bytes: u64::MAX >> 1,
         lock,
         started_at: None,
+        token: "tok_1".into(),
         audit: entry("run"),
     };
-    assert!(!store.end_run(ending).await.unwrap());
+    assert!(!store.end_run(run, &outcome).await.unwrap());
     id
 }
 
@@ -259,10 +367,14 @@ async fn finished_run(store: &Store, project: &belljar_store::Project, lock: Opt
 async fn a_lock_counts_once_and_goes_with_the_last_run_that_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let project = |name: &str| store.create_project(name.parse().unwrap(), ProjectSettings::default(), entry("p"));
+    let project = |name: &str| {
+        store.create_project(name.parse().unwrap(), ProjectSettings::default(), entry("p"))
+    };
     let (a, b) = (project("a").await.unwrap(), project("b").await.unwrap());
-    let lock = || Some(RunLock { sha256: "l".into(), file_name: "uv.lock".into(), text: "x".repeat(50_000) });
-    let used = async |project: &belljar_store::Project| store.history_bytes(&project.id).await.unwrap();
+    let lock = || {
+        Some(RunLock { sha256: "l".into(), file_name: "uv.lock".into(), text: "x".repeat(50_000) })
+    };
+    let used = async |project: &ProjectRecord| store.history_bytes(&project.id).await.unwrap();
     let first = finished_run(&store, &a, lock(), "").await;
     let with_one = used(&a).await;
     assert!((50_000..55_000).contains(&with_one), "{with_one}");
@@ -278,8 +390,14 @@ async fn a_lock_counts_once_and_goes_with_the_last_run_that_has_it() {
     store.delete_project(b, entry("p")).await.unwrap();
     assert!(store.run_lock(&other).await.unwrap().is_none());
     store.close().await;
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", folder.path().join("belljar.db").display())).await.unwrap();
-    let locks: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM locks").fetch_one(&mut connection).await.unwrap();
+    let mut connection = sqlx::SqliteConnection::connect(&format!(
+        "sqlite:{}",
+        folder.path().join("belljar.db").display()
+    ))
+    .await
+    .unwrap();
+    let locks: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM locks").fetch_one(&mut connection).await.unwrap();
     assert_eq!(locks, 0);
 }
 
@@ -287,7 +405,10 @@ async fn a_lock_counts_once_and_goes_with_the_last_run_that_has_it() {
 async fn what_is_counted_is_what_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let project = store.create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p")).await.unwrap();
+    let project = store
+        .create_project("p".parse().unwrap(), ProjectSettings::default(), entry("p"))
+        .await
+        .unwrap();
     for n in 0..10 {
         finished_run(&store, &project, None, &"x".repeat(n * 1000)).await;
     }
@@ -295,8 +416,13 @@ async fn what_is_counted_is_what_is_stored() {
     let used = store.history_bytes(&project.id).await.unwrap();
     assert!((20_000..=40_000).contains(&used), "{used}");
     store.close().await;
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", folder.path().join("belljar.db").display())).await.unwrap();
-    // As the migration counts what was there before.
+    let mut connection = sqlx::SqliteConnection::connect(&format!(
+        "sqlite:{}",
+        folder.path().join("belljar.db").display()
+    ))
+    .await
+    .unwrap();
+    // The same sum as in the migration that counts existing data.
     let recounted: i64 = sqlx::query_scalar(
         "SELECT SUM(1024 + 2 * octet_length(facts) + COALESCE(octet_length(comment), 0) \
          + COALESCE((SELECT octet_length(submission) FROM run_submissions WHERE run_id = runs.id), 0) \
@@ -307,48 +433,77 @@ async fn what_is_counted_is_what_is_stored() {
     .await
     .unwrap();
     assert_eq!(recounted as u64, used);
-    let dropped: i64 = sqlx::query_scalar("SELECT SUM(history_bytes) FROM runs WHERE history_dropped_at IS NOT NULL")
+    let dropped: i64 = sqlx::query_scalar(
+        "SELECT SUM(history_bytes) FROM runs WHERE history_dropped_at IS NOT NULL",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    let counted: i64 = sqlx::query_scalar("SELECT dropped_bytes FROM projects")
         .fetch_one(&mut connection)
         .await
         .unwrap();
-    let counted: i64 = sqlx::query_scalar("SELECT dropped_bytes FROM projects").fetch_one(&mut connection).await.unwrap();
     assert_eq!(dropped, counted);
 }
 
 #[tokio::test]
-async fn a_database_of_before_quotas_opens_with_all_that_it_told_and_counts_it() {
+async fn a_database_from_before_quotas_keeps_its_content_and_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("belljar.db");
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display())).await.unwrap();
+    let mut connection =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display()))
+            .await
+            .unwrap();
     sqlx::raw_sql(include_str!("schema-4.sql")).execute(&mut connection).await.unwrap();
-    let told: String = sqlx::query_scalar("SELECT lines FROM run_events WHERE lines LIKE '%shown%' AND lines LIKE '%finished%'")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let stored: String = sqlx::query_scalar(
+        "SELECT lines FROM run_events WHERE lines LIKE '%shown%' AND lines LIKE '%finished%'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
     connection.close().await.unwrap();
 
     let store = store(folder.path()).await;
     let project = store.project_named("default").await.unwrap();
-    let runs = store.runs(&project.id, &RunFilter { limit: 10, ..RunFilter::default() }).await.unwrap().runs;
+    let runs = store
+        .runs(&project.id, &RunFilter::default(), &PageRequest::first(10), SEARCH_TIME)
+        .await
+        .unwrap()
+        .runs;
     let (retried, first) = (&runs[0], &runs[1]);
-    // Told as before, though the outcome is stored twice there.
+    // The result is the same as before, although the outcome is stored twice there.
     let outcome = store.run_outcome(&first.id).await.unwrap().unwrap();
     assert_eq!(outcome.value.as_ref().unwrap().get(), r#"{"total":41.5}"#);
     assert_eq!((outcome.logs.len(), outcome.results.len(), outcome.artifacts.len()), (2, 1, 1));
-    let events: String = store.run_events(&first.id, 0).await.unwrap().into_iter().map(|piece| piece.lines).collect();
-    assert!(events.ends_with(&told) && told.contains("\"outcome\":{"), "{events}");
+    let events: String = store
+        .run_events(&first.id, 0)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|piece| piece.lines)
+        .collect();
+    assert!(events.ends_with(&stored) && stored.contains("\"outcome\":{"), "{events}");
     let logs = store.run_outcome(&retried.id).await.unwrap().unwrap().logs;
     assert_eq!(logs.iter().map(|entry| entry.message.as_str()).collect::<Vec<_>>(), ["attempt"]);
-    // Counted: history, the artifact and the object, with its metadata.
-    let usage = &store.usage(Some("default"), None, None).await.unwrap().storage[0];
-    assert_eq!((usage.objects, usage.artifacts, usage.storage_bytes), (1, 1, 3 + 3 + r#"{"a":"one"}"#.len() as u64));
+    // The history, the artifact, and the object with its metadata are counted.
+    let usage = &store.usage("default", &UsageFilter::default()).await.unwrap().storage[0];
+    assert_eq!(
+        (usage.objects, usage.artifacts, usage.storage_bytes),
+        (1, 1, 3 + 3 + r#"{"a":"one"}"#.len() as u64)
+    );
     let before = usage.history_bytes;
-    // Ended by an older build and deleted by this one: all of it is given back.
+    // Runs that an older build ended and this one deletes release everything that they counted for.
     store.delete_run(project.id.clone(), retried.id.clone(), entry("run")).await.unwrap();
     assert!(store.history_bytes(&project.id).await.unwrap() < before);
     store.delete_run(project.id.clone(), first.id.clone(), entry("run")).await.unwrap();
-    store.delete_object(project.id.clone(), ObjectName::try_from("in/x").unwrap(), None).await.unwrap();
-    let usage = &store.usage(Some("default"), None, None).await.unwrap().storage[0];
-    assert_eq!((usage.objects, usage.artifacts, usage.storage_bytes, usage.history_bytes), (0, 0, 0, 0));
+    store
+        .delete_object(project.id.clone(), ObjectName::try_from("in/x").unwrap(), None)
+        .await
+        .unwrap();
+    let usage = &store.usage("default", &UsageFilter::default()).await.unwrap().storage[0];
+    assert_eq!(
+        (usage.objects, usage.artifacts, usage.storage_bytes, usage.history_bytes),
+        (0, 0, 0, 0)
+    );
     store.close().await;
 }

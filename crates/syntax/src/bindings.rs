@@ -1,40 +1,52 @@
-//! What a program declares at its top level.
+//! The declarations at the top level of a program.
 
-use oxc_ast::ast::{BindingPattern, Declaration, Expression, Program, Statement, VariableDeclarationKind};
+use oxc_ast::ast::{
+    BindingPattern, Declaration, Expression, Program, Statement, VariableDeclarationKind,
+};
 use oxc_semantic::SymbolId;
 use oxc_span::GetSpan;
 
-/// Where the last statement ends, if there is a top-level `main` for which nobody else looks: what a module exports under that
-/// name is found in its namespace.
+/// Returns the end of the last statement, if there is a top-level `main` that is not exported. A
+/// module's exported `main` is found in its namespace.
 pub(crate) fn end_if_main_is_defined(program: &Program<'_>) -> Option<u32> {
     let defined = program.body.iter().filter_map(Statement::as_declaration).any(declares_main);
     defined.then(|| program.body.last().map_or(0, |statement| statement.span().end))
 }
 
-/// Whether a declaration has the name `main`.
+/// Returns whether a declaration has the name `main`.
 pub(crate) fn declares_main(declaration: &Declaration<'_>) -> bool {
     declares(declaration, &|name| name == "main")
 }
 
-/// Whether a program is nothing but one function expression, which is then to be called. Imports may stand before it.
+/// Returns whether a program is a single function expression, which is then called. Imports may
+/// precede it.
 pub(crate) fn is_one_function(program: &Program<'_>) -> bool {
-    let mut statements =
-        program.body.iter().filter(|statement| !matches!(statement, Statement::ImportDeclaration(_) | Statement::EmptyStatement(_)));
-    let (Some(Statement::ExpressionStatement(only)), None) = (statements.next(), statements.next()) else { return false };
-    matches!(only.expression.get_inner_expression(), Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_))
+    let mut statements = program.body.iter().filter(|statement| {
+        !matches!(statement, Statement::ImportDeclaration(_) | Statement::EmptyStatement(_))
+    });
+    let (Some(Statement::ExpressionStatement(only)), None) = (statements.next(), statements.next())
+    else {
+        return false;
+    };
+    matches!(
+        only.expression.get_inner_expression(),
+        Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_)
+    )
 }
 
-/// Whether a top-level `let`, `const`, `using` or class has one of these names.
+/// Returns whether a top-level `let`, `const`, `using` or class has one of these names.
 pub(crate) fn declares_lexically(program: &Program<'_>, names: &[&str]) -> bool {
     let is_wanted = |name: &str| names.contains(&name);
     program.body.iter().filter_map(Statement::as_declaration).any(|declaration| match declaration {
-        Declaration::VariableDeclaration(variables) => variables.kind != VariableDeclarationKind::Var && declares(declaration, &is_wanted),
+        Declaration::VariableDeclaration(variables) => {
+            variables.kind != VariableDeclarationKind::Var && declares(declaration, &is_wanted)
+        }
         Declaration::ClassDeclaration(_) => declares(declaration, &is_wanted),
         _ => false,
     })
 }
 
-/// Whether nothing of a declaration is left at run time.
+/// Returns whether a declaration does not exist at run time.
 pub(crate) fn is_type_only(declaration: &Declaration<'_>) -> bool {
     match declaration {
         Declaration::TSTypeAliasDeclaration(_)
@@ -55,9 +67,15 @@ pub(crate) fn declares(declaration: &Declaration<'_>, is_wanted: &impl Fn(&str) 
         return false;
     }
     match declaration {
-        Declaration::FunctionDeclaration(function) => function.id.as_ref().is_some_and(|id| is_wanted(&id.name)),
-        Declaration::ClassDeclaration(class) => class.id.as_ref().is_some_and(|id| is_wanted(&id.name)),
-        Declaration::VariableDeclaration(variables) => variables.declarations.iter().any(|declarator| binds(&declarator.id, is_wanted)),
+        Declaration::FunctionDeclaration(function) => {
+            function.id.as_ref().is_some_and(|id| is_wanted(&id.name))
+        }
+        Declaration::ClassDeclaration(class) => {
+            class.id.as_ref().is_some_and(|id| is_wanted(&id.name))
+        }
+        Declaration::VariableDeclaration(variables) => {
+            variables.declarations.iter().any(|declarator| binds(&declarator.id, is_wanted))
+        }
         _ => false,
     }
 }
@@ -78,7 +96,10 @@ fn binds(pattern: &BindingPattern<'_>, is_wanted: &impl Fn(&str) -> bool) -> boo
 }
 
 /// Calls `found` with each name that a pattern binds.
-pub(crate) fn bound_names(pattern: &BindingPattern<'_>, found: &mut impl FnMut(&str, Option<SymbolId>)) {
+pub(crate) fn bound_names(
+    pattern: &BindingPattern<'_>,
+    found: &mut impl FnMut(&str, Option<SymbolId>),
+) {
     match pattern {
         BindingPattern::BindingIdentifier(id) => found(&id.name, id.symbol_id.get()),
         BindingPattern::AssignmentPattern(it) => bound_names(&it.left, found),

@@ -1,30 +1,43 @@
-//! Takes a program's value: passes to `__belljar_value` each expression statement that may give V8's completion value.
+//! Takes a program's value: passes each expression statement to `__belljar_value` that may be V8's
+//! completion value.
 //!
-//! The rules are those of ECMAScript's completion values as V8 implements them in its parser's rewriter: statements are walked from
-//! the last to the first, and an expression statement counts while no later statement is sure to set the value. Where V8 would set
-//! `undefined` before a statement, a call without arguments does; it is left out where no earlier value can have been set.
-//! Two things are not as in V8: a value set in a `finally` block just before a `break` out of it is not taken, and a function
-//! declared in a block is no value, though in sloppy code V8 lets its hoisting pass for one.
+//! The rules are those of ECMAScript's completion values as V8's parser implements them: statements
+//! are walked from the last to the first, and an expression statement counts as long as no later
+//! statement is certain to set the value. Where V8 would set `undefined` before a statement, a call
+//! without arguments does so. It is left out if no earlier value can have been set. There are two
+//! differences from V8: a value in a `finally` block just before a `break` out of it is not taken,
+//! and a function declared in a block is not a value, although V8 treats its hoisting as one in
+//! sloppy code.
 
-use oxc_ast::ast::{Expression, ExpressionStatement, IfStatement, Program, Statement, TryStatement};
+use oxc_ast::ast::{
+    Expression, ExpressionStatement, IfStatement, Program, Statement, TryStatement,
+};
 use oxc_span::{GetSpan, Span};
 
 use crate::edits::Edits;
 
 /// Adds the edits that take the value of `program`.
 pub(crate) fn take_value(program: &Program<'_>, edits: &mut Edits) {
-    let mut taker = Taker { source: program.source_text, edits, is_set: false, breakable: false, may_have_value: false };
+    let mut taker = Taker {
+        source: program.source_text,
+        edits,
+        is_set: false,
+        breakable: false,
+        may_have_value: false,
+    };
     taker.statements(&program.body);
     if !taker.is_set {
         take_directive(program, edits);
     }
 }
 
-/// A program of string literals has the last of them as its value. It must stay a directive, so the value is given again after it.
+/// Takes the value of a program that consists of string literals, which is the last of them. It
+/// must stay a directive, so the value is repeated after it.
 fn take_directive(program: &Program<'_>, edits: &mut Edits) {
     let Some(directive) = program.directives.last() else { return };
     if directive.directive == "use strict" && !program.body.is_empty() {
-        // To V8 this is the value of `'use strict'; function f() {}`; to whoever wrote it, there is none.
+        // For V8, this is the value of `'use strict'; function f() {}`, but its author does not
+        // expect one.
         return;
     }
     let literal = directive.expression.span.source_text(program.source_text).to_owned();
@@ -36,9 +49,10 @@ struct Taker<'s, 'e> {
     edits: &'e mut Edits,
     /// Whether every path from here to the end sets the value.
     is_set: bool,
-    /// Whether a `break` or `continue` may leave what is being walked, so that no single statement is the last.
+    /// Whether a `break` or `continue` may leave the current statement, so that no single statement
+    /// is the last.
     breakable: bool,
-    /// Whether a value may have been set before what is being walked is reached.
+    /// Whether a value may have been set before the current statement.
     may_have_value: bool,
 }
 
@@ -52,7 +66,8 @@ impl Taker<'_, '_> {
         }
     }
 
-    /// `labelled` is the span of the statement with its labels, which cannot be parted from it.
+    /// Walks a statement. `labelled` is its span with its labels, which cannot be separated from
+    /// it.
     fn statement(&mut self, statement: &Statement<'_>, labelled: Span) {
         match statement {
             Statement::ExpressionStatement(it) => self.expression(it),
@@ -87,7 +102,7 @@ impl Taker<'_, '_> {
             }
             Statement::BreakStatement(_) | Statement::ContinueStatement(_) => self.is_set = false,
             Statement::ReturnStatement(_) | Statement::ThrowStatement(_) => self.is_set = true,
-            // Declarations and the empty statement have no value and leave the one before.
+            // Declarations and the empty statement have no value and keep the previous one.
             _ => {}
         }
     }
@@ -98,7 +113,7 @@ impl Taker<'_, '_> {
         }
         let span = it.expression.span();
         let parenthesize = matches!(it.expression, Expression::SequenceExpression(_));
-        // `else(a)` and `do[a]` need no space; a name in place of the bracket does.
+        // `else(a)` and `do[a]` need no space, but a name in place of the bracket does.
         let glued = span.start > 0 && is_name_byte(self.source.as_bytes()[span.start as usize - 1]);
         self.edits.insert_before(
             span.start,
@@ -109,9 +124,10 @@ impl Taker<'_, '_> {
                 (true, true) => " __belljar_value((",
             },
         );
-        // The parser has ended the statement here. What follows on the next line must not go on with it, so that one without a
-        // semicolon is given one.
-        let ended = self.source.as_bytes()[..it.span.end as usize].last() == Some(&b';') && it.span.end > span.end;
+        // The parser has ended the statement here. The next line must not continue it, so a
+        // statement without a semicolon gets one.
+        let ended = self.source.as_bytes()[..it.span.end as usize].last() == Some(&b';')
+            && it.span.end > span.end;
         self.edits.insert_after(
             span.end,
             match (parenthesize, ended) {
@@ -154,7 +170,7 @@ impl Taker<'_, '_> {
             self.statements(&finalizer.body);
             self.edits.truncate(before);
             if !self.is_set {
-                // It is left by a `break` that nothing valued precedes.
+                // It is left by a `break` that follows no value.
                 self.edits.insert_before(finalizer.span.start + 1, "__belljar_value();");
             }
             self.is_set = false;
@@ -173,7 +189,7 @@ impl Taker<'_, '_> {
         self.is_set = true;
     }
 
-    /// Makes the value `undefined` before a statement that may end without one.
+    /// Resets the value before a statement that may end without one.
     fn reset_before(&mut self, statement: Span) {
         self.is_set = true;
         if self.may_have_value {

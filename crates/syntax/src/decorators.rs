@@ -1,32 +1,37 @@
-//! Lowers decorators and accessors of ECMAScript (the proposal of November 2023), which V8 does not have, on a program that was printed.
+//! Lowers decorators and accessors of ECMAScript (the proposal of November 2023), which V8 does not
+//! have, on a program that was printed.
 //!
 //! Every piece of a class stays where it is, so that an evaluation order is the text's:
 //!
-//! * Decorators of an element are evaluated in the key of a static method that is put before the element and taken away again.
+//! * Decorators of an element are evaluated in the key of a static method that is put before the
+//!   element and taken away again.
 //! * A static block at the start of the class applies them all.
-//! * What a field's decorators do to its value is done around the value. Private fields that are put between the elements run what
-//!   decorators added to run.
+//! * What a field's decorators do to its value is done around the value. Private fields that are
+//!   put between the elements run what decorators added to run.
 //!
-//! The class with its state, `__belljar_1` and so on, is made in a function that is called at once. docs/reference/results.md says
-//! what is supported.
+//! The class with its state, `__belljar_1` and so on, is made in a function that is called at once.
+//! docs/reference/results.md says what is supported.
 
 use std::fmt::Write as _;
 
 use oxc_ast::ast::{
-    AccessorProperty, ArrowFunctionExpression, AssignmentExpression, AssignmentPattern, AwaitExpression, BindingPattern, Class,
-    ClassElement, Decorator, ExportDeclaration, ExportDefaultDeclaration, ExportDefaultDeclarationKind, Expression, Function,
-    MethodDefinition, MethodDefinitionKind, ObjectProperty, Program, PropertyDefinition, PropertyKey, Statement, VariableDeclarator,
+    AccessorProperty, ArrowFunctionExpression, AssignmentExpression, AssignmentPattern,
+    AwaitExpression, BindingPattern, Class, ClassElement, Decorator, ExportDeclaration,
+    ExportDefaultDeclaration, ExportDefaultDeclarationKind, Expression, Function, MethodDefinition,
+    MethodDefinitionKind, ObjectProperty, Program, PropertyDefinition, PropertyKey, Statement,
+    VariableDeclarator,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::ScopeFlags;
 use oxc_span::{GetSpan, Span};
 
 use crate::edits::Edits;
-use crate::erase::{find_punctuator, skip_trivia};
+use crate::trivia::{find_punctuator, skip_trivia};
 use crate::uses::quote;
 
-/// The state of a class with decorators. `e` registers an element, `k` its computed key, which `y` gives again; `m` parks a private method, `a` applies all
-/// decorators, `f`, `x` and `i` run initializers, `z` those of the class.
+/// The state of a class with decorators. `e` registers an element and `k` its computed key, which
+/// `y` returns again. `m` stores a private method, `a` applies all decorators, `f`, `x` and `i` run
+/// initializers, and `z` runs those of the class.
 pub(crate) const HELPER: &str = "var __belljar_decorators=(()=>{\
 const S=Symbol,M=S.metadata??S.for('Symbol.metadata');\
 if(S.metadata===undefined)Object.defineProperty(S,'metadata',{value:M,writable:true,configurable:true});\
@@ -92,14 +97,23 @@ if(decorated.length||classDecorators.length)Object.defineProperty(_.r,M,{value:m
 if(rebind)rebind(_.r);run(_.r,staticExtra)}};\
 return _}})();";
 
-/// Whether a program may have decorators or accessors: cheap, and wrong only on the side of looking for nothing.
+/// Returns whether a program may have decorators or accessors. The check is cheap, and errs only by
+/// searching in vain.
 pub(crate) fn may_be_in(source: &str) -> bool {
     source.contains('@') || source.contains("accessor")
 }
 
-/// Adds the edits that lower the decorators and accessors of a printed program. Returns whether [`HELPER`] is needed.
+/// Adds the edits that lower the decorators and accessors of a printed program. Returns whether
+/// [`HELPER`] is needed.
 pub(crate) fn lower(program: &Program<'_>, edits: &mut Edits) -> bool {
-    let mut lowerer = Lowerer { source: program.source_text, edits, classes: 0, storages: 0, name: None, needs_helper: false };
+    let mut lowerer = Lowerer {
+        source: program.source_text,
+        edits,
+        classes: 0,
+        storages: 0,
+        name: None,
+        needs_helper: false,
+    };
     lowerer.visit_program(program);
     lowerer.needs_helper
 }
@@ -108,14 +122,14 @@ struct Lowerer<'s, 'e> {
     source: &'s str,
     edits: &'e mut Edits,
     classes: usize,
-    /// Private names that were given out.
+    /// The number of private names that were generated.
     storages: usize,
-    /// The name that an anonymous class gets from where it stands.
+    /// The name that an anonymous class gets from its place.
     name: Option<String>,
     needs_helper: bool,
 }
 
-/// What is around a class.
+/// The context of a class.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Expression,
@@ -123,7 +137,7 @@ enum Place {
     ExportDefault { start: u32 },
 }
 
-/// What of an element is written into the static block.
+/// The parts of an element that are written into the static block.
 #[derive(Default)]
 struct Applied {
     privates: String,
@@ -139,7 +153,8 @@ impl Lowerer<'_, '_> {
     fn class(&mut self, it: &Class<'_>, place: Place) {
         let name = self.name.take();
         let needs_state = !it.decorators.is_empty() || it.body.body.iter().any(needs_state);
-        let has_accessors = it.body.body.iter().any(|element| matches!(element, ClassElement::AccessorProperty(_)));
+        let has_accessors =
+            it.body.body.iter().any(|element| matches!(element, ClassElement::AccessorProperty(_)));
         if !needs_state && !has_accessors {
             return;
         }
@@ -149,8 +164,12 @@ impl Lowerer<'_, '_> {
         for (index, element) in it.body.body.iter().enumerate() {
             match element {
                 ClassElement::MethodDefinition(it) => self.method(it, index, &state, &mut applied),
-                ClassElement::PropertyDefinition(it) => self.property(it, index, &state, &mut applied),
-                ClassElement::AccessorProperty(it) => self.accessor(it, index, &state, &mut applied),
+                ClassElement::PropertyDefinition(it) => {
+                    self.property(it, index, &state, &mut applied);
+                }
+                ClassElement::AccessorProperty(it) => {
+                    self.accessor(it, index, &state, &mut applied);
+                }
                 _ => {}
             }
         }
@@ -160,12 +179,25 @@ impl Lowerer<'_, '_> {
         }
     }
 
-    fn wrap(&mut self, it: &Class<'_>, place: Place, state: &str, name: Option<&str>, applied: &Applied) {
+    fn wrap(
+        &mut self,
+        it: &Class<'_>,
+        place: Place,
+        state: &str,
+        name: Option<&str>,
+        applied: &Applied,
+    ) {
         let id = it.id.as_ref().map(|id| id.name.to_string());
         let is_decorated = !it.decorators.is_empty();
-        let start = it.decorators.first().map_or(it.span.start, |first| first.span.start.min(it.span.start));
-        let keyword = skip_trivia(self.source, it.decorators.last().map_or(it.span.start, |last| last.span.end.max(it.span.start)));
-        // The decorators may be before `export`, which then stands between them and the class.
+        let start = it
+            .decorators
+            .first()
+            .map_or(it.span.start, |first| first.span.start.min(it.span.start));
+        let keyword = skip_trivia(
+            self.source,
+            it.decorators.last().map_or(it.span.start, |last| last.span.end.max(it.span.start)),
+        );
+        // The decorators may precede `export`, which is then between them and the class.
         let is_apart = self.text(Span::new(keyword, it.span.end)).starts_with("export");
         let keyword = if is_apart { it.span.start.max(keyword) } else { keyword };
 
@@ -176,7 +208,9 @@ impl Lowerer<'_, '_> {
             Place::ExportDefault { start } => match &id {
                 Some(id) => {
                     self.edits.replace(start, start + "export".len() as u32, "");
-                    let default = self.source[start as usize..].find("default").map_or(start, |at| start + at as u32);
+                    let default = self.source[start as usize..]
+                        .find("default")
+                        .map_or(start, |at| start + at as u32);
                     self.edits.replace(default, default + "default".len() as u32, "");
                     open = format!("let {id} = ");
                     close = format!("; export {{ {id} as default }};");
@@ -199,41 +233,59 @@ impl Lowerer<'_, '_> {
         }
         let mut rebind = String::new();
         let (before, after) = match (&id, is_decorated) {
-            // The name within the class is for the class that the decorators return.
+            // The name within the class refers to the class that the decorators return.
             (Some(id), true) => {
                 let span = it.id.as_ref().map_or(it.span, |id| id.span);
                 self.edits.blank(span.start, span.end);
                 rebind = format!(", (__belljar_class) => {{ {id} = __belljar_class; }}");
-                (format!("let {id}; void {{ {id}: "), format!(" }}; return {state}.r; }})(__belljar_decorators()))"))
+                (
+                    format!("let {id}; void {{ {id}: "),
+                    format!(" }}; return {state}.r; }})(__belljar_decorators()))"),
+                )
             }
             (Some(_), false) => ("return ".to_owned(), "; })(__belljar_decorators()))".to_owned()),
             (None, _) => {
                 let mut key = String::new();
                 quote(name.unwrap_or(""), &mut key);
-                (format!("void {{ {key}: "), format!(" }}; return {state}.r; }})(__belljar_decorators()))"))
+                (
+                    format!("void {{ {key}: "),
+                    format!(" }}; return {state}.r; }})(__belljar_decorators()))"),
+                )
             }
         };
-        // Of what is put in one place, the last comes first.
+        // Of several insertions at one place, the last one comes first.
         self.edits.insert_before(keyword, before);
         self.edits.insert_before(start, open);
         self.edits.insert_after(it.span.end, format!("{after}{close}"));
 
-        let mut first = format!(" static {{ {state}.a(this, {{ {} }}{rebind}); }}", applied.privates);
+        let mut first =
+            format!(" static {{ {state}.a(this, {{ {} }}{rebind}); }}", applied.privates);
         if applied.has_instance_methods {
             let _ = write!(first, " #__belljar_i = {state}.i(this);");
         }
-        // In an empty class both are put in the same place, where the one that was added last comes first.
+        // In an empty class, both are inserted at the same place, where the one that was added last
+        // comes first.
         if is_decorated {
             self.edits.insert_before(it.body.span.end - 1, format!(" static {{ {state}.z(); }}"));
         }
         self.edits.insert_before(it.body.span.start + 1, first);
     }
 
-    /// `@a @b` becomes `open a, b close`.
-    fn decorator_list(&mut self, decorators: &[Decorator<'_>], open: &str, close: &str, state: &str) {
+    /// Replaces `@a @b` by `open a, b close`.
+    fn decorator_list(
+        &mut self,
+        decorators: &[Decorator<'_>],
+        open: &str,
+        close: &str,
+        state: &str,
+    ) {
         for (index, decorator) in decorators.iter().enumerate() {
             let span = decorator.expression.span();
-            self.edits.replace(decorator.span.start, decorator.span.start + 1, if index == 0 { open.to_owned() } else { ", ".to_owned() });
+            self.edits.replace(
+                decorator.span.start,
+                decorator.span.start + 1,
+                if index == 0 { open.to_owned() } else { ", ".to_owned() },
+            );
             self.bound(&decorator.expression, state);
             if index + 1 == decorators.len() {
                 self.edits.insert_after(span.end.max(decorator.span.end), close.to_owned());
@@ -241,15 +293,19 @@ impl Lowerer<'_, '_> {
         }
     }
 
-    /// A decorator that is a method is called on its object.
+    /// Calls a decorator that is a method on its object.
     fn bound(&mut self, expression: &Expression<'_>, state: &str) {
         match expression.without_parentheses() {
-            Expression::StaticMemberExpression(it) if !matches!(it.object, Expression::Super(_)) => {
+            Expression::StaticMemberExpression(it)
+                if !matches!(it.object, Expression::Super(_)) =>
+            {
                 self.edits.insert_before(it.span.start, format!("{state}.b("));
                 self.edits.replace(it.object.span().end, it.property.span.start, ", \"");
                 self.edits.insert_after(it.property.span.end, "\")");
             }
-            Expression::ComputedMemberExpression(it) if !matches!(it.object, Expression::Super(_)) => {
+            Expression::ComputedMemberExpression(it)
+                if !matches!(it.object, Expression::Super(_)) =>
+            {
                 self.edits.insert_before(it.span.start, format!("{state}.b("));
                 if let Some(bracket) = find_punctuator(self.source, it.object.span().end, b'[') {
                     self.edits.replace(bracket, bracket + 1, ", ");
@@ -258,16 +314,23 @@ impl Lowerer<'_, '_> {
             }
             Expression::PrivateFieldExpression(it) => {
                 let field = it.field.name;
-                self.edits.insert_before(it.span.start, format!("((__belljar_o) => __belljar_o.#{field}.bind(__belljar_o))("));
+                self.edits.insert_before(
+                    it.span.start,
+                    format!("((__belljar_o) => __belljar_o.#{field}.bind(__belljar_o))("),
+                );
                 self.edits.replace(it.object.span().end, it.span.end, ")");
             }
-            Expression::StaticMemberExpression(it) => self.edits.insert_after(it.span.end, ".bind(this)"),
-            Expression::ComputedMemberExpression(it) => self.edits.insert_after(it.span.end, ".bind(this)"),
+            Expression::StaticMemberExpression(it) => {
+                self.edits.insert_after(it.span.end, ".bind(this)");
+            }
+            Expression::ComputedMemberExpression(it) => {
+                self.edits.insert_after(it.span.end, ".bind(this)");
+            }
             _ => {}
         }
     }
 
-    /// Puts what evaluates an element's decorators before it.
+    /// Inserts the evaluation of an element's decorators before it.
     fn register(
         &mut self,
         decorators: &[Decorator<'_>],
@@ -291,7 +354,7 @@ impl Lowerer<'_, '_> {
         self.edits.insert_after(span.end, ")");
     }
 
-    /// An expression for a name that is not computed.
+    /// Returns an expression for a name that is not computed.
     fn key_value(&self, key: &PropertyKey<'_>) -> String {
         let mut text = String::new();
         match key {
@@ -302,13 +365,23 @@ impl Lowerer<'_, '_> {
         text
     }
 
-    /// The place after a member's name, and after the bracket of a computed one.
+    /// Returns the position after a member's name, and after the bracket of a computed one.
     fn after_key(&self, key: &PropertyKey<'_>, computed: bool) -> u32 {
         let end = key.span().end;
-        if computed { find_punctuator(self.source, end, b']').map_or(end, |at| at + 1) } else { end }
+        if computed {
+            find_punctuator(self.source, end, b']').map_or(end, |at| at + 1)
+        } else {
+            end
+        }
     }
 
-    fn method(&mut self, it: &MethodDefinition<'_>, index: usize, state: &str, applied: &mut Applied) {
+    fn method(
+        &mut self,
+        it: &MethodDefinition<'_>,
+        index: usize,
+        state: &str,
+        applied: &mut Applied,
+    ) {
         if it.decorators.is_empty() {
             return;
         }
@@ -330,10 +403,19 @@ impl Lowerer<'_, '_> {
             _ => format!(" {word}get #{name}() {{ return {state}.p({index}); }}"),
         };
         self.edits.insert_after(it.span.end, stand_in);
-        let _ = write!(applied.privates, "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], ");
+        let _ = write!(
+            applied.privates,
+            "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], "
+        );
     }
 
-    fn property(&mut self, it: &PropertyDefinition<'_>, index: usize, state: &str, applied: &mut Applied) {
+    fn property(
+        &mut self,
+        it: &PropertyDefinition<'_>,
+        index: usize,
+        state: &str,
+        applied: &mut Applied,
+    ) {
         if it.decorators.is_empty() {
             return;
         }
@@ -343,12 +425,21 @@ impl Lowerer<'_, '_> {
         self.run_extra(it.span.end, index, it.r#static, state);
         if let PropertyKey::PrivateIdentifier(id) = &it.key {
             let name = &id.name;
-            let _ = write!(applied.privates, "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], ");
+            let _ = write!(
+                applied.privates,
+                "{index}: [(o) => #{name} in o, (o) => o.#{name}, (o, v) => {{ o.#{name} = v; }}], "
+            );
         }
     }
 
     /// Runs the initializers around a value.
-    fn initialized(&mut self, value: Option<&Expression<'_>>, after_key: u32, index: usize, state: &str) {
+    fn initialized(
+        &mut self,
+        value: Option<&Expression<'_>>,
+        after_key: u32,
+        index: usize,
+        state: &str,
+    ) {
         match value {
             Some(value) => {
                 let span = value.span();
@@ -361,11 +452,13 @@ impl Lowerer<'_, '_> {
                 self.edits.insert_before(span.start, open);
                 self.edits.insert_after(span.end, if is_anonymous { "))" } else { ")" });
             }
-            None => self.edits.insert_after(after_key, format!(" = {state}.f({index}, this, void 0)")),
+            None => {
+                self.edits.insert_after(after_key, format!(" = {state}.f({index}, this, void 0)"));
+            }
         }
     }
 
-    /// Runs what decorators added, after the element.
+    /// Runs the initializers that decorators added, after the element.
     fn run_extra(&mut self, end: u32, index: usize, is_static: bool, state: &str) {
         self.edits.insert_after(
             end,
@@ -377,11 +470,21 @@ impl Lowerer<'_, '_> {
         );
     }
 
-    fn accessor(&mut self, it: &AccessorProperty<'_>, index: usize, state: &str, applied: &mut Applied) {
+    fn accessor(
+        &mut self,
+        it: &AccessorProperty<'_>,
+        index: usize,
+        state: &str,
+        applied: &mut Applied,
+    ) {
         let is_decorated = !it.decorators.is_empty();
         let key = it.key.span();
         let start = it.decorators.last().map_or(it.span.start, |last| last.span.end);
-        let Some(word) = self.text(Span::new(start, key.start)).rfind("accessor").map(|at| start + at as u32) else { return };
+        let Some(word) =
+            self.text(Span::new(start, key.start)).rfind("accessor").map(|at| start + at as u32)
+        else {
+            return;
+        };
         self.edits.replace(word, word + "accessor".len() as u32, "get");
         self.storages += 1;
         let storage = format!("#__belljar_s{}", self.storages);
@@ -398,17 +501,30 @@ impl Lowerer<'_, '_> {
         };
         if is_decorated {
             applied.has_decorators = true;
-            self.register(&it.decorators, index, "accessor", is_static, (&it.key, it.computed), state);
+            self.register(
+                &it.decorators,
+                index,
+                "accessor",
+                is_static,
+                (&it.key, it.computed),
+                state,
+            );
         } else if it.computed {
             self.computed_key(&it.key, index, state);
         }
         let (get, set) = if is_decorated && private.is_some() {
-            (format!("{state}.p({index}).get.call(this)"), format!("{state}.p({index}).set.call(this, v)"))
+            (
+                format!("{state}.p({index}).get.call(this)"),
+                format!("{state}.p({index}).set.call(this, v)"),
+            )
         } else {
             (format!("{receiver}.{storage}"), format!("{receiver}.{storage} = v"))
         };
         let after_key = self.after_key(&it.key, it.computed);
-        self.edits.insert_after(after_key, format!("() {{ return {get}; }} {word}set {again}(v) {{ {set}; }} {word}{storage}"));
+        self.edits.insert_after(
+            after_key,
+            format!("() {{ return {get}; }} {word}set {again}(v) {{ {set}; }} {word}{storage}"),
+        );
         if is_decorated {
             self.initialized(it.value.as_ref(), after_key, index, state);
             self.run_extra(it.span.end, index, is_static, state);
@@ -422,7 +538,7 @@ impl Lowerer<'_, '_> {
         }
     }
 
-    /// Remembers the name that an anonymous class is given.
+    /// Stores the name that an anonymous class gets.
     fn name_for(&mut self, value: &Expression<'_>, name: impl FnOnce() -> Option<String>) {
         if let Expression::ClassExpression(class) = value.without_parentheses()
             && class.id.is_none()
@@ -432,17 +548,19 @@ impl Lowerer<'_, '_> {
     }
 }
 
-/// Whether an element needs the class's state.
+/// Returns whether an element needs the class's state.
 fn needs_state(element: &ClassElement<'_>) -> bool {
     match element {
-        ClassElement::AccessorProperty(it) => !it.decorators.is_empty() || it.r#static || it.computed,
+        ClassElement::AccessorProperty(it) => {
+            !it.decorators.is_empty() || it.r#static || it.computed
+        }
         ClassElement::MethodDefinition(it) => !it.decorators.is_empty(),
         ClassElement::PropertyDefinition(it) => !it.decorators.is_empty(),
         _ => false,
     }
 }
 
-/// Whether a function or class would be named by the field that it is the value of.
+/// Returns whether a function or class would be named by the field that it is the value of.
 fn is_anonymous_function(value: &Expression<'_>) -> bool {
     match value.without_parentheses() {
         Expression::ArrowFunctionExpression(_) => true,
@@ -486,7 +604,8 @@ impl<'a> Visit<'a> for Lowerer<'_, '_> {
                 walk::walk_class(self, class);
             }
             declaration => {
-                if let Some(Expression::ClassExpression(class)) = declaration.as_expression().map(Expression::without_parentheses)
+                if let Some(Expression::ClassExpression(class)) =
+                    declaration.as_expression().map(Expression::without_parentheses)
                     && class.id.is_none()
                 {
                     self.name = Some("default".to_owned());
@@ -533,7 +652,7 @@ impl<'a> Visit<'a> for Lowerer<'_, '_> {
     }
 }
 
-/// Looks for `await` in what of a class is evaluated where it stands.
+/// Finds `await` in the parts of a class that are evaluated at its place.
 #[derive(Default)]
 struct AwaitFinder {
     awaits: bool,

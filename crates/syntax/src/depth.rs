@@ -1,31 +1,39 @@
-//! How deep a program nests, told before the parser sees it: the parser recurses, and a stack that overflows aborts the process.
+//! The nesting depth of a program, measured before it is parsed: the parser recurses, and a stack
+//! overflow aborts the process.
 //!
-//! One pass over the bytes, knowing just enough of the grammar (strings, comments, templates, regular expressions) to count what
-//! makes a recursive descent go deeper: brackets, and chains without brackets such as `!!!a`, `a => a => a` or `if (a) if (a)`. It is
-//! a fence around the stack, not a verdict on the program: it may be off by a little, and the limits leave room for that.
+//! A single pass over the bytes knows just enough of the grammar (strings, comments, templates,
+//! regular expressions) to count what makes a recursive parser recurse: brackets, and chains
+//! without brackets such as `!!!a`, `a => a => a` or `if (a) if (a)`. It protects the stack and
+//! does not judge the program: it may be slightly off, and the limits leave room for that.
 
-use oxc_ast::ast::{Expression, JSXMemberExpression, Program, TSImportTypeQualifier, TSType, TSTypeName};
+use oxc_ast::ast::{
+    Expression, JSXMemberExpression, Program, TSImportTypeQualifier, TSType, TSTypeName,
+};
 use oxc_ast_visit::{Visit, walk};
 use oxc_span::{GetSpan, Span};
 
-use crate::Language;
-use crate::program::{Syntax, line_and_column};
+use crate::dialect::Dialect;
+use crate::error::line_and_column;
+use crate::syntax::Syntax;
 
-/// How deep the parser may go, in units of one bracket or one link of a chain. Measured with oxc 0.146, optimised for size, on a
-/// stack of 8 MiB: the costliest unit, a template in a template, overflows at 3,700, most others far later. V8 leaves 7 MiB of them.
+/// The maximum nesting for the parser, counted in brackets and links of chains. Measured with oxc
+/// 0.146, optimised for size, on a stack of 8 MiB: the most expensive unit, a template in a
+/// template, overflows at 3,700, and most others much later. V8 leaves 7 MiB of the stack.
 const MAX_NESTING: u32 = 1_000;
 
-/// How deep a tree may be that is walked. Chains such as `a + a + a` are parsed in a loop, but make trees as deep as they are long.
+/// The maximum depth of a tree that is walked. Chains such as `a + a + a` are parsed in a loop, but
+/// make trees as deep as they are long.
 pub(crate) const MAX_TREE_DEPTH: usize = 2_000;
 
-/// The line where a tree is too deep to be walked, if it is.
+/// Returns the line where a tree is too deep to be walked, if it is.
 pub(crate) fn tree_too_deep(program: &Program<'_>) -> Option<u32> {
     let mut gauge = Gauge::default();
     gauge.visit_program(program);
     gauge.too_deep_at.map(|at| line_and_column(program.source_text, at as usize).0)
 }
 
-/// Walks a tree, but no deeper than is safe. What brackets nest has been bounded before; this is for what the parser does in loops.
+/// Walks a tree to a safe depth. The nesting of brackets is limited before, so this concerns what
+/// the parser does in loops.
 #[derive(Default)]
 struct Gauge {
     depth: usize,
@@ -66,17 +74,18 @@ impl<'a> Visit<'a> for Gauge {
     }
 }
 
-/// The line where `source` nests too deep, if it does.
+/// Returns the line where `source` is nested too deeply, if it is.
 pub(crate) fn too_deep(source: &str, syntax: Syntax) -> Option<u32> {
-    let angle_brackets = syntax.language == Language::TypeScript || syntax.jsx;
-    let mut scanner = Scanner { bytes: source.as_bytes(), at: 0, angle_brackets, ..Scanner::default() };
+    let angle_brackets = syntax.dialect == Dialect::TypeScript || syntax.jsx;
+    let mut scanner =
+        Scanner { bytes: source.as_bytes(), at: 0, angle_brackets, ..Scanner::default() };
     scanner.exceeds().then(|| line_and_column(source, scanner.at).0)
 }
 
-/// What the last token was, as far as it decides what the next one means.
+/// The kind of the last token, as far as it determines the meaning of the next one.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Previous {
-    /// An operand is to come: the start, an operator, an opening bracket, a keyword.
+    /// An operand follows: the start, an operator, an opening bracket, a keyword.
     #[default]
     Operator,
     /// An operand has ended.
@@ -89,13 +98,13 @@ enum Previous {
 
 #[derive(Debug, Clone, Copy)]
 enum Bracket {
-    /// Parentheses; those of `if (…)` are followed by a statement.
+    /// Parentheses. Those of `if (…)` are followed by a statement.
     Round {
         control: bool,
     },
     Square,
     Curly,
-    /// `${…}`
+    /// An expression in a template: `${…}`.
     Template,
 }
 
@@ -104,17 +113,18 @@ struct Scanner<'s> {
     bytes: &'s [u8],
     at: usize,
     angle_brackets: bool,
-    /// Open brackets, each with the chain around it.
+    /// The open brackets, each with the chain around it.
     open: Vec<(Bracket, u32, u32)>,
-    /// Units of everything around the innermost bracket.
+    /// The nesting around the innermost bracket.
     around: u32,
-    /// Links of the chain within the innermost bracket.
+    /// The links of the chain within the innermost bracket.
     chain: u32,
-    /// The chain that the last statement ended, which an `else` takes up again.
+    /// The chain that the last statement ended, which an `else` continues.
     ended: u32,
     previous: Previous,
     newline: bool,
-    /// In the name of a `namespace a.b.c`, which the parser reads as one in another.
+    /// Whether this is the name of a `namespace a.b.c`, which the parser reads as nested
+    /// namespaces.
     namespace: bool,
 }
 
@@ -129,8 +139,8 @@ impl Scanner<'_> {
         false
     }
 
-    fn peek(&self, ahead: usize) -> u8 {
-        self.bytes.get(self.at + ahead).copied().unwrap_or(0)
+    fn peek(&self, offset: usize) -> u8 {
+        self.bytes.get(self.at + offset).copied().unwrap_or(0)
     }
 
     fn token(&mut self, byte: u8) {
@@ -215,7 +225,7 @@ impl Scanner<'_> {
         self.ended = std::mem::take(&mut self.chain);
     }
 
-    /// A token that cannot go on with an operand before it starts a new statement.
+    /// Starts a new statement if this token cannot continue after an operand.
     fn new_statement_if(&mut self, newline: bool) {
         if self.previous == Previous::Brace || (newline && self.previous == Previous::Operand) {
             self.end_chain();
@@ -232,7 +242,8 @@ impl Scanner<'_> {
                 self.chain += 1 + std::mem::take(&mut self.ended);
                 self.previous = Previous::Operator;
             }
-            b"in" | b"instanceof" | b"of" | b"as" | b"satisfies" | b"is" | b"catch" | b"finally" => self.previous = Previous::Operator,
+            b"in" | b"instanceof" | b"of" | b"as" | b"satisfies" | b"is" | b"catch"
+            | b"finally" => self.previous = Previous::Operator,
             b"extends" => {
                 self.chain += 1;
                 self.previous = Previous::Operator;
@@ -242,10 +253,11 @@ impl Scanner<'_> {
                 self.chain += 1;
                 self.previous = Previous::Control;
             }
-            b"do" | b"new" | b"typeof" | b"void" | b"delete" | b"await" | b"yield" | b"async" | b"keyof" | b"infer" | b"unique"
-            | b"readonly" | b"asserts" => {
+            b"do" | b"new" | b"typeof" | b"void" | b"delete" | b"await" | b"yield" | b"async"
+            | b"keyof" | b"infer" | b"unique" | b"readonly" | b"asserts" => {
                 self.new_statement_if(newline);
-                // Any of these may be a name or the last word of a statement, in which case a link too many is counted.
+                // Any of these may be a name or the last word of a statement. Then one link too
+                // many is counted.
                 self.chain += 1;
                 self.previous = Previous::Operator;
             }
@@ -269,7 +281,11 @@ impl Scanner<'_> {
         let next = self.peek(1);
         let length = match (byte, next) {
             (b'=' | b'!', b'=') if self.peek(2) == b'=' => 3,
-            (b'=', b'=' | b'>') | (b'!' | b'<' | b'>', b'=') | (b'*', b'*') | (b'?', b'.' | b'?') | (b'<', b'/') => 2,
+            (b'=', b'=' | b'>')
+            | (b'!' | b'<' | b'>', b'=')
+            | (b'*', b'*')
+            | (b'?', b'.' | b'?')
+            | (b'<', b'/') => 2,
             (b'+', b'+') | (b'-', b'-') => {
                 // After an operand it is a postfix, and the operand stays one.
                 let postfix = self.after_operand() && !newline;
@@ -306,11 +322,9 @@ impl Scanner<'_> {
     }
 
     fn skip_word(&mut self) {
-        while self
-            .bytes
-            .get(self.at)
-            .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'\\') || *byte >= 0x80)
-        {
+        while self.bytes.get(self.at).is_some_and(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'\\') || *byte >= 0x80
+        }) {
             self.at += 1;
         }
     }
@@ -330,7 +344,8 @@ impl Scanner<'_> {
         self.at += 2;
     }
 
-    /// To the closing quote, or to the end of the line: text in JSX has apostrophes.
+    /// Skips to the closing quote or to the end of the line, because text in JSX contains
+    /// apostrophes.
     fn skip_string(&mut self, quote: u8) {
         self.at += 1;
         while let Some(&byte) = self.bytes.get(self.at) {
@@ -365,7 +380,7 @@ impl Scanner<'_> {
         self.previous = Previous::Operand;
     }
 
-    /// The text of a template, to its end or to the next `${`.
+    /// Skips the text of a template to its end or to the next `${`.
     fn template(&mut self) {
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {

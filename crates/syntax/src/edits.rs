@@ -1,9 +1,10 @@
-//! Changes to a text by position: insertions, and spans blanked with spaces so that nothing after them moves.
+//! Edits of a text by position: insertions, and spans that are replaced by spaces so that nothing
+//! after them moves.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// One change. Insertions have `start == end`.
+/// An edit. Insertions have `start == end`.
 #[derive(Debug)]
 struct Edit {
     start: u32,
@@ -13,25 +14,29 @@ struct Edit {
 
 #[derive(Debug)]
 enum What {
-    /// Text that belongs to what begins here; of several, the one added last is the outermost and comes first.
+    /// Text that belongs to the code that begins here. Of several, the last one added is the
+    /// outermost and comes first.
     Before(Cow<'static, str>),
-    /// Text that belongs to what ends here; of several, the one added first is the innermost and comes first.
+    /// Text that belongs to the code that ends here. Of several, the first one added is the
+    /// innermost and comes first.
     After(Cow<'static, str>),
-    /// The same, before all others that end here.
+    /// Text that comes before all others that end here.
     Innermost(&'static str),
-    /// Instead of what was there.
+    /// Text that replaces the span.
     Instead(Cow<'static, str>),
-    /// Nothing but white space, with every line break kept; a semicolon first where the statement before must not go on.
+    /// White space that replaces the span, with every line break kept. A semicolon comes first if
+    /// the previous statement must not continue.
     Blank { semicolon: bool },
 }
 
-/// A set of changes to one text.
+/// A set of edits of one text.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
     list: Vec<Edit>,
-    /// Where text was put after something.
+    /// The positions at which text was inserted after something.
     ended: HashSet<u32>,
-    /// Set once no more edits are added: the order in which they were added is gone then.
+    /// Whether the edits are sorted, so that no more can be added: the order of their addition is
+    /// lost.
     is_sorted: bool,
 }
 
@@ -45,7 +50,8 @@ impl Edits {
         self.list.push(Edit { start: at, end: at, what: What::After(text.into()) });
     }
 
-    /// Puts text after an expression whose statement may end there as well, with text of its own after it.
+    /// Inserts text after an expression whose statement may end there too, with text of its own
+    /// after it.
     pub(crate) fn insert_innermost(&mut self, at: u32, text: &'static str) {
         self.list.push(Edit { start: at, end: at, what: What::Innermost(text) });
     }
@@ -60,17 +66,18 @@ impl Edits {
         }
     }
 
-    /// Blanks a whole statement or class member, leaving an empty one.
+    /// Replaces a whole statement or class member by spaces, leaving an empty one.
     pub(crate) fn blank_to_semicolon(&mut self, start: u32, end: u32) {
         self.list.push(Edit { start, end, what: What::Blank { semicolon: true } });
     }
 
-    /// Ends with a semicolon the statement that ends where a blank does, unless text was added there, which ends it already.
+    /// Adds a semicolon to the statement that ends where a blank does, unless text was added there,
+    /// which ends it already.
     pub(crate) fn end_statement(&mut self, end: u32) {
         if self.ended.contains(&end) {
             return;
         }
-        // A few further back: a `!` before a type, say.
+        // The blank may be a few edits back, for example if a `!` precedes the type.
         for edit in self.list.iter_mut().rev().take(4) {
             if let What::Blank { semicolon } = &mut edit.what
                 && edit.end == end
@@ -81,7 +88,7 @@ impl Edits {
         }
     }
 
-    /// How many there are: what was added later can be taken back with [`Edits::truncate`].
+    /// Returns the number of edits. Those added later can be removed with [`Edits::truncate`].
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
@@ -92,7 +99,7 @@ impl Edits {
         }
     }
 
-    /// The text with all changes made. An unchanged text is not copied.
+    /// Returns the edited text. An unchanged text is not copied.
     pub(crate) fn apply(mut self, source: &str) -> Cow<'_, str> {
         if self.list.is_empty() {
             return Cow::Borrowed(source);
@@ -103,7 +110,8 @@ impl Edits {
         let mut position = 0;
         for edit in &self.list {
             let (start, end) = (edit.start as usize, edit.end as usize);
-            // A blank inside a blank, such as a type argument in a member that goes as a whole.
+            // A blank inside a blank, such as a type argument in a member that is removed as a
+            // whole.
             if end < position || (end == position && start < end) {
                 continue;
             }
@@ -120,23 +128,28 @@ impl Edits {
         Cow::Owned(out)
     }
 
-    /// The insertions as (offset in the unchanged text, length in UTF-16 code units), in order. None of them spans lines.
+    /// Returns the insertions as (offset in the unchanged text, length in UTF-16 code units) in
+    /// order. None of them contains a line break.
     pub(crate) fn insertions(&mut self) -> Vec<(u32, u32)> {
         self.sort();
-        self.list.iter().filter_map(|edit| Some((edit.start, edit.inserted()?.encode_utf16().count() as u32))).collect()
+        self.list
+            .iter()
+            .filter_map(|edit| Some((edit.start, edit.inserted()?.encode_utf16().count() as u32)))
+            .collect()
     }
 
     fn sort(&mut self) {
         if std::mem::replace(&mut self.is_sorted, true) {
             return;
         }
-        let mut edits: Vec<(usize, Edit)> = std::mem::take(&mut self.list).into_iter().enumerate().collect();
+        let mut edits: Vec<(usize, Edit)> =
+            std::mem::take(&mut self.list).into_iter().enumerate().collect();
         edits.sort_by_key(|(index, edit)| {
             let (rank, order) = match edit.what {
                 What::Innermost(_) => (0, -1),
                 What::After(_) => (0, *index as i64),
                 What::Before(_) => (1, -(*index as i64)),
-                // The widest first, so that what lies within is skipped.
+                // The widest come first, so that edits within them are skipped.
                 What::Instead(_) | What::Blank { .. } => (2, -i64::from(edit.end)),
             };
             (edit.start, rank, order)
@@ -155,7 +168,7 @@ impl Edit {
     }
 }
 
-/// One space for each UTF-16 code unit, so that columns stay what V8 counts.
+/// Writes one space for each UTF-16 code unit, so that V8 counts the same columns.
 fn blank(text: &str, semicolon: bool, out: &mut String) {
     for (index, c) in text.char_indices() {
         match c {

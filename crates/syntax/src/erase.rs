@@ -1,54 +1,65 @@
-//! Takes the types out of TypeScript by blanking them, so that every line and column stays where it was.
+//! Removes the types of TypeScript by replacing them with spaces, so that every line and column
+//! stays the same.
 //!
-//! That works for what TypeScript calls erasable syntax. Where code is needed in place of syntax (enums, namespaces, parameter
-//! properties, decorators, `import x = require()`, JSX), or where a blank would change the meaning of what is left, the program
-//! is printed anew instead.
+//! This works for what TypeScript calls erasable syntax. If syntax needs code in its place (enums,
+//! namespaces, parameter properties, decorators, `import x = require()`, JSX), or if a blank would
+//! change the meaning of the rest, the program is printed again instead.
 
 use oxc_ast::ast::{
-    AccessorProperty, AccessorPropertyType, ArrowFunctionExpression, Class, ClassElement, Decorator, ExportDefaultDeclarationKind,
-    FormalParameter, Function, ImportDeclaration, JSXElement, JSXFragment, MethodDefinition, MethodDefinitionType, PropertyDefinition,
-    PropertyDefinitionType, Statement, TSAsExpression, TSEnumDeclaration, TSImportEqualsDeclaration, TSNamespaceDeclaration,
-    TSNonNullExpression, TSSatisfiesExpression, TSTypeAnnotation, TSTypeAssertion, TSTypeParameterDeclaration,
-    TSTypeParameterInstantiation, VariableDeclarator,
+    AccessorProperty, AccessorPropertyType, ArrowFunctionExpression, Class, ClassElement,
+    Decorator, ExportDefaultDeclarationKind, FormalParameter, Function, ImportDeclaration,
+    JSXElement, JSXFragment, MethodDefinition, MethodDefinitionType, PropertyDefinition,
+    PropertyDefinitionType, Statement, TSAsExpression, TSEnumDeclaration,
+    TSImportEqualsDeclaration, TSNamespaceDeclaration, TSNonNullExpression, TSSatisfiesExpression,
+    TSTypeAnnotation, TSTypeAssertion, TSTypeParameterDeclaration, TSTypeParameterInstantiation,
+    VariableDeclarator,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::ScopeFlags;
 use oxc_span::{GetSpan, Span};
 
-use crate::Language;
 use crate::bindings::is_type_only;
 use crate::completion;
+use crate::dialect::Dialect;
 use crate::edits::Edits;
-use crate::imports;
-use crate::options::{Decorators, Fields, Options, Role};
-use crate::program::{Parsed, Syntax};
+use crate::elision;
+use crate::options::{Decorators, Fields, FileRole, Options};
+use crate::program::Parsed;
+use crate::syntax::Syntax;
+use crate::trivia::{find_punctuator, skip_trivia};
 
-/// What became of a program's types.
+/// The result of removing a program's types.
 pub(crate) enum Erasure {
-    /// These edits blank them, and take the program's value.
+    /// These edits remove the types and take the program's value.
     Erased(Edits),
-    /// There is more than types to it.
+    /// The program contains syntax that needs code.
     NeedsCode,
 }
 
-/// Blanks the types of a program and takes its value, if nothing more is needed to make it JavaScript. The tree has been found
-/// shallow enough to be walked.
+/// Removes the types of a program and takes its value, if that is enough to make it JavaScript. The
+/// tree is known to be shallow enough to be walked.
 pub(crate) fn erase(parsed: &Parsed<'_>, syntax: Syntax, options: &Options) -> Erasure {
     let program = &parsed.program;
     let source = program.source_text;
     let mut edits = Edits::default();
-    // The value first: a statement that is ended for it needs no other end.
-    if options.role == Role::Main {
+    // The value comes first, because a statement that is ended for it needs no other end.
+    if options.role == FileRole::Main {
         completion::take_value(program, &mut edits);
     }
-    let mut eraser = Eraser { source, edits, needs_code: false, fields: options.fields, decorators: options.decorators };
+    let mut eraser = Eraser {
+        source,
+        edits,
+        needs_code: false,
+        fields: options.fields,
+        decorators: options.decorators,
+    };
     eraser.visit_program(program);
     if eraser.needs_code {
         return Erasure::NeedsCode;
     }
     let mut edits = eraser.edits;
-    if syntax.language == Language::TypeScript {
-        imports::elide(program, options.unused_imports, &mut edits);
+    if syntax.dialect == Dialect::TypeScript {
+        elision::elide(program, options.unused_imports, &mut edits);
     }
     Erasure::Erased(edits)
 }
@@ -70,7 +81,7 @@ impl Eraser<'_> {
         self.text(span.start, span.end).contains(['\n', '\r', '\u{2028}', '\u{2029}'])
     }
 
-    /// Blanks a single punctuator that is known to come next, but for white space and comments.
+    /// Removes a single punctuator that is known to follow, except for white space and comments.
     fn blank_next(&mut self, from: u32, punctuator: u8) {
         match find_punctuator(self.source, from, punctuator) {
             Some(at) => self.edits.blank(at, at + 1),
@@ -78,7 +89,7 @@ impl Eraser<'_> {
         }
     }
 
-    /// Blanks words such as `private` and `readonly` before the name of a class member.
+    /// Removes words such as `private` and `readonly` before the name of a class member.
     fn blank_modifiers(&mut self, member: Span, key: Span) {
         let mut at = member.start;
         while at < key.start {
@@ -88,8 +99,12 @@ impl Eraser<'_> {
             if length == 0 {
                 break;
             }
-            if matches!(&rest[..length as usize], "public" | "private" | "protected" | "readonly" | "override") {
-                // The member before may lack a semicolon, and this one's name may be `[computed]`.
+            if matches!(
+                &rest[..length as usize],
+                "public" | "private" | "protected" | "readonly" | "override"
+            ) {
+                // The member before may lack a semicolon, and the name of this one may be
+                // `[computed]`.
                 if at == member.start {
                     self.edits.blank_to_semicolon(at, at + length);
                 } else {
@@ -100,9 +115,13 @@ impl Eraser<'_> {
         }
     }
 
-    /// The place after a member's name, and after the bracket of a computed one.
+    /// Returns the position after a member's name, and after the bracket of a computed one.
     fn after_key(&self, key: Span, computed: bool) -> u32 {
-        if computed { find_punctuator(self.source, key.end, b']').map_or(key.end, |at| at + 1) } else { key.end }
+        if computed {
+            find_punctuator(self.source, key.end, b']').map_or(key.end, |at| at + 1)
+        } else {
+            key.end
+        }
     }
 
     fn method(&mut self, it: &MethodDefinition<'_>) {
@@ -134,7 +153,7 @@ impl Eraser<'_> {
     }
 }
 
-/// Whether nothing of a statement is left at run time.
+/// Returns whether a statement does not exist at run time.
 fn is_erased(statement: &Statement<'_>) -> bool {
     match statement {
         Statement::ExportDeclaration(it) => is_type_only(&it.declaration),
@@ -159,12 +178,18 @@ impl<'a> Visit<'a> for Eraser<'_> {
             return;
         }
         match it {
-            // What a name stands for, a type or a value, is for the transformer to find out.
-            Statement::ExportNamedDeclaration(export) if !export.specifiers.is_empty() => self.needs_code = true,
-            Statement::ExportFromDeclaration(export) if export.specifiers.iter().any(|specifier| specifier.export_kind.is_type()) => {
+            // The transformer finds out whether a name is a type or a value.
+            Statement::ExportNamedDeclaration(export) if !export.specifiers.is_empty() => {
                 self.needs_code = true;
             }
-            Statement::ExportDefaultDeclaration(export) if matches!(export.declaration, ExportDefaultDeclarationKind::Identifier(_)) => {
+            Statement::ExportFromDeclaration(export)
+                if export.specifiers.iter().any(|specifier| specifier.export_kind.is_type()) =>
+            {
+                self.needs_code = true;
+            }
+            Statement::ExportDefaultDeclaration(export)
+                if matches!(export.declaration, ExportDefaultDeclarationKind::Identifier(_)) =>
+            {
                 self.needs_code = true;
             }
             Statement::TSExportAssignment(_) => self.needs_code = true,
@@ -173,7 +198,7 @@ impl<'a> Visit<'a> for Eraser<'_> {
         self.edits.end_statement(span.end);
     }
 
-    // Syntax that only says types.
+    // Syntax for types only.
 
     fn visit_ts_type_annotation(&mut self, it: &TSTypeAnnotation<'a>) {
         self.needs_code |= !self.text(it.span.start, it.span.end).starts_with(':');
@@ -204,7 +229,7 @@ impl<'a> Visit<'a> for Eraser<'_> {
     }
 
     fn visit_import_declaration(&mut self, _: &ImportDeclaration<'a>) {
-        // See `imports`.
+        // Imports are handled in `elision`.
     }
 
     fn visit_variable_declarator(&mut self, it: &VariableDeclarator<'a>) {
@@ -219,7 +244,11 @@ impl<'a> Visit<'a> for Eraser<'_> {
             // `this: T` and the comma after it.
             let next = it.params.items.first().map(|item| item.span.start);
             let next = next.or_else(|| it.params.rest.as_ref().map(|rest| rest.span.start));
-            let end = next.or_else(|| find_punctuator(self.source, this.span.end, b',').map(|comma| comma + 1)).unwrap_or(this.span.end);
+            let end = next
+                .or_else(|| {
+                    find_punctuator(self.source, this.span.end, b',').map(|comma| comma + 1)
+                })
+                .unwrap_or(this.span.end);
             self.edits.blank(this.span.start, end);
         }
         walk::walk_function(self, it, flags);
@@ -228,8 +257,8 @@ impl<'a> Visit<'a> for Eraser<'_> {
     fn visit_ts_this_parameter(&mut self, _: &oxc_ast::ast::TSThisParameter<'a>) {}
 
     fn visit_arrow_function_expression(&mut self, it: &ArrowFunctionExpression<'a>) {
-        // A line break may not be where a blank would leave one: after `return` in `return <T>\n(x) => x`, after `async` in
-        // `async <T>\n(x) => x`, before the arrow in `(x):\nT => x`.
+        // A blank must not leave a line break at some places: after `return` in `return <T>\n(x) =>
+        // x`, after `async` in `async <T>\n(x) => x`, before the arrow in `(x):\nT => x`.
         if it.type_parameters.is_some() {
             self.needs_code |= self.has_line_break(Span::new(it.span.start, it.params.span.start));
         }
@@ -258,10 +287,12 @@ impl<'a> Visit<'a> for Eraser<'_> {
             }
         }
         if !it.implements.is_empty() {
-            let heritage = it
-                .heritage
-                .as_ref()
-                .map(|heritage| heritage.type_arguments.as_ref().map_or(heritage.expression.span().end, |arguments| arguments.span.end));
+            let heritage = it.heritage.as_ref().map(|heritage| {
+                heritage
+                    .type_arguments
+                    .as_ref()
+                    .map_or(heritage.expression.span().end, |arguments| arguments.span.end)
+            });
             let before = heritage
                 .or_else(|| it.type_parameters.as_ref().map(|parameters| parameters.span.end))
                 .or_else(|| it.id.as_ref().map(|id| id.span.end));
@@ -280,17 +311,19 @@ impl<'a> Visit<'a> for Eraser<'_> {
         let is_erased = match it {
             ClassElement::MethodDefinition(it) => {
                 self.method(it);
-                it.r#type == MethodDefinitionType::TSAbstractMethodDefinition || it.value.body.is_none()
+                it.r#type == MethodDefinitionType::TSAbstractMethodDefinition
+                    || it.value.body.is_none()
             }
             ClassElement::PropertyDefinition(it) => {
-                // The decorators of a `declare` field are there at run time.
+                // The decorators of a `declare` field exist at run time.
                 let is_legacy = self.decorators != Decorators::Standard;
-                self.needs_code |= self.fields == Fields::Assign || (is_legacy && !it.decorators.is_empty());
+                self.needs_code |=
+                    self.fields == Fields::Assign || (is_legacy && !it.decorators.is_empty());
                 self.property(it);
                 it.r#type == PropertyDefinitionType::TSAbstractPropertyDefinition || it.declare
             }
             ClassElement::AccessorProperty(it) => {
-                // V8 has none.
+                // V8 does not support it.
                 self.needs_code |= it.r#type == AccessorPropertyType::AccessorProperty;
                 self.accessor(it);
                 it.r#type == AccessorPropertyType::TSAbstractAccessorProperty
@@ -311,7 +344,8 @@ impl<'a> Visit<'a> for Eraser<'_> {
     // Syntax that needs code in its place.
 
     fn visit_ts_type_assertion(&mut self, _: &TSTypeAssertion<'a>) {
-        // `<any>{ a: 1 }` without its type would be a block where a statement or an arrow's body begins.
+        // `<any>{ a: 1 }` without its type would be a block where a statement or an arrow's body
+        // begins.
         self.needs_code = true;
     }
 
@@ -339,27 +373,5 @@ impl<'a> Visit<'a> for Eraser<'_> {
     fn visit_jsx_fragment(&mut self, it: &JSXFragment<'a>) {
         self.needs_code = true;
         walk::walk_jsx_fragment(self, it);
-    }
-}
-
-/// Where `punctuator` is, if nothing but white space and comments is before it.
-pub(crate) fn find_punctuator(source: &str, from: u32, punctuator: u8) -> Option<u32> {
-    let at = skip_trivia(source, from);
-    (source.as_bytes().get(at as usize) == Some(&punctuator)).then_some(at)
-}
-
-pub(crate) fn skip_trivia(source: &str, from: u32) -> u32 {
-    let mut rest = &source[from as usize..];
-    loop {
-        rest = rest.trim_start();
-        let comment = match () {
-            () if rest.starts_with("//") => rest.find(['\n', '\r', '\u{2028}', '\u{2029}']),
-            () if rest.starts_with("/*") => rest.find("*/").map(|end| end + 2),
-            () => None,
-        };
-        match comment {
-            Some(end) => rest = &rest[end..],
-            None => return (source.len() - rest.len()) as u32,
-        }
     }
 }

@@ -1,13 +1,15 @@
-//! Class fields that are assigned in the constructor, on a program that was printed: TypeScript without `useDefineForClassFields`, which
-//! is its default for targets before ES2022. Setters of a base class are called, and fields without a value do not exist.
+//! Class fields that are assigned in the constructor of a printed program: TypeScript without
+//! `useDefineForClassFields`, which is its default for targets before ES2022. Setters of a base
+//! class are called, and fields without a value do not exist.
 //!
-//! Each field becomes a private method where it stands, and the constructor calls them in order.
+//! Each field becomes a private method at its place, and the constructor calls these methods in
+//! order.
 
 use std::collections::BTreeSet;
 
 use oxc_ast::ast::{
-    AssignmentTarget, CallExpression, Class, ClassElement, Expression, Function, MethodDefinition, MethodDefinitionKind, Program,
-    PropertyDefinition, PropertyKey, Statement,
+    AssignmentTarget, CallExpression, Class, ClassElement, Expression, Function, MethodDefinition,
+    MethodDefinitionKind, Program, PropertyDefinition, PropertyKey, Statement,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::ScopeFlags;
@@ -44,16 +46,23 @@ impl Assigner<'_> {
         }
         let calls = calls.join(", ");
         let constructor = it.body.body.iter().find_map(|element| match element {
-            ClassElement::MethodDefinition(method) if method.kind == MethodDefinitionKind::Constructor => Some(method),
+            ClassElement::MethodDefinition(method)
+                if method.kind == MethodDefinitionKind::Constructor =>
+            {
+                Some(method)
+            }
             _ => None,
         });
         match constructor {
             Some(method) => self.fill_constructor(method, it.heritage.is_some(), &assigned, &calls),
             None if it.heritage.is_some() => {
-                let code = format!(" constructor(...__belljar_a) {{ super(...__belljar_a); {calls}; }}");
+                let code =
+                    format!(" constructor(...__belljar_a) {{ super(...__belljar_a); {calls}; }}");
                 self.edits.insert_after(it.body.span.start + 1, code);
             }
-            None => self.edits.insert_after(it.body.span.start + 1, format!(" constructor() {{ {calls}; }}")),
+            None => self
+                .edits
+                .insert_after(it.body.span.start + 1, format!(" constructor() {{ {calls}; }}")),
         }
     }
 
@@ -99,12 +108,25 @@ impl Assigner<'_> {
         Some(format!("this.{name}()"))
     }
 
-    fn fill_constructor(&mut self, it: &MethodDefinition<'_>, is_derived: bool, assigned: &BTreeSet<String>, calls: &str) {
+    fn fill_constructor(
+        &mut self,
+        it: &MethodDefinition<'_>,
+        is_derived: bool,
+        assigned: &BTreeSet<String>,
+        calls: &str,
+    ) {
         let Some(body) = &it.value.body else { return };
-        let parameters: BTreeSet<String> =
-            it.value.params.items.iter().filter_map(|item| item.pattern.get_identifier_name()).map(|name| name.to_string()).collect();
+        let parameters: BTreeSet<String> = it
+            .value
+            .params
+            .items
+            .iter()
+            .filter_map(|item| item.pattern.get_identifier_name())
+            .map(|name| name.to_string())
+            .collect();
         let is_property = |statement: &Statement<'_>| {
-            assigned_parameter(statement).is_some_and(|name| parameters.contains(name) && !assigned.contains(name))
+            assigned_parameter(statement)
+                .is_some_and(|name| parameters.contains(name) && !assigned.contains(name))
         };
         let first = if is_derived {
             let Some(index) = body.statements.iter().position(is_super_call) else {
@@ -120,23 +142,32 @@ impl Assigner<'_> {
         } else {
             0
         };
-        let after = first + body.statements[first..].iter().take_while(|statement| is_property(statement)).count();
+        let after = first
+            + body.statements[first..]
+                .iter()
+                .take_while(|statement| is_property(statement))
+                .count();
         let at = match after.checked_sub(1) {
             Some(last) => body.statements[last].span().end,
-            None => body.directives.last().map_or(body.span.start + 1, |directive| directive.span.end),
+            None => {
+                body.directives.last().map_or(body.span.start + 1, |directive| directive.span.end)
+            }
         };
         self.edits.insert_after(at, format!(" {calls};"));
     }
 }
 
-/// `this.a = a`
+/// Returns the name in an assignment such as `this.a = a`.
 fn assigned_parameter<'s>(statement: &'s Statement<'_>) -> Option<&'s str> {
     let Statement::ExpressionStatement(it) = statement else { return None };
     let Expression::AssignmentExpression(assignment) = &it.expression else { return None };
-    let (AssignmentTarget::StaticMemberExpression(member), Expression::Identifier(value)) = (&assignment.left, &assignment.right) else {
+    let (AssignmentTarget::StaticMemberExpression(member), Expression::Identifier(value)) =
+        (&assignment.left, &assignment.right)
+    else {
         return None;
     };
-    (matches!(member.object, Expression::ThisExpression(_)) && member.property.name == value.name).then_some(value.name.as_str())
+    (matches!(member.object, Expression::ThisExpression(_)) && member.property.name == value.name)
+        .then_some(value.name.as_str())
 }
 
 fn is_super_call(statement: &Statement<'_>) -> bool {

@@ -1,9 +1,9 @@
-//! Errors that the parser sees in TypeScript and that change nothing once its types are gone.
-//! TypeScript, which never refuses to emit for what it says of types, emits such files too.
+//! Errors of TypeScript that do not matter after the types are removed. TypeScript emits such files
+//! too, because it never refuses to emit for errors about types.
 
 use oxc_ast::ast::{
-    Class, Declaration, Program, Statement, TSInterfaceDeclaration, TSType, TSTypeAliasDeclaration, TSTypeAnnotation,
-    TSTypeParameterDeclaration,
+    Class, Declaration, Program, Statement, TSInterfaceDeclaration, TSType, TSTypeAliasDeclaration,
+    TSTypeAnnotation, TSTypeParameterDeclaration,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_diagnostics::{Diagnostics, OxcDiagnostic};
@@ -12,8 +12,8 @@ use oxc_span::{GetSpan, Span};
 use crate::bindings::is_type_only;
 use crate::depth;
 
-/// Numbers of TypeScript's errors about syntax that is removed as a whole, or that means the same
-/// without it.
+/// The numbers of TypeScript's errors about syntax that is removed as a whole, or that means the
+/// same without it.
 const FORGIVEN: [&str; 11] = [
     "1015",  // a parameter with a question mark and a default
     "1016",  // a required parameter after an optional one
@@ -28,7 +28,7 @@ const FORGIVEN: [&str; 11] = [
     "18007", // `<a b={1, 2} />`, which is the last of the values
 ];
 
-/// Whether no diagnostic is about anything that is left at run time.
+/// Returns whether no diagnostic concerns code that exists at run time.
 pub(crate) fn are_about_types(program: &Program<'_>, diagnostics: &Diagnostics) -> bool {
     if diagnostics.errors().all(is_forgiven) {
         return true;
@@ -39,17 +39,23 @@ pub(crate) fn are_about_types(program: &Program<'_>, diagnostics: &Diagnostics) 
     let mut types = Types::default();
     types.visit_program(program);
     diagnostics.errors().all(|diagnostic| {
-        let within = |span: &Span| diagnostic.labels.iter().all(|label| span.start <= label.offset() && label.offset() < span.end);
+        let within = |span: &Span| {
+            diagnostic
+                .labels
+                .iter()
+                .all(|label| span.start <= label.offset() && label.offset() < span.end)
+        };
         is_forgiven(diagnostic) || (!diagnostic.labels.is_empty() && types.spans.iter().any(within))
     })
 }
 
 fn is_forgiven(diagnostic: &OxcDiagnostic) -> bool {
     let code = &diagnostic.code;
-    code.scope.as_deref() == Some("TS") && code.number.as_deref().is_some_and(|number| FORGIVEN.contains(&number))
+    code.scope.as_deref() == Some("TS")
+        && code.number.as_deref().is_some_and(|number| FORGIVEN.contains(&number))
 }
 
-/// Where types are written, and declarations of which nothing is left.
+/// The spans of types and of declarations that do not exist at run time.
 #[derive(Default)]
 struct Types {
     spans: Vec<Span>,
@@ -62,8 +68,10 @@ impl<'a> Visit<'a> for Types {
             statement => statement.as_declaration(),
         };
         match declaration {
-            // The body that an overload lacks may be what is wrong.
-            Some(Declaration::FunctionDeclaration(function)) if !function.declare => walk::walk_statement(self, it),
+            // The error may be the missing body of an overload.
+            Some(Declaration::FunctionDeclaration(function)) if !function.declare => {
+                walk::walk_statement(self, it);
+            }
             Some(declaration) if is_type_only(declaration) => self.spans.push(it.span()),
             _ => walk::walk_statement(self, it),
         }

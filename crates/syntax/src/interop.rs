@@ -1,44 +1,53 @@
-//! Joins the two module systems in one program, as TypeScript, Bun and bundlers do: `require`, `module` and their like in a module, a
-//! bare `return` beside `import`, imports in a file that exports as CommonJS does.
+//! Combines the two module systems in one program, like TypeScript, Bun and bundlers: `require`,
+//! `module` and similar names in a module, a bare `return` next to `import`, imports in a file that
+//! exports like CommonJS.
 
 use std::fmt::Write;
 
 use oxc_ast::ast::{
-    Declaration, ExportDefaultDeclarationKind, ImportDeclaration, ImportDeclarationSpecifier, ModuleExportName, Program, Statement,
+    ExportDefaultDeclarationKind, ImportDeclaration, ImportDeclarationSpecifier, ModuleExportName,
+    Program, Statement,
 };
 use oxc_semantic::{Scoping, SemanticBuilder};
 use oxc_span::GetSpan;
 
-use crate::ModuleKind;
-use crate::bindings::is_type_only;
+use crate::commonjs::{COMMONJS_NAMES, free_names};
 use crate::depth;
+use crate::dialect::ModuleKind;
 use crate::edits::Edits;
-use crate::options::{Options, Role, UnusedImports};
-use crate::program::{COMMONJS_NAMES, Parsed};
+use crate::elision;
+use crate::options::{FileRole, Options, UnusedImports};
+use crate::program::Parsed;
 use crate::uses::{self, AllUses, quote};
 
-/// What the driver has to know of a program whose module systems were joined.
+/// The properties of a program with combined module systems that the driver needs.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
-    /// The main module takes `require` and its like from `__belljar_value.commonjs`.
+    /// Whether the main module reads `require` and similar names from `__belljar_value.commonjs`.
     pub(crate) needs_commonjs: bool,
     pub(crate) uses: AllUses,
 }
 
-/// Adds what joins the module systems. After the edits that take the value, and before none but those of the ends.
+/// Adds the code that combines the module systems. It comes after the edits that take the value,
+/// and before the edits of the ends.
 pub(crate) fn join(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) -> Joined {
     let role = options.role;
     let program = &parsed.program;
     let source = program.source_text;
     let is_module = parsed.kind == ModuleKind::Module;
     let names_commonjs = is_module && COMMONJS_NAMES.iter().any(|name| source.contains(name));
-    let imports = imports_others(program) || asks_for_others(source, "require") || asks_for_others(source, "import");
-    let wraps = parsed.returns && is_module && role == Role::Main;
-    if !(names_commonjs || imports || parsed.requires_imports || wraps) || depth::tree_too_deep(program).is_some() {
+    let imports = imports_others(program)
+        || asks_for_others(source, "require")
+        || asks_for_others(source, "import");
+    let wraps = parsed.returns && is_module && role == FileRole::Main;
+    if !(names_commonjs || imports || parsed.requires_imports || wraps)
+        || depth::tree_too_deep(program).is_some()
+    {
         return Joined::default();
     }
     let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
-    let uses = if parsed.requires_imports { AllUses::new() } else { uses::find(program, &scoping, edits) };
+    let uses =
+        if parsed.requires_imports { AllUses::new() } else { uses::find(program, &scoping, edits) };
     if parsed.requires_imports {
         require_imports(program, &scoping, options.unused_imports, edits);
     }
@@ -50,15 +59,17 @@ pub(crate) fn join(parsed: &Parsed<'_>, options: &Options, edits: &mut Edits) ->
         && let Some(first) = program.body.first()
     {
         let definitions = match role {
-            Role::Main => format!("const {{ {} }} = __belljar_value.commonjs; ", free.join(", ")),
-            Role::Imported => definitions(&free),
+            FileRole::Main => {
+                format!("const {{ {} }} = __belljar_value.commonjs; ", free.join(", "))
+            }
+            FileRole::Imported => definitions(&free),
         };
         edits.insert_before(first.span().start, definitions);
     }
-    Joined { needs_commonjs: !free.is_empty() && role == Role::Main, uses }
+    Joined { needs_commonjs: !free.is_empty() && role == FileRole::Main, uses }
 }
 
-/// Whether a program imports what is not Node's own.
+/// Returns whether a program imports a module that is not Node's own.
 fn imports_others(program: &Program<'_>) -> bool {
     program.body.iter().any(|statement| match statement {
         Statement::ImportDeclaration(it) => !uses::is_built_in(&it.source.value),
@@ -69,55 +80,17 @@ fn imports_others(program: &Program<'_>) -> bool {
     })
 }
 
-/// Whether `word("…")` asks for what is not Node's own: cheap, and wrong only on the side of looking for nothing.
+/// Returns whether `word("…")` may load a module that is not Node's own. The check is cheap, and
+/// errs only by searching in vain.
 fn asks_for_others(source: &str, word: &str) -> bool {
     source.match_indices(word).any(|(at, _)| {
         let rest = source[at + word.len()..].trim_start();
         let Some(argument) = rest.strip_prefix('(').map(str::trim_start) else { return false };
-        let Some(quote) = argument.chars().next().filter(|next| matches!(next, '"' | '\'')) else { return false };
+        let Some(quote) = argument.chars().next().filter(|next| matches!(next, '"' | '\'')) else {
+            return false;
+        };
         argument[1..].split(quote).next().is_some_and(|specifier| !uses::is_built_in(specifier))
     })
-}
-
-/// The names of CommonJS that a program reads without having declared them. A name that is only asked for its type is left undefined, as
-/// it is in a module of Node's.
-pub(crate) fn free_names(program: &Program<'_>, scoping: &Scoping) -> Vec<&'static str> {
-    let is_ambient = |name: &str| {
-        program.body.iter().any(|statement| match statement {
-            Statement::VariableDeclaration(it) if it.declare => {
-                it.declarations.iter().any(|it| it.id.get_identifier_name().is_some_and(|id| id == name))
-            }
-            Statement::FunctionDeclaration(it) if it.declare => it.id.as_ref().is_some_and(|id| id.name == name),
-            Statement::TSNamespaceDeclaration(it) if it.declare => it.id.name == name,
-            _ => false,
-        })
-    };
-    COMMONJS_NAMES
-        .into_iter()
-        .filter(|name| {
-            let references = match scoping.get_root_binding((*name).into()) {
-                Some(symbol) if is_ambient(name) => scoping.get_resolved_reference_ids(symbol),
-                Some(_) => return false,
-                None => match scoping.root_unresolved_references().get(*name) {
-                    Some(references) => &references[..],
-                    None => return false,
-                },
-            };
-            let values = references.iter().filter(|id| !scoping.get_reference(**id).is_type()).count();
-            values > 0 && values > typeof_count(program.source_text, name)
-        })
-        .collect()
-}
-
-/// How often `typeof name` is written.
-fn typeof_count(source: &str, name: &str) -> usize {
-    source
-        .match_indices("typeof")
-        .filter(|(at, word)| {
-            let rest = source[at + word.len()..].trim_start_matches([' ', '(']);
-            rest.strip_prefix(name).is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '$'))
-        })
-        .count()
 }
 
 /// Defines names of CommonJS in a module that is imported.
@@ -143,16 +116,26 @@ fn definitions(free: &[&str]) -> String {
         );
     }
     if has("exports") {
-        code.push_str(if has("module") { "const { exports } = module; " } else { "const exports = {}; " });
+        code.push_str(if has("module") {
+            "const { exports } = module; "
+        } else {
+            "const exports = {}; "
+        });
     }
     code
 }
 
-/// Makes the body of a module one async function, so that it can return. What it imports stays outside; what it exports has no meaning
-/// beside a `return`.
+/// Turns the body of a module into an async function, so that it can return. Imports stay outside,
+/// and exports have no meaning next to a `return`.
 fn wrap_body(program: &Program<'_>, edits: &mut Edits) {
-    let leading = program.body.iter().take_while(|statement| matches!(statement, Statement::ImportDeclaration(_))).count();
-    let (Some(first), Some(last)) = (program.body.get(leading), program.body.last()) else { return };
+    let leading = program
+        .body
+        .iter()
+        .take_while(|statement| matches!(statement, Statement::ImportDeclaration(_)))
+        .count();
+    let (Some(first), Some(last)) = (program.body.get(leading), program.body.last()) else {
+        return;
+    };
     let mut hoisted = String::new();
     for statement in &program.body[leading..] {
         let span = statement.span();
@@ -163,10 +146,14 @@ fn wrap_body(program: &Program<'_>, edits: &mut Edits) {
                 }
                 edits.blank_to_semicolon(span.start, span.end);
             }
-            Statement::ExportNamedDeclaration(_) | Statement::ExportFromDeclaration(_) | Statement::ExportAllDeclaration(_) => {
+            Statement::ExportNamedDeclaration(_)
+            | Statement::ExportFromDeclaration(_)
+            | Statement::ExportAllDeclaration(_) => {
                 edits.blank_to_semicolon(span.start, span.end);
             }
-            Statement::ExportDeclaration(export) => edits.blank(span.start, export.declaration.span().start),
+            Statement::ExportDeclaration(export) => {
+                edits.blank(span.start, export.declaration.span().start);
+            }
             Statement::ExportDefaultDeclaration(export) => {
                 let start = export.declaration.span().start;
                 let is_named = match &export.declaration {
@@ -183,8 +170,11 @@ fn wrap_body(program: &Program<'_>, edits: &mut Edits) {
             _ => {}
         }
     }
-    // The line of the first statement is the only one whose columns move.
-    edits.insert_before(first.span().start, format!("{hoisted}__belljar_value.returned = await (async () => {{ "));
+    // Columns move only in the line of the first statement.
+    edits.insert_before(
+        first.span().start,
+        format!("{hoisted}__belljar_value.returned = await (async () => {{ "),
+    );
     edits.insert_after(last.span().end, ";})();");
 }
 
@@ -196,8 +186,12 @@ fn printed(import: &ImportDeclaration<'_>) -> String {
         let mut before = Vec::new();
         for specifier in specifiers {
             match specifier {
-                ImportDeclarationSpecifier::ImportDefaultSpecifier(it) => before.insert(0, it.local.name.to_string()),
-                ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => before.push(format!("* as {}", it.local.name)),
+                ImportDeclarationSpecifier::ImportDefaultSpecifier(it) => {
+                    before.insert(0, it.local.name.to_string());
+                }
+                ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => {
+                    before.push(format!("* as {}", it.local.name));
+                }
                 ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_value() => {
                     named.push(format!("{} as {}", key(&it.imported), it.local.name));
                 }
@@ -224,7 +218,7 @@ fn printed(import: &ImportDeclaration<'_>) -> String {
     code
 }
 
-/// A name as a key.
+/// Returns a name as a property key.
 fn key(name: &ModuleExportName<'_>) -> String {
     match name {
         ModuleExportName::StringLiteral(it) => {
@@ -236,15 +230,20 @@ fn key(name: &ModuleExportName<'_>) -> String {
     }
 }
 
-/// Replaces imports by calls of `require`, as TypeScript does for CommonJS.
-fn require_imports(program: &Program<'_>, scoping: &Scoping, unused: UnusedImports, edits: &mut Edits) {
+/// Replaces imports by calls of `require`, like TypeScript for CommonJS.
+fn require_imports(
+    program: &Program<'_>,
+    scoping: &Scoping,
+    unused: UnusedImports,
+    edits: &mut Edits,
+) {
     for (index, statement) in program.body.iter().enumerate() {
         if let Statement::ExportNamedDeclaration(export) = statement {
-            // `export {}`: nothing else of its kind is in such a file.
+            // This is `export {}`. Such a file contains no other exports of this kind.
             edits.blank_to_semicolon(export.span.start, export.span.end);
         }
         let Statement::ImportDeclaration(import) = statement else { continue };
-        let is_elided = unused == UnusedImports::Drop && crate::imports::is_elided(import, scoping);
+        let is_elided = unused == UnusedImports::Drop && elision::is_elided(import, scoping);
         if import.import_kind.is_type() || is_elided {
             continue;
         }
@@ -259,15 +258,36 @@ fn require_imports(program: &Program<'_>, scoping: &Scoping, unused: UnusedImpor
                 for specifier in specifiers {
                     let _ = match specifier {
                         ImportDeclarationSpecifier::ImportDefaultSpecifier(it) => {
-                            write!(code, ", {} = {module} != null && {module}.__esModule ? {module}.default : {module}", it.local.name)
+                            write!(
+                                code,
+                                ", {} = {module} != null && {module}.__esModule ? {module}.default : {module}",
+                                it.local.name
+                            )
                         }
-                        ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => write!(code, ", {} = {module}", it.local.name),
-                        ImportDeclarationSpecifier::ImportSpecifier(it) if it.import_kind.is_type() => Ok(()),
-                        ImportDeclarationSpecifier::ImportSpecifier(it) if it.imported.name() == "default" => {
-                            write!(code, ", {} = {module} != null && {module}.__esModule ? {module}.default : {module}", it.local.name)
+                        ImportDeclarationSpecifier::ImportNamespaceSpecifier(it) => {
+                            write!(code, ", {} = {module}", it.local.name)
+                        }
+                        ImportDeclarationSpecifier::ImportSpecifier(it)
+                            if it.import_kind.is_type() =>
+                        {
+                            Ok(())
+                        }
+                        ImportDeclarationSpecifier::ImportSpecifier(it)
+                            if it.imported.name() == "default" =>
+                        {
+                            write!(
+                                code,
+                                ", {} = {module} != null && {module}.__esModule ? {module}.default : {module}",
+                                it.local.name
+                            )
                         }
                         ImportDeclarationSpecifier::ImportSpecifier(it) => {
-                            write!(code, ", {{ {}: {} }} = {module}", key(&it.imported), it.local.name)
+                            write!(
+                                code,
+                                ", {{ {}: {} }} = {module}",
+                                key(&it.imported),
+                                it.local.name
+                            )
                         }
                     };
                 }
@@ -277,39 +297,4 @@ fn require_imports(program: &Program<'_>, scoping: &Scoping, unused: UnusedImpor
         edits.insert_before(import.span.start, code);
         edits.blank_to_semicolon(import.span.start, import.span.end);
     }
-}
-
-/// Whether a program exports by words of ECMAScript, and not types alone.
-pub(crate) fn exports_values(program: &Program<'_>) -> bool {
-    program.body.iter().any(|statement| match statement {
-        Statement::ExportDeclaration(it) => match &it.declaration {
-            Declaration::TSImportEqualsDeclaration(it) => it.import_kind.is_value(),
-            declaration => !is_type_only(declaration),
-        },
-        Statement::ExportNamedDeclaration(it) => it.export_kind.is_value() && !it.specifiers.is_empty(),
-        Statement::ExportFromDeclaration(it) => it.export_kind.is_value(),
-        Statement::ExportAllDeclaration(it) => it.export_kind.is_value(),
-        Statement::ExportDefaultDeclaration(_) => true,
-        _ => false,
-    })
-}
-
-/// Whether a program assigns to what CommonJS exports.
-pub(crate) fn assigns_exports(program: &Program<'_>) -> bool {
-    let source = program.source_text;
-    if !source.contains("exports") || depth::tree_too_deep(program).is_some() {
-        return false;
-    }
-    let written = source.match_indices("exports").any(|(at, word)| {
-        let rest = source[at + word.len()..].trim_start();
-        let is_own = !source[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == '$');
-        is_own
-            && (rest.starts_with(['.', '['])
-                || (rest.starts_with('=') && !rest.starts_with("==") && source[..at].trim_end().ends_with('.')))
-    });
-    if !written {
-        return false;
-    }
-    let scoping = SemanticBuilder::new().build(program).semantic.into_scoping();
-    free_names(program, &scoping).iter().any(|name| matches!(*name, "exports" | "module"))
 }

@@ -1,15 +1,17 @@
-//! Legacy decorators that name private members, on a program that was printed. The transformer
-//! applies decorators after the class, where no private name can be; TypeScript does it in a static
-//! block at the end of the class, and so does this.
+//! Legacy decorators that name private members, in a printed program. The transformer applies
+//! decorators after the class, where private names are not available. TypeScript applies them in a
+//! static block at the end of the class, and so does this.
 
 use oxc_allocator::ArenaVec;
-use oxc_ast::ast::{Class, Declaration, Expression, PrivateFieldExpression, PrivateInExpression, Program, Statement};
+use oxc_ast::ast::{
+    Class, Declaration, Expression, PrivateFieldExpression, PrivateInExpression, Program, Statement,
+};
 use oxc_ast_visit::{Visit, walk};
 use oxc_span::{GetSpan, Span};
 
 use crate::edits::Edits;
 
-/// Puts calls that decorate members into their class, where one of them names something private.
+/// Moves calls that decorate members into their class, if one of them names a private member.
 pub(crate) fn enclose(program: &Program<'_>, edits: &mut Edits) {
     Encloser { edits }.visit_program(program);
 }
@@ -22,7 +24,8 @@ impl Encloser<'_> {
     fn statements(&mut self, statements: &[Statement<'_>]) {
         for (index, statement) in statements.iter().enumerate() {
             let Some(class) = class_of(statement) else { continue };
-            let calls = statements[index + 1..].iter().take_while(|statement| decorates_member(statement));
+            let calls =
+                statements[index + 1..].iter().take_while(|statement| decorates_member(statement));
             let (mut last, mut names_privates) = (None, false);
             for call in calls {
                 last = Some(call.span());
@@ -34,7 +37,7 @@ impl Encloser<'_> {
         }
     }
 
-    /// The class ends after the last call instead.
+    /// Moves the end of the class after the last call.
     fn enclose(&mut self, class: &Class<'_>, statement: Span, last: Span) {
         let end = class.span.end;
         self.edits.replace(end - 1, end, "static {");
@@ -43,8 +46,8 @@ impl Encloser<'_> {
     }
 }
 
-/// The class that a statement declares: `class A {}`, `export class A {}`, or `let A = class A {};`
-/// where it has decorators itself.
+/// Returns the class that a statement declares: `class A {}`, `export class A {}`, or `let A =
+/// class A {};` if it has decorators itself.
 fn class_of<'p, 'a>(statement: &'p Statement<'a>) -> Option<&'p Class<'a>> {
     let declaration = match statement {
         Statement::ExportDeclaration(export) => &export.declaration,
@@ -63,7 +66,7 @@ fn class_of<'p, 'a>(statement: &'p Statement<'a>) -> Option<&'p Class<'a>> {
     }
 }
 
-/// `babelHelpers.decorate([…], A.prototype, "member", …);`
+/// Returns whether a statement is `babelHelpers.decorate([…], A.prototype, "member", …);`.
 fn decorates_member(statement: &Statement<'_>) -> bool {
     let Statement::ExpressionStatement(it) = statement else { return false };
     let Expression::CallExpression(call) = &it.expression else { return false };

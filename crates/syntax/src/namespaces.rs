@@ -1,13 +1,15 @@
-//! Writes namespaces of TypeScript as the functions that TypeScript makes of them, in place, so that lines stay and merged blocks see
-//! what each of them exports. The result is TypeScript still, without namespaces.
+//! Replaces namespaces of TypeScript in place by the functions that TypeScript generates for them,
+//! so that lines stay and merged blocks see each other's exports. The result is TypeScript without
+//! namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use oxc_ast::ast::{
-    AssignmentTargetPropertyIdentifier, BindingPattern, Declaration, IdentifierReference, JSXElementName, JSXMemberExpressionObject,
-    ObjectProperty, Program, Statement, TSImportEqualsDeclaration, TSModuleReference, TSNamespaceDeclaration, TSNamespaceDeclarationBody,
-    TSType, TSTypeName, VariableDeclaration,
+    AssignmentTargetPropertyIdentifier, BindingPattern, Declaration, IdentifierReference,
+    JSXElementName, JSXMemberExpressionObject, ObjectProperty, Program, Statement,
+    TSImportEqualsDeclaration, TSModuleReference, TSNamespaceDeclaration,
+    TSNamespaceDeclarationBody, TSType, TSTypeName, VariableDeclaration,
 };
 use oxc_ast_visit::{Visit, walk};
 use oxc_semantic::{ScopeId, Scoping, SemanticBuilder, SymbolId};
@@ -15,9 +17,10 @@ use oxc_span::{GetSpan, Span};
 
 use crate::bindings::{bound_names, is_type_only};
 use crate::edits::Edits;
-use crate::erase::skip_trivia;
+use crate::trivia::skip_trivia;
 
-/// The text without namespaces; none where there are none. The tree has been found shallow enough to be walked.
+/// Returns the text without namespaces, or `None` if there are none. The tree is known to be
+/// shallow enough to be walked.
 pub(crate) fn written_out(program: &Program<'_>) -> Option<String> {
     let source = program.source_text;
     if !(source.contains("namespace") || source.contains("module")) {
@@ -40,12 +43,14 @@ pub(crate) fn written_out(program: &Program<'_>) -> Option<String> {
     writer.statements(&program.body, None);
     writer.exports_of_types(&program.body);
     let Writer { mut edits, variables, blocks, .. } = writer;
-    let mut prefixer = Prefixer { scoping: &scoping, variables: &variables, blocks: &blocks, edits: &mut edits };
+    let mut prefixer =
+        Prefixer { scoping: &scoping, variables: &variables, blocks: &blocks, edits: &mut edits };
     prefixer.visit_program(program);
     Some(edits.apply(source).into_owned())
 }
 
-/// The namespace that a statement declares, and the start of the declaration after any `export`.
+/// Returns the namespace that a statement declares, and the start of the declaration after any
+/// `export`.
 fn namespace_of<'p, 'a>(statement: &'p Statement<'a>) -> Option<&'p TSNamespaceDeclaration<'a>> {
     match statement {
         Statement::TSNamespaceDeclaration(it) if !it.declare => Some(it),
@@ -57,19 +62,21 @@ fn namespace_of<'p, 'a>(statement: &'p Statement<'a>) -> Option<&'p TSNamespaceD
     }
 }
 
-/// Whether anything of a namespace is there at run time.
+/// Returns whether a namespace exists at run time.
 fn is_instantiated(namespace: &TSNamespaceDeclaration<'_>) -> bool {
     match &namespace.body {
         TSNamespaceDeclarationBody::TSNamespaceDeclaration(inner) => is_instantiated(inner),
-        TSNamespaceDeclarationBody::TSModuleBlock(block) => block.body.iter().any(|statement| match statement {
-            Statement::ExportDeclaration(export) => match &export.declaration {
-                Declaration::TSNamespaceDeclaration(it) => !it.declare && is_instantiated(it),
-                declaration => !is_type_only(declaration),
-            },
-            Statement::TSNamespaceDeclaration(it) => !it.declare && is_instantiated(it),
-            Statement::TSImportEqualsDeclaration(_) | Statement::EmptyStatement(_) => false,
-            statement => !statement.as_declaration().is_some_and(is_type_only),
-        }),
+        TSNamespaceDeclarationBody::TSModuleBlock(block) => {
+            block.body.iter().any(|statement| match statement {
+                Statement::ExportDeclaration(export) => match &export.declaration {
+                    Declaration::TSNamespaceDeclaration(it) => !it.declare && is_instantiated(it),
+                    declaration => !is_type_only(declaration),
+                },
+                Statement::TSNamespaceDeclaration(it) => !it.declare && is_instantiated(it),
+                Statement::TSImportEqualsDeclaration(_) | Statement::EmptyStatement(_) => false,
+                statement => !statement.as_declaration().is_some_and(is_type_only),
+            })
+        }
     }
 }
 
@@ -85,7 +92,7 @@ struct Writer<'s> {
     source: &'s str,
     scoping: &'s Scoping,
     edits: Edits,
-    /// What the blocks of each namespace export, by its dotted path.
+    /// The exports of each namespace's blocks, by its dotted path.
     exports: BTreeMap<String, BTreeSet<String>>,
     /// Exported variables, with the parameter that they are properties of.
     variables: BTreeMap<SymbolId, String>,
@@ -115,7 +122,8 @@ impl Writer<'_> {
             };
             // Members of an enum are names in a namespace that it is merged with.
             if let Some(Declaration::TSEnumDeclaration(it)) = declaration {
-                let members = it.body.members.iter().map(|member| member.id.static_name().to_string());
+                let members =
+                    it.body.members.iter().map(|member| member.id.static_name().to_string());
                 self.exports.entry(joined(path, &it.id.name)).or_default().extend(members);
             }
         }
@@ -140,11 +148,21 @@ impl Writer<'_> {
                                 });
                             }
                         }
-                        Declaration::FunctionDeclaration(it) => names.extend(it.id.iter().map(|id| id.name.to_string())),
-                        Declaration::ClassDeclaration(it) => names.extend(it.id.iter().map(|id| id.name.to_string())),
-                        Declaration::TSEnumDeclaration(it) => drop(names.insert(it.id.name.to_string())),
-                        Declaration::TSNamespaceDeclaration(it) => drop(names.insert(it.id.name.to_string())),
-                        Declaration::TSImportEqualsDeclaration(it) => drop(names.insert(it.id.name.to_string())),
+                        Declaration::FunctionDeclaration(it) => {
+                            names.extend(it.id.iter().map(|id| id.name.to_string()));
+                        }
+                        Declaration::ClassDeclaration(it) => {
+                            names.extend(it.id.iter().map(|id| id.name.to_string()));
+                        }
+                        Declaration::TSEnumDeclaration(it) => {
+                            names.insert(it.id.name.to_string());
+                        }
+                        Declaration::TSNamespaceDeclaration(it) => {
+                            names.insert(it.id.name.to_string());
+                        }
+                        Declaration::TSImportEqualsDeclaration(it) => {
+                            names.insert(it.id.name.to_string());
+                        }
                         _ => {}
                     }
                 }
@@ -162,15 +180,22 @@ impl Writer<'_> {
         for statement in statements {
             let is_exported = matches!(statement, Statement::ExportDeclaration(_));
             if let Some(namespace) = namespace_of(statement) {
-                let is_first = is_instantiated(namespace) && declared.insert(namespace.id.name.to_string());
-                self.statement_of_namespace(statement.span(), namespace, is_exported, is_first, around);
+                let is_first =
+                    is_instantiated(namespace) && declared.insert(namespace.id.name.to_string());
+                self.statement_of_namespace(
+                    statement.span(),
+                    namespace,
+                    is_exported,
+                    is_first,
+                    around,
+                );
             } else if let Some(around) = around {
                 self.member(statement, around);
             }
         }
     }
 
-    /// Takes out what exports a namespace of types by its name.
+    /// Removes exports of namespaces that contain only types.
     fn exports_of_types(&mut self, statements: &[Statement<'_>]) {
         let is_value = |name: &str| {
             statements.iter().any(|statement| match namespace_of(statement) {
@@ -179,7 +204,10 @@ impl Writer<'_> {
             })
         };
         let is_of_types = |name: &str| {
-            let is_namespace = statements.iter().filter_map(namespace_of).any(|namespace| namespace.id.name == name);
+            let is_namespace = statements
+                .iter()
+                .filter_map(namespace_of)
+                .any(|namespace| namespace.id.name == name);
             is_namespace && !is_value(name)
         };
         for statement in statements {
@@ -193,7 +221,8 @@ impl Writer<'_> {
                     }
                 }
                 Statement::ExportDefaultDeclaration(it) => {
-                    if let oxc_ast::ast::ExportDefaultDeclarationKind::Identifier(id) = &it.declaration
+                    if let oxc_ast::ast::ExportDefaultDeclarationKind::Identifier(id) =
+                        &it.declaration
                         && is_of_types(&id.name)
                     {
                         self.edits.blank_to_semicolon(span.start, span.end);
@@ -202,7 +231,10 @@ impl Writer<'_> {
                 Statement::ExportNamedDeclaration(it) => {
                     for (index, specifier) in it.specifiers.iter().enumerate() {
                         if is_of_types(&specifier.local.name()) {
-                            let end = it.specifiers.get(index + 1).map_or(specifier.span.end, |next| next.span.start);
+                            let end = it
+                                .specifiers
+                                .get(index + 1)
+                                .map_or(specifier.span.end, |next| next.span.start);
                             self.edits.blank(specifier.span.start, end);
                         }
                     }
@@ -233,18 +265,33 @@ impl Writer<'_> {
         let declaration = if is_first { format!("{word} {name}; ") } else { String::new() };
         let container = around.filter(|_| is_exported).map(|around| around.parameter);
         // A statement before it may lack its semicolon.
-        self.namespace(span.start, namespace, &format!(";{declaration}"), container, around.map_or("", |around| around.path));
+        self.namespace(
+            span.start,
+            namespace,
+            &format!(";{declaration}"),
+            container,
+            around.map_or("", |around| around.path),
+        );
     }
 
     /// Writes `(function (N) { … })(N || (N = {}));` from `start` on.
-    fn namespace(&mut self, start: u32, namespace: &TSNamespaceDeclaration<'_>, before: &str, container: Option<&str>, path: &str) {
+    fn namespace(
+        &mut self,
+        start: u32,
+        namespace: &TSNamespaceDeclaration<'_>,
+        before: &str,
+        container: Option<&str>,
+        path: &str,
+    ) {
         let name = namespace.id.name.as_str();
         let path = joined(path, name);
         let scope = namespace.scope_id.get();
         let parameter = self.parameter_for(name, scope);
         let mut open = format!("{before}(function ({parameter}) {{");
         let close = match container {
-            Some(container) => format!("}})({name} = {container}.{name} || ({container}.{name} = {{}}));"),
+            Some(container) => {
+                format!("}})({name} = {container}.{name} || ({container}.{name} = {{}}));")
+            }
             None => format!("}})({name} || ({name} = {{}}));"),
         };
         match &namespace.body {
@@ -276,25 +323,27 @@ impl Writer<'_> {
         }
     }
 
-    /// The name of the namespace within it; another where something in it is called so.
+    /// Returns the name of the namespace within its block, which differs if something in it has
+    /// that name.
     fn parameter_for(&self, name: &str, scope: Option<ScopeId>) -> String {
         let Some(scope) = scope else { return name.to_owned() };
         let is_taken = |name: &str| {
             self.scoping.symbol_ids().any(|symbol| {
-                self.scoping.symbol_name(symbol) == name && is_within(self.scoping, self.scoping.symbol_scope_id(symbol), scope)
+                self.scoping.symbol_name(symbol) == name
+                    && is_within(self.scoping, self.scoping.symbol_scope_id(symbol), scope)
             })
         };
         if !is_taken(name) {
             return name.to_owned();
         }
-        // A text holds fewer names than it has bytes.
+        // A text contains fewer names than bytes.
         (1..=self.source.len() + 1)
             .map(|number| format!("{name}_{number}"))
             .find(|name| !self.source.contains(name.as_str()))
             .unwrap_or_default()
     }
 
-    /// A statement of a namespace that is none itself.
+    /// Handles a statement of a namespace that is not a namespace itself.
     fn member(&mut self, statement: &Statement<'_>, around: Around<'_>) {
         let span = statement.span();
         match statement {
@@ -307,21 +356,27 @@ impl Writer<'_> {
                     }
                 }
                 if is_type_only(&export.declaration) {
-                    // A signature of a function goes too: its body is another statement.
+                    // A function's signature is removed too, because its body is another statement.
                     self.edits.blank_to_semicolon(span.start, span.end);
                     return;
                 }
                 match &export.declaration {
-                    Declaration::TSImportEqualsDeclaration(it) => self.alias(span, it, Some(around.parameter)),
+                    Declaration::TSImportEqualsDeclaration(it) => {
+                        self.alias(span, it, Some(around.parameter));
+                    }
                     declaration => {
                         let name = match declaration {
-                            Declaration::FunctionDeclaration(it) => it.id.as_ref().map(|id| &id.name),
+                            Declaration::FunctionDeclaration(it) => {
+                                it.id.as_ref().map(|id| &id.name)
+                            }
                             Declaration::ClassDeclaration(it) => it.id.as_ref().map(|id| &id.name),
                             Declaration::TSEnumDeclaration(it) => Some(&it.id.name),
                             _ => None,
                         };
                         let from = match declaration {
-                            Declaration::ClassDeclaration(it) => it.decorators.last().map_or(span.start, |last| last.span.end),
+                            Declaration::ClassDeclaration(it) => {
+                                it.decorators.last().map_or(span.start, |last| last.span.end)
+                            }
                             _ => span.start,
                         };
                         let word = skip_trivia(self.source, from);
@@ -331,7 +386,10 @@ impl Writer<'_> {
                             self.edits.blank(span.start, span.start + "export".len() as u32);
                         }
                         if let Some(name) = name {
-                            self.edits.insert_after(span.end, format!(" {}.{name} = {name};", around.parameter));
+                            self.edits.insert_after(
+                                span.end,
+                                format!(" {}.{name} = {name};", around.parameter),
+                            );
                         }
                     }
                 }
@@ -349,7 +407,7 @@ impl Writer<'_> {
         self.variables.extend(symbols.into_iter().map(|symbol| (symbol, parameter.to_owned())));
     }
 
-    /// `export const a = 1, b;` becomes `;(N.a = 1);`
+    /// Replaces `export const a = 1, b;` by `;(N.a = 1);`.
     fn exported_variables(&mut self, span: Span, it: &VariableDeclaration<'_>, parameter: &str) {
         let mut at = span.start;
         let mut is_first = true;
@@ -360,7 +418,7 @@ impl Writer<'_> {
                 continue;
             };
             self.edits.blank(at, declarator.span.start);
-            // Of what is put in one place, the last comes first.
+            // Of several insertions at one place, the last one comes first.
             self.target(&declarator.id, parameter);
             self.edits.insert_before(declarator.span.start, if is_first { ";(" } else { ", (" });
             is_first = false;
@@ -375,16 +433,23 @@ impl Writer<'_> {
         self.edits.insert_after(span.end, ";");
     }
 
-    /// Makes the names of a pattern properties.
+    /// Turns the names of a pattern into properties.
     fn target(&mut self, pattern: &BindingPattern<'_>, parameter: &str) {
         match pattern {
-            BindingPattern::BindingIdentifier(id) => self.edits.insert_before(id.span.start, format!("{parameter}.")),
+            BindingPattern::BindingIdentifier(id) => {
+                self.edits.insert_before(id.span.start, format!("{parameter}."));
+            }
             BindingPattern::AssignmentPattern(it) => self.target(&it.left, parameter),
             BindingPattern::ObjectPattern(it) => {
                 for property in &it.properties {
                     if property.shorthand {
-                        let name = property.value.get_identifier_name().map(|name| name.to_string()).unwrap_or_default();
-                        self.edits.insert_before(property.span.start, format!("{name}: {parameter}."));
+                        let name = property
+                            .value
+                            .get_identifier_name()
+                            .map(|name| name.to_string())
+                            .unwrap_or_default();
+                        self.edits
+                            .insert_before(property.span.start, format!("{name}: {parameter}."));
                     } else {
                         self.target(&property.value, parameter);
                     }
@@ -404,14 +469,18 @@ impl Writer<'_> {
         }
     }
 
-    /// `import a = B.c`, which is nothing where only types are meant.
+    /// Handles `import a = B.c`, which is removed if it means only types.
     fn alias(&mut self, span: Span, it: &TSImportEqualsDeclaration<'_>, exported: Option<&str>) {
         let symbol = it.id.symbol_id.get();
-        let is_used = symbol.is_some_and(|symbol| self.scoping.get_resolved_references(symbol).any(|reference| !reference.is_type()));
+        let is_used = symbol.is_some_and(|symbol| {
+            self.scoping.get_resolved_references(symbol).any(|reference| !reference.is_type())
+        });
         let is_value = it.import_kind.is_value()
             && match &it.module_reference {
                 TSModuleReference::IdentifierReference(reference) => self.is_value(reference),
-                TSModuleReference::QualifiedName(name) => root_of(&name.left).is_none_or(|reference| self.is_value(reference)),
+                TSModuleReference::QualifiedName(name) => {
+                    root_of(&name.left).is_none_or(|reference| self.is_value(reference))
+                }
                 TSModuleReference::ExternalModuleReference(_) => true,
             };
         let name = it.id.span;
@@ -430,7 +499,8 @@ impl Writer<'_> {
     }
 
     fn is_value(&self, reference: &IdentifierReference<'_>) -> bool {
-        let symbol = reference.reference_id.get().and_then(|id| self.scoping.get_reference(id).symbol_id());
+        let symbol =
+            reference.reference_id.get().and_then(|id| self.scoping.get_reference(id).symbol_id());
         symbol.is_none_or(|symbol| self.scoping.symbol_flags(symbol).is_value())
     }
 }
@@ -443,14 +513,18 @@ fn root_of<'n, 'a>(name: &'n TSTypeName<'a>) -> Option<&'n IdentifierReference<'
     }
 }
 
-/// A declaration that a namespace of the same name adds to.
+/// Returns the name of a declaration that a namespace of the same name extends.
 fn other_declaration(statement: &Statement<'_>) -> Option<String> {
     let declaration = match statement {
         Statement::ExportDeclaration(export) => &export.declaration,
         Statement::ExportDefaultDeclaration(export) => {
             return match &export.declaration {
-                oxc_ast::ast::ExportDefaultDeclarationKind::FunctionDeclaration(it) => it.id.as_ref().map(|id| id.name.to_string()),
-                oxc_ast::ast::ExportDefaultDeclarationKind::ClassDeclaration(it) => it.id.as_ref().map(|id| id.name.to_string()),
+                oxc_ast::ast::ExportDefaultDeclarationKind::FunctionDeclaration(it) => {
+                    it.id.as_ref().map(|id| id.name.to_string())
+                }
+                oxc_ast::ast::ExportDefaultDeclarationKind::ClassDeclaration(it) => {
+                    it.id.as_ref().map(|id| id.name.to_string())
+                }
                 _ => None,
             };
         }
@@ -464,7 +538,7 @@ fn other_declaration(statement: &Statement<'_>) -> Option<String> {
     }
 }
 
-/// Names that a statement declares where it stands.
+/// Returns the names that a statement declares at its place.
 fn declared_names(statement: &Statement<'_>) -> Vec<String> {
     let mut names: Vec<String> = other_declaration(statement).into_iter().collect();
     let declaration = match statement {
@@ -488,7 +562,7 @@ fn is_within(scoping: &Scoping, scope: ScopeId, around: ScopeId) -> bool {
     scoping.scope_ancestors(scope).any(|ancestor| ancestor == around)
 }
 
-/// Writes `N.` before what a namespace exports.
+/// Writes `N.` before the exports of a namespace.
 struct Prefixer<'s, 'e> {
     scoping: &'s Scoping,
     variables: &'s BTreeMap<SymbolId, String>,
@@ -542,7 +616,10 @@ impl<'a> Visit<'a> for Prefixer<'_, '_> {
         walk::walk_object_property(self, it);
     }
 
-    fn visit_assignment_target_property_identifier(&mut self, it: &AssignmentTargetPropertyIdentifier<'a>) {
+    fn visit_assignment_target_property_identifier(
+        &mut self,
+        it: &AssignmentTargetPropertyIdentifier<'a>,
+    ) {
         if let Some(parameter) = self.prefix_of(&it.binding) {
             let text = format!("{}: {parameter}.", it.binding.name);
             self.edits.insert_before(it.span.start, text);

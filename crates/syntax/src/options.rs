@@ -1,11 +1,11 @@
-//! The settings of a preparation: the place of the file in its run, and the compiler options of a tsconfig.json that change what
-//! a program does.
+//! The settings of a preparation: the place of the file in its run, and the compiler options of a
+//! tsconfig.json that change what a program does.
 
-use crate::ModuleKind;
+use crate::dialect::ModuleKind;
 
 /// The place of a file in its run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum FileRole {
     /// The program itself, whose value is taken.
     #[default]
     Main,
@@ -19,7 +19,7 @@ pub enum Decorators {
     /// Those of ECMAScript (the proposal of November 2023), which TypeScript 5 has by default.
     #[default]
     Standard,
-    /// `experimentalDecorators`.
+    /// Legacy decorators: `experimentalDecorators`.
     Legacy,
     /// `experimentalDecorators` with `emitDecoratorMetadata`.
     LegacyWithMetadata,
@@ -40,10 +40,10 @@ pub enum JsxMode {
 /// The semantics of class fields: TypeScript's `useDefineForClassFields`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fields {
-    /// As in ECMAScript.
+    /// The semantics of ECMAScript.
     #[default]
     Define,
-    /// Assignments in the constructor. A field without a value is nothing.
+    /// Assignments in the constructor. A field without a value does not exist.
     Assign,
 }
 
@@ -61,8 +61,9 @@ pub enum UnusedImports {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// The place of the file in its run.
-    pub role: Role,
-    /// What the package of the file says that it is, where its name and its words do not.
+    pub role: FileRole,
+    /// The kind that the package of the file declares. It counts if the file's name and syntax do
+    /// not decide.
     pub kind: Option<ModuleKind>,
     /// The decorators that it uses.
     pub decorators: Decorators,
@@ -70,9 +71,9 @@ pub struct Options {
     pub jsx: JsxMode,
     /// `jsxImportSource`: the package whose `jsx-runtime` is imported.
     pub jsx_import_source: Option<String>,
-    /// `jsxFactory`.
+    /// The function that creates elements: `jsxFactory`.
     pub jsx_factory: Option<String>,
-    /// `jsxFragmentFactory`.
+    /// The component of fragments: `jsxFragmentFactory`.
     pub jsx_fragment_factory: Option<String>,
     /// The semantics of class fields.
     pub fields: Fields,
@@ -81,7 +82,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options as the driver writes them down: `name=value`, one a line. Names and values that are not known are left out.
+    /// Parses options as the driver writes them: one `name=value` per line. Unknown names and
+    /// values are ignored.
     ///
     /// ```
     /// use belljar_syntax::{JsxMode, Options};
@@ -95,7 +97,7 @@ impl Options {
         for line in text.lines() {
             let Some((name, value)) = line.split_once('=') else { continue };
             match (name, value) {
-                ("role", "imported") => options.role = Role::Imported,
+                ("role", "imported") => options.role = FileRole::Imported,
                 ("kind", "module") => options.kind = Some(ModuleKind::Module),
                 ("decorators", "legacy") => options.decorators = Decorators::Legacy,
                 ("decorators", "metadata") => options.decorators = Decorators::LegacyWithMetadata,

@@ -1,21 +1,24 @@
-//! Whether a program starts its own `main`, or what it exports in its place: now or later, by calling it or by handing it on. Decided by every
-//! reference, followed through the program's own functions and names, and not by what has run when the program's last statement has.
+//! Detects whether a program starts its own `main`, or its only export, now or later, by calling it
+//! or passing it on. Every reference is followed through the program's own functions and names. The
+//! analysis is static: it covers a call that happens after the program's last statement, too.
 
 use std::collections::HashSet;
 
 use oxc_ast::AstKind;
 use oxc_ast::ast::{
-    AssignmentTarget, BindingPattern, ExportDefaultDeclarationKind, Expression, IdentifierReference, LogicalOperator, ModuleExportName,
-    ObjectPropertyKind, Program, PropertyKey, Statement,
+    AssignmentTarget, BindingPattern, ExportDefaultDeclarationKind, Expression,
+    IdentifierReference, LogicalOperator, ModuleExportName, ObjectPropertyKind, Program,
+    PropertyKey, Statement,
 };
 use oxc_semantic::{AstNodes, NodeId, Scoping, SemanticBuilder, SymbolId};
 use oxc_span::{GetSpan, Span};
 
+use crate::bindings;
 use crate::depth;
 
-/// A function is looked for in so much of the text that declares a guard's name.
+/// The number of bytes of a guard's declaration that are searched for a function.
 const MAX_GUARD_BYTES: u32 = 500;
-/// Ways to ask whether a file is the program itself, as their text is without white space.
+/// Expressions that test whether a file is the program itself, without white space.
 const GUARDS: [&str; 10] = [
     "require.main",
     "module.parent",
@@ -29,18 +32,19 @@ const GUARDS: [&str; 10] = [
     "typeofwindow",
 ];
 
-/// What a program starts by itself.
+/// The functions that a program starts by itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Starts {
-    /// The `main` that it defines, or what it exports under that name.
+    /// Whether it starts the `main` that it defines or exports under that name.
     pub(crate) main: bool,
-    /// What it exports in place of everything else: `module.exports`, or the default export of a module.
+    /// Whether it starts its only export: `module.exports`, or the default export of a module.
     pub(crate) exported: bool,
-    /// Branches of guards such as `if (require.main === module)` that start one of them when they are taken: statements, and expressions.
+    /// Branches of guards such as `if (require.main === module)` that start one of them if they are
+    /// taken: statements and expressions.
     pub(crate) guarded: Vec<Branch>,
 }
 
-/// What a guard lets through.
+/// A branch behind a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Branch {
     Block(Span),
@@ -48,90 +52,121 @@ pub(crate) enum Branch {
     Expression(Span),
 }
 
-/// Finds out what `program` starts. Where nothing but a declaration and an export has the name, as mostly, the text alone says so.
+/// Finds the functions that `program` starts. Usually only a declaration and an export have the
+/// name, so the text alone is enough.
 pub(crate) fn find(program: &Program<'_>, has_main: bool) -> Starts {
     let exports = exports(program);
-    let named = exports.iter().any(|export| export.role == Role::Main);
+    let named = exports.iter().any(|export| export.role == ExportRole::Main);
     if !has_main && !named && exports.is_empty() && !program.source_text.contains("exports.main") {
         return Starts::default();
     }
     let is_mentioned_again = |name: &str| {
-        let own = exports.iter().filter(|export| export.name == name).map(|export| export.mentions).sum::<usize>();
+        let own = exports
+            .iter()
+            .filter(|export| export.name == name)
+            .map(|export| export.mentions)
+            .sum::<usize>();
         words(program.source_text, name) > own + 1
     };
-    if !is_mentioned_again("main") && !exports.iter().any(|export| is_mentioned_again(export.name)) {
+    if !is_mentioned_again("main") && !exports.iter().any(|export| is_mentioned_again(export.name))
+    {
         return Starts::default();
     }
     if depth::tree_too_deep(program).is_some() {
         return Starts::default();
     }
     let semantic = SemanticBuilder::new().with_build_nodes(true).build(program).semantic;
-    let analysis = Analysis { nodes: semantic.nodes(), scoping: semantic.scoping(), source: program.source_text };
+    let analysis = Analysis {
+        nodes: semantic.nodes(),
+        scoping: semantic.scoping(),
+        source: program.source_text,
+    };
     let root = |name: &str| analysis.scoping.get_root_binding(name.into());
-    let role = |role: Role| exports.iter().filter(move |export| export.role == role).filter_map(|export| root(export.name));
-    let mut mains: Vec<SymbolId> = role(Role::Main).collect();
+    let role = |role: ExportRole| {
+        exports
+            .iter()
+            .filter(move |export| export.role == role)
+            .filter_map(|export| root(export.name))
+    };
+    let mut mains: Vec<SymbolId> = role(ExportRole::Main).collect();
     if mains.is_empty() {
         mains.extend(root("main"));
     }
     let mut guarded = Vec::new();
     let main = analysis.is_started(mains, &["exports.main", "module.exports.main"], &mut guarded);
-    let exported = analysis.is_started(role(Role::Alone).collect(), &["module.exports", "module.exports.default"], &mut guarded);
+    let exported = analysis.is_started(
+        role(ExportRole::Alone).collect(),
+        &["module.exports", "module.exports.default"],
+        &mut guarded,
+    );
     Starts { main, exported, guarded }
 }
 
-/// What a name is exported as.
+/// The role of an exported name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Under the name `main`.
+enum ExportRole {
+    /// The name is exported as `main`.
     Main,
-    /// In place of everything else.
+    /// The name is the only export.
     Alone,
 }
 
 #[derive(Debug)]
 struct Export<'a> {
     name: &'a str,
-    role: Role,
-    /// How often the export has the name in its text.
+    role: ExportRole,
+    /// The number of times that the export mentions the name.
     mentions: usize,
 }
 
-/// The names that a program exports as one of the two, in statements of its top level.
+/// Returns the names that a program exports in one of the two roles, in statements of its top
+/// level.
 fn exports<'a>(program: &'a Program<'a>) -> Vec<Export<'a>> {
     let mut found = Vec::new();
     for statement in &program.body {
         match statement {
-            Statement::ExpressionStatement(it) => assigned_exports(&it.expression, program.source_text, &mut found),
+            Statement::ExpressionStatement(it) => {
+                assigned_exports(&it.expression, program.source_text, &mut found);
+            }
             Statement::ExportDefaultDeclaration(it) => match &it.declaration {
                 ExportDefaultDeclarationKind::FunctionDeclaration(function) => {
-                    found.extend(function.id.as_ref().map(|id| Export { name: id.name.as_str(), role: Role::Alone, mentions: 0 }));
+                    found.extend(function.id.as_ref().map(|id| Export {
+                        name: id.name.as_str(),
+                        role: ExportRole::Alone,
+                        mentions: 0,
+                    }));
                 }
                 declaration => {
                     if let Some(name) = declaration.as_expression().and_then(identifier) {
-                        found.push(Export { name, role: Role::Alone, mentions: 1 });
+                        found.push(Export { name, role: ExportRole::Alone, mentions: 1 });
                     }
                 }
             },
             Statement::ExportNamedDeclaration(it) => {
                 for specifier in &it.specifiers {
                     let role = match specifier.exported.name().as_str() {
-                        "main" => Role::Main,
-                        "default" => Role::Alone,
+                        "main" => ExportRole::Main,
+                        "default" => ExportRole::Alone,
                         _ => continue,
                     };
                     if let ModuleExportName::IdentifierReference(local) = &specifier.local {
-                        // `main as main` has the name twice.
-                        let is_repeated = local.name == specifier.exported.name() && local.span() != specifier.exported.span();
+                        // `main as main` mentions the name twice.
+                        let is_repeated = local.name == specifier.exported.name()
+                            && local.span() != specifier.exported.span();
                         let mentions = 1 + usize::from(is_repeated);
                         found.push(Export { name: local.name.as_str(), role, mentions });
                     }
                 }
             }
-            Statement::ExportDeclaration(it) if crate::bindings::declares_main(&it.declaration) => {
-                found.push(Export { name: "main", role: Role::Main, mentions: 0 });
+            Statement::ExportDeclaration(it) if bindings::declares_main(&it.declaration) => {
+                found.push(Export { name: "main", role: ExportRole::Main, mentions: 0 });
             }
             Statement::TSExportAssignment(it) => {
-                found.extend(identifier(&it.expression).map(|name| Export { name, role: Role::Alone, mentions: 1 }));
+                found.extend(identifier(&it.expression).map(|name| Export {
+                    name,
+                    role: ExportRole::Alone,
+                    mentions: 1,
+                }));
             }
             _ => {}
         }
@@ -139,30 +174,32 @@ fn exports<'a>(program: &'a Program<'a>) -> Vec<Export<'a>> {
     found
 }
 
-/// `exports.main = a`, `module.exports = a`, `module.exports = { main: a }` and chains of them.
+/// Finds exports by assignment: `exports.main = a`, `module.exports = a`, `module.exports = { main:
+/// a }` and chains of them.
 fn assigned_exports<'a>(expression: &'a Expression<'a>, source: &str, found: &mut Vec<Export<'a>>) {
     let Expression::AssignmentExpression(it) = expression.get_inner_expression() else { return };
     let role = match path_of(it.left.span(), source).as_str() {
-        "exports.main" | "module.exports.main" => Role::Main,
-        "module.exports" | "exports.default" | "module.exports.default" => Role::Alone,
+        "exports.main" | "module.exports.main" => ExportRole::Main,
+        "module.exports" | "exports.default" | "module.exports.default" => ExportRole::Alone,
         "exports" => return assigned_exports(&it.right, source, found),
         _ => return,
     };
-    // The text of the target has the word as well.
-    let in_target = usize::from(role == Role::Main);
+    // The text of the target mentions the name too.
+    let in_target = usize::from(role == ExportRole::Main);
     match it.right.get_inner_expression() {
         Expression::Identifier(id) => {
             let own = 1 + if id.name == "main" { in_target } else { 0 };
             found.push(Export { name: id.name.as_str(), role, mentions: own });
         }
-        Expression::ObjectExpression(object) if role == Role::Alone => {
+        Expression::ObjectExpression(object) if role == ExportRole::Alone => {
             for property in &object.properties {
                 let ObjectPropertyKind::ObjectProperty(property) = property else { continue };
-                if let (PropertyKey::StaticIdentifier(key), Some(name)) = (&property.key, identifier(&property.value))
+                if let (PropertyKey::StaticIdentifier(key), Some(name)) =
+                    (&property.key, identifier(&property.value))
                     && key.name == "main"
                 {
                     let mentions = 1 + usize::from(!property.shorthand && name == "main");
-                    found.push(Export { name, role: Role::Main, mentions });
+                    found.push(Export { name, role: ExportRole::Main, mentions });
                 }
             }
         }
@@ -178,29 +215,37 @@ fn identifier<'a>(expression: &'a Expression<'a>) -> Option<&'a str> {
     }
 }
 
-/// A path such as `module.exports.main`, without white space; what is too long for one is cut.
+/// Returns a path such as `module.exports.main` without white space, cut if it is too long.
 fn path_of(span: Span, source: &str) -> String {
-    span.source_text(source).chars().filter(|character| !character.is_whitespace()).take(40).collect()
+    span.source_text(source)
+        .chars()
+        .filter(|character| !character.is_whitespace())
+        .take(40)
+        .collect()
 }
 
-/// How often `name` stands in `text` as a word.
+/// Returns the number of times that `name` occurs in `text` as a word.
 fn words(text: &str, name: &str) -> usize {
-    let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
+    let is_part = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'))
+    };
     let bytes = text.as_bytes();
-    let is_word =
-        |(at, _): &(usize, &str)| !is_part(at.checked_sub(1).and_then(|at| bytes.get(at))) && !is_part(bytes.get(at + name.len()));
+    let is_word = |(at, _): &(usize, &str)| {
+        !is_part(at.checked_sub(1).and_then(|at| bytes.get(at)))
+            && !is_part(bytes.get(at + name.len()))
+    };
     text.match_indices(name).filter(is_word).count()
 }
 
-/// What becomes of a function at one place.
+/// The use of a function at one place.
 enum Flow {
-    /// It is not called from there.
+    /// The function is not called from there.
     Inert,
-    /// It is called, or handed to something that may call it.
+    /// The function is called, or passed to something that may call it.
     Started,
-    /// The same, where a guard lets it.
+    /// The function is started if a guard allows it.
     Guarded(Branch),
-    /// The same, if what has this name is.
+    /// The function is started if the function with this name is.
     Through(SymbolId),
 }
 
@@ -211,8 +256,13 @@ struct Analysis<'s, 'a> {
 }
 
 impl<'a> Analysis<'_, 'a> {
-    /// Whether one of `functions`, or what is found at one of `paths`, is started.
-    fn is_started(&self, functions: Vec<SymbolId>, paths: &[&str], guarded: &mut Vec<Branch>) -> bool {
+    /// Returns whether one of `functions`, or the function at one of `paths`, is started.
+    fn is_started(
+        &self,
+        functions: Vec<SymbolId>,
+        paths: &[&str],
+        guarded: &mut Vec<Branch>,
+    ) -> bool {
         let mut pending = Vec::new();
         let mut seen: HashSet<SymbolId> = HashSet::new();
         let mut branches = Vec::new();
@@ -232,9 +282,13 @@ impl<'a> Analysis<'_, 'a> {
             pending.push((symbol, true));
         }
         for node in self.nodes.iter() {
-            if matches!(node.kind(), AstKind::StaticMemberExpression(_)) && paths.contains(&&*path_of(node.kind().span(), self.source)) {
-                // `module.exports.a` is no use of what is exported alone, nor is an assignment to it.
-                let is_part = matches!(self.nodes.parent_kind(node.id()), AstKind::StaticMemberExpression(_));
+            if matches!(node.kind(), AstKind::StaticMemberExpression(_))
+                && paths.contains(&&*path_of(node.kind().span(), self.source))
+            {
+                // `module.exports.a` is not a use of the only export, and neither is an assignment
+                // to it.
+                let is_part =
+                    matches!(self.nodes.parent_kind(node.id()), AstKind::StaticMemberExpression(_));
                 if !is_part && take(self.value(node.id(), true), &mut pending) {
                     return true;
                 }
@@ -249,7 +303,8 @@ impl<'a> Analysis<'_, 'a> {
             }
             for reference in self.scoping.get_resolved_references(symbol) {
                 let node = reference.node_id();
-                if !reference.is_read() || reference.is_type() || self.is_in_own_body(node, symbol) {
+                if !reference.is_read() || reference.is_type() || self.is_in_own_body(node, symbol)
+                {
                     continue;
                 }
                 if take(self.value(node, is_function), &mut pending) {
@@ -265,7 +320,8 @@ impl<'a> Analysis<'_, 'a> {
         self.nodes.kind(node).span()
     }
 
-    /// Whether a reference stands in what declares its symbol: a function that calls itself starts nothing.
+    /// Returns whether a reference is in the declaration of its own symbol: a function that calls
+    /// itself starts nothing.
     fn is_in_own_body(&self, node: NodeId, symbol: SymbolId) -> bool {
         let at = self.span(node);
         self.scoping.symbol_declarations(symbol).any(|declaration| {
@@ -279,21 +335,28 @@ impl<'a> Analysis<'_, 'a> {
         })
     }
 
-    /// `exports.main.call(...)` and its kin.
+    /// Returns the use of a function through a method such as `exports.main.call(...)`.
     fn method(&self, node: NodeId) -> Flow {
         match self.nodes.parent_kind(node) {
-            AstKind::StaticMemberExpression(it) if ["call", "apply", "bind"].contains(&it.property.name.as_str()) => self.value(node, true),
+            AstKind::StaticMemberExpression(it)
+                if ["call", "apply", "bind"].contains(&it.property.name.as_str()) =>
+            {
+                self.value(node, true)
+            }
             _ => Flow::Inert,
         }
     }
 
-    /// What becomes of the function that is the value of an expression. `is_function`: it is that itself, and not an object around it.
+    /// Returns the use of the function that is the value of an expression. `is_function` is false
+    /// for an object that contains it.
     fn value(&self, node: NodeId, is_function: bool) -> Flow {
         let (mut node, mut is_function) = (node, is_function);
         loop {
             let (here, above) = (self.span(node), self.nodes.parent_id(node));
             match self.nodes.kind(above) {
-                AstKind::ArrayExpression(_) | AstKind::SpreadElement(_) | AstKind::ObjectExpression(_) => is_function = false,
+                AstKind::ArrayExpression(_)
+                | AstKind::SpreadElement(_)
+                | AstKind::ObjectExpression(_) => is_function = false,
                 AstKind::ParenthesizedExpression(_)
                 | AstKind::ChainExpression(_)
                 | AstKind::AwaitExpression(_)
@@ -304,8 +367,10 @@ impl<'a> Analysis<'_, 'a> {
                 | AstKind::TSInstantiationExpression(_) => {}
                 AstKind::ObjectProperty(it) if it.value.span() == here => {}
                 AstKind::ConditionalExpression(it) if it.test.span() != here => {}
-                AstKind::LogicalExpression(it) if it.right.span() == here || it.operator != LogicalOperator::And => {}
-                AstKind::SequenceExpression(it) if it.expressions.last().is_some_and(|last| last.span() == here) => {}
+                AstKind::LogicalExpression(it)
+                    if it.right.span() == here || it.operator != LogicalOperator::And => {}
+                AstKind::SequenceExpression(it)
+                    if it.expressions.last().is_some_and(|last| last.span() == here) => {}
                 AstKind::AssignmentExpression(it) if it.right.span() == here => {
                     if let Some(flow) = self.assigned(&it.left) {
                         return flow;
@@ -317,21 +382,33 @@ impl<'a> Analysis<'_, 'a> {
                 },
                 AstKind::StaticMemberExpression(it) => match it.property.name.as_str() {
                     "call" | "apply" => {}
-                    // What it gives is the function again.
-                    "bind" if is_function && matches!(self.nodes.parent_kind(above), AstKind::CallExpression(_)) => {
+                    // The result is the function again.
+                    "bind"
+                        if is_function
+                            && matches!(
+                                self.nodes.parent_kind(above),
+                                AstKind::CallExpression(_)
+                            ) =>
+                    {
                         node = self.nodes.parent_id(above);
                         continue;
                     }
-                    // Its name, its length, a property that it is given.
+                    // A property of the function is read or set.
                     _ if is_function => return Flow::Inert,
                     _ => {}
                 },
                 AstKind::ComputedMemberExpression(it) if it.object.span() == here => {}
-                AstKind::CallExpression(it) if it.callee.span() != here && is_console(&it.callee) => return Flow::Inert,
-                AstKind::CallExpression(_) | AstKind::NewExpression(_) | AstKind::TaggedTemplateExpression(_) => {
+                AstKind::CallExpression(it)
+                    if it.callee.span() != here && is_console(&it.callee) =>
+                {
+                    return Flow::Inert;
+                }
+                AstKind::CallExpression(_)
+                | AstKind::NewExpression(_)
+                | AstKind::TaggedTemplateExpression(_) => {
                     return self.execution(above);
                 }
-                // Named, tested or shown, but not called.
+                // The function is named, tested or shown, but not called.
                 AstKind::ObjectProperty(_)
                 | AstKind::ConditionalExpression(_)
                 | AstKind::LogicalExpression(_)
@@ -361,7 +438,8 @@ impl<'a> Analysis<'_, 'a> {
         }
     }
 
-    /// What becomes of a function that is assigned; `None` where the assignment itself does nothing with it.
+    /// Returns the use of a function that is assigned, or `None` if the assignment itself does not
+    /// use it.
     fn assigned(&self, target: &AssignmentTarget<'a>) -> Option<Flow> {
         let (mut object, property) = match target {
             AssignmentTarget::AssignmentTargetIdentifier(id) => return self.named(id),
@@ -393,35 +471,49 @@ impl<'a> Analysis<'_, 'a> {
         }
     }
 
-    /// A global that is made by assignment: what else has its name is a use of it.
+    /// Returns the use of a global that is created by assignment: any other mention of its name is
+    /// a use.
     fn global(&self, name: &str) -> Option<Flow> {
         let is_declared = self.scoping.get_root_binding(name.into()).is_some();
         (!is_declared && (name.is_empty() || words(self.source, name) > 1)).then_some(Flow::Started)
     }
 
     fn is_at_top_level(&self, node: NodeId) -> bool {
-        !self.nodes.ancestor_kinds(node).any(|kind| matches!(kind, AstKind::Function(_) | AstKind::ArrowFunctionExpression(_)))
+        !self
+            .nodes
+            .ancestor_kinds(node)
+            .any(|kind| matches!(kind, AstKind::Function(_) | AstKind::ArrowFunctionExpression(_)))
     }
 
-    /// When the code at `node` runs: with the program, or with the function or class that it is in.
+    /// Returns when the code at `node` runs: with the program, or with the function or class that
+    /// contains it.
     fn execution(&self, node: NodeId) -> Flow {
         let (mut node, mut guard) = (node, None);
         loop {
             let (here, above) = (self.span(node), self.nodes.parent_id(node));
             match self.nodes.kind(above) {
                 AstKind::Program(_) => return guard.map_or(Flow::Started, Flow::Guarded),
-                AstKind::IfStatement(it) if it.test.span() != here && guard.is_none() && self.is_guard(&it.test, 0) => {
+                AstKind::IfStatement(it)
+                    if it.test.span() != here && guard.is_none() && self.is_guard(&it.test, 0) =>
+                {
                     let is_block = matches!(self.nodes.kind(node), AstKind::BlockStatement(_));
-                    guard = Some(if is_block { Branch::Block(here) } else { Branch::Statement(here) });
+                    guard =
+                        Some(if is_block { Branch::Block(here) } else { Branch::Statement(here) });
                 }
-                AstKind::ConditionalExpression(it) if it.test.span() != here && guard.is_none() && self.is_guard(&it.test, 0) => {
+                AstKind::ConditionalExpression(it)
+                    if it.test.span() != here && guard.is_none() && self.is_guard(&it.test, 0) =>
+                {
                     guard = Some(Branch::Expression(here));
                 }
-                AstKind::LogicalExpression(it) if it.right.span() == here && guard.is_none() && self.is_guard(&it.left, 0) => {
+                AstKind::LogicalExpression(it)
+                    if it.right.span() == here && guard.is_none() && self.is_guard(&it.left, 0) =>
+                {
                     guard = Some(Branch::Expression(here));
                 }
-                // A guard inside of a function decides when that runs, which may be later.
-                AstKind::Function(_) | AstKind::ArrowFunctionExpression(_) => return self.function(above),
+                // A guard inside a function decides when that function runs, which may be later.
+                AstKind::Function(_) | AstKind::ArrowFunctionExpression(_) => {
+                    return self.function(above);
+                }
                 AstKind::PropertyDefinition(it) if !it.r#static => return self.class(above),
                 _ => {}
             }
@@ -429,11 +521,11 @@ impl<'a> Analysis<'_, 'a> {
         }
     }
 
-    /// What becomes of a function of the program's.
+    /// Returns the use of one of the program's functions.
     fn function(&self, node: NodeId) -> Flow {
         if let AstKind::Function(it) = self.nodes.kind(node) {
             if it.is_declaration() {
-                // Without a name it is a default export.
+                // A declaration without a name is a default export.
                 return it.id.as_ref().map_or(Flow::Inert, |id| Flow::Through(id.symbol_id()));
             }
             if matches!(self.nodes.parent_kind(node), AstKind::MethodDefinition(_)) {
@@ -443,12 +535,15 @@ impl<'a> Analysis<'_, 'a> {
         self.value(node, true)
     }
 
-    /// What becomes of the class around `node`, whose members are taken to run where anything refers to it.
+    /// Returns the use of the class around `node`. Its members are assumed to run if anything
+    /// refers to it.
     fn class(&self, node: NodeId) -> Flow {
-        let Some((id, class)) = self.nodes.ancestors_enumerated(node).find_map(|(id, node)| match node.kind() {
-            AstKind::Class(class) => Some((id, class)),
-            _ => None,
-        }) else {
+        let Some((id, class)) =
+            self.nodes.ancestors_enumerated(node).find_map(|(id, node)| match node.kind() {
+                AstKind::Class(class) => Some((id, class)),
+                _ => None,
+            })
+        else {
             return Flow::Started;
         };
         match &class.id {
@@ -458,7 +553,8 @@ impl<'a> Analysis<'_, 'a> {
         }
     }
 
-    /// Whether an expression asks if the file is the program, by itself or by a name for that.
+    /// Returns whether an expression tests if the file is the program, directly or by a name for
+    /// that test.
     fn is_guard(&self, test: &Expression<'a>, depth: u32) -> bool {
         if asks_for_main(test.span(), self.source) {
             return true;
@@ -467,9 +563,13 @@ impl<'a> Analysis<'_, 'a> {
             Expression::UnaryExpression(it) if depth < 8 => self.is_guard(&it.argument, depth + 1),
             Expression::AwaitExpression(it) if depth < 8 => self.is_guard(&it.argument, depth + 1),
             Expression::CallExpression(it) if depth < 8 => self.is_guard(&it.callee, depth + 1),
-            Expression::LogicalExpression(it) if depth < 8 => self.is_guard(&it.left, depth + 1) || self.is_guard(&it.right, depth + 1),
+            Expression::LogicalExpression(it) if depth < 8 => {
+                self.is_guard(&it.left, depth + 1) || self.is_guard(&it.right, depth + 1)
+            }
             Expression::Identifier(id) => {
-                let Some(symbol) = self.scoping.get_reference(id.reference_id()).symbol_id() else { return false };
+                let Some(symbol) = self.scoping.get_reference(id.reference_id()).symbol_id() else {
+                    return false;
+                };
                 let declaration = self.span(self.scoping.symbol_declaration(symbol));
                 declaration.size() <= MAX_GUARD_BYTES && asks_for_main(declaration, self.source)
             }
@@ -479,11 +579,13 @@ impl<'a> Analysis<'_, 'a> {
 }
 
 fn asks_for_main(span: Span, source: &str) -> bool {
-    let text: String = span.source_text(source).chars().filter(|character| !character.is_whitespace()).collect();
+    let text: String =
+        span.source_text(source).chars().filter(|character| !character.is_whitespace()).collect();
     GUARDS.iter().any(|guard| text.contains(guard))
 }
 
-/// `console.log` and its kin show a function and do not call it.
+/// Returns whether a callee is `console.log` or similar, which shows a function and does not call
+/// it.
 fn is_console(callee: &Expression<'_>) -> bool {
     match callee.get_inner_expression() {
         Expression::StaticMemberExpression(it) => {

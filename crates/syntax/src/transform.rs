@@ -1,24 +1,36 @@
-//! Prints a program anew where its syntax needs code: enums, namespaces, parameter properties, decorators, `import x = require()`
-//! and JSX. Positions change, so a source map comes with it.
+//! Prints a program again if its syntax needs code: enums, namespaces, parameter properties,
+//! decorators, `import x = require()` and JSX. Positions change, so the result has a source map.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use oxc_allocator::Allocator;
-use oxc_ast::ast::{FormalParameter, ImportDeclaration, JSXElement, JSXFragment, Program, Statement};
+use oxc_ast::ast::{FormalParameter, Program, Statement};
 use oxc_ast_visit::{Visit, walk};
 use oxc_codegen::{Codegen, CodegenOptions};
 use oxc_semantic::SemanticBuilder;
 use oxc_sourcemap::{SourceMap, Token};
 use oxc_span::GetSpan;
-use oxc_transformer::{DecoratorOptions, HelperLoaderMode, HelperLoaderOptions, JsxOptions, JsxRuntime, TransformOptions, Transformer};
+use oxc_transformer::{
+    DecoratorOptions, HelperLoaderMode, HelperLoaderOptions, JsxOptions, JsxRuntime,
+    TransformOptions, Transformer,
+};
 
+use crate::completion;
+use crate::decorators;
+use crate::dialect::ModuleKind;
 use crate::edits::Edits;
-use crate::options::{Decorators, Fields, JsxMode, Options, Role, UnusedImports};
-use crate::program::{Parsed, Syntax, first_error, parse};
-use crate::{ModuleKind, PrepareError, Prepared, bindings, completion, decorators, fields, imports, legacy_privates};
+use crate::error::{PrepareError, first_error};
+use crate::fields;
+use crate::jsx::{Pragmas, jsx_runtime_of};
+use crate::legacy_privates;
+use crate::options::{Decorators, Fields, FileRole, Options, UnusedImports};
+use crate::prepared::{self, PreparedProgram};
+use crate::program::{Parsed, parse};
+use crate::syntax::Syntax;
 
-/// What the printed code calls for decorators: TypeScript's own helpers, under the name the transformer gives them.
+/// The helpers for decorators in printed code: TypeScript's own, under the name that the
+/// transformer uses.
 const DECORATOR_HELPERS: &str = "var babelHelpers={\
 decorate(d,t,k,c){let n=arguments.length,r=n<3?t:c===null?c=Object.getOwnPropertyDescriptor(t,k):c;\
 for(let i=d.length-1;i>=0;i--)if(d[i])r=(n<3?d[i](r):n>3?d[i](t,k,r):d[i](t,k))||r;\
@@ -26,16 +38,17 @@ if(n>3&&r)Object.defineProperty(t,k,r);return r},\
 decorateParam(i,d){return(t,k)=>{d(t,k,i)}},\
 decorateMetadata(k,v){if(typeof Reflect.metadata==='function')return Reflect.metadata(k,v)}};";
 
-/// What stands for the fragment where `@jsxFrag null` says that there is none. The transformer takes names only.
+/// The name in place of the fragment if `@jsxFrag null` removes it, because the transformer only
+/// accepts names.
 const NULL_FRAGMENT: &str = "__belljar_fragment";
 
-/// The program as plain JavaScript, with a source map.
+/// Returns the program as plain JavaScript with a source map.
 pub(crate) fn transform<'a, 's>(
     allocator: &'a Allocator,
     parsed: Parsed<'a>,
     file_name: &str,
     options: &Options,
-) -> Result<Prepared<'s>, (ModuleKind, PrepareError)> {
+) -> Result<PreparedProgram<'s>, (ModuleKind, PrepareError)> {
     let Parsed { mut program, kind, is_async, returns, requires_imports, is_strict } = parsed;
     program.source_type = match kind {
         ModuleKind::CommonJs => program.source_type.with_commonjs(true),
@@ -43,30 +56,52 @@ pub(crate) fn transform<'a, 's>(
     };
     let pragmas = Pragmas::of(&program);
     let how = transform_options(&program, &pragmas, options);
-    // The transformer would read them once more, and by their exact words.
-    program.comments.retain(|comment| !Pragmas::are_in(comment.content_span().source_text(program.source_text)));
-    let scoping = SemanticBuilder::new().with_excess_capacity(1.0).with_enum_eval(true).build(&program).semantic.into_scoping();
-    let transformed = Transformer::new(allocator, Path::new(file_name), &how).build_with_scoping(scoping, &mut program);
+    // The transformer would read these comments again, and only in their exact spelling.
+    program.comments.retain(|comment| {
+        !Pragmas::are_in(comment.content_span().source_text(program.source_text))
+    });
+    let scoping = SemanticBuilder::new()
+        .with_excess_capacity(1.0)
+        .with_enum_eval(true)
+        .build(&program)
+        .semantic
+        .into_scoping();
+    let transformed = Transformer::new(allocator, Path::new(file_name), &how)
+        .build_with_scoping(scoping, &mut program);
     if let Some(error) = first_error(&transformed.diagnostics, program.source_text) {
         return Err((kind, error));
     }
     if kind == ModuleKind::CommonJs {
-        // Left behind where all imports were of types, to keep a module one. This is none.
-        program.body.retain(|statement| !matches!(statement, Statement::ExportNamedDeclaration(export) if export.specifiers.is_empty()));
+        // This is left if all imports were of types, to keep the file a module. This file is not
+        // one.
+        let is_empty_export = |statement: &Statement<'_>| match statement {
+            Statement::ExportNamedDeclaration(export) => export.specifiers.is_empty(),
+            _ => false,
+        };
+        program.body.retain(|statement| !is_empty_export(statement));
     }
     let printed = Codegen::new()
-        .with_options(CodegenOptions { source_map_path: Some(file_name.into()), ..CodegenOptions::default() })
+        .with_options(CodegenOptions {
+            source_map_path: Some(file_name.into()),
+            ..CodegenOptions::default()
+        })
         .build(&program);
     #[expect(deprecated, reason = "no other way tells whether a helper is needed")]
     let needs_helpers = !transformed.helpers_used.is_empty();
     let allocator = Allocator::default();
-    let parsed = parse(&allocator, &printed.code, Syntax::printed(kind)).map_err(|error| (kind, error))?;
+    let parsed =
+        parse(&allocator, &printed.code, Syntax::printed(kind)).map_err(|error| (kind, error))?;
     let parsed = Parsed { kind, is_async, returns, requires_imports, is_strict, ..parsed };
     Ok(finish(&parsed, printed.map, needs_helpers, options))
 }
 
-fn transform_options(program: &Program<'_>, pragmas: &Pragmas<'_>, options: &Options) -> TransformOptions {
-    let is_legacy = options.decorators != Decorators::Standard || ParameterDecorators::are_in(program);
+fn transform_options(
+    program: &Program<'_>,
+    pragmas: &Pragmas<'_>,
+    options: &Options,
+) -> TransformOptions {
+    let is_legacy =
+        options.decorators != Decorators::Standard || ParameterDecorators::are_in(program);
     let runtime = jsx_runtime_of(program, pragmas, options);
     let mut how = TransformOptions {
         decorator: DecoratorOptions {
@@ -75,16 +110,21 @@ fn transform_options(program: &Program<'_>, pragmas: &Pragmas<'_>, options: &Opt
             ..DecoratorOptions::default()
         },
         jsx: JsxOptions { runtime, ..JsxOptions::default() },
-        helper_loader: HelperLoaderOptions { mode: HelperLoaderMode::External, ..HelperLoaderOptions::default() },
+        helper_loader: HelperLoaderOptions {
+            mode: HelperLoaderMode::External,
+            ..HelperLoaderOptions::default()
+        },
         ..TransformOptions::default()
     };
     how.typescript.only_remove_type_imports = options.unused_imports == UnusedImports::Keep;
     if runtime == JsxRuntime::Automatic {
-        how.jsx.import_source = pragmas.import_source.map(str::to_owned).or_else(|| options.jsx_import_source.clone());
+        how.jsx.import_source =
+            pragmas.import_source.map(str::to_owned).or_else(|| options.jsx_import_source.clone());
     } else {
         let factory = pragmas.factory.or(options.jsx_factory.as_deref());
         let fragment = pragmas.fragment.or(options.jsx_fragment_factory.as_deref());
-        let fragment = fragment.map(|fragment| if fragment == "null" { NULL_FRAGMENT } else { fragment });
+        let fragment =
+            fragment.map(|fragment| if fragment == "null" { NULL_FRAGMENT } else { fragment });
         if let Some(factory) = factory {
             how.typescript.jsx_pragma = Cow::Owned(factory.to_owned());
         }
@@ -97,114 +137,7 @@ fn transform_options(program: &Program<'_>, pragmas: &Pragmas<'_>, options: &Opt
     how
 }
 
-/// The runtime of JSX: what a comment says, else the options, else classic where `React` is the file's own, as in code that was written for
-/// it.
-fn jsx_runtime_of(program: &Program<'_>, pragmas: &Pragmas<'_>, options: &Options) -> JsxRuntime {
-    match (pragmas.runtime, options.jsx) {
-        (Some("classic"), _) => JsxRuntime::Classic,
-        (Some("automatic"), _) => JsxRuntime::Automatic,
-        _ if pragmas.import_source.is_some() => JsxRuntime::Automatic,
-        _ if pragmas.factory.is_some() => JsxRuntime::Classic,
-        (_, JsxMode::Classic) => JsxRuntime::Classic,
-        (_, JsxMode::Unset) if options.jsx_factory.is_some() || has_react(program) => JsxRuntime::Classic,
-        (_, JsxMode::Automatic | JsxMode::Unset) => JsxRuntime::Automatic,
-    }
-}
-
-/// The names that a file's elements refer to without saying so: those that its factories begin with.
-pub(crate) fn names_in_elements(program: &Program<'_>, options: &Options) -> Vec<String> {
-    let pragmas = Pragmas::of(program);
-    if jsx_runtime_of(program, &pragmas, options) == JsxRuntime::Automatic || !Elements::are_in(program) {
-        return Vec::new();
-    }
-    let factory = pragmas.factory.or(options.jsx_factory.as_deref()).unwrap_or("React");
-    let fragment = pragmas.fragment.or(options.jsx_fragment_factory.as_deref()).unwrap_or("React");
-    [factory, fragment].iter().map(|name| name.split('.').next().unwrap_or(name).to_owned()).collect()
-}
-
-/// The specifier that a file with elements imports without saying so, if it does.
-pub(crate) fn jsx_runtime(program: &Program<'_>, options: &Options) -> Option<String> {
-    let pragmas = Pragmas::of(program);
-    let is_classic = jsx_runtime_of(program, &pragmas, options) == JsxRuntime::Classic;
-    let package = pragmas.import_source.or(options.jsx_import_source.as_deref()).unwrap_or("react");
-    (!is_classic).then(|| format!("{package}/jsx-runtime"))
-}
-
-/// What comments before the first statement say of JSX. Their names are the same in capitals and in small letters, as to TypeScript.
-#[derive(Debug, Default)]
-struct Pragmas<'p> {
-    factory: Option<&'p str>,
-    fragment: Option<&'p str>,
-    runtime: Option<&'p str>,
-    import_source: Option<&'p str>,
-}
-
-impl<'p> Pragmas<'p> {
-    const NAMES: [&'static str; 4] = ["@jsx", "@jsxfrag", "@jsxruntime", "@jsximportsource"];
-
-    fn of(program: &'p Program<'_>) -> Self {
-        let first = program.body.first().map_or(u32::MAX, |statement| statement.span().start);
-        let mut pragmas = Self::default();
-        for comment in program.comments.iter().filter(|comment| comment.span.start < first) {
-            let text = comment.content_span().source_text(program.source_text);
-            let mut words = text.split_whitespace().map(|word| word.trim_start_matches('*'));
-            while let Some(word) = words.next() {
-                let Some(index) = Self::NAMES.iter().position(|name| word.eq_ignore_ascii_case(name)) else { continue };
-                let place = match index {
-                    0 => &mut pragmas.factory,
-                    1 => &mut pragmas.fragment,
-                    2 => &mut pragmas.runtime,
-                    _ => &mut pragmas.import_source,
-                };
-                *place = words.next();
-            }
-        }
-        pragmas
-    }
-
-    fn are_in(comment: &str) -> bool {
-        comment.split_whitespace().any(|word| Self::NAMES.iter().any(|name| word.trim_start_matches('*').eq_ignore_ascii_case(name)))
-    }
-}
-
-/// Whether a file imports or declares `React`.
-fn has_react(program: &Program<'_>) -> bool {
-    let imports = |import: &ImportDeclaration<'_>| imports::locals(import).any(|local| local.name == "React");
-    program.body.iter().any(|statement| match statement {
-        Statement::ImportDeclaration(import) => import.import_kind.is_value() && imports(import),
-        Statement::TSImportEqualsDeclaration(import) => import.import_kind.is_value() && import.id.name == "React",
-        statement => statement.as_declaration().is_some_and(|declaration| bindings::declares(declaration, &|name| name == "React")),
-    })
-}
-
-/// Elements of JSX.
-#[derive(Default)]
-struct Elements {
-    found: bool,
-}
-
-impl Elements {
-    fn are_in(program: &Program<'_>) -> bool {
-        if !program.source_type.is_jsx() {
-            return false;
-        }
-        let mut finder = Self::default();
-        finder.visit_program(program);
-        finder.found
-    }
-}
-
-impl<'a> Visit<'a> for Elements {
-    fn visit_jsx_element(&mut self, _: &JSXElement<'a>) {
-        self.found = true;
-    }
-
-    fn visit_jsx_fragment(&mut self, _: &JSXFragment<'a>) {
-        self.found = true;
-    }
-}
-
-/// Decorators of parameters, which only `experimentalDecorators` has.
+/// Finds decorators of parameters, which only `experimentalDecorators` has.
 #[derive(Default)]
 struct ParameterDecorators {
     found: bool,
@@ -228,22 +161,29 @@ impl<'a> Visit<'a> for ParameterDecorators {
     }
 }
 
-/// Lowers what the transformer leaves, takes the value, and moves what the map says of the lines that this changes.
-fn finish<'s>(parsed: &Parsed<'_>, map: Option<SourceMap<'_>>, needs_helpers: bool, options: &Options) -> Prepared<'s> {
+/// Lowers what the transformer leaves, takes the value, and updates the source map.
+fn finish<'s>(
+    parsed: &Parsed<'_>,
+    map: Option<SourceMap<'_>>,
+    needs_helpers: bool,
+    options: &Options,
+) -> PreparedProgram<'s> {
     let printed = parsed.program.source_text;
     let mut edits = Edits::default();
-    // Before the value is taken: a class is the innermost of what ends where it does.
-    let has_decorators = decorators::may_be_in(printed) && decorators::lower(&parsed.program, &mut edits);
+    // This comes before the value is taken, because a class is the innermost of what ends at its
+    // end.
+    let has_decorators =
+        decorators::may_be_in(printed) && decorators::lower(&parsed.program, &mut edits);
     if options.fields == Fields::Assign {
         fields::assign(&parsed.program, &mut edits);
     }
-    if options.role == Role::Main {
+    if options.role == FileRole::Main {
         completion::take_value(&parsed.program, &mut edits);
     }
     if needs_helpers {
         legacy_privates::enclose(&parsed.program, &mut edits);
     }
-    let finished = crate::finish(parsed, options, &mut edits);
+    let finished = prepared::finish(parsed, options, &mut edits);
     if let Some(first) = parsed.program.body.first() {
         let start = first.span().start;
         if needs_helpers {
@@ -256,18 +196,24 @@ fn finish<'s>(parsed: &Parsed<'_>, map: Option<SourceMap<'_>>, needs_helpers: bo
             edits.insert_before(start, format!("const {NULL_FRAGMENT}=null;"));
         }
     }
-    crate::make_strict(parsed, &mut edits);
+    prepared::make_strict(parsed, &mut edits);
     let map = map.map(|map| moved(map, printed, &edits.insertions()).to_json_string());
-    Prepared { map, code: Cow::Owned(edits.apply(printed).into_owned()), ..finished }
+    PreparedProgram { map, code: Cow::Owned(edits.apply(printed).into_owned()), ..finished }
 }
 
-/// The map of a text into which `insertions` (offset, length) are made, none of which spans lines.
+/// Returns the map of a text after `insertions` (offset, length), none of which contains a line
+/// break.
 fn moved<'m>(map: SourceMap<'m>, text: &str, insertions: &[(u32, u32)]) -> SourceMap<'m> {
     let mut places = Vec::with_capacity(insertions.len());
     let (mut line, mut line_start, mut at) = (0_u32, 0_usize, 0_usize);
     for &(offset, length) in insertions {
         let offset = offset as usize;
-        for newline in text[at..offset].bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| at + index) {
+        for newline in text[at..offset]
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(index, _)| at + index)
+        {
             line += 1;
             line_start = newline + 1;
         }
@@ -282,10 +228,19 @@ fn moved<'m>(map: SourceMap<'m>, text: &str, insertions: &[(u32, u32)]) -> Sourc
         if line != on_line {
             (on_line, shift) = (line, 0);
         }
-        while let Some((at_line, _, length)) = pending.next_if(|(at_line, at_column, _)| (*at_line, *at_column) <= (line, column)) {
+        while let Some((at_line, _, length)) =
+            pending.next_if(|(at_line, at_column, _)| (*at_line, *at_column) <= (line, column))
+        {
             shift += if at_line == line { length } else { 0 };
         }
-        Token::new(line, column + shift, token.get_src_line(), token.get_src_col(), token.get_source_id(), token.get_name_id())
+        Token::new(
+            line,
+            column + shift,
+            token.get_src_line(),
+            token.get_src_col(),
+            token.get_source_id(),
+            token.get_name_id(),
+        )
     });
     parts.tokens = tokens.collect();
     SourceMap::from_parts(parts)

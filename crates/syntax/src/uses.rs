@@ -1,14 +1,17 @@
-//! The ways in which a program uses what it imports and requires: which names it reads, and whether it calls the thing itself.
+//! The uses of a program's imports: the names that it reads, and whether it calls the imported
+//! value itself.
 //!
-//! Node gives a program less of a package than compilers and bundlers do: no names of a CommonJS package that its lexer does not find,
-//! no default export in place of a module that is required. What a program does with an import tells which of the two it was written for.
+//! Node exposes less of a package than compilers and bundlers do: no names of a CommonJS package
+//! that its lexer does not find, and no default export in place of a required module. The uses of
+//! an import show which of the two a program was written for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use oxc_ast::ast::{
-    Argument, AwaitExpression, BindingPattern, CallExpression, Class, ExportAllDeclaration, ExportFromDeclaration, Expression,
-    IdentifierReference, ImportDeclaration, ImportDeclarationSpecifier, JSXElementName, NewExpression, Program, PropertyKey,
+    Argument, AwaitExpression, BindingPattern, CallExpression, Class, ExportAllDeclaration,
+    ExportFromDeclaration, Expression, IdentifierReference, ImportDeclaration,
+    ImportDeclarationSpecifier, JSXElementName, NewExpression, Program, PropertyKey,
     StaticMemberExpression, TSModuleReference, TaggedTemplateExpression, VariableDeclarator,
 };
 use oxc_ast_visit::{Visit, walk};
@@ -16,34 +19,34 @@ use oxc_semantic::{Scoping, SymbolId};
 
 use crate::edits::Edits;
 
-/// Uses of one specifier.
+/// The uses of one specifier.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uses {
     /// Names that an `import` or `export … from` lists.
     pub named: BTreeSet<String>,
-    /// Names that are read off a namespace, or off what `import()` gives. They may be missing.
+    /// Names that are read from a namespace, or from the result of `import()`. They may be missing.
     pub members: BTreeSet<String>,
-    /// The default import, if there is one.
+    /// Use of the default import, if there is one.
     pub default: Option<ValueUse>,
-    /// Values of `require()`.
+    /// Use of the value of `require()`.
     pub required: Option<ValueUse>,
-    /// The namespace is used as a whole.
+    /// Whether the namespace is used as a whole.
     pub whole: bool,
 }
 
-/// Uses of a value.
+/// The uses of a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ValueUse {
-    /// It is called, constructed or extended.
+    /// Whether the value is called, constructed or extended.
     pub is_called: bool,
-    /// Names that are read off it.
+    /// Names that are read from the value.
     pub members: BTreeSet<String>,
 }
 
-/// Uses by specifier.
+/// The uses of all imports by specifier.
 pub type AllUses = BTreeMap<String, Uses>;
 
-/// Modules of Node that programs import most. Node knows all of their names.
+/// The modules of Node that programs import most. Node knows all of their names.
 const BUILT_IN: [&str; 24] = [
     "assert",
     "buffer",
@@ -75,10 +78,15 @@ pub(crate) fn is_built_in(specifier: &str) -> bool {
     specifier.starts_with("node:") || BUILT_IN.contains(&specifier) || specifier == "belljar"
 }
 
-/// Finds the uses of what is imported, and rewrites `import * as f` to `import f` where `f` is called: no namespace can be. The tree has
-/// been found shallow enough to be walked.
+/// Finds the uses of imports, and replaces `import * as f` by `import f` if `f` is called, because
+/// a namespace cannot be called. The tree is known to be shallow enough to be walked.
 pub(crate) fn find(program: &Program<'_>, scoping: &Scoping, edits: &mut Edits) -> AllUses {
-    let mut finder = Finder { scoping, uses: AllUses::new(), tracked: BTreeMap::new(), called_namespaces: BTreeSet::new() };
+    let mut finder = Finder {
+        scoping,
+        uses: AllUses::new(),
+        tracked: BTreeMap::new(),
+        called_namespaces: BTreeSet::new(),
+    };
     finder.declarations(program);
     finder.visit_program(program);
     let Finder { mut uses, tracked, called_namespaces, .. } = finder;
@@ -95,7 +103,7 @@ pub(crate) fn find(program: &Program<'_>, scoping: &Scoping, edits: &mut Edits) 
     uses
 }
 
-/// The uses as JSON: an object by specifier.
+/// Returns the uses as JSON, an object by specifier.
 pub(crate) fn to_json(all: &AllUses) -> String {
     let mut json = String::from("{");
     for (index, (specifier, uses)) in all.iter().enumerate() {
@@ -127,7 +135,7 @@ fn list(names: &BTreeSet<String>, json: &mut String) {
     json.push(']');
 }
 
-/// A string of JSON, which is one of JavaScript too.
+/// Writes a string of JSON, which is also one of JavaScript.
 pub(crate) fn quote(text: &str, json: &mut String) {
     json.push('"');
     for character in text.chars() {
@@ -150,7 +158,7 @@ enum Kind {
     Dynamic,
 }
 
-/// A name of the program for what it imports.
+/// A name of the program for an import.
 struct Binding {
     specifier: String,
     kind: Kind,
@@ -172,7 +180,7 @@ enum Use<'u> {
 }
 
 impl Finder<'_> {
-    /// Imports may follow their uses.
+    /// Collects the imports first, because they may follow their uses.
     fn declarations(&mut self, program: &Program<'_>) {
         for statement in &program.body {
             if let oxc_ast::ast::Statement::ImportDeclaration(it) = statement {
@@ -187,28 +195,44 @@ impl Finder<'_> {
         }
         for specifier in it.specifiers.iter().flatten() {
             match specifier {
-                ImportDeclarationSpecifier::ImportSpecifier(named) if named.import_kind.is_type() => {}
-                ImportDeclarationSpecifier::ImportSpecifier(named) if named.imported.name() == "default" => {
+                ImportDeclarationSpecifier::ImportSpecifier(named)
+                    if named.import_kind.is_type() => {}
+                ImportDeclarationSpecifier::ImportSpecifier(named)
+                    if named.imported.name() == "default" =>
+                {
                     self.track(named.local.symbol_id.get(), &it.source.value, Kind::Default, None);
                 }
                 ImportDeclarationSpecifier::ImportSpecifier(named) => {
-                    let is_type = named.local.symbol_id.get().is_some_and(|symbol| self.is_of_types(symbol));
+                    let is_type =
+                        named.local.symbol_id.get().is_some_and(|symbol| self.is_of_types(symbol));
                     if !is_type {
-                        self.uses_of(&it.source.value).named.insert(named.imported.name().to_string());
+                        self.uses_of(&it.source.value)
+                            .named
+                            .insert(named.imported.name().to_string());
                     }
                 }
                 ImportDeclarationSpecifier::ImportDefaultSpecifier(default) => {
-                    self.track(default.local.symbol_id.get(), &it.source.value, Kind::Default, None);
+                    self.track(
+                        default.local.symbol_id.get(),
+                        &it.source.value,
+                        Kind::Default,
+                        None,
+                    );
                 }
                 ImportDeclarationSpecifier::ImportNamespaceSpecifier(namespace) => {
                     let star = (namespace.span.start, namespace.local.span.start);
-                    self.track(namespace.local.symbol_id.get(), &it.source.value, Kind::Namespace, Some(star));
+                    self.track(
+                        namespace.local.symbol_id.get(),
+                        &it.source.value,
+                        Kind::Namespace,
+                        Some(star),
+                    );
                 }
             }
         }
     }
 
-    /// Whether all references to a name are of types, and there are some.
+    /// Returns whether all references to a name are types, and there are some.
     fn is_of_types(&self, symbol: SymbolId) -> bool {
         let mut references = self.scoping.get_resolved_references(symbol).peekable();
         references.peek().is_some() && references.all(oxc_semantic::Reference::is_type)
@@ -218,11 +242,21 @@ impl Finder<'_> {
         self.uses.entry(specifier.to_owned()).or_default()
     }
 
-    fn track(&mut self, symbol: Option<SymbolId>, specifier: &str, kind: Kind, star: Option<(u32, u32)>) {
+    fn track(
+        &mut self,
+        symbol: Option<SymbolId>,
+        specifier: &str,
+        kind: Kind,
+        star: Option<(u32, u32)>,
+    ) {
         let uses = self.uses_of(specifier);
         match kind {
-            Kind::Default => drop(uses.default.get_or_insert_default()),
-            Kind::Required => drop(uses.required.get_or_insert_default()),
+            Kind::Default => {
+                uses.default.get_or_insert_default();
+            }
+            Kind::Required => {
+                uses.required.get_or_insert_default();
+            }
             Kind::Namespace | Kind::Dynamic => {}
         }
         if let Some(symbol) = symbol {
@@ -241,7 +275,9 @@ impl Finder<'_> {
             Kind::Required => of_specifier.required.get_or_insert_default(),
             Kind::Namespace | Kind::Dynamic => {
                 match used {
-                    Use::Member(name) => drop(of_specifier.members.insert((*name).to_owned())),
+                    Use::Member(name) => {
+                        of_specifier.members.insert((*name).to_owned());
+                    }
                     Use::Whole | Use::Called => of_specifier.whole = true,
                 }
                 return;
@@ -249,12 +285,15 @@ impl Finder<'_> {
         };
         match used {
             Use::Called => value.is_called = true,
-            Use::Member(name) => drop(value.members.insert((*name).to_owned())),
+            Use::Member(name) => {
+                value.members.insert((*name).to_owned());
+            }
             Use::Whole => {}
         }
     }
 
-    /// Records a use of an expression, if that is a name for an import, or imports. Returns whether it was.
+    /// Records a use of an expression if it is a name of an import, or an import itself. Returns
+    /// whether it is.
     fn used(&mut self, expression: &Expression<'_>, used: &Use<'_>) -> bool {
         match expression.get_inner_expression() {
             Expression::Identifier(it) => self.reference(it, used),
@@ -280,7 +319,7 @@ impl Finder<'_> {
         true
     }
 
-    /// The specifier of `require("…")` or `await import("…")`.
+    /// Returns the specifier of `require("…")` or `await import("…")`.
     fn imported_by(&self, expression: &Expression<'_>) -> Option<(String, Kind)> {
         let specifier = |argument: &Expression<'_>| match argument {
             Expression::StringLiteral(it) if !is_built_in(&it.value) => Some(it.value.to_string()),
@@ -289,13 +328,21 @@ impl Finder<'_> {
         match expression {
             Expression::CallExpression(call) => {
                 let Expression::Identifier(callee) = &call.callee else { return None };
-                if callee.name != "require" || self.symbol_of(callee).is_some() || call.arguments.len() != 1 {
+                if callee.name != "require"
+                    || self.symbol_of(callee).is_some()
+                    || call.arguments.len() != 1
+                {
                     return None;
                 }
-                Some((specifier(call.arguments.first().and_then(Argument::as_expression)?)?, Kind::Required))
+                Some((
+                    specifier(call.arguments.first().and_then(Argument::as_expression)?)?,
+                    Kind::Required,
+                ))
             }
             Expression::AwaitExpression(it) => match &it.argument {
-                Expression::ImportExpression(it) if it.options.is_none() => Some((specifier(&it.source)?, Kind::Dynamic)),
+                Expression::ImportExpression(it) if it.options.is_none() => {
+                    Some((specifier(&it.source)?, Kind::Dynamic))
+                }
                 _ => None,
             },
             _ => None,
@@ -304,12 +351,18 @@ impl Finder<'_> {
 
     fn pattern(&mut self, pattern: &BindingPattern<'_>, specifier: &str, kind: Kind) {
         match pattern {
-            BindingPattern::BindingIdentifier(id) => self.track(id.symbol_id.get(), specifier, kind, None),
+            BindingPattern::BindingIdentifier(id) => {
+                self.track(id.symbol_id.get(), specifier, kind, None);
+            }
             BindingPattern::ObjectPattern(it) => {
                 for property in &it.properties {
                     match &property.key {
-                        PropertyKey::StaticIdentifier(name) => self.record(specifier, kind, &Use::Member(&name.name)),
-                        PropertyKey::StringLiteral(name) => self.record(specifier, kind, &Use::Member(&name.value)),
+                        PropertyKey::StaticIdentifier(name) => {
+                            self.record(specifier, kind, &Use::Member(&name.name));
+                        }
+                        PropertyKey::StringLiteral(name) => {
+                            self.record(specifier, kind, &Use::Member(&name.value));
+                        }
                         _ => self.record(specifier, kind, &Use::Whole),
                     }
                 }
@@ -325,9 +378,14 @@ impl Finder<'_> {
 impl<'a> Visit<'a> for Finder<'_> {
     fn visit_variable_declarator(&mut self, it: &VariableDeclarator<'a>) {
         match it.init.as_ref().map(Expression::get_inner_expression) {
-            Some(Expression::Identifier(reference)) if matches!(it.id, BindingPattern::ObjectPattern(_)) => {
-                let tracked = self.symbol_of(reference).and_then(|symbol| self.tracked.get(&symbol));
-                if let Some((specifier, kind)) = tracked.map(|binding| (binding.specifier.clone(), binding.kind)) {
+            Some(Expression::Identifier(reference))
+                if matches!(it.id, BindingPattern::ObjectPattern(_)) =>
+            {
+                let tracked =
+                    self.symbol_of(reference).and_then(|symbol| self.tracked.get(&symbol));
+                if let Some((specifier, kind)) =
+                    tracked.map(|binding| (binding.specifier.clone(), binding.kind))
+                {
                     self.pattern(&it.id, &specifier, kind);
                     return walk::walk_binding_pattern(self, &it.id);
                 }
@@ -363,8 +421,12 @@ impl<'a> Visit<'a> for Finder<'_> {
             && !is_built_in(&specifier.value)
         {
             let parameter = match it.arguments.first() {
-                Some(Argument::ArrowFunctionExpression(then)) => then.params.items.first().map(|item| &item.pattern),
-                Some(Argument::FunctionExpression(then)) => then.params.items.first().map(|item| &item.pattern),
+                Some(Argument::ArrowFunctionExpression(then)) => {
+                    then.params.items.first().map(|item| &item.pattern)
+                }
+                Some(Argument::FunctionExpression(then)) => {
+                    then.params.items.first().map(|item| &item.pattern)
+                }
                 _ => None,
             };
             match parameter {
@@ -372,7 +434,9 @@ impl<'a> Visit<'a> for Finder<'_> {
                 None => self.record(&specifier.value, Kind::Dynamic, &Use::Whole),
             }
         }
-        if let Some((specifier, kind)) = it.callee.is_specific_id("require").then(|| self.imported_by_call(it)).flatten() {
+        if let Some((specifier, kind)) =
+            it.callee.is_specific_id("require").then(|| self.imported_by_call(it)).flatten()
+        {
             self.record(&specifier, kind, &Use::Whole);
         }
         walk::walk_call_expression(self, it);
@@ -403,9 +467,13 @@ impl<'a> Visit<'a> for Finder<'_> {
 
     fn visit_jsx_element_name(&mut self, it: &JSXElementName<'a>) {
         match it {
-            JSXElementName::IdentifierReference(reference) => drop(self.reference(reference, &Use::Called)),
+            JSXElementName::IdentifierReference(reference) => {
+                self.reference(reference, &Use::Called);
+            }
             JSXElementName::MemberExpression(member) => {
-                if let oxc_ast::ast::JSXMemberExpressionObject::IdentifierReference(reference) = &member.object {
+                if let oxc_ast::ast::JSXMemberExpressionObject::IdentifierReference(reference) =
+                    &member.object
+                {
                     self.reference(reference, &Use::Member(&member.property.name));
                 }
             }
@@ -414,7 +482,8 @@ impl<'a> Visit<'a> for Finder<'_> {
     }
 
     fn visit_identifier_reference(&mut self, it: &IdentifierReference<'a>) {
-        let is_type = it.reference_id.get().is_some_and(|id| self.scoping.get_reference(id).is_type());
+        let is_type =
+            it.reference_id.get().is_some_and(|id| self.scoping.get_reference(id).is_type());
         if !is_type {
             self.reference(it, &Use::Whole);
         }
@@ -438,8 +507,12 @@ impl<'a> Visit<'a> for Finder<'_> {
         for specifier in it.specifiers.iter().filter(|specifier| specifier.export_kind.is_value()) {
             let uses = self.uses_of(&it.source.value);
             match specifier.local.name().as_str() {
-                "default" => drop(uses.default.get_or_insert_default()),
-                name => drop(uses.named.insert(name.to_owned())),
+                "default" => {
+                    uses.default.get_or_insert_default();
+                }
+                name => {
+                    uses.named.insert(name.to_owned());
+                }
             }
         }
     }
@@ -450,7 +523,10 @@ impl<'a> Visit<'a> for Finder<'_> {
         }
     }
 
-    fn visit_ts_import_equals_declaration(&mut self, it: &oxc_ast::ast::TSImportEqualsDeclaration<'a>) {
+    fn visit_ts_import_equals_declaration(
+        &mut self,
+        it: &oxc_ast::ast::TSImportEqualsDeclaration<'a>,
+    ) {
         if let TSModuleReference::ExternalModuleReference(reference) = &it.module_reference
             && it.import_kind.is_value()
         {
@@ -463,7 +539,9 @@ impl Finder<'_> {
     fn imported_by_call(&self, call: &CallExpression<'_>) -> Option<(String, Kind)> {
         let Expression::Identifier(callee) = &call.callee else { return None };
         match call.arguments.first()? {
-            Argument::StringLiteral(it) if self.symbol_of(callee).is_none() && !is_built_in(&it.value) => {
+            Argument::StringLiteral(it)
+                if self.symbol_of(callee).is_none() && !is_built_in(&it.value) =>
+            {
                 Some((it.value.to_string(), Kind::Required))
             }
             _ => None,

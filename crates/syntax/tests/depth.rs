@@ -1,12 +1,15 @@
-//! Hostile nesting ends in an answer, not in a stack overflow, on the stack that V8 leaves of a main thread's. Big inputs are fine.
+//! Hostile nesting ends in an answer, not in a stack overflow, on the stack that V8 leaves of a
+//! main thread's. Big inputs are fine.
 
-use belljar_syntax::{Language, PrepareError, find_imports, prepare};
+use belljar_syntax::{Dialect, PrepareError, find_imports, prepare};
 
 const STACK: usize = 7 << 20;
 
-/// (what nests, so many levels of it)
+/// (source, number of nested levels in it)
 fn nested(levels: usize) -> Vec<(&'static str, String)> {
-    let wrap = |open: &str, middle: &str, close: &str| format!("{}{middle}{}", open.repeat(levels), close.repeat(levels));
+    let wrap = |open: &str, middle: &str, close: &str| {
+        format!("{}{middle}{}", open.repeat(levels), close.repeat(levels))
+    };
     let mut cases = vec![
         ("arrays", wrap("[", "", "]")),
         ("parentheses", wrap("(", "1", ")")),
@@ -51,7 +54,8 @@ fn nested(levels: usize) -> Vec<(&'static str, String)> {
         ("unions", "A|", "B"),
         ("assertions", "<A>", "b"),
     ] {
-        let (prefix, link) = link.strip_prefix("type A=").map_or(("", link), |link| ("type A=", link));
+        let (prefix, link) =
+            link.strip_prefix("type A=").map_or(("", link), |link| ("type A=", link));
         cases.push((name, format!("{prefix}{}{end}", link.repeat(levels))));
     }
     cases.push(("suffixed types", format!("type A=B{}", "[]".repeat(levels))));
@@ -69,7 +73,8 @@ fn nested(levels: usize) -> Vec<(&'static str, String)> {
 
 fn prepare_everywhere(name: &str, source: &str) {
     for file_name in ["a.js", "a.mjs", "a.jsx", "a.ts", "a.tsx"] {
-        let language = if file_name.contains("ts") { Language::TypeScript } else { Language::JavaScript };
+        let language =
+            if file_name.contains("ts") { Dialect::TypeScript } else { Dialect::JavaScript };
         // Alone, with what sends it through the transformer, and with what asks for its names.
         for around in ["", ";enum E { A }", ";await require", ";import { t } from 't'"] {
             let source = format!("{source}{around}");
@@ -81,7 +86,12 @@ fn prepare_everywhere(name: &str, source: &str) {
 }
 
 fn on_a_main_threads_stack(work: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new().stack_size(STACK).spawn(work).expect("a thread").join().expect("no panic");
+    std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(work)
+        .expect("a thread")
+        .join()
+        .expect("no panic");
 }
 
 #[test]
@@ -97,9 +107,15 @@ fn no_nesting_overflows_the_stack() {
 #[test]
 fn what_nests_too_deep_is_refused_with_its_line() {
     let source = format!("1;\n2;\n{}", "[".repeat(100_000));
-    assert_eq!(prepare(&source, "a.js", Language::JavaScript).error, Some(PrepareError::TooDeep { line: 3 }));
+    assert_eq!(
+        prepare(&source, "a.js", Dialect::JavaScript).error,
+        Some(PrepareError::TooDeep { line: 3 })
+    );
     let source = format!("let a: number;\n{}a", "a + ".repeat(100_000));
-    assert_eq!(prepare(&source, "a.ts", Language::TypeScript).error, Some(PrepareError::TooDeep { line: 2 }));
+    assert_eq!(
+        prepare(&source, "a.ts", Dialect::TypeScript).error,
+        Some(PrepareError::TooDeep { line: 2 })
+    );
 }
 
 #[test]
@@ -112,7 +128,7 @@ fn brackets_in_text_do_not_nest() {
         format!("1 // {brackets}"),
         format!("/* {brackets} */ 1"),
     ] {
-        assert!(prepare(&source, "a.js", Language::JavaScript).parsed(), "{}", &source[..20]);
+        assert!(prepare(&source, "a.js", Dialect::JavaScript).parsed(), "{}", &source[..20]);
     }
 }
 
@@ -126,14 +142,15 @@ fn wide_and_long_programs_are_no_deep_ones() {
         assert!(json.len() > 9_000_000);
         let minified = "function f(a,b){if(a)return b?a:b;else if(b){for(var i=0;i<a;i++)b+=i}var c=a=>a+1,d={x:1,y:[a,b]};return c(d.x)}"
             .repeat(10_000);
-        let lines = "if (a) b = !c\na = b ? c : d\nx.y = function () { return -1 }\n".repeat(20_000);
+        let lines =
+            "if (a) b = !c\na = b ? c : d\nx.y = function () { return -1 }\n".repeat(20_000);
         let concatenated = format!("{}'end'", "'part' + x + ".repeat(20_000));
         for source in [json, minified, lines, concatenated] {
-            let prepared = prepare(&source, "a.js", Language::JavaScript);
+            let prepared = prepare(&source, "a.js", Dialect::JavaScript);
             assert!(prepared.parsed(), "{:?} in {}", prepared.error, &source[..40]);
         }
         let typed = "interface A { a: string; b?: Array<number> }\nconst f = (a: A, b = a as A): number => a.b![0]\nlet x: A | undefined\n"
             .repeat(3_000);
-        assert!(prepare(&typed, "a.ts", Language::TypeScript).parsed());
+        assert!(prepare(&typed, "a.ts", Dialect::TypeScript).parsed());
     });
 }

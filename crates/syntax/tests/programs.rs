@@ -1,13 +1,14 @@
-//! What a program is taken for, and that what is left of it runs: kinds, `main`, places of errors, TypeScript.
+//! Tests of preparation: the kind of a program, its `main`, the positions of errors, and
+//! TypeScript. The prepared programs run in a real Node.
 
 mod node;
 
 use belljar_syntax::ModuleKind::{CommonJs, Module};
-use belljar_syntax::{Language, PrepareError, prepare};
+use belljar_syntax::{Dialect, PrepareError, prepare};
 use node::{prepare_named, run};
 
 #[test]
-fn commonjs_and_modules_are_told_apart_as_node_does() {
+fn the_kind_of_a_program_is_detected_as_node_does() {
     for (name, source, kind, is_async) in [
         ("a.js", "1", CommonJs, false),
         ("a.js", "", CommonJs, false),
@@ -48,20 +49,31 @@ fn commonjs_and_modules_are_told_apart_as_node_does() {
         ("a.mts", "1", Module, false),
     ] {
         let prepared = prepare_named(name, source);
-        assert_eq!((prepared.kind, prepared.is_async, &prepared.error), (kind, is_async, &None), "{name}: {source}");
+        assert_eq!(
+            (prepared.kind, prepared.is_async, &prepared.error),
+            (kind, is_async, &None),
+            "{name}: {source}"
+        );
     }
 }
 
 #[test]
 fn what_does_not_parse_is_left_to_v8() {
-    for (name, source, kind) in
-        [("a.js", "1 +", CommonJs), ("a.js", "import a from 'b'\n1 +", Module), ("a.mjs", "1 +", Module), ("a.ts", "let a: = 1", CommonJs)]
-    {
+    for (name, source, kind) in [
+        ("a.js", "1 +", CommonJs),
+        ("a.js", "import a from 'b'\n1 +", Module),
+        ("a.mjs", "1 +", Module),
+        ("a.ts", "let a: = 1", CommonJs),
+    ] {
         let prepared = prepare_named(name, source);
         assert!(matches!(prepared.error, Some(PrepareError::Syntax { .. })), "{source}");
         assert_eq!((prepared.kind, &*prepared.code), (kind, source));
     }
-    let Some(PrepareError::Syntax { line, column, .. }) = prepare_named("a.ts", "const é = 1;\nlet b: = 2").error else { panic!() };
+    let Some(PrepareError::Syntax { line, column, .. }) =
+        prepare_named("a.ts", "const é = 1;\nlet b: = 2").error
+    else {
+        panic!()
+    };
     assert_eq!((line, column), (2, 8));
 }
 
@@ -70,25 +82,57 @@ fn programs_run_and_give_their_value() {
     let programs = [
         ("main.js", "await Promise.resolve(4)", "4"),
         ("main.js", "import { basename } from 'node:path'\nbasename('/a/b')", "'b'"),
-        ("main.js", "const path = require('node:path');\nconst a = await 2;\npath.basename('/a/b') + a", "'b2'"),
+        (
+            "main.js",
+            "const path = require('node:path');\nconst a = await 2;\npath.basename('/a/b') + a",
+            "'b2'",
+        ),
         ("main.js", "const a = 3; if (a) return a * 2; 5", "6"),
         ("main.js", "return await 7", "7"),
         ("main.js", "#!/usr/bin/env node\n'x' + 1", "'x1'"),
         ("main.mjs", "#!/usr/bin/env node\n'x' + 1", "'x1'"),
         ("main.js", "const require = 5; require", "5"),
         ("main.js", "module.exports = { a: 1 }", "{ a: 1 }"),
-        ("main.ts", "const a: number = 1\nconst b = <T,>(x: T): T => x\nb<number>(a)! as number", "1"),
+        (
+            "main.ts",
+            "const a: number = 1\nconst b = <T,>(x: T): T => x\nb<number>(a)! as number",
+            "1",
+        ),
         ("main.ts", "let a = 1 as any\n(2 as any)", "2"),
         ("main.ts", "let f: any = 1 as number\n[3].length", "1"),
-        ("main.ts", "enum Color { Red, Green = 'g' }\n[Color.Red, Color.Green, Color[0]]", "[ 0, 'g', 'Red' ]"),
+        (
+            "main.ts",
+            "enum Color { Red, Green = 'g' }\n[Color.Red, Color.Green, Color[0]]",
+            "[ 0, 'g', 'Red' ]",
+        ),
         ("main.ts", "const enum E { A = 1 << 3 }\nE.A", "8"),
-        ("main.ts", "namespace N { export const a = 1; export namespace M { export const b = 2 } }\nN.a + N.M.b", "3"),
-        ("main.ts", "class P { constructor(private readonly a: number) {} get v() { return this.a } }\nnew P(4).v", "4"),
+        (
+            "main.ts",
+            "namespace N { export const a = 1; export namespace M { export const b = 2 } }\nN.a + N.M.b",
+            "3",
+        ),
+        (
+            "main.ts",
+            "class P { constructor(private readonly a: number) {} get v() { return this.a } }\nnew P(4).v",
+            "4",
+        ),
         ("main.ts", "import path = require('node:path')\npath.basename('/a/b')", "'b'"),
-        ("main.ts", "import { basename, type ParsedPath } from 'node:path'\nconst p = {} as ParsedPath\nbasename('/a/b')", "'b'"),
+        (
+            "main.ts",
+            "import { basename, type ParsedPath } from 'node:path'\nconst p = {} as ParsedPath\nbasename('/a/b')",
+            "'b'",
+        ),
         ("main.ts", "import { Nothing } from 'no-such-package'\nlet a: Nothing\n1", "1"),
-        ("main.ts", "import D, { basename } from 'node:path'\nlet a: typeof D\nbasename('/q')", "'q'"),
-        ("main.ts", "import type { A } from 'no-such'; enum B { C = 3 }\nconst os = require('node:os'); B.C", "3"),
+        (
+            "main.ts",
+            "import D, { basename } from 'node:path'\nlet a: typeof D\nbasename('/q')",
+            "'q'",
+        ),
+        (
+            "main.ts",
+            "import type { A } from 'no-such'; enum B { C = 3 }\nconst os = require('node:os'); B.C",
+            "3",
+        ),
         ("main.ts", "import { B } from 'no-such'; enum C { D = 3 }\nlet x: B = C.D; x", "3"),
         (
             "main.ts",
@@ -105,7 +149,11 @@ fn programs_run_and_give_their_value() {
             "class A { accessor n = 1; static accessor s = 2 }\nconst a = new A(); a.n++; A.s++\n[a.n, A.s, Object.keys(a).length]",
             "[ 2, 3, 0 ]",
         ),
-        ("main.ts", "namespace N { export let n = 1 }\nnamespace N { export function up() { return ++n } }\n[N.up(), N.n]", "[ 2, 2 ]"),
+        (
+            "main.ts",
+            "namespace N { export let n = 1 }\nnamespace N { export function up() { return ++n } }\n[N.up(), N.n]",
+            "[ 2, 2 ]",
+        ),
         ("main.ts", "function f() {\n  return <T>\n  (x: T) => x\n}\nf()!(8)", "8"),
         ("main.ts", "function d(t: any) { t.seen = 1 }\n@d class A { }\n(A as any).seen", "1"),
         (
@@ -113,19 +161,41 @@ fn programs_run_and_give_their_value() {
             "abstract class A { abstract f(): void; private x? = 1; declare y: number; static readonly z: number = 2\npublic ['a']() { return 5 } }\nclass B extends A implements Object { f() {} }\n(new B() as any).a() + A.z",
             "7",
         ),
-        ("main.ts", "function f(this: any, a?: number, b: string = 'q'): a is 1 { return (a + b) as any }\nf(1)", "'1q'"),
-        ("main.ts", "function o(a: string): void\nfunction o(a: any) { return a }\no(3 as any)", "3"),
+        (
+            "main.ts",
+            "function f(this: any, a?: number, b: string = 'q'): a is 1 { return (a + b) as any }\nf(1)",
+            "'1q'",
+        ),
+        (
+            "main.ts",
+            "function o(a: string): void\nfunction o(a: any) { return a }\no(3 as any)",
+            "3",
+        ),
         ("main.ts", "const o = { a: 1 } satisfies object\no.a", "1"),
         ("main.ts", "const s = <any>{ a: 1 }\ns.a", "1"),
         ("main.ts", "let t!: string\nt ??= 'é' as string; t", "'é'"),
         ("main.ts", "const e = await 3; enum A { B = 4 }\nexport {}\ne + A.B", "7"),
         ("main.ts", "async function f<T>(x: T): Promise<T> { return x }\nawait f<number>(6)", "6"),
-        ("main.jsx", "const React = { createElement: (...a) => a };\n<a b='c'>{1}</a>", "[ 'a', { b: 'c' }, 1 ]"),
-        ("main.tsx", "const React = { createElement: (...a: any[]) => a, Fragment: 0 };\nlet x: number = 1;\n<>{x}</>", "[ 0, null, 1 ]"),
+        (
+            "main.jsx",
+            "const React = { createElement: (...a) => a };\n<a b='c'>{1}</a>",
+            "[ 'a', { b: 'c' }, 1 ]",
+        ),
+        (
+            "main.tsx",
+            "const React = { createElement: (...a: any[]) => a, Fragment: 0 };\nlet x: number = 1;\n<>{x}</>",
+            "[ 0, null, 1 ]",
+        ),
     ];
     let answers = run(&programs.map(|(name, source, _)| (name, source)));
     for ((name, source, value), answer) in programs.iter().zip(answers) {
-        assert_eq!(answer.prepared["value"], *value, "{name}: {source}\n{}\n{}", prepare_named(name, source).code, answer.prepared);
+        assert_eq!(
+            answer.prepared["value"],
+            *value,
+            "{name}: {source}\n{}\n{}",
+            prepare_named(name, source).code,
+            answer.prepared
+        );
     }
 }
 
@@ -146,7 +216,12 @@ fn a_main_is_handed_over() {
     ];
     let answers = run(&programs.map(|(name, source, _)| (name, source)));
     for ((name, source, value), answer) in programs.iter().zip(answers) {
-        assert_eq!(answer.prepared["main"].as_str(), *value, "{name}: {source}\n{}", answer.prepared);
+        assert_eq!(
+            answer.prepared["main"].as_str(),
+            *value,
+            "{name}: {source}\n{}",
+            answer.prepared
+        );
         assert_eq!(prepare_named(name, source).has_main, value.is_some());
     }
 }
@@ -212,7 +287,11 @@ fn every_reference_that_starts_a_main_is_found() {
         let source = format!("{DEFINED}{source}");
         let prepared = prepare_named("main.js", &source);
         assert_eq!(prepared.error, None, "{source}");
-        assert_eq!((prepared.starts_main, prepared.code.contains(".started=")), (starts, is_guarded), "{source}");
+        assert_eq!(
+            (prepared.starts_main, prepared.code.contains(".started=")),
+            (starts, is_guarded),
+            "{source}"
+        );
     }
     for (name, source, starts, exported) in [
         ("main.mjs", "export function main() {}", false, false),
@@ -226,17 +305,31 @@ fn every_reference_that_starts_a_main_is_found() {
         ("main.js", "function sync() {} module.exports = sync;", false, false),
         ("main.js", "exports.main = async () => {};", false, false),
         ("main.js", "exports.main = async () => {}; exports.main()", true, false),
-        ("main.js", "module.exports.main = async () => {}; module.exports.main().then(f)", true, false),
+        (
+            "main.js",
+            "module.exports.main = async () => {}; module.exports.main().then(f)",
+            true,
+            false,
+        ),
         ("main.js", "exports.main = async () => {}; exports.main.timeout = 5", false, false),
         ("main.ts", "async function main(): Promise<void> {}\nvoid main() as unknown", true, false),
-        ("main.ts", "enum E { A }\nfunction main(): E { return E.A }\n(main as any)()", true, false),
+        (
+            "main.ts",
+            "enum E { A }\nfunction main(): E { return E.A }\n(main as any)()",
+            true,
+            false,
+        ),
         ("main.ts", "function main() {}\ntype M = typeof main;\nlet m: typeof main", false, false),
         ("main.ts", "function run() {}\nexport = run", false, false),
         ("main.tsx", "function main() {}\nconst x = <a b={main} />", true, false),
     ] {
         let prepared = prepare_named(name, source);
         assert_eq!(prepared.error, None, "{source}");
-        assert_eq!((prepared.starts_main, prepared.starts_exported), (starts, exported), "{name}: {source}");
+        assert_eq!(
+            (prepared.starts_main, prepared.starts_exported),
+            (starts, exported),
+            "{name}: {source}"
+        );
     }
 }
 
@@ -251,7 +344,10 @@ fn a_guard_that_is_taken_says_so() {
             "function main() {} if (module.parent) { main() }",
             "if (module.parent) {__belljar_value.started=true; __belljar_value(main()); }",
         ),
-        ("function main() {} module.parent || main()", "module.parent || (__belljar_value.started=true,main())"),
+        (
+            "function main() {} module.parent || main()",
+            "module.parent || (__belljar_value.started=true,main())",
+        ),
     ] {
         let prepared = prepare_named("main.js", source);
         assert!(prepared.code.contains(code), "{}", prepared.code);
@@ -286,26 +382,46 @@ fn errors_keep_the_place_where_they_were_thrown() {
         ("main.js", "\n\n  throw new Error('x')", (3, 9)),
         ("main.js", "const a = 1\nnull.f\na", (2, 6)),
         ("main.mjs", "\nif (1) {\n  undefined.f\n}\n", (3, 29)),
-        ("main.ts", "interface A {\n a: 1\n}\nlet é: A = null as any as A;  throw new Error('x')", (4, 37)),
-        ("main.ts", "enum A {\n B,\n}\n\n\nfunction f(a: A): void {\n  throw new Error('x')\n}\nf(A.B)", (7, 9)),
+        (
+            "main.ts",
+            "interface A {\n a: 1\n}\nlet é: A = null as any as A;  throw new Error('x')",
+            (4, 37),
+        ),
+        (
+            "main.ts",
+            "enum A {\n B,\n}\n\n\nfunction f(a: A): void {\n  throw new Error('x')\n}\nf(A.B)",
+            (7, 9),
+        ),
         ("main.ts", "/* a\n*/ import x = require('node:os')\n\n\nx.nothing.f", (5, 11)),
         ("main.ts", "function d(t: any) {}\n@d class A {}\n\nnull!.f", (4, 7)),
     ];
     let answers = run(&programs.map(|(name, source, _)| (name, source)));
     for ((name, source, (line, column)), answer) in programs.iter().zip(answers) {
         let place = &answer.prepared["place"];
-        assert_eq!(place["line"], *line, "{name}: {source}\n{}\n{}", prepare_named(name, source).code, answer.prepared);
+        assert_eq!(
+            place["line"],
+            *line,
+            "{name}: {source}\n{}\n{}",
+            prepare_named(name, source).code,
+            answer.prepared
+        );
         // On the line of the value, columns move by what was put around it.
-        assert!(prepare_named(name, source).map.is_some() || place["column"] == *column, "{name}: {source}\n{place}");
+        assert!(
+            prepare_named(name, source).map.is_some() || place["column"] == *column,
+            "{name}: {source}\n{place}"
+        );
     }
 }
 
 #[test]
 fn types_alone_leave_every_position_as_it_was() {
     let source = "interface A { é: 1 }\nlet a: A | undefined, b = a as A\n\tfunction f<T>(x?: T): x is T { return !x! }";
-    let prepared = prepare(source, "main.ts", Language::TypeScript);
+    let prepared = prepare(source, "main.ts", Dialect::TypeScript);
     assert_eq!(prepared.map, None);
     assert_eq!(prepared.code.encode_utf16().count(), source.encode_utf16().count());
-    let blanked = source.chars().zip(prepared.code.chars()).all(|(was, is)| was == is || matches!(is, ' ' | ';'));
+    let blanked = source
+        .chars()
+        .zip(prepared.code.chars())
+        .all(|(was, is)| was == is || matches!(is, ' ' | ';'));
     assert!(blanked, "{}", prepared.code);
 }

@@ -1,4 +1,5 @@
-//! The value of a program is V8's own completion value: prepared programs and plain scripts, run in a real Node and compared.
+//! The value of a program is V8's own completion value: prepared programs and plain scripts, run in
+//! a real Node and compared.
 
 mod node;
 
@@ -100,22 +101,34 @@ fn the_value_is_the_completion_value_of_v8() {
 
 fn assert_same(source: &str, answer: &node::Answer) {
     let prepared = node::prepare_named("main.cjs", source);
-    assert_eq!(answer.prepared["value"], answer.v8["value"], "of {source:?}\nas {:?}\nwhich gave {}", prepared.code, answer.prepared);
-    assert_eq!(answer.prepared["error"], answer.v8["error"], "of {source:?}\nas {:?}", prepared.code);
+    assert_eq!(
+        answer.prepared["value"], answer.v8["value"],
+        "of {source:?}\nas {:?}\nwhich gave {}",
+        prepared.code, answer.prepared
+    );
+    assert_eq!(
+        answer.prepared["error"], answer.v8["error"],
+        "of {source:?}\nas {:?}",
+        prepared.code
+    );
 }
 
 #[test]
-fn use_strict_stays_a_directive_and_is_no_value_beside_code() {
-    let answers =
-        run(&[("main.cjs", "'use strict'; function f() {}"), ("main.cjs", "'use strict'\n(function () { return this })() === undefined")]);
+fn use_strict_stays_a_directive_and_is_no_value_if_code_follows() {
+    let answers = run(&[
+        ("main.cjs", "'use strict'; function f() {}"),
+        ("main.cjs", "'use strict'\n(function () { return this })() === undefined"),
+    ]);
     assert_eq!(answers[0].prepared["value"], "undefined");
     // Without the semicolon it is the string that is called: a TypeError, in both.
     assert_eq!(answers[1].prepared["error"], answers[1].v8["error"]);
-    let strict = run(&[("main.cjs", "'use strict'; (function () { return this })() === undefined")]);
+    let strict =
+        run(&[("main.cjs", "'use strict'; (function () { return this })() === undefined")]);
     assert_eq!(strict[0].prepared["value"], "true");
 }
 
-/// A small program, of statements that always end: loops run over short lists, and `break` and `continue` only stand in them.
+/// A small program, of statements that always end: loops run over short lists, and `break` and
+/// `continue` only stand in them.
 fn statement(depth: u32, in_loop: bool) -> BoxedStrategy<String> {
     let value = prop_oneof![
         (0..9_i32).prop_map(|n| format!("{n};")),
@@ -123,12 +136,17 @@ fn statement(depth: u32, in_loop: bool) -> BoxedStrategy<String> {
         (0..9_i32).prop_map(|n| format!("x = {n}, x + 1;")),
         Just("var v = 1;".to_owned()),
         Just(";".to_owned()),
-        // Not a function: in a block of sloppy code V8 takes its hoisting for a value, which no one means.
+        // Not a function: in a block of sloppy code V8 takes its hoisting for a value, which no one
+        // means.
         Just("{ class G {} }".to_owned()),
         Just("{ let q = 2 }".to_owned()),
         (0..9_i32).prop_map(|n| format!("if (++n % 3 == 0) throw {n};")),
     ];
-    let leave = prop_oneof![Just("if (++n % 2) break;".to_owned()), Just("if (++n % 2) continue;".to_owned()), Just("break;".to_owned())];
+    let leave = prop_oneof![
+        Just("if (++n % 2) break;".to_owned()),
+        Just("if (++n % 2) continue;".to_owned()),
+        Just("break;".to_owned())
+    ];
     let leaf = if in_loop { prop_oneof![3 => value, 2 => leave].boxed() } else { value.boxed() };
     if depth == 0 {
         return leaf;
@@ -150,7 +168,9 @@ fn statement(depth: u32, in_loop: bool) -> BoxedStrategy<String> {
 }
 
 fn statements(depth: u32, in_loop: bool) -> BoxedStrategy<String> {
-    prop::collection::vec(statement(depth, in_loop), 0..4).prop_map(|statements| statements.join(" ")).boxed()
+    prop::collection::vec(statement(depth, in_loop), 0..4)
+        .prop_map(|statements| statements.join(" "))
+        .boxed()
 }
 
 proptest! {
@@ -166,7 +186,7 @@ proptest! {
         }
     }
 
-    /// What does not parse is left alone; nothing panics.
+    /// A program that does not parse is left unchanged, and nothing panics.
     #[test]
     fn no_text_whatever_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), tokens in prop::collection::vec(0..TOKENS.len(), 0..40)) {
         let text = String::from_utf8_lossy(&bytes).into_owned();

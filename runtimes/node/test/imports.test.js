@@ -1,13 +1,17 @@
 'use strict';
-// What a program imports is found in all of its files, and nothing of the program is run for it. What counts as an import is for the parser
-// to say, and tested there.
+// Imports are found in all files of a program without running any of it. The tests of the parser
+// decide what an import is.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { run } = require('./run.js');
 
 async function find(program, changes) {
-  const { value, error, finished } = await run(program, { task: 'find_imports', finish: 'settled', ...changes });
+  const { value, error, finished } = await run(program, {
+    task: 'find_imports',
+    finish: 'settled',
+    ...changes,
+  });
   assert.equal(error, null);
   assert.equal(finished.length, 1);
   return value;
@@ -25,18 +29,34 @@ test('the imports of all files are one list, optional where every file says so',
 });
 
 test('a name of an object’s own is a name like others', async () => {
-  const { imports } = await find("require('__proto__')\nrequire('constructor')\ntry { require('toString') } catch {}");
-  assert.deepEqual(Object.entries(imports).sort(), [['__proto__', false], ['constructor', false], ['toString', true]]);
+  const { imports } = await find(
+    "require('__proto__')\nrequire('constructor')\ntry { require('toString') } catch {}",
+  );
+  assert.deepEqual(Object.entries(imports).sort(), [
+    ['__proto__', false],
+    ['constructor', false],
+    ['toString', true],
+  ]);
 });
 
 test('each file is in the language of its name, and the entry in that of the run', async () => {
-  const files = (entry) => ({ [entry]: "import type { A } from 'types'\nimport 'a'", 'b.ts': "import type { B } from 'types'\nimport 'b'", 'c.js': "import 'c'" });
+  const files = (entry) => ({
+    [entry]: "import type { A } from 'types'\nimport 'a'",
+    'b.ts': "import type { B } from 'types'\nimport 'b'",
+    'c.js': "import 'c'",
+  });
   assert.deepEqual(Object.keys((await find(files('main.js'))).imports).sort(), ['b', 'c']);
-  assert.deepEqual(Object.keys((await find(files('main.js'), { language: 'typescript' })).imports).sort(), ['a', 'b', 'c']);
+  assert.deepEqual(
+    Object.keys((await find(files('main.js'), { language: 'typescript' })).imports).sort(),
+    ['a', 'b', 'c'],
+  );
 });
 
 test('a file that does not parse contributes nothing', async () => {
-  assert.deepEqual(await find({ 'main.js': "require('a')", 'broken.js': "require('b')\n(((" }), { imports: { a: false }, additions: [] });
+  assert.deepEqual(await find({ 'main.js': "require('a')", 'broken.js': "require('b')\n(((" }), {
+    imports: { a: false },
+    additions: [],
+  });
   assert.deepEqual(await find({ 'main.js': "require('b')\n(((" }), { imports: {}, additions: [] });
 });
 
@@ -45,8 +65,17 @@ test('nothing of the program is run', async () => {
   const ran = await run(attack);
   assert.equal(ran.stdout, 'ranran\n');
   assert.equal(ran.exit_code, 7);
-  const files = { 'main.js': attack, 'fs.js': attack, 'package.json': '{"type": "module"}', 'node_modules/fs/index.js': attack };
-  const found = await run(files, { task: 'find_imports', finish: 'settled', env: { NODE_PATH: '/home/user' } });
+  const files = {
+    'main.js': attack,
+    'fs.js': attack,
+    'package.json': '{"type": "module"}',
+    'node_modules/fs/index.js': attack,
+  };
+  const found = await run(files, {
+    task: 'find_imports',
+    finish: 'settled',
+    env: { NODE_PATH: '/home/user' },
+  });
   assert.deepEqual(found.value, { imports: { fs: false }, additions: [] });
   assert.equal(found.stdout + found.stderr, '');
   assert.equal(found.exit_code, null);

@@ -26,7 +26,11 @@ const programs = [
   ['filled exports', 'exports.total = 3; 5', { total: 3 }],
   ['module.exports that is an empty array', 'module.exports = []; 5', []],
   ['module.exports that is a promise', 'module.exports = Promise.resolve(9)', 9],
-  ['module.exports of functions only', 'module.exports = { add(a, b) { return a + b } };\nmodule.exports.add(1, 2)', 3],
+  [
+    'module.exports of functions only',
+    'module.exports = { add(a, b) { return a + b } };\nmodule.exports.add(1, 2)',
+    3,
+  ],
   ['an empty module.exports', 'module.exports = {}; 5', 5],
   ['exports that are only functions and no value', 'module.exports = { add() {} }', null],
   ['a class named main is not called', 'class main {}\n5', 5],
@@ -44,10 +48,18 @@ for (const [name, program, value] of programs) {
 const modules = [
   ['an export named main', 'export async function main({ x }) { return x + 1 }', 21],
   ['a default export that is a function', 'export default ({ x }) => x + 2', 22],
-  ['a main that is not exported', 'import "node:fs";\nasync function main({ x }) { return x + 3 }', 23],
+  [
+    'a main that is not exported',
+    'import "node:fs";\nasync function main({ x }) { return x + 3 }',
+    23,
+  ],
   ['a default export that is a value', 'export default { a: [1] }', { a: [1] }],
   ['a default export that is a promise', 'export default Promise.resolve(5)', 5],
-  ['the last expression of a module', 'import fs from "node:fs";\ntypeof fs.readFileSync', 'function'],
+  [
+    'the last expression of a module',
+    'import fs from "node:fs";\ntypeof fs.readFileSync',
+    'function',
+  ],
   ['the last expression after an await', 'import "node:fs";\nawait null;\n40 + 2', 42],
 ];
 for (const [name, program, value] of modules) {
@@ -63,9 +75,18 @@ const body = '{ calls++; console.log("main " + calls); await null; return "value
 const ownCalls = [
   ['main()', `${count}async function main() ${body}\nmain()`],
   ['main().catch(...)', `${count}async function main() ${body}\nmain().catch(console.error);`],
-  ['(async () => await main())()', `${count}async function main() ${body}\n(async () => { return await main(); })();`],
-  ['an exported main that is called', `${count}const main = async () => ${body};\nmodule.exports = { main };\nmain();`],
-  ['if (require.main === module) main()', `${count}async function main() ${body}\nmodule.exports = { main };\nif (require.main === module) { main(); }`],
+  [
+    '(async () => await main())()',
+    `${count}async function main() ${body}\n(async () => { return await main(); })();`,
+  ],
+  [
+    'an exported main that is called',
+    `${count}const main = async () => ${body};\nmodule.exports = { main };\nmain();`,
+  ],
+  [
+    'if (require.main === module) main()',
+    `${count}async function main() ${body}\nmodule.exports = { main };\nif (require.main === module) { main(); }`,
+  ],
   ['return main()', `${count}async function main() ${body}\nreturn main();`],
 ];
 for (const [name, program] of ownCalls) {
@@ -78,19 +99,27 @@ for (const [name, program] of ownCalls) {
 }
 
 test('a program that calls its own main in a roundabout way is not run twice', async () => {
-  for (const call of ['Promise.all([main])[0]; const run = (f) => f();\nrun(main)', 'const all = [main]; all[0]()', '[main].map((f) => f())[0]']) {
+  for (const call of [
+    'Promise.all([main])[0]; const run = (f) => f();\nrun(main)',
+    'const all = [main]; all[0]()',
+    '[main].map((f) => f())[0]',
+  ]) {
     const { value, stdout } = await run(`${count}const main = async () => ${body};\n${call}`);
     assert.deepEqual([value, stdout], ['value', 'main 1\n']);
   }
 });
 
 test('the text of a call is not taken for a call', async () => {
-  const { value, stdout } = await run(`${count}async function main() ${body}\nconst script = \`def main():\n  pass\n\nmain()\n\`;\n// main()\nscript`);
+  const { value, stdout } = await run(
+    `${count}async function main() ${body}\nconst script = \`def main():\n  pass\n\nmain()\n\`;\n// main()\nscript`,
+  );
   assert.deepEqual([value, stdout], ['value', 'main 1\n']);
 });
 
 test('a main that a wrapper made is called', async () => {
-  const { value } = await run('const wrap = (f) => (...a) => f(...a);\nconst other = wrap(() => 1); other();\nconst main = wrap(() => "value");');
+  const { value } = await run(
+    'const wrap = (f) => (...a) => f(...a);\nconst other = wrap(() => 1); other();\nconst main = wrap(() => "value");',
+  );
   assert.equal(value, 'value');
 });
 
@@ -102,7 +131,9 @@ test('a main that a module calls itself is not run twice', async () => {
 });
 
 test('a guard that was not taken leaves main to the driver', async () => {
-  const { value, stdout } = await run(`${count}async function main() ${body}\nif (require.main !== module) { main(); }`);
+  const { value, stdout } = await run(
+    `${count}async function main() ${body}\nif (require.main !== module) { main(); }`,
+  );
   assert.equal(stdout, 'main 1\n');
   assert.equal(value, 'value');
 });
@@ -133,7 +164,11 @@ test('a last expression without a JSON form is null and a note', async () => {
 });
 
 test('a result that is there while something is open is sent, with what that is', async () => {
-  const { settled, value } = await run('setTimeout(() => {}, 300);\n({ rows: 3 })', { limits: { timeout_ms: 30000 } });
-  assert.deepEqual(settled, [{ value: { rows: 3 }, pending: [{ kind: 'timer', count: 1, at: 'main.js:1:1' }] }]);
+  const { settled, value } = await run('setTimeout(() => {}, 300);\n({ rows: 3 })', {
+    limits: { timeout_ms: 30000 },
+  });
+  assert.deepEqual(settled, [
+    { value: { rows: 3 }, pending: [{ kind: 'timer', count: 1, at: 'main.js:1:1' }] },
+  ]);
   assert.deepEqual(value, { rows: 3 });
 });

@@ -1,10 +1,10 @@
 """Belljar, from inside a sandbox.
 
-- `parameters`: what the run was given, as it came (`{}` when nothing was)
+- `parameters`: the run's parameters, unchanged (`{}` without any)
 - `env`: the environment variables that were granted
 - `secrets`: the secrets that were granted, by name
 - `run`: `run.id`, `run.deadline` (a datetime in UTC), `run.timeout_ms`
-- `display(value, type=None)`: shows an image, a table, a figure or a document beside the result
+- `display(value, type=None)`: shows an image, a table, a figure or a document next to the result
 - `storage`: named files, where granted
 """
 

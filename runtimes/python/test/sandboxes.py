@@ -1,4 +1,5 @@
-"""Runs a program through the real driver in a process of its own, over the double of the native library, and reads back what was told."""
+"""Runs a program through the real driver in a process of its own, over the double of the native
+library, and reads back what the driver reported."""
 
 import json
 import os
@@ -10,13 +11,22 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 
-# A shell starts what it puts into the background with SIGINT ignored, and that is inherited; a handler is not.
+# A shell ignores SIGINT in background jobs, and their children inherit that. A handler is not
+# inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = os.environ.get("BELLJAR_TEST_PYTHON", sys.executable)
 
-POLICY = {"fs": {"read": [], "write": []}, "net": [], "loopback": False, "env": {}, "exec": False, "secrets": [], "storage": {"read": [], "write": []}}
+POLICY = {
+    "fs": {"read": [], "write": []},
+    "net": [],
+    "loopback": False,
+    "env": {},
+    "exec": False,
+    "secrets": [],
+    "storage": {"read": [], "write": []},
+}
 
 
 @dataclass
@@ -35,11 +45,27 @@ class Outcome:
     finished: int = 0
 
 
-def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=None, stdin=b"", timeout=60, arguments=(), calls=(), busy=0, **activation):
-    """Runs `code` (str or bytes) and returns what the supervisor would have been told. `calls` are what serves its calls, one function of a socket each,
-    after so many that find it `busy`."""
+def run(
+    code,
+    *,
+    start="exec",
+    files=None,
+    parameters=None,
+    policy=None,
+    limits=None,
+    stdin=b"",
+    timeout=60,
+    arguments=(),
+    calls=(),
+    busy=0,
+    **activation,
+):
+    """Runs `code` (str or bytes) and returns what the supervisor would have received. `calls` serve
+    its calls, each a function of a socket, after the first `busy` calls were refused."""
     ends = [socket.socketpair() for _ in calls]
-    servers = [threading.Thread(target=_serve, args=(serve, ours)) for serve, (ours, _) in zip(calls, ends)]
+    servers = [
+        threading.Thread(target=_serve, args=(serve, ours)) for serve, (ours, _) in zip(calls, ends)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         home = os.path.join(folder, "home")
         os.mkdir(home)
@@ -65,7 +91,12 @@ def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=
                 "seed": None,
                 "finish": "idle",
                 "policy": {**POLICY, **(policy or {})},
-                "limits": {"result_bytes": 10485760, "output_bytes": 1048576, "memory_bytes": 268435456, **(limits or {})},
+                "limits": {
+                    "result_bytes": 10485760,
+                    "output_bytes": 1048576,
+                    "memory_bytes": 268435456,
+                    **(limits or {}),
+                },
                 **activation,
             },
         }
@@ -86,7 +117,10 @@ def run(code, *, start="exec", files=None, parameters=None, policy=None, limits=
             process.kill()
             for server in servers:
                 server.join()
-        return _outcome(subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr), case["record"])
+        return _outcome(
+            subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr),
+            case["record"],
+        )
 
 
 def _serve(serve, ours):
@@ -99,7 +133,14 @@ def _serve(serve, ours):
 
 
 def _outcome(process, record):
-    outcome = Outcome(None, None, None, process.stdout.decode(errors="replace"), process.stderr.decode(errors="replace"), process.returncode)
+    outcome = Outcome(
+        None,
+        None,
+        None,
+        process.stdout.decode(errors="replace"),
+        process.stderr.decode(errors="replace"),
+        process.returncode,
+    )
     calls = []
     if os.path.exists(record):
         with open(record) as file:
@@ -121,7 +162,13 @@ def _outcome(process, record):
                 outcome.denied.append(data)
             else:
                 outcome.finished += 1
-                outcome.value, outcome.error, outcome.exit_code = data["value"], data["error"], data["exit_code"]
+                outcome.value, outcome.error, outcome.exit_code = (
+                    data["value"],
+                    data["error"],
+                    data["exit_code"],
+                )
     if not outcome.finished:
-        raise AssertionError(f"the driver did not report (status {process.returncode}): {outcome.stderr}")
+        raise AssertionError(
+            f"the driver did not report (status {process.returncode}): {outcome.stderr}"
+        )
     return outcome

@@ -1,4 +1,5 @@
-"""Several sandboxes forked from one zygote: nothing that a program can draw is the same in two of them, and nothing is left over."""
+"""Several sandboxes forked from one zygote: nothing that a program can draw is the same in two of
+them, and nothing is left over."""
 
 import json
 import os
@@ -30,10 +31,25 @@ def outcomes(code, count=3, **activation):
             "parameters": {}, "env": {}, "seed": None, "finish": "idle", "policy": sandboxes.POLICY, "limits": {"result_bytes": 1000000},
             **activation,
         }  # fmt: skip
-        case = {"home": home, "sandboxes": count, "record": os.path.join(folder, "record"), "activation": given}
+        case = {
+            "home": home,
+            "sandboxes": count,
+            "record": os.path.join(folder, "record"),
+            "activation": given,
+        }
         with open(os.path.join(folder, "case"), "w") as file:
             json.dump(case, file)
-        subprocess.run([sandboxes.PYTHON, "-I", "-S", os.path.join(sandboxes.HERE, "zygote_process.py"), os.path.join(folder, "case")], check=True, timeout=60)
+        subprocess.run(
+            [
+                sandboxes.PYTHON,
+                "-I",
+                "-S",
+                os.path.join(sandboxes.HERE, "zygote_process.py"),
+                os.path.join(folder, "case"),
+            ],
+            check=True,
+            timeout=60,
+        )
         found = []
         for number in range(count):
             process = subprocess.CompletedProcess((), 0, b"", b"")
@@ -55,14 +71,17 @@ class Forks(unittest.TestCase):
 
     def test_show_no_trace_of_the_boot(self):
         code = "import sys, os, builtins\n[sys.argv[0][-8:], os.getcwd() == sys.path[0], 'rehearsal' in repr(sys.path), sys.modules['__main__'].__dict__ is globals(), [n for n in dir(builtins) if 'bell' + 'jar' in n], len([p for p in sys.path if p.endswith('/lib') and 'runtimes' in p]), os.environ['HOME']]"
-        self.assertEqual(outcomes(code, 1)[0].value, ["/main.py", True, False, True, [], 1, "/home/user"])
+        self.assertEqual(
+            outcomes(code, 1)[0].value, ["/main.py", True, False, True, [], 1, "/home/user"]
+        )
 
     def test_run_threads_and_loops(self):
         code = "import asyncio, threading, concurrent.futures as c\nasync def main():\n  loop = asyncio.get_running_loop()\n  with c.ThreadPoolExecutor(2) as pool:\n    return await loop.run_in_executor(pool, lambda: threading.current_thread() is not threading.main_thread())"
         self.assertEqual([outcome.value for outcome in outcomes(code, 2)], [True, True])
 
-    def test_mend_their_own_forks_as_any_python_does(self):
-        # Without the hook of `random` both processes would draw the same; without that of `threading` the child would know the parent's threads.
+    def test_run_the_fork_hooks_of_any_python_in_their_own_forks(self):
+        # Without the hook of `random`, both processes would draw the same numbers; without that of
+        # `threading`, the child would list the parent's threads.
         code = (
             "import os, random, threading\nr, w = os.pipe()\nstop = threading.Event()\nthreading.Thread(target=stop.wait).start()\n"
             "pid = os.fork()\nif pid == 0:\n  os.write(w, f'{random.random()} {threading.active_count()}'.encode())\n  os._exit(0)\n"

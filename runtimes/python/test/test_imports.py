@@ -1,4 +1,4 @@
-"""What a program imports is found, and nothing of the program is run for it."""
+"""Imports of a program are found without running any of it."""
 
 import os
 import unittest
@@ -27,7 +27,10 @@ def additions(code):
 
 class Imports(unittest.TestCase):
     def test_are_named_in_full(self):
-        self.assertEqual(needed("import os, a.b as c\nfrom google.cloud.storage import Client\nfrom x import *"), ["a.b", "google.cloud.storage", "os", "x"])
+        self.assertEqual(
+            needed("import os, a.b as c\nfrom google.cloud.storage import Client\nfrom x import *"),
+            ["a.b", "google.cloud.storage", "os", "x"],
+        )
 
     def test_are_found_wherever_they_stand(self):
         for code in (
@@ -42,22 +45,44 @@ class Imports(unittest.TestCase):
             self.assertEqual(imports("import a  # @add-package b", start=start), {"a": False})
 
     def test_by_call_are_found_where_the_name_is_written_out(self):
-        for call in ("importlib.import_module('a.b')", "import_module('a.b')", "__import__('a.b')", "builtins.__import__(name='a.b')"):
+        for call in (
+            "importlib.import_module('a.b')",
+            "import_module('a.b')",
+            "__import__('a.b')",
+            "builtins.__import__(name='a.b')",
+        ):
             self.assertEqual(needed(f"def f(x):\n  return [x, {{1: {call}}}]"), ["a.b"], call)
         for call in ("import_module(name)", "import_module(f'{a}')", "import_module('.a', 'b')", "import_module('no name')", "import_module()",
                      "__import__(1)", "importlib.util.find_spec('a')", "pytest.importorskip('a')", "other('a')"):  # fmt: skip
             self.assertEqual(needed(f"x = {call}; __import__"), [], call)
 
     def test_that_are_relative_are_the_programs_own(self):
-        self.assertEqual(needed("from . import a\nfrom .b import c\nfrom .. import d\nimport e"), ["e"])
+        self.assertEqual(
+            needed("from . import a\nfrom .b import c\nfrom .. import d\nimport e"), ["e"]
+        )
 
     def test_for_type_checkers_alone_are_left_out(self):
-        self.assertEqual(needed("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  import a\nelse:\n  import b"), ["b", "typing"])
-        self.assertEqual(needed("import typing as t\nif t.TYPE_CHECKING:\n  import a\nelif x:\n  import b"), ["b", "typing"])
+        self.assertEqual(
+            needed(
+                "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  import a\nelse:\n  import b"
+            ),
+            ["b", "typing"],
+        )
+        self.assertEqual(
+            needed("import typing as t\nif t.TYPE_CHECKING:\n  import a\nelif x:\n  import b"),
+            ["b", "typing"],
+        )
         self.assertEqual(needed("if not TYPE_CHECKING:\n  import a\nelse:\n  import b"), ["a"])
 
     def test_are_optional_where_their_failure_is_caught(self):
-        for caught in ("", " ImportError", " ModuleNotFoundError as e", " (KeyError, ImportError)", " Exception", " builtins.ImportError"):
+        for caught in (
+            "",
+            " ImportError",
+            " ModuleNotFoundError as e",
+            " (KeyError, ImportError)",
+            " Exception",
+            " builtins.ImportError",
+        ):
             code = f"try:\n  if x:\n    import a\nexcept{caught}:\n  import b\nelse:\n  import c"
             self.assertEqual(imports(code), {"a": True, "b": False, "c": False}, caught)
         for code in (
@@ -65,14 +90,22 @@ class Imports(unittest.TestCase):
             "try:\n  def f():\n    import a\nexcept ImportError:\n  pass", "try:\n  import a\nexcept ImportError:\n  pass\nimport a",
         ):  # fmt: skip
             self.assertEqual(imports(code), {"a": False}, code)
-        self.assertEqual(imports("try:\n  a = __import__('a')\nexcept ImportError:\n  a = None"), {"a": True})
+        self.assertEqual(
+            imports("try:\n  a = __import__('a')\nexcept ImportError:\n  a = None"), {"a": True}
+        )
 
     def test_of_all_files_count(self):
-        files = {"deep/er/helpers.py": "try:\n  import a\nexcept ImportError:\n  pass", "broken.py": "import broken\n(", "nul.py": "import nul\n\0"}
+        files = {
+            "deep/er/helpers.py": "try:\n  import a\nexcept ImportError:\n  pass",
+            "broken.py": "import broken\n(",
+            "nul.py": "import nul\n\0",
+        }
         self.assertEqual(imports("import a, b", files=files), {"a": False, "b": False})
 
     def test_are_found_in_the_encoding_that_a_file_declares(self):
-        self.assertEqual(imports("# coding: latin-1\nimport größe".encode("latin-1")), {"größe": False})
+        self.assertEqual(
+            imports("# coding: latin-1\nimport größe".encode("latin-1")), {"größe": False}
+        )
 
     def test_that_are_suppressed_or_looked_for_first_are_optional(self):
         for code in (
@@ -81,7 +114,11 @@ class Imports(unittest.TestCase):
             "if 'a' in sys.modules:\n  import a",
         ):  # fmt: skip
             self.assertTrue(imports(code)["a"], code)
-        for code in ("with suppress(KeyError):\n  import a", "if x:\n  import a", "if find_spec('a'):\n  pass\nelse:\n  import a"):
+        for code in (
+            "with suppress(KeyError):\n  import a",
+            "if x:\n  import a",
+            "if find_spec('a'):\n  pass\nelse:\n  import a",
+        ):
             self.assertFalse(imports(code)["a"], code)
 
 
@@ -90,11 +127,25 @@ class OwnModules(unittest.TestCase):
         return find(code)["own"]
 
     def test_are_those_whose_files_a_program_names(self):
-        for text in ("'utils.py'", "'./lib/utils.py'", "f'{d}/utils.py'", "'cat > utils.py <<EOF'", "'utils.pyc'", "r'lib\\utils.py'"):
+        for text in (
+            "'utils.py'",
+            "'./lib/utils.py'",
+            "f'{d}/utils.py'",
+            "'cat > utils.py <<EOF'",
+            "'utils.pyc'",
+            "r'lib\\utils.py'",
+        ):
             self.assertIn("utils", self.own(f"import utils\nopen({text}, 'w')"), text)
-        for text in ("'https://example.org/utils.py'", "'/x/site-packages/utils.py'", "'utils.pytorch'", "'utils.txt'"):
+        for text in (
+            "'https://example.org/utils.py'",
+            "'/x/site-packages/utils.py'",
+            "'utils.pytorch'",
+            "'utils.txt'",
+        ):
             self.assertNotIn("utils", self.own(f"import utils\nopen({text}, 'w')"), text)
-        self.assertEqual(self.own("'as in utils.py'\nimport utils  # utils.py\ndef f():\n  'see utils.py'"), [])
+        self.assertEqual(
+            self.own("'as in utils.py'\nimport utils  # utils.py\ndef f():\n  'see utils.py'"), []
+        )
 
     def test_are_those_that_a_program_puts_into_the_interpreter(self):
         for code in (
@@ -107,17 +158,30 @@ class OwnModules(unittest.TestCase):
             self.assertNotIn("virt", self.own(f"import virt\n{code}"), code)
 
     def test_are_packages_whose_folders_a_program_makes(self):
-        self.assertIn("pkg", self.own("import pkg\nos.makedirs('pkg')\nopen(os.path.join('pkg', '__init__.py'), 'w')"))
+        self.assertIn(
+            "pkg",
+            self.own(
+                "import pkg\nos.makedirs('pkg')\nopen(os.path.join('pkg', '__init__.py'), 'w')"
+            ),
+        )
 
 
 class Uses(unittest.TestCase):
     def test_are_attributes_names_and_strings(self):
-        uses = find("from pandas import read_excel\ndf.to_excel('x.xls', engine='xlsxwriter')\ncreate_engine('postgresql+psycopg2://x')")["uses"]
+        uses = find(
+            "from pandas import read_excel\ndf.to_excel('x.xls', engine='xlsxwriter')\ncreate_engine('postgresql+psycopg2://x')"
+        )["uses"]
         for use in (".read_excel", ".to_excel", "*.xls", '"xlsxwriter"', "postgresql+psycopg2://"):
             self.assertIn(use, uses)
 
     def test_are_bounded(self):
-        code = "import a\n" + "\n".join(f"a.b{n}" for n in range(10_000)) + "\nx = '" + "y" * 1000 + "'"
+        code = (
+            "import a\n"
+            + "\n".join(f"a.b{n}" for n in range(10_000))
+            + "\nx = '"
+            + "y" * 1000
+            + "'"
+        )
         uses = find(code)["uses"]
         self.assertEqual((len(uses), max(map(len, uses)) < 70), (4000, True))
 
@@ -134,10 +198,20 @@ class Additions(unittest.TestCase):
 
 class Nothing(unittest.TestCase):
     def test_of_the_program_is_run(self):
-        attack = "import os\nos.write(1, b'ran')\nprint('ran')\nopen('ran', 'w')\nraise SystemExit(7)"
+        attack = (
+            "import os\nos.write(1, b'ran')\nprint('ran')\nopen('ran', 'w')\nraise SystemExit(7)"
+        )
         ran = run(attack)
         self.assertEqual((ran.stdout, ran.exit_code), ("ranran\n", 7))
-        found = run(attack, task="find_imports", files={"os.py": attack, "warnings.py": attack, "tokenize.py": attack + "# @add-package a"})
+        found = run(
+            attack,
+            task="find_imports",
+            files={
+                "os.py": attack,
+                "warnings.py": attack,
+                "tokenize.py": attack + "# @add-package a",
+            },
+        )
         self.assertEqual((found.stdout, found.stderr, found.exit_code), ("", "", None))
         self.assertEqual(found.value["imports"], {"os": False})
 
@@ -155,7 +229,12 @@ class Nothing(unittest.TestCase):
                 self.assertEqual(found.stderr, "")
 
     def test_of_a_folder_is_opened_that_is_not_the_programs(self):
-        found = run("import a", task="find_imports", files={os.path.join("b", "c.py"): "import d"}, env={"PYTHONPATH": "b"})
+        found = run(
+            "import a",
+            task="find_imports",
+            files={os.path.join("b", "c.py"): "import d"},
+            env={"PYTHONPATH": "b"},
+        )
         self.assertEqual(found.value["imports"], {"a": False, "d": False})
 
 

@@ -1,4 +1,5 @@
-"""Storage, as a program sees it: what crosses each call's socket, and what comes of what the host answers."""
+"""Storage from a program's side: the bytes on each call's socket, and the handling of the host's
+answers."""
 
 import json
 import struct
@@ -33,11 +34,14 @@ def read_exactly(socket, length):
 
 
 def hear(socket):
-    """A whole call: its request and its chunks. Those of one that was cut off end in None."""
+    """Reads a whole call: its request and its chunks. The chunks of a call that was cut off end with
+    None."""
     request = json.loads(read_exactly(socket, *struct.unpack("<I", read_exactly(socket, 4))))
     chunks = []
     try:
-        while request["op"] == "upload" and (length := struct.unpack("<I", read_exactly(socket, 4))[0]):
+        while request["op"] == "upload" and (
+            length := struct.unpack("<I", read_exactly(socket, 4))[0]
+        ):
             chunks.append(read_exactly(socket, length))
     except EOFError:
         chunks.append(None)
@@ -45,7 +49,7 @@ def hear(socket):
 
 
 def answering(answer, heard=None):
-    """A call that is answered once it is whole."""
+    """Returns a handler that answers a call once it is complete."""
 
     def serve(socket):
         request, chunks = hear(socket)
@@ -58,7 +62,14 @@ def answering(answer, heard=None):
 
 
 def record(request, chunks):
-    return ok({"name": request["name"], "size_bytes": sum(map(len, chunks)), "content_type": request["content_type"], "md5": "m"})
+    return ok(
+        {
+            "name": request["name"],
+            "size_bytes": sum(map(len, chunks)),
+            "content_type": request["content_type"],
+            "md5": "m",
+        }
+    )
 
 
 HEAD = ok({"size_bytes": 8, "content_type": "text/plain", "sha256": "s", "md5": "m"})
@@ -79,10 +90,20 @@ class Uploads(unittest.TestCase):
             "pieces": ("(piece for piece in ['a', b'b', '', 'c'])", b"abc"),
         }
         heard = []
-        code = "\n".join(f"belljar.storage.upload({name!r}, {data})" for name, (data, _) in kinds.items())
-        outcome = run(code, files={"data.txt": "from a file"}, policy=GRANTED, calls=[answering(record, heard)] * len(kinds))
+        code = "\n".join(
+            f"belljar.storage.upload({name!r}, {data})" for name, (data, _) in kinds.items()
+        )
+        outcome = run(
+            code,
+            files={"data.txt": "from a file"},
+            policy=GRANTED,
+            calls=[answering(record, heard)] * len(kinds),
+        )
         self.assertIsNone(outcome.error)
-        self.assertEqual({request["name"]: b"".join(chunks) for request, chunks in heard}, {name: body for name, (_, body) in kinds.items()})
+        self.assertEqual(
+            {request["name"]: b"".join(chunks) for request, chunks in heard},
+            {name: body for name, (_, body) in kinds.items()},
+        )
 
     def test_a_large_upload_goes_in_chunks_that_the_host_accepts_and_says_what_became_of_it(self):
         heard = []
@@ -96,7 +117,10 @@ class Uploads(unittest.TestCase):
         for data in ("{}", "[1]", "7", "None"):
             error = run(f"belljar.storage.upload('a', {data})", policy=GRANTED).error
             self.assertEqual(error["name"], "TypeError")
-        self.assertIn("name of an object is a str, not int", run("belljar.storage.upload(7, '')", policy=GRANTED).error["message"])
+        self.assertIn(
+            "name of an object is a str, not int",
+            run("belljar.storage.upload(7, '')", policy=GRANTED).error["message"],
+        )
 
     def test_a_source_that_fails_uploads_nothing(self):
         heard = []
@@ -119,10 +143,13 @@ def endless():
 try:
     belljar.storage.upload("a", endless())
 except PermissionError as error:
-    told = [type(error).__name__, error.errno, str(error)]
-told
+    seen = [type(error).__name__, error.errno, str(error)]
+seen
 """
-        self.assertEqual(run(code, policy=GRANTED, calls=[refuse]).value, ["NotGranted", 13, "writing a is not granted"])
+        self.assertEqual(
+            run(code, policy=GRANTED, calls=[refuse]).value,
+            ["NotGranted", 13, "writing a is not granted"],
+        )
 
 
 class Downloads(unittest.TestCase):
@@ -138,26 +165,43 @@ yepcode.storage.download("a")
 """
         outcome = run(code, policy=GRANTED, calls=[answering(BODY)] * 4)
         self.assertIsNone(outcome.error)
-        self.assertEqual(outcome.value, [["a", 8, "text/plain", True, False], "abc\ndefg", True, ["abc\n", "defg"], "abc\nd"])
+        self.assertEqual(
+            outcome.value,
+            [["a", 8, "text/plain", True, False], "abc\ndefg", True, ["abc\n", "defg"], "abc\nd"],
+        )
 
     def test_a_download_that_is_cut_off_is_an_error_and_not_a_short_file(self):
         for length in (0, 3, len(HEAD) - 1, len(HEAD), len(HEAD) + 2, len(HEAD) + 6, len(BODY) - 1):
-            outcome = run("belljar.storage.download('a').read().decode()", policy=GRANTED, calls=[answering(BODY[:length])])
+            outcome = run(
+                "belljar.storage.download('a').read().decode()",
+                policy=GRANTED,
+                calls=[answering(BODY[:length])],
+            )
             self.assertIsNone(outcome.value, length)
             self.assertEqual(outcome.error["name"], "StorageError", length)
-            self.assertEqual(outcome.error["message"], "storage went away before it had answered in full", length)
+            self.assertEqual(
+                outcome.error["message"], "storage went away before it had answered in full", length
+            )
 
 
 class Lists(unittest.TestCase):
     def test_they_come_in_any_number_of_chunks(self):
         def chunk(*names):
-            return framed(json.dumps([{"name": name, "size_bytes": 1, "md5": "m"} for name in names]).encode())
+            return framed(
+                json.dumps([{"name": name, "size_bytes": 1, "md5": "m"} for name in names]).encode()
+            )
 
         heard = []
         answer = ok() + chunk("a", "b") + chunk("c") + END
         code = "import yepcode\n[[o.name for o in belljar.storage.list()], yepcode.storage.list('x/')[0], belljar.storage.list(prefix='y')]"
-        outcome = run(code, policy=GRANTED, calls=[answering(answer, heard)] * 2 + [answering(ok() + END, heard)])
-        self.assertEqual(outcome.value, [["a", "b", "c"], {"name": "a", "size": 1, "md5Hash": "m"}, []])
+        outcome = run(
+            code,
+            policy=GRANTED,
+            calls=[answering(answer, heard)] * 2 + [answering(ok() + END, heard)],
+        )
+        self.assertEqual(
+            outcome.value, [["a", "b", "c"], {"name": "a", "size": 1, "md5Hash": "m"}, []]
+        )
         self.assertEqual([request["prefix"] for request, _ in heard], ["", "x/", "y"])
 
 
@@ -175,12 +219,15 @@ class Errors(unittest.TestCase):
 try:
     belljar.storage.delete("a")
 except ({", ".join(kinds)}) as error:
-    told = [type(error).__name__, str(error), all(isinstance(error, kind) for kind in ({", ".join(kinds)},))]
-told
+    seen = [type(error).__name__, str(error), all(isinstance(error, kind) for kind in ({", ".join(kinds)},))]
+seen
 """
-            self.assertEqual(run(code, policy=GRANTED, calls=[answering(refusal(name, "why"))]).value, [name, "why", True])
+            self.assertEqual(
+                run(code, policy=GRANTED, calls=[answering(refusal(name, "why"))]).value,
+                [name, "why", True],
+            )
 
-    def test_one_that_leaves_the_program_is_told_with_its_line_and_without_a_foreign_hint(self):
+    def test_an_uncaught_one_is_reported_with_its_line_and_without_a_foreign_hint(self):
         code = """
 try:
     open("/data/secret")
@@ -188,20 +235,31 @@ except OSError:
     pass
 belljar.storage.delete("a")
 """
-        outcome = run(code, policy=GRANTED, calls=[answering(refusal("NotGranted", "writing a is not granted"))])
-        self.assertEqual((outcome.error["name"], outcome.error["message"]), ("NotGranted", "writing a is not granted"))
+        outcome = run(
+            code,
+            policy=GRANTED,
+            calls=[answering(refusal("NotGranted", "writing a is not granted"))],
+        )
+        self.assertEqual(
+            (outcome.error["name"], outcome.error["message"]),
+            ("NotGranted", "writing a is not granted"),
+        )
         self.assertIn("main.py", outcome.error["stack"])
         self.assertNotIn("storage.py", outcome.error["stack"])
 
     def test_without_a_grant_the_name_says_what_to_ask_for(self):
         error = run("belljar.storage.list()").error
         self.assertEqual(error["name"], "PermissionError")
-        self.assertIn('grant it with storage: {"read": ["PREFIX"], "write": ["PREFIX"]}', error["message"])
+        self.assertIn(
+            'grant it with storage: {"read": ["PREFIX"], "write": ["PREFIX"]}', error["message"]
+        )
 
 
 class Calls(unittest.TestCase):
     def test_one_that_finds_too_many_others_waits_for_one_of_them(self):
-        outcome = run("belljar.storage.list()", policy=GRANTED, busy=3, calls=[answering(ok() + END)])
+        outcome = run(
+            "belljar.storage.list()", policy=GRANTED, busy=3, calls=[answering(ok() + END)]
+        )
         self.assertEqual(outcome.value, [])
 
     def test_several_threads_may_be_at_it(self):

@@ -1,14 +1,17 @@
-//! The bill of materials: every crate that is in the binary, the native library's included, as `CycloneDX` 1.6 JSON.
+//! The bill of materials, as `CycloneDX` 1.6 JSON: every crate that is linked into the binary or
+//! the native library.
 //!
-//! Build scripts, procedural macros and test dependencies are left out: nothing of them is shipped. What procedural macros write is the
-//! project's own code. Runtimes are no part of a release: they are found or fetched on the machine, by hashes that the binary knows.
+//! Build scripts, procedural macros and test dependencies are omitted because they are not shipped;
+//! the output of procedural macros counts as the project's own code. Runtimes are not part of a
+//! release: they are found on the machine, or fetched and verified by hashes in the binary.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-/// The bill of materials of what `metadata` resolves to, each with its lock file. The first is the binary's.
+/// Returns the bill of materials as JSON. Each part is the output of `cargo metadata` with the
+/// matching lock file, and the first part is the binary's.
 pub fn sbom(parts: &[(&Value, &str)]) -> Result<String> {
     let mut components = BTreeMap::new();
     let mut dependencies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -18,28 +21,33 @@ pub fn sbom(parts: &[(&Value, &str)]) -> Result<String> {
         for (id, needs) in &shipped.nodes {
             let package = shipped.packages[id];
             let reference = reference(package);
-            dependencies.entry(reference.clone()).or_default().extend(needs.iter().map(|id| self::reference(shipped.packages[id])));
+            dependencies
+                .entry(reference.clone())
+                .or_default()
+                .extend(needs.iter().map(|id| self::reference(shipped.packages[id])));
             components.insert(reference, component(package, &checksums)?);
         }
     }
     let version = version_of(parts[0].0, "belljar")?;
     let root = format!("belljar@{version}");
-    // The trusted programs of the sandboxes, which the engine carries too.
+    // The trusted drivers of the sandboxes, which are embedded in the engine too.
     for driver in ["belljar-driver-node", "belljar-driver-python"] {
         let reference = format!("{driver}@{version}");
         let license = json!([{"expression": "Apache-2.0"}]);
         let component = json!({"type": "library", "bom-ref": reference, "name": driver, "version": version, "licenses": license});
         components.insert(reference, component);
     }
-    // To cargo the engine and what it carries are strangers.
-    let carried = |name: &&String| name.starts_with("belljar-native@") || name.starts_with("belljar-driver-");
-    let carried: Vec<String> = components.keys().filter(carried).cloned().collect();
+    // Cargo does not know that the engine depends on the components embedded in it.
+    let is_embedded =
+        |name: &&String| name.starts_with("belljar-native@") || name.starts_with("belljar-driver-");
+    let embedded: Vec<String> = components.keys().filter(is_embedded).cloned().collect();
     for (name, needs) in &mut dependencies {
         if name.starts_with("belljar-engine@") {
-            needs.extend(carried.iter().cloned());
+            needs.extend(embedded.iter().cloned());
         }
     }
-    let main = components.remove(&root).with_context(|| format!("{root} is not among its own crates"))?;
+    let main =
+        components.remove(&root).with_context(|| format!("{root} is not among its own crates"))?;
     let document = json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -53,11 +61,15 @@ pub fn sbom(parts: &[(&Value, &str)]) -> Result<String> {
 
 /// The version of a package of the workspace.
 pub fn version_of(metadata: &Value, name: &str) -> Result<String> {
-    let package = packages(metadata).find(|package| package["name"] == name && package["source"].is_null());
-    package.and_then(|package| package["version"].as_str()).map(str::to_owned).with_context(|| format!("cargo knows no package {name}"))
+    let package =
+        packages(metadata).find(|package| package["name"] == name && package["source"].is_null());
+    package
+        .and_then(|package| package["version"].as_str())
+        .map(str::to_owned)
+        .with_context(|| format!("cargo knows no package {name}"))
 }
 
-/// The packages that are linked into the root, with what each needs.
+/// The packages that are linked into the root package, with the dependencies of each.
 struct Shipped<'a> {
     packages: HashMap<&'a str, &'a Value>,
     nodes: BTreeMap<&'a str, Vec<&'a str>>,
@@ -65,12 +77,24 @@ struct Shipped<'a> {
 
 impl<'a> Shipped<'a> {
     fn of(metadata: &'a Value) -> Result<Self> {
-        let packages: HashMap<&str, &Value> = packages(metadata).filter_map(|package| Some((package["id"].as_str()?, package))).collect();
-        let resolved: HashMap<&str, &Value> =
-            metadata["resolve"]["nodes"].as_array().into_iter().flatten().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
-        let is_root =
-            |package: &Value| package["source"].is_null() && (package["name"] == "belljar" || package["name"] == "belljar-native");
-        let root = packages.iter().find(|(_, package)| is_root(package)).map(|(id, _)| *id).context("no belljar among the packages")?;
+        let packages: HashMap<&str, &Value> = packages(metadata)
+            .filter_map(|package| Some((package["id"].as_str()?, package)))
+            .collect();
+        let resolved: HashMap<&str, &Value> = metadata["resolve"]["nodes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|node| Some((node["id"].as_str()?, node)))
+            .collect();
+        let is_root = |package: &Value| {
+            package["source"].is_null()
+                && (package["name"] == "belljar" || package["name"] == "belljar-native")
+        };
+        let root = packages
+            .iter()
+            .find(|(_, package)| is_root(package))
+            .map(|(id, _)| *id)
+            .context("no belljar among the packages")?;
         let mut nodes = BTreeMap::new();
         let mut open = vec![root];
         while let Some(id) = open.pop() {
@@ -83,7 +107,9 @@ impl<'a> Shipped<'a> {
                 .into_iter()
                 .flatten()
                 .filter(|dependency| {
-                    dependency["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
+                    dependency["dep_kinds"]
+                        .as_array()
+                        .is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
                 })
                 .filter_map(|dependency| dependency["pkg"].as_str())
                 .filter(|id| packages.get(id).is_some_and(|package| !is_macro(package)))
@@ -100,12 +126,20 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn is_macro(package: &Value) -> bool {
-    let kinds = package["targets"].as_array().into_iter().flatten().filter_map(|target| target["kind"].as_array());
+    let kinds = package["targets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|target| target["kind"].as_array());
     kinds.flatten().any(|kind| kind == "proc-macro")
 }
 
 fn reference(package: &Value) -> String {
-    format!("{}@{}", package["name"].as_str().unwrap_or_default(), package["version"].as_str().unwrap_or_default())
+    format!(
+        "{}@{}",
+        package["name"].as_str().unwrap_or_default(),
+        package["version"].as_str().unwrap_or_default()
+    )
 }
 
 fn component(package: &Value, checksums: &HashMap<String, String>) -> Result<Value> {
@@ -119,7 +153,7 @@ fn component(package: &Value, checksums: &HashMap<String, String>) -> Result<Val
         "purl": format!("pkg:cargo/{name}@{version}"),
     });
     if let Some(license) = package["license"].as_str() {
-        // Old crates divide alternatives by a slash, which SPDX does not know.
+        // Old crates separate alternatives by a slash, which SPDX does not allow.
         component["licenses"] = json!([{"expression": license.replace('/', " OR ")}]);
     }
     if let Some(checksum) = checksums.get(&reference(package)) {
@@ -128,13 +162,23 @@ fn component(package: &Value, checksums: &HashMap<String, String>) -> Result<Val
     Ok(component)
 }
 
-/// `name@version` to the checksum of the crate's archive, of a Cargo.lock as cargo writes it: one key a line.
+/// Maps `name@version` to the checksum of the crate's archive, from a Cargo.lock in the layout that
+/// cargo writes, with one key per line.
 fn checksums(lock: &str) -> HashMap<String, String> {
     let of = |block: &str, key: &str| {
-        block.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned()))
+        block.lines().find_map(|line| {
+            Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned())
+        })
     };
     let blocks = lock.split("[[package]]");
-    blocks.filter_map(|block| Some((format!("{}@{}", of(block, "name")?, of(block, "version")?), of(block, "checksum")?))).collect()
+    blocks
+        .filter_map(|block| {
+            Some((
+                format!("{}@{}", of(block, "name")?, of(block, "version")?),
+                of(block, "checksum")?,
+            ))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -165,9 +209,18 @@ mod tests {
             "resolve": {"nodes": [{"id": "belljar-native", "deps": [needs("inner", None)]}, {"id": "inner", "deps": []}]},
         });
         let lock = "version = 4\n\n[[package]]\nname = \"linked\"\nversion = \"1.0.0\"\nchecksum = \"abc\"\n";
-        let document: Value = serde_json::from_str(&sbom(&[(&metadata, lock), (&native, "")]).unwrap()).unwrap();
-        let names: Vec<_> = document["components"].as_array().unwrap().iter().map(|component| component["name"].clone()).collect();
-        assert_eq!(names, ["belljar-driver-node", "belljar-driver-python", "belljar-native", "inner", "linked"]);
+        let document: Value =
+            serde_json::from_str(&sbom(&[(&metadata, lock), (&native, "")]).unwrap()).unwrap();
+        let names: Vec<_> = document["components"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|component| component["name"].clone())
+            .collect();
+        assert_eq!(
+            names,
+            ["belljar-driver-node", "belljar-driver-python", "belljar-native", "inner", "linked"]
+        );
         assert_eq!(document["metadata"]["component"]["name"], "belljar");
         assert_eq!(document["components"][4]["hashes"][0]["content"], "abc");
         assert_eq!(document["components"][4]["licenses"][0]["expression"], "MIT OR Apache-2.0");

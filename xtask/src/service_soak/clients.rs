@@ -1,4 +1,4 @@
-//! Those who use the server while it is killed again and again, and what they were told.
+//! Clients that use the server while it is killed repeatedly, and record what it acknowledged.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,40 +10,41 @@ use serde_json::{Value, json};
 use super::http::{self, Answer, Request};
 use super::random::Random;
 
-/// Names of the objects that are replaced.
+/// Number of names of objects that are replaced.
 const NAMES: u64 = 24;
-/// Their largest content.
-const MOST_OBJECT_BYTES: u64 = 6 << 20;
-/// After a request that failed: the server is dead, most likely.
+/// Maximum size of an object.
+const MAX_OBJECT_BYTES: u64 = 6 << 20;
+/// Pause after a failed request: the server is most likely dead.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A key is tried until there is an answer; the server is never away for longer.
-const MOST_TRIES: usize = 600;
+/// Maximum requests with one idempotency key. The server is never down for as long as they take.
+const MAX_TRIES: usize = 600;
 
-/// At a multiple of this the numbers of a run's events go on that was under way when the server died.
+/// Event numbers of a run that was interrupted by the server's death continue at the next multiple
+/// of this.
 const RESERVED_TOGETHER: u64 = 10_000;
 
-/// How often a run that is over may be watched without hearing of its end.
-const MOST_IN_VAIN: u32 = 5;
+/// Maximum times that watching a finished run may fail to deliver its end.
+const MAX_IN_VAIN: u32 = 5;
 
-/// What a client was told of a run. It must be so for ever.
+/// Facts about a run that the server reported to a client. They must hold forever.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// Its outcome, if that was told: status and value.
+pub struct Promise {
+    /// Status and value of the outcome, once reported.
     pub outcome: Option<(String, Value)>,
-    /// How often it may begin.
+    /// Maximum number of attempts.
     pub attempts: u64,
-    /// What its program gives.
+    /// The value that the program returns.
     pub value: u64,
 }
 
-/// What was told of the versions of an object. Only one client writes one name, with numbers that go up.
+/// The latest versions of an object. Each name has one writer, whose version numbers increase.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Versions {
     pub begun: u64,
     pub stored: u64,
 }
 
-/// Counts of what was done.
+/// Numbers of requests, by kind and result.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub submitted: AtomicU64,
@@ -57,14 +58,14 @@ pub struct Counts {
     pub turned_away: AtomicU64,
 }
 
-/// What all clients share.
+/// State that all clients share.
 pub struct World {
     pub address: String,
     pub token: String,
     pub stop: AtomicBool,
-    pub runs: Mutex<BTreeMap<String, Told>>,
+    pub runs: Mutex<BTreeMap<String, Promise>>,
     pub objects: Vec<Mutex<Versions>>,
-    /// Accepted runs that nobody watches yet.
+    /// Accepted runs that no client watches yet.
     pub to_watch: Mutex<Vec<String>>,
     pub wrong: Mutex<Vec<String>>,
     pub counts: Counts,
@@ -94,13 +95,19 @@ impl World {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Something that must not be.
+    /// Records a violation.
     pub fn wrong(&self, what: String) {
         eprintln!("WRONG: {what}");
         locked(&self.wrong).push(what);
     }
 
-    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<Answer> {
+    pub fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
         http::ask(&self.address, &Request { method, path, headers: self.headers(headers), body })
     }
 
@@ -108,17 +115,23 @@ impl World {
         format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n{more}", self.token)
     }
 
-    /// Notes what was told of a run; what was told before must not be otherwise.
-    fn told(&self, id: &str, attempts: u64, value: u64, outcome: Option<(String, Value)>) {
+    /// Records what the server reported about a run. Contradicting an earlier report is a
+    /// violation.
+    fn promised(&self, id: &str, attempts: u64, value: u64, outcome: Option<(String, Value)>) {
         let mut runs = locked(&self.runs);
-        let told = runs.entry(id.to_owned()).or_insert_with(|| Told { outcome: None, attempts, value });
-        let contradiction = match (&told.outcome, &outcome) {
-            (Some(before), Some(now)) if before != now => Some(format!("{id} ended as {before:?} and as {now:?}")),
-            _ if told.value != value => Some(format!("{id} was told for two different submissions")),
+        let promise =
+            runs.entry(id.to_owned()).or_insert_with(|| Promise { outcome: None, attempts, value });
+        let contradiction = match (&promise.outcome, &outcome) {
+            (Some(before), Some(now)) if before != now => {
+                Some(format!("{id} ended as {before:?} and as {now:?}"))
+            }
+            _ if promise.value != value => {
+                Some(format!("{id} was returned for two different submissions"))
+            }
             _ => None,
         };
         if outcome.is_some() {
-            told.outcome = outcome;
+            promise.outcome = outcome;
         }
         drop(runs);
         if let Some(contradiction) = contradiction {
@@ -127,12 +140,13 @@ impl World {
     }
 }
 
-/// Status and value, as an outcome has them.
+/// Returns the status and the value of an outcome.
 pub fn end_of(outcome: &Value) -> (String, Value) {
     (outcome["status"].as_str().unwrap_or_default().to_owned(), outcome["value"].clone())
 }
 
-/// A program that leaves a mark under its run's id when it begins, is at work for a while and gives a value.
+/// Returns the language and the code of a program that leaves a mark under its run's id when it
+/// begins, works for up to 1500 ms and returns `value`.
 fn program(random: &mut Random, value: u64) -> (&'static str, String) {
     let ms = [0, 0, 5, 50, 400, 1500][random.below(6) as usize];
     if random.below(2) == 0 {
@@ -155,7 +169,7 @@ open('outputs/value.txt', 'w').write('{value}')
     ("python", code)
 }
 
-/// Submits runs: waited for, at once, streamed; with and without keys.
+/// Submits runs that wait for the outcome, return at once or stream, with and without keys.
 pub fn submit_runs(world: &World, mut random: Random) {
     while !world.is_over() {
         let value = world.next_value.fetch_add(1, Ordering::Relaxed);
@@ -177,8 +191,9 @@ pub fn submit_runs(world: &World, mut random: Random) {
         }
         let body = submission.to_string();
         world.counts.submitted.fetch_add(1, Ordering::Relaxed);
-        // With a key it is asked until there is an answer, and now and then once more; without, whoever gets no answer knows nothing.
-        let mut left = if has_key { MOST_TRIES } else { 1 };
+        // With a key, the request is repeated until there is an answer, and sometimes once more.
+        // Without a key, a client that gets no answer knows nothing about the run.
+        let mut left = if has_key { MAX_TRIES } else { 1 };
         while left > 0 {
             left -= 1;
             let answered = match way {
@@ -203,7 +218,7 @@ pub fn submit_runs(world: &World, mut random: Random) {
     }
 }
 
-/// Whether there was an answer that tells of the run.
+/// Submits a run. Returns whether the response identified it.
 fn submit(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) -> bool {
     let Ok(answer) = world.ask("POST", "/v1/runs", headers, body) else { return false };
     if answer.headers.contains("idempotency-replayed: true") {
@@ -211,9 +226,9 @@ fn submit(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) 
     }
     let json = answer.json();
     match (answer.status, json["id"].as_str()) {
-        (200, Some(id)) => world.told(id, attempts, value, Some(end_of(&json))),
+        (200, Some(id)) => world.promised(id, attempts, value, Some(end_of(&json))),
         (202, Some(id)) => {
-            world.told(id, attempts, value, None);
+            world.promised(id, attempts, value, None);
             locked(&world.to_watch).push(id.to_owned());
         }
         (429 | 503, _) => {
@@ -228,9 +243,11 @@ fn submit(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) 
     true
 }
 
-/// The same, with the events as the answer: the first tells of the run, the last of its end.
+/// Submits a run and reads its events as the response: the first event has the run's id, the last
+/// one its outcome. Returns whether the response identified the run.
 fn stream(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) -> bool {
-    let request = Request { method: "POST", path: "/v1/runs", headers: world.headers(headers), body };
+    let request =
+        Request { method: "POST", path: "/v1/runs", headers: world.headers(headers), body };
     let Ok((status, lines)) = http::lines(&world.address, &request) else { return false };
     if status != 200 {
         if status != 429 && status != 503 {
@@ -239,18 +256,25 @@ fn stream(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) 
         return false;
     }
     let mut id = None;
-    for event in lines.filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok()) {
+    for event in
+        lines.filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+    {
         match event["type"].as_str() {
             Some("queued") => id = event["id"].as_str().map(str::to_owned),
             Some("finished") => {
                 let outcome = &event["outcome"];
-                world.told(outcome["id"].as_str().unwrap_or_default(), attempts, value, Some(end_of(outcome)));
+                world.promised(
+                    outcome["id"].as_str().unwrap_or_default(),
+                    attempts,
+                    value,
+                    Some(end_of(outcome)),
+                );
                 return true;
             }
             _ => {}
         }
         if let Some(id) = &id {
-            world.told(id, attempts, value, None);
+            world.promised(id, attempts, value, None);
         }
     }
     if let Some(id) = &id {
@@ -259,7 +283,7 @@ fn stream(world: &World, headers: &str, body: &[u8], attempts: u64, value: u64) 
     id.is_some()
 }
 
-/// Watches accepted runs to their end, through the deaths of the server.
+/// Watches accepted runs to their end, across deaths of the server.
 pub fn watch_runs(world: &World, mut random: Random) {
     while !world.is_over() {
         let waiting = locked(&world.to_watch).len() as u64;
@@ -275,7 +299,9 @@ pub fn watch_runs(world: &World, mut random: Random) {
 fn watch(world: &World, id: &str) {
     let (mut last, mut in_vain) = (None::<u64>, 0);
     while !world.is_over() {
-        let is_over = world.ask("GET", &format!("/v1/runs/{id}"), "", b"").is_ok_and(|answer| !answer.json()["finished_at"].is_null());
+        let is_over = world
+            .ask("GET", &format!("/v1/runs/{id}"), "", b"")
+            .is_ok_and(|answer| !answer.json()["finished_at"].is_null());
         let resume = last.map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
         let headers = world.headers(&format!("Accept: application/x-ndjson\r\n{resume}"));
         let path = format!("/v1/runs/{id}/events");
@@ -289,38 +315,45 @@ fn watch(world: &World, id: &str) {
         }
         for event in lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok()) {
             let seq = event["seq"].as_u64().unwrap_or_default();
-            // What was heard and not stored when the server died is gone, and its numbers with it: no number comes twice.
+            // Events that were sent but not stored when the server died are lost. Their numbers are
+            // not used again.
             let expected = last.map_or(0, |last| last + 1);
-            let goes_on_after_a_death = seq > expected && seq.is_multiple_of(RESERVED_TOGETHER);
-            if seq != expected && !goes_on_after_a_death {
-                return world.wrong(format!("watching {id}: event {seq} came where {expected} was due"));
+            let continues_after_death = seq > expected && seq.is_multiple_of(RESERVED_TOGETHER);
+            if seq != expected && !continues_after_death {
+                return world
+                    .wrong(format!("watching {id}: event {seq} came where {expected} was due"));
             }
             last = Some(seq);
             if event["type"] == "finished" {
-                let (attempts, value) = locked(&world.runs).get(id).map(|told| (told.attempts, told.value)).unwrap_or_default();
-                world.told(id, attempts, value, Some(end_of(&event["outcome"])));
+                let (attempts, value) = locked(&world.runs)
+                    .get(id)
+                    .map(|promise| (promise.attempts, promise.value))
+                    .unwrap_or_default();
+                world.promised(id, attempts, value, Some(end_of(&event["outcome"])));
                 world.counts.watched.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }
         world.counts.resumed.fetch_add(1, Ordering::Relaxed);
-        // Once it may be the server that died meanwhile.
+        // A single failure may be due to the death of the server.
         in_vain = if is_over { in_vain + 1 } else { 0 };
-        if in_vain == MOST_IN_VAIN {
-            return world.wrong(format!("whoever watches {id} after event {last:?} never hears that it is over"));
+        if in_vain == MAX_IN_VAIN {
+            return world
+                .wrong(format!("watching {id} after event {last:?} never delivers its end"));
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// The content of a version of an object: it says what it is, and all of it can be told from that.
+/// The content of a version of an object. It begins with the object's name and version, from which
+/// the rest can be computed.
 fn content(name: u64, version: u64) -> Vec<u8> {
     let mut random = Random::new(name << 32 | version);
     let length = match random.below(4) {
         0 => random.below(200),
         1 => random.below(100_000),
         2 => random.below(1 << 20),
-        _ => random.below(MOST_OBJECT_BYTES),
+        _ => random.below(MAX_OBJECT_BYTES),
     };
     let mut bytes = format!("{name} {version} ").into_bytes();
     while (bytes.len() as u64) < length {
@@ -329,7 +362,7 @@ fn content(name: u64, version: u64) -> Vec<u8> {
     bytes
 }
 
-/// Replaces objects.
+/// Uploads new versions of the objects in `names` until the soak is over.
 pub fn upload_objects(world: &World, mut random: Random, names: std::ops::Range<u64>) {
     while !world.is_over() {
         let name = names.start + random.below(names.end - names.start);
@@ -339,7 +372,11 @@ pub fn upload_objects(world: &World, mut random: Random, names: std::ops::Range<
             versions.begun
         };
         let content = content(name, version);
-        let checksum = if random.below(2) == 0 { String::new() } else { format!("Belljar-SHA256: {}\r\n", sha256(&content)) };
+        let checksum = if random.below(2) == 0 {
+            String::new()
+        } else {
+            format!("Belljar-SHA256: {}\r\n", sha256(&content))
+        };
         match world.ask("PUT", &format!("/v1/objects/kept/{name}"), &checksum, &content) {
             Ok(answer) if answer.status == 200 => {
                 let mut versions = locked(&world.objects[name as usize]);
@@ -347,11 +384,15 @@ pub fn upload_objects(world: &World, mut random: Random, names: std::ops::Range<
                 drop(versions);
                 world.counts.uploads.fetch_add(1, Ordering::Relaxed);
                 if answer.json()["sha256"] != sha256(&content) {
-                    world.wrong(format!("the checksum of kept/{name}, version {version}, is told wrong"));
+                    world.wrong(format!(
+                        "the checksum reported for kept/{name}, version {version}, is wrong"
+                    ));
                 }
             }
             Ok(answer) if answer.status == 503 => std::thread::sleep(PAUSE),
-            Ok(answer) => world.wrong(format!("an upload got {}: {}", answer.status, answer.text())),
+            Ok(answer) => {
+                world.wrong(format!("an upload got {}: {}", answer.status, answer.text()));
+            }
             Err(_) => {
                 world.counts.broken_off.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(PAUSE);
@@ -361,7 +402,7 @@ pub fn upload_objects(world: &World, mut random: Random, names: std::ops::Range<
     }
 }
 
-/// Downloads objects while they are replaced.
+/// Downloads objects while other clients replace them.
 pub fn download_objects(world: &World, mut random: Random) {
     while !world.is_over() {
         if !download(world, random.below(NAMES)) {
@@ -372,10 +413,13 @@ pub fn download_objects(world: &World, mut random: Random) {
     }
 }
 
-/// Downloads one object and looks whether it is one that was uploaded, in full, and none from before one that was acknowledged.
+/// Downloads an object, and verifies that it is complete and no older than the last acknowledged
+/// version. Returns false if the server did not answer, or answered 503.
 pub fn download(world: &World, name: u64) -> bool {
     let before = *locked(&world.objects[name as usize]);
-    let Ok(answer) = world.ask("GET", &format!("/v1/objects/kept/{name}"), "", b"") else { return false };
+    let Ok(answer) = world.ask("GET", &format!("/v1/objects/kept/{name}"), "", b"") else {
+        return false;
+    };
     let after = *locked(&world.objects[name as usize]);
     if answer.status == 503 {
         return false;
@@ -384,23 +428,35 @@ pub fn download(world: &World, name: u64) -> bool {
         return true;
     }
     if answer.status != 200 {
-        world.wrong(format!("kept/{name}, whose version {} was stored, got {}: {}", before.stored, answer.status, answer.text()));
+        world.wrong(format!(
+            "kept/{name}, whose version {} was stored, got {}: {}",
+            before.stored,
+            answer.status,
+            answer.text()
+        ));
         return true;
     }
     let start: String = answer.body.iter().take(40).map(|byte| char::from(*byte)).collect();
     let mut words = start.split(' ').map(str::parse::<u64>);
     let version = match (words.next(), words.next()) {
         (Some(Ok(named)), Some(Ok(version))) if named == name => version,
-        _ => return wrong_content(world, name, "does not say what it is"),
+        _ => return wrong_content(world, name, "does not begin with its name and version"),
     };
     if answer.body != content(name, version) {
-        return wrong_content(world, name, &format!("is not version {version}, as which it begins"));
+        return wrong_content(
+            world,
+            name,
+            &format!("begins as version {version}, but does not continue as it"),
+        );
     }
     if version < before.stored || version > after.begun {
         return wrong_content(
             world,
             name,
-            &format!("is version {version}, where {} was stored before and {} is the last that was begun", before.stored, after.begun),
+            &format!(
+                "is version {version}, although {} was stored before and {} is the last begun",
+                before.stored, after.begun
+            ),
         );
     }
     world.counts.downloads.fetch_add(1, Ordering::Relaxed);
@@ -417,7 +473,7 @@ fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// How many objects there are to keep.
+/// Number of names of objects.
 pub const fn names() -> u64 {
     NAMES
 }

@@ -1,4 +1,5 @@
-//! As much HTTP as the soak's clients need: one connection a request, so that a server that dies takes exactly one request with it.
+//! A minimal HTTP client for the soak. Each request has a connection of its own, so a dying server
+//! interrupts one request per connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longer than any run here takes.
+/// Read and write timeout: longer than any run of the soak takes.
 const ANSWER_TIME: Duration = Duration::from_mins(1);
 
-/// A whole answer.
+/// A complete response.
 pub struct Answer {
     pub status: u16,
     pub headers: String,
@@ -28,21 +29,22 @@ impl Answer {
     }
 }
 
-/// What is asked.
+/// An HTTP request.
 pub struct Request<'a> {
     pub method: &'a str,
     pub path: &'a str,
-    /// Each with its line end.
+    /// Header lines, each with its `\r\n`.
     pub headers: String,
     pub body: &'a [u8],
 }
 
-/// Asks over TCP, and waits for all of the answer. An error means that nothing is known of what was done.
+/// Sends a request over TCP and waits for the complete response. After an error, it is unknown
+/// whether the server has processed the request.
 pub fn ask(address: &str, request: &Request) -> io::Result<Answer> {
     whole(open(address, request)?)
 }
 
-/// Asks over the home's own socket.
+/// Sends a GET request over the Unix socket of a home.
 pub fn ask_operator(home: &Path, path: &str) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(home.join("server.sock"))?;
     stream.set_read_timeout(Some(ANSWER_TIME))?;
@@ -50,11 +52,18 @@ pub fn ask_operator(home: &Path, path: &str) -> io::Result<Answer> {
     whole(BufReader::new(Box::new(stream)))
 }
 
-/// Asks, and gives the lines of the answer's body as they come.
-pub fn lines(address: &str, request: &Request) -> io::Result<(u16, impl Iterator<Item = String> + use<>)> {
+/// Sends a request, and returns the status and the lines of the body as they arrive.
+pub fn lines(
+    address: &str,
+    request: &Request,
+) -> io::Result<(u16, impl Iterator<Item = String> + use<>)> {
     let mut reader = open(address, request)?;
     let (status, headers) = head(&mut reader)?;
-    let body: Box<dyn Read> = if is_chunked(&headers) { Box::new(Chunks { reader, left: 0, is_over: false }) } else { Box::new(reader) };
+    let body: Box<dyn Read> = if is_chunked(&headers) {
+        Box::new(Chunks { reader, left: 0, is_over: false })
+    } else {
+        Box::new(reader)
+    };
     Ok((status, BufReader::new(body).lines().map_while(Result::ok)))
 }
 
@@ -72,7 +81,9 @@ fn open(address: &str, request: &Request) -> io::Result<Stream> {
 fn send(stream: &mut impl Write, request: &Request) -> io::Result<()> {
     let Request { method, path, headers, body } = request;
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)
 }
@@ -89,7 +100,11 @@ fn head(reader: &mut Stream) -> io::Result<(u16, String)> {
         }
         headers.push_str(&line.to_ascii_lowercase());
     }
-    let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status = headers
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
     Ok((status, headers))
 }
 
@@ -103,7 +118,10 @@ fn whole(mut reader: Stream) -> io::Result<Answer> {
     if is_chunked(&headers) {
         Chunks { reader, left: 0, is_over: false }.read_to_end(&mut body)?;
     } else {
-        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: ")).map(str::parse::<u64>);
+        let length = headers
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map(str::parse::<u64>);
         let length = length.unwrap_or(Ok(0)).map_err(|_| io::ErrorKind::InvalidData)?;
         if reader.take(length).read_to_end(&mut body)? as u64 != length {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -112,7 +130,7 @@ fn whole(mut reader: Stream) -> io::Result<Answer> {
     Ok(Answer { status, headers, body })
 }
 
-/// A chunked body. One that does not end as it has to is an error.
+/// A chunked body. Reading fails if the body is truncated.
 struct Chunks {
     reader: Stream,
     left: u64,
@@ -127,7 +145,8 @@ impl Read for Chunks {
         if self.left == 0 {
             let mut line = String::new();
             self.reader.read_line(&mut line)?;
-            self.left = u64::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+            self.left =
+                u64::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
             if self.left == 0 {
                 self.is_over = true;
                 return Ok(0);

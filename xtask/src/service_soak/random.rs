@@ -1,6 +1,6 @@
 //! Repeatable randomness: splitmix64.
 
-/// A sequence of numbers that a seed decides.
+/// A sequence of pseudorandom numbers, determined by its seed.
 pub struct Random(u64);
 
 impl Random {
@@ -16,8 +16,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `most`, which is not 0.
-    pub fn below(&mut self, most: u64) -> u64 {
-        self.number() % most
+    /// Returns a number less than `bound`, which must not be 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
     }
 }

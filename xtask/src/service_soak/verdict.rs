@@ -1,4 +1,4 @@
-//! What must hold after it all: of runs, objects, the audit trail, and what is left over.
+//! Final verification of runs, objects, the audit trail and leftovers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use super::clients::{World, download, end_of, names};
 use super::http;
 use super::server::Server;
 
-/// How long runs that wait may take to end when nothing more comes.
+/// Time limit for the remaining runs to end after the clients have stopped.
 const SETTLE_TIME: Duration = Duration::from_mins(5);
 
-/// What was found, in numbers.
+/// Numbers of verified records.
 #[derive(Debug, Default)]
 pub struct Found {
     pub runs: usize,
@@ -24,7 +24,7 @@ pub struct Found {
     pub objects: usize,
 }
 
-/// Waits until no run waits or runs.
+/// Waits until no run is queued or running.
 pub fn settle(world: &World) -> Result<()> {
     let end = Instant::now() + SETTLE_TIME;
     loop {
@@ -33,13 +33,13 @@ pub fn settle(world: &World) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > end {
-            bail!("runs do not end: {}", answer.text());
+            bail!("runs have not ended in time: {}", answer.text());
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// All pages of a list.
+/// Reads all pages of a list.
 fn all(world: &World, path: &str, list: &str) -> Result<Vec<Value>> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -56,64 +56,85 @@ fn all(world: &World, path: &str, list: &str) -> Result<Vec<Value>> {
     }
 }
 
-/// Looks at everything, and tells the world what is wrong.
+/// Verifies runs, objects and the audit trail, and reports violations to `world`.
 pub fn verify(world: &World, server: &Server) -> Result<Found> {
     let mut found = Found::default();
-    let records: BTreeMap<String, Value> =
-        all(world, "/v1/runs?", "runs")?.into_iter().map(|record| (record["id"].as_str().unwrap_or_default().to_owned(), record)).collect();
+    let records: BTreeMap<String, Value> = all(world, "/v1/runs?", "runs")?
+        .into_iter()
+        .map(|record| (record["id"].as_str().unwrap_or_default().to_owned(), record))
+        .collect();
     found.runs = records.len();
     for record in records.values() {
-        *found.by_status.entry(record["status"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        *found
+            .by_status
+            .entry(record["status"].as_str().unwrap_or_default().to_owned())
+            .or_default() += 1;
     }
 
-    // Each program leaves a mark when it begins: not more of them than attempts, and none of a run that nobody knows.
+    // Each program leaves a mark when it begins. A run has at most one mark per attempt, and every
+    // mark belongs to a known run.
     let mut marks: BTreeMap<String, u64> = BTreeMap::new();
     let objects = all(world, "/v1/objects?", "objects")?;
-    for name in objects.iter().filter_map(|object| object["name"].as_str()?.strip_prefix("marks/")) {
+    for name in objects.iter().filter_map(|object| object["name"].as_str()?.strip_prefix("marks/"))
+    {
         *marks.entry(name.split('/').next().unwrap_or_default().to_owned()).or_default() += 1;
     }
     found.marks = marks.len();
     for (id, count) in &marks {
         found.begun_again += usize::from(*count > 1);
         match records.get(id) {
-            None => world.wrong(format!("{id} has run and is nowhere")),
+            None => world.wrong(format!("{id} has run but has no record")),
             Some(record) if *count > record["attempt"].as_u64().unwrap_or(0) => {
-                world.wrong(format!("{id} has begun {count} times in {} attempts", record["attempt"]));
+                world.wrong(format!("{id} began {count} times in {} attempts", record["attempt"]));
             }
             Some(_) => {}
         }
     }
 
-    // What was told of a run is so.
-    let told = world.runs.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?.clone();
-    for (id, told) in &told {
+    // Everything that clients were promised about a run still holds.
+    let promises = world.runs.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?.clone();
+    for (id, promise) in &promises {
         let Some(record) = records.get(id) else {
-            world.wrong(format!("{id} was accepted and is lost"));
+            world.wrong(format!("{id} was accepted but is lost"));
             continue;
         };
         let answer = world.ask("GET", &format!("/v1/runs/{id}"), "", b"")?;
         let (status, value) = end_of(&answer.json()["outcome"]);
         let attempt = record["attempt"].as_u64().unwrap_or(0);
-        if attempt == 0 || attempt > told.attempts {
-            world.wrong(format!("{id} has had {attempt} attempts of {}", told.attempts));
+        if attempt == 0 || attempt > promise.attempts {
+            world.wrong(format!("{id} had {attempt} attempts of {}", promise.attempts));
         }
         match status.as_str() {
-            "succeeded" if value != told.value => world.wrong(format!("{id} gave {value}, not {}", told.value)),
-            "succeeded" if !marks.contains_key(id) => world.wrong(format!("{id} succeeded without having begun")),
-            "interrupted" if attempt < told.attempts => {
-                world.wrong(format!("{id} is interrupted after attempt {attempt} of {}", told.attempts));
+            "succeeded" if value != promise.value => {
+                world.wrong(format!("{id} returned {value}, not {}", promise.value));
+            }
+            "succeeded" if !marks.contains_key(id) => {
+                world.wrong(format!("{id} succeeded without having begun"));
+            }
+            "interrupted" if attempt < promise.attempts => {
+                world.wrong(format!(
+                    "{id} is interrupted after attempt {attempt} of {}",
+                    promise.attempts
+                ));
             }
             "succeeded" | "interrupted" => {}
-            other => world.wrong(format!("{id} ended as {other}: {}", answer.json()["outcome"]["error"])),
+            other => {
+                world
+                    .wrong(format!("{id} ended as {other}: {}", answer.json()["outcome"]["error"]));
+            }
         }
-        if told.outcome.as_ref().is_some_and(|outcome| *outcome != (status.clone(), value.clone())) {
-            world.wrong(format!("{id} was told to have ended as {:?}, and is {status} with {value}", told.outcome));
+        let end = (status, value);
+        if promise.outcome.as_ref().is_some_and(|outcome| *outcome != end) {
+            world.wrong(format!(
+                "{id} was reported to have ended as {:?}, and is {} with {}",
+                promise.outcome, end.0, end.1
+            ));
         }
     }
 
     for name in 0..names() {
         if !download(world, name) {
-            world.wrong(format!("kept/{name} cannot be downloaded when all is quiet"));
+            world.wrong(format!("kept/{name} cannot be downloaded from an idle server"));
         }
     }
     found.objects = objects.len();
@@ -121,8 +142,13 @@ pub fn verify(world: &World, server: &Server) -> Result<Found> {
     Ok(found)
 }
 
-/// The chain is whole, and each run was submitted once and finished once.
-fn verify_audit(world: &World, server: &Server, records: &BTreeMap<String, Value>, found: &mut Found) -> Result<()> {
+/// Verifies that the audit trail is intact and contains one submission and one end of each run.
+fn verify_audit(
+    world: &World,
+    server: &Server,
+    records: &BTreeMap<String, Value>,
+    found: &mut Found,
+) -> Result<()> {
     let verdict = http::ask_operator(&server.home, "/v1/audit/verification")?.json();
     if verdict["verdict"] != "intact" {
         world.wrong(format!("the audit trail: {verdict}"));
@@ -134,19 +160,28 @@ fn verify_audit(world: &World, server: &Server, records: &BTreeMap<String, Value
             *times.entry(entry["target"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
         for id in records.keys().filter(|id| times.get(*id) != Some(&1)) {
-            world.wrong(format!("{action} of {id} is in the audit trail {} times", times.get(id).copied().unwrap_or(0)));
+            world.wrong(format!(
+                "{action} of {id} is in the audit trail {} times",
+                times.get(id).copied().unwrap_or(0)
+            ));
         }
     }
     Ok(())
 }
 
-/// Files of contents in the home, and how many something refers to.
+/// Returns the number of content files in the home, and the number that objects and artifacts refer
+/// to.
 pub fn contents(world: &World, server: &Server) -> Result<(usize, usize)> {
     let objects = all(world, "/v1/objects?", "objects")?.len();
     let mut artifacts = 0;
-    for record in all(world, "/v1/runs?", "runs")?.iter().filter(|record| record["language"] == "python") {
+    for record in
+        all(world, "/v1/runs?", "runs")?.iter().filter(|record| record["language"] == "python")
+    {
         let id = record["id"].as_str().unwrap_or_default();
-        artifacts += world.ask("GET", &format!("/v1/runs/{id}/artifacts"), "", b"")?.json()["artifacts"].as_array().map_or(0, Vec::len);
+        artifacts +=
+            world.ask("GET", &format!("/v1/runs/{id}/artifacts"), "", b"")?.json()["artifacts"]
+                .as_array()
+                .map_or(0, Vec::len);
     }
     Ok((super::server::files(&server.home.join("objects")).len(), objects + artifacts))
 }

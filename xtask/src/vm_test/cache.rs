@@ -1,12 +1,13 @@
-//! Where vm-test keeps what it fetches, and works: a folder of the user's, which several invocations may use at the same time.
+//! The cache and the temporary files of vm-test: a folder per user, which several invocations may
+//! use concurrently.
 //!
 //! ```text
-//! bookworm/ backports/   kernels, unpacked
+//! bookworm/ backports/   unpacked kernels
 //! busybox                the guest's first program
-//! kvm-probe              whether KVM works, and in which boot of this machine that was found
-//! console-*.log          the kernel's messages of boots that failed
-//! scratch-*/             one per invocation; left behind only by one that was killed, and removed by the next
-//! lock                   held while something here is made
+//! kvm-probe              whether KVM works, and the boot of this machine in which it was tried
+//! console-*.log          kernel messages of boots that failed
+//! scratch-*/             one per invocation; the next one removes those of killed invocations
+//! lock                   held while files here are created
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -19,16 +20,17 @@ pub struct Cache {
     root: PathBuf,
 }
 
-/// A folder for one invocation, removed when dropped. Its lock says that the invocation is alive.
+/// A folder for one invocation, removed when dropped. Its lock is held while the invocation runs.
 pub struct Scratch {
     directory: tempfile::TempDir,
     _lock: File,
 }
 
 impl Cache {
-    /// Makes the folder if need be.
+    /// Opens the cache in `root`, which is created if necessary.
     pub fn open(root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&root).with_context(|| format!("cannot make the cache folder {}", root.display()))?;
+        fs::create_dir_all(&root)
+            .with_context(|| format!("cannot make the cache folder {}", root.display()))?;
         Ok(Self { root })
     }
 
@@ -36,18 +38,21 @@ impl Cache {
         self.root.join(name)
     }
 
-    /// Waits until no other invocation changes the cache; none does until the lock is dropped.
+    /// Locks the cache, so that no other invocation changes it until the lock is dropped.
     pub fn lock(&self) -> Result<File> {
         locked(&self.path("lock"))
     }
 
-    /// Makes a scratch folder, and clears those of invocations that were killed.
+    /// Creates a scratch folder, and removes those of invocations that were killed.
     pub fn scratch(&self) -> Result<Scratch> {
         let _lock = self.lock()?;
         for entry in fs::read_dir(&self.root)? {
             let path = entry?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("scratch-")) && !is_alive(&path) {
-                fs::remove_dir_all(&path).with_context(|| format!("cannot clear {}", path.display()))?;
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("scratch-"))
+                && !is_alive(&path)
+            {
+                fs::remove_dir_all(&path)
+                    .with_context(|| format!("cannot clear {}", path.display()))?;
             }
         }
         let directory = tempfile::Builder::new().prefix("scratch-").tempdir_in(&self.root)?;
@@ -69,7 +74,8 @@ fn locked(path: &Path) -> Result<File> {
 }
 
 fn is_alive(scratch: &Path) -> bool {
-    File::open(scratch.join("lock")).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    File::open(scratch.join("lock"))
+        .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
-# PID 1 of the guest. It runs twice: first in the initramfs, where it puts the root file system together, then as `init.sh root` inside
-# of it, where it makes the machine look as systemd would leave it (cgroup v2 only), runs the command, reports its status and powers off.
-# /vm-test is written by xtask: run.conf (AS, DELEGATION), command.sh, and the modules in the order in which they load.
+# PID 1 of the guest. It runs twice: first in the initramfs, where it assembles the root file system,
+# then as `init.sh root` inside that, where it sets up the machine as systemd would (cgroup v2 only),
+# runs the command, reports its status and powers off. xtask writes /vm-test: run.conf (AS,
+# DELEGATION), command.sh, and the modules in the order in which they load.
 
 fail() {
     echo "vm-test: $*" >/dev/console
@@ -16,7 +17,7 @@ assemble_root() {
         insmod "$module" || fail "cannot load ${module##*/}"
     done
     mount -t squashfs -o ro /dev/vda /lower || fail "cannot mount the root image"
-    # Everything written goes to memory, and ends with the guest.
+    # All writes go to memory, and are lost when the guest ends.
     mount -t tmpfs -o size=75%,mode=0755 tmpfs /upper
     mkdir /upper/files /upper/work
     mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /root || fail "cannot mount the overlay"
@@ -31,7 +32,8 @@ assemble_root() {
 }
 
 mount_kernel_file_systems() {
-    # systemd shares the root mount, and programs that make mount namespaces trip over it: so must the tests.
+    # systemd makes the root mount shared, which trips up programs that create mount namespaces. The
+    # tests must meet the same.
     $BUSYBOX mount --make-rshared /
     mkdir -p /dev/pts /dev/shm
     $BUSYBOX mount -t devpts -o mode=620,ptmxmode=666,nosuid,noexec devpts /dev/pts
@@ -68,7 +70,7 @@ END
     chown tester:tester /home/tester /run/user/1000
 }
 
-# Makes the cgroup $1 beneath the root, every level with the controllers of the level above it. Prints its path.
+# Creates the cgroup $1 beneath the root, with all controllers on every level. Prints its path.
 make_cgroup() {
     path=/sys/fs/cgroup
     for name in $(echo "$1" | tr / ' '); do
@@ -79,14 +81,14 @@ make_cgroup() {
     echo $path
 }
 
-# Gives the cgroup $1 to the tester, with the files that systemd's Delegate=yes gives.
+# Gives the tester the cgroup $1, with the same files as systemd's Delegate=yes.
 delegate_cgroup() {
     for file in . cgroup.procs cgroup.subtree_control cgroup.threads; do
         chown tester:tester "$1/$file" || fail "cannot delegate $1"
     done
 }
 
-# The cgroup that the command starts in, laid out as systemd lays it out for each kind of caller.
+# Prints the cgroup that the command starts in, in systemd's layout for each kind of caller.
 prepare_cgroup() {
     case $AS-$DELEGATION in
         root-*) make_cgroup system.slice/vm-test.service ;;
@@ -113,7 +115,8 @@ run_command() {
     leaf=$(prepare_cgroup)
     become=
     if [ "$AS" = user ]; then become="/usr/bin/setpriv --reuid=1000 --regid=1000 --init-groups"; fi
-    # Through pipes: a virtio port opens once only, and a program may want to reopen its /dev/stdout.
+    # Through pipes, because a virtio port can be opened only once, and a program may reopen its
+    # /dev/stdout.
     mkfifo /run/vm-test/stdout /run/vm-test/stderr
     cat /run/vm-test/stdout >"$(port stdout)" &
     stdout=$!
@@ -121,12 +124,12 @@ run_command() {
     stderr=$!
     (
         echo 0 >"$leaf/cgroup.procs"
-        # What systemd gives every service: the kernel's own hard limit of 4096 is met nowhere.
+        # The limit that systemd sets for every service. The kernel's own hard limit, 4096, is unusual.
         ulimit -Hn 524288
         exec setsid $become /bin/sh /run/vm-test/command.sh
     ) </dev/null >/run/vm-test/stdout 2>/run/vm-test/stderr
     status=$?
-    # A process that outlives the command holds its pipes: what it says is no longer waited for.
+    # A process that outlives the command keeps its pipes open, so do not wait for their end.
     (sleep 5; kill $stdout $stderr) 2>/dev/null &
     wait $stdout $stderr
     echo "$status" >"$(port status)"

@@ -1,5 +1,6 @@
-//! The guest's initramfs: busybox, `init.sh`, the modules and what is to be run, as a cpio archive in the `newc` format that the kernel
-//! reads (Documentation/driver-api/early-userspace/buffer-format.rst).
+//! The guest's initramfs: busybox, `init.sh`, the modules and the command, as a cpio archive in the
+//! `newc` format that the kernel reads
+//! (Documentation/driver-api/early-userspace/buffer-format.rst).
 
 /// A cpio archive being written, in memory.
 pub struct Initramfs {
@@ -13,13 +14,14 @@ const EXECUTABLE: u32 = 0o100_755;
 const CONSOLE: u32 = 0o020_600;
 
 impl Initramfs {
-    /// An archive with the directories that `init.sh` mounts things on.
+    /// Returns an archive with the directories that `init.sh` uses as mount points.
     pub fn new() -> Self {
         let mut initramfs = Self { archive: Vec::new(), entries: 0 };
         for directory in ["bin", "dev", "lower", "upper", "root", "vm-test", "vm-test/modules"] {
             initramfs.entry(directory, DIRECTORY, (0, 0), &[]);
         }
-        // The kernel opens it as init's standard streams before anything can be mounted: without it, a failure is silent.
+        // The kernel opens the console as init's standard streams before anything can be mounted.
+        // Without it, a failure is silent.
         initramfs.entry("dev/console", CONSOLE, (5, 1), &[]);
         initramfs
     }
@@ -32,7 +34,7 @@ impl Initramfs {
         self.entry(path, FILE, (0, 0), content);
     }
 
-    /// The finished archive.
+    /// Finishes and returns the archive.
     pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.archive
@@ -67,7 +69,7 @@ impl Initramfs {
         self.pad();
     }
 
-    /// Names and contents both end on a multiple of four bytes.
+    /// Pads the archive to a multiple of four bytes, as needed after each name and each content.
     fn pad(&mut self) {
         self.archive.resize(self.archive.len().next_multiple_of(4), 0);
     }
@@ -82,7 +84,12 @@ mod tests {
         let mut initramfs = Initramfs::new();
         initramfs.file("odd", b"five!");
         let archive = initramfs.finish();
-        let starts: Vec<usize> = archive.windows(6).enumerate().filter(|(_, window)| window == b"070701").map(|(at, _)| at).collect();
+        let starts: Vec<usize> = archive
+            .windows(6)
+            .enumerate()
+            .filter(|(_, window)| window == b"070701")
+            .map(|(at, _)| at)
+            .collect();
         assert_eq!(starts.len(), 10);
         assert!(starts.iter().all(|start| start % 4 == 0));
         assert!(archive.windows(10).any(|window| window == b"TRAILER!!!"));

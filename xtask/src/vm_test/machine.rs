@@ -1,4 +1,4 @@
-//! The virtual machine: QEMU, with the processor's own virtualisation where that works and emulation where not.
+//! The virtual machine: QEMU with KVM where that works, and with emulation otherwise.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -17,23 +17,23 @@ use super::cache::{Cache, Scratch};
 use super::initramfs::Initramfs;
 use super::kernel::Kernel;
 
-/// Host programs that this file runs, each with its package.
+/// Host programs that this file runs, each with its Debian package.
 pub const PROGRAMS: [(&str, &str); 1] = [("qemu-system-x86_64", "qemu-system-x86")];
 
-/// A kernel that boots with KVM at all is through well within this.
+/// Time limit for the KVM probe. A kernel that boots with KVM at all needs much less.
 const KVM_PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How the guest's processor is provided.
+/// The implementation of the guest's processor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Acceleration {
-    /// By the host's processor
+    /// Virtualisation by the host's processor.
     Kvm,
-    /// By emulation, in QEMU
+    /// Emulation in QEMU.
     Emulation,
 }
 
 impl Acceleration {
-    /// What it is called in messages.
+    /// The name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kvm => "KVM",
@@ -44,18 +44,25 @@ impl Acceleration {
     fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // QEMU 7.2 spoils the flags after a cmpxchg16b, on which 6.12 panics while it boots; la57 only makes page walks longer.
+            // QEMU 7.2 spoils the flags after a cmpxchg16b, on which 6.12 panics while it boots;
+            // la57 only makes page walks longer.
             Self::Emulation => ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57"],
         }
     }
 
-    /// Whether a guest of `kernel` runs under KVM: nested in another machine it may hang instead. Tried once per boot of the host,
-    /// remembered in `cache`.
-    pub fn probe(kernel: &Kernel, busybox: &Path, cache: &Cache, scratch: &Scratch) -> Result<Self> {
+    /// Selects KVM if a guest with `kernel` boots under it: nested in another virtual machine, the
+    /// guest may hang. The result is cached in `cache` until the host reboots.
+    pub fn probe(
+        kernel: &Kernel,
+        busybox: &Path,
+        cache: &Cache,
+        scratch: &Scratch,
+    ) -> Result<Self> {
         if File::options().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Self::Emulation);
         }
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell one boot of this host from another")?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .context("cannot tell one boot of this host from another")?;
         let remembered = cache.path("kvm-probe");
         match fs::read_to_string(&remembered).unwrap_or_default().strip_prefix(boot.trim()) {
             Some(" works") => return Ok(Self::Kvm),
@@ -67,15 +74,23 @@ impl Acceleration {
         initramfs.executable("init", b"#!/bin/busybox sh\n/bin/busybox reboot -f\n");
         let initrd = scratch.path("initrd");
         fs::write(&initrd, initramfs.finish())?;
-        let machine = Machine { kernel, initrd: &initrd, root_image: None, console: &scratch.path("console"), acceleration: Self::Kvm };
-        let mut qemu = machine.command().stderr(Stdio::null()).spawn().context("cannot run QEMU")?;
+        let machine = Machine {
+            kernel,
+            initrd: &initrd,
+            root_image: None,
+            console: &scratch.path("console"),
+            acceleration: Self::Kvm,
+        };
+        let mut qemu =
+            machine.command().stderr(Stdio::null()).spawn().context("cannot run QEMU")?;
         let works = finishes_within(&qemu, KVM_PROBE_LIMIT)? && qemu.wait()?.success();
         if !works {
             // It may have ended by itself in the meantime.
             let _ = qemu.kill();
             qemu.wait()?;
         }
-        let (acceleration, word) = if works { (Self::Kvm, "works") } else { (Self::Emulation, "fails") };
+        let (acceleration, word) =
+            if works { (Self::Kvm, "works") } else { (Self::Emulation, "fails") };
         fs::write(&remembered, format!("{} {word}", boot.trim()))?;
         Ok(acceleration)
     }
@@ -87,14 +102,14 @@ pub struct Machine<'a> {
     pub initrd: &'a Path,
     /// The first disk, read-only.
     pub root_image: Option<&'a Path>,
-    /// Where the kernel's messages go.
+    /// File for the kernel's messages.
     pub console: &'a Path,
     pub acceleration: Acceleration,
 }
 
-/// How a boot ended.
+/// Result of a boot.
 pub enum End {
-    /// The command ended with this status; by a signal, 128 and its number.
+    /// Exit status of the command; 128 plus the number of the signal that killed it.
     Command(u8),
     /// The guest stopped before the command had ended.
     Died,
@@ -102,7 +117,8 @@ pub enum End {
 }
 
 impl Machine<'_> {
-    /// Boots, streams the output of the guest's command to this process's own, and waits for the guest to power off.
+    /// Boots, streams the output of the guest's command to this process's own, and waits for the
+    /// guest to power off.
     pub fn run(&self, limit: Duration) -> Result<End> {
         let mut qemu = self.command();
         qemu.args(["-device", "virtio-serial-pci"]);
@@ -110,7 +126,8 @@ impl Machine<'_> {
         let stderr = Port::add("stderr", &mut qemu)?;
         let status = Port::add("status", &mut qemu)?;
         let mut child = qemu.spawn().context("cannot run QEMU")?;
-        // Every spawn after this one would inherit the writing ends, and the readers would wait for it.
+        // Every spawn after this one would inherit the writing ends, and the readers would wait for
+        // it.
         let stdout = stdout.read(|port| copy(port, io::stdout()));
         let stderr = stderr.read(|port| copy(port, io::stderr()));
         let status = status.read(|port| {
@@ -139,15 +156,32 @@ impl Machine<'_> {
         // Through setpriv, so that the machine never outlives this process, however that ends.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", PROGRAMS[0].0]);
-        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "pc", "-smp", "2", "-m", "3G"]);
+        qemu.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-machine",
+            "pc",
+            "-smp",
+            "2",
+            "-m",
+            "3G",
+        ]);
         qemu.args(self.acceleration.arguments());
         qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(self.initrd);
-        // Emulated on a busy machine, the timer is late for the check of its wiring, and the kernel panics.
-        // A panic or an oops ends the guest at once: `-no-reboot` turns the restart into an exit.
-        qemu.args(["-append", "console=ttyS0 loglevel=5 cgroup_no_v1=all panic=-1 oops=panic no_timer_check"]);
+        // Emulated on a busy machine, the timer is late for the check of its wiring, and the kernel
+        // panics. A panic or an oops ends the guest at once: `-no-reboot` turns the restart into an
+        // exit.
+        qemu.args([
+            "-append",
+            "console=ttyS0 loglevel=5 cgroup_no_v1=all panic=-1 oops=panic no_timer_check",
+        ]);
         qemu.arg("-serial").arg(format!("file:{}", self.console.display()));
         if let Some(image) = self.root_image {
-            qemu.arg("-drive").arg(format!("if=none,id=root,format=raw,readonly=on,file={}", image.display()));
+            qemu.arg("-drive")
+                .arg(format!("if=none,id=root,format=raw,readonly=on,file={}", image.display()));
             qemu.args(["-device", "virtio-blk-pci,drive=root"]);
         }
         qemu.stdin(Stdio::null()).stdout(Stdio::null());
@@ -174,7 +208,7 @@ impl Port {
         Ok(Self { reader, writer })
     }
 
-    /// Reads, on a thread, until QEMU has ended.
+    /// Reads on a thread until QEMU has ended.
     fn read<T: Send + 'static>(
         self,
         read: impl FnOnce(&mut io::PipeReader) -> io::Result<T> + Send + 'static,
@@ -185,7 +219,7 @@ impl Port {
     }
 }
 
-/// Copies as it comes, also where `to` would keep a line back until it ends.
+/// Copies data as it arrives, even if `to` is line-buffered.
 fn copy(from: &mut impl Read, mut to: impl Write) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     loop {

@@ -1,5 +1,5 @@
-//! Debian packages for the guest, fetched through apt with a configuration of our own: the system's sources stay as they are, and nothing
-//! is installed. The mirror is the one that the system itself uses, unless another is given.
+//! Debian packages for the guest, fetched through apt with a separate configuration: the system's
+//! sources are unchanged, and nothing is installed. The default mirror is the system's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::programs::command_output;
 
-/// What signs the packages; from the package debian-archive-keyring.
+/// Keyring that verifies the packages, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One suite of the archive, with its index downloaded.
@@ -21,30 +21,48 @@ impl Suite {
     /// Downloads the index of `name` from `mirror`.
     pub fn open(mirror: &str, name: &str) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
-            bail!("{KEYRING} is missing, so that packages cannot be verified\n  hint: install the package debian-archive-keyring");
+            bail!(
+                "cannot verify packages: {KEYRING} is missing\n  hint: install the package debian-archive-keyring"
+            );
         }
         let suite = Self { apt: tempfile::tempdir().context("cannot make a directory for apt")? };
         fs::create_dir_all(suite.path("lists/partial"))?;
         fs::create_dir_all(suite.path("cache/archives/partial"))?;
-        // Without installed packages: versions and dependencies are the suite's alone.
+        // No packages count as installed, so that versions and dependencies are only the suite's.
         fs::write(suite.path("status"), "")?;
-        fs::write(suite.path("sources.list"), format!("deb [signed-by={KEYRING}] {mirror} {name} main\n"))?;
+        fs::write(
+            suite.path("sources.list"),
+            format!("deb [signed-by={KEYRING}] {mirror} {name} main\n"),
+        )?;
         eprintln!("vm-test: reading the index of {name}");
-        command_output(suite.command("apt-get").args(["--quiet=2", "-o", "APT::Update::Error-Mode=any", "update"]))?;
+        command_output(suite.command("apt-get").args([
+            "--quiet=2",
+            "-o",
+            "APT::Update::Error-Mode=any",
+            "update",
+        ]))?;
         Ok(suite)
     }
 
-    /// Downloads `package` and unpacks it into `directory`. Its scripts do not run.
+    /// Downloads `package` and unpacks it into `directory`, without running its scripts.
     pub fn unpack(&self, package: &str, directory: &Path) -> Result<()> {
         eprintln!("vm-test: fetching {package}");
         let downloads = tempfile::tempdir_in(self.apt.path())?;
-        command_output(self.command("apt-get").args(["--quiet=2", "download", package]).current_dir(downloads.path()))?;
-        let archive = fs::read_dir(downloads.path())?.next().with_context(|| format!("apt-get downloaded nothing for {package}"))??;
-        command_output(Command::new("dpkg-deb").arg("--extract").arg(archive.path()).arg(directory))?;
+        command_output(
+            self.command("apt-get")
+                .args(["--quiet=2", "download", package])
+                .current_dir(downloads.path()),
+        )?;
+        let archive = fs::read_dir(downloads.path())?
+            .next()
+            .with_context(|| format!("apt-get downloaded nothing for {package}"))??;
+        command_output(
+            Command::new("dpkg-deb").arg("--extract").arg(archive.path()).arg(directory),
+        )?;
         Ok(())
     }
 
-    /// The first package that `package` depends on: for a metapackage, the one that it stands for.
+    /// The first package that `package` depends on, which for a metapackage is the actual package.
     pub fn first_dependency(&self, package: &str) -> Result<String> {
         let record = command_output(self.command("apt-cache").args(["show", package]))?;
         record
@@ -70,7 +88,8 @@ impl Suite {
             ("Dir::Cache", self.path("cache")),
             ("Acquire::Languages", "none".into()),
             ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false".into()),
-            // apt's own user cannot write here; every package is verified by its signed checksum all the same.
+            // apt's own user cannot write here. Every package is still verified by its signed
+            // checksum.
             ("APT::Sandbox::User", "root".into()),
         ] {
             command.arg("-o").arg(format!("{option}={}", value.display()));
@@ -79,10 +98,16 @@ impl Suite {
     }
 }
 
-/// The mirror of Debian that the system's own sources name.
+/// The Debian mirror in the system's apt sources.
 pub fn system_mirror() -> Result<String> {
-    let targets =
-        command_output(Command::new("apt-get").args(["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]))?;
+    let targets = command_output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(LABEL) $(REPO_URI)",
+        "Created-By: Packages",
+    ]))?;
     let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian ")).map(str::to_owned);
-    mirror.context("the sources of apt name no mirror of Debian\n  hint: name one with --mirror URI, or run apt-get update")
+    mirror.context(
+        "apt's sources contain no Debian mirror\n  hint: pass --mirror URI, or run apt-get update",
+    )
 }

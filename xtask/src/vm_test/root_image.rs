@@ -1,8 +1,9 @@
-//! The guest's root file system: the host's own files, read-only, in a squashfs image. Not all of the host, which may be tens of
-//! gigabytes, but the installed packages that tests use with all that they depend on, and what the command names besides.
+//! The guest's root file system: files of the host in a read-only squashfs image. It does not have
+//! all of the host, which may be tens of gigabytes, but the installed packages that tests use with
+//! their dependencies, and the files that the command includes.
 //!
-//! An image and not a shared directory: Debian's cloud kernels have no 9p, and virtiofsd would need root and would serve a guest that
-//! runs hostile programs as root.
+//! It is an image and not a shared directory because Debian's cloud kernels have no 9p, and
+//! virtiofsd would run as root and serve a guest that runs hostile programs as root.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -16,10 +17,10 @@ use tar::{Builder, EntryType, Header};
 
 use crate::programs::command_output;
 
-/// The host program that packs the image, with its package.
+/// The host program that packs the image, with its Debian package.
 pub const PROGRAM: (&str, &str) = ("sqfstar", "squashfs-tools");
 
-/// The packages that a guest has, where the host has them, with their dependencies.
+/// Packages that the guest has, with their dependencies, if the host has them.
 const PACKAGES: [&str; 28] = [
     "base-files",
     "bash",
@@ -51,7 +52,7 @@ const PACKAGES: [&str; 28] = [
     "util-linux",
 ];
 
-/// What belongs to no package: made at installation.
+/// Files and directories that belong to no package because they are created during installation.
 const GENERATED: [&str; 11] = [
     "/bin",
     "/sbin",
@@ -66,14 +67,21 @@ const GENERATED: [&str; 11] = [
     "/etc/ssl/certs",
 ];
 
-/// What no test reads.
-const LEFT_OUT: [&str; 6] =
-    ["/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/lintian/", "/usr/share/bug/"];
+/// Directories that no test reads.
+const LEFT_OUT: [&str; 6] = [
+    "/usr/share/doc/",
+    "/usr/share/man/",
+    "/usr/share/info/",
+    "/usr/share/locale/",
+    "/usr/share/lintian/",
+    "/usr/share/bug/",
+];
 
-/// Where the guest mounts something of its own.
+/// Mount points of the guest's own file systems.
 const MOUNTED_OVER: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
 
-/// Writes an image of the host's packages and of `included`, files and directories that keep their paths, to `image`.
+/// Writes an image with the host's packages, and with the files and directories in `included` at
+/// their own paths, to `image`.
 pub fn write(image: &Path, included: &[PathBuf]) -> Result<()> {
     let mut files = package_files()?;
     for path in GENERATED {
@@ -82,11 +90,15 @@ pub fn write(image: &Path, included: &[PathBuf]) -> Result<()> {
     let mut extra = BTreeSet::new();
     for path in included {
         if let Some(mount) = MOUNTED_OVER.iter().find(|mount| path.starts_with(mount)) {
-            bail!("cannot include {}: the guest has a {mount} of its own\n  hint: copy it to another place", path.display());
+            bail!(
+                "cannot include {}: the guest has a {mount} of its own\n  hint: copy it to another place",
+                path.display()
+            );
         }
         add_tree(path, &mut extra)?;
-        // Behind a link is what is meant.
-        let real = path.canonicalize().with_context(|| format!("cannot include {}", path.display()))?;
+        // If the path is a link, its target is needed too.
+        let real =
+            path.canonicalize().with_context(|| format!("cannot include {}", path.display()))?;
         add_tree(&real, &mut extra)?;
     }
     extra.extend(shared_libraries(&extra)?);
@@ -104,12 +116,13 @@ fn package_files() -> Result<BTreeSet<PathBuf>> {
         if LEFT_OUT.iter().any(|left_out| line.starts_with(left_out)) {
             continue;
         }
-        // Packages still say /lib where the system has /usr/lib.
+        // Packages still list /lib where the system has /usr/lib.
         let path = Path::new(line);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-        let parent = directories.entry(parent.to_owned()).or_insert_with(|| parent.canonicalize().ok());
+        let parent =
+            directories.entry(parent.to_owned()).or_insert_with(|| parent.canonicalize().ok());
         let Some(path) = parent.as_ref().map(|parent| parent.join(name)) else { continue };
-        // Compiled on installation, and too slow to compile again in each emulated guest.
+        // Bytecode is compiled at installation; compiling it in each emulated guest is too slow.
         let bytecode = path.join("__pycache__");
         if bytecode.is_dir() {
             add_tree(&bytecode, &mut files)?;
@@ -126,14 +139,17 @@ fn installed_closure() -> Result<Vec<String>> {
             "--showformat=${db:Status-Abbrev}\t${Package}\t${binary:Package}\t${Provides}\t${Pre-Depends}, ${Depends}\n",
         ]))?;
     let installed = parse_installed(&records);
-    ensure!(installed.contains_key("libc-bin"), "dpkg knows of no package: the guest is made of an installed Debian or Ubuntu");
+    ensure!(
+        installed.contains_key("libc-bin"),
+        "dpkg lists no installed packages: vm-test needs a Debian or Ubuntu host"
+    );
     Ok(closure(&PACKAGES, &installed))
 }
 
-/// An installed package, under its own name and under each that it provides.
+/// An installed package, listed under its own name and under each name that it provides.
 #[derive(Debug, Clone)]
 struct Installed<'a> {
-    /// The name that dpkg knows it by, with the architecture where it needs one.
+    /// The package's name for dpkg, with the architecture where that is needed.
     listed_as: &'a str,
     depends: Vec<&'a str>,
 }
@@ -154,10 +170,13 @@ fn parse_installed(records: &str) -> HashMap<&str, Vec<Installed<'_>>> {
     installed
 }
 
-/// The names in a relationship field such as `libc6 (>= 2.36), default-mta | mail-transport-agent`: alternatives are all of interest,
-/// as those that are not installed drop out.
+/// The names in a relationship field such as `libc6 (>= 2.36), default-mta | mail-transport-agent`.
+/// All alternatives are included, because those that are not installed are dropped later.
 fn relation_names(field: &str) -> impl Iterator<Item = &str> {
-    field.split([',', '|']).filter_map(|relation| relation.trim().split([' ', ':', '(']).next()).filter(|name| !name.is_empty())
+    field
+        .split([',', '|'])
+        .filter_map(|relation| relation.trim().split([' ', ':', '(']).next())
+        .filter(|name| !name.is_empty())
 }
 
 fn closure(roots: &[&str], installed: &HashMap<&str, Vec<Installed<'_>>>) -> Vec<String> {
@@ -175,12 +194,13 @@ fn closure(roots: &[&str], installed: &HashMap<&str, Vec<Installed<'_>>>) -> Vec
     names
 }
 
-/// Adds `path` and, if it is a directory, all beneath it. Links are added, not followed.
+/// Adds `path` and, if it is a directory, everything beneath it. Links are added, not followed.
 fn add_tree(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
     files.insert(path.to_owned());
     if metadata.is_dir() {
-        let entries = fs::read_dir(path).with_context(|| format!("cannot read the directory {}", path.display()))?;
+        let entries = fs::read_dir(path)
+            .with_context(|| format!("cannot read the directory {}", path.display()))?;
         for entry in entries {
             add_tree(&entry?.path(), files)?;
         }
@@ -188,11 +208,11 @@ fn add_tree(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The libraries that the programs among `files` are linked with, as the host's own loader finds them.
+/// The libraries that the programs among `files` are linked with, as found by the host's loader.
 fn shared_libraries(files: &BTreeSet<PathBuf>) -> Result<BTreeSet<PathBuf>> {
     let programs: Vec<&PathBuf> = files.iter().filter(|path| is_elf(path)).collect();
     let mut libraries = BTreeSet::new();
-    // A few at a time, for the sake of the length of a command line.
+    // In chunks, to limit the length of the command line.
     for some in programs.chunks(256) {
         // ldd fails for a file that is linked with nothing, which is not an error here.
         let output = Command::new("ldd").args(some).output().context("cannot run ldd")?;
@@ -226,7 +246,16 @@ fn is_elf(path: &Path) -> bool {
 fn pack(image: &Path, files: &BTreeSet<PathBuf>) -> Result<()> {
     // Uncompressed: the guest would decompress on an emulated processor.
     let mut sqfstar = Command::new(PROGRAM.0)
-        .args(["-quiet", "-no-progress", "-exit-on-error", "-no-xattrs", "-noI", "-noD", "-noF", "-noX"])
+        .args([
+            "-quiet",
+            "-no-progress",
+            "-exit-on-error",
+            "-no-xattrs",
+            "-noI",
+            "-noD",
+            "-noF",
+            "-noX",
+        ])
         .arg(image)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -240,27 +269,44 @@ fn pack(image: &Path, files: &BTreeSet<PathBuf>) -> Result<()> {
 
 fn write_archive(output: impl Write, files: &BTreeSet<PathBuf>) -> Result<()> {
     let mut archive = Builder::new(std::io::BufWriter::with_capacity(1 << 20, output));
-    let parents: BTreeSet<PathBuf> =
-        files.iter().flat_map(|path| path.ancestors().skip(1)).filter(|path| path.parent().is_some()).map(Path::to_owned).collect();
-    // Parents are open to all: what the command needs must not be out of an ordinary user's reach in the guest because it lies in a
-    // home on the host.
+    let parents: BTreeSet<PathBuf> = files
+        .iter()
+        .flat_map(|path| path.ancestors().skip(1))
+        .filter(|path| path.parent().is_some())
+        .map(Path::to_owned)
+        .collect();
+    // Parents are accessible to everyone: an ordinary user of the guest must reach a file of the
+    // command even if it is in a private home on the host.
     for directory in &parents {
         if directory.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            append(&mut archive, directory, header(EntryType::Directory, 0o755, 0, 0), std::io::empty())?;
+            append(
+                &mut archive,
+                directory,
+                header(EntryType::Directory, 0o755, 0, 0),
+                std::io::empty(),
+            )?;
         }
     }
     for path in files.difference(&parents) {
-        append_file(&mut archive, path).with_context(|| format!("cannot add {} to the root image", path.display()))?;
+        append_file(&mut archive, path)
+            .with_context(|| format!("cannot add {} to the root image", path.display()))?;
     }
-    archive.into_inner()?.flush().context("sqfstar went away")
+    archive.into_inner()?.flush().context("sqfstar has ended early")
 }
 
 fn append_file<W: Write>(archive: &mut Builder<W>, path: &Path) -> Result<()> {
-    // Packages list files that an administrator may have removed, and some that an ordinary user may not read: neither is missed.
+    // Packages list files that an administrator may have removed, and some that an ordinary user
+    // may not read. The guest needs neither.
     let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
-    let header = |kind, length| header(kind, metadata.mode() & 0o7777, metadata.mtime().try_into().unwrap_or(0), length);
+    let header = |kind, length| {
+        header(kind, metadata.mode() & 0o7777, metadata.mtime().try_into().unwrap_or(0), length)
+    };
     if metadata.is_symlink() {
-        archive.append_link(&mut header(EntryType::Symlink, 0), inside(path), fs::read_link(path)?)?;
+        archive.append_link(
+            &mut header(EntryType::Symlink, 0),
+            inside(path),
+            fs::read_link(path)?,
+        )?;
     } else if metadata.is_dir() {
         append(archive, path, header(EntryType::Directory, 0), std::io::empty())?;
     } else if metadata.is_file() {
@@ -269,20 +315,34 @@ fn append_file<W: Write>(archive: &mut Builder<W>, path: &Path) -> Result<()> {
             file => file?,
         };
         // The length that the header promises, even if the file grows.
-        append(archive, path, header(EntryType::Regular, metadata.len()), file.take(metadata.len()))?;
+        append(
+            archive,
+            path,
+            header(EntryType::Regular, metadata.len()),
+            file.take(metadata.len()),
+        )?;
     } else {
         let kind = metadata.file_type();
-        ensure!(kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device(), "it is of an unknown kind");
+        ensure!(
+            kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device(),
+            "unknown file type"
+        );
     }
     Ok(())
 }
 
-fn append<W: Write>(archive: &mut Builder<W>, path: &Path, mut header: Header, content: impl Read) -> Result<()> {
+fn append<W: Write>(
+    archive: &mut Builder<W>,
+    path: &Path,
+    mut header: Header,
+    content: impl Read,
+) -> Result<()> {
     archive.append_data(&mut header, inside(path), content)?;
     Ok(())
 }
 
-/// Everything is root's, whoever owns it on the host. The time of modification is kept: without it Python would compile everything anew.
+/// Returns an archive header with root as the owner, whatever the owner on the host. Modification
+/// times are kept: without them, Python would recompile everything.
 fn header(kind: EntryType, mode: u32, modified: u64, length: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -310,6 +370,9 @@ mod tests {
                        rc \tmawk\tmawk\t\t\n\
                        ii \tlibc6\tlibc6:amd64\t\tlibpython3\n\
                        ii \tdoom\tdoom\t\tlibc6\n";
-        assert_eq!(closure(&["python3", "absent"], &parse_installed(records)), ["gawk", "libc6:amd64", "libpython3.11:amd64", "python3"]);
+        assert_eq!(
+            closure(&["python3", "absent"], &parse_installed(records)),
+            ["gawk", "libc6:amd64", "libpython3.11:amd64", "python3"]
+        );
     }
 }

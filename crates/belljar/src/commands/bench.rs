@@ -1,28 +1,34 @@
-//! `belljar bench`: the numbers of this machine.
+//! `belljar bench`: measures sandboxes on this machine.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use belljar_engine::{Engine, EngineConfig, Measurement, Times, measure};
-use belljar_protocol::RuntimeName;
 
 use crate::arguments::BenchArguments;
 use crate::show;
 
-/// Measures and prints.
+/// Runs `belljar bench`.
 pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
-    let config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
-    let names = if arguments.runtimes.is_empty() { vec![RuntimeName::Node(None), RuntimeName::Python(None)] } else { arguments.runtimes };
+    let config = EngineConfig::from_env()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
     runtime.block_on(async {
         let engine = Engine::new(config)?;
         let mut measurements = Vec::new();
-        for name in &names {
-            let progress = Arc::new(Mutex::new(show::Progress::new()));
+        for name in &arguments.runtimes {
+            let progress = Arc::new(Mutex::new(show::ProgressDisplay::new()));
             let show = {
                 let (progress, name) = (Arc::clone(&progress), name.clone());
-                move |what: &str| progress.lock().unwrap_or_else(PoisonError::into_inner).show(&format!("{name}: {what}"))
+                move |what: &str| {
+                    progress
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .show(&format!("{name}: {what}"));
+                }
             };
             measurements.push(measure(&engine, name, arguments.runs.max(10) as usize, show).await?);
             progress.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -38,7 +44,7 @@ pub fn run(arguments: BenchArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// One object a figure, as `bench/` reads them.
+/// Returns one JSON object for each figure, in the format that `bench/` reads.
 fn rows(measurement: &Measurement) -> Vec<serde_json::Value> {
     let language = if measurement.runtime.starts_with("node") { "JavaScript" } else { "Python" };
     let times = [
@@ -69,25 +75,39 @@ fn rows(measurement: &Measurement) -> Vec<serde_json::Value> {
 }
 
 fn print(measurement: &Measurement) {
-    show::say(&format!("{}: `1 + 1` in a fresh sandbox, request to outcome, all limits in place", measurement.runtime));
+    show::say(&format!(
+        "{}: `1 + 1` in a fresh sandbox, from request to outcome, with all limits",
+        measurement.runtime
+    ));
     show::say(&format!("  {:<34} {:>9} {:>9} {:>9}", "milliseconds", "p50", "p95", "p99"));
     let rows: [(&str, &Times); 5] = [
         ("parked", &measurement.parked),
         ("forked", &measurement.forked),
-        ("forked, at half of the throughput", &measurement.half_load),
-        ("a runtime process of its own", &measurement.exec),
-        ("cold: booting the zygote too", &measurement.cold),
+        ("forked, at half the throughput", &measurement.half_load),
+        ("new runtime process", &measurement.exec),
+        ("cold: with the boot of the zygote", &measurement.cold),
     ];
     for (name, times) in rows {
-        show::say(&format!("  {name:<34} {:>9.3} {:>9.3} {:>9.3}", times.p50_ms, times.p95_ms, times.p99_ms));
+        show::say(&format!(
+            "  {name:<34} {:>9.3} {:>9.3} {:>9.3}",
+            times.p50_ms, times.p95_ms, times.p99_ms
+        ));
     }
-    show::say(&format!("  {:<34} {:>9}", "runs a second", measurement.runs_per_second));
-    show::say(&format!("  {:<34} {:>9}", "one more parked sandbox, PSS", belljar_protocol::Bytes(measurement.parked_bytes).to_string()));
+    show::say(&format!("  {:<34} {:>9}", "runs per second", measurement.runs_per_second));
     show::say(&format!(
         "  {:<34} {:>9}",
-        "one more with its own process, PSS",
+        "each further parked sandbox, PSS",
+        belljar_protocol::Bytes(measurement.parked_bytes).to_string()
+    ));
+    show::say(&format!(
+        "  {:<34} {:>9}",
+        "each further runtime process, PSS",
         belljar_protocol::Bytes(measurement.exec_bytes).to_string()
     ));
-    show::say(&format!("  {:<34} {:>9}", "the zygote, PSS", belljar_protocol::Bytes(measurement.zygote_bytes).to_string()));
+    show::say(&format!(
+        "  {:<34} {:>9}",
+        "zygote, PSS",
+        belljar_protocol::Bytes(measurement.zygote_bytes).to_string()
+    ));
     show::say("");
 }

@@ -1,4 +1,4 @@
-//! `belljar doctor`: what works here, what does not, and the mend.
+//! `belljar doctor`: checks this machine and prints what to fix.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -10,28 +10,38 @@ use belljar_protocol::plain;
 use crate::arguments::DoctorArguments;
 use crate::show;
 
-/// Looks and prints.
+/// Runs `belljar doctor`.
 pub fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
-    let config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
+    let config = EngineConfig::from_env()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
     let findings = runtime.block_on(diagnose(config));
     let worst = findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Good);
     if arguments.json {
-        show::say(&serde_json::to_string_pretty(&serde_json::json!({"health": worst, "findings": findings}))?);
+        show::say(&serde_json::to_string_pretty(
+            &serde_json::json!({"health": worst, "findings": findings}),
+        )?);
     } else {
+        // First and last, because the findings in between can fill a screen.
+        show::say(&format!("{}\n", verdict(worst, "below")));
         findings.iter().for_each(print);
-        show::say("");
-        show::say(match worst {
-            Health::Good => "everything is as it should be",
-            Health::Degraded => "runs work here, with what is said above",
-            Health::Missing => "no run can work here until what is missing is mended",
-        });
+        show::say(&format!("\n{}", verdict(worst, "above")));
     }
     Ok(match worst {
         Health::Good => ExitCode::SUCCESS,
         Health::Degraded => ExitCode::from(1),
         Health::Missing => ExitCode::from(2),
     })
+}
+
+fn verdict(worst: Health, place: &str) -> String {
+    match worst {
+        Health::Good => "RUNS WORK HERE".to_owned(),
+        Health::Degraded => format!("RUNS WORK HERE, with the restrictions {place}"),
+        Health::Missing => format!("RUNS ARE REFUSED HERE until what is missing {place} is fixed"),
+    }
 }
 
 fn print(finding: &Finding) {
@@ -43,7 +53,7 @@ fn print(finding: &Finding) {
     let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mark = if is_coloured { format!("\x1b[{colour}m{mark}\x1b[0m") } else { mark.to_owned() };
     show::say(&format!("{mark}  {}: {}", finding.layer, plain::line(&finding.found)));
-    for (index, line) in finding.mend.iter().flat_map(|mend| mend.lines()).enumerate() {
+    for (index, line) in finding.fix.iter().flat_map(|fix| fix.lines()).enumerate() {
         show::say(&format!("          {} {line}", if index == 0 { "hint:" } else { "     " }));
     }
 }

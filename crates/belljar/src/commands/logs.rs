@@ -1,4 +1,4 @@
-//! `belljar logs`.
+//! `belljar logs`: prints the output of a run.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -12,34 +12,37 @@ use serde_json::json;
 use crate::service_arguments::LogsArguments;
 use crate::{exit, remote, show, table};
 
-/// Prints what a run wrote; with `--follow` what it writes, to its end.
+/// Prints the past output of a run, and with `--follow` further output until the run ends.
 pub fn run(arguments: LogsArguments) -> anyhow::Result<ExitCode> {
     remote::ask(&arguments.ask.server, async |client| {
+        let id = client.find_run(&arguments.id).await?;
         if !arguments.follow {
-            let logs = client.run_logs(&arguments.id).await?;
+            let logs = client.run_logs(&id).await?;
             if arguments.ask.json {
                 table::print_json(&json!({"logs": logs}))?;
                 return Ok(ExitCode::SUCCESS);
             }
             for entry in &logs {
-                if !told(print(entry, &arguments))? {
+                if !is_read(print(entry, &arguments))? {
                     return Ok(ExitCode::from(exit::UNREAD));
                 }
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let mut events = client.run_events(&arguments.id);
+        let mut events = client.run_events(&id);
         while let Some(event) = events.try_next().await? {
             let timestamp = event.timestamp;
-            let is_read = match event.kind {
-                EventKind::Log { level, message } => told(print(&LogEntry { timestamp, level, message }, &arguments))?,
+            let is_reader_there = match event.kind {
+                EventKind::Log { level, message } => {
+                    is_read(print(&LogEntry { timestamp, level, message }, &arguments))?
+                }
                 EventKind::Finished { outcome } if !arguments.ask.json => {
-                    show::note(&format!("the run is over: {}", outcome.status.name()));
+                    show::note(&format!("the run has ended: {}", outcome.status.name()));
                     true
                 }
                 _ => true,
             };
-            if !is_read {
+            if !is_reader_there {
                 return Ok(ExitCode::from(exit::UNREAD));
             }
         }
@@ -47,11 +50,11 @@ pub fn run(arguments: LogsArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Whether anybody reads still.
-fn told(written: io::Result<()>) -> anyhow::Result<bool> {
+/// Returns false if the reader of standard output is gone.
+pub(super) fn is_read(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        written => written.map(|()| true).context("cannot write the logs"),
+        written => written.map(|()| true).context("cannot write to standard output"),
     }
 }
 
@@ -68,7 +71,7 @@ fn print(entry: &LogEntry, arguments: &LogsArguments) -> io::Result<()> {
     out.flush()
 }
 
-/// What a program wrote, as it is shown: on a terminal no command of its gets through.
+/// Returns the output of a program as it is shown. On a terminal, control characters are escaped.
 pub fn shown(message: &str, on_terminal: bool) -> Cow<'_, str> {
     if on_terminal { plain::text(message) } else { message.into() }
 }

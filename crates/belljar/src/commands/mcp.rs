@@ -1,81 +1,99 @@
-//! `belljar mcp`: a server of the Model Context Protocol over standard input and output.
+//! `belljar mcp`: serves the Model Context Protocol over standard input and output.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use belljar_engine::{Engine, EngineConfig};
-use belljar_mcp::{Mcp, Packages, standard_streams};
-use belljar_protocol::{Ceiling, PackagePolicy};
+use belljar_mcp::{Mcp, standard_streams};
+use belljar_protocol::{Ceiling, Limits, PackagePolicy};
+use belljar_runner::Packages;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::McpArguments;
 use crate::environment_settings::EnvironmentSettings;
-use crate::policy::policy_and_limits;
-use crate::{home, packages, policy, show};
+use crate::hint::hinted;
+use crate::input::{StdinUse, check_standard_input};
+use crate::policy::PolicyFile;
+use crate::{home, packages, show};
 
-/// Serves one client until it goes away.
+/// Runs `belljar mcp`, until the client closes standard input.
 pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
-    let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
+    let mut config = EngineConfig::from_env()?;
     config.allow_degraded = arguments.allow_degraded;
     config.protected = home::protected();
-    let ceiling = ceiling(&arguments)?;
-    let policy = package_policy(&arguments)?;
+    let policy = StdinUse::of_flag("--policy", arguments.policy.policy.as_deref());
+    let protocol = StdinUse::new("the Model Context Protocol", Path::new("-"));
+    check_standard_input(policy.into_iter().chain([protocol]))?;
+    let requested = PolicyFile::requested(&arguments.policy, &arguments.limits)?;
+    let package_rules = requested.packages.clone().unwrap_or_default();
+    let package_flags = package_flags(&arguments);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runs_at_a_time = arguments.runs_at_a_time.map_or(2 * processors, usize::from);
     if std::io::stdin().is_terminal() {
-        show::note("this speaks the Model Context Protocol, and is for a client to start; Ctrl-C ends it");
+        show::note(
+            "waiting for a client of the Model Context Protocol on standard input (Ctrl-C to stop)",
+        );
     }
-    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let served = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
+        let ceiling = ceiling(requested, engine.machine().local_defaults())?;
+        engine.check_isolation().await.context("every run would be refused on this machine")?;
         let grants = engine.ceiling(&ceiling.policy.fs);
         grants.check()?;
-        let packages = Packages { environments: packages::environments(&engine, &config, &EnvironmentSettings::default())?, policy };
+        let environments =
+            packages::environments(&engine, &config, &EnvironmentSettings::default())?;
+        let packages = Packages::new(environments, package_rules.over(PackagePolicy::default()))
+            .within(&package_flags);
         let (input, output) = standard_streams();
-        let served = Mcp::new(engine.clone(), ceiling, grants, packages, runs_at_a_time).serve(input, output, told_to_stop()).await;
+        let served = Mcp::new(engine.clone(), ceiling, grants, packages, runs_at_a_time)
+            .serve(input, output, until_stopped())
+            .await;
         engine.shutdown().await;
         anyhow::Ok(served?)
     });
-    // Where standard input is no pipe, a thread may still wait for it.
+    // A thread may still be blocked on standard input if that is not a pipe.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-/// The ceiling that the flags set. What is wrong with it is said now, not at each call.
-fn ceiling(arguments: &McpArguments) -> anyhow::Result<Ceiling> {
-    let (policy, limits) = policy_and_limits(&arguments.policy, &arguments.limits)?;
-    let ceiling = Ceiling { policy, limits };
+/// Returns the ceiling that the flags set. It is checked now instead of at every call.
+fn ceiling(requested: PolicyFile, defaults: Limits) -> anyhow::Result<Ceiling> {
+    let ceiling = Ceiling {
+        policy: requested.policy.unwrap_or_default(),
+        limits: requested.limits.over(defaults),
+    };
     ceiling.validate()?;
     let storage = &ceiling.policy.storage;
     if !storage.read.is_empty() || !storage.write.is_empty() {
-        bail!("policy.storage: belljar mcp has no storage; remove it");
+        return Err(hinted("policy.storage: `belljar mcp` has no storage", "remove the field"));
     }
     Ok(ceiling)
 }
 
-/// What of packages programs may have: what the policy file says, and less by the flags.
-fn package_policy(arguments: &McpArguments) -> anyhow::Result<PackagePolicy> {
-    let flags = PackagePolicy {
+/// Returns the package policy that the flags set.
+fn package_flags(arguments: &McpArguments) -> PackagePolicy {
+    PackagePolicy {
         enabled: !arguments.no_packages,
         allowed: arguments.allow_packages.clone(),
         blocked: arguments.block_packages.clone(),
         ..PackagePolicy::widest()
-    };
-    Ok(policy::packages(&arguments.policy)?.within(&flags))
+    }
 }
 
-/// Ready when this process is asked to end.
-async fn told_to_stop() {
-    let by = |kind| async move {
+/// Waits for Ctrl-C, `SIGTERM` or `SIGHUP`.
+async fn until_stopped() {
+    let received = |kind| async move {
         match signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),
             Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {
-        () = by(SignalKind::interrupt()) => {}
-        () = by(SignalKind::terminate()) => {}
-        () = by(SignalKind::hangup()) => {}
+        () = received(SignalKind::interrupt()) => {}
+        () = received(SignalKind::terminate()) => {}
+        () = received(SignalKind::hangup()) => {}
     }
 }

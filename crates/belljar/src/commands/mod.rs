@@ -1,9 +1,10 @@
-//! One module a command.
+//! The commands, one module for each.
 
 pub mod audit;
 pub mod backup;
 pub mod bench;
 pub mod cancel;
+pub mod code;
 pub mod doctor;
 pub mod env;
 pub mod generate;

@@ -1,4 +1,4 @@
-//! `belljar projects`.
+//! `belljar projects`: manages the projects of a server.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -7,11 +7,14 @@ use anyhow::bail;
 use belljar_protocol::{NewProject, ProjectList, ProjectRecord, ProjectSettings};
 use serde_json::json;
 
+use crate::hint::hinted;
 use crate::policy::PolicyFile;
-use crate::service_arguments::{AskArguments, ProjectArguments, ProjectsCommand, RemoveProjectArguments, SetProjectArguments};
+use crate::service_arguments::{
+    AskArguments, ProjectArguments, ProjectsCommand, RemoveProjectArguments, SetProjectArguments,
+};
 use crate::{remote, show, table};
 
-/// Does one thing with projects.
+/// Runs a subcommand of `belljar projects`.
 pub fn run(command: ProjectsCommand) -> anyhow::Result<ExitCode> {
     match command {
         ProjectsCommand::Create(arguments) => create(&arguments),
@@ -24,27 +27,33 @@ pub fn run(command: ProjectsCommand) -> anyhow::Result<ExitCode> {
 
 fn create(arguments: &SetProjectArguments) -> anyhow::Result<ExitCode> {
     let mut settings = ProjectSettings::default();
-    change(&mut settings, arguments)?;
+    change(&mut settings, arguments, policy_file(arguments)?);
     remote::ask(&arguments.ask.server, async |client| {
-        let record = client.create_project(&NewProject { name: arguments.name.clone(), settings }).await?;
+        let record =
+            client.create_project(&NewProject { name: arguments.name.clone(), settings }).await?;
         print(&record, &arguments.ask)?;
         if !arguments.ask.json {
             let name = &record.name;
-            show::note(&format!("made {name}; make a token for it: belljar tokens create NAME --scope run --project {name}"));
+            show::note(&format!(
+                "created {name} (create a token for it with `belljar tokens create NAME --scope \
+                 run --project {name}`)"
+            ));
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
 fn set(arguments: &SetProjectArguments) -> anyhow::Result<ExitCode> {
-    let mut nothing = ProjectSettings::default();
-    change(&mut nothing, arguments)?;
-    if nothing == ProjectSettings::default() && arguments.policy.is_none() && !has_quota(arguments) {
-        bail!("there is nothing to change; give --policy FILE or a --quota-... flag");
+    let file = policy_file(arguments)?;
+    if file.is_none() && !has_quota(arguments) {
+        return Err(hinted(
+            "there is nothing to change",
+            "add --policy FILE or a --quota-... flag",
+        ));
     }
     remote::ask(&arguments.ask.server, async |client| {
         let mut settings = client.project(&arguments.name).await?.settings;
-        change(&mut settings, arguments)?;
+        change(&mut settings, arguments, file);
         print(&client.set_project(&arguments.name, &settings).await?, &arguments.ask)?;
         Ok(ExitCode::SUCCESS)
     })
@@ -59,13 +68,21 @@ fn has_quota(arguments: &SetProjectArguments) -> bool {
         || arguments.quota_requests_per_second.is_some()
 }
 
-/// Takes over what the flags name.
-fn change(settings: &mut ProjectSettings, arguments: &SetProjectArguments) -> anyhow::Result<()> {
-    if let Some(path) = &arguments.policy {
-        let file = PolicyFile::read(path)?;
+fn policy_file(arguments: &SetProjectArguments) -> anyhow::Result<Option<PolicyFile>> {
+    arguments.policy.as_deref().map(PolicyFile::read).transpose()
+}
+
+/// Applies the policy file and the flags to the settings of a project.
+fn change(
+    settings: &mut ProjectSettings,
+    arguments: &SetProjectArguments,
+    file: Option<PolicyFile>,
+) {
+    if let Some(file) = file {
         settings.policy = file.policy.unwrap_or_else(|| settings.policy.clone());
         settings.limits = file.limits;
-        settings.packages = file.packages.unwrap_or_default().over(std::mem::take(&mut settings.packages));
+        settings.packages =
+            file.packages.unwrap_or_default().over(std::mem::take(&mut settings.packages));
     }
     let quotas = &mut settings.quotas;
     if let Some(bound) = arguments.quota_concurrent_runs {
@@ -86,7 +103,6 @@ fn change(settings: &mut ProjectSettings, arguments: &SetProjectArguments) -> an
     if let Some(bound) = arguments.quota_requests_per_second {
         quotas.requests_per_second = bound.0;
     }
-    Ok(())
 }
 
 fn list(ask: &AskArguments) -> anyhow::Result<ExitCode> {
@@ -108,7 +124,10 @@ fn list(ask: &AskArguments) -> anyhow::Result<ExitCode> {
                 format!("{} ago", table::age(project.created_at)),
             ]
         });
-        table::print(["NAME", "RUNS", "CPU/DAY", "STORAGE", "REQUESTS/S", "MADE"], &rows.collect::<Vec<_>>())?;
+        table::print(
+            ["NAME", "RUNS", "CPU/DAY", "STORAGE", "REQUESTS/S", "CREATED"],
+            &rows.collect::<Vec<_>>(),
+        )?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -124,21 +143,23 @@ fn print(project: &ProjectRecord, ask: &AskArguments) -> anyhow::Result<()> {
     if ask.json {
         return table::print_json(project);
     }
-    let quotas = &project.settings.quotas;
-    let bound = |bound: Option<String>| bound.unwrap_or_else(|| "no bound".to_owned());
+    // A server of an earlier version shows only what the project itself sets.
+    let settings = project.in_force.as_deref().unwrap_or(&project.settings);
+    let quotas = &settings.quotas;
+    let bound = |bound: Option<String>| bound.unwrap_or_else(|| "unlimited".to_owned());
     table::print_fields(&[
         ("name", project.name.to_string()),
         ("id", project.id.clone()),
-        ("made", table::moment(project.created_at)),
-        ("policy", serde_json::to_string(&project.settings.policy)?),
-        ("limits", serde_json::to_string(&project.settings.limits)?),
-        ("packages", serde_json::to_string(&project.settings.packages)?),
+        ("created", table::utc(project.created_at)),
+        ("policy", serde_json::to_string(&settings.policy)?),
+        ("limits", serde_json::to_string(&settings.limits)?),
+        ("packages", serde_json::to_string(&settings.packages)?),
         ("concurrent runs", bound(quotas.concurrent_runs.map(|runs| runs.to_string()))),
-        ("cpu a day", bound(quotas.cpu_ms_per_day.map(|ms| table::duration(ms as f64)))),
+        ("cpu per day", bound(quotas.cpu_ms_per_day.map(|ms| table::duration(ms as f64)))),
         ("storage", bound(quotas.storage_bytes.map(table::size))),
         ("objects", quotas.storage().objects.to_string()),
         ("history", table::size(quotas.history())),
-        ("requests a second", bound(quotas.requests_per_second.map(|rate| rate.to_string()))),
+        ("requests per second", bound(quotas.requests_per_second.map(|rate| rate.to_string()))),
     ])
 }
 
@@ -146,13 +167,19 @@ fn remove(arguments: &RemoveProjectArguments) -> anyhow::Result<ExitCode> {
     let name = &arguments.name;
     if !arguments.yes {
         if !io::stdin().is_terminal() {
-            bail!("this deletes all runs, objects and tokens of {name}; say that it is meant with --yes");
+            return Err(hinted(
+                format!("deleting `{name}` needs a confirmation"),
+                "confirm with --yes that all its runs, objects and tokens are to be deleted",
+            ));
         }
-        write!(io::stderr(), "Delete {name} with all its runs, objects and tokens? Type its name: ")?;
+        write!(
+            io::stderr(),
+            "Delete {name} with all its runs, objects and tokens? Type its name: "
+        )?;
         let mut typed = String::new();
         io::stdin().lock().read_line(&mut typed)?;
         if typed.trim() != name.as_str() {
-            bail!("{name} was not deleted");
+            bail!("`{name}` was not deleted: the typed name differs");
         }
     }
     remote::ask(&arguments.ask.server, async |client| {

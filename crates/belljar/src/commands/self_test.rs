@@ -1,25 +1,26 @@
-//! `belljar self-test`: are forks of the runtimes safe here?
+//! `belljar self-test`: checks whether runtimes can be forked safely on this machine.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use belljar_engine::{Engine, EngineConfig, SelfTest};
-use belljar_protocol::RuntimeName;
 
 use crate::arguments::SelfTestArguments;
 use crate::show;
 
-/// Tests and prints. Exit status 1 when anything failed.
+/// Runs `belljar self-test`. The exit code is 1 if any check failed.
 pub fn run(arguments: SelfTestArguments) -> anyhow::Result<ExitCode> {
-    let mut config = EngineConfig::from_env().map_err(|error| anyhow::anyhow!("{error}; {}", error.hint()))?;
-    // What is tested here does not depend on control groups.
+    let mut config = EngineConfig::from_env()?;
+    // The checks do not depend on control groups.
     config.allow_degraded = true;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
-    let names = if arguments.runtimes.is_empty() { vec![RuntimeName::Node(None), RuntimeName::Python(None)] } else { arguments.runtimes };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
     let results = runtime.block_on(async {
         let engine = Engine::new(config)?;
         let mut results = Vec::new();
-        for name in &names {
+        for name in &arguments.runtimes {
             results.push(engine.self_test(&engine.runtime(name).await?).await?);
         }
         engine.shutdown().await;
@@ -43,6 +44,10 @@ fn print(result: &SelfTest) {
     }
     show::say(&format!(
         "  {}",
-        if result.passed() { "forks are safe: `fork` start can be used" } else { "forks are not safe: `exec` start will be used" }
+        if result.passed() {
+            "forks are safe: `fork` start is available"
+        } else {
+            "forks are not safe: runs use `exec` start"
+        }
     ));
 }

@@ -1,14 +1,16 @@
-//! `belljar tokens`.
+//! `belljar tokens`: manages the tokens of a project.
 
 use std::process::ExitCode;
 
 use belljar_protocol::{NewToken, Scope, Timestamp, TokenList, TokenRecord};
 use serde_json::json;
 
-use crate::service_arguments::{AskArguments, CreateTokenArguments, RevokeTokenArguments, TokensCommand};
+use crate::service_arguments::{
+    AskArguments, CreateTokenArguments, RevokeTokenArguments, TokensCommand,
+};
 use crate::{remote, show, table};
 
-/// Does one thing with tokens.
+/// Runs a subcommand of `belljar tokens`.
 pub fn run(command: TokensCommand) -> anyhow::Result<ExitCode> {
     match command {
         TokensCommand::Create(arguments) => create(&arguments),
@@ -17,18 +19,31 @@ pub fn run(command: TokensCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The token goes to standard output by itself, so that it can be put where it belongs without being seen.
+/// Creates a token. Only the token goes to standard output, so that it can be piped to where it
+/// belongs without being shown.
 fn create(arguments: &CreateTokenArguments) -> anyhow::Result<ExitCode> {
     remote::ask(&arguments.ask.server, async |client| {
         let expires_in_ms = arguments.expires.map(|time| time.0);
-        let issued =
-            client.create_token(&NewToken { name: arguments.name.clone(), scopes: arguments.scopes.clone(), expires_in_ms }).await?;
+        let issued = client
+            .create_token(&NewToken {
+                name: arguments.name.clone(),
+                scopes: arguments.scopes.clone(),
+                expires_in_ms,
+            })
+            .await?;
         if arguments.ask.json {
             table::print_json(&issued)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let until = issued.record.expires_at.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {at}"));
-        show::note(&format!("{} allows {} {until}; it is shown this once", issued.record.id, scopes(&issued.record)));
+        let until = issued
+            .record
+            .expires_at
+            .map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {at}"));
+        show::note(&format!(
+            "{} allows {} {until} (the token is never shown again)",
+            issued.record.id,
+            scopes(&issued.record)
+        ));
         table::write(&format!("{}\n", issued.token))?;
         Ok(ExitCode::SUCCESS)
     })
@@ -42,7 +57,9 @@ fn list(ask: &AskArguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         let rows = tokens.iter().map(|token| {
-            let used = token.last_used_at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", table::age(at)));
+            let used = token
+                .last_used_at
+                .map_or_else(|| "never".to_owned(), |at| format!("{} ago", table::age(at)));
             [token.id.clone(), state(token), used, scopes(token), token.name.clone()]
         });
         table::print(["ID", "STATE", "USED", "SCOPES", "NAME"], &rows.collect::<Vec<_>>())?;
@@ -58,7 +75,9 @@ fn state(token: &TokenRecord) -> String {
     match (token.revoked_at, token.expires_at) {
         (Some(_), _) => "revoked".to_owned(),
         (None, Some(at)) if at <= Timestamp::now() => "expired".to_owned(),
-        (None, Some(at)) => format!("until {}", table::moment(at).split(' ').next().unwrap_or_default()),
+        (None, Some(at)) => {
+            format!("until {}", table::moment(at).split(' ').next().unwrap_or_default())
+        }
         (None, None) => "valid".to_owned(),
     }
 }

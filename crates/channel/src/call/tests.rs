@@ -16,7 +16,8 @@ fn encoded_body(chunks: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// What a reader makes of bytes that arrive in pieces of these lengths, in turn; and whether it saw the end.
+/// Reads a body that arrives in pieces of these lengths, in turn. Returns the data, whether the
+/// body has ended, and the number of bytes that the reader has left unread.
 fn read_body(bytes: &[u8], pieces: &[usize]) -> Result<(Vec<u8>, bool, usize), CallProtocolError> {
     let mut reader = BodyReader::default();
     let (mut body, mut rest, mut unread) = (Vec::new(), bytes, 0);
@@ -36,12 +37,30 @@ fn read_body(bytes: &[u8], pieces: &[usize]) -> Result<(Vec<u8>, bool, usize), C
 
 #[test]
 fn requests_are_read_as_the_drivers_write_them() {
-    let upload = |content_type: Option<&str>| CallRequest::Upload { name: "a/b".into(), content_type: content_type.map(Into::into) };
-    assert_eq!(request(r#"{"op":"upload","name":"a/b","content_type":null}"#).unwrap(), upload(None));
-    assert_eq!(request(r#"{"op":"upload","name":"a/b","content_type":"text/csv"}"#).unwrap(), upload(Some("text/csv")));
-    assert_eq!(request(r#"{"op":"download","name":"x"}"#).unwrap(), CallRequest::Download { name: "x".into() });
-    assert_eq!(request(r#"{"op":"list","prefix":""}"#).unwrap(), CallRequest::List { prefix: String::new() });
-    assert_eq!(request(r#"{"op":"delete","name":"x"}"#).unwrap(), CallRequest::Delete { name: "x".into() });
+    let upload = |content_type: Option<&str>| CallRequest::Upload {
+        name: "a/b".into(),
+        content_type: content_type.map(Into::into),
+    };
+    assert_eq!(
+        request(r#"{"op":"upload","name":"a/b","content_type":null}"#).unwrap(),
+        upload(None)
+    );
+    assert_eq!(
+        request(r#"{"op":"upload","name":"a/b","content_type":"text/csv"}"#).unwrap(),
+        upload(Some("text/csv"))
+    );
+    assert_eq!(
+        request(r#"{"op":"download","name":"x"}"#).unwrap(),
+        CallRequest::Download { name: "x".into() }
+    );
+    assert_eq!(
+        request(r#"{"op":"list","prefix":""}"#).unwrap(),
+        CallRequest::List { prefix: String::new() }
+    );
+    assert_eq!(
+        request(r#"{"op":"delete","name":"x"}"#).unwrap(),
+        CallRequest::Delete { name: "x".into() }
+    );
 }
 
 #[test]
@@ -64,25 +83,41 @@ fn other_requests_are_refused() {
 fn lengths_are_refused_before_what_they_announce_arrives() {
     assert!(matches!(header_length([0; 4]), Err(CallProtocolError::HeaderLength(0))));
     assert!(matches!(header_length([255; 4]), Err(CallProtocolError::HeaderLength(u32::MAX))));
-    assert_eq!(header_length(chunk_header(MOST_CALL_HEADER_BYTES)).unwrap(), MOST_CALL_HEADER_BYTES);
-    let too_long = chunk_header(MOST_CHUNK_BYTES + 1);
+    assert_eq!(header_length(chunk_header(MAX_CALL_HEADER_BYTES)).unwrap(), MAX_CALL_HEADER_BYTES);
+    let too_long = chunk_header(MAX_CHUNK_BYTES + 1);
     assert!(matches!(read_body(&too_long, &[4]), Err(CallProtocolError::ChunkLength(_))));
 }
 
 #[test]
 fn answers_are_written_as_the_drivers_read_them() {
-    let text = |answer: &CallAnswer<ObjectHead>| String::from_utf8(encode_call_header(answer).unwrap().split_off(LENGTH_BYTES)).unwrap();
-    let head = ObjectHead { size_bytes: 3, content_type: "text/plain".into(), sha256: "ab".into(), md5: "cd".into() };
-    assert_eq!(text(&CallAnswer::Ok(head)), r#"{"ok":{"size_bytes":3,"content_type":"text/plain","sha256":"ab","md5":"cd"}}"#);
+    let text = |answer: &CallAnswer<ObjectHead>| {
+        String::from_utf8(encode_call_header(answer).unwrap().split_off(LENGTH_BYTES)).unwrap()
+    };
+    let head = ObjectHead {
+        size_bytes: 3,
+        content_type: "text/plain".into(),
+        sha256: "ab".into(),
+        md5: "cd".into(),
+    };
+    assert_eq!(
+        text(&CallAnswer::Ok(head)),
+        r#"{"ok":{"size_bytes":3,"content_type":"text/plain","sha256":"ab","md5":"cd"}}"#
+    );
     let error = CallError::new(CallErrorName::NotFound, "there is no object x");
-    assert_eq!(text(&CallAnswer::Error(error)), r#"{"error":{"name":"NotFound","message":"there is no object x"}}"#);
+    assert_eq!(
+        text(&CallAnswer::Error(error)),
+        r#"{"error":{"name":"NotFound","message":"there is no object x"}}"#
+    );
 }
 
 #[test]
 fn a_header_holds_any_error_and_nothing_longer_than_its_bound() {
-    let error = CallError::new(CallErrorName::StorageError, "\u{1}ä".repeat(MOST_CALL_HEADER_BYTES));
-    assert!(encode_call_header(&CallAnswer::<()>::Error(error)).unwrap().len() <= LENGTH_BYTES + MOST_CALL_HEADER_BYTES);
-    assert!(encode_call_header(&"x".repeat(MOST_CALL_HEADER_BYTES)).is_err());
+    let error = CallError::new(CallErrorName::StorageError, "\u{1}ä".repeat(MAX_CALL_HEADER_BYTES));
+    assert!(
+        encode_call_header(&CallAnswer::<()>::Error(error)).unwrap().len()
+            <= LENGTH_BYTES + MAX_CALL_HEADER_BYTES
+    );
+    assert!(encode_call_header(&"x".repeat(MAX_CALL_HEADER_BYTES)).is_err());
 }
 
 #[test]
@@ -98,13 +133,18 @@ fn a_body_that_is_cut_anywhere_has_not_ended() {
 fn a_list_of_any_length_fits_its_chunks() {
     let mut writer = ListWriter::default();
     assert_eq!(writer.finish(), None);
-    let records: Vec<String> = (0..3000).map(|number| format!("{number}{}", "x".repeat(1000))).collect();
-    let mut chunks: Vec<Vec<u8>> = records.iter().filter_map(|record| writer.push(record).unwrap()).collect();
+    let records: Vec<String> =
+        (0..3000).map(|number| format!("{number}{}", "x".repeat(1000))).collect();
+    let mut chunks: Vec<Vec<u8>> =
+        records.iter().filter_map(|record| writer.push(record).unwrap()).collect();
     chunks.extend(writer.finish());
-    assert!(chunks.len() > 1 && chunks.iter().all(|chunk| chunk.len() <= MOST_CHUNK_BYTES));
-    let read: Vec<String> = chunks.iter().flat_map(|chunk| serde_json::from_slice::<Vec<String>>(chunk).unwrap()).collect();
+    assert!(chunks.len() > 1 && chunks.iter().all(|chunk| chunk.len() <= MAX_CHUNK_BYTES));
+    let read: Vec<String> = chunks
+        .iter()
+        .flat_map(|chunk| serde_json::from_slice::<Vec<String>>(chunk).unwrap())
+        .collect();
     assert_eq!(read, records);
-    assert!(writer.push(&"x".repeat(MOST_CHUNK_BYTES)).is_err());
+    assert!(writer.push(&"x".repeat(MAX_CHUNK_BYTES)).is_err());
 }
 
 proptest! {
@@ -141,7 +181,10 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_give_more_than_arrived(bytes in proptest::collection::vec(any::<u8>(), 0..300), piece in 1_usize..50) {
+    fn arbitrary_bytes_never_give_more_than_arrived(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        piece in 1_usize..50,
+    ) {
         if let Ok((body, _, unread)) = read_body(&bytes, &[piece]) {
             prop_assert!(body.len() + unread <= bytes.len());
         }

@@ -1,7 +1,9 @@
-//! Runs very many programs of all kinds through one engine, and looks whether anything stays behind. `cargo xtask soak` builds and starts it.
+//! Runs very many programs of all kinds through one engine, and looks whether anything stays
+//! behind. `cargo xtask soak` builds and starts it.
 //!
-//! Arguments: how many runs, how many between two samples, the seed. The table goes to standard error as it grows, the report as JSON to standard
-//! output. The exit status is 0 if every run ended as it had to, nothing was left over, and memory stayed flat.
+//! Arguments: how many runs, how many between two samples, the seed. The table goes to standard
+//! error as it grows, the report as JSON to standard output. The exit status is 0 if every run
+//! ended as it had to, nothing was left over, and memory stayed flat.
 
 mod programs;
 mod samples;
@@ -20,15 +22,18 @@ use samples::{Sample, bytes_per_run};
 const PARKED: usize = 2;
 /// So that zygotes are renewed often enough to see what a renewal leaves behind.
 const ZYGOTE_FORKS: u64 = 700;
-/// Memory is flat if the least-squares line through the samples of the second half grows by no more than this over that half. For 100,000 runs that is 42
-/// bytes a run: less than the smallest thing that could be forgotten with each.
-const MOST_GROWTH_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+/// Memory is flat if the least-squares line through the samples of the second half grows by no more
+/// than this over that half. For 100,000 runs that is 42 bytes a run: less than the smallest thing
+/// that could be forgotten with each.
+const MAX_GROWTH_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let mut number = |default: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let mut number =
+        |default: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (runs, every, seed) = (number(100_000), number(1000).max(1), number(1));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio starts");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio starts");
     match runtime.block_on(soak(runs, every, seed)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -72,7 +77,7 @@ async fn soak(runs: u64, every: u64, seed: u64) -> Result<bool, Box<dyn std::err
     let half = &taken[taken.len() / 2..];
     let slope = bytes_per_run(half);
     let span = half.last().map_or(0, |last| last.runs) - half.first().map_or(0, |first| first.runs);
-    let is_flat = slope * span as f64 <= MOST_GROWTH_BYTES;
+    let is_flat = slope * span as f64 <= MAX_GROWTH_BYTES;
     let passed = left.is_empty() && is_flat && tally.unexpected.is_empty();
     for line in left.iter().chain(&tally.unexpected) {
         eprintln!("FAILED: {line}");
@@ -95,13 +100,13 @@ async fn soak(runs: u64, every: u64, seed: u64) -> Result<bool, Box<dyn std::err
     Ok(passed)
 }
 
-/// How runs ended.
+/// Counts of how runs ended.
 #[derive(Default)]
 struct Tally {
     statuses: BTreeMap<&'static str, u64>,
-    /// Of each kind of program: how often it ran, and how long at the most, milliseconds.
+    /// For each kind of program, the number of runs and the longest time in milliseconds.
     kinds: BTreeMap<&'static str, (u64, u64)>,
-    /// The first few that did not end as they had to.
+    /// The first few runs with an unexpected end.
     unexpected: Vec<String>,
 }
 
@@ -128,8 +133,15 @@ async fn run_batch(engine: &Engine, count: u64, seed: u64) -> Tally {
         let (engine, left) = (engine.clone(), Arc::clone(&left));
         tasks.spawn(async move {
             let mut tally = Tally::default();
-            while let Ok(number) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
-                run_one(&engine, Program::pick(&mut Random::new(seed.wrapping_add(number))), &mut tally).await;
+            while let Ok(number) =
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            {
+                run_one(
+                    &engine,
+                    Program::pick(&mut Random::new(seed.wrapping_add(number))),
+                    &mut tally,
+                )
+                .await;
             }
             tally
         });
@@ -166,9 +178,12 @@ async fn run_one(engine: &Engine, program: Program, tally: &mut Tally) {
     let kind = tally.kinds.entry(program.name).or_default();
     *kind = (kind.0 + 1, kind.1.max(began.elapsed().as_millis() as u64));
     *tally.statuses.entry(outcome.status.name()).or_default() += 1;
-    let is_expected = program.expected.contains(&outcome.status) && finished.artifacts.len() == program.artifacts;
+    let is_expected =
+        program.expected.contains(&outcome.status) && finished.artifacts.len() == program.artifacts;
     if !is_expected && tally.unexpected.len() < 20 {
-        let error = outcome.error.map_or(String::new(), |error| format!("{}: {}", error.name, error.message));
+        let error = outcome
+            .error
+            .map_or(String::new(), |error| format!("{}: {}", error.name, error.message));
         tally.unexpected.push(format!(
             "{}: ended {} with {} artifacts, expected {:?} with {}. {error}",
             program.name,

@@ -1,8 +1,9 @@
-//! What is run: every way in which a run can end, and every part of a sandbox that could stay behind.
+//! The programs of the soak: every way in which a run can end, and every part of a sandbox that
+//! could be left over.
 
 use std::time::Duration;
 
-use belljar_protocol::{Bytes, Language, Millis, RunRequest, StartMode, Status};
+use belljar_protocol::{Bytes, Exec, Language, Millis, Network, RunRequest, StartMode, Status};
 
 /// One run, and how it has to end.
 pub struct Program {
@@ -33,14 +34,20 @@ impl Random {
 const SUCCEEDED: &[Status] = &[Status::Succeeded];
 
 impl Program {
-    /// One of them. Plain runs are the most, as they are in life; those that take long by their nature are few.
+    /// One of them. Plain runs are the most, as they are in life; those that take long by their
+    /// nature are few.
     pub fn pick(random: &mut Random) -> Self {
         let is_python = random.below(5) < 2;
         match random.below(1000) {
             0..620 => Self::same("value", is_python, "({sum: 1 + 1})", "{'sum': 1 + 1}"),
             620..700 => Self {
                 expected: &[Status::Failed],
-                ..Self::same("failure", is_python, "throw new TypeError('no')", "raise ValueError('no')")
+                ..Self::same(
+                    "failure",
+                    is_python,
+                    "throw new TypeError('no')",
+                    "raise ValueError('no')",
+                )
             },
             700..760 => Self {
                 artifacts: 2,
@@ -54,7 +61,8 @@ impl Program {
                 )
             },
             760..820 => {
-                let mut program = Self::same("cancelled", is_python, "for (;;);", "while True: pass");
+                let mut program =
+                    Self::same("cancelled", is_python, "for (;;);", "while True: pass");
                 program.expected = &[Status::Cancelled];
                 // From before there is a sandbox to well into its run.
                 program.cancel_after = Some(Duration::from_micros(random.below(12_000)));
@@ -62,31 +70,50 @@ impl Program {
             }
             820..860 => {
                 let flood_js = "for (;;) require('fs').writeSync(1, 'x'.repeat(65536))";
-                let mut program = Self::same("output flood", is_python, flood_js, "import os\nwhile True: os.write(1, b'x' * 65536)");
+                let mut program = Self::same(
+                    "output flood",
+                    is_python,
+                    flood_js,
+                    "import os\nwhile True: os.write(1, b'x' * 65536)",
+                );
                 program.request.limits.output_bytes = Bytes(256 << 10);
                 program.expected = &[Status::OutputExceeded];
                 program
             }
             860..880 => {
                 let hoard = "const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1))";
-                let mut program = Self::same("memory", is_python, hoard, "all = []\nwhile True: all.append(b'x' * (1 << 20))");
+                let mut program = Self::same(
+                    "memory",
+                    is_python,
+                    hoard,
+                    "all = []\nwhile True: all.append(b'x' * (1 << 20))",
+                );
                 program.request.limits.memory_bytes = Bytes(64 << 20);
                 program.expected = &[Status::MemoryExceeded];
                 program
             }
             880..900 => {
-                let mut program = Self::same("timeout", is_python, "setTimeout(() => {}, 60000)", "import time\ntime.sleep(60)");
+                let mut program = Self::same(
+                    "timeout",
+                    is_python,
+                    "setTimeout(() => {}, 60000)",
+                    "import time\ntime.sleep(60)",
+                );
                 program.request.limits.timeout_ms = Millis(80);
                 program.expected = &[Status::TimedOut];
                 program
             }
             900..910 => {
-                let mut program = Self::same("CPU time", is_python, "for (;;);", "while True: pass");
+                let mut program =
+                    Self::same("CPU time", is_python, "for (;;);", "while True: pass");
                 program.request.limits.cpu_ms = Millis(100);
                 program.expected = &[Status::CpuExceeded];
                 program
             }
-            910..930 => Self { expected: &[Status::Crashed], ..Self::same("crash", is_python, "process.abort()", "import os\nos.abort()") },
+            910..930 => Self {
+                expected: &[Status::Crashed],
+                ..Self::same("crash", is_python, "process.abort()", "import os\nos.abort()")
+            },
             930..950 => Self::same(
                 "threads",
                 is_python,
@@ -105,7 +132,7 @@ impl Program {
                     "import subprocess\nsubprocess.Popen(['/bin/sleep', '60'], start_new_session=True)\n\
                      subprocess.run(['/bin/echo', 'x'], capture_output=True, text=True).stdout",
                 );
-                program.request.policy.exec = true;
+                program.request.policy.exec = Exec::Granted;
                 program
             }
             965..980 => {
@@ -116,7 +143,7 @@ impl Program {
                      server.listen(0, '127.0.0.1', () => net.connect(server.address().port).on('data', () => { server.close(); resolve(1) })) })",
                     "import socket\nserver = socket.create_server(('127.0.0.1', 0))\nclient = socket.create_connection(server.getsockname())\n1",
                 );
-                program.request.policy.loopback = true;
+                program.request.policy.network = Network::Loopback;
                 program
             }
             980..990 => {
@@ -134,7 +161,8 @@ impl Program {
     }
 
     fn same(name: &'static str, is_python: bool, javascript: &str, python: &str) -> Self {
-        let (language, code) = if is_python { (Language::Python, python) } else { (Language::JavaScript, javascript) };
+        let (language, code) =
+            if is_python { (Language::Python, python) } else { (Language::JavaScript, javascript) };
         let mut request = RunRequest::new(language, code);
         request.start = StartMode::Fork;
         Self { name, request, cancel_after: None, expected: SUCCEEDED, artifacts: 0 }

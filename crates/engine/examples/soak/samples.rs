@@ -1,4 +1,4 @@
-//! What this process holds of the machine, as the kernel tells.
+//! Samples of the machine's resources that this process holds, by the kernel's counters.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -7,31 +7,33 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// What is held at one time.
+/// The resources that are held at one point in time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
-    /// How many runs there have been.
+    /// Number of runs so far.
     pub runs: u64,
     /// Resident memory of this process, bytes.
     pub resident_bytes: u64,
     /// Open descriptors of this process.
     pub descriptors: u64,
-    /// Its threads.
+    /// Threads of this process.
     pub threads: u64,
-    /// Its children, their children and so on, and how many of them only wait to be reaped.
+    /// Descendants of this process. `zombies` of them only wait to be reaped.
     pub processes: u64,
     pub zombies: u64,
     /// Folders of its control groups, in all hierarchies.
     pub cgroups: u64,
     /// Mounts that it sees.
     pub mounts: u64,
-    /// Entries of the folder for temporary files, which `cargo xtask soak` makes for this process alone.
+    /// Entries of the folder for temporary files, which `cargo xtask soak` makes for this process
+    /// alone.
     pub files: u64,
 }
 
 impl Sample {
     /// The heads of a table of samples.
-    pub const HEADER: &str = "   runs  resident KB  descriptors  threads  processes  zombies  cgroups  mounts  files";
+    pub const HEADER: &str =
+        "   runs  resident KB  descriptors  threads  processes  zombies  cgroups  mounts  files";
 
     pub fn take(runs: u64) -> Self {
         let (processes, zombies) = descendants();
@@ -49,7 +51,7 @@ impl Sample {
         }
     }
 
-    /// What there is more of than before, in words.
+    /// Returns the resources of which there are more than before, as text.
     pub fn left_over(&self, before: &Self, mounts_before: &HashSet<String>) -> Vec<String> {
         let more = [
             ("descriptors", self.descriptors, before.descriptors),
@@ -57,16 +59,31 @@ impl Sample {
             ("cgroup folders", self.cgroups, before.cgroups),
             ("temporary files", self.files, before.files),
         ];
-        let mut left: Vec<String> =
-            more.iter().filter(|(_, now, then)| now > then).map(|(what, now, then)| format!("{} {what} left over", now - then)).collect();
-        left.extend(mounts().difference(mounts_before).map(|mount| format!("a mount left over: {mount}")));
+        let mut left: Vec<String> = more
+            .iter()
+            .filter(|(_, now, then)| now > then)
+            .map(|(what, now, then)| format!("{} {what} left over", now - then))
+            .collect();
+        left.extend(
+            mounts().difference(mounts_before).map(|mount| format!("a mount left over: {mount}")),
+        );
         left
     }
 }
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, resident_bytes, descriptors, threads, processes, zombies, cgroups, mounts, files } = self;
+        let Self {
+            runs,
+            resident_bytes,
+            descriptors,
+            threads,
+            processes,
+            zombies,
+            cgroups,
+            mounts,
+            files,
+        } = self;
         let kilobytes = resident_bytes / 1024;
         write!(
             f,
@@ -78,17 +95,24 @@ impl fmt::Display for Sample {
 /// The slope of the least-squares line through resident memory over runs.
 pub fn bytes_per_run(samples: &[Sample]) -> f64 {
     let count = samples.len() as f64;
-    let mean = |value: fn(&Sample) -> u64| samples.iter().map(|sample| value(sample) as f64).sum::<f64>() / count;
+    let mean = |value: fn(&Sample) -> u64| {
+        samples.iter().map(|sample| value(sample) as f64).sum::<f64>() / count
+    };
     let (x, y) = (mean(|sample| sample.runs), mean(|sample| sample.resident_bytes));
     let deviation = |sample: &Sample| sample.runs as f64 - x;
-    let covariance: f64 = samples.iter().map(|sample| deviation(sample) * (sample.resident_bytes as f64 - y)).sum();
+    let covariance: f64 =
+        samples.iter().map(|sample| deviation(sample) * (sample.resident_bytes as f64 - y)).sum();
     let variance: f64 = samples.iter().map(|sample| deviation(sample).powi(2)).sum();
     if variance > 0.0 { covariance / variance } else { 0.0 }
 }
 
 /// The mounts that this process sees.
 pub fn mounts() -> HashSet<String> {
-    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().map(str::to_owned).collect()
+    fs::read_to_string("/proc/self/mountinfo")
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn count(folder: &str) -> u64 {
@@ -105,7 +129,9 @@ fn resident_bytes() -> u64 {
 fn descendants() -> (u64, u64) {
     let mut children: HashMap<u32, Vec<(u32, bool)>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
         let mut fields = rest.split(' ');
@@ -128,8 +154,11 @@ fn descendants() -> (u64, u64) {
 /// Folders named for this process anywhere in the control groups, and what is in them.
 fn cgroups() -> u64 {
     fn walk(folder: &Path, prefix: &str, is_own: bool) -> u64 {
-        let folders =
-            fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let folders = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         folders
             .map(|entry| {
                 let is_own = is_own || entry.file_name().to_string_lossy().starts_with(prefix);

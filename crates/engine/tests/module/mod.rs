@@ -3,13 +3,28 @@
 use std::fs;
 use std::path::Path;
 
-use belljar_engine::{Ahead, Environment, Runtime};
+use belljar_engine::{Environment, Preload, Runtime};
 use belljar_protocol::Language;
 
 /// Writes the module into the folder, and gives the environment.
-pub fn environment(folder: &Path, language: Language, runtime: &Runtime, module: &str, source: &str, ahead: Ahead) -> Environment {
+pub fn environment(
+    folder: &Path,
+    language: Language,
+    runtime: &Runtime,
+    module: &str,
+    source: &str,
+    preload: Preload,
+) -> Environment {
     if language == Language::Python {
-        let version = runtime.name.split('@').nth(1).unwrap().split('.').take(2).collect::<Vec<_>>().join(".");
+        let version = runtime
+            .name
+            .split('@')
+            .nth(1)
+            .unwrap()
+            .split('.')
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(".");
         let packages = folder.join(format!("lib/python{version}/site-packages"));
         fs::create_dir_all(&packages).unwrap();
         fs::write(packages.join(format!("{module}.py")), source).unwrap();
@@ -24,7 +39,7 @@ pub fn environment(folder: &Path, language: Language, runtime: &Runtime, module:
         folder: folder.canonicalize().unwrap(),
         place: Environment::place(runtime.kind).to_owned(),
         modules: vec![module.to_owned()],
-        ahead,
+        preload,
         lease: None,
     }
 }

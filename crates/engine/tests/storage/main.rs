@@ -1,14 +1,19 @@
-//! Storage from inside real sandboxes, JavaScript and Python, forked and exec'd: what programs move through a door, and what hostile ones do to it.
+//! Storage from inside real sandboxes, JavaScript and Python, forked and exec'd: what programs move
+//! through a call handler, and what hostile ones do to it.
 
-mod door;
+mod handler;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use belljar_engine::{Engine, EngineConfig, Finished, Run, RunEvent, RunOptions};
-use belljar_protocol::{Bytes, EventKind, Language, Limits, Millis, Outcome, RunId, RunRequest, StartMode, Status, StoragePolicy};
-use door::{MemoryDoor, State};
+use belljar_engine::{Engine, EngineConfig, Finished, Run, RunEvent, RunHost};
+use belljar_protocol::{
+    Bytes, EventKind, Exec, Language, Limits, Millis, Outcome, RunId, RunRequest, StartMode,
+    Status, StoragePolicy,
+};
+use belljar_test_support::{eventually_async, processes};
+use handler::{MemoryHandler, State};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -33,18 +38,20 @@ impl Bench {
     fn request(language: Language, code: &str, start: StartMode) -> RunRequest {
         let mut request = RunRequest::new(language, code);
         request.start = start;
-        request.policy.storage = StoragePolicy { read: vec![String::new()], write: vec!["out/".into(), "big/".into()] };
-        request.limits = Limits { timeout_ms: Millis(120_000), cpu_ms: Millis(100_000), ..Limits::default() };
+        request.policy.storage =
+            StoragePolicy { read: vec![String::new()], write: vec!["out/".into(), "big/".into()] };
+        request.limits =
+            Limits { timeout_ms: Millis(120_000), cpu_ms: Millis(100_000), ..Limits::default() };
         request
     }
 
-    fn options(&self) -> RunOptions {
-        let door = MemoryDoor { state: Arc::clone(&self.state), read: "", write: "" };
-        RunOptions { door: Some(Arc::new(door)), ..RunOptions::default() }
+    fn host(&self) -> RunHost {
+        let handler = MemoryHandler { state: Arc::clone(&self.state), read: "", write: "" };
+        RunHost { calls: Some(Arc::new(handler)), ..RunHost::default() }
     }
 
     fn start(&self, request: RunRequest) -> Run {
-        self.engine.run_with(request, self.options())
+        self.engine.run_with(request, self.host())
     }
 
     async fn run(&self, language: Language, code: &str, start: StartMode) -> Outcome {
@@ -54,30 +61,26 @@ impl Bench {
     /// Waits until all calls have ended here.
     async fn quiet(&self) {
         let state = &self.state;
-        eventually("a call has not ended", || state.begun.load(Ordering::Relaxed) == state.ended.load(Ordering::Relaxed)).await;
-    }
-}
-
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        eventually_async("all calls have ended", async || {
+            state.begun.load(Ordering::Relaxed) == state.ended.load(Ordering::Relaxed)
+        })
+        .await;
     }
 }
 
 fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+    processes::descriptors(std::process::id())
 }
 
-fn resident_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+fn resident_bytes() -> u64 {
+    processes::resident_bytes(std::process::id())
 }
 
 fn value(outcome: &Outcome) -> Value {
-    let value = outcome.value.as_ref().unwrap_or_else(|| panic!("{:?} {:?}", outcome.status, outcome.error));
+    let value = outcome
+        .value
+        .as_ref()
+        .unwrap_or_else(|| panic!("{:?} {:?}", outcome.status, outcome.error));
     serde_json::from_str(value.get()).unwrap()
 }
 
@@ -131,14 +134,22 @@ except FileNotFoundError as error:
         });
         let names = ["out/async", "out/blob", "out/buffer", "out/stream", "out/text", "out/typed"];
         let missing = ["NotFound", "ENOENT", "there is no object out/web"];
-        assert_eq!(succeeded(&outcome), json!({"back": back, "names": names, "csv": "text/csv", "missing": missing}), "{start:?}");
+        assert_eq!(
+            succeeded(&outcome),
+            json!({"back": back, "names": names, "csv": "text/csv", "missing": missing}),
+            "{start:?}"
+        );
         bench.state.objects.lock().unwrap().clear();
 
         let outcome = bench.run(Language::Python, python, start).await;
         let back = json!({"text": [5, "grün"], "bytes": [3, "abc"], "view": [2, "ab"], "file": [4, "file"], "pieces": [2, "ab"]});
         let names = ["out/bytes", "out/pieces", "out/text", "out/view"];
         let missing = ["NotFound", "there is no object out/file"];
-        assert_eq!(succeeded(&outcome), json!({"back": back, "names": names, "missing": missing}), "{start:?}");
+        assert_eq!(
+            succeeded(&outcome),
+            json!({"back": back, "names": names, "missing": missing}),
+            "{start:?}"
+        );
         bench.state.objects.lock().unwrap().clear();
     }
     bench.quiet().await;
@@ -171,7 +182,10 @@ async fn the_example_of_the_article_works_as_it_stands() {
     let outcome = bench.run(Language::JavaScript, code, StartMode::Fork).await;
     assert_eq!(succeeded(&outcome), json!({"totalRecords": 2}));
     let stored = bench.state.get("out/summary.json").unwrap();
-    assert_eq!((stored.content_type.as_str(), stored.content.as_slice()), ("application/json", &b"{\n  \"totalRecords\": 2\n}"[..]));
+    assert_eq!(
+        (stored.content_type.as_str(), stored.content.as_slice()),
+        ("application/json", &b"{\n  \"totalRecords\": 2\n}"[..])
+    );
     bench.engine.shutdown().await;
 }
 
@@ -212,7 +226,9 @@ with belljar.storage.download("big/{SIZE}") as file:
 {{"stored": stored.size_bytes, "size": size, "up": up * 1000, "down": (time.perf_counter() - began) * 1000}}
 "#
     );
-    for (language, code, name) in [(Language::JavaScript, &javascript, "big/js"), (Language::Python, &python, "big/python")] {
+    for (language, code, name) in
+        [(Language::JavaScript, &javascript, "big/js"), (Language::Python, &python, "big/python")]
+    {
         for start in STARTS {
             let mut request = Bench::request(language, code, start);
             request.limits.memory_bytes = Bytes(128 << 20);
@@ -226,8 +242,15 @@ with belljar.storage.download("big/{SIZE}") as file:
             let outcome = run.await.unwrap().outcome;
             let value = succeeded(&outcome);
             let counted = bench.state.counted.lock().unwrap().remove(name).unwrap();
-            assert_eq!((counted, &value["stored"], &value["size"]), (SIZE, &json!(SIZE), &json!(SIZE)));
-            assert!(most - before < 24 << 20, "{language} {start:?}: the supervisor grew by {} MB", (most - before) >> 20);
+            assert_eq!(
+                (counted, &value["stored"], &value["size"]),
+                (SIZE, &json!(SIZE), &json!(SIZE))
+            );
+            assert!(
+                most - before < 24 << 20,
+                "{language} {start:?}: the supervisor grew by {} MB",
+                (most - before) >> 20
+            );
             let rate = |ms: &Value| (SIZE >> 20) as f64 / (ms.as_f64().unwrap() / 1000.0);
             println!(
                 "{language} {start:?}: up {:.0} MB/s, down {:.0} MB/s; peak {} MB; supervisor + {} KB",
@@ -250,19 +273,31 @@ async fn an_upload_that_is_cut_off_is_not_stored() {
             Language::JavaScript,
             "belljar.storage.upload('out/a', (async function* () { yield 'x'.repeat(200000); throw new Error('torn'); })())",
         ),
-        (Language::JavaScript, "belljar.storage.upload('out/a', (async function* () { yield 'x'.repeat(200000); process.exit(0); })())"),
+        (
+            Language::JavaScript,
+            "belljar.storage.upload('out/a', (async function* () { yield 'x'.repeat(200000); process.exit(0); })())",
+        ),
         (
             Language::JavaScript,
             "belljar.storage.upload('out/a', (async function* () { yield 'x'.repeat(200000); process.kill(process.pid, 'SIGKILL'); })())",
         ),
-        (Language::Python, "def source():\n  yield 'x' * 400000\n  raise ValueError('torn')\nbelljar.storage.upload('out/a', source())"),
-        (Language::Python, "import os\ndef source():\n  yield 'x' * 400000\n  os._exit(0)\nbelljar.storage.upload('out/a', source())"),
+        (
+            Language::Python,
+            "def source():\n  yield 'x' * 400000\n  raise ValueError('torn')\nbelljar.storage.upload('out/a', source())",
+        ),
+        (
+            Language::Python,
+            "import os\ndef source():\n  yield 'x' * 400000\n  os._exit(0)\nbelljar.storage.upload('out/a', source())",
+        ),
     ];
     for (number, (language, code)) in programs.into_iter().enumerate() {
         bench.state.received.store(0, Ordering::Relaxed);
         bench.run(language, code, STARTS[number % 2]).await;
         bench.quiet().await;
-        assert!(bench.state.received.load(Ordering::Relaxed) >= 200_000, "{code}: nothing was sent");
+        assert!(
+            bench.state.received.load(Ordering::Relaxed) >= 200_000,
+            "{code}: nothing was sent"
+        );
         assert_eq!(bench.state.get("out/a"), None, "{code}");
     }
     bench.engine.shutdown().await;
@@ -276,38 +311,56 @@ async fn what_is_not_granted_is_an_error_and_a_denial() {
         (
             Language::JavaScript,
             "Promise.all([1, 2].map(() => belljar.storage.upload('secret/a', Buffer.alloc(5 << 20)).catch(({ name, code, message }) => [name, code, message])))",
-            json!(["NotGranted", "EACCES", "write of secret/a is not granted; grant it with storage.write: [\"secret/a\"]"]),
+            json!([
+                "NotGranted",
+                "EACCES",
+                "write of secret/a is not granted; grant it with storage.write: [\"secret/a\"]"
+            ]),
         ),
         (
             Language::Python,
-            "told = []\nfor _ in range(2):\n  try:\n    belljar.storage.upload('secret/a', bytes(5 << 20))\n  except PermissionError as error:\n    told.append([type(error).__name__, error.errno, str(error)])\ntold",
-            json!(["NotGranted", 13, "write of secret/a is not granted; grant it with storage.write: [\"secret/a\"]"]),
+            "seen = []\nfor _ in range(2):\n  try:\n    belljar.storage.upload('secret/a', bytes(5 << 20))\n  except PermissionError as error:\n    seen.append([type(error).__name__, error.errno, str(error)])\nseen",
+            json!([
+                "NotGranted",
+                13,
+                "write of secret/a is not granted; grant it with storage.write: [\"secret/a\"]"
+            ]),
         ),
     ];
-    for (language, code, told) in programs {
+    for (language, code, error) in programs {
         for start in STARTS {
-            let mut options = bench.options();
-            options.door = Some(Arc::new(MemoryDoor { state: Arc::clone(&bench.state), read: "", write: "out/" }));
-            let mut run = bench.engine.run_with(Bench::request(language, code, start), options);
+            let mut host = bench.host();
+            host.calls = Some(Arc::new(MemoryHandler {
+                state: Arc::clone(&bench.state),
+                read: "",
+                write: "out/",
+            }));
+            let mut run = bench.engine.run_with(Bench::request(language, code, start), host);
             let mut denied_events = 0;
             while let Some(event) = run.next_event().await {
-                denied_events += usize::from(matches!(event, RunEvent::Event(event) if matches!(event.kind, EventKind::Denied { .. })));
+                denied_events += usize::from(matches!(
+                    event,
+                    RunEvent::Event(event) if matches!(event.kind, EventKind::Denied { .. })
+                ));
             }
             let outcome = run.finished().await.outcome;
-            assert_eq!(succeeded(&outcome), json!([told, told]));
-            // Twice the same is told once.
+            assert_eq!(succeeded(&outcome), json!([error, error]));
+            // Two equal denials are reported once.
             assert_eq!((outcome.denied.len(), denied_events), (1, 1), "{language} {start:?}");
-            assert_eq!((outcome.denied[0].action.as_str(), outcome.denied[0].target.as_str()), ("storage.write", "secret/a"));
+            assert_eq!(
+                (outcome.denied[0].action.as_str(), outcome.denied[0].target.as_str()),
+                ("storage.write", "secret/a")
+            );
         }
     }
     bench.engine.shutdown().await;
 }
 
-/// What forges calls, in Python.
+/// A Python library that forges calls.
 const FORGE: &str = r#"
 import array, os, socket, struct, sys, time
 channel = socket.socket(fileno=os.dup(3))
-CALL = struct.pack("<IB", 0, 7)
+CALL = struct.pack("<IBI", 4, 7, 1)
 def answer():
     data, sockets, _, _ = socket.recv_fds(channel, 6, 4)
     return data[5], [socket.socket(fileno=number) for number in sockets]
@@ -315,7 +368,9 @@ def answer():
 
 async fn forged(bench: &Bench, body: &str, start: StartMode) -> (Outcome, usize) {
     let before = descriptors();
-    let run = tokio::spawn(bench.start(Bench::request(Language::Python, &format!("{FORGE}{body}"), start)).finished());
+    let run = tokio::spawn(
+        bench.start(Bench::request(Language::Python, &format!("{FORGE}{body}"), start)).finished(),
+    );
     let mut most = before;
     while !run.is_finished() {
         most = most.max(descriptors());
@@ -332,14 +387,14 @@ async fn a_flood_of_calls_is_bounded_and_ends() {
         // A first run boots what later ones need.
         succeeded(&bench.run(Language::Python, "1", start).await);
         let quiet = descriptors();
-        // Nobody listens.
+        // The sandbox does not read the answers.
         let body = "for _ in range(100):\n  os.write(3, CALL * 1000)\n'done'";
         let (outcome, more) = forged(&bench, body, start).await;
         assert_eq!(succeeded(&outcome), "done");
         assert!(more < 200, "{start:?}: the supervisor held {more} descriptors more");
-        assert!(bench.state.most_open.load(Ordering::Relaxed) <= 17);
+        assert!(bench.state.max_open.load(Ordering::Relaxed) <= 17);
         bench.quiet().await;
-        // Somebody does, and keeps what there is.
+        // The sandbox reads the answers and keeps the sockets.
         let body = "
 got = []
 kinds = set()
@@ -366,7 +421,7 @@ belljar.storage.upload('out/after', 'x')
         assert!(more < 200, "{start:?}: the supervisor held {more} descriptors more");
         assert!(bench.state.get("out/after").is_some());
         bench.quiet().await;
-        eventually("descriptors are left over", || descriptors() <= quiet).await;
+        eventually_async("no descriptors are left over", async || descriptors() <= quiet).await;
         bench.engine.shutdown().await;
     }
 }
@@ -408,7 +463,7 @@ async fn calls_that_say_nothing_or_nonsense_end_with_their_run() {
         // Nothing, and everything at once.
         "say(b'')",
         r"say(b'\xff' * 100000)",
-        // Nobody reads what a download sends.
+        // The sandbox does not read the body of a download.
         r#"j = b'{"op":"download","name":"big/1000000000"}'; say(struct.pack('<I', len(j)) + j); time.sleep(0.2)"#,
     ];
     let say = "
@@ -423,7 +478,8 @@ def say(data):
         pass
 ";
     for (number, body) in bodies.into_iter().enumerate() {
-        let (outcome, _) = forged(&bench, &format!("{say}{body}\n'done'"), STARTS[number % 2]).await;
+        let (outcome, _) =
+            forged(&bench, &format!("{say}{body}\n'done'"), STARTS[number % 2]).await;
         assert_eq!(succeeded(&outcome), "done", "{body}");
         bench.quiet().await;
     }
@@ -446,27 +502,38 @@ async fn a_cancelled_run_leaves_neither_object_nor_descriptor() {
             let canceller = run.canceller();
             let state = Arc::clone(&bench.state);
             let finished = tokio::spawn(run.finished());
-            eventually("the upload has not begun", || state.received.load(Ordering::Relaxed) > 1 << 20).await;
+            eventually_async("the upload has begun", async || {
+                state.received.load(Ordering::Relaxed) > 1 << 20
+            })
+            .await;
             canceller.cancel();
             let Finished { outcome, .. } = finished.await.unwrap();
             assert_eq!(outcome.status, Status::Cancelled);
-            // Not eventually: whoever hears that a run is over may rely on it.
+            // Immediately and not eventually: a caller that knows that a run has ended relies on
+            // it.
             assert_eq!(state.begun.load(Ordering::Relaxed), state.ended.load(Ordering::Relaxed));
             assert_eq!(bench.state.get("out/a"), None);
-            eventually("descriptors are left over", || descriptors() <= quiet).await;
+            eventually_async("no descriptors are left over", async || descriptors() <= quiet).await;
         }
     }
     bench.engine.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_door_or_a_grant_nobody_answers() {
+async fn without_a_handler_or_a_grant_nobody_answers() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let bench = Bench::new();
-    let outcome = bench.engine.run(Bench::request(Language::Python, "1", StartMode::Auto)).finished().await.outcome;
+    let outcome = bench
+        .engine
+        .run(Bench::request(Language::Python, "1", StartMode::Auto))
+        .finished()
+        .await
+        .outcome;
     assert_eq!(outcome.status, Status::Refused);
-    assert!(outcome.error.unwrap().message.starts_with("policy.storage: storage is not available to a run without a server"));
-    // A door is nothing to a run that names no storage.
+    let error = outcome.error.unwrap();
+    assert_eq!(error.message, "policy.storage: storage is only available on a server");
+    assert!(error.hint.is_some_and(|hint| hint.contains("belljar serve")));
+    // A handler is nothing to a run that names no storage.
     let mut request = Bench::request(
         Language::Python,
         &format!("{FORGE}os.write(3, CALL)\nkind, sockets = answer()\n[kind, len(sockets)]"),
@@ -477,8 +544,9 @@ async fn without_a_door_or_a_grant_nobody_answers() {
     assert_eq!(bench.state.begun.load(Ordering::Relaxed), 0);
     // The id is the host's to choose.
     let id = RunId::new();
-    let options = RunOptions { id: Some(id.clone()), ..RunOptions::default() };
-    let finished = bench.engine.run_with(RunRequest::new(Language::Python, "1"), options).finished().await;
+    let host = RunHost { id: Some(id.clone()), ..RunHost::default() };
+    let finished =
+        bench.engine.run_with(RunRequest::new(Language::Python, "1"), host).finished().await;
     assert_eq!(finished.outcome.id, id);
     bench.engine.shutdown().await;
 }
@@ -501,7 +569,7 @@ belljar.storage.upload("out/parent", "x")
 os.read(read, 1000).decode()
 "#;
     let mut request = Bench::request(Language::Python, forked, StartMode::Fork);
-    request.policy.exec = true;
+    request.policy.exec = Exec::Granted;
     let said = succeeded(&bench.start(request).finished().await.outcome);
     assert_eq!(said, "storage works in the process of the run, not in one that it has forked");
     assert!(bench.state.get("out/child").is_none() && bench.state.get("out/parent").is_some());
@@ -514,7 +582,7 @@ before = subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text
 ["socket:" in before, any("socket:" in os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if n not in "0123" and os.path.lexists(f"/proc/self/fd/{n}"))]
 "#;
     let mut request = Bench::request(Language::Python, inherited, StartMode::Exec);
-    request.policy.exec = true;
+    request.policy.exec = Exec::Granted;
     assert_eq!(succeeded(&bench.start(request).finished().await.outcome), json!([false, true]));
     bench.engine.shutdown().await;
 }
@@ -535,6 +603,6 @@ len(made)";
             assert_eq!(std::mem::take(&mut *bench.state.objects.lock().unwrap()).len(), 60);
         }
     }
-    assert!(bench.state.most_open.load(Ordering::Relaxed) <= 17);
+    assert!(bench.state.max_open.load(Ordering::Relaxed) <= 17);
     bench.engine.shutdown().await;
 }

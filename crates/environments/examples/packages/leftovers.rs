@@ -1,10 +1,11 @@
-//! What sandboxes have left behind: processes and control groups.
+//! Processes and control groups that sandboxes left behind.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What is still there of the sandboxes and zygotes of this process after so long; `None` if nothing is.
+/// Returns a description of the processes and control groups of this process that remain after
+/// `time`, or `None` if there are none.
 pub async fn left_within(time: Duration) -> Option<String> {
     let deadline = Instant::now() + time;
     loop {
@@ -19,7 +20,7 @@ pub async fn left_within(time: Duration) -> Option<String> {
     }
 }
 
-/// What is there once nothing may be any more.
+/// Returns the leftovers when none are allowed any more.
 pub fn left_after_shutdown() -> Vec<String> {
     children().into_iter().chain(cgroups()).collect()
 }
@@ -37,7 +38,9 @@ fn children() -> Vec<String> {
 fn sandbox_cgroups() -> Vec<String> {
     let is_sandbox = |path: &String| {
         let name = path.rsplit('/').next().unwrap_or_default();
-        name.strip_prefix('s').is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        name.strip_prefix('s').is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
     };
     cgroups().into_iter().filter(is_sandbox).collect()
 }
@@ -55,6 +58,11 @@ fn cgroups() -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    walk(Path::new("/sys/fs/cgroup"), &format!("belljar-{}-", std::process::id()), false, &mut found);
+    walk(
+        Path::new("/sys/fs/cgroup"),
+        &format!("belljar-{}-", std::process::id()),
+        false,
+        &mut found,
+    );
     found
 }

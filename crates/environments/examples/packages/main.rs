@@ -1,13 +1,18 @@
-//! Runs the programs of `tests/packages` in the packages' environments, each in three ways, and writes `docs/packages.md`:
+//! Runs the programs of `tests/packages` in the packages' environments, each in three ways, and
+//! writes `docs/packages.md`:
 //!
 //! ```sh
-//! cargo run --release -p belljar-environments --example packages             # all of them, and the page
-//! cargo run --release -p belljar-environments --example packages -- pandas   # some, to the terminal
+//! # All programs, and the page.
+//! cargo run --release -p belljar-environments --example packages
+//! # Some programs; the results are printed.
+//! cargo run --release -p belljar-environments --example packages -- pandas
 //! ```
 //!
-//! `--measure RUNS NAME...` gives the figures of `bench/packages`, and `--once NAME` runs a program once, as `belljar run` does it.
+//! `--measure RUNS NAME...` prints the figures of `bench/packages`. `--once NAME` runs a program
+//! once, as `belljar run` does.
 //!
-//! `BELLJAR_CACHE` names another folder for environments; those that are in it already tell no time of installation.
+//! `BELLJAR_CACHE` selects another folder for environments. No installation time is reported for
+//! those that already exist in it.
 
 mod leftovers;
 mod measure;
@@ -30,7 +35,8 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<ExitCode, AnyError> {
     let mut only: Vec<String> = std::env::args().skip(1).collect();
-    let measured = only.iter().position(|argument| argument == "--measure").map(|at| only.split_off(at));
+    let measured =
+        only.iter().position(|argument| argument == "--measure").map(|at| only.split_off(at));
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let folder = repository.join("tests/packages");
     let rows = table::read(&folder)?;
@@ -41,7 +47,7 @@ async fn main() -> Result<ExitCode, AnyError> {
     if let Some([_, runs, names @ ..]) = measured.as_deref() {
         let tell: Tell = Arc::new(|line| eprintln!("    {line}"));
         for row in rows.iter().filter(|row| names.contains(&row.name)) {
-            measure::measure(row, &folder, runs.parse()?, &environments, &tell).await?;
+            Box::pin(measure::measure(row, &folder, runs.parse()?, &environments, &tell)).await?;
         }
         drop(environments);
         engine.shutdown().await;
@@ -55,14 +61,22 @@ async fn main() -> Result<ExitCode, AnyError> {
         drop(environments);
         engine.shutdown().await;
         println!("{}", outcome.value.as_ref().map_or("nothing", |value| value.get()));
-        return Ok(if outcome.status == belljar_protocol::Status::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if outcome.status == belljar_protocol::Status::Succeeded {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
     }
     let trials = try_all(rows, &only, &folder, &environments).await;
     drop(environments);
     engine.shutdown().await;
     let left = leftovers::left_after_shutdown();
     let failed = trials.iter().filter(|trial| !trial.passed()).count();
-    println!("{} of {} pass in every way; left over after the shutdown: {left:?}", trials.len() - failed, trials.len());
+    println!(
+        "{} of {} pass in every way; left over after the shutdown: {left:?}",
+        trials.len() - failed,
+        trials.len()
+    );
     if only.is_empty() {
         let path = repository.join("docs/packages.md");
         std::fs::write(&path, page::page(&trials))?;
@@ -71,11 +85,18 @@ async fn main() -> Result<ExitCode, AnyError> {
     Ok(if failed == 0 && left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn try_all(rows: Vec<Row>, only: &[String], folder: &Path, environments: &Environments) -> Vec<Trial> {
+async fn try_all(
+    rows: Vec<Row>,
+    only: &[String],
+    folder: &Path,
+    environments: &Environments,
+) -> Vec<Trial> {
     let tell: Tell = Arc::new(|line| eprintln!("    {line}"));
     let mut trials = Vec::new();
-    for row in rows.into_iter().filter(|row| only.is_empty() || only.iter().any(|name| *name == row.name || *name == row.ecosystem.name()))
-    {
+    for row in rows.into_iter().filter(|row| {
+        only.is_empty()
+            || only.iter().any(|name| *name == row.name || *name == row.ecosystem.name())
+    }) {
         eprintln!("{}", row.name);
         let trial = Trial::run(row, folder, environments, &tell).await;
         println!("{}", page::line(&trial));

@@ -1,4 +1,5 @@
-//! What a warmed environment costs in time and memory, for `bench/packages`: one JSON object a figure.
+//! Measurement of the time and memory of a warmed environment, for `bench/packages`. Each figure is
+//! printed as one JSON object.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,11 +14,17 @@ use crate::AnyError;
 use crate::table::Row;
 use crate::trial::{request, wanted};
 
-/// Sandboxes of one kind that are parked at once to see what one more holds.
+/// The number of sandboxes that are parked at once to measure the memory of one more.
 const PARKED: usize = 6;
 
-/// Measures the program of a row, one that imports what it imports and nothing more, and an empty one.
-pub async fn measure(row: &Row, folder: &std::path::Path, runs: usize, environments: &Environments, tell: &Tell) -> Result<(), AnyError> {
+/// Measures three programs: the one of a row, one with only its imports, and an empty one.
+pub async fn measure(
+    row: &Row,
+    folder: &std::path::Path,
+    runs: usize,
+    environments: &Environments,
+    tell: &Tell,
+) -> Result<(), AnyError> {
     let engine = environments.engine();
     let program = request(row, folder)?;
     let wanted = wanted(row, &program, environments).await?;
@@ -34,7 +41,9 @@ pub async fn measure(row: &Row, folder: &std::path::Path, runs: usize, environme
     };
     time(engine, row, "no packages", "empty", &bare, &of(empty), runs).await?;
     memory(engine, row, "no packages", &bare).await?;
-    for (way, trusted) in [("imported in the sandbox", Vec::new()), ("imported in the zygote", vec!["*".to_owned()])] {
+    for (way, trusted) in
+        [("imported in the sandbox", Vec::new()), ("imported in the zygote", vec!["*".to_owned()])]
+    {
         let policy = PackagePolicy { trusted, ..PackagePolicy::default() };
         let prepared = environments.prepare(&wanted, &policy, tell).await?;
         let spec = bare.clone().with_environment(Some(Arc::clone(&prepared.environment)));
@@ -61,13 +70,17 @@ async fn time(
         let began = Instant::now();
         let sandbox = engine.sandbox(spec.clone(), StartMode::Fork).await?;
         let ready = began.elapsed();
-        // What the last one left is to be cleared away.
+        // The remains of the previous one have to be removed first.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let began = Instant::now();
         let outcome = engine.execute(sandbox, request).await.outcome;
         let time = began.elapsed();
         if outcome.status != Status::Succeeded {
-            return Err(format!("{}: {way}: {what}: {:?} {:?}", row.name, outcome.status, outcome.error).into());
+            return Err(format!(
+                "{}: {way}: {what}: {:?} {:?}",
+                row.name, outcome.status, outcome.error
+            )
+            .into());
         }
         if run > 0 {
             parked.push(time);
@@ -87,7 +100,8 @@ async fn time(
     Ok(())
 }
 
-/// The zygote with one parked sandbox, and what each further one adds, shared pages by their share.
+/// Measures the memory of the zygote with one parked sandbox, and of each further sandbox. Shared
+/// pages count by their share.
 async fn memory(engine: &Engine, row: &Row, way: &str, spec: &SandboxSpec) -> Result<(), AnyError> {
     engine.forget_zygotes();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -112,13 +126,17 @@ async fn memory(engine: &Engine, row: &Row, way: &str, spec: &SandboxSpec) -> Re
 fn descendants_bytes() -> u64 {
     fn children(pid: &str) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
-        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+        let lists =
+            tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        lists
+            .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
     }
     fn held(pid: &str) -> u64 {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) << 10
+        line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+            << 10
     }
     fn of(pid: &str) -> u64 {
         children(pid).iter().map(|child| held(child) + of(child)).sum()

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use belljar_environments::Ecosystem;
-use belljar_protocol::{Bytes, Language, Limits, Policy};
+use belljar_protocol::{Bytes, Language, Limits, Network, Policy};
 use serde::Deserialize;
 
 use crate::AnyError;
@@ -19,9 +19,9 @@ pub struct Row {
     pub reason: String,
     /// The program, in the folder of the table.
     pub program: String,
-    /// What the program's `value` is to be, JSON.
+    /// Expected `value` of the program, as JSON.
     pub expected: String,
-    /// What is asked for besides what its imports name.
+    /// Requested packages in addition to the imports.
     #[serde(default)]
     pub packages: Vec<String>,
     /// Memory limit in MB, where the default one does not suffice.
@@ -46,7 +46,8 @@ struct Table {
 pub fn read(folder: &Path) -> Result<Vec<Row>, AnyError> {
     let table: Table = toml::from_str(&std::fs::read_to_string(folder.join("packages.toml"))?)?;
     for row in &table.package {
-        serde_json::from_str::<serde_json::Value>(&row.expected).map_err(|error| format!("{}: expected: {error}", row.name))?;
+        serde_json::from_str::<serde_json::Value>(&row.expected)
+            .map_err(|error| format!("{}: expected: {error}", row.name))?;
         if !folder.join(&row.program).is_file() {
             return Err(format!("{}: there is no {}", row.name, row.program).into());
         }
@@ -74,6 +75,7 @@ impl Row {
     }
 
     pub fn policy(&self) -> Policy {
-        Policy { loopback: self.loopback, ..Policy::default() }
+        let network = if self.loopback { Network::Loopback } else { Network::None };
+        Policy { network, ..Policy::default() }
     }
 }

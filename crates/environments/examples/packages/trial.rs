@@ -1,6 +1,7 @@
-//! One package tried: its environment made, its program run in each way, and what came of it.
+//! The test of one package: its environment is prepared, and its program is run in each way.
 //!
-//! A program's result is `{"value": ..., "random": [...]}`: the value is compared with the table, and no two runs may draw the same numbers.
+//! A program's result is `{"value": ..., "random": [...]}`: the value is compared with the table,
+//! and no two runs may draw the same numbers.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -10,9 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use belljar_engine::{Environment, EnvironmentSource, RunOptions, SandboxSpec};
-use belljar_environments::{Environments, Prepared, Requirement, RunPackages, Tell, Wanted};
-use belljar_protocol::{Outcome, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RunError, RunRequest, StartMode, Status};
+use belljar_engine::{Environment, EnvironmentSource, RunHost, SandboxSpec};
+use belljar_environments::{
+    Environments, PreparedEnvironment, Requirement, RunPackages, Tell, Wanted,
+};
+use belljar_protocol::{
+    Outcome, PackageOptions, PackagePolicy, ProgramFile, ProgramName, RunError, RunRequest,
+    StartMode, Status,
+};
 
 use crate::AnyError;
 use crate::leftovers;
@@ -20,21 +26,21 @@ use crate::table::Row;
 
 /// Runs of each way to fork.
 const RUNS: usize = 3;
-/// How long what a run leaves may take to be gone.
+/// Time in which the leftovers of a run must disappear.
 const CLEARED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How a sandbox gets the packages' modules.
+/// Way in which a sandbox gets the packages' modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// A runtime process for the run; it imports before the program starts.
+    /// A runtime process that is started for the run imports the modules before the program starts.
     Cold,
-    /// A parked sandbox, forked from a zygote without packages, has imported them for itself.
+    /// A parked sandbox, forked from a zygote without packages, has imported the modules itself.
     Sandbox,
-    /// Forked when the run comes, from a zygote that has imported them.
+    /// The sandbox is forked for the run from a zygote that has imported the modules.
     Zygote,
 }
 
-/// What came of the runs of one way.
+/// Results of the runs of one way.
 #[derive(Clone, Debug, Default)]
 pub struct Result {
     /// Milliseconds from the request to the outcome, of the runs with the right result.
@@ -55,19 +61,19 @@ impl Result {
 pub struct Trial {
     pub row: Row,
     pub version: String,
-    /// Packages that came with it.
+    /// Number of packages that were installed with it.
     pub others: usize,
     pub install: Option<Duration>,
     pub size_bytes: u64,
     pub cold: Result,
     pub sandbox: Result,
     pub zygote: Result,
-    /// Why the zygote did not import its modules.
-    pub why_not_ahead: Option<String>,
+    /// Reason why the zygote did not import its modules.
+    pub why_not_preloaded: Option<String>,
     pub failures: Vec<String>,
 }
 
-/// Gives each run the same environment.
+/// Provides the same environment to each run.
 #[derive(Debug)]
 struct Made(Arc<Environment>);
 
@@ -76,7 +82,13 @@ impl EnvironmentSource for Made {
         &'a self,
         _request: &'a RunRequest,
         _tell: Tell,
-    ) -> Pin<Box<dyn Future<Output = std::result::Result<Option<Arc<Environment>>, RunError>> + Send + 'a>> {
+    ) -> Pin<
+        Box<
+            dyn Future<Output = std::result::Result<Option<Arc<Environment>>, RunError>>
+                + Send
+                + 'a,
+        >,
+    > {
         Box::pin(async { Ok(Some(Arc::clone(&self.0))) })
     }
 }
@@ -92,10 +104,10 @@ impl Trial {
             cold: Result::default(),
             sandbox: Result::default(),
             zygote: Result::default(),
-            why_not_ahead: None,
+            why_not_preloaded: None,
             failures: Vec::new(),
         };
-        if let Err(error) = trial.try_all_ways(folder, environments, tell).await {
+        if let Err(error) = Box::pin(trial.try_all_ways(folder, environments, tell)).await {
             trial.failures.push(error.to_string());
         }
         trial
@@ -105,7 +117,12 @@ impl Trial {
         self.failures.is_empty()
     }
 
-    async fn try_all_ways(&mut self, folder: &Path, environments: &Environments, tell: &Tell) -> std::result::Result<(), AnyError> {
+    async fn try_all_ways(
+        &mut self,
+        folder: &Path,
+        environments: &Environments,
+        tell: &Tell,
+    ) -> std::result::Result<(), AnyError> {
         let request = request(&self.row, folder)?;
         let wanted = wanted(&self.row, &request, environments).await?;
         let is_new = Arc::new(AtomicBool::new(false));
@@ -124,7 +141,11 @@ impl Trial {
         let trusted = environments.prepare(&wanted, &trusting, tell).await?;
         let mut drawn = HashSet::new();
         for way in [Way::Cold, Way::Sandbox, Way::Zygote] {
-            let environment = Arc::clone(if way == Way::Zygote { &trusted.environment } else { &prepared.environment });
+            let environment = Arc::clone(if way == Way::Zygote {
+                &trusted.environment
+            } else {
+                &prepared.environment
+            });
             let result = self.try_way(way, &request, environment, environments, &mut drawn).await;
             match way {
                 Way::Cold => self.cold = result,
@@ -135,7 +156,7 @@ impl Trial {
         Ok(())
     }
 
-    fn describe(&mut self, prepared: &Prepared) {
+    fn describe(&mut self, prepared: &PreparedEnvironment) {
         let packages = &prepared.record.packages;
         let own = packages.iter().find(|package| package.name.eq_ignore_ascii_case(&self.row.name));
         self.version = own.map(|package| package.version.clone()).unwrap_or_default();
@@ -153,7 +174,9 @@ impl Trial {
     ) -> Result {
         let mut result = Result { passed: true, ..Result::default() };
         for _ in 0..if way == Way::Cold { 1 } else { RUNS } {
-            match run_once(way, request, &environment, environments, &mut self.why_not_ahead).await {
+            match run_once(way, request, &environment, environments, &mut self.why_not_preloaded)
+                .await
+            {
                 Ok((outcome, time)) => match judge(&self.row, way, &outcome, drawn) {
                     Ok(()) => result.times_ms.push(time.as_secs_f64() * 1e3),
                     Err(why) => {
@@ -176,11 +199,12 @@ impl Trial {
     }
 }
 
-/// The run, but for its environment.
+/// Returns the request of a run without its environment.
 pub fn request(row: &Row, folder: &Path) -> std::result::Result<RunRequest, AnyError> {
     let content = std::fs::read(folder.join(&row.program))?;
     let mut request = RunRequest::new(row.language(), "");
-    let extension = Path::new(&row.program).extension().unwrap_or_default().to_string_lossy().into_owned();
+    let extension =
+        Path::new(&row.program).extension().unwrap_or_default().to_string_lossy().into_owned();
     let entry = ProgramName::try_from(format!("main.{extension}").as_str())?;
     request.files = vec![ProgramFile { path: entry.clone(), content }];
     request.entry = entry;
@@ -189,9 +213,19 @@ pub fn request(row: &Row, folder: &Path) -> std::result::Result<RunRequest, AnyE
     Ok(request)
 }
 
-/// What the program needs: what its imports say, and what the table adds.
-pub async fn wanted(row: &Row, request: &RunRequest, environments: &Environments) -> std::result::Result<Wanted, AnyError> {
-    let packages = RunPackages::new(environments.clone(), Vec::new(), PackageOptions::default(), PackagePolicy::default(), None);
+/// Returns the packages that the program needs, from its imports and the table.
+pub async fn wanted(
+    row: &Row,
+    request: &RunRequest,
+    environments: &Environments,
+) -> std::result::Result<Wanted, AnyError> {
+    let packages = RunPackages::new(
+        environments.clone(),
+        Vec::new(),
+        PackageOptions::default(),
+        PackagePolicy::default(),
+        None,
+    );
     let found = packages.wanted(row.language(), None, StartMode::Auto, &request.files).await?;
     let mut wanted = found.ok_or("its imports name no package")?;
     if !wanted.requirements.iter().any(|requirement| requirement.name() == row.name) {
@@ -208,11 +242,12 @@ async fn run_once(
     request: &RunRequest,
     environment: &Arc<Environment>,
     environments: &Environments,
-    why_not_ahead: &mut Option<String>,
+    why_not_preloaded: &mut Option<String>,
 ) -> std::result::Result<(Outcome, Duration), AnyError> {
     let engine = environments.engine();
     let runtime = engine.runtime(&request.language.default_runtime()).await?;
-    let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?.with_environment(Some(Arc::clone(environment)));
+    let spec = SandboxSpec::new(runtime, &request.policy, &request.limits)?
+        .with_environment(Some(Arc::clone(environment)));
     if way == Way::Sandbox {
         let sandbox = engine.sandbox(spec, StartMode::Fork).await?;
         let began = Instant::now();
@@ -224,35 +259,64 @@ async fn run_once(
     if way == Way::Zygote {
         // Boots the zygote.
         let sandbox = engine.sandbox(spec, StartMode::Fork).await?;
-        *why_not_ahead = sandbox.why_not_ahead().map(str::to_owned);
+        *why_not_preloaded = sandbox.why_not_preloaded().map(str::to_owned);
         engine.discard(sandbox);
     }
-    let options = RunOptions { environments: Some(Arc::new(Made(Arc::clone(environment)))), ..RunOptions::default() };
+    let host = RunHost {
+        environments: Some(Arc::new(Made(Arc::clone(environment)))),
+        ..RunHost::default()
+    };
     let began = Instant::now();
-    let finished = engine.run_with(request, options).finished().await;
+    let finished = engine.run_with(request, host).finished().await;
     Ok((finished.outcome, began.elapsed()))
 }
 
-/// Finds, locks and installs what the program imports, and runs it.
-pub async fn run_as_the_command_does(row: &Row, folder: &Path, environments: &Environments) -> std::result::Result<Outcome, AnyError> {
-    let packages = RunPackages::new(environments.clone(), Vec::new(), PackageOptions::default(), PackagePolicy::default(), None);
-    let options = RunOptions { environments: Some(Arc::new(packages)), ..RunOptions::default() };
+/// Detects, locks and installs the packages that the program imports, and runs it.
+pub async fn run_as_the_command_does(
+    row: &Row,
+    folder: &Path,
+    environments: &Environments,
+) -> std::result::Result<Outcome, AnyError> {
+    let packages = RunPackages::new(
+        environments.clone(),
+        Vec::new(),
+        PackageOptions::default(),
+        PackagePolicy::default(),
+        None,
+    );
+    let host = RunHost { environments: Some(Arc::new(packages)), ..RunHost::default() };
     let mut request = request(row, folder)?;
     request.start = StartMode::Exec;
-    Ok(environments.engine().run_with(request, options).finished().await.outcome)
+    Ok(environments.engine().run_with(request, host).finished().await.outcome)
 }
 
-fn judge(row: &Row, way: Way, outcome: &Outcome, drawn: &mut HashSet<String>) -> std::result::Result<(), String> {
+fn judge(
+    row: &Row,
+    way: Way,
+    outcome: &Outcome,
+    drawn: &mut HashSet<String>,
+) -> std::result::Result<(), String> {
     let logs: Vec<&str> = outcome.logs.iter().map(|log| log.message.as_str()).collect();
     if !logs.is_empty() {
         eprintln!("    {way:?} wrote {logs:?}");
     }
     eprintln!("    {way:?}: {}", serde_json::to_string(&outcome.usage).unwrap_or_default());
     if outcome.status != Status::Succeeded {
-        let error = outcome.error.as_ref().map(|error| format!("{}: {}\n{}", error.name, error.message, error.stack));
-        return Err(format!("{:?}: {}; it wrote {logs:?}", outcome.status, error.unwrap_or_default()));
+        let error = outcome
+            .error
+            .as_ref()
+            .map(|error| format!("{}: {}\n{}", error.name, error.message, error.stack));
+        return Err(format!(
+            "{:?}: {}; it wrote {logs:?}",
+            outcome.status,
+            error.unwrap_or_default()
+        ));
     }
-    let result: serde_json::Value = outcome.value.as_ref().and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default();
+    let result: serde_json::Value = outcome
+        .value
+        .as_ref()
+        .and_then(|value| serde_json::from_str(value.get()).ok())
+        .unwrap_or_default();
     let expected: serde_json::Value = serde_json::from_str(&row.expected).unwrap_or_default();
     if result["value"] != expected {
         return Err(format!("the value is {}, and not {expected}", result["value"]));
@@ -261,8 +325,14 @@ fn judge(row: &Row, way: Way, outcome: &Outcome, drawn: &mut HashSet<String>) ->
     if numbers.is_empty() {
         return Err("it drew no random number".into());
     }
-    match numbers.iter().enumerate().find(|(index, number)| !drawn.insert(format!("{index}: {number}"))) {
-        Some((index, number)) => Err(format!("random number {index} is {number}, as in another run")),
+    match numbers
+        .iter()
+        .enumerate()
+        .find(|(index, number)| !drawn.insert(format!("{index}: {number}")))
+    {
+        Some((index, number)) => {
+            Err(format!("random number {index} is {number}, as in another run"))
+        }
         None => Ok(()),
     }
 }

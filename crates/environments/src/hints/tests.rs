@@ -25,13 +25,33 @@ fn a_missing_package_is_named_with_a_line_that_works() {
         ("ModuleNotFoundError", "No module named 'openpyxl'", "openpyxl"),
         ("ModuleNotFoundError", "No module named 'cv2'", "opencv-python-headless"),
         ("ModuleNotFoundError", "No module named 'pkg_resources'", "setuptools<81"),
-        ("ImportError", "Missing optional dependency 'tabulate'.  Use pip or conda to install tabulate.", "tabulate"),
-        ("ImportError", "`Import openpyxl` failed.  Use pip or conda to install the openpyxl package.", "openpyxl"),
+        (
+            "ImportError",
+            "Missing optional dependency 'tabulate'.  Use pip or conda to install tabulate.",
+            "tabulate",
+        ),
+        (
+            "ImportError",
+            "`Import openpyxl` failed.  Use pip or conda to install the openpyxl package.",
+            "openpyxl",
+        ),
         ("ImportError", "lxml not found, please install it", "lxml"),
-        ("ImportError", "matplotlib is required for plotting when the default backend \"matplotlib\" is selected.", "matplotlib"),
-        ("ImportError", "sklearn needs to be installed in order to use this module", "scikit-learn"),
+        (
+            "ImportError",
+            "matplotlib is required for plotting when the default backend \"matplotlib\" is selected.",
+            "matplotlib",
+        ),
+        (
+            "ImportError",
+            "sklearn needs to be installed in order to use this module",
+            "scikit-learn",
+        ),
         ("ImportError", "Plotly Express requires numpy to be installed.", "numpy"),
-        ("ImportError", "email-validator is not installed, run `pip install 'pydantic[email]'`", "pydantic[email]"),
+        (
+            "ImportError",
+            "email-validator is not installed, run `pip install 'pydantic[email]'`",
+            "pydantic[email]",
+        ),
         (
             "ImportError",
             "Please either conda or pip install as follows:\n\n  conda install dask\n  python -m pip install \"dask[array]\" --upgrade",
@@ -42,7 +62,11 @@ fn a_missing_package_is_named_with_a_line_that_works() {
             "The starlette.testclient module requires the httpx package to be installed.\nYou can install this with:\n\n    $ pip install httpx\n",
             "httpx",
         ),
-        ("ValueError", "Mime type rendering requires nbformat>=4.2.0 but it is not installed; pip install -U nbformat", "nbformat"),
+        (
+            "ValueError",
+            "Mime type rendering requires nbformat>=4.2.0 but it is not installed; pip install -U nbformat",
+            "nbformat",
+        ),
         (
             "FeatureNotFound",
             "Couldn't find a tree builder with the features you requested: lxml. Do you need to install a parser library?",
@@ -50,11 +74,21 @@ fn a_missing_package_is_named_with_a_line_that_works() {
         ),
     ] {
         let hint = known(Language::Python, Decision::Imports).hint(&error(name, message));
-        assert_eq!(hint.as_deref(), Some(&*format!("add the line `# @add-package {requirement}` to install it")), "{message}");
+        assert_eq!(
+            hint.as_deref(),
+            Some(&*format!("add the line `# @add-package {requirement}` to install it")),
+            "{message}"
+        );
     }
     let node = known(Language::TypeScript, Decision::Imports);
-    for message in ["Cannot find module 'chalk'\nRequire stack:", "Cannot find package 'chalk' imported from /home/user/main.js"] {
-        assert_eq!(node.hint(&error("Error", message)).as_deref(), Some("add the line `// @add-package chalk` to install it"));
+    for message in [
+        "Cannot find module 'chalk'\nRequire stack:",
+        "Cannot find package 'chalk' imported from /home/user/main.js",
+    ] {
+        assert_eq!(
+            node.hint(&error("Error", message)).as_deref(),
+            Some("add the line `// @add-package chalk` to install it")
+        );
     }
 }
 
@@ -69,10 +103,18 @@ fn an_error_that_is_about_no_package_has_no_hint() {
         ("ImportError", "pip install ../../etc; rm"),
         ("ImportError", ""),
     ] {
-        assert_eq!(known(Language::Python, Decision::Imports).hint(&error(name, message)), None, "{message}");
+        assert_eq!(
+            known(Language::Python, Decision::Imports).hint(&error(name, message)),
+            None,
+            "{message}"
+        );
     }
     for message in ["Cannot find module './x'", "Cannot find module '/x'", "x is not defined"] {
-        assert_eq!(known(Language::JavaScript, Decision::Imports).hint(&error("Error", message)), None, "{message}");
+        assert_eq!(
+            known(Language::JavaScript, Decision::Imports).hint(&error("Error", message)),
+            None,
+            "{message}"
+        );
     }
 }
 
@@ -80,13 +122,19 @@ fn an_error_that_is_about_no_package_has_no_hint() {
 fn what_decided_is_said() {
     let missing = error("ModuleNotFoundError", "No module named 'tabulate'");
     for (decision, words) in [
-        (Decision::NoPackages, "the run wants no packages"),
-        (Decision::SwitchedOff, "packages are switched off here"),
+        (Decision::NoPackages, "remove --no-packages"),
+        (Decision::SwitchedOff, "ask the operator to enable packages"),
         (Decision::Listed, "list tabulate too"),
-        (Decision::Lock, "the lock of the run decides"),
-        (Decision::Manifest(ManifestSource::RequirementsTxt), "requirements.txt decides which packages are installed; add tabulate there"),
-        (Decision::Manifest(ManifestSource::ScriptBlock), "script block decide which"),
-        (Decision::Manifest(ManifestSource::PackageJson), "dependencies of package.json decide"),
+        (Decision::Lock, "use a lock file that contains tabulate"),
+        (Decision::Manifest(ManifestSource::RequirementsTxt), "add tabulate to requirements.txt"),
+        (
+            Decision::Manifest(ManifestSource::ScriptBlock),
+            "add tabulate to the dependencies of the program's script block",
+        ),
+        (
+            Decision::Manifest(ManifestSource::PackageJson),
+            "add tabulate to the dependencies of package.json",
+        ),
     ] {
         let hint = known(Language::Python, decision).hint(&missing).unwrap();
         assert!(hint.contains(words), "{hint}");
@@ -97,18 +145,27 @@ fn what_decided_is_said() {
 fn a_name_of_the_programs_own_or_of_no_registry_is_said_to_be() {
     let python = known(Language::Python, Decision::Imports);
     let hint = |message: &str| python.hint(&error("ModuleNotFoundError", message)).unwrap();
-    assert!(hint("No module named 'pandass'").contains("no configured registry has a package pandass"));
-    assert!(hint("No module named 'pandass'").contains("near it are pandas"));
-    assert!(hint("No module named 'helpers'").contains("`helpers` is a name of the program's own"));
-    let node = known(Language::JavaScript, Decision::Imports).hint(&error("Error", "Cannot find package 'tools' imported from x"));
-    assert!(node.unwrap().contains("import it by its path, `./tools.js`"));
+    assert!(
+        hint("No module named 'pandass'")
+            .contains("package `pandass` not found in any configured registry")
+    );
+    assert!(hint("No module named 'pandass'").contains("did you mean `pandas`"));
+    assert!(hint("No module named 'helpers'").contains("not the program's own `helpers`"));
+    let node = known(Language::JavaScript, Decision::Imports)
+        .hint(&error("Error", "Cannot find package 'tools' imported from x"));
+    assert!(node.unwrap().contains("by its path `./tools.js`"));
 }
 
 #[test]
 fn the_cause_of_an_error_is_looked_at_too() {
     let mut outer = error("MyError", "it did not work");
     outer.cause = Some(Box::new(error("ModuleNotFoundError", "No module named 'openpyxl'")));
-    assert!(known(Language::Python, Decision::Imports).hint(&outer).unwrap().contains("# @add-package openpyxl"));
+    assert!(
+        known(Language::Python, Decision::Imports)
+            .hint(&outer)
+            .unwrap()
+            .contains("# @add-package openpyxl")
+    );
 }
 
 #[test]
@@ -119,16 +176,33 @@ fn an_error_for_want_of_an_install_script_says_so() {
     };
     let of_sqlite = "Error\n    at bindings (/node_modules/bindings/bindings.js:126:9)\n    at Object.<anonymous> (/node_modules/sqlite3/lib/sqlite3-binding.js:1:37)";
     for (message, stack, package) in [
-        ("Could not locate the bindings file. Tried:\n \u{2192} /node_modules/sqlite3/build/node_sqlite3.node", of_sqlite, "sqlite3"),
-        ("Cannot find module '../build/Release/sharp-linux-x64.node'\nRequire stack:\n- /node_modules/sharp/lib/sharp.js", "", "sharp"),
-        ("\nSomething went wrong installing the \"sharp\" module\n\nCannot find module", "", "sharp"),
+        (
+            "Could not locate the bindings file. Tried:\n \u{2192} /node_modules/sqlite3/build/node_sqlite3.node",
+            of_sqlite,
+            "sqlite3",
+        ),
+        (
+            "Cannot find module '../build/Release/sharp-linux-x64.node'\nRequire stack:\n- /node_modules/sharp/lib/sharp.js",
+            "",
+            "sharp",
+        ),
+        (
+            "\nSomething went wrong installing the \"sharp\" module\n\nCannot find module",
+            "",
+            "sharp",
+        ),
     ] {
         let hint = hint(message, stack).unwrap_or_default();
         assert!(
-            hint.contains(&format!("the install script of {package} was not run")) && hint.contains("allow_build"),
+            hint.contains(&format!("allow the install script of {package}"))
+                && hint.contains("allow_build"),
             "{message}: {hint}"
         );
     }
     assert_eq!(hint("x is not a function", of_sqlite), None, "an error of another kind");
-    assert_eq!(hint("Could not locate the bindings file", "at /node_modules/other/x.js"), None, "another package");
+    assert_eq!(
+        hint("Could not locate the bindings file", "at /node_modules/other/x.js"),
+        None,
+        "another package"
+    );
 }

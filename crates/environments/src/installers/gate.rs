@@ -1,7 +1,8 @@
-//! The way of an installer to its registries, and to nothing else: a proxy on loopback that connects to exactly the configured schemes, hosts and ports.
+//! A gate to the registries: a proxy on loopback that connects only to the configured schemes,
+//! hosts and ports.
 //!
-//! pnpm asks every address that a package names before it refuses it. `NO_PROXY` knows hosts and no ports, so that with a registry on this machine it would
-//! reach all that listens here.
+//! pnpm contacts every URL that a package names before it refuses it. `NO_PROXY` supports hosts but
+//! not ports, so with a registry on this machine pnpm could reach everything that listens here.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -12,11 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The longest head of a request that is read: the line and the headers.
+/// The maximum size of the head of a request: the request line and the headers.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// How long a head may take to arrive, and a connection to be made.
+/// The maximum time for a head to arrive, and for a connection to be established.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// Connections at once; further ones wait to be accepted. pnpm makes at most 96.
+/// The maximum number of connections. Further ones wait to be accepted. pnpm makes at most 96.
 const MAX_CONNECTIONS: usize = 128;
 
 /// A scheme, a host and a port.
@@ -28,7 +29,7 @@ struct Origin {
 }
 
 impl Origin {
-    /// The origin of an address. A login in it belongs to no origin.
+    /// Returns the origin of a URL, without a login.
     fn of(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {
@@ -41,7 +42,7 @@ impl Origin {
         Self::at(is_https, authority)
     }
 
-    /// The origin at `HOST` or `HOST:PORT`.
+    /// Returns the origin of `HOST` or `HOST:PORT`.
     fn at(is_https: bool, authority: &str) -> Option<Self> {
         let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
         let (host, port) = match port {
@@ -53,7 +54,7 @@ impl Origin {
     }
 }
 
-/// An open gate. It closes when it is dropped.
+/// An open gate, which closes when it is dropped.
 #[derive(Debug)]
 pub(super) struct Gate {
     address: String,
@@ -61,7 +62,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// A gate to the origins of these addresses.
+    /// Opens a gate to the origins of these URLs.
     pub(super) async fn open<'a>(registries: impl Iterator<Item = &'a str>) -> io::Result<Self> {
         let origins: Arc<[Origin]> = registries.filter_map(Origin::of).collect();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -69,11 +70,15 @@ impl Gate {
         Ok(Self { address, accepting: tokio::spawn(accept(listener, origins)).abort_handle() })
     }
 
-    /// Variables by which a program that heeds them sends every request through the gate.
+    /// Returns the variables that make a program send all requests through the gate.
     pub(super) fn variables(&self) -> Vec<(String, String)> {
-        let through = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, self.address.clone()));
+        let through =
+            ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, self.address.clone()));
         let all = through.into_iter().chain([("NO_PROXY", String::new())]);
-        all.flat_map(|(name, value)| [(name.to_lowercase(), value.clone()), (name.to_owned(), value)]).collect()
+        all.flat_map(|(name, value)| {
+            [(name.to_lowercase(), value.clone()), (name.to_owned(), value)]
+        })
+        .collect()
     }
 }
 
@@ -89,7 +94,7 @@ async fn accept(listener: TcpListener, origins: Arc<[Origin]>) {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((client, _)) => drop(connections.spawn(pass(client, Arc::clone(&origins)))),
-                // Out of descriptors, most likely: it will not be better at once.
+                // The process is probably out of descriptors, which takes a while to change.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -97,22 +102,31 @@ async fn accept(listener: TcpListener, origins: Arc<[Origin]>) {
     }
 }
 
-/// What a client asks of a proxy: where it wants to go, and what is sent there first.
+/// The request of a client: the origin, and the bytes to be sent there first.
 struct Asked {
     origin: Origin,
     first: Vec<u8>,
 }
 
 async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
-    let Ok(head) = tokio::time::timeout(HEAD_TIME, read_head(&mut client)).await else { return Ok(()) };
+    let Ok(head) = tokio::time::timeout(HEAD_TIME, read_head(&mut client)).await else {
+        return Ok(());
+    };
     let (request, rest) = head?;
     let Some(asked) = asked(&request).filter(|asked| origins.contains(&asked.origin)) else {
-        return client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        return client
+            .write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .await;
     };
     let Origin { host, port, is_https } = &asked.origin;
-    let connected = tokio::time::timeout(HEAD_TIME, TcpStream::connect((host.as_str(), *port))).await;
+    let connected =
+        tokio::time::timeout(HEAD_TIME, TcpStream::connect((host.as_str(), *port))).await;
     let Ok(Ok(mut registry)) = connected else {
-        return client.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        return client
+            .write_all(
+                b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            )
+            .await;
     };
     if *is_https {
         client.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
@@ -120,7 +134,8 @@ async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
     registry.write_all(&asked.first).await?;
     registry.write_all(&rest).await?;
     if !*is_https {
-        // The next request may be for another place, so the client has to make it on a connection of its own.
+        // The next request may be for another origin, so the client has to use a new connection for
+        // it.
         let (answer, rest) = read_head(&mut registry).await?;
         client.write_all(once(&answer).as_bytes()).await?;
         client.write_all(&rest).await?;
@@ -128,7 +143,7 @@ async fn pass(mut client: TcpStream, origins: Arc<[Origin]>) -> io::Result<()> {
     tokio::io::copy_bidirectional(&mut client, &mut registry).await.map(drop)
 }
 
-/// The head of a request or an answer, and what has arrived after it.
+/// Reads the head of a request or an answer, and the bytes that have arrived after it.
 async fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
@@ -142,7 +157,8 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     }
 }
 
-/// Reads a head: `CONNECT HOST:PORT`, or a request whose target is a whole `http` address (RFC 9112, 3.2).
+/// Parses a head: `CONNECT HOST:PORT`, or a request whose target is a complete `http` URL (RFC
+/// 9112, 3.2).
 fn asked(head: &str) -> Option<Asked> {
     let (line, headers) = head.split_once("\r\n")?;
     let [method, target, version] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
@@ -157,11 +173,14 @@ fn asked(head: &str) -> Option<Asked> {
     Some(Asked { origin, first: first.into_bytes() })
 }
 
-/// A head after whose message the connection is closed.
+/// Returns a head that closes the connection after its message.
 fn once(head: &str) -> String {
     let is_of_the_message = |header: &&str| {
         let name = header.split(':').next().unwrap_or_default().to_ascii_lowercase();
-        !matches!(name.as_str(), "connection" | "proxy-connection" | "proxy-authorization" | "keep-alive")
+        !matches!(
+            name.as_str(),
+            "connection" | "proxy-connection" | "proxy-authorization" | "keep-alive"
+        )
     };
     let kept = head.trim_end().split("\r\n").filter(is_of_the_message);
     kept.chain(["Connection: close", "", ""]).collect::<Vec<_>>().join("\r\n")
@@ -173,12 +192,19 @@ mod tests {
 
     #[test]
     fn an_origin_is_a_scheme_a_host_and_a_port() {
-        let origin = |is_https, host: &str, port| Some(Origin { is_https, host: host.into(), port });
+        let origin =
+            |is_https, host: &str, port| Some(Origin { is_https, host: host.into(), port });
         assert_eq!(Origin::of("https://R.example/npm/"), origin(true, "r.example", 443));
         assert_eq!(Origin::of("http://127.0.0.1:4873"), origin(false, "127.0.0.1", 4873));
         assert_eq!(Origin::of("http://[::1]:80/"), origin(false, "::1", 80));
-        assert_eq!(Origin::of("http://127.0.0.1:4873@evil.example/"), origin(false, "evil.example", 80));
-        assert_eq!(Origin::of("http://evil.example\\@127.0.0.1:4873/"), origin(false, "evil.example", 80));
+        assert_eq!(
+            Origin::of("http://127.0.0.1:4873@evil.example/"),
+            origin(false, "evil.example", 80)
+        );
+        assert_eq!(
+            Origin::of("http://evil.example\\@127.0.0.1:4873/"),
+            origin(false, "evil.example", 80)
+        );
         for none in ["ftp://a/", "a", "http://", "http://a:99999/", "http://a:b/"] {
             assert_eq!(Origin::of(none), None, "{none}");
         }
@@ -191,8 +217,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(asked.origin, Origin { is_https: false, host: "a.example".into(), port: 81 });
-        assert_eq!(asked.first, b"GET /x?y HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n");
-        for none in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET https://a/ HTTP/1.1\r\n\r\n", "CONNECT / HTTP/1.1\r\n\r\n", "\r\n\r\n"] {
+        assert_eq!(
+            asked.first,
+            b"GET /x?y HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n"
+        );
+        for none in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET https://a/ HTTP/1.1\r\n\r\n",
+            "CONNECT / HTTP/1.1\r\n\r\n",
+            "\r\n\r\n",
+        ] {
             assert!(super::asked(none).is_none_or(|asked| asked.origin.host == "/"), "{none:?}");
         }
     }

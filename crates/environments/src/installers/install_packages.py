@@ -2,11 +2,11 @@
 
 Each package is installed by itself: no other can change its files, which the environments of other programs will hold too.
 
-    install_packages.py install PLAN    with the network: a virtual environment, and the packages beside it
+    install_packages.py install PLAN    with the network: a virtual environment, and the packages next to it
     install_packages.py compile PLAN    without: their modules
 
 The plan is a JSON document: `uv`, `arguments`, `interpreter`, `place` (where programs find their packages), `folder` (of the packages), and `packages`,
-each with its `folder` and `requirement` (a line with hashes). Where a package cannot be installed, the last lines are uv's words on it, and the exit status is 1.
+each with its `folder` and `requirement` (a line with hashes). Where a package cannot be installed, the last lines are uv's messages about it, and the exit status is 1.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 INSTALLERS = 8
-#: Tests are compiled by whoever imports them.
+#: Tests are not compiled in advance, but when they are imported.
 TESTS = re.compile(r"/(tests?|testing/tests)/")
 
 

@@ -1,5 +1,6 @@
-//! The installers, each in a jail of its own: it sees the runtime that it installs for, the project that is written here, its own downloads and the folder
-//! that it fills. The network is the host's while packages are fetched; an egress layer will narrow it to the registries (`network` below is the seam).
+//! The installers, each in a jail of its own. The jail shows the runtime, the project, the
+//! installer's downloads and the folder to be filled. The network is the host's while packages are
+//! fetched. An egress layer will restrict it to the registries (at `network` below).
 
 mod gate;
 mod pnpm;
@@ -12,49 +13,57 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use belljar_engine::{Check, Engine, FolderAccess, Runtime, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits, ToolNetwork};
-use belljar_provision::{Provisioner, ProxyUse};
+use belljar_engine::{
+    Check, Engine, FolderAccess, Runtime, TOOL_HOME, Tool, ToolEnd, ToolFolder, ToolLimits,
+    ToolNetwork,
+};
+use belljar_provision::{ProvisionError, Provisioner, ProxyUse};
 use tokio::sync::mpsc;
 
 use crate::config::EnvironmentsConfig;
-use crate::environments::Tell;
 use crate::error::EnvironmentError;
+use crate::folder_error::io_error;
 use crate::lock::{Lock, LockedPackage};
-use crate::printable::printable;
+use crate::progress::Tell;
 use crate::requirement::{Ecosystem, Requirement};
-use crate::store::{Staging, Store, io_error};
+use crate::sanitize::sanitize;
+use crate::store::Store;
+use crate::store::staging::Staging;
 use crate::tree::{TooMuch, TreeLimits, measure};
 
-/// Where a jail has the project, that is the manifest and the lock.
+/// The place of the project in the jail, which consists of the manifest and the lock.
 const PROJECT: &str = "/belljar/project";
-/// Where it has what the installer keeps for itself.
+/// The place of the installer's downloads in the jail.
 const DOWNLOADS: &str = "/belljar/downloads";
-/// Where it has the certificate authorities that the configuration names.
+/// The place of the configured certificate authorities in the jail.
 const CERTIFICATES: &str = "/belljar/certificates.pem";
-/// What the lines begin with in which an installer says what it does, and how many of them are kept.
+/// The beginning of the lines in which an installer logs its steps, and the maximum number of them
+/// that are kept.
 const TRACE: &str = "DEBUG ";
 const MAX_TRACE: usize = 20_000;
-/// The lines of an installer that are kept for an error.
-const MOST_LINES: usize = 200;
-/// Of one installer, what is told to those who wait.
-const MOST_TOLD: usize = 1000;
-/// A disk that is as full is left alone. What is open and has no name any more is seen only by this.
-const LEAST_FREE_BYTES: u64 = 256 << 20;
-/// What all installers together may add to the downloads while one runs, beyond four environments.
+/// The maximum number of an installer's lines that are kept for an error.
+const MAX_LINES: usize = 200;
+/// The maximum number of progress messages of one installer.
+const MAX_REPORTED: usize = 1000;
+/// The free space that an installation leaves on the disk. Only this check sees files that are open
+/// but have no name any more.
+const MIN_FREE_BYTES: u64 = 256 << 20;
+/// The bytes that all installers together may add to the downloads while one runs, in addition to
+/// four environments.
 const DOWNLOADS_GROWTH: u64 = 1 << 30;
 
-/// How packages are to be resolved and installed.
+/// The rules for resolving and installing packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Rules {
-    /// Versions that are younger do not count, days.
+    /// The minimum age of versions in days.
     pub(crate) minimum_release_age_days: u32,
     /// Whether packages' own code may run to build them.
     pub(crate) allow_build: bool,
-    /// Whether nothing is fetched.
+    /// Whether fetching is disabled.
     pub(crate) offline: bool,
 }
 
-/// One job for an installer: what it is given, and who is told.
+/// A job for an installer.
 pub(crate) struct Job<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) provisioner: &'a Arc<Provisioner>,
@@ -65,49 +74,53 @@ pub(crate) struct Job<'a> {
     pub(crate) tell: &'a Tell,
 }
 
-/// What an installer has put into its staging folder.
+/// The result of an installation.
 pub(crate) struct Installed {
     pub(crate) staging: Staging,
     /// The folder that becomes the environment.
     pub(crate) root: PathBuf,
-    /// Links in it to the host that are fine.
+    /// The allowed targets of links to the host.
     pub(crate) may_point_to: Vec<PathBuf>,
     pub(crate) leaves: fn(&Path) -> bool,
 }
 
-/// A lock, and what there is to say of it.
+/// A lock, and notes about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
     pub(crate) lock: Lock,
     pub(crate) notes: Vec<String>,
 }
 
-/// One package that is kept for all environments, or, without a requirement, the virtual environment that they have in common.
+/// A package that is stored for all environments. Without a requirement, it is the virtual
+/// environment that they share.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) key: String,
-    /// `name==version --hash=...`
+    /// The requirement, `name==version --hash=...`.
     pub(crate) requirement: String,
     pub(crate) package: Option<LockedPackage>,
 }
 
-/// Packages that an installer has put into its staging folder, each by itself.
+/// Packages that were installed separately.
 pub(crate) struct InstalledPackages {
     pub(crate) staging: Staging,
     /// The folder of each part, in order.
     pub(crate) roots: Vec<PathBuf>,
-    /// Links in them to the host that are fine.
+    /// The allowed targets of links to the host.
     pub(crate) may_point_to: Vec<PathBuf>,
     pub(crate) leaves: fn(&Path) -> bool,
 }
 
 impl Job<'_> {
-    /// Installs packages, each by itself. Of Python only.
-    pub(crate) async fn install_packages(&self, parts: &[Part]) -> Result<InstalledPackages, EnvironmentError> {
+    /// Installs Python packages separately.
+    pub(crate) async fn install_packages(
+        &self,
+        parts: &[Part],
+    ) -> Result<InstalledPackages, EnvironmentError> {
         uv::install_packages(self, parts).await
     }
 
-    /// Resolves requirements. Of those that are optional, an old version will do.
+    /// Resolves requirements. Optional packages may have old versions.
     pub(crate) async fn resolve(
         &self,
         ecosystem: Ecosystem,
@@ -117,11 +130,13 @@ impl Job<'_> {
         (self.tell)("resolving packages".to_owned());
         match ecosystem {
             Ecosystem::PyPi => wheels::resolve(self, requirements, optional).await,
-            Ecosystem::Npm => Ok(Resolved { lock: pnpm::resolve(self, requirements).await?, notes: Vec::new() }),
+            Ecosystem::Npm => {
+                Ok(Resolved { lock: pnpm::resolve(self, requirements).await?, notes: Vec::new() })
+            }
         }
     }
 
-    /// Installs what a lock says.
+    /// Installs the packages of a lock.
     pub(crate) async fn install(&self, lock: &Lock) -> Result<Installed, EnvironmentError> {
         match lock.ecosystem {
             Ecosystem::PyPi => uv::install(self, lock).await,
@@ -129,19 +144,28 @@ impl Job<'_> {
         }
     }
 
-    /// Provisions an installer. Off the async threads: it may fetch.
+    /// Provisions an installer on a blocking thread, because it may be fetched.
     async fn provision<T: Send + 'static>(
         &self,
-        find: impl FnOnce(&Provisioner) -> Result<T, belljar_provision::ProvisionError> + Send + 'static,
+        find: impl FnOnce(&Provisioner) -> Result<T, ProvisionError> + Send + 'static,
     ) -> Result<T, EnvironmentError> {
-        let provisioner = if self.rules.offline { Arc::new(self.provisioner.offline()) } else { Arc::clone(self.provisioner) };
+        let provisioner = if self.rules.offline {
+            Arc::new(self.provisioner.offline())
+        } else {
+            Arc::clone(self.provisioner)
+        };
         let found = tokio::task::spawn_blocking(move || find(&provisioner)).await;
-        found.map_err(|_| EnvironmentError::Internal("finding the installer panicked".into()))?.map_err(EnvironmentError::Installer)
+        found
+            .map_err(|_| {
+                EnvironmentError::Internal("the search for the installer panicked".into())
+            })?
+            .map_err(EnvironmentError::Installer)
     }
 
-    /// A project in a new staging folder, with these files.
+    /// Creates a project with files in a new staging folder.
     async fn project(&self, files: &[(&str, &str)]) -> Result<Staging, EnvironmentError> {
-        let files: Vec<(String, String)> = files.iter().map(|&(name, content)| (name.to_owned(), content.to_owned())).collect();
+        let files: Vec<(String, String)> =
+            files.iter().map(|&(name, content)| (name.to_owned(), content.to_owned())).collect();
         self.store
             .off_the_async_threads(move |store| {
                 let staging = store.stage()?;
@@ -158,7 +182,7 @@ impl Job<'_> {
             .await
     }
 
-    /// A tool that works on a project.
+    /// Returns a tool that works on a project.
     fn tool(
         &self,
         program: &Path,
@@ -181,7 +205,11 @@ impl Job<'_> {
         };
         let folder = |outside: PathBuf, inside: &str| {
             let outside = fs::canonicalize(&outside).map_err(io_error("find", &outside))?;
-            Ok::<_, EnvironmentError>(ToolFolder { outside, inside: inside.into(), access: FolderAccess::Write })
+            Ok::<_, EnvironmentError>(ToolFolder {
+                outside,
+                inside: inside.into(),
+                access: FolderAccess::Write,
+            })
         };
         let mut folders = vec![folder(staging.path().join("project"), PROJECT)?];
         if let Some(downloads) = downloads {
@@ -192,15 +220,28 @@ impl Job<'_> {
         }
         let trust = &self.config.provision.trust;
         let mut certificates = Vec::new();
-        let own = [self.config.provision.python_index.ca_file(), self.config.provision.registry.ca_file()];
-        for file in trust.file.iter().chain(&trust.extra).map(PathBuf::as_path).chain(own.into_iter().flatten()) {
+        let own = [
+            self.config.provision.python_index.ca_file(),
+            self.config.provision.registry.ca_file(),
+        ];
+        for file in trust
+            .file
+            .iter()
+            .chain(&trust.extra)
+            .map(PathBuf::as_path)
+            .chain(own.into_iter().flatten())
+        {
             certificates.extend(fs::read(file).map_err(io_error("read", file))?);
             certificates.push(b'\n');
         }
-        let mut variables: BTreeMap<String, String> =
-            [("HOME", TOOL_HOME), ("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("TMPDIR", "/tmp")]
-                .map(|(name, value)| (name.into(), value.into()))
-                .into();
+        let mut variables: BTreeMap<String, String> = [
+            ("HOME", TOOL_HOME),
+            ("PATH", "/usr/bin:/bin"),
+            ("LANG", "C.UTF-8"),
+            ("TMPDIR", "/tmp"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
         let mut files = Vec::new();
         if !certificates.is_empty() {
             files.push((PathBuf::from(CERTIFICATES), certificates));
@@ -230,16 +271,24 @@ impl Job<'_> {
         })
     }
 
-    /// Runs an installer. Gives the last lines that it wrote; each line is shown to `read` as it comes.
-    async fn run(&self, tool: Tool, staging: &Staging, read: fn(&str) -> Option<String>) -> Result<Ran, EnvironmentError> {
+    /// Runs an installer, and returns the last lines that it wrote. Each line is passed to `read`
+    /// when it arrives.
+    async fn run(
+        &self,
+        tool: Tool,
+        staging: &Staging,
+        read: fn(&str) -> Option<String>,
+    ) -> Result<Ran, EnvironmentError> {
         let (sender, mut lines) = mpsc::channel(64);
         let downloads = self.store.root().join("downloads");
-        let has_downloads = tool.folders.iter().any(|folder| folder.outside.starts_with(fs::canonicalize(&downloads).unwrap_or_default()));
+        let has_downloads = tool.folders.iter().any(|folder| {
+            folder.outside.starts_with(fs::canonicalize(&downloads).unwrap_or_default())
+        });
         let in_use = if has_downloads { Some(self.use_downloads().await?) } else { None };
         let check = watch(staging.clone(), self.limits(), in_use.map(|in_use| (downloads, in_use)));
         let secrets = secrets::of(&self.config.provision);
         let mut running = std::pin::pin!(self.engine.run_tool(tool, sender, check));
-        let (mut last, mut told, mut told_last) = (VecDeque::new(), 0, String::new());
+        let (mut last, mut reported, mut last_reported) = (VecDeque::new(), 0, String::new());
         let mut trace = Vec::new();
         let mut take = |line: String| {
             let line = secrets::without(&secrets, line);
@@ -249,15 +298,16 @@ impl Job<'_> {
                 }
                 return;
             }
-            // Packages name themselves, and their own code may write here too.
-            if let Some(message) =
-                read(&line).map(|message| printable(&message)).filter(|message| told < MOST_TOLD && *message != told_last)
+            // The text may come from packages, whose names and code are untrusted.
+            if let Some(message) = read(&line)
+                .map(|message| sanitize(&message))
+                .filter(|message| reported < MAX_REPORTED && *message != last_reported)
             {
-                told += 1;
-                told_last.clone_from(&message);
+                reported += 1;
+                last_reported.clone_from(&message);
                 (self.tell)(message);
             }
-            if last.len() == MOST_LINES {
+            if last.len() == MAX_LINES {
                 last.pop_front();
             }
             last.push_back(line);
@@ -278,9 +328,9 @@ impl Job<'_> {
         }
     }
 
-    /// Off the async threads: it may clear them first.
+    /// Locks the downloads on a blocking thread, because they may be removed first.
     async fn use_downloads(&self) -> Result<fs::File, EnvironmentError> {
-        let most = self.config.most_bytes / 2;
+        let most = self.config.max_total_bytes / 2;
         self.store.off_the_async_threads(move |store| store.use_downloads(most)).await
     }
 
@@ -289,87 +339,107 @@ impl Job<'_> {
     }
 }
 
-/// The downloads that an installer is given.
+/// The downloads of an installer.
 #[derive(Clone, Copy)]
 enum Downloads {
-    /// Those of its kind, which all installations share. Only installers themselves touch them.
+    /// A folder that all installations of this installer share. Only installers themselves access
+    /// it.
     Shared(&'static str),
-    /// Its own: what packages' own code has had its hands on is not given to the next installation.
+    /// A folder of its own: files that packages' own code could change are not passed to the next
+    /// installation.
     ThrownAway,
-    /// None.
+    /// The installer gets no downloads.
     None,
 }
 
-/// Looks whether an installer may go on. Holds the staging folder, and the downloads with the lock that keeps them, for as long as the installer runs,
-/// whoever has stopped waiting for it.
+/// Returns a check whether an installer may continue. The check holds the staging folder, and the
+/// downloads with their lock, as long as the installer runs, even if its caller stops waiting.
 fn watch(staging: Staging, limits: TreeLimits, downloads: Option<(PathBuf, fs::File)>) -> Check {
-    // What is still being unpacked counts too, and a copy of it.
-    let twice = TreeLimits { files: limits.files.saturating_mul(2), bytes: limits.bytes.saturating_mul(2) };
+    // Files that are being unpacked count too, and so do their copies.
+    let twice =
+        TreeLimits { files: limits.files.saturating_mul(2), bytes: limits.bytes.saturating_mul(2) };
     let unlimited = TreeLimits { files: u64::MAX, bytes: u64::MAX };
     let (mut most_downloaded, mut asked) = (None, 0_u32);
     Box::new(move || {
-        let free = rustix::fs::statvfs(staging.path()).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        if free < LEAST_FREE_BYTES {
-            return Some(format!("less than {} MB are left on the disk", LEAST_FREE_BYTES >> 20));
+        let free = rustix::fs::statvfs(staging.path())
+            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if free < MIN_FREE_BYTES {
+            return Some(format!("the disk has less than {} MB left", MIN_FREE_BYTES >> 20));
         }
         asked += 1;
-        // All of them are looked through: less often.
+        // This check is rarer, because it examines all downloads.
         if let Some((downloads, _in_use)) = downloads.as_ref().filter(|_| asked % 8 == 1) {
             let most = *most_downloaded.get_or_insert_with(|| {
                 let already = measure(downloads, unlimited).unwrap_or(0);
-                already.saturating_add(limits.bytes.saturating_mul(4)).saturating_add(DOWNLOADS_GROWTH)
+                already
+                    .saturating_add(limits.bytes.saturating_mul(4))
+                    .saturating_add(DOWNLOADS_GROWTH)
             });
             if measure(downloads, TreeLimits { bytes: most, ..unlimited }) == Err(TooMuch::Bytes) {
-                return Some("what it downloads unpacks to far more than an environment may hold".to_owned());
+                return Some(
+                    "its downloads unpack to far more than an environment may contain".to_owned(),
+                );
             }
         }
         match measure(staging.path(), twice) {
             Ok(_) => None,
             Err(TooMuch::Bytes) => Some(format!("it wrote more than {} MB", limits.bytes >> 20)),
             Err(TooMuch::Files) => Some(format!("it wrote more than {} files", limits.files)),
-            Err(TooMuch::Depth) => Some("it wrote folders that are nested too deep".to_owned()),
-            Err(TooMuch::Unreadable) => Some("what it wrote cannot be looked at".to_owned()),
+            Err(TooMuch::Depth) => Some("it wrote folders that are nested too deeply".to_owned()),
+            Err(TooMuch::Unreadable) => Some("its files cannot be read".to_owned()),
         }
     })
 }
 
-/// An installer that has ended by itself.
+/// An installer that has exited.
 struct Ran {
     is_success: bool,
     lines: Vec<String>,
-    /// What it says of its own steps, where it was told to.
+    /// The log of its steps, if it was enabled.
     trace: Vec<String>,
 }
 
-/// Reads a file that an installer was to write. What is none, or leads elsewhere, is as good as no lock.
+/// Reads a file that an installer had to write. Anything but a regular file counts as missing.
 fn read_back(staging: &Staging, name: &str) -> Result<String, EnvironmentError> {
     use rustix::fs::{FileType, Mode, OFlags, RawMode, fstat};
     let path = staging.path().join("project").join(name);
-    let missing = || EnvironmentError::Resolution(format!("the installer left no {name}"));
+    let missing = || EnvironmentError::Resolution(format!("the installer did not write {name}"));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|_| missing())?;
-    let is_file = fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::RegularFile);
+    let is_file = fstat(&file).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::RegularFile
+    });
     if !is_file {
         return Err(missing());
     }
     let mut text = String::new();
-    std::io::Read::read_to_string(&mut std::io::Read::take(fs::File::from(file), crate::lock::MOST_LOCK_BYTES as u64 + 1), &mut text)
-        .map_err(|_| missing())?;
+    std::io::Read::read_to_string(
+        &mut std::io::Read::take(fs::File::from(file), crate::lock::MAX_LOCK_BYTES as u64 + 1),
+        &mut text,
+    )
+    .map_err(|_| missing())?;
     Ok(text)
 }
 
-/// Exchanges a file of the project between two tools.
+/// Replaces a file of the project between two tools.
 fn rewrite(staging: &Staging, name: &str, content: &str) -> Result<(), EnvironmentError> {
     let path = staging.path().join("project").join(name);
     fs::remove_file(&path).map_err(io_error("remove", &path))?;
-    // A new one, whatever has been put in the place of the old one.
-    let mut file = fs::File::options().write(true).create_new(true).open(&path).map_err(io_error("create", &path))?;
-    Ok(std::io::Write::write_all(&mut file, content.as_bytes()).map_err(io_error("write", &path))?)
+    // The file is a new one, whatever has replaced the old one.
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(io_error("create", &path))?;
+    Ok(std::io::Write::write_all(&mut file, content.as_bytes())
+        .map_err(io_error("write", &path))?)
 }
 
-/// Whether a text has a name followed by these words, and not as the end of a longer name.
+/// Returns whether a text contains a name followed by these words, but not as the end of a longer
+/// name.
 fn has_name(text: &str, name: &str, then: &str) -> bool {
-    let is_of_name = |character: char| character.is_ascii_alphanumeric() || "-_.@/".contains(character);
+    let is_of_name =
+        |character: char| character.is_ascii_alphanumeric() || "-_.@/".contains(character);
     let words = format!("{name}{then}");
     text.match_indices(&words).any(|(at, _)| !text[..at].ends_with(is_of_name))
 }

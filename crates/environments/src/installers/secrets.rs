@@ -1,31 +1,38 @@
-//! What an installer is told that nobody else may learn: the logins of registries and proxies. None of it is shown in what comes back.
+//! The secrets that installers receive, which are the logins of registries and proxies. They are
+//! removed from all output of installers.
 
 use belljar_provision::{ProvisionConfig, ProxyUse};
 
-/// Shorter ones would take words out of messages.
-const LEAST_LENGTH: usize = 4;
+/// The minimum length of a secret that is removed. Shorter ones would remove parts of ordinary
+/// words.
+const MIN_LENGTH: usize = 4;
 
-/// The variables that name proxies, which an installer is given as they are.
+/// Returns the variables of proxies, which installers receive unchanged.
 pub(super) fn proxies() -> Vec<(String, String)> {
-    let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned).into_iter();
-    names.flat_map(|name| [name.to_lowercase(), name]).filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect()
+    let names =
+        ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"].map(str::to_owned).into_iter();
+    names
+        .flat_map(|name| [name.to_lowercase(), name])
+        .filter_map(|name| std::env::var(&name).ok().map(|value| (name, value)))
+        .collect()
 }
 
-/// Whether a variable sends requests to a proxy.
+/// Returns whether a variable sends requests to a proxy.
 pub(super) fn names_a_proxy(variable: &str) -> bool {
     let name = variable.to_uppercase();
     name.ends_with("_PROXY") && name != "NO_PROXY"
 }
 
-/// Whether an installer of Python packages holds a login: code that it runs could read it, being the same user.
-pub(super) fn are_told_to_uv(config: &ProvisionConfig) -> bool {
+/// Returns whether uv receives a login, which code that it runs could read, because it is the same
+/// user.
+pub(super) fn uv_receives_logins(config: &ProvisionConfig) -> bool {
     let index = &config.python_index;
     index.default_index().login().is_some()
         || index.extra_indexes().iter().any(|index| index.login().is_some())
         || !of_proxies(config).is_empty()
 }
 
-/// Every form in which an installer is told a login.
+/// Returns every form in which an installer receives a login.
 pub(super) fn of(config: &ProvisionConfig) -> Vec<String> {
     let index = &config.python_index;
     let mut all = of_proxies(config);
@@ -38,18 +45,22 @@ pub(super) fn of(config: &ProvisionConfig) -> Vec<String> {
     for line in config.registry.credential_lines() {
         all.extend(line.expose().split_once('=').map(|(_, secret)| secret.to_owned()));
     }
-    all.retain(|secret| secret.len() >= LEAST_LENGTH);
-    // The longer before its own parts.
+    all.retain(|secret| secret.len() >= MIN_LENGTH);
+    // Longer secrets come before their own parts.
     all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all.dedup();
     all
 }
 
 fn of_proxies(config: &ProvisionConfig) -> Vec<String> {
-    if config.proxy == ProxyUse::Never { Vec::new() } else { proxies().iter().flat_map(|(_, value)| login_of(value)).collect() }
+    if config.proxy == ProxyUse::Never {
+        Vec::new()
+    } else {
+        proxies().iter().flat_map(|(_, value)| login_of(value)).collect()
+    }
 }
 
-/// The login in an address, whole and in its parts.
+/// Returns the login of a URL as a whole and in its parts.
 fn login_of(url: &str) -> Vec<String> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -57,9 +68,11 @@ fn login_of(url: &str) -> Vec<String> {
     std::iter::once(login).chain(login.splitn(2, ':')).map(str::to_owned).collect()
 }
 
-/// A line without them.
+/// Returns a line without the secrets.
 pub(super) fn without(secrets: &[String], line: String) -> String {
-    secrets.iter().fold(line, |line, secret| if line.contains(secret.as_str()) { line.replace(secret.as_str(), "****") } else { line })
+    secrets.iter().fold(line, |line, secret| {
+        if line.contains(secret.as_str()) { line.replace(secret.as_str(), "****") } else { line }
+    })
 }
 
 #[cfg(test)]
@@ -77,12 +90,16 @@ mod tests {
     fn no_form_of_a_login_is_shown() {
         let mut config = ProvisionConfig::new("/nowhere".into());
         config.proxy = ProxyUse::Never;
-        assert!(of(&config).is_empty() && !are_told_to_uv(&config));
-        config.python_index = PythonIndex::at(PackageIndex::parse("https://reader:p%40ss-word@index.example/simple").unwrap());
-        config.registry = Registry::from_npmrc("registry=https://r.example/\n//r.example/:_authToken=npm_token\n");
+        assert!(of(&config).is_empty() && !uv_receives_logins(&config));
+        config.python_index = PythonIndex::at(
+            PackageIndex::parse("https://reader:p%40ss-word@index.example/simple").unwrap(),
+        );
+        config.registry = Registry::from_npmrc(
+            "registry=https://r.example/\n//r.example/:_authToken=npm_token\n",
+        );
         let secrets = of(&config);
         let shown = without(&secrets, "a reader:p%40ss-word b p@ss-word c npm_token d".to_owned());
         assert_eq!(shown, "a **** b **** c **** d");
-        assert!(are_told_to_uv(&config));
+        assert!(uv_receives_logins(&config));
     }
 }

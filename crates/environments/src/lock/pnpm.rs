@@ -1,19 +1,27 @@
-//! `pnpm-lock.yaml`, read line by line as pnpm writes it. Another spelling of the same YAML is refused, so that nothing in it means one thing here and
-//! another to pnpm: each line has to be one that is known at its place.
+//! `pnpm-lock.yaml`, parsed line by line as pnpm writes it. Other spellings of the same YAML are
+//! rejected, so that no line can mean one thing here and another to pnpm: every line must be one
+//! that is known at its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lock, LockError, LockedPackage};
-use crate::printable::printable;
 use crate::requirement::Ecosystem;
+use crate::sanitize::sanitize;
 
-/// Top-level sections that change nothing about where packages come from.
-const SECTIONS: [&str; 6] = ["lockfileVersion", "settings", "importers", "packages", "snapshots", "time"];
-/// What is known of a package that is a text, a number or a flow of them.
-const FACTS: [&str; 9] = ["engines", "cpu", "os", "libc", "hasBin", "requiresBuild", "deprecated", "optional", "dev"];
-/// What is known of a package that is a list or a map on lines of its own.
-const LISTS: [&str; 5] =
-    ["peerDependencies", "peerDependenciesMeta", "bundledDependencies", "bundleDependencies", "transitivePeerDependencies"];
+/// Top-level sections that do not affect where packages come from.
+const SECTIONS: [&str; 6] =
+    ["lockfileVersion", "settings", "importers", "packages", "snapshots", "time"];
+/// Properties of a package that are a text, a number or a flow of them.
+const FACTS: [&str; 9] =
+    ["engines", "cpu", "os", "libc", "hasBin", "requiresBuild", "deprecated", "optional", "dev"];
+/// Properties of a package that are a list or a map on separate lines.
+const LISTS: [&str; 5] = [
+    "peerDependencies",
+    "peerDependenciesMeta",
+    "bundledDependencies",
+    "bundleDependencies",
+    "transitivePeerDependencies",
+];
 const DEPENDENCIES: [&str; 3] = ["dependencies", "devDependencies", "optionalDependencies"];
 
 fn unreadable(why: impl Into<String>) -> LockError {
@@ -21,19 +29,19 @@ fn unreadable(why: impl Into<String>) -> LockError {
 }
 
 fn from_elsewhere(what: &str) -> LockError {
-    LockError::NotFromRegistry { what: printable(what).chars().take(120).collect() }
+    LockError::NotFromRegistry { what: sanitize(what).chars().take(120).collect() }
 }
 
-/// Where in the lock a line is: the keys above it.
+/// The position of a line in the lock: the keys above it.
 #[derive(Default)]
 struct Reader {
     section: String,
     /// The importer, the package or the snapshot.
     item: String,
-    /// What of it.
+    /// The property of the item.
     field: String,
     dependency: String,
-    /// Lines that are further in than this belong to a text over several lines.
+    /// Lines with a larger indentation than this belong to a multi-line text.
     text_at: Option<usize>,
     seen: BTreeSet<String>,
     specifiers: BTreeMap<String, String>,
@@ -42,12 +50,12 @@ struct Reader {
 }
 
 pub(super) fn read(text: &str) -> Result<Lock, LockError> {
-    // YAML ends lines at more than the line end that `lines` knows.
-    if text
-        .chars()
-        .any(|character| character.is_control() && character != '\n' || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}'))
-    {
-        return Err(unreadable("it has characters that pnpm writes in none"));
+    // YAML knows more line ends than `lines`.
+    if text.chars().any(|character| {
+        character.is_control() && character != '\n'
+            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    }) {
+        return Err(unreadable("it contains characters that pnpm never writes"));
     }
     let mut reader = Reader::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -63,9 +71,10 @@ pub(super) fn read(text: &str) -> Result<Lock, LockError> {
     }
     let Reader { seen, specifiers, packages, snapshots, .. } = reader;
     if !seen.contains("importers") {
-        return Err(unreadable("there is no project in it"));
+        return Err(unreadable("it has no project"));
     }
-    let known: BTreeSet<String> = packages.iter().map(|package| format!("{}@{}", package.name, package.version)).collect();
+    let known: BTreeSet<String> =
+        packages.iter().map(|package| format!("{}@{}", package.name, package.version)).collect();
     if let Some(unknown) = snapshots.iter().find(|snapshot| !known.contains(*snapshot)) {
         return Err(from_elsewhere(unknown));
     }
@@ -84,16 +93,27 @@ pub(super) fn read(text: &str) -> Result<Lock, LockError> {
 impl Reader {
     fn line(&mut self, indent: usize, content: &str) -> Result<(), LockError> {
         if let Some(item) = content.strip_prefix("- ") {
-            // Lists name systems, peers and what a package brings along itself.
-            let is_known = matches!(self.section.as_str(), "packages" | "snapshots") && indent == 6 && LISTS.contains(&self.field.as_str());
-            return if is_known && is_scalar(item) { Ok(()) } else { Err(unreadable("it is not written as pnpm writes it")) };
+            // Lists contain systems, peers and bundled packages.
+            let is_known = matches!(self.section.as_str(), "packages" | "snapshots")
+                && indent == 6
+                && LISTS.contains(&self.field.as_str());
+            return if is_known && is_scalar(item) {
+                Ok(())
+            } else {
+                Err(unreadable("it differs from the form that pnpm writes"))
+            };
         }
         let Some((key, value)) = key_and_value(content) else {
-            return Err(unreadable(printable(&format!("a line in it is no setting: {content:.60}"))));
+            return Err(unreadable(sanitize(&format!("unexpected line: {content:.60}"))));
         };
         match (self.section.as_str(), indent) {
             (_, 0) => self.section(key, value),
-            ("settings", 2) if matches!(value, "true" | "false") || value.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
+            ("settings", 2)
+                if matches!(value, "true" | "false")
+                    || value.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                Ok(())
+            }
             ("time", 2) if is_scalar(value) => Ok(()),
             ("importers", 2) if key == "." && matches!(value, "" | "{}") => Ok(()),
             ("importers", 4) if DEPENDENCIES.contains(&key) && matches!(value, "" | "{}") => Ok(()),
@@ -118,7 +138,13 @@ impl Reader {
             }
             ("packages", 6) if self.field == "peerDependencies" && is_scalar(value) => Ok(()),
             ("packages", 6) if self.field == "peerDependenciesMeta" && value.is_empty() => Ok(()),
-            ("packages", 8) if self.field == "peerDependenciesMeta" && key == "optional" && is_scalar(value) => Ok(()),
+            ("packages", 8)
+                if self.field == "peerDependenciesMeta"
+                    && key == "optional"
+                    && is_scalar(value) =>
+            {
+                Ok(())
+            }
             _ => Err(from_elsewhere(key)),
         }
     }
@@ -130,13 +156,15 @@ impl Reader {
         key.clone_into(&mut self.section);
         match (key, unquoted(value)) {
             ("lockfileVersion", "9.0") => Ok(()),
-            ("lockfileVersion", _) => Err(unreadable(printable(&format!("its version is {value:.20}, and this Belljar knows 9.0")))),
+            ("lockfileVersion", _) => Err(unreadable(sanitize(&format!(
+                "its version is {value:.20}, but only 9.0 is supported"
+            )))),
             (_, "" | "{}") => Ok(()),
             _ => Err(from_elsewhere(key)),
         }
     }
 
-    /// What the project asks for, and what it was given.
+    /// Reads a dependency of the project: the requested range and the resolved version.
     fn dependency(&mut self, key: &str, value: &str) -> Result<(), LockError> {
         match key {
             "specifier" if is_range(value) => {
@@ -149,8 +177,10 @@ impl Reader {
     }
 
     fn package(&mut self, key: &str) -> Result<(), LockError> {
-        let (name, version) =
-            key.rsplit_once('@').filter(|(name, version)| is_name(name) && is_version(version)).ok_or_else(|| from_elsewhere(key))?;
+        let (name, version) = key
+            .rsplit_once('@')
+            .filter(|(name, version)| is_name(name) && is_version(version))
+            .ok_or_else(|| from_elsewhere(key))?;
         key.clone_into(&mut self.item);
         self.field.clear();
         self.packages.push(LockedPackage { name: name.to_owned(), version: version.to_owned() });
@@ -162,7 +192,10 @@ impl Reader {
         if key == "resolution" && self.section == "packages" {
             let hash = value.strip_prefix("{integrity: ").and_then(|rest| rest.strip_suffix('}'));
             let is_hash = hash.is_some_and(|hash| {
-                hash.starts_with("sha") && hash.chars().all(|character| character.is_ascii_alphanumeric() || "+/=-".contains(character))
+                hash.starts_with("sha")
+                    && hash.chars().all(|character| {
+                        character.is_ascii_alphanumeric() || "+/=-".contains(character)
+                    })
             });
             return if is_hash { Ok(()) } else { Err(from_elsewhere(&self.item)) };
         }
@@ -177,19 +210,24 @@ impl Reader {
     }
 }
 
-/// A text that ends on its line: neither a reference, a tag, nor something that goes on.
+/// Returns whether a value is a text that ends on its line: not a reference, a tag, or a text that
+/// continues.
 fn is_scalar(value: &str) -> bool {
     let is_closed = |quote: char| value.len() >= 2 && value.ends_with(quote);
     match value.chars().next() {
-        None | Some('&' | '*' | '!' | '|' | '>' | '%' | '@' | '`' | '{' | '[' | '?' | '#' | ',') => false,
+        None
+        | Some('&' | '*' | '!' | '|' | '>' | '%' | '@' | '`' | '{' | '[' | '?' | '#' | ',') => {
+            false
+        }
         Some(quote @ ('\'' | '"')) => is_closed(quote),
         Some(_) => true,
     }
 }
 
-/// A list or map on one line, of plain things: such as `{node: '>=18'}`.
+/// Returns whether a value is a list or map of plain values on one line, such as `{node: '>=18'}`.
 fn is_flow(value: &str) -> bool {
-    let is_closed = value.starts_with('{') && value.ends_with('}') || value.starts_with('[') && value.ends_with(']');
+    let is_closed = value.starts_with('{') && value.ends_with('}')
+        || value.starts_with('[') && value.ends_with(']');
     let inner = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
     is_closed && !inner.contains(['{', '}', '[', ']'])
 }
@@ -198,28 +236,41 @@ fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
-            && part.chars().all(|character| character.is_ascii_alphanumeric() || "-._~".contains(character))
+            && part
+                .chars()
+                .all(|character| character.is_ascii_alphanumeric() || "-._~".contains(character))
     };
     name.len() <= 214
         && match name.strip_prefix('@') {
-            Some(scoped) => scoped.split_once('/').is_some_and(|(scope, name)| is_part(scope) && is_part(name)),
+            Some(scoped) => {
+                scoped.split_once('/').is_some_and(|(scope, name)| is_part(scope) && is_part(name))
+            }
             None => is_part(name),
         }
 }
 
 fn is_version(version: &str) -> bool {
     version.starts_with(|first: char| first.is_ascii_digit())
-        && version.chars().all(|character| character.is_ascii_alphanumeric() || ".-+".contains(character))
+        && version
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || ".-+".contains(character))
 }
 
-/// A version, or a name at a version where it goes by another; in brackets, with which peers.
+/// Returns whether a text is a version, or a name at a version for an alias, with peers in
+/// parentheses.
 fn is_reference(text: &str) -> bool {
     let (base, peers) = text.split_at(text.find('(').unwrap_or(text.len()));
-    let is_plain = peers.chars().all(|character| character.is_ascii_alphanumeric() || "()@/-._~+".contains(character));
-    is_plain && (is_version(base) || base.rsplit_once('@').is_some_and(|(name, version)| is_name(name) && is_version(version)))
+    let is_plain = peers
+        .chars()
+        .all(|character| character.is_ascii_alphanumeric() || "()@/-._~+".contains(character));
+    is_plain
+        && (is_version(base)
+            || base
+                .rsplit_once('@')
+                .is_some_and(|(name, version)| is_name(name) && is_version(version)))
 }
 
-/// A range of versions or a tag; of another name where `npm:` says so.
+/// Returns whether a text is a range of versions or a tag, of another name after `npm:`.
 fn is_range(text: &str) -> bool {
     let range = match text.strip_prefix("npm:") {
         Some(alias) => match alias.rsplit_once('@') {
@@ -228,14 +279,16 @@ fn is_range(text: &str) -> bool {
         },
         None => text,
     };
-    range.chars().all(|character| character.is_ascii_alphanumeric() || " .-+*^~<>=|_".contains(character))
+    range
+        .chars()
+        .all(|character| character.is_ascii_alphanumeric() || " .-+*^~<>=|_".contains(character))
 }
 
 fn unquoted(value: &str) -> &str {
     value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(value)
 }
 
-/// The key of a line, without quotes, and what follows it.
+/// Returns the key of a line without quotes, and the text after it.
 fn key_and_value(line: &str) -> Option<(&str, &str)> {
     if let Some(rest) = line.strip_prefix('\'') {
         let (key, rest) = rest.split_once('\'')?;
@@ -245,5 +298,6 @@ fn key_and_value(line: &str) -> Option<(&str, &str)> {
         Some((key, value)) => (key, value.trim()),
         None => (line.trim_end().strip_suffix(':')?, ""),
     };
-    key.starts_with(|first: char| first.is_ascii_alphanumeric() || ".@".contains(first)).then_some((key, value))
+    key.starts_with(|first: char| first.is_ascii_alphanumeric() || ".@".contains(first))
+        .then_some((key, value))
 }

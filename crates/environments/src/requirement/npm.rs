@@ -1,67 +1,78 @@
 //! Requirements of npm: a name by the registry's rules, and a range of node-semver or a dist-tag.
-//! Source: `validate-npm-package-name` (what it says of new packages) and the grammar in node-semver's README.
+//! Source: `validate-npm-package-name` (its rules for new packages) and the grammar in
+//! node-semver's README.
 
 use std::fmt;
 
-use super::{Ecosystem, RequirementError, bounded};
+use belljar_protocol::Ecosystem;
 
-/// A package: its name and the range or tag that is asked for.
+use super::error::{MAX_REQUIREMENT_BYTES, RequirementError, bounded};
+
+/// A package with its required range or tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NpmRequirement {
     name: String,
-    /// Empty where every version will do.
+    /// The range, which is empty if any version is acceptable.
     range: String,
 }
 
 const EXAMPLE: &str = "name@^1.2.3";
 
-/// Characters of a name. The scope's and the package's share them.
-const MOST_NAME_BYTES: usize = 214;
+/// The maximum length of a name, including the scope.
+const MAX_NAME_BYTES: usize = 214;
 
 impl NpmRequirement {
-    /// What the text asks for: `name`, `@scope/name`, `name@range`, `name=1.2.3`, and each of them after `npm:`.
+    /// Parses `name`, `@scope/name`, `name@range` or `name=1.2.3`, each optionally after `npm:`.
     pub fn parse(text: &str) -> Result<Self, RequirementError> {
         let text = bounded(text)?;
         if text.starts_with('-') {
             return Err(RequirementError::InstallerOption { text: text.to_owned() });
         }
         let (name, range) = split_name(text.strip_prefix("npm:").unwrap_or(text));
-        if name.contains(':') || name.starts_with(['.', '/', '~', '\\']) || (name.contains('/') && !name.starts_with('@')) {
+        if name.contains(':')
+            || name.starts_with(['.', '/', '~', '\\'])
+            || (name.contains('/') && !name.starts_with('@'))
+        {
             return Err(RequirementError::Reference { text: text.to_owned() });
         }
         Self::new(name, range)
     }
 
-    /// What an entry of a `package.json` asks for: its name and its range.
+    /// Returns the requirement of an entry in a `package.json`: its name and its range.
     pub fn new(name: &str, range: &str) -> Result<Self, RequirementError> {
         let name = bounded(name)?;
         let range = range.trim();
-        if name.len() + range.len() > super::MOST_REQUIREMENT_BYTES {
+        if name.len() + range.len() > MAX_REQUIREMENT_BYTES {
             return Err(RequirementError::TooLong { bytes: name.len() + range.len() });
         }
         if let Some(why) = name_fault(name) {
-            return Err(RequirementError::Name { ecosystem: Ecosystem::Npm, name: name.to_owned(), why });
+            return Err(RequirementError::Name {
+                ecosystem: Ecosystem::Npm,
+                name: name.to_owned(),
+                why,
+            });
         }
         Ok(Self { name: name.to_owned(), range: canonical_range(name, range)? })
     }
 
-    /// Any version of a package.
+    /// Returns a requirement for any version of a package.
     pub fn any(name: &str) -> Result<Self, RequirementError> {
         Self::new(name, "")
     }
 
-    /// The name, with its scope.
+    /// Returns the name with its scope.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What a `package.json` says of it: a range or a dist-tag; `latest` where every version will do, as that is what npm and pnpm write
-    /// down for a bare name, and what also finds a package that has nothing but pre-releases.
+    /// Returns the value for a `package.json`: a range or a dist-tag. If any version is acceptable,
+    /// it is `latest`: npm and pnpm write that for a bare name, and it also finds packages that
+    /// have only pre-releases.
     pub fn range(&self) -> &str {
         if self.range.is_empty() { "latest" } else { &self.range }
     }
 
-    /// Whether nothing is asked but the package itself.
+    /// Returns whether any version is acceptable.
     pub fn is_any(&self) -> bool {
         self.range.is_empty()
     }
@@ -74,7 +85,8 @@ impl fmt::Display for NpmRequirement {
     }
 }
 
-/// The name, and what is asked of it after the first `@` or `=` that is not the scope's.
+/// Splits a text into the name and the text after the first `@` or `=` that does not belong to the
+/// scope.
 pub(crate) fn split_name(text: &str) -> (&str, &str) {
     let from = usize::from(text.starts_with('@'));
     match text[from..].find(['@', '=']) {
@@ -83,34 +95,46 @@ pub(crate) fn split_name(text: &str) -> (&str, &str) {
     }
 }
 
-/// What is wrong with a name, if anything.
+/// Returns the part of a specifier before the path inside the package: everything up to the first
+/// slash, or up to the second one if the package has a scope.
+pub(crate) fn package_part(specifier: &str) -> &str {
+    let slashes = usize::from(specifier.starts_with('@'));
+    let end = specifier.match_indices('/').nth(slashes).map_or(specifier.len(), |(at, _)| at);
+    &specifier[..end]
+}
+
+/// Returns the rule that a name violates, if any.
 pub(crate) fn name_fault(name: &str) -> Option<&'static str> {
     let (scope, base) = match name.strip_prefix('@') {
         Some(scoped) => match scoped.split_once('/') {
             Some((scope, base)) => (Some(scope), base),
-            None => return Some("a scope is followed by a slash and the name"),
+            None => return Some("a scope must be followed by a slash and a name"),
         },
         None => (None, name),
     };
-    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
+    let plain = |part: &str| {
+        part.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')
+        })
+    };
     for part in scope.into_iter().chain([base]) {
         if part.is_empty() {
             return Some("a part of it is empty");
         }
         if !plain(part) {
-            return Some("names are of lower-case letters, digits and -_.");
+            return Some("names consist of lower-case letters, digits and -_.");
         }
         if part.starts_with(['.', '_', '-']) {
             return Some("names begin with a letter or a digit");
         }
     }
-    if name.len() > MOST_NAME_BYTES {
+    if name.len() > MAX_NAME_BYTES {
         return Some("it is longer than 214 characters");
     }
-    matches!(base, "node_modules" | "favicon.ico").then_some("the registry keeps it for itself")
+    matches!(base, "node_modules" | "favicon.ico").then_some("the registry reserves it")
 }
 
-/// The range with single spaces and without what changes nothing, or the tag.
+/// Returns the range with single spaces and without redundant parts, or the tag.
 fn canonical_range(name: &str, range: &str) -> Result<String, RequirementError> {
     let text = || format!("{name}@{range}");
     if range.chars().any(char::is_control) {
@@ -126,33 +150,43 @@ fn canonical_range(name: &str, range: &str) -> Result<String, RequirementError> 
     for alternative in range.split("||") {
         match comparators(alternative) {
             Some(comparators) => alternatives.push(comparators),
-            None if is_tag(range) => return Ok(if range == "latest" { String::new() } else { range.to_owned() }),
+            None if is_tag(range) => {
+                return Ok(if range == "latest" { String::new() } else { range.to_owned() });
+            }
             None => {
                 let why = "it is neither a range such as ^1.2.3 nor a tag such as next";
-                return Err(RequirementError::Version { ecosystem: Ecosystem::Npm, text: text(), why, example: EXAMPLE });
+                return Err(RequirementError::Version {
+                    ecosystem: Ecosystem::Npm,
+                    text: text(),
+                    why,
+                    example: EXAMPLE,
+                });
             }
         }
     }
-    // One alternative that every version meets makes the others idle.
+    // If one alternative accepts every version, the others are redundant.
     if alternatives.iter().any(String::is_empty) {
         return Ok(String::new());
     }
     Ok(alternatives.join(" || "))
 }
 
-/// The comparators of one alternative with single spaces between them; empty where every version meets them.
+/// Returns the comparators of an alternative separated by single spaces. The text is empty if every
+/// version meets them.
 fn comparators(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     if let [from, "-", to] = words[..] {
-        return (is_version(bare(from)) && is_version(bare(to))).then(|| format!("{} - {}", bare(from), bare(to)));
+        return (is_version(bare(from)) && is_version(bare(to)))
+            .then(|| format!("{} - {}", bare(from), bare(to)));
     }
     let mut comparators: Vec<String> = Vec::new();
     let mut operator = "";
     for word in words {
-        let here = OPERATORS.iter().find(|operator| word.starts_with(**operator)).copied().unwrap_or("");
+        let here =
+            OPERATORS.iter().find(|operator| word.starts_with(**operator)).copied().unwrap_or("");
         let version = bare(&word[here.len()..]);
         match (operator, version) {
-            // `>= 1.2.3`: an operator may stand apart from its version.
+            // `>= 1.2.3`: an operator may be separated from its version.
             ("", "") if !here.is_empty() => operator = here,
             (_, "") => return None,
             (before, _) if !before.is_empty() && !here.is_empty() => return None,
@@ -170,10 +204,10 @@ fn comparators(text: &str) -> Option<String> {
     operator.is_empty().then(|| comparators.join(" "))
 }
 
-/// The longest ones first, so that no operator is taken for the beginning of another.
+/// The longest operators come first, so that none is mistaken for the beginning of another.
 const OPERATORS: [&str; 7] = [">=", "<=", "~>", "~", "^", ">", "<"];
 
-/// An operator and its version in one spelling. `*` and `>=*` ask for nothing.
+/// Returns an operator and its version in a single spelling. `*` and `>=*` require nothing.
 fn comparator(operator: &str, version: &str) -> String {
     let is_wild = matches!(version, "*" | "x" | "X");
     match operator {
@@ -183,13 +217,13 @@ fn comparator(operator: &str, version: &str) -> String {
     }
 }
 
-/// A version without the `=` and `v` that people put before it.
+/// Returns a version without a leading `=` or `v`.
 fn bare(version: &str) -> &str {
     let version = version.strip_prefix('=').unwrap_or(version);
     version.strip_prefix(['v', 'V']).unwrap_or(version)
 }
 
-/// `1`, `1.2`, `1.x`, `*`, `1.2.3-beta.1+build`.
+/// Returns whether a text is a version such as `1`, `1.2`, `1.x`, `*` or `1.2.3-beta.1+build`.
 fn is_version(text: &str) -> bool {
     let (rest, build) = match text.split_once('+') {
         Some((rest, build)) => (rest, Some(build)),
@@ -199,16 +233,23 @@ fn is_version(text: &str) -> bool {
         Some((release, pre_release)) => (release, Some(pre_release)),
         None => (rest, None),
     };
-    let is_number = |part: &str| !part.is_empty() && part.len() <= 16 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_number = |part: &str| {
+        !part.is_empty() && part.len() <= 16 && part.bytes().all(|b| b.is_ascii_digit())
+    };
     let parts: Vec<&str> = release.split('.').collect();
-    let has_release = parts.len() <= 3 && parts.iter().all(|part| is_number(part) || matches!(*part, "*" | "x" | "X"));
-    let is_label =
-        |label: &str| label.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    let labels_fit = (pre_release.is_none() && build.is_none()) || (parts.len() == 3 && parts.iter().all(|part| is_number(part)));
+    let has_release = parts.len() <= 3
+        && parts.iter().all(|part| is_number(part) || matches!(*part, "*" | "x" | "X"));
+    let is_label = |label: &str| {
+        label.split('.').all(|part| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+    };
+    let labels_fit = (pre_release.is_none() && build.is_none())
+        || (parts.len() == 3 && parts.iter().all(|part| is_number(part)));
     has_release && labels_fit && pre_release.is_none_or(is_label) && build.is_none_or(is_label)
 }
 
-/// A dist-tag: one word that begins with a letter and could not be a range.
+/// Returns whether a text is a dist-tag: a word that begins with a letter and cannot be a range.
 fn is_tag(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))

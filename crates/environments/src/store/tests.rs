@@ -2,7 +2,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 
+use belljar_protocol::Timestamp;
+
+use super::lock_records::MadeLock;
 use super::*;
+use crate::lock::LockedPackage;
+use crate::requirement::Ecosystem;
+use crate::resolution::Resolution;
 
 const LIMITS: TreeLimits = TreeLimits { files: 100, bytes: 1 << 20 };
 
@@ -31,14 +37,19 @@ impl Home {
         }
     }
 
-    fn publish(&self, key: &str, files: &[(&str, &str)]) -> Result<(), StoreError> {
+    fn publish(&self, key: &str, files: &[(&str, &str)]) -> Result<(), FolderError> {
         let staging = self.store.stage()?;
         let installed = staging.path().join("root");
         fs::create_dir(&installed).unwrap();
         for (name, content) in files {
             fs::write(installed.join(name), content).unwrap();
         }
-        let rules = TakeOverRules { limits: LIMITS, leaves: &|_| false, may_point_to: &[], unwanted: &AtomicBool::new(false) };
+        let rules = TakeOverRules {
+            limits: LIMITS,
+            leaves: &|_| false,
+            may_point_to: &[],
+            unwanted: &AtomicBool::new(false),
+        };
         self.store.publish(&installed, rules, &Self::lock(), |_, summary| record(key, summary))
     }
 
@@ -82,7 +93,10 @@ fn only_the_owner_gets_to_the_contents_and_nobody_writes_them() {
     for folder in ["", "made", "contents", "staging"] {
         assert_eq!(mode(&home.store.root().join(folder)), 0o700, "{folder}");
     }
-    assert_eq!((mode(&home.made("a").join("root")), mode(&home.made("a").join("root/x"))), (0o755, 0o444));
+    assert_eq!(
+        (mode(&home.made("a").join("root")), mode(&home.made("a").join("root/x"))),
+        (0o755, 0o444)
+    );
     assert!(home.names("staging").is_empty());
 }
 
@@ -93,7 +107,7 @@ fn a_folder_that_others_can_write_is_not_used() {
     for mode in [0o777, 0o720] {
         fs::set_permissions(home.store.root(), fs::Permissions::from_mode(mode)).unwrap();
         let error = home.publish("b", &[]).unwrap_err().to_string();
-        assert!(error.contains("not this user's alone"), "{error}");
+        assert!(error.contains("belongs to another user"), "{error}");
     }
     assert_eq!(home.names("made"), ["a"]);
 }
@@ -105,14 +119,14 @@ fn an_environment_in_use_is_not_removed_and_its_contents_stay() {
     home.publish("b", &[("x", "1")]).unwrap();
     let used = home.store.open("a").unwrap().unwrap();
     assert!(!home.store.remove("a").unwrap());
-    assert_eq!(home.store.sweep_contents().unwrap(), 0);
+    assert_eq!(home.store.sweep_blobs().unwrap(), 0);
     assert_eq!(fs::read_to_string(used.root.join("y")).unwrap(), "22");
     let lease = Arc::clone(&used.lease);
     drop(used);
     assert!(!home.store.remove("a").unwrap(), "the lease alone holds it");
     drop(lease);
     assert!(home.store.remove("a").unwrap());
-    assert_eq!(home.store.sweep_contents().unwrap(), 2, "what b has stays");
+    assert_eq!(home.store.sweep_blobs().unwrap(), 2, "what b has stays");
     assert!(home.store.open("a").unwrap().is_none() && home.store.open("b").unwrap().is_some());
 }
 
@@ -137,9 +151,9 @@ fn contents_are_not_swept_while_an_environment_is_made() {
     assert!(home.store.remove("a").unwrap());
     let making = File::open(home.store.root().join("sweeping")).unwrap();
     making.lock_shared().unwrap();
-    assert_eq!(home.store.sweep_contents().unwrap(), 0);
+    assert_eq!(home.store.sweep_blobs().unwrap(), 0);
     drop(making);
-    assert_eq!(home.store.sweep_contents().unwrap(), 1);
+    assert_eq!(home.store.sweep_blobs().unwrap(), 1);
 }
 
 #[test]
@@ -190,7 +204,7 @@ fn of_many_that_make_the_same_one_is_kept_and_each_can_open_it() {
         }
     });
     assert_eq!(home.names("made"), ["a"]);
-    assert_eq!(home.store.sweep_contents().unwrap(), 0);
+    assert_eq!(home.store.sweep_blobs().unwrap(), 0);
 }
 
 #[test]
@@ -209,7 +223,7 @@ fn opening_and_removing_at_once_never_gives_what_is_going() {
         while !opener.is_finished() {
             home.publish("a", &[("x", "1")]).unwrap();
             home.store.remove("a").unwrap();
-            home.store.sweep_contents().unwrap();
+            home.store.sweep_blobs().unwrap();
         }
     });
 }
@@ -238,14 +252,14 @@ fn staging_of_the_dead_is_swept_and_that_of_the_living_is_not() {
 }
 
 #[test]
-fn downloads_go_once_they_are_too_many_and_nobody_uses_them() {
+fn downloads_over_the_limit_are_removed_once_they_are_not_in_use() {
     let home = Home::new();
     home.store.folder("downloads").unwrap();
     let downloads = home.store.folder("downloads/uv").unwrap();
     fs::write(downloads.join("large"), vec![1; 1 << 20]).unwrap();
     let used = home.store.use_downloads(1 << 30).unwrap();
     drop(home.store.use_downloads(1 << 10).unwrap());
-    assert!(downloads.join("large").exists(), "somebody uses them");
+    assert!(downloads.join("large").exists(), "the downloads are in use");
     drop(used);
     drop(home.store.use_downloads(1 << 10).unwrap());
     assert!(downloads.exists() && !downloads.join("large").exists());
@@ -260,7 +274,15 @@ fn locks_are_forgotten_by_their_last_use_and_beyond_a_size() {
         let lock = Lock { text: request.into(), ..Home::lock() };
         home.store.remember_made(&lock, &made).unwrap();
         home.store
-            .remember_resolution(request, &Resolution { lock: Some(lock), missing: Vec::new(), notes: Vec::new(), resolved_at: 0 })
+            .remember_resolution(
+                request,
+                &Resolution {
+                    lock: Some(lock),
+                    missing: Vec::new(),
+                    notes: Vec::new(),
+                    resolved_at: 0,
+                },
+            )
             .unwrap();
     }
     let file = |name: &str| home.store.root().join("locks").join(name);
@@ -279,11 +301,14 @@ fn who_makes_an_environment_leaves_no_file_and_the_next_one_can() {
     let home = Home::new();
     let making = home.store.try_making("pypi-1").unwrap().unwrap();
     assert!(home.store.try_making("pypi-1").unwrap().is_none());
-    // One that has opened the file and waits for its turn on it.
+    // Another process has opened the file and waits for the lock.
     let waiting = File::open(home.store.root().join("making/pypi-1")).unwrap();
     drop(making);
     assert!(home.names("making").is_empty());
     waiting.try_lock().unwrap();
     let next = home.store.try_making("pypi-1").unwrap();
-    assert!(next.is_some() && home.store.try_making("pypi-1").unwrap().is_none(), "a file without a name keeps nobody away");
+    assert!(
+        next.is_some() && home.store.try_making("pypi-1").unwrap().is_none(),
+        "a file without a name keeps nobody away"
+    );
 }

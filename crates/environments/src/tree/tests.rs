@@ -8,7 +8,7 @@ use super::*;
 
 const LIMITS: TreeLimits = TreeLimits { files: 100, bytes: 1 << 20 };
 
-/// A tree to take over, and where it goes.
+/// A tree that is taken over, and its destination.
 struct Place {
     folder: TempDir,
     from: PathBuf,
@@ -23,15 +23,20 @@ impl Place {
         Self { folder, from, to }
     }
 
-    fn contents(&self) -> Contents {
-        Contents::at(self.folder.path().join("contents"))
+    fn contents(&self) -> Blobs {
+        Blobs::at(self.folder.path().join("contents"))
     }
 
     fn take_over(&self, limits: TreeLimits) -> Result<TreeSummary, TreeError> {
         let _ = fs::remove_dir_all(&self.to);
         fs::create_dir(&self.to).unwrap();
         let may_point_to = [PathBuf::from("/usr/bin/python3")];
-        let rules = TakeOverRules { limits, leaves: &|_| false, may_point_to: &may_point_to, unwanted: &AtomicBool::new(false) };
+        let rules = TakeOverRules {
+            limits,
+            leaves: &|_| false,
+            may_point_to: &may_point_to,
+            unwanted: &AtomicBool::new(false),
+        };
         TakeOver::new(&self.contents(), rules).run(&self.from, &self.to)
     }
 
@@ -50,7 +55,8 @@ fn links_that_lead_out_are_refused_also_by_way_of_other_links() {
         ("", "../outside"),
         ("a/b", "../../../outside"),
         ("a", "b/../../../outside"),
-        // `up` is a link to the root: what follows it leads out, although the path alone does not say so.
+        // `up` is a link to the root, so a path through it leads out, although the path alone does
+        // not show that.
         ("a/b", "up/../outside"),
         ("", "/usr/bin/python3/../../../etc"),
         ("", "/"),
@@ -70,7 +76,7 @@ fn links_that_lead_out_are_refused_also_by_way_of_other_links() {
 }
 
 proptest! {
-    /// Whatever links are taken, nobody who follows them gets out.
+    /// No combination of accepted links leads out.
     #[test]
     fn links_that_are_taken_lead_nowhere_else(links in prop::collection::vec(("(d/|e/|d/e/)?", "[lmn]", "(\\.\\./|\\./|d/|e/|l/|m/|n/){0,6}(d|e|l|m|n|\\.\\.)"), 1..7)) {
         let place = Place::new();
@@ -80,7 +86,8 @@ proptest! {
         let mut made = Vec::new();
         for (folder, name, target) in links {
             let path = root.join(&folder).join(name);
-            if stays_inside(Path::new(&folder), Path::new(&target)) && symlink(&target, &path).is_ok() {
+            let is_inside = stays_inside(Path::new(&folder), Path::new(&target));
+            if is_inside && symlink(&target, &path).is_ok() {
                 made.push(path);
             }
         }
@@ -95,15 +102,24 @@ proptest! {
 #[test]
 fn what_is_neither_file_folder_nor_link_is_refused() {
     let place = Place::new();
-    rustix::fs::mknodat(rustix::fs::CWD, place.from.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-    assert!(place.refused().contains("pipe is neither a file nor a folder"));
+    rustix::fs::mknodat(rustix::fs::CWD, place.from.join("pipe"), FileType::Fifo, Mode::RUSR, 0)
+        .unwrap();
+    let refused = place.refused();
+    assert!(refused.contains("pipe` is neither a file nor a folder"), "{refused}");
     let place = Place::new();
     let _socket = std::os::unix::net::UnixListener::bind(place.from.join("socket")).unwrap();
     assert!(place.refused().contains("neither a file nor a folder"));
     if rustix::process::geteuid().is_root() {
         let place = Place::new();
         let null = rustix::fs::makedev(1, 3);
-        rustix::fs::mknodat(rustix::fs::CWD, place.from.join("device"), FileType::CharacterDevice, Mode::RUSR, null).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            place.from.join("device"),
+            FileType::CharacterDevice,
+            Mode::RUSR,
+            null,
+        )
+        .unwrap();
         assert!(place.refused().contains("neither a file nor a folder"));
     }
 }
@@ -111,7 +127,9 @@ fn what_is_neither_file_folder_nor_link_is_refused() {
 #[test]
 fn no_bit_but_that_of_a_program_is_kept() {
     let place = Place::new();
-    for (name, mode) in [("set-user", 0o4755), ("set-group", 0o2777), ("open", 0o666), ("closed", 0o400)] {
+    for (name, mode) in
+        [("set-user", 0o4755), ("set-group", 0o2777), ("open", 0o666), ("closed", 0o400)]
+    {
         fs::write(place.from.join(name), name).unwrap();
         fs::set_permissions(place.from.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -119,7 +137,10 @@ fn no_bit_but_that_of_a_program_is_kept() {
     fs::set_permissions(place.from.join("folder"), fs::Permissions::from_mode(0o7777)).unwrap();
     place.take_over(LIMITS).unwrap();
     let mode = |name: &str| fs::metadata(place.to.join(name)).unwrap().mode() & 0o7777;
-    assert_eq!(["set-user", "set-group", "open", "closed", "folder"].map(mode), [0o555, 0o555, 0o444, 0o444, 0o755]);
+    assert_eq!(
+        ["set-user", "set-group", "open", "closed", "folder"].map(mode),
+        [0o555, 0o555, 0o444, 0o444, 0o755]
+    );
 }
 
 #[test]
@@ -134,7 +155,10 @@ fn a_second_name_of_a_file_changes_nothing_later() {
     assert_eq!(fs::read_to_string(place.to.join("file")).unwrap(), "as it was");
     assert_eq!(fs::read_to_string(place.to.join("third")).unwrap(), "as it was");
     assert_eq!(summary.files, 2);
-    assert_ne!(fs::metadata(&outside).unwrap().ino(), fs::metadata(place.to.join("file")).unwrap().ino());
+    assert_ne!(
+        fs::metadata(&outside).unwrap().ino(),
+        fs::metadata(place.to.join("file")).unwrap().ino()
+    );
 }
 
 #[test]
@@ -160,7 +184,11 @@ fn names_are_only_names() {
     for name in ["a\nb", "\u{1b}[2J", "...", "..a", "-rf", " ", "\u{202e}gpj"] {
         fs::write(place.from.join(name), name).unwrap();
     }
-    fs::write(place.from.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\xfe")), "not UTF-8").unwrap();
+    fs::write(
+        place.from.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\xfe")),
+        "not UTF-8",
+    )
+    .unwrap();
     assert_eq!(place.take_over(LIMITS).unwrap().files, 8);
     symlink("/etc", place.from.join("c\n\u{1b}[2Jd")).unwrap();
     let said = place.refused();
@@ -173,16 +201,18 @@ fn more_than_is_allowed_is_not_taken_over() {
     for index in 0..101 {
         fs::write(place.from.join(index.to_string()), "").unwrap();
     }
-    let error = place.take_over(LIMITS).unwrap_err().to_string();
-    assert!(error.contains("more than 100 files") && error.contains("environments.files (BELLJAR_ENVIRONMENT_FILES)"), "{error}");
+    let error = place.take_over(LIMITS).unwrap_err();
+    assert!(error.to_string().contains("more than 100 files"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("environments.files (BELLJAR_ENVIRONMENT_FILES)"), "{hint}");
     let place = Place::new();
-    // Sparse: it is refused before anybody reads it.
+    // The file is sparse, and is refused before it is read.
     File::create(place.from.join("large")).unwrap().set_len(1 << 40).unwrap();
     let error = place.take_over(LIMITS).unwrap_err().to_string();
-    assert!(error.contains("bytes"), "{error}");
+    assert!(error.contains("more than 1 MB"), "{error}");
     let place = Place::new();
     let mut deep = place.from.clone();
-    (0..MOST_DEPTH + 2).for_each(|_| deep.push("d"));
+    (0..MAX_DEPTH + 2).for_each(|_| deep.push("d"));
     fs::create_dir_all(&deep).unwrap();
     assert!(place.refused().contains("nested too deep"));
 }
@@ -206,7 +236,10 @@ fn the_digest_is_of_names_kinds_and_contents_and_not_of_bytecode() {
     let changes: [&dyn Fn(&Path); 4] = [
         &|root| fs::write(root.join("package/module.py"), "x = 2").unwrap(),
         &|root| fs::rename(root.join("package/module.py"), root.join("package/other.py")).unwrap(),
-        &|root| fs::set_permissions(root.join("package/module.py"), fs::Permissions::from_mode(0o755)).unwrap(),
+        &|root| {
+            fs::set_permissions(root.join("package/module.py"), fs::Permissions::from_mode(0o755))
+                .unwrap();
+        },
         &|root| symlink("module.py", root.join("package/link.py")).unwrap(),
     ];
     for change in changes {
@@ -218,7 +251,7 @@ fn the_digest_is_of_names_kinds_and_contents_and_not_of_bytecode() {
 fn a_folder_that_others_fill_is_measured_within_bounds() {
     let place = Place::new();
     let limits = |files, bytes| TreeLimits { files, bytes };
-    // More folders beside each other than a process may have descriptors.
+    // More sibling folders than a process may have descriptors.
     for index in 0..1500 {
         fs::create_dir(place.from.join(index.to_string())).unwrap();
     }
@@ -229,11 +262,15 @@ fn a_folder_that_others_fill_is_measured_within_bounds() {
     assert_eq!(measure(&place.from, limits(10_000, 1 << 20)), Err(TooMuch::Bytes));
     assert_eq!(measure(&place.from, limits(1000, 1 << 30)), Err(TooMuch::Files));
     let mut deep = place.from.clone();
-    (0..2 * MOST_DEPTH + 2).for_each(|_| deep.push("d"));
+    (0..2 * MAX_DEPTH + 2).for_each(|_| deep.push("d"));
     fs::create_dir_all(&deep).unwrap();
     assert_eq!(measure(&place.from, limits(10_000, 1 << 30)), Err(TooMuch::Depth));
     symlink("/", place.from.join("0/root")).unwrap();
-    assert_eq!(measure(&place.from.join("0"), limits(10, 1 << 20)), Ok(0), "links are not followed");
+    assert_eq!(
+        measure(&place.from.join("0"), limits(10, 1 << 20)),
+        Ok(0),
+        "links are not followed"
+    );
 }
 
 #[test]
@@ -248,7 +285,11 @@ fn what_nobody_waits_for_any_longer_is_not_taken_over_to_the_end() {
         unwanted.store(path.ends_with("010"), Ordering::Relaxed);
         false
     };
-    let rules = TakeOverRules { limits: LIMITS, leaves: &leaves, may_point_to: &[], unwanted: &unwanted };
-    assert!(matches!(TakeOver::new(&place.contents(), rules).run(&place.from, &place.to), Err(TreeError::Unwanted)));
+    let rules =
+        TakeOverRules { limits: LIMITS, leaves: &leaves, may_point_to: &[], unwanted: &unwanted };
+    assert!(matches!(
+        TakeOver::new(&place.contents(), rules).run(&place.from, &place.to),
+        Err(TreeError::Unwanted)
+    ));
     assert_eq!(fs::read_dir(&place.to).unwrap().count(), 10);
 }

@@ -1,24 +1,31 @@
-//! Archives, written byte by byte: with every name, kind and mode that a library would refuse to write.
+//! Archives that are written byte by byte, so that they can have names, kinds and modes that a
+//! library refuses to write.
 
 use std::io::Write as _;
 
 use flate2::{Compression, Crc, write::DeflateEncoder, write::GzEncoder};
 
-/// One thing in an archive.
+/// An entry of an archive.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: String,
     pub content: Vec<u8>,
-    /// Permissions, and in a wheel the kind as well.
+    /// Permissions and, in a wheel, the kind.
     pub mode: u32,
-    /// The kind in a tarball: `0` file, `1` hard link, `2` link, `3` device, `5` folder, `6` FIFO.
+    /// Kind in a tarball: `0` file, `1` hard link, `2` link, `3` device, `5` folder, `6` FIFO.
     pub kind: u8,
     pub link: String,
 }
 
 impl Entry {
     pub fn file(name: &str, content: impl AsRef<[u8]>) -> Self {
-        Self { name: name.into(), content: content.as_ref().into(), mode: 0o100_644, kind: b'0', link: String::new() }
+        Self {
+            name: name.into(),
+            content: content.as_ref().into(),
+            mode: 0o100_644,
+            kind: b'0',
+            link: String::new(),
+        }
     }
 
     pub fn mode(self, mode: u32) -> Self {
@@ -34,7 +41,7 @@ impl Entry {
     }
 }
 
-/// A ZIP of these entries, deflated.
+/// Returns a ZIP file of these entries, deflated.
 pub fn zip(entries: &[Entry]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -43,7 +50,8 @@ pub fn zip(entries: &[Entry]) -> Vec<u8> {
         let data = deflate.finish().unwrap();
         let mut crc = Crc::new();
         crc.update(&entry.content);
-        // Version, flags (UTF-8), method, time, date, checksum, sizes, length of the name, no extra field.
+        // Version, flags (UTF-8), method, time, date, checksum, sizes, length of the name, length 0
+        // of the extra field.
         let mut shared = Vec::new();
         for number in [20_u16, 0x800, 8, 0, 0x21] {
             shared.extend(number.to_le_bytes());
@@ -59,7 +67,7 @@ pub fn zip(entries: &[Entry]) -> Vec<u8> {
         archive.extend(entry.name.as_bytes());
         archive.extend(data);
         directory.extend(b"PK\x01\x02");
-        // Made by Unix, so that the mode counts.
+        // The creator is Unix, so that the mode is used.
         directory.extend([20, 3]);
         directory.extend(&shared);
         directory.extend([0; 6]);
@@ -78,13 +86,17 @@ pub fn zip(entries: &[Entry]) -> Vec<u8> {
     archive
 }
 
-/// A gzipped tarball of these entries. Long names get a header of their own, as GNU tar writes them.
+/// Returns a gzipped tarball of these entries. A long name gets a header of its own, as in GNU tar.
 pub fn tgz(entries: &[Entry]) -> Vec<u8> {
     let mut tar = Vec::new();
     for entry in entries {
         if entry.name.len() > 100 {
-            let long =
-                Entry { name: "././@LongLink".into(), content: [entry.name.as_bytes(), b"\0"].concat(), kind: b'L', ..entry.clone() };
+            let long = Entry {
+                name: "././@LongLink".into(),
+                content: [entry.name.as_bytes(), b"\0"].concat(),
+                kind: b'L',
+                ..entry.clone()
+            };
             header(&mut tar, &long);
         }
         header(&mut tar, entry);
@@ -103,7 +115,11 @@ fn header(tar: &mut Vec<u8>, entry: &Entry) {
     put(100, format!("{:07o}", entry.mode & 0o7777).as_bytes());
     put(108, b"0000000");
     put(116, b"0000000");
-    put(124, format!("{:011o}", if matches!(entry.kind, b'0' | b'L') { entry.content.len() } else { 0 }).as_bytes());
+    put(
+        124,
+        format!("{:011o}", if matches!(entry.kind, b'0' | b'L') { entry.content.len() } else { 0 })
+            .as_bytes(),
+    );
     put(136, b"00000000000");
     put(148, b"        ");
     put(156, &[entry.kind]);
@@ -120,22 +136,33 @@ fn header(tar: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-/// A wheel of `name`, with a module of that name and these entries besides. `requires` are the lines of what it needs.
+/// Returns a wheel of `name` with a module of that name and additional entries. `requires` are its
+/// requirements.
 pub fn wheel(name: &str, version: &str, requires: &[&str], more: &[Entry]) -> Vec<u8> {
     let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
-    let requires = requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect::<Vec<_>>().concat();
+    let requires =
+        requires.iter().map(|line| format!("Requires-Dist: {line}\n")).collect::<Vec<_>>().concat();
     let module = format!("{}.py", name.replace('-', "_"));
-    let mut entries = vec![Entry::file(&module, format!("NAME = {name:?}\nVERSION = {version:?}\n"))];
+    let mut entries =
+        vec![Entry::file(&module, format!("NAME = {name:?}\nVERSION = {version:?}\n"))];
     entries.extend_from_slice(more);
-    let mut record = entries.iter().map(|entry| format!("{},,\n", entry.name)).collect::<Vec<_>>().concat();
+    let mut record =
+        entries.iter().map(|entry| format!("{},,\n", entry.name)).collect::<Vec<_>>().concat();
     record.push_str(&format!("{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"));
-    entries.push(Entry::file(&format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}")));
-    entries.push(Entry::file(&format!("{info}/WHEEL"), "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"));
+    entries.push(Entry::file(
+        &format!("{info}/METADATA"),
+        format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}"),
+    ));
+    entries.push(Entry::file(
+        &format!("{info}/WHEEL"),
+        "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    ));
     entries.push(Entry::file(&format!("{info}/RECORD"), record));
     zip(&entries)
 }
 
-/// A source distribution whose build is this program: it has `build_wheel` call `attack()`, and packs what that returns as `report.json` beside the module.
+/// Returns a source distribution whose build runs a program. `build_wheel` calls its `attack()` and
+/// packs the returned value as `report.json` next to the module.
 pub fn sdist(name: &str, version: &str, attack: &str) -> Vec<u8> {
     let folder = format!("{}-{version}", name.replace('-', "_"));
     let module = name.replace('-', "_");
@@ -157,17 +184,27 @@ pub fn sdist(name: &str, version: &str, attack: &str) -> Vec<u8> {
         "[project]\nname = \"{name}\"\nversion = \"{version}\"\n[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n"
     );
     tgz(&[
-        Entry::file(&format!("{folder}/PKG-INFO"), format!("Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n")),
+        Entry::file(
+            &format!("{folder}/PKG-INFO"),
+            format!("Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n"),
+        ),
         Entry::file(&format!("{folder}/pyproject.toml"), project),
         Entry::file(&format!("{folder}/backend.py"), backend),
     ])
 }
 
-/// A package of npm: `manifest` are further members of its `package.json`, each with a comma before it.
+/// Returns an npm package. `manifest` are further members of its `package.json`, each preceded by a
+/// comma.
 pub fn npm(name: &str, version: &str, manifest: &str, more: &[Entry]) -> Vec<u8> {
     let mut entries = vec![
-        Entry::file("package/package.json", format!("{{\"name\": {name:?}, \"version\": {version:?}{manifest}}}")),
-        Entry::file("package/index.js", format!("module.exports = {{ name: {name:?}, version: {version:?} }};\n")),
+        Entry::file(
+            "package/package.json",
+            format!("{{\"name\": {name:?}, \"version\": {version:?}{manifest}}}"),
+        ),
+        Entry::file(
+            "package/index.js",
+            format!("module.exports = {{ name: {name:?}, version: {version:?} }};\n"),
+        ),
     ];
     entries.extend_from_slice(more);
     tgz(&entries)

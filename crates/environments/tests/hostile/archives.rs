@@ -1,20 +1,27 @@
-//! Archives that try to write elsewhere, to be something else than files, or to be too much.
+//! Archives that try to write outside of their environment, contain other things than files, or are
+//! too large.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use belljar_environments::{EnvironmentError, Prepared};
+use belljar_environments::{EnvironmentError, PreparedEnvironment};
+use belljar_test_support::{eventually, files_in};
 
 use crate::archive::Entry;
-use crate::home::{Home, files_in, until};
+use crate::home::Home;
 use crate::registry::Registry;
 
-/// What the archives call what they want to leave outside.
+/// The name of the file that the archives try to write outside.
 const ESCAPED: &str = "escaped-by-an-archive";
 
-/// Nothing of that name is on the host but in the environment that is made, and all that is made is plain files, folders and links that stay inside.
-fn nothing_escaped(home: &Home, result: &Result<Prepared, EnvironmentError>, attack: &str) {
+/// Checks that no file with that name is on the host except in the environment, and that the
+/// environment contains only plain files, folders and links that stay inside.
+fn nothing_escaped(
+    home: &Home,
+    result: &Result<PreparedEnvironment, EnvironmentError>,
+    attack: &str,
+) {
     for place in ["/", "/tmp", "/etc", "/root", "/home", "/var/tmp", "/usr", "/belljar"] {
         assert!(!Path::new(place).join(ESCAPED).exists(), "{attack}: in {place}");
     }
@@ -24,7 +31,8 @@ fn nothing_escaped(home: &Home, result: &Result<Prepared, EnvironmentError>, att
         let file = file.parent().unwrap().canonicalize().unwrap().join(file.file_name().unwrap());
         if file.to_string_lossy().contains(ESCAPED) && !file.starts_with(store.join("downloads")) {
             assert!(
-                kept.iter().any(|place| file.starts_with(place)) && file.components().any(|part| part.as_os_str() == "root"),
+                kept.iter().any(|place| file.starts_with(place))
+                    && file.components().any(|part| part.as_os_str() == "root"),
                 "{attack}: {}",
                 file.display()
             );
@@ -36,10 +44,18 @@ fn nothing_escaped(home: &Home, result: &Result<Prepared, EnvironmentError>, att
             for file in files_in(root) {
                 let kind = fs::symlink_metadata(&file).unwrap();
                 assert!(kind.is_file() || kind.is_symlink(), "{attack}: {}", file.display());
-                assert!(!kind.file_type().is_fifo() && kind.mode() & 0o6000 == 0, "{attack}: {}", file.display());
+                assert!(
+                    !kind.file_type().is_fifo() && kind.mode() & 0o6000 == 0,
+                    "{attack}: {}",
+                    file.display()
+                );
                 if kind.is_symlink() && !file.starts_with(root.join("bin")) {
-                    // One that leads nowhere does no harm.
-                    assert!(file.canonicalize().map_or(true, |led_to| led_to.starts_with(root)), "{attack}: {} leads out", file.display());
+                    // A dangling link is harmless.
+                    assert!(
+                        file.canonicalize().map_or(true, |led_to| led_to.starts_with(root)),
+                        "{attack}: {} leads out",
+                        file.display()
+                    );
                 }
             }
         }
@@ -55,28 +71,60 @@ fn nothing_escaped(home: &Home, result: &Result<Prepared, EnvironmentError>, att
 #[tokio::test(flavor = "multi_thread")]
 async fn wheels_write_nothing_outside() {
     let up = |levels: usize| format!("{}{ESCAPED}", "../".repeat(levels));
-    let console = |name: &str| Entry::file("hostile-1.0.dist-info/entry_points.txt", format!("[console_scripts]\n{name} = hostile:main\n"));
+    let console = |name: &str| {
+        Entry::file(
+            "hostile-1.0.dist-info/entry_points.txt",
+            format!("[console_scripts]\n{name} = hostile:main\n"),
+        )
+    };
     let attacks: Vec<(&str, Vec<Entry>)> = vec![
         ("one level up", vec![Entry::file(&up(1), "x")]),
         ("many levels up", vec![Entry::file(&up(12), "x")]),
         ("absolute", vec![Entry::file(&format!("/tmp/{ESCAPED}"), "x")]),
         ("up from a folder", vec![Entry::file(&format!("hostile/../../../../../{ESCAPED}"), "x")]),
-        ("data scheme", vec![Entry::file(&format!("hostile-1.0.data/data/../../../../{ESCAPED}"), "x")]),
-        ("scripts scheme", vec![Entry::file(&format!("hostile-1.0.data/scripts/../../../../{ESCAPED}"), "#!python\n")]),
-        ("headers scheme", vec![Entry::file(&format!("hostile-1.0.data/headers/../../../../../{ESCAPED}"), "x")]),
-        ("a link, and a file through it", vec![Entry::link("out", "/tmp"), Entry::file(&format!("out/{ESCAPED}"), "x")]),
-        ("a link upwards, and a file through it", vec![Entry::link("out", "../../../../.."), Entry::file(&format!("out/{ESCAPED}"), "x")]),
+        (
+            "data scheme",
+            vec![Entry::file(&format!("hostile-1.0.data/data/../../../../{ESCAPED}"), "x")],
+        ),
+        (
+            "scripts scheme",
+            vec![Entry::file(
+                &format!("hostile-1.0.data/scripts/../../../../{ESCAPED}"),
+                "#!python\n",
+            )],
+        ),
+        (
+            "headers scheme",
+            vec![Entry::file(&format!("hostile-1.0.data/headers/../../../../../{ESCAPED}"), "x")],
+        ),
+        (
+            "a link, and a file through it",
+            vec![Entry::link("out", "/tmp"), Entry::file(&format!("out/{ESCAPED}"), "x")],
+        ),
+        (
+            "a link upwards, and a file through it",
+            vec![Entry::link("out", "../../../../.."), Entry::file(&format!("out/{ESCAPED}"), "x")],
+        ),
         ("a script's name", vec![console(&format!("../../../../{ESCAPED}"))]),
         ("an absolute script's name", vec![console(&format!("/tmp/{ESCAPED}"))]),
         (
             "set-id",
-            vec![Entry::file("hostile-1.0.data/scripts/tool", "#!python\n").mode(0o104_755), Entry::file("set", "x").mode(0o106_777)],
+            vec![
+                Entry::file("hostile-1.0.data/scripts/tool", "#!python\n").mode(0o104_755),
+                Entry::file("set", "x").mode(0o106_777),
+            ],
         ),
-        ("control characters", vec![Entry::file("a\nb\u{1b}[2J.py", "x = 1\n"), Entry::file("c\rd.txt", "")]),
+        (
+            "control characters",
+            vec![Entry::file("a\nb\u{1b}[2J.py", "x = 1\n"), Entry::file("c\rd.txt", "")],
+        ),
         ("deep", vec![Entry::file(&format!("{}x", "d/".repeat(300)), "x")]),
         (
             "a file for the installer's own folder",
-            vec![Entry::file("../../../pyvenv.cfg", ESCAPED), Entry::file("../../../bin/python", ESCAPED)],
+            vec![
+                Entry::file("../../../pyvenv.cfg", ESCAPED),
+                Entry::file("../../../bin/python", ESCAPED),
+            ],
         ),
     ];
     let (mut installed, mut refused) = (0, 0);
@@ -85,10 +133,16 @@ async fn wheels_write_nothing_outside() {
         registry.wheel("hostile", "1.0", &[], &entries);
         let home = Home::new(&registry);
         let result = home.python(&["hostile"]).await;
-        assert!(registry.count("/files/hostile") > 0, "{attack}: it was not even fetched: {result:?}");
+        assert!(
+            registry.count("/files/hostile") > 0,
+            "{attack}: it was not even fetched: {result:?}"
+        );
         eprintln!(
             "{attack}: {}",
-            result.as_ref().map_or_else(ToString::to_string, |prepared| format!("installed {} files", prepared.record.files))
+            result.as_ref().map_or_else(ToString::to_string, |prepared| format!(
+                "installed {} files",
+                prepared.record.files
+            ))
         );
         nothing_escaped(&home, &result, attack);
         match &result {
@@ -96,7 +150,11 @@ async fn wheels_write_nothing_outside() {
                 installed += 1;
                 let site = Home::site_packages(prepared);
                 assert!(site.join("hostile.py").exists(), "{attack}");
-                assert_ne!(fs::read_to_string(prepared.environment.folder.join("pyvenv.cfg")).unwrap(), ESCAPED, "{attack}");
+                assert_ne!(
+                    fs::read_to_string(prepared.environment.folder.join("pyvenv.cfg")).unwrap(),
+                    ESCAPED,
+                    "{attack}"
+                );
             }
             Err(_) => refused += 1,
         }
@@ -113,7 +171,10 @@ async fn tarballs_write_nothing_outside() {
         (
             "a link, and a file through it",
             "",
-            vec![Entry::link("package/out", "/tmp"), Entry::file(&format!("package/out/{ESCAPED}"), "x")],
+            vec![
+                Entry::link("package/out", "/tmp"),
+                Entry::file(&format!("package/out/{ESCAPED}"), "x"),
+            ],
         ),
         (
             "links by way of a link",
@@ -127,7 +188,10 @@ async fn tarballs_write_nothing_outside() {
         (
             "a hard link",
             "",
-            vec![Entry::of_kind(b'1', "package/passwd", "/etc/passwd"), Entry::of_kind(b'1', "package/up", "../../../package.json")],
+            vec![
+                Entry::of_kind(b'1', "package/passwd", "/etc/passwd"),
+                Entry::of_kind(b'1', "package/up", "../../../package.json"),
+            ],
         ),
         (
             "devices and pipes",
@@ -141,18 +205,28 @@ async fn tarballs_write_nothing_outside() {
         ("set-id", "", vec![Entry::file("package/tool", "#!/bin/sh\n").mode(0o6755)]),
         ("control characters", "", vec![Entry::file("package/a\nb\u{1b}[2J.js", "")]),
         ("deep", "", vec![Entry::file(&format!("package/{}x", "d/".repeat(200)), "x")]),
-        ("a command's name", ", \"bin\": {\"../../../escaped-by-an-archive\": \"index.js\"}", vec![]),
+        (
+            "a command's name",
+            ", \"bin\": {\"../../../escaped-by-an-archive\": \"index.js\"}",
+            vec![],
+        ),
         ("a command's file", ", \"bin\": {\"hostile\": \"../../../../../etc/passwd\"}", vec![]),
         ("a folder of commands", ", \"directories\": {\"bin\": \"../../../..\"}", vec![]),
         (
             "another's name",
             "",
-            vec![Entry::file("package/package.json", "{\"name\": \"../../../escaped-by-an-archive\", \"version\": \"1.0.0\"}")],
+            vec![Entry::file(
+                "package/package.json",
+                "{\"name\": \"../../../escaped-by-an-archive\", \"version\": \"1.0.0\"}",
+            )],
         ),
         (
             "nested packages",
             "",
-            vec![Entry::link("package/node_modules", "/etc"), Entry::file(&format!("package/node_modules/{ESCAPED}"), "x")],
+            vec![
+                Entry::link("package/node_modules", "/etc"),
+                Entry::file(&format!("package/node_modules/{ESCAPED}"), "x"),
+            ],
         ),
     ];
     let mut installed = 0;
@@ -161,10 +235,16 @@ async fn tarballs_write_nothing_outside() {
         registry.npm("hostile", "1.0.0", manifest, &entries);
         let home = Home::new(&registry);
         let result = home.npm(&["hostile"]).await;
-        assert!(registry.count("hostile-1.0.0.tgz") > 0, "{attack}: it was not even fetched: {result:?}");
+        assert!(
+            registry.count("hostile-1.0.0.tgz") > 0,
+            "{attack}: it was not even fetched: {result:?}"
+        );
         eprintln!(
             "{attack}: {}",
-            result.as_ref().map_or_else(ToString::to_string, |prepared| format!("installed {} files", prepared.record.files))
+            result.as_ref().map_or_else(ToString::to_string, |prepared| format!(
+                "installed {} files",
+                prepared.record.files
+            ))
         );
         nothing_escaped(&home, &result, attack);
         if let Ok(prepared) = &result {
@@ -178,9 +258,17 @@ async fn tarballs_write_nothing_outside() {
 #[tokio::test(flavor = "multi_thread")]
 async fn archives_that_unpack_to_too_much_are_refused() {
     let zeros = vec![0; 4 << 20];
-    let bomb = |prefix: &str| (0..64).map(|index| Entry::file(&format!("{prefix}zeros{index}"), &zeros)).collect::<Vec<_>>();
-    let many = |prefix: &str| (0..1500).map(|index| Entry::file(&format!("{prefix}many/{index}"), "")).collect::<Vec<_>>();
-    for (attack, python, npm) in [("bytes", bomb(""), bomb("package/")), ("files", many(""), many("package/"))] {
+    let bomb = |prefix: &str| {
+        (0..64)
+            .map(|index| Entry::file(&format!("{prefix}zeros{index}"), &zeros))
+            .collect::<Vec<_>>()
+    };
+    let many = |prefix: &str| {
+        (0..1500).map(|index| Entry::file(&format!("{prefix}many/{index}"), "")).collect::<Vec<_>>()
+    };
+    for (attack, python, npm) in
+        [("bytes", bomb(""), bomb("package/")), ("files", many(""), many("package/"))]
+    {
         let registry = Registry::start();
         registry.wheel("hostile", "1.0", &[], &python);
         registry.npm("hostile", "1.0.0", "", &npm);
@@ -190,13 +278,19 @@ async fn archives_that_unpack_to_too_much_are_refused() {
         });
         for result in [home.python(&["hostile"]).await, home.npm(&["hostile"]).await] {
             let said = result.unwrap_err().to_string();
-            assert!(said.contains("more than") && (said.contains(attack) || said.contains("MB")), "{attack}: {said}");
+            assert!(
+                said.contains("more than") && (said.contains(attack) || said.contains("MB")),
+                "{attack}: {said}"
+            );
             assert!(home.names("made").is_empty() && home.names("staging").is_empty(), "{attack}");
         }
         assert!(registry.count("hostile-1.0") >= 2);
-        let contents: u64 = files_in(&home.store().join("contents")).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        let contents: u64 = files_in(&home.store().join("contents"))
+            .iter()
+            .map(|file| fs::metadata(file).unwrap().len())
+            .sum();
         assert!(contents <= 17 << 20, "{contents}");
-        until("what was taken over of it goes with the next collection", || {
+        eventually("what was taken over of it goes with the next collection", || {
             home.environments.collect(Some(std::time::Duration::ZERO)).unwrap();
             files_in(&home.store().join("contents")).is_empty()
         });
@@ -208,16 +302,21 @@ async fn a_package_that_brings_files_of_another_changes_nothing_for_environments
     let registry = Registry::start();
     registry.wheel("good", "1.0", &[], &[Entry::file("good_module.py", "WHOSE = 'good'\n")]);
     let stolen = Entry::file("good_module.py", "WHOSE = 'hostile'\n");
-    let climbing = Entry::file("../good/lib/python3/site-packages/good_module.py", "WHOSE = 'hostile'\n");
+    let climbing =
+        Entry::file("../good/lib/python3/site-packages/good_module.py", "WHOSE = 'hostile'\n");
     registry.wheel("hostile", "1.0", &[], &[stolen]);
     registry.wheel("climbing", "1.0", &[], &[climbing]);
     let home = Home::new(&registry);
-    let read =
-        |prepared: &belljar_environments::Prepared| fs::read_to_string(Home::site_packages(prepared).join("good_module.py")).unwrap();
+    let read = |prepared: &belljar_environments::PreparedEnvironment| {
+        fs::read_to_string(Home::site_packages(prepared).join("good_module.py")).unwrap()
+    };
     let both = home.python(&["hostile", "good"]).await.unwrap();
-    assert!(home.names("packages").iter().any(|name| name.starts_with("pypi-good-")), "it was kept when both were installed");
+    assert!(
+        home.names("packages").iter().any(|name| name.starts_with("pypi-good-")),
+        "it was kept when both were installed"
+    );
     assert!(read(&both).contains("WHOSE"));
-    // Whatever becomes of the one that climbs, the other is not its to change.
+    // Whether or not `climbing` can be installed, it must not change `good`.
     let _ = home.python(&["climbing", "good"]).await;
     let alone = home.python(&["good"]).await.unwrap();
     assert_eq!(read(&alone), "WHOSE = 'good'\n");

@@ -1,5 +1,5 @@
-//! Packages that attack: what an archive, a registry or a package's own code tries, with the real installers in real jails, against a registry of the
-//! test's own. Each attack first proves that it was tried.
+//! Attacks by archives, registries and the code of packages, with the real installers in real jails
+//! and a registry of the tests. Each test first proves that its attack was carried out.
 
 mod archive;
 mod home;

@@ -1,4 +1,5 @@
-//! The same as an ordinary user: the jail has that user's own id outside, so that only its walls keep it from the user's files and processes.
+//! Environments of an ordinary user. The jail has that user's own id outside, so that only its
+//! namespaces and mounts protect the user's files and processes.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -15,7 +16,7 @@ use crate::home::{Home, config, wanted};
 use crate::registry::Registry;
 
 const UID: u32 = 12_345;
-/// Names the registry to the process that is the ordinary user.
+/// The variable that passes the registry to the process of the ordinary user.
 const USER: &str = "BELLJAR_TEST_USER";
 
 const PROBE: &str = "
@@ -38,7 +39,8 @@ def attack():
     }
 ";
 
-/// Not a test of its own: the process that [`an_ordinary_user_has_environments_too`] starts.
+/// The process that [`an_ordinary_user_has_environments_too`] starts. It does nothing as a test of
+/// its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn user() {
     let Ok(address) = std::env::var(USER) else { return };
@@ -46,7 +48,9 @@ async fn user() {
     let mut engine = EngineConfig::from_env().unwrap();
     engine.allow_degraded = true;
     let engine = Engine::new(engine).unwrap();
-    let environments = Environments::new(engine, config(Path::new(&home), &Registry::known(&address), |_| ())).unwrap();
+    let environments =
+        Environments::new(engine, config(Path::new(&home), &Registry::known(&address), |_| ()))
+            .unwrap();
     let policy = PackagePolicy { allow_build: true, ..PackagePolicy::default() };
     let tell: belljar_environments::Tell = std::sync::Arc::new(|line| eprintln!("{line}"));
     for language in [Language::Python, Language::JavaScript] {
@@ -54,7 +58,8 @@ async fn user() {
     }
     let building = Wanted { allow_build: true, ..wanted(Language::Python, &["probe"]) };
     let prepared = environments.prepare(&building, &policy, &tell).await.unwrap();
-    let report = fs::read_to_string(Home::site_packages(&prepared).join("probe_report.json")).unwrap();
+    let report =
+        fs::read_to_string(Home::site_packages(&prepared).join("probe_report.json")).unwrap();
     fs::write(Path::new(&home).join("report.json"), report).unwrap();
 }
 
@@ -69,16 +74,23 @@ fn an_ordinary_user_has_environments_too() {
     registry.wheel("plain", "1.0", &[], &[]);
     registry.npm("plain", "1.0.0", "", &[]);
     let canary = home.path().join("canary");
-    registry.sdist("probe", "1.0", &format!("CANARY = {:?}\n{PROBE}", canary.display().to_string()));
+    registry.sdist(
+        "probe",
+        "1.0",
+        &format!("CANARY = {:?}\n{PROBE}", canary.display().to_string()),
+    );
     fs::write(&canary, "the canary sings").unwrap();
     chown(&canary, Some(UID), Some(UID)).unwrap();
     chown(home.path(), Some(UID), Some(UID)).unwrap();
-    // What root has may lie where nobody else can read.
+    // Root's copies of these programs may be in folders that other users cannot read.
     let programs = tempfile::tempdir().unwrap();
     fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let provisioner = Provisioner::new(ProvisionConfig::from_env().unwrap()).unwrap();
     let node = provisioner.node(&"24".parse::<NodeRequest>().unwrap(), &mut Silent).unwrap();
-    let [uv, pnpm] = [provisioner.uv(&mut Silent).unwrap().program, provisioner.pnpm(&mut Silent).unwrap().program];
+    let [uv, pnpm] = [
+        provisioner.uv(&mut Silent).unwrap().program,
+        provisioner.pnpm(&mut Silent).unwrap().program,
+    ];
     let mine = |program: &Path, name: &str| {
         let copy = programs.path().join(name);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -87,17 +99,33 @@ fn an_ordinary_user_has_environments_too() {
     };
     let this = mine(&std::env::current_exe().unwrap(), "hostile");
     let mut command = Command::new(this);
-    command.args(["--exact", "rootless::user", "--nocapture"]).uid(UID).gid(UID).current_dir("/").env_clear();
+    command
+        .args(["--exact", "rootless::user", "--nocapture"])
+        .uid(UID)
+        .gid(UID)
+        .current_dir("/")
+        .env_clear();
     command.env("HOME", home.path()).env("PATH", "/usr/bin:/bin").env(USER, registry.address());
-    command.env("BELLJAR_PYTHON", "/usr/bin/python3").env("BELLJAR_NODE", mine(&node.executable, "node/bin/node"));
+    command
+        .env("BELLJAR_PYTHON", "/usr/bin/python3")
+        .env("BELLJAR_NODE", mine(&node.executable, "node/bin/node"));
     command.env("BELLJAR_UV", mine(&uv, "uv")).env("BELLJAR_PNPM", mine(&pnpm, "pnpm"));
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let report: serde_json::Value = serde_json::from_slice(&fs::read(home.path().join("report.json")).unwrap()).unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(home.path().join("report.json")).unwrap()).unwrap();
     for attempt in ["canary", "folder", "escaped"] {
         assert!(report[attempt].as_str().unwrap().starts_with("error"), "{attempt}: {report}");
     }
-    assert!(report["capabilities"][0].as_str().unwrap().trim().ends_with("0000000000000000"), "{report}");
+    assert!(
+        report["capabilities"][0].as_str().unwrap().trim().ends_with("0000000000000000"),
+        "{report}"
+    );
     assert_eq!(report["processes"].as_array().unwrap().len(), 0, "{report}");
     let made = fs::read_dir(home.path().join("environments/made")).unwrap().count();
     assert_eq!(made, 3);

@@ -1,4 +1,4 @@
-//! What a program sees of environments: its own, to read.
+//! Access of a program to environments: only its own, and read-only.
 
 use belljar_protocol::{Language, PackageOptions};
 use serde_json::Value;
@@ -6,9 +6,24 @@ use serde_json::Value;
 use crate::home::Home;
 use crate::registry::Registry;
 
-async fn value(home: &Home, language: Language, code: &str, package: &str, tenant: Option<&str>) -> Value {
-    let outcome = home.run(language, code, &[package], PackageOptions { only: true, ..PackageOptions::default() }, tenant).await;
-    serde_json::from_str(outcome.value.unwrap_or_else(|| panic!("{:?}", outcome.error)).get()).unwrap()
+async fn value(
+    home: &Home,
+    language: Language,
+    code: &str,
+    package: &str,
+    tenant: Option<&str>,
+) -> Value {
+    let outcome = home
+        .run(
+            language,
+            code,
+            &[package],
+            PackageOptions { only: true, ..PackageOptions::default() },
+            tenant,
+        )
+        .await;
+    serde_json::from_str(outcome.value.unwrap_or_else(|| panic!("{:?}", outcome.error)).get())
+        .unwrap()
 }
 
 const WRITES: &str = r"
@@ -49,7 +64,8 @@ async fn a_program_cannot_change_its_environment_or_see_another() {
         assert!(answer.as_str().unwrap().starts_with("error"), "{attempt}: {answer}");
     }
     let store = home.store().display().to_string();
-    // A mount tells which folder of its file system it shows: that is the environment's own, and of no other.
+    // The list of mounts contains the folder of each mounted environment. Only the program's own
+    // may be in it.
     let mounts = found[3].as_str().unwrap();
     let others: Vec<&str> = mounts.lines().filter(|line| line.contains("/made/")).collect();
     assert!(others.len() <= 1, "{others:?} of {store}");
@@ -58,10 +74,20 @@ async fn a_program_cannot_change_its_environment_or_see_another() {
                 [require('mine').name, [tried(() => fs.writeFileSync('/node_modules/mine/index.js', 'x')), tried(() => fs.mkdirSync('/node_modules/new')), tried(() => fs.chmodSync('/node_modules/mine/index.js', 0o777)), tried(() => fs.rmSync('/node_modules/mine', { recursive: true })), tried(() => require('other'))], fs.readdirSync('/node_modules')]";
     let found = value(&home, Language::JavaScript, code, "mine", None).await;
     assert_eq!(found[0], "mine");
-    assert!(found[1].as_array().unwrap().iter().all(|answer| answer.as_str().unwrap().starts_with("error")), "{found}");
+    assert!(
+        found[1]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|answer| answer.as_str().unwrap().starts_with("error")),
+        "{found}"
+    );
     assert!(!found[2].as_array().unwrap().contains(&"other".into()));
-    // Nothing has changed for the next.
-    assert_eq!(value(&home, Language::Python, "import mine\nmine.NAME", "mine", None).await, "mine");
+    // The next run finds nothing changed.
+    assert_eq!(
+        value(&home, Language::Python, "import mine\nmine.NAME", "mine", None).await,
+        "mine"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,13 @@
-//! Where control groups are mounted, which one this process is in, and whose folders are stale.
+//! The mount points of control groups, the group of this process, and the removal of stale folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What `/proc/self/mountinfo` and `/proc/self/cgroup` say.
+/// The control groups in `/proc/self/mountinfo` and `/proc/self/cgroup`.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
-    /// Controller and where its version 1 hierarchy is mounted, with this process's own group joined.
+    /// The controllers of version 1, each with the path of this process's own group in its
+    /// hierarchy.
     pub v1: Vec<(String, PathBuf)>,
     /// The version 2 mount and this process's own group in it.
     pub v2: Option<(PathBuf, PathBuf)>,
@@ -22,20 +23,33 @@ fn parse(mountinfo: &str, own: &str) -> Mounts {
     let mut mounts = Mounts::default();
     for line in mountinfo.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };
-        let (left, right): (Vec<&str>, Vec<&str>) = (left.split(' ').collect(), right.split(' ').collect());
-        let (Some(root), Some(point), Some(kind)) = (left.get(3), left.get(4), right.first()) else { continue };
+        let (left, right): (Vec<&str>, Vec<&str>) =
+            (left.split(' ').collect(), right.split(' ').collect());
+        let (Some(root), Some(point), Some(kind)) = (left.get(3), left.get(4), right.first())
+        else {
+            continue;
+        };
         match *kind {
             "cgroup" => {
                 let options = right.last().copied().unwrap_or_default();
-                for controller in options.split(',').filter(|option| ["memory", "pids", "cpuacct", "cpu"].contains(option)) {
-                    if let Some(group) = own_group(own, |controllers| controllers.split(',').any(|name| name == controller)) {
-                        mounts.v1.push((controller.to_owned(), Path::new(point).join(relative(&group, root))));
+                for controller in options
+                    .split(',')
+                    .filter(|option| ["memory", "pids", "cpuacct", "cpu"].contains(option))
+                {
+                    if let Some(group) = own_group(own, |controllers| {
+                        controllers.split(',').any(|name| name == controller)
+                    }) {
+                        mounts.v1.push((
+                            controller.to_owned(),
+                            Path::new(point).join(relative(&group, root)),
+                        ));
                     }
                 }
             }
             "cgroup2" => {
                 if let Some(group) = own_group(own, str::is_empty) {
-                    mounts.v2 = Some((PathBuf::from(point), Path::new(point).join(relative(&group, root))));
+                    mounts.v2 =
+                        Some((PathBuf::from(point), Path::new(point).join(relative(&group, root))));
                 }
             }
             _ => {}
@@ -44,7 +58,7 @@ fn parse(mountinfo: &str, own: &str) -> Mounts {
     mounts
 }
 
-/// The path behind the first line of `/proc/self/cgroup` whose controllers satisfy `wanted`.
+/// Returns the path in the first line of `/proc/self/cgroup` whose controllers satisfy `wanted`.
 fn own_group(own: &str, wanted: impl Fn(&str) -> bool) -> Option<String> {
     own.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
@@ -53,15 +67,19 @@ fn own_group(own: &str, wanted: impl Fn(&str) -> bool) -> Option<String> {
     })
 }
 
-/// A group's path below a mount that shows the hierarchy from `root` down.
+/// Returns the path of a group below a mount that shows the hierarchy from `root` on.
 fn relative(group: &str, root: &str) -> PathBuf {
-    let below = group.strip_prefix(root).filter(|rest| root == "/" || rest.is_empty() || rest.starts_with('/')).unwrap_or(group);
+    let below = group
+        .strip_prefix(root)
+        .filter(|rest| root == "/" || rest.is_empty() || rest.starts_with('/'))
+        .unwrap_or(group);
     PathBuf::from(below.trim_start_matches('/'))
 }
 
 const PREFIX: &str = "belljar-";
 
-/// The name of this supervisor's folder: its number, and when it started, so that a reused number is told apart.
+/// Returns the name of this supervisor's folder: its process id and its start time, which
+/// distinguishes a reused process id.
 pub(super) fn own_name() -> String {
     static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -69,13 +87,13 @@ pub(super) fn own_name() -> String {
     format!("{PREFIX}{pid}-{}-{count}", start_time(pid).unwrap_or(0))
 }
 
-/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
+/// Returns the start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether the supervisor that made the folder `name` is gone.
+/// Returns whether the supervisor that created the folder `name` is gone.
 fn is_stale(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
     let mut parts = rest.split('-').map(|part| part.parse::<u64>().ok());
@@ -83,8 +101,8 @@ fn is_stale(name: &str) -> bool {
     u32::try_from(pid).is_ok_and(|pid| start_time(pid) != Some(started))
 }
 
-/// Removes what supervisors that were killed have left below `parent`: their folders, which are empty by now because a sandbox dies with its
-/// supervisor.
+/// Removes the folders of killed supervisors below `parent`. They are empty by now, because a
+/// sandbox dies with its supervisor.
 pub(super) fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_stale) {
@@ -96,26 +114,43 @@ pub(super) fn sweep(parent: &Path) {
 /// Removes stale folders in every hierarchy that this process can see.
 pub fn sweep_stale() {
     let mounts = mounts();
-    for parent in mounts.v1.iter().map(|(_, path)| path).chain(mounts.v2.iter().flat_map(|(root, own)| [root, own])) {
+    for parent in mounts
+        .v1
+        .iter()
+        .map(|(_, path)| path)
+        .chain(mounts.v2.iter().flat_map(|(root, own)| [root, own]))
+    {
         sweep(parent);
     }
 }
 
-/// Memory groups of version 1 that the kernel counts and that have no folder any more.
+/// Returns the number of memory groups of version 1 that the kernel counts and that no longer have
+/// a folder.
 pub(super) fn dead_memory_groups(below: &Path) -> u64 {
     let counted = fs::read_to_string("/proc/cgroups").unwrap_or_default();
-    let counted = counted.lines().find_map(|line| line.strip_prefix("memory")?.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0_u64);
-    // The top is the highest folder that is a group: from there all that are alive can be seen.
-    let top = below.ancestors().take_while(|path| path.join("cgroup.procs").exists()).last().unwrap_or(below);
+    let counted = counted
+        .lines()
+        .find_map(|line| line.strip_prefix("memory")?.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or(0_u64);
+    // The highest folder that is a group: all live groups are below it.
+    let top = below
+        .ancestors()
+        .take_while(|path| path.join("cgroup.procs").exists())
+        .last()
+        .unwrap_or(below);
     counted.saturating_sub(folders(top))
 }
 
 fn folders(path: &Path) -> u64 {
-    let below = fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let below = fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     1 + below.map(|entry| folders(&entry.path())).sum::<u64>()
 }
 
-/// Removes a group and the groups in it. Groups that are not empty stay.
+/// Removes a group and its nested groups. Groups with processes stay.
 pub(super) fn remove_tree(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -137,7 +172,10 @@ mod tests {
         let mounts = parse(mountinfo, "5:memory:/user\n4:cpu,cpuacct:/\n0::/\n");
         assert!(mounts.v1.contains(&("memory".into(), "/sys/fs/cgroup/memory/user".into())));
         assert!(mounts.v1.contains(&("cpuacct".into(), "/sys/fs/cgroup/cpu,cpuacct".into())));
-        assert_eq!(mounts.v2, Some(("/sys/fs/cgroup/unified".into(), "/sys/fs/cgroup/unified".into())));
+        assert_eq!(
+            mounts.v2,
+            Some(("/sys/fs/cgroup/unified".into(), "/sys/fs/cgroup/unified".into()))
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Version 1: one folder in each of three hierarchies.
+//! Version 1 of control groups: a folder in each of three hierarchies.
 
 use std::fs;
 use std::io;
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
-use super::{CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write};
+use super::{
+    CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write,
+};
 use crate::kernel_file::read_kernel_file;
 
-/// The supervisor's folders.
+/// The control groups of the supervisor.
 #[derive(Debug)]
 pub struct V1 {
     memory: PathBuf,
@@ -18,7 +20,7 @@ pub struct V1 {
     counts_sockets: OnceLock<()>,
 }
 
-/// One sandbox's folders.
+/// The control group of a sandbox.
 #[derive(Debug)]
 pub(super) struct Group {
     memory: PathBuf,
@@ -28,18 +30,28 @@ pub(super) struct Group {
 
 impl V1 {
     pub(super) fn open(mounts: &Mounts) -> Result<Self, CgroupError> {
-        let find = |controller: &str| mounts.v1.iter().find(|(name, _)| name == controller).map(|(_, path)| path.clone());
-        let (Some(memory), Some(pids), Some(cpuacct)) = (find("memory"), find("pids"), find("cpuacct")) else {
+        let find = |controller: &str| {
+            mounts.v1.iter().find(|(name, _)| name == controller).map(|(_, path)| path.clone())
+        };
+        let (Some(memory), Some(pids), Some(cpuacct)) =
+            (find("memory"), find("pids"), find("cpuacct"))
+        else {
             return Err(CgroupError::NotMounted);
         };
         let name = own_name();
         let make = |parent: PathBuf| {
             sweep(&parent);
             let path = parent.join(&name);
-            fs::create_dir(&path).map_err(|source| CgroupError::NotDelegated { path: parent, source })?;
+            fs::create_dir(&path)
+                .map_err(|source| CgroupError::NotDelegated { path: parent, source })?;
             Ok(path)
         };
-        Ok(Self { memory: make(memory)?, pids: make(pids)?, cpuacct: make(cpuacct)?, counts_sockets: OnceLock::new() })
+        Ok(Self {
+            memory: make(memory)?,
+            pids: make(pids)?,
+            cpuacct: make(cpuacct)?,
+            counts_sockets: OnceLock::new(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -53,22 +65,29 @@ impl V1 {
     pub(super) fn create(&self, name: &str) -> Result<Group, CgroupError> {
         let make = |parent: &Path| {
             let path = parent.join(name);
-            fs::create_dir(&path).map_err(operation("making", &path)).map(|()| path)
+            fs::create_dir(&path).map_err(operation("create", &path)).map(|()| path)
         };
-        Ok(Group { memory: make(&self.memory)?, pids: make(&self.pids)?, cpuacct: make(&self.cpuacct)? })
+        Ok(Group {
+            memory: make(&self.memory)?,
+            pids: make(&self.pids)?,
+            cpuacct: make(&self.cpuacct)?,
+        })
     }
 
-    /// Keeps socket accounting switched on for as long as this supervisor runs. The first limit in the
-    /// hierarchy patches the kernel's code (`memcg_sockets_enabled_key`), and the last one undoes it.
+    /// Keeps socket accounting enabled as long as this supervisor runs. The first limit in the
+    /// hierarchy patches the kernel's code (`memcg_sockets_enabled_key`), and removing the last one
+    /// undoes it.
     pub(super) fn count_sockets(&self) {
         self.counts_sockets.get_or_init(|| {
-            // Absent in a kernel without networking or kernel memory accounting: see `Group::limit_sockets`.
+            // Absent in a kernel without networking or kernel memory accounting: see
+            // `Group::limit_sockets`.
             let _ = write(&self.memory.join(SOCKET_LIMIT), "-1");
         });
     }
 }
 
-/// TCP and, in spite of its name, UDP: every protocol that counts its buffers (`__sk_mem_raise_allocated`).
+/// The limit of socket buffers. Despite its name it applies to TCP and UDP: to every protocol that
+/// counts its buffers (`__sk_mem_raise_allocated`).
 const SOCKET_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 
 impl Drop for V1 {
@@ -83,7 +102,8 @@ impl Group {
     pub(super) fn limit(&self, memory_bytes: u64, processes: u64) -> Result<(), CgroupError> {
         let bytes = memory_bytes.to_string();
         write(&self.memory.join("memory.limit_in_bytes"), &bytes)?;
-        // With swap together: without this a sandbox could push others' memory out. Absent where swap accounting is off.
+        // The limit includes swap: otherwise a sandbox could displace the memory of others. The
+        // file is absent if swap accounting is disabled.
         let with_swap = self.memory.join("memory.memsw.limit_in_bytes");
         if with_swap.exists() {
             write(&with_swap, &bytes)?;
@@ -91,7 +111,7 @@ impl Group {
         write(&self.pids.join("pids.max"), &processes.to_string())
     }
 
-    /// Bounds the buffers of Internet sockets, which version 1 counts apart from all other memory.
+    /// Limits the buffers of Internet sockets, which version 1 counts separately from other memory.
     pub(super) fn limit_sockets(&self, bytes: u64) -> Result<(), CgroupError> {
         write(&self.memory.join(SOCKET_LIMIT), &bytes.to_string())
     }
@@ -115,7 +135,8 @@ impl Group {
     pub(super) fn cpu_us(&self) -> (u64, u64) {
         let ns = |file: &str| read_number(&self.cpuacct.join(file)).unwrap_or(0);
         let total = ns("cpuacct.usage");
-        // The sum is exact; how it divides is sampled at the clock's ticks, so only their ratio says something (as version 2 does by itself).
+        // The total is exact, but the parts are sampled at clock ticks, so only their ratio is
+        // meaningful (version 2 applies the ratio by itself).
         let (user, system) = (ns("cpuacct.usage_user"), ns("cpuacct.usage_sys"));
         let user = match user + system {
             0 => total,
@@ -151,7 +172,7 @@ impl Group {
         kill_members(&self.members());
     }
 
-    /// Removes the folders that count processes and time, and leaves the one that holds pages.
+    /// Removes the folders that count processes and time, but not the one that holds pages.
     pub(super) fn remove_all_but_memory(&self) -> io::Result<()> {
         remove_folders(&[&self.pids, &self.cpuacct])
     }
@@ -171,14 +192,14 @@ fn remove_folders(folders: &[&PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of files that are charged to the group at `memory`, those of a tmpfs not included.
+/// Returns the bytes of files that are charged to the group at `memory`, without files of a tmpfs.
 pub(super) fn file_bytes(memory: &Path) -> u64 {
     let stat = read_kernel_file(&memory.join("memory.stat")).unwrap_or_default();
     ["inactive_file", "active_file"].iter().filter_map(|key| key_in(&stat, key)).sum()
 }
 
-/// Evicts what an empty group holds. What is dirty is written first. Blocks.
+/// Evicts the pages of an empty group, after writing dirty ones. Blocks.
 pub(super) fn drop_file_pages(memory: &Path) {
-    // It fails where something cannot be evicted, and the group is then removed with that.
+    // This fails if a page cannot be evicted. The group is removed nevertheless.
     let _ = write(&memory.join("memory.force_empty"), "0");
 }

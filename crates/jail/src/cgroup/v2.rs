@@ -1,51 +1,66 @@
-//! Version 2: one folder, and the rule that a group with processes in it cannot have groups with controllers below.
+//! Version 2 of control groups: a single hierarchy, in which a group with processes cannot have
+//! nested groups with controllers.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::place::{Mounts, own_name, remove_tree, sweep};
-use super::{CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write};
+use super::{
+    CgroupError, MemoryEvents, key_in, kill_members, operation, read_key, read_number, write,
+};
 use crate::kernel_file::read_kernel_file;
 use crate::sys::extended_attribute;
 
-/// The supervisor's folder.
+/// The control groups of the supervisor.
 #[derive(Debug)]
 pub struct V2 {
     path: PathBuf,
 }
 
-/// One sandbox's folder.
+/// The control group of a sandbox.
 #[derive(Debug)]
 pub(super) struct Group {
     path: PathBuf,
 }
 
-/// Where a supervisor that was given a group moves itself and what else is in it, so that the group can have groups below.
+/// The nested group to which a supervisor with a delegated group moves all processes of that group,
+/// so that the group can have further nested groups.
 const SUPERVISOR_LEAF: &str = "belljar-supervisor";
 
 impl V2 {
     pub(super) fn open(mounts: &Mounts) -> Result<Self, CgroupError> {
         let (root, own) = mounts.v2.as_ref().ok_or(CgroupError::NotMounted)?;
         let has = |path: &Path| {
-            let controllers = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-            ["memory", "pids"].iter().all(|wanted| controllers.split_whitespace().any(|name| name == *wanted))
+            let controllers =
+                fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+            ["memory", "pids"]
+                .iter()
+                .all(|wanted| controllers.split_whitespace().any(|name| name == *wanted))
         };
         if !has(root) {
             return Err(CgroupError::NotMounted);
         }
-        // A second belljar in the same delegated group finds the first one's leaf around itself: then the group is one up.
-        let own =
-            if own.file_name().is_some_and(|name| name == SUPERVISOR_LEAF) { own.parent().unwrap_or(own).to_owned() } else { own.clone() };
-        // systemd marks what it delegates (CGROUP_DELEGATION.md): whoever has that stays in it, root as well, and is counted with its unit.
+        // A second belljar in the same delegated group is in the first one's leaf: then the
+        // delegated group is the parent.
+        let own = if own.file_name().is_some_and(|name| name == SUPERVISOR_LEAF) {
+            own.parent().unwrap_or(own).to_owned()
+        } else {
+            own.clone()
+        };
+        // systemd marks delegated groups (CGROUP_DELEGATION.md). A supervisor with a delegated
+        // group uses it, even as root, and is counted with its unit.
         if own != *root && is_delegated(&own) && has(&own) {
             return Self::make_delegated(&own).map(|path| Self { path });
         }
-        // Root may work at the top, where the rule about processes does not hold; a user only in what was delegated.
+        // Root can create groups at the top, where the rule about processes does not apply. A user
+        // can create groups only in a delegated group.
         let at_top = Self::make(root);
         match at_top {
             Ok(path) => Ok(Self { path }),
-            Err(_) if own != *root && has(&own) => Self::make_delegated(&own).map(|path| Self { path }),
+            Err(_) if own != *root && has(&own) => {
+                Self::make_delegated(&own).map(|path| Self { path })
+            }
             Err(error) => Err(error),
         }
     }
@@ -55,7 +70,8 @@ impl V2 {
         let refused = |source| CgroupError::NotDelegated { path: parent.to_owned(), source };
         let path = parent.join(own_name());
         fs::create_dir(&path).map_err(refused)?;
-        let enable = |group: &Path| fs::write(group.join("cgroup.subtree_control"), "+memory +pids");
+        let enable =
+            |group: &Path| fs::write(group.join("cgroup.subtree_control"), "+memory +pids");
         enable(parent).and_then(|()| enable(&path)).map_err(|source| {
             let _ = fs::remove_dir(&path);
             CgroupError::NotDelegated { path: parent.to_owned(), source }
@@ -67,11 +83,14 @@ impl V2 {
         if let Ok(path) = Self::make(own) {
             return Ok(path);
         }
-        // The usual case under systemd's Delegate=yes: our own group has us in it. Move out of the way first.
+        // The usual case with systemd's Delegate=yes: the delegated group contains this process.
+        // Move all processes to the leaf first.
         let leaf = own.join(SUPERVISOR_LEAF);
         let refused = |source| CgroupError::NotDelegated { path: own.to_owned(), source };
         match fs::create_dir(&leaf) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(refused(error));
+            }
             _ => {}
         }
         for pid in fs::read_to_string(own.join("cgroup.procs")).map_err(refused)?.lines() {
@@ -86,14 +105,16 @@ impl V2 {
 
     pub(super) fn create(&self, name: &str) -> Result<Group, CgroupError> {
         let path = self.path.join(name);
-        fs::create_dir(&path).map_err(operation("making", &path))?;
+        fs::create_dir(&path).map_err(operation("create", &path))?;
         Ok(Group { path })
     }
 }
 
 fn is_delegated(group: &Path) -> bool {
-    // The one is root's to read; the other is there since systemd 251.
-    [c"trusted.delegate", c"user.delegate"].iter().any(|name| extended_attribute(group, name).is_some_and(|value| value == b"1"))
+    // Only root can read the first attribute; the second exists since systemd 251.
+    [c"trusted.delegate", c"user.delegate"]
+        .iter()
+        .any(|name| extended_attribute(group, name).is_some_and(|value| value == b"1"))
 }
 
 impl Drop for V2 {
@@ -110,7 +131,8 @@ impl Group {
         if swap.exists() {
             write(&swap, "0")?;
         }
-        // One process short of memory ends them all: a program without a part of itself is no use to anyone.
+        // If one process exceeds the limit, all of them are killed: a program that has lost some of
+        // its processes is useless.
         write(&self.path.join("memory.oom.group"), "1")?;
         write(&self.path.join("pids.max"), &processes.to_string())
     }
@@ -135,8 +157,10 @@ impl Group {
     pub(super) fn memory(&self) -> MemoryEvents {
         MemoryEvents {
             oom_kills: read_key(&self.path.join("memory.events"), "oom_kill").unwrap_or(0),
-            // Linux 5.19 and up; before, what it holds now is the best there is.
-            peak_bytes: read_number(&self.path.join("memory.peak")).or_else(|| read_number(&self.path.join("memory.current"))).unwrap_or(0),
+            // Linux 5.19 or newer. Before, the current usage is the best available value.
+            peak_bytes: read_number(&self.path.join("memory.peak"))
+                .or_else(|| read_number(&self.path.join("memory.current")))
+                .unwrap_or(0),
         }
     }
 
@@ -165,7 +189,7 @@ impl Group {
     }
 
     pub(super) fn kill(&self) {
-        // cgroup.kill is there from Linux 5.14.
+        // `cgroup.kill` exists since Linux 5.14.
         if write(&self.path.join("cgroup.kill"), "1").is_err() {
             kill_members(&self.members());
         }
@@ -186,15 +210,16 @@ impl Group {
     }
 }
 
-/// Bytes of files that are charged to the group, those of a tmpfs not included.
+/// Returns the bytes of files that are charged to the group, without files of a tmpfs.
 pub(super) fn file_bytes(path: &Path) -> u64 {
     let stat = read_kernel_file(&path.join("memory.stat")).unwrap_or_default();
     ["inactive_file", "active_file"].iter().filter_map(|key| key_in(&stat, key)).sum()
 }
 
-/// Evicts what an empty group holds. Linux 5.19 and up. Blocks.
+/// Evicts the pages of an empty group (Linux 5.19 or newer). Blocks.
 pub(super) fn drop_file_pages(path: &Path) {
-    // `EAGAIN`: less was evicted than asked for. One attempt evicts what can be, as nothing uses the group.
+    // The error `EAGAIN` means that less than requested was evicted. One attempt evicts everything
+    // possible, because nothing uses the group.
     let held = read_kernel_file(&path.join("memory.current")).unwrap_or_default();
     let _ = write(&path.join("memory.reclaim"), held.trim());
 }

@@ -1,18 +1,19 @@
-//! Compiles a table of rules to classic BPF: a balanced tree over system call numbers, with a short list of comparisons at each leaf that needs
-//! one. A linear list of the same rules costs twice the time to load and to evaluate (measured: `docs/concepts/jail.md`).
+//! Compiles a table of rules to classic BPF: a balanced tree of system call numbers, with a short
+//! list of comparisons at each leaf that needs one. A linear list of the same rules takes twice as
+//! long to load and to evaluate (measured: `docs/concepts/jail.md`).
 
-/// What happens to a system call.
+/// The effect of a rule on a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It goes through.
+    /// The kernel executes the call.
     Allow,
-    /// It fails with this errno.
+    /// The call fails with this errno.
     Errno(u16),
-    /// The process's own handler of SIGSYS answers in the kernel's place.
+    /// The process's own handler of SIGSYS replaces the kernel.
     Trap,
-    /// It succeeds without having done anything: the answer to advice that nobody has to follow.
+    /// The call succeeds without any effect, which is correct for advice.
     Ignore,
-    /// The process dies with SIGSYS.
+    /// The process is killed by SIGSYS.
     Kill,
 }
 
@@ -28,79 +29,103 @@ impl Action {
     }
 }
 
-/// `argument & mask == value`, on the lower 32 bits: every argument judged here is an `int` or smaller to the kernel, or has all its defined bits
-/// there.
+/// A condition `argument & mask == value` on the lower 32 bits of an argument: every compared
+/// argument is an `int` or smaller in the kernel, or has all its defined bits there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Which argument, from 0.
+    /// Index of the argument, from 0.
     pub argument: u8,
-    /// Which bits of it.
+    /// Bits to compare.
     pub mask: u32,
-    /// What they must be.
+    /// Required value of these bits.
     pub value: u32,
 }
 
 impl Condition {
-    /// `argument == value`.
+    /// Returns the condition `argument == value`.
     pub(super) fn equal(argument: u8, value: u32) -> Self {
         Self { argument, mask: u32::MAX, value }
     }
 
-    /// The bits of `mask` in the argument are those of `value`.
+    /// Returns the condition `argument & mask == value`.
     pub(super) fn bits(argument: u8, mask: u32, value: u32) -> Self {
         Self { argument, mask, value }
     }
 
-    /// Load, mask, compare; a comparison of the whole argument needs no mask.
+    /// Returns the number of instructions: load, mask and compare. A comparison of the whole
+    /// argument needs no mask.
     fn instructions(self) -> usize {
         if self.mask == u32::MAX { 2 } else { 3 }
     }
 }
 
-/// What happens to one system call: the first condition that holds decides, else `otherwise`.
+/// The rule for a system call: the first case whose conditions hold decides, else `otherwise`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Its number.
+    /// Number of the system call.
     pub number: u32,
-    /// Conditions and their actions; all conditions of one list must hold.
+    /// Cases with their actions. All conditions of a case must hold.
     pub cases: Vec<(Vec<Condition>, Action)>,
-    /// When none holds.
+    /// Action if no case applies.
     pub otherwise: Action,
 }
 
 impl Rule {
-    /// Each of these system calls has the same fate, whatever its arguments.
+    /// Returns rules that apply one action to each of these system calls, whatever the arguments.
     pub(super) fn plain(numbers: &[libc::c_long], action: Action) -> impl Iterator<Item = Self> {
-        numbers.iter().map(move |&number| Self { number: number as u32, cases: Vec::new(), otherwise: action })
+        numbers.iter().map(move |&number| Self {
+            number: number as u32,
+            cases: Vec::new(),
+            otherwise: action,
+        })
     }
 
-    /// The first case whose conditions all hold decides.
-    pub(super) fn by_argument(number: libc::c_long, cases: Vec<(Vec<Condition>, Action)>, otherwise: Action) -> Self {
+    /// Returns a rule in which the first case whose conditions all hold decides.
+    pub(super) fn by_argument(
+        number: libc::c_long,
+        cases: Vec<(Vec<Condition>, Action)>,
+        otherwise: Action,
+    ) -> Self {
         Self { number: number as u32, cases, otherwise }
     }
 
-    /// Allowed when one argument has one of these values.
-    pub(super) fn one_of(number: libc::c_long, argument: u8, values: &[u32], otherwise: Action) -> Self {
-        let allowed = values.iter().map(|&value| (vec![Condition::equal(argument, value)], Action::Allow));
+    /// Returns a rule that allows a call if an argument has one of these values.
+    pub(super) fn one_of(
+        number: libc::c_long,
+        argument: u8,
+        values: &[u32],
+        otherwise: Action,
+    ) -> Self {
+        let allowed =
+            values.iter().map(|&value| (vec![Condition::equal(argument, value)], Action::Allow));
         Self::by_argument(number, allowed.collect(), otherwise)
     }
 
-    /// Allowed when none of these bits is set in the argument.
-    pub(super) fn without_bits(number: libc::c_long, argument: u8, mask: u32, otherwise: Action) -> Self {
-        Self::by_argument(number, vec![(vec![Condition::bits(argument, mask, 0)], Action::Allow)], otherwise)
+    /// Returns a rule that allows a call if none of these bits is set in an argument.
+    pub(super) fn without_bits(
+        number: libc::c_long,
+        argument: u8,
+        mask: u32,
+        otherwise: Action,
+    ) -> Self {
+        Self::by_argument(
+            number,
+            vec![(vec![Condition::bits(argument, mask, 0)], Action::Allow)],
+            otherwise,
+        )
     }
 }
 
-/// A whole filter.
+/// A complete filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// One rule a system call.
+    /// Rules, at most one per system call.
     pub rules: Vec<Rule>,
-    /// For every other system call.
+    /// Action for every other system call.
     pub default: Action,
 }
 
-/// One BPF instruction, as `struct sock_filter`.
+/// A BPF instruction with the layout of `struct sock_filter`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -129,7 +154,7 @@ const ARCH: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
 #[cfg(target_arch = "aarch64")]
 const ARCH: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 
-/// From here on numbers are of the x32 ABI, on x86-64.
+/// The first number of the x32 ABI on x86-64.
 const X32_BIT: u32 = 0x4000_0000;
 
 const fn statement(code: u16, value: u32) -> Instruction {
@@ -141,13 +166,17 @@ const fn branch(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruc
 }
 
 impl Instruction {
-    /// The same, with `to` where it compares with `from`.
+    /// Returns the instruction, with `to` if it compares with `from`.
     pub(super) fn comparing(self, from: u32, to: u32) -> Self {
-        if self.code == JUMP_EQUAL && self.value == from { Self { value: to, ..self } } else { self }
+        if self.code == JUMP_EQUAL && self.value == from {
+            Self { value: to, ..self }
+        } else {
+            self
+        }
     }
 }
 
-/// A run of system call numbers with one fate, up to the next segment.
+/// A range of system call numbers with the same action, up to the next segment.
 struct Segment<'a> {
     start: u32,
     rule: Option<&'a Rule>,
@@ -155,7 +184,7 @@ struct Segment<'a> {
 }
 
 impl Filter {
-    /// The BPF program. System calls of another architecture, and of x32, kill.
+    /// Returns the BPF program. System calls of another architecture, and of x32, kill the process.
     pub fn compile(&self) -> Vec<Instruction> {
         let mut program = vec![
             statement(LOAD_WORD, ARCH_OFFSET),
@@ -179,7 +208,10 @@ impl Filter {
                 append(&mut result, Segment { start: next, rule: None, action: self.default });
             }
             let conditional = (!rule.cases.is_empty()).then_some(rule);
-            append(&mut result, Segment { start: rule.number, rule: conditional, action: rule.otherwise });
+            append(
+                &mut result,
+                Segment { start: rule.number, rule: conditional, action: rule.otherwise },
+            );
             next = rule.number + 1;
         }
         append(&mut result, Segment { start: next, rule: None, action: self.default });
@@ -187,9 +219,11 @@ impl Filter {
     }
 }
 
-/// Adds a segment; plain neighbours of one fate become one.
+/// Adds a segment, and merges plain neighbours with the same action.
 fn append<'a>(segments: &mut Vec<Segment<'a>>, segment: Segment<'a>) {
-    let same_fate = segments.last().is_some_and(|last| last.rule.is_none() && segment.rule.is_none() && last.action == segment.action);
+    let same_fate = segments.last().is_some_and(|last| {
+        last.rule.is_none() && segment.rule.is_none() && last.action == segment.action
+    });
     if !same_fate {
         segments.push(segment);
     }
@@ -203,10 +237,13 @@ fn tree(segments: &[Segment<'_>]) -> Vec<Instruction> {
             let (low, high) = segments.split_at(segments.len() / 2);
             let below = tree(low);
             let above = tree(high);
-            // Conditional jumps reach 255 instructions, unconditional ones any number.
+            // Conditional jumps can skip 255 instructions, unconditional ones any number.
             let mut code = match u8::try_from(below.len()) {
                 Ok(distance) => vec![branch(JUMP_AT_LEAST, high[0].start, distance, 0)],
-                Err(_) => vec![branch(JUMP_AT_LEAST, high[0].start, 0, 1), statement(JUMP, below.len() as u32)],
+                Err(_) => vec![
+                    branch(JUMP_AT_LEAST, high[0].start, 0, 1),
+                    statement(JUMP, below.len() as u32),
+                ],
             };
             code.extend(below);
             code.extend(above);
@@ -218,8 +255,9 @@ fn tree(segments: &[Segment<'_>]) -> Vec<Instruction> {
 fn leaf(segment: &Segment<'_>) -> Vec<Instruction> {
     let mut code = Vec::new();
     for (conditions, action) in segment.rule.map_or(&[][..], |rule| &rule.cases) {
-        // A comparison that fails skips what is left of the case, its return included.
-        let mut rest = conditions.iter().map(|condition| condition.instructions()).sum::<usize>() + 1;
+        // A failed comparison skips the rest of the case, including its return.
+        let mut rest =
+            conditions.iter().map(|condition| condition.instructions()).sum::<usize>() + 1;
         for condition in conditions {
             rest -= condition.instructions();
             code.push(statement(LOAD_WORD, argument_offset(condition.argument)));
@@ -234,17 +272,17 @@ fn leaf(segment: &Segment<'_>) -> Vec<Instruction> {
     code
 }
 
-/// What a filter is asked about.
+/// The input of a filter: a system call with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyscallData {
-    /// Its number.
+    /// Number of the system call.
     pub number: u32,
-    /// Its arguments.
+    /// Arguments of the system call.
     pub arguments: [u64; 6],
 }
 
-/// Runs a compiled program on a system call of this architecture, as the kernel would: the encoded answer, `None` for a program that the kernel
-/// would not have loaded.
+/// Runs a compiled program on a system call of this architecture, as the kernel would. Returns the
+/// encoded action, or `None` for a program that the kernel would not load.
 pub fn evaluate(program: &[Instruction], data: &SyscallData) -> Option<u32> {
     let mut accumulator = 0_u32;
     let mut at = 0_usize;
@@ -260,8 +298,12 @@ pub fn evaluate(program: &[Instruction], data: &SyscallData) -> Option<u32> {
             }
             AND => accumulator &= value,
             JUMP => at += value as usize,
-            JUMP_EQUAL => at += usize::from(if accumulator == value { jump_true } else { jump_false }),
-            JUMP_AT_LEAST => at += usize::from(if accumulator >= value { jump_true } else { jump_false }),
+            JUMP_EQUAL => {
+                at += usize::from(if accumulator == value { jump_true } else { jump_false });
+            }
+            JUMP_AT_LEAST => {
+                at += usize::from(if accumulator >= value { jump_true } else { jump_false });
+            }
             RETURN => return Some(value),
             _ => return None,
         }
@@ -278,24 +320,45 @@ mod tests {
         if data.number >= X32_BIT {
             return Action::Kill;
         }
-        let Some(rule) = filter.rules.iter().find(|rule| rule.number == data.number) else { return filter.default };
-        let holds = |condition: &Condition| data.arguments[usize::from(condition.argument)] as u32 & condition.mask == condition.value;
-        rule.cases.iter().find(|(conditions, _)| conditions.iter().all(holds)).map_or(rule.otherwise, |(_, action)| *action)
+        let Some(rule) = filter.rules.iter().find(|rule| rule.number == data.number) else {
+            return filter.default;
+        };
+        let holds = |condition: &Condition| {
+            data.arguments[usize::from(condition.argument)] as u32 & condition.mask
+                == condition.value
+        };
+        rule.cases
+            .iter()
+            .find(|(conditions, _)| conditions.iter().all(holds))
+            .map_or(rule.otherwise, |(_, action)| *action)
     }
 
     fn action() -> impl Strategy<Value = Action> {
-        prop_oneof![Just(Action::Allow), (1_u16..200).prop_map(Action::Errno), Just(Action::Trap), Just(Action::Ignore), Just(Action::Kill)]
+        prop_oneof![
+            Just(Action::Allow),
+            (1_u16..200).prop_map(Action::Errno),
+            Just(Action::Trap),
+            Just(Action::Ignore),
+            Just(Action::Kill)
+        ]
     }
 
     fn condition() -> impl Strategy<Value = Condition> {
-        (0_u8..6, prop_oneof![0_u32..8, Just(u32::MAX)], 0_u32..8).prop_map(|(argument, mask, value)| Condition { argument, mask, value })
+        (0_u8..6, prop_oneof![0_u32..8, Just(u32::MAX)], 0_u32..8)
+            .prop_map(|(argument, mask, value)| Condition { argument, mask, value })
     }
 
     fn filter() -> impl Strategy<Value = Filter> {
-        let cases = proptest::collection::vec((proptest::collection::vec(condition(), 1..4), action()), 0..4);
+        let cases = proptest::collection::vec(
+            (proptest::collection::vec(condition(), 1..4), action()),
+            0..4,
+        );
         let rules = proptest::collection::btree_map(0_u32..460, (cases, action()), 0..200);
         (rules, action()).prop_map(|(rules, default)| Filter {
-            rules: rules.into_iter().map(|(number, (cases, otherwise))| Rule { number, cases, otherwise }).collect(),
+            rules: rules
+                .into_iter()
+                .map(|(number, (cases, otherwise))| Rule { number, cases, otherwise })
+                .collect(),
             default,
         })
     }
@@ -304,13 +367,20 @@ mod tests {
         #[test]
         fn the_program_decides_as_the_table_says(
             filter in filter(),
-            calls in proptest::collection::vec((prop_oneof![0_u32..470, any::<u32>()], proptest::array::uniform6(0_u64..16)), 1..100),
+            calls in proptest::collection::vec(
+                (
+                    prop_oneof![0_u32..470, any::<u32>()],
+                    proptest::array::uniform6(0_u64..16),
+                ),
+                1..100,
+            ),
         ) {
             let program = filter.compile();
             prop_assert!(program.len() < 4096);
             for (number, arguments) in calls {
                 let data = SyscallData { number, arguments };
-                prop_assert_eq!(evaluate(&program, &data), Some(expected(&filter, &data).encoded()));
+                let expected = expected(&filter, &data).encoded();
+                prop_assert_eq!(evaluate(&program, &data), Some(expected));
             }
         }
     }

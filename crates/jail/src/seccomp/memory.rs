@@ -1,21 +1,24 @@
-//! The part of the allow-list that concerns memory and whose arguments matter: no pages of the host's own pool, none that are shared
-//! with strangers because they are equal.
+//! The rules for system calls about memory whose arguments matter. They prevent pages from the
+//! host's reserved pool, and pages that are shared with other sandboxes because their content is
+//! equal.
 
 use super::compile::{Action, Condition, Rule};
 
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 const EINVAL: Action = Action::Errno(libc::EINVAL as u16);
 
-/// The rules of these calls.
+/// Returns the rules of these calls.
 pub(super) fn rules() -> Vec<Rule> {
-    // Huge pages of the reserved kind (`vm.nr_hugepages`) belong to whom the host has reserved them for, and no memory group counts them.
+    // Reserved huge pages (`vm.nr_hugepages`) belong to the programs for which the host has
+    // reserved them, and no memory group counts them.
     let huge_map = libc::MAP_HUGETLB as u32;
     let huge_file = libc::MFD_HUGETLB;
-    // Merging of equal pages (KSM) tells by its timing what another sandbox has in memory.
-    let merging = [libc::MADV_MERGEABLE, libc::MADV_UNMERGEABLE].map(|advice| (vec![Condition::equal(2, advice as u32)], EINVAL));
+    // The timing of merged pages (KSM) reveals what another sandbox has in memory.
+    let merging = [libc::MADV_MERGEABLE, libc::MADV_UNMERGEABLE]
+        .map(|advice| (vec![Condition::equal(2, advice as u32)], EINVAL));
     vec![
         Rule::without_bits(libc::SYS_mmap, 3, huge_map, EPERM),
-        // What is in such a file can be mapped, as any anonymous memory can; executing it needs execve.
+        // Such a file can be mapped like anonymous memory. Executing it needs execve.
         Rule::without_bits(libc::SYS_memfd_create, 1, huge_file, EPERM),
         Rule::by_argument(libc::SYS_madvise, merging.to_vec(), Action::Allow),
     ]
@@ -28,8 +31,14 @@ mod tests {
 
     fn answer(number: libc::c_long, arguments: [i64; 6]) -> u32 {
         let program = Filter { rules: rules(), default: Action::Kill }.compile();
-        evaluate(&program, &SyscallData { number: number as u32, arguments: arguments.map(|argument| argument as u64) })
-            .expect("a well-formed program")
+        evaluate(
+            &program,
+            &SyscallData {
+                number: number as u32,
+                arguments: arguments.map(|argument| argument as u64),
+            },
+        )
+        .expect("a well-formed program")
     }
 
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -45,9 +54,21 @@ mod tests {
             let flags = i64::from(anonymous | libc::MAP_HUGETLB | size);
             assert_eq!(answer(libc::SYS_mmap, [0, 4096, 3, flags, -1, 0]), errno(libc::EPERM));
         }
-        assert_eq!(answer(libc::SYS_memfd_create, [0, libc::MFD_CLOEXEC.into(), 0, 0, 0, 0]), ALLOW);
-        assert_eq!(answer(libc::SYS_memfd_create, [0, libc::MFD_HUGETLB.into(), 0, 0, 0, 0]), errno(libc::EPERM));
-        assert_eq!(answer(libc::SYS_madvise, [0, 4096, libc::MADV_DONTNEED.into(), 0, 0, 0]), ALLOW);
-        assert_eq!(answer(libc::SYS_madvise, [0, 4096, libc::MADV_MERGEABLE.into(), 0, 0, 0]), errno(libc::EINVAL));
+        assert_eq!(
+            answer(libc::SYS_memfd_create, [0, libc::MFD_CLOEXEC.into(), 0, 0, 0, 0]),
+            ALLOW
+        );
+        assert_eq!(
+            answer(libc::SYS_memfd_create, [0, libc::MFD_HUGETLB.into(), 0, 0, 0, 0]),
+            errno(libc::EPERM)
+        );
+        assert_eq!(
+            answer(libc::SYS_madvise, [0, 4096, libc::MADV_DONTNEED.into(), 0, 0, 0]),
+            ALLOW
+        );
+        assert_eq!(
+            answer(libc::SYS_madvise, [0, 4096, libc::MADV_MERGEABLE.into(), 0, 0, 0]),
+            errno(libc::EINVAL)
+        );
     }
 }

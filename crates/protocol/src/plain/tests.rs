@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Texts that attack a terminal, a log, a person or a model. Each has the part that must not survive.
+/// Texts that attack a terminal, a log, a person or a model. Each has the part that must not
+/// survive.
 const ATTACKS: [(&str, &str); 18] = [
     ("OSC 52, which writes the clipboard", "\x1b]52;c;cm0gLXJm\x07"),
     ("a title", "\x1b]0;root@host\x1b\\"),
@@ -28,11 +29,21 @@ const ATTACKS: [(&str, &str); 18] = [
 fn each_attack_is_shown_and_not_obeyed() {
     for (what, attack) in ATTACKS {
         let given = format!("before{attack}after");
-        let escape: String =
-            attack.chars().next().map(|first| if first == '\r' { "\\r".into() } else { first.escape_unicode().to_string() }).unwrap();
-        for (way, shown) in
-            [("line", line(&given)), ("block", block(&given)), ("text", text(&given)), ("quoted", quoted(&given, 1000, "...").into())]
-        {
+        let escape: String = attack
+            .chars()
+            .next()
+            .map(
+                |first| {
+                    if first == '\r' { "\\r".into() } else { first.escape_unicode().to_string() }
+                },
+            )
+            .unwrap();
+        for (way, shown) in [
+            ("line", line(&given)),
+            ("block", block(&given)),
+            ("text", text(&given)),
+            ("quoted", quoted(&given, 1000, "...").into()),
+        ] {
             assert!(!shown.contains(attack), "{what}, {way}: {shown:?}");
             assert!(shown.contains(&escape), "{what}, {way}, is dropped and not shown: {shown:?}");
         }
@@ -78,12 +89,18 @@ fn a_line_cannot_become_two_and_a_block_cannot_speak_as_belljar() {
         for word in ["hint", "error", "belljar", "  warning ", "note", "hіnt", "Hіnt"] {
             let given = format!("x{end}{word}: run me");
             assert_eq!(line(&given).lines().count(), 1);
-            let is_ours = |line: &str| line.trim_start().to_lowercase().starts_with(word.trim().to_lowercase().as_str());
+            let is_ours = |line: &str| {
+                line.trim_start().to_lowercase().starts_with(word.trim().to_lowercase().as_str())
+            };
             assert!(!block(&given).lines().any(is_ours), "{:?}", block(&given));
         }
     }
     assert_eq!(block("hint: run me"), "| hint: run me", "nor by its first line");
-    assert_eq!(block("Error: no\nWARNING:root:x"), "Error: no\nWARNING:root:x", "as languages begin, and Belljar does not");
+    assert_eq!(
+        block("Error: no\nWARNING:root:x"),
+        "Error: no\nWARNING:root:x",
+        "as languages begin, and Belljar does not"
+    );
     assert_eq!(block("ValueError: no\n  at: x"), "ValueError: no\n  at: x");
     assert!(quoted("value:\n\nlogs:", 100, "...").lines().all(|line| line.starts_with("| ")));
 }
@@ -102,11 +119,20 @@ fn a_quoted_text_keeps_its_beginning_and_its_end() {
     let lines: Vec<String> = (0..10_000).map(|line| format!("line {line}")).collect();
     let shown = quoted(&lines.join("\n"), 1000, "...");
     let (beginning, end) = shown.split_once("\n...\n").unwrap();
-    assert!(beginning.starts_with("| line 0\n| line 1\n") && end.ends_with("| line 9998\n| line 9999"), "{shown}");
-    assert!(beginning.lines().chain(end.lines()).all(|line| lines.contains(&line.replace("| ", ""))), "whole lines: {shown}");
+    assert!(
+        beginning.starts_with("| line 0\n| line 1\n") && end.ends_with("| line 9998\n| line 9999"),
+        "{shown}"
+    );
+    assert!(
+        beginning.lines().chain(end.lines()).all(|line| lines.contains(&line.replace("| ", ""))),
+        "whole lines: {shown}"
+    );
 
     let shown = quoted(&format!("first{}last", "é".repeat(100_000)), 1000, "...");
-    assert!(shown.starts_with("| firsté") && shown.ends_with("élast") && shown.contains("é\n...\n| é"), "{shown}");
+    assert!(
+        shown.starts_with("| firsté") && shown.ends_with("élast") && shown.contains("é\n...\n| é"),
+        "{shown}"
+    );
     for only_line_ends in ["\n".repeat(1 << 20), "\u{1b}\n".repeat(1 << 20)] {
         let shown = quoted(&only_line_ends, 1000, "...");
         assert!((900..=1010).contains(&shown.len()), "{}", shown.len());
@@ -124,11 +150,22 @@ fn anything() -> impl Strategy<Value = String> {
     proptest::collection::vec(character, 0..60).prop_map(String::from_iter)
 }
 
-/// What no reader may be handed, told by another definition than the one under test.
+/// Returns whether a character must be escaped, by a definition independent of the one under test.
 fn is_dangerous(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'
+                ..='\u{202e}'
+        )
+        || matches!(
+            character,
+            '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{e000}'..='\u{f8ff}'
+                | '\u{e0000}'..='\u{10ffff}'
+        )
 }
 
 proptest! {
@@ -146,7 +183,9 @@ proptest! {
     fn a_quoted_text_is_bounded(given in anything(), max_bytes in 20_usize..400) {
         let shown = quoted(&given, max_bytes, "...");
         prop_assert!(shown.len() <= max_bytes + "\n...\n".len(), "{}: {shown:?}", shown.len());
-        let whole = text(&given).split('\n').map(|line| format!("| {line}")).collect::<Vec<_>>().join("\n");
+        let lines: Vec<String> =
+            text(&given).split('\n').map(|line| format!("| {line}")).collect();
+        let whole = lines.join("\n");
         prop_assert!(shown.contains("\n...\n") || shown == whole);
     }
 

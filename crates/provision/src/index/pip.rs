@@ -1,24 +1,26 @@
-//! pip's settings: its variables, and the files of the machine and the user.
+//! The settings of pip: its variables, and the files of the machine and the user.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What pip is configured with.
+/// The configuration of pip.
 pub(super) struct Settings<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
     files: HashMap<String, String>,
 }
 
 impl<'a> Settings<'a> {
-    /// Reads the files. What is not there or cannot be read says nothing, as it does for pip.
+    /// Reads the files. Like pip, it ignores missing and unreadable files.
     pub fn read(variable: &'a dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Self {
         let named = variable("PIP_CONFIG_FILE").map(PathBuf::from);
-        // By this pip is told to read none at all.
+        // With this value, pip reads no files.
         if named.as_deref() == Some(Path::new("/dev/null")) {
             return Self { variable, files: HashMap::new() };
         }
-        let configuration = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".config")));
+        let configuration = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| home.map(|home| home.join(".config")));
         let paths = [
             Some(PathBuf::from("/etc/pip.conf")),
             home.map(|home| home.join(".pip/pip.conf")),
@@ -29,15 +31,17 @@ impl<'a> Settings<'a> {
         Self { variable, files: texts.flat_map(|text| parse(&text)).collect() }
     }
 
-    /// The value of a setting (`index-url`), by its variable (`PIP_INDEX_URL`), else by the files, of which the user's come before the machine's.
+    /// Returns the value of a setting (`index-url`): its variable (`PIP_INDEX_URL`), otherwise the
+    /// files, of which the user's come before the machine's.
     pub fn value(&self, setting: &str) -> Option<String> {
         let name = format!("PIP_{}", setting.to_uppercase().replace('-', "_"));
-        (self.variable)(&name).or_else(|| self.files.get(setting).filter(|value| !value.is_empty()).cloned())
+        (self.variable)(&name)
+            .or_else(|| self.files.get(setting).filter(|value| !value.is_empty()).cloned())
     }
 }
 
-/// The settings of the section `[global]`, under the names of their flags, in the order of the text. A line that is indented goes on with the
-/// value of the one before.
+/// Returns the settings of the section `[global]` under the names of their flags, in the order of
+/// the text. An indented line continues the value of the line before.
 fn parse(text: &str) -> Vec<(String, String)> {
     let mut settings: Vec<(String, String)> = Vec::new();
     let mut is_global = false;

@@ -1,5 +1,6 @@
-//! Pythons from a mirror of those that uv manages (`python-build-standalone`). uv installs them: it knows the hash of each, is itself pinned by hash, and
-//! installs one whole or not at all.
+//! Pythons from a mirror of those that uv manages (`python-build-standalone`). uv installs them: it
+//! knows the hash of each, is itself pinned by a hash, and installs a Python completely or not at
+//! all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,11 @@ use super::PythonRuntime;
 use crate::error::ProvisionError;
 use crate::platform::Arch;
 use crate::progress::{Progress, Step};
-use crate::request::{PythonRequest, Version};
-use crate::{Provisioner, Source};
+use crate::provisioner::{Provisioner, Source};
+use crate::request::PythonRequest;
+use crate::version::Version;
 
-/// What uv may have of our environment: the way to the mirror.
+/// The variables of the environment that uv receives, so that it can reach the mirror.
 const PASSED_ON: [&str; 10] = [
     "HTTPS_PROXY",
     "https_proxy",
@@ -27,31 +29,41 @@ const PASSED_ON: [&str; 10] = [
 ];
 
 impl Provisioner {
-    /// The pinned Python that answers the request, from the cache or from the mirror; `None` where there is no mirror, or it has none and the next source is
-    /// to be asked.
+    /// Returns the pinned Python that meets the request, from the cache or from the mirror. Returns
+    /// `None` if there is no mirror, or if it does not have the Python and the next source should
+    /// be tried.
     pub(super) fn managed_python(
         &self,
         request: &PythonRequest,
         progress: &mut dyn Progress,
     ) -> Result<Option<PythonRuntime>, ProvisionError> {
-        let (Some(mirror), Some(version)) = (&self.config.python_mirror, request.pinned()) else { return Ok(None) };
+        let (Some(mirror), Some(version)) = (&self.config.python_mirror, request.pinned()) else {
+            return Ok(None);
+        };
         let Ok(arch) = Arch::host("python") else { return Ok(None) };
         let folder = self.config.cache.join("python");
-        if let Some(python) = self.installed_python(&folder, version, arch, Source::Cache, progress) {
+        if let Some(python) = self.installed_python(&folder, version, arch, Source::Cache, progress)
+        {
             return Ok(Some(python));
         }
         if self.config.offline {
             return Ok(None);
         }
         let uv = self.uv(progress)?;
-        // One process at a time; uv has locks of its own for the rest.
+        // Only one process installs at once. uv has locks of its own for the rest.
         let staging = self.cache.stage(&format!("python-{version}-{}", arch.name()), progress)?;
         progress.step(Step::Downloading { what: "python", version, bytes: 0, total: None });
         match install(&uv.program, mirror, version, &folder, staging.path()) {
-            Ok(()) => match self.installed_python(&folder, version, arch, Source::Fetched, progress) {
-                Some(python) => Ok(Some(python)),
-                None => Err(ProvisionError::DoesNotRun { what: "python", version, why: "uv has installed it elsewhere".to_owned() }),
-            },
+            Ok(()) => {
+                match self.installed_python(&folder, version, arch, Source::Fetched, progress) {
+                    Some(python) => Ok(Some(python)),
+                    None => Err(ProvisionError::DoesNotRun {
+                        what: "python",
+                        version,
+                        why: "uv has installed it elsewhere".to_owned(),
+                    }),
+                }
+            }
             Err(why) => {
                 progress.step(Step::FallingBack { why: &why });
                 Ok(None)
@@ -73,7 +85,7 @@ impl Provisioner {
     }
 }
 
-/// What uv calls its folder of a Python.
+/// Returns the folder in which uv installs a Python.
 fn place(folder: &Path, version: Version, arch: Arch) -> PathBuf {
     let machine = match arch {
         Arch::X64 => "x86_64",
@@ -82,11 +94,28 @@ fn place(folder: &Path, version: Version, arch: Arch) -> PathBuf {
     folder.join(format!("cpython-{version}-linux-{machine}-gnu"))
 }
 
-/// Has uv install one version from the mirror. `scratch` is its home and cache.
-fn install(uv: &Path, mirror: &str, version: Version, folder: &Path, scratch: &Path) -> Result<(), String> {
+/// Installs a version from the mirror with uv. `scratch` is its home and cache.
+fn install(
+    uv: &Path,
+    mirror: &str,
+    version: Version,
+    folder: &Path,
+    scratch: &Path,
+) -> Result<(), String> {
     let mut command = Command::new(uv);
     command
-        .args(["python", "install", "--no-bin", "--no-config", "--no-progress", "--color", "never", "--mirror", mirror, "--install-dir"])
+        .args([
+            "python",
+            "install",
+            "--no-bin",
+            "--no-config",
+            "--no-progress",
+            "--color",
+            "never",
+            "--mirror",
+            mirror,
+            "--install-dir",
+        ])
         .arg(folder)
         .arg(format!("cpython-{version}"))
         .env_clear()
@@ -102,13 +131,17 @@ fn install(uv: &Path, mirror: &str, version: Version, folder: &Path, scratch: &P
     }
     let output = command.output().map_err(|error| format!("uv cannot be started: {error}"))?;
     if output.status.success() {
-        // For the user of a sandbox, whatever the umask is here. What is above stays closed to others.
+        // The user of a sandbox must be able to read it, whatever the umask is. The folders above
+        // stay closed to others.
         let _ = fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755));
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Err(format!("uv did not install python {version}: {}", lines.join(": ").chars().take(300).collect::<String>()))
+    Err(format!(
+        "uv did not install python {version}: {}",
+        lines.join(": ").chars().take(300).collect::<String>()
+    ))
 }
 
 #[cfg(test)]
@@ -118,7 +151,7 @@ mod tests {
     use super::*;
     use crate::{ProvisionConfig, Silent};
 
-    /// A uv that installs what this machine has, and notes what it was asked.
+    /// Returns a fake uv that installs the Python of this machine and records its arguments.
     fn double(folder: &Path, script: &str) -> PathBuf {
         let program = folder.join("uv");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -127,31 +160,57 @@ mod tests {
     }
 
     #[test]
-    fn uv_is_asked_for_exactly_the_pinned_version_of_the_mirror() {
+    fn uv_installs_exactly_the_pinned_version_from_the_mirror() {
         let folder = tempfile::tempdir().unwrap();
         let uv = double(folder.path(), "echo \"$@\" > \"$HOME/asked\"; env >> \"$HOME/asked\"");
         let version = PythonRequest::default().pinned().unwrap();
-        install(&uv, "https://mirror.example/python", version, &folder.path().join("python"), folder.path()).unwrap();
+        install(
+            &uv,
+            "https://mirror.example/python",
+            version,
+            &folder.path().join("python"),
+            folder.path(),
+        )
+        .unwrap();
         let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
-        assert!(asked.contains("--mirror https://mirror.example/python") && asked.contains(&format!("cpython-{version}")), "{asked}");
-        // Its own settings count for nothing.
+        assert!(
+            asked.contains("--mirror https://mirror.example/python")
+                && asked.contains(&format!("cpython-{version}")),
+            "{asked}"
+        );
+        // uv's own settings have no effect.
         assert!(asked.contains("--no-config") && !asked.contains("CARGO_MANIFEST_DIR"), "{asked}");
     }
 
     #[test]
-    fn what_uv_says_is_why_it_fell_back() {
+    fn the_output_of_uv_is_the_reason_of_the_fallback() {
         let folder = tempfile::tempdir().unwrap();
         let uv = double(folder.path(), "echo 'error: no such host' >&2; exit 2");
-        let why = install(&uv, "https://mirror.example", Version::new(3, 13, 1), folder.path(), folder.path()).unwrap_err();
+        let why = install(
+            &uv,
+            "https://mirror.example",
+            Version::new(3, 13, 1),
+            folder.path(),
+            folder.path(),
+        )
+        .unwrap_err();
         assert!(why.contains("no such host") && why.contains("3.13.1"), "{why}");
     }
 
     #[test]
-    fn an_installed_one_is_found_again_and_nothing_is_fetched() {
+    fn an_installed_python_is_found_again_and_nothing_is_fetched() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = ProvisionConfig { cache: folder.path().join("cache"), python: None, ..ProvisionConfig::from_env().unwrap() };
-        let real = Provisioner::new(config.clone()).unwrap().python(&PythonRequest::default(), &mut Silent).unwrap();
-        let place = place(&folder.path().join("cache/python"), real.version, Arch::host("python").unwrap());
+        let mut config = ProvisionConfig {
+            cache: folder.path().join("cache"),
+            python: None,
+            ..ProvisionConfig::from_env().unwrap()
+        };
+        let real = Provisioner::new(config.clone())
+            .unwrap()
+            .python(&PythonRequest::default(), &mut Silent)
+            .unwrap();
+        let place =
+            place(&folder.path().join("cache/python"), real.version, Arch::host("python").unwrap());
         fs::create_dir_all(place.join("bin")).unwrap();
         symlink(&real.executable, place.join("bin/python3")).unwrap();
         config.python_mirror = Some("http://127.0.0.1:1".to_owned());

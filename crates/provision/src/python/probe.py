@@ -1,7 +1,9 @@
-# Prints what this interpreter is. Run with -I -S: no site, no user folder, no environment. Must parse on every Python 3, to refuse old ones well.
+# Prints the properties of this interpreter. Run with -I -S: no site, no user folder and no
+# environment. It must parse on every Python 3, so that old versions are refused with a proper error.
 import json, os, sys
 
-# Extension modules load libraries of their own (OpenSSL, SQLite, libffi ...), which a jail has to show too.
+# Extension modules load libraries of their own (OpenSSL, SQLite, libffi ...), which a jail has to
+# show too.
 for name in "_ssl _hashlib _ctypes _sqlite3 _lzma _bz2 zlib _uuid pyexpat _decimal _curses readline _gdbm _dbm _tkinter".split():
     try:
         __import__(name)
@@ -13,8 +15,8 @@ with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps
         fields = line.rstrip("\n").split(None, 5)
         if len(fields) == 6 and fields[5].startswith("/") and ".so" in os.path.basename(fields[5]):
             libraries.add(fields[5])
-# A virtual environment made of copies has an interpreter of its own; its configuration says where the real one is. Without site,
-# sys.prefix does not tell the two apart.
+# A virtual environment made of copies has an interpreter of its own, and its configuration has the
+# path of the real one. Without site, sys.prefix is the same for both.
 real = sys.executable
 folder = os.path.dirname(sys.executable)
 for place in (folder, os.path.dirname(folder)):
@@ -27,7 +29,8 @@ for place in (folder, os.path.dirname(folder)):
     candidates = [os.path.join(settings.get("home", folder), name) for name in names]
     real = ([path for path in candidates if os.path.exists(path)] or [real])[0]
     break
-# Where packages are, and the headers that their builds need, by every scheme of this build (Debian's has several).
+# The folders of packages, and of the headers that their builds need, in every scheme of this build
+# (Debian's has several).
 packages, headers = set(), set()
 try:
     import site, sysconfig

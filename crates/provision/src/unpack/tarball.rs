@@ -1,4 +1,4 @@
-//! Compressed tar archives: npm's packages and Node's distribution.
+//! Compressed tar archives, which are npm's packages and Node's distribution.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,16 +10,22 @@ use tar::EntryType;
 use super::{check_path, link_or_device, malformed, too_large, write};
 use crate::tool::Kept;
 
-/// What becomes of a link.
+/// The treatment of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Links {
-    /// The archive is refused.
+    /// The archive is rejected.
     Refused,
-    /// It is not unpacked.
+    /// The link is not unpacked.
     PassedOver,
 }
 
-pub(super) fn unpack(archive: File, links: Links, kept: &[Kept], into: &Path, cap: u64) -> Result<(), String> {
+pub(super) fn unpack(
+    archive: File,
+    links: Links,
+    kept: &[Kept],
+    into: &Path,
+    cap: u64,
+) -> Result<(), String> {
     let mut bounded = GzDecoder::new(archive).take(cap + 1);
     {
         let mut reader = tar::Archive::new(&mut bounded);
@@ -30,14 +36,17 @@ pub(super) fn unpack(archive: File, links: Links, kept: &[Kept], into: &Path, ca
             check_path(&path)?;
             check_kind(&path, kind, links)?;
             let inner: PathBuf = path.components().skip(1).collect();
-            let Some(kept) = kept.iter().find(|kept| inner == Path::new(&kept.from)) else { continue };
+            let Some(kept) = kept.iter().find(|kept| inner == Path::new(&kept.from)) else {
+                continue;
+            };
             if !is_file(kind) {
                 return Err(format!("{} is not a regular file", kept.from));
             }
             write(&mut entry, kept, into)?;
         }
     }
-    // Reads on to the end, so that a bomb behind the last entry and a broken checksum of the compression are seen as well.
+    // The rest is read too, to detect a bomb after the last entry or a wrong checksum of the
+    // compression.
     io::copy(&mut bounded, &mut io::sink()).map_err(|error| malformed(&error))?;
     if bounded.limit() == 0 { Err(too_large(cap)) } else { Ok(()) }
 }

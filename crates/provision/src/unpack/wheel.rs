@@ -1,4 +1,4 @@
-//! Wheels: zip archives, compressed by deflate or not at all.
+//! Wheels, which are zip archives, compressed by deflate or not at all.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,8 @@ use zip::ZipArchive;
 use super::{check_path, link_or_device, malformed, too_large, write};
 use crate::tool::Kept;
 
-/// The bits of a Unix mode that say what kind of file it is, and the kinds that a wheel may hold. Tools that are not Unix's leave them out.
+/// The bits of a Unix mode for the kind of a file, and the kinds that a wheel may contain. Tools on
+/// other systems leave them out.
 const KIND: u32 = 0o170_000;
 const HARMLESS: [u32; 3] = [0, 0o100_000, 0o040_000];
 
@@ -23,7 +24,7 @@ pub(super) fn unpack(archive: File, kept: &[Kept], into: &Path, cap: u64) -> Res
         if entry.unix_mode().is_some_and(|mode| !HARMLESS.contains(&(mode & KIND))) {
             return Err(link_or_device(Path::new(&name)));
         }
-        // What it claims counts too: no honest archive says more than it has.
+        // The declared size counts too, because no genuine archive declares more than it contains.
         if entry.size() > left {
             return Err(too_large(cap));
         }

@@ -1,4 +1,4 @@
-//! Archives of a pretended Node: good ones, and every kind of bad one.
+//! Archives of a fake Node: good ones, and every kind of bad one.
 
 use std::io::Write as _;
 
@@ -6,12 +6,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
 
-/// A program that says it is this Node. Only its `--version` is asked for when it is installed.
+/// Returns a program that prints the version of this Node. An installation runs it only with
+/// `--version`.
 pub fn program(version: &str) -> Vec<u8> {
     format!("#!/bin/sh\necho v{version}\n").into_bytes()
 }
 
-/// Collects entries exactly as given: no path is made safe here.
+/// A builder of archives, which takes entries exactly as given and makes no path safe.
 pub struct Archive(Builder<GzEncoder<Vec<u8>>>);
 
 impl Archive {
@@ -19,7 +20,7 @@ impl Archive {
         Self(Builder::new(GzEncoder::new(Vec::new(), Compression::fast())))
     }
 
-    /// What a package of npm holds, and something that is not to be kept.
+    /// Returns the content of an npm package, with a file that must not be extracted.
     pub fn package(version: &str) -> Self {
         Self::empty()
             .file("package/package.json", format!("{{\"version\":\"{version}\"}}").as_bytes())
@@ -34,7 +35,7 @@ impl Archive {
 
     pub fn entry(mut self, path: &str, kind: EntryType, link: &str, content: &[u8]) -> Self {
         let mut header = Header::new_ustar();
-        // The builder's own ways refuse a hostile path, so the bytes are put in directly.
+        // The builder's own methods refuse a hostile path, so the bytes are set directly.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(kind);
@@ -49,7 +50,7 @@ impl Archive {
         self.0.into_inner().unwrap().finish().unwrap()
     }
 
-    /// A good archive with this many zeros behind its end, which compress to nearly nothing.
+    /// Returns a good archive with `count` zeros after its end, which compress to nearly nothing.
     pub fn bytes_and_zeros(self, count: usize) -> Vec<u8> {
         let mut encoder = self.0.into_inner().unwrap();
         encoder.write_all(&vec![0; count]).unwrap();

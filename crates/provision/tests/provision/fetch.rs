@@ -1,38 +1,32 @@
-//! What goes well: fetching, caching, mirrors, redirects, retries, and several at once.
+//! Successful fetches: caching, mirrors, redirects, retries and concurrency.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use belljar_provision::{NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Silent, Source, Step};
+use belljar_provision::{
+    NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Silent, Source, Step,
+};
+use belljar_test_support::files_in;
 use tar::EntryType;
 
 use crate::archives::{Archive, program};
-use crate::registry::{Reply, Server, VERSION, integrity, metadata, registry, sha256};
+use crate::registry::{
+    Reply, Server, VERSION, integrity, metadata, registry, sha256, wants_archive,
+};
 
-/// Asks for the version that is not pinned.
+/// Requests the version that is not pinned.
 pub fn node(config: &ProvisionConfig) -> Result<NodeRuntime, ProvisionError> {
     Provisioner::new(config.clone())?.node(&VERSION.parse::<NodeRequest>().unwrap(), &mut Silent)
 }
 
-/// The files below a folder, sorted.
+/// Returns the paths of the files beneath a folder, relative to it and sorted.
 pub fn files(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else {
-                found.push(entry.path().strip_prefix(folder).unwrap().display().to_string());
-            }
-        }
-    }
-    found.sort();
-    found
+    let relative = |path: &PathBuf| path.strip_prefix(folder).unwrap().display().to_string();
+    files_in(folder).iter().map(relative).collect()
 }
 
 #[test]
@@ -59,7 +53,7 @@ fn a_fetched_node_is_cached_and_then_needs_no_network() {
 }
 
 #[test]
-fn the_steps_are_told() {
+fn the_steps_are_reported() {
     let cache = tempfile::tempdir().unwrap();
     let archive = Archive::package(VERSION).bytes();
     let size = archive.len() as u64;
@@ -86,39 +80,55 @@ fn a_redirect_is_followed_but_the_token_stays_with_its_host() {
     let described = metadata(VERSION, &integrity(&archive));
     let storage = Server::start(move |_| Reply::Whole(archive.clone()));
     let elsewhere = format!("{}/storage.tgz", storage.url);
-    let server = Server::start(
-        move |request| {
-            if request.wants_archive() { Reply::Redirect(elsewhere.clone()) } else { Reply::Whole(described.clone()) }
-        },
-    );
+    let server = Server::start(move |request| {
+        if wants_archive(request) {
+            Reply::Redirect(elsewhere.clone())
+        } else {
+            Reply::Whole(described.clone())
+        }
+    });
     // The same machine under another name and port is another host.
     let host = server.url.strip_prefix("http:").unwrap();
-    fs::write(folder.path().join(".npmrc"), format!("registry={}\n{host}/:_authToken=s3cret\n", server.url)).unwrap();
+    fs::write(
+        folder.path().join(".npmrc"),
+        format!("registry={}\n{host}/:_authToken=s3cret\n", server.url),
+    )
+    .unwrap();
 
-    let output = example(folder.path(), &folder.path().join("cache")).arg(VERSION).output().unwrap();
+    let output =
+        example(folder.path(), &folder.path().join("cache")).arg(VERSION).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(server.requests("").iter().all(|request| request.authorization.as_deref() == Some("Bearer s3cret")));
+    assert!(
+        server
+            .requests("")
+            .iter()
+            .all(|request| request.header("authorization") == Some("Bearer s3cret"))
+    );
     assert_eq!(server.requests("").len(), 2);
     assert_eq!(storage.requests("storage.tgz").len(), 1);
-    assert_eq!(storage.requests("")[0].authorization, None);
+    assert_eq!(storage.requests("")[0].header("authorization"), None);
 }
 
-/// The example binary, in an environment of its own: nothing on PATH but the system's tools, no proxy.
+/// Returns a command for the example binary with an environment of its own: an empty PATH and no
+/// proxy.
 pub fn example(home: &Path, cache: &Path) -> std::process::Command {
-    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/fetch");
+    let program =
+        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/fetch");
     let mut command = std::process::Command::new(program);
     command.env_clear().env("HOME", home).env("BELLJAR_CACHE", cache).env("PATH", "/nonexistent");
     command
 }
 
 #[test]
-fn a_server_that_recovers_is_asked_again() {
+fn a_failed_download_is_retried() {
     let cache = tempfile::tempdir().unwrap();
     let attempts = AtomicUsize::new(0);
-    let server = registry(Archive::package(VERSION).bytes(), move |archive| match attempts.fetch_add(1, Ordering::SeqCst) {
-        0 => Reply::Status(503),
-        1 => Reply::Claiming(archive[..100].to_vec(), archive.len()),
-        _ => Reply::Whole(archive),
+    let server = registry(Archive::package(VERSION).bytes(), move |archive| {
+        match attempts.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::Status(503),
+            1 => Reply::Claiming(archive[..100].to_vec(), archive.len()),
+            _ => Reply::Whole(archive),
+        }
     });
     assert_eq!(node(&server.config(cache.path())).unwrap().source, Source::Fetched);
     assert_eq!(server.requests(".tgz").len(), 3);
@@ -140,11 +150,16 @@ fn several_at_once_download_once() {
         })
         .collect();
     let sources: Vec<Source> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    assert_eq!(sources.iter().filter(|source| **source == Source::Fetched).count(), 1, "{sources:?}");
+    assert_eq!(
+        sources.iter().filter(|source| **source == Source::Fetched).count(),
+        1,
+        "{sources:?}"
+    );
     assert_eq!(server.requests(".tgz").len(), 1);
 }
 
-/// A mirror of Node's distribution that holds this archive under the hash of that content.
+/// Starts a mirror of Node's distribution with an archive, which it lists with the hash of
+/// `hashed`.
 fn mirror(archive: Vec<u8>, hashed: &[u8]) -> Server {
     let sums = ["x64", "arm64"].map(|arch| {
         let hash = sha256(hashed);
@@ -160,12 +175,17 @@ fn mirror(archive: Vec<u8>, hashed: &[u8]) -> Server {
 }
 
 #[test]
-fn a_mirror_is_asked_before_the_registry_and_its_links_are_not_unpacked() {
+fn a_mirror_is_tried_before_the_registry_and_its_links_are_not_unpacked() {
     let cache = tempfile::tempdir().unwrap();
     let top = format!("node-v{VERSION}-linux-x64");
     let archive = Archive::empty()
         .entry(&format!("{top}/"), EntryType::Directory, "", b"")
-        .entry(&format!("{top}/bin/npm"), EntryType::Symlink, "../lib/node_modules/npm/bin/npm-cli.js", b"")
+        .entry(
+            &format!("{top}/bin/npm"),
+            EntryType::Symlink,
+            "../lib/node_modules/npm/bin/npm-cli.js",
+            b"",
+        )
         .file(&format!("{top}/bin/node"), &program(VERSION))
         .bytes();
     let mirror = mirror(archive.clone(), &archive);
@@ -178,7 +198,7 @@ fn a_mirror_is_asked_before_the_registry_and_its_links_are_not_unpacked() {
 }
 
 #[test]
-fn a_mirror_that_is_away_is_passed_over_and_one_that_lies_is_not() {
+fn an_unavailable_mirror_is_skipped_and_one_with_wrong_bytes_is_an_error() {
     let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
     let cache = tempfile::tempdir().unwrap();
     let mut config = server.config(cache.path());
@@ -187,13 +207,21 @@ fn a_mirror_that_is_away_is_passed_over_and_one_that_lies_is_not() {
     let mut fell_back = 0;
     let provisioner = Provisioner::new(config.clone()).unwrap();
     let request: NodeRequest = VERSION.parse().unwrap();
-    provisioner.node(&request, &mut |step: Step<'_>| fell_back += usize::from(matches!(step, Step::FallingBack { .. }))).unwrap();
+    provisioner
+        .node(&request, &mut |step: Step<'_>| {
+            fell_back += usize::from(matches!(step, Step::FallingBack { .. }));
+        })
+        .unwrap();
     assert_eq!(fell_back, 1);
 
     let cache = tempfile::tempdir().unwrap();
     let archive = Archive::package(VERSION).bytes();
     let lying = mirror(archive, b"other bytes");
-    config = ProvisionConfig { cache: cache.path().to_owned(), node_mirror: Some(format!("{}/dist", lying.url)), ..config };
+    config = ProvisionConfig {
+        cache: cache.path().to_owned(),
+        node_mirror: Some(format!("{}/dist", lying.url)),
+        ..config
+    };
     assert!(matches!(node(&config), Err(ProvisionError::WrongHash { .. })));
     assert_eq!(lying.requests(".tar.gz").len(), 1);
 }

@@ -1,20 +1,21 @@
-//! Processes that are killed at the worst moment, and caches that were changed behind our back.
+//! Processes that are killed at the worst moment, and caches that were changed by someone else.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belljar_provision::{ProvisionError, Provisioner, Silent, Source, Step};
+use belljar_test_support::eventually;
 
 use crate::archives::Archive;
 use crate::fetch::{example, files, node};
 use crate::registry::{Reply, VERSION, registry, registry_that_stalls_once};
 use crate::wheels::{Page, UV, Wheel, config, index};
 
-/// Makes an archive so large that its first half reaches the disk.
+/// Returns bytes that make an archive so large that its first half reaches the disk.
 fn noise() -> Vec<u8> {
     // Bytes that do not compress: a simple generator is enough.
     let mut state = 1u32;
@@ -31,7 +32,7 @@ fn large_package() -> Vec<u8> {
 }
 
 #[test]
-fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
+fn a_process_killed_during_a_download_leaves_no_partial_installation() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let (server, half_sent) = registry_that_stalls_once(large_package());
@@ -41,48 +42,49 @@ fn a_process_killed_in_the_middle_of_a_download_leaves_nothing_half() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    half_sent.recv_timeout(Duration::from_mins(1)).unwrap();
     let archive = wait_for_archive(&cache, &format!("node-{VERSION}"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!cache.join("node").exists(), "{:?}", files(&cache));
     assert!(archive.exists(), "the kill came too late to prove anything");
 
-    // Its lock is gone with it, and so is what it left, as soon as the next one comes.
+    // The kernel has released the lock of the killed process, so the next process removes its
+    // files.
     assert_eq!(node(&server.config(&cache)).unwrap().source, Source::Fetched);
     assert_eq!(fs::read_dir(cache.join("staging")).unwrap().count(), 0);
 }
 
-/// Sent is not yet written: waits for the first bytes on the disk.
+/// Waits for the first bytes of the archive on the disk, because bytes that were sent need not be
+/// written yet.
 fn wait_for_archive(cache: &Path, build: &str) -> PathBuf {
     let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
     let archive = cache.join(format!("staging/{build}-{arch}/archive"));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while fs::metadata(&archive).map_or(0, |metadata| metadata.len()) == 0 {
-        assert!(Instant::now() < deadline, "nothing was downloaded");
-        std::thread::yield_now();
-    }
+    eventually("something is downloaded", || {
+        fs::metadata(&archive).is_ok_and(|metadata| metadata.len() > 0)
+    });
     archive
 }
 
 #[test]
-fn one_that_is_killed_while_it_fetches_uv_leaves_nothing_half() {
+fn a_process_killed_while_it_fetches_uv_leaves_no_partial_installation() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let wheel = Wheel::of_uv().file("uv/noise", &noise()).bytes();
     let (sender, half_sent) = channel();
     let sender = Mutex::new(Some(sender));
-    let server = index(wheel.clone(), Page::Json, move |wheel| match sender.lock().unwrap().take() {
-        Some(sender) => Reply::Half(wheel, sender),
-        None => Reply::Whole(wheel),
-    });
+    let server =
+        index(wheel.clone(), Page::Json, move |wheel| match sender.lock().unwrap().take() {
+            Some(sender) => Reply::Half(wheel, sender),
+            None => Reply::Whole(wheel),
+        });
     let mut child = example(folder.path(), &cache)
         .arg("uv")
         .env("UV_DEFAULT_INDEX", format!("{}/simple", server.url))
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    half_sent.recv_timeout(Duration::from_mins(1)).unwrap();
     let archive = wait_for_archive(&cache, &format!("uv-{UV}"));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -95,7 +97,7 @@ fn one_that_is_killed_while_it_fetches_uv_leaves_nothing_half() {
 }
 
 #[test]
-fn one_that_waits_takes_over_from_one_that_is_killed() {
+fn a_waiting_process_takes_over_from_a_killed_one() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let (server, half_sent) = registry_that_stalls_once(large_package());
@@ -105,7 +107,7 @@ fn one_that_waits_takes_over_from_one_that_is_killed() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    half_sent.recv_timeout(Duration::from_secs(30)).unwrap();
+    half_sent.recv_timeout(Duration::from_mins(1)).unwrap();
     let provisioner = Provisioner::new(server.config(&cache)).unwrap();
     let mut has_waited = false;
     let node = provisioner
@@ -121,22 +123,28 @@ fn one_that_waits_takes_over_from_one_that_is_killed() {
     assert_eq!(node.source, Source::Fetched);
 }
 
-/// Changes a file as slyly as its owner can: the same size, the same time of modification.
+/// Changes a file as inconspicuously as its owner can: with the same size and modification time.
 fn tamper(program: &Path) {
     let before = fs::metadata(program).unwrap();
     let mut content = fs::read(program).unwrap();
     let last = content.len() - 1;
     content[last] ^= 1;
-    // The kernel's clock for files is coarse: write until it has moved on since the installation.
+    // The kernel's clock for files is coarse, so write until it has advanced since the
+    // installation.
     while fs::metadata(program).unwrap().ctime_nsec() == before.ctime_nsec() {
         fs::write(program, &content).unwrap();
-        fs::File::options().write(true).open(program).unwrap().set_modified(before.modified().unwrap()).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(program)
+            .unwrap()
+            .set_modified(before.modified().unwrap())
+            .unwrap();
     }
     assert_eq!(fs::metadata(program).unwrap().modified().unwrap(), before.modified().unwrap());
 }
 
 #[test]
-fn a_tampered_program_is_fetched_anew_or_refused() {
+fn a_tampered_program_is_fetched_again_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
     let mut config = server.config(folder.path());
@@ -151,7 +159,9 @@ fn a_tampered_program_is_fetched_anew_or_refused() {
     let mut discarded = 0;
     let again = Provisioner::new(config.clone())
         .unwrap()
-        .node(&VERSION.parse().unwrap(), &mut |step: Step<'_>| discarded += usize::from(matches!(step, Step::Discarding { .. })))
+        .node(&VERSION.parse().unwrap(), &mut |step: Step<'_>| {
+            discarded += usize::from(matches!(step, Step::Discarding { .. }));
+        })
         .unwrap();
     assert_eq!((again.source, discarded), (Source::Fetched, 1));
     assert_eq!(again.identity, original.identity);
@@ -159,7 +169,7 @@ fn a_tampered_program_is_fetched_anew_or_refused() {
 }
 
 #[test]
-fn an_installation_that_lost_a_part_is_fetched_anew() {
+fn an_incomplete_installation_is_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
     let config = server.config(folder.path());
@@ -176,12 +186,17 @@ fn an_installation_that_lost_a_part_is_fetched_anew() {
 }
 
 #[test]
-fn a_copied_cache_is_still_good() {
+fn a_copied_cache_is_still_valid() {
     let folder = tempfile::tempdir().unwrap();
     let server = registry(Archive::package(VERSION).bytes(), Reply::Whole);
     let mut config = server.config(&folder.path().join("one"));
     let original = node(&config).unwrap();
-    let copied = std::process::Command::new("cp").arg("-r").arg(&config.cache).arg(folder.path().join("two")).status().unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(&config.cache)
+        .arg(folder.path().join("two"))
+        .status()
+        .unwrap();
     assert!(copied.success());
     config.cache = folder.path().join("two");
     fs::set_permissions(&config.cache, fs::Permissions::from_mode(0o700)).unwrap();

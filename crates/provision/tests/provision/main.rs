@@ -1,4 +1,5 @@
-//! Finding, fetching and verifying runtimes, from outside: real processes, real files, and servers on loopback that misbehave in every way.
+//! Finding, fetching and verifying runtimes, from outside: real processes, real files, and servers
+//! on loopback that misbehave in every way.
 
 mod archives;
 mod fetch;

@@ -1,18 +1,23 @@
-//! Real Nodes: the pinned package through the configured registry, found again in the cache, on PATH and by configuration.
+//! Real Nodes: the pinned package through the configured registry, found again in the cache, on
+//! PATH and by configuration.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use belljar_provision::{NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Source, Step};
+use belljar_protocol::Explain as _;
+use belljar_provision::{
+    NodeRequest, NodeRuntime, ProvisionConfig, ProvisionError, Provisioner, Source, Step,
+};
 
 /// Finds a Node, and counts how many interpreters were started for it.
 fn find(config: &ProvisionConfig, request: &str) -> (Result<NodeRuntime, ProvisionError>, usize) {
     let mut asked = 0;
     let provisioner = Provisioner::new(config.clone()).unwrap();
-    let found =
-        provisioner.node(&request.parse().unwrap(), &mut |step: Step<'_>| asked += usize::from(matches!(step, Step::Asking { .. })));
+    let found = provisioner.node(&request.parse().unwrap(), &mut |step: Step<'_>| {
+        asked += usize::from(matches!(step, Step::Probing { .. }));
+    });
     (found, asked)
 }
 
@@ -21,11 +26,19 @@ pub fn offline(cache: &Path) -> ProvisionConfig {
 }
 
 #[test]
-fn the_pinned_package_of_the_real_registry_is_fetched_and_then_found_everywhere() {
+fn the_pinned_package_of_the_real_registry_is_fetched_and_then_found() {
     let folder = tempfile::tempdir().unwrap();
     // The registry, proxy and certificates of this machine, but an empty cache and nothing on PATH.
-    let environment = ProvisionConfig { search_path: Vec::new(), node: None, offline: false, ..ProvisionConfig::from_env().unwrap() };
-    let fetched = find(&ProvisionConfig { cache: folder.path().join("fetched"), ..environment }, "24").0.unwrap();
+    let environment = ProvisionConfig {
+        search_path: Vec::new(),
+        node: None,
+        offline: false,
+        ..ProvisionConfig::from_env().unwrap()
+    };
+    let fetched =
+        find(&ProvisionConfig { cache: folder.path().join("fetched"), ..environment }, "24")
+            .0
+            .unwrap();
     assert_eq!(fetched.source, Source::Fetched);
     assert_eq!(fetched.version.to_string(), "24.21.0");
     let said = Command::new(&fetched.executable).args(["-p", "process.version"]).output().unwrap();
@@ -34,30 +47,41 @@ fn the_pinned_package_of_the_real_registry_is_fetched_and_then_found_everywhere(
     let cached = find(&offline(&folder.path().join("fetched")), "24.21.0").0.unwrap();
     assert_eq!(cached, NodeRuntime { source: Source::Cache, ..fetched.clone() });
 
-    // The same program on PATH, behind a script and a link: asked once, then known, and for the same identity.
+    // The same program on PATH, after a script and as a link, is queried once, then known, and has
+    // the same identity.
     let (scripts, links) = (folder.path().join("scripts"), folder.path().join("links"));
     write_program(&scripts.join("node"), b"#!/bin/sh\necho pretending\n");
     fs::create_dir_all(&links).unwrap();
     symlink(&fetched.executable, links.join("node")).unwrap();
-    let mut config = ProvisionConfig { search_path: vec![PathBuf::from("."), scripts, links], ..offline(&folder.path().join("other")) };
+    let mut config = ProvisionConfig {
+        search_path: vec![PathBuf::from("."), scripts, links],
+        ..offline(&folder.path().join("other"))
+    };
     for (request, expected) in [("24", 1), ("24", 0), ("24.21.0", 0)] {
         let (found, asked) = find(&config, request);
-        assert_eq!((found.unwrap(), asked), (NodeRuntime { source: Source::Path, ..fetched.clone() }, expected));
+        assert_eq!(
+            (found.unwrap(), asked),
+            (NodeRuntime { source: Source::Path, ..fetched.clone() }, expected)
+        );
     }
-    let any = Provisioner::new(config.clone()).unwrap().node(&NodeRequest::default(), &mut belljar_provision::Silent).unwrap();
+    let any = Provisioner::new(config.clone())
+        .unwrap()
+        .node(&NodeRequest::default(), &mut belljar_provision::Silent)
+        .unwrap();
     assert_eq!(any.executable, fetched.executable);
 
-    // Another major is not answered by it, and the refusal says what is there.
+    // It does not meet a request for another major version, and the error names the programs that
+    // were found.
     let error = find(&config, "22").0.unwrap_err().to_string();
     assert!(error.contains("is 24.21.0") && error.contains("it is a script"), "{error}");
 
-    // A configured one is the only one.
+    // A configured Node is the only one that is considered.
     config.node = Some(fetched.executable.clone());
     config.search_path.clear();
     assert_eq!(find(&config, "24").0.unwrap().source, Source::Configured);
     assert!(matches!(find(&config, "22").0, Err(ProvisionError::OtherVersion { .. })));
 
-    // A replaced program is asked again instead of being taken for the old one.
+    // A replaced program is queried again.
     let replaced = folder.path().join("replaced/node");
     write_program(&replaced, &fs::read(&fetched.executable).unwrap());
     config.node = Some(replaced.clone());
@@ -75,28 +99,40 @@ pub fn write_program(path: &Path, content: &[u8]) {
 }
 
 #[test]
-fn a_program_that_is_only_called_node_is_passed_over() {
+fn another_program_called_node_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let shell = fs::read(fs::canonicalize("/bin/sh").unwrap()).unwrap();
     write_program(&folder.path().join("bin/node"), &shell);
-    let config = ProvisionConfig { search_path: vec![folder.path().join("bin")], ..offline(&folder.path().join("cache")) };
+    let config = ProvisionConfig {
+        search_path: vec![folder.path().join("bin")],
+        ..offline(&folder.path().join("cache"))
+    };
     let (found, asked) = find(&config, "24");
-    assert!(matches!(&found, Err(ProvisionError::Offline { passed_over, .. }) if passed_over.len() == 1), "{found:?}");
+    assert!(
+        matches!(&found, Err(ProvisionError::Offline { passed_over, .. }) if passed_over.len() == 1),
+        "{found:?}"
+    );
     assert_eq!(asked, 1);
 }
 
 #[test]
-fn a_configured_node_that_is_not_there_is_not_replaced_by_another() {
+fn a_missing_configured_node_is_not_replaced_by_another() {
     let folder = tempfile::tempdir().unwrap();
-    let config = ProvisionConfig { node: Some(folder.path().join("nothing")), ..ProvisionConfig::new(folder.path().join("cache")) };
+    let config = ProvisionConfig {
+        node: Some(folder.path().join("nothing")),
+        ..ProvisionConfig::new(folder.path().join("cache"))
+    };
     let error = find(&config, "24").0.unwrap_err();
     assert!(matches!(error, ProvisionError::Unusable { .. }));
-    assert!(error.hint().contains("BELLJAR_NODE"), "{}", error.hint());
+    assert!(error.hint().unwrap().contains("BELLJAR_NODE"), "{error:?}");
 }
 
 #[test]
 fn a_cache_of_another_user_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(matches!(Provisioner::new(offline(folder.path())), Err(ProvisionError::UnsafeCache { .. })));
+    assert!(matches!(
+        Provisioner::new(offline(folder.path())),
+        Err(ProvisionError::UnsafeCache { .. })
+    ));
 }

@@ -1,36 +1,42 @@
-//! A run that is not over: its record, its events so far, and whoever watches. Watchers read from one shared log, each at its own pace: a slow one holds
-//! up nobody, and costs nothing but its place in the log.
+//! Unfinished runs: their records, events and watchers. Watchers read from one shared log, each at
+//! its own pace. A slow watcher delays no one, and costs nothing but its position in the log.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use belljar_protocol::{Event, EventKind, Outcome, RunId, RunRecord, Timestamp};
-use belljar_store::{EVENT_NUMBERS, EventLines, last_event_stub};
+use belljar_store::{EVENT_NUMBERS, EventLines};
 use tokio::sync::watch;
 
-/// One event, as JSON.
+/// The time that a cancellation waits for the end of the run.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
+/// An event as JSON.
 #[derive(Clone, Debug)]
 pub struct EventLine {
-    /// Its number.
+    /// The number of the event.
     pub seq: u64,
-    /// Its kind, as in its `type`.
+    /// The type of the event, such as `log`.
     pub kind: &'static str,
-    /// Its JSON, one line without the end.
+    /// The JSON of the event, in one line without its end.
     pub json: Arc<str>,
 }
 
-/// A run that is not over.
+/// An unfinished run.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) id: RunId,
     pub(crate) project_id: String,
+    /// Time at which the run was accepted, possibly by an earlier server.
+    pub(crate) accepted_at: Instant,
     state: Mutex<State>,
-    /// Changes with each event; true once there will be no more.
+    /// Changes with each event. The value becomes true after the last one.
     changed: watch::Sender<bool>,
     cancelled: watch::Sender<bool>,
-    /// Whether the server was asked to stop: the run is interrupted, not cancelled.
+    /// Set when the server is stopping, so that the run is interrupted and not cancelled.
     interrupted: AtomicBool,
 }
 
@@ -39,36 +45,53 @@ struct State {
     record: RunRecord,
     outcome: Option<Arc<Outcome>>,
     events: Vec<EventLine>,
-    /// The number of the first of `events`: those of before a restart are in the store only.
+    /// The number of the first of `events`. Events of before a restart are only in the store.
     first_seq: u64,
-    /// How many of `events` are stored.
+    /// The number of `events` that are stored.
     stored: usize,
-    /// Events with numbers below this one may be told: the store knows that they may have been, and after a crash none of them is used again.
+    /// Only events below this number may be published. The store knows that these numbers may have
+    /// been used, so none of them is used again after a crash.
     numbers_end: u64,
     attempt: AttemptEvents,
 }
 
-/// What the events of the latest attempt have: its outcome need not have it as well, where that is stored.
+/// The contents of the latest attempt's events. The stored outcome need not repeat what they
+/// contain.
 #[derive(Clone, Copy, Debug)]
 struct AttemptEvents {
-    /// The number of its first.
+    /// The number of the attempt's first event.
     first_seq: u64,
     logs: usize,
     results: usize,
 }
 
-/// The last event of a run, which is told when it is stored.
+/// The last event of a run, which is published after it is stored.
 #[derive(Debug)]
 pub(crate) struct LastEvent {
     pub(crate) line: EventLine,
-    /// What is stored of it. The outcome is stored beside it.
-    stub: String,
+    pub(crate) timestamp: Timestamp,
+}
+
+impl State {
+    fn unstored(&self) -> EventLines {
+        let events = &self.events[self.stored..];
+        let bytes = events.iter().map(|event| event.json.len() + 1).sum();
+        let mut lines = String::with_capacity(bytes);
+        for event in events {
+            lines.push_str(&event.json);
+            lines.push('\n');
+        }
+        EventLines { seq: self.first_seq + self.stored as u64, lines }
+    }
 }
 
 impl Live {
-    /// A run whose next events have these numbers, which are reserved.
+    /// Returns an unfinished run whose next events have these reserved numbers.
     pub(crate) fn new(record: RunRecord, project_id: String, numbers: Range<u64>) -> Arc<Self> {
         let id = record.id.clone();
+        let age_ms = Timestamp::now().unix_ms() - record.created_at.unix_ms();
+        let age = Duration::from_millis(age_ms.max(0).unsigned_abs());
+        let accepted_at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         let state = State {
             record,
             outcome: None,
@@ -81,6 +104,7 @@ impl Live {
         Arc::new(Self {
             id,
             project_id,
+            accepted_at,
             state: Mutex::new(state),
             changed: watch::Sender::new(false),
             cancelled: watch::Sender::new(false),
@@ -92,7 +116,7 @@ impl Live {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its record as it is now.
+    /// Returns the current record of the run.
     pub(crate) fn record(&self) -> RunRecord {
         self.state().record.clone()
     }
@@ -101,17 +125,17 @@ impl Live {
         change(&mut self.state().record);
     }
 
-    /// Its outcome, once it is stored.
+    /// Returns the outcome of the run after it is stored.
     pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
         self.state().outcome.clone()
     }
 
-    /// Adds an event of now and tells the watchers, if its number is reserved.
+    /// Adds an event with the current time, and publishes it if its number is reserved.
     pub(crate) fn emit(&self, kind: EventKind) {
         self.emit_at(Timestamp::now(), kind);
     }
 
-    /// The same, of an event that was seen at this moment. A log entry has the same moment in the outcome.
+    /// Adds an event with the given time. A log entry has the same time in the outcome.
     pub(crate) fn emit_at(&self, timestamp: Timestamp, kind: EventKind) {
         let mut state = self.state();
         match &kind {
@@ -125,97 +149,114 @@ impl Live {
         self.changed.send_modify(|_| {});
     }
 
-    /// Another attempt begins: the events from now on are its.
+    /// Starts another attempt. All later events belong to it.
     pub(crate) fn begin_attempt(&self) {
         let mut state = self.state();
         let first_seq = state.first_seq + state.events.len() as u64;
         state.attempt = AttemptEvents { first_seq, logs: 0, results: 0 };
     }
 
-    /// The number of the first event that has the logs and results of this outcome, if events have all of them.
+    /// Returns the number of the first event of the latest attempt, if events contain all logs and
+    /// results of the outcome.
     pub(crate) fn logs_from(&self, outcome: &Outcome) -> Option<u64> {
         let attempt = self.state().attempt;
-        (outcome.logs.len() == attempt.logs && outcome.results.len() == attempt.results).then_some(attempt.first_seq)
+        (outcome.logs.len() == attempt.logs && outcome.results.len() == attempt.results)
+            .then_some(attempt.first_seq)
     }
 
-    /// What its events have, as JSON.
+    /// Returns the size of the events as JSON.
     pub(crate) fn event_bytes(&self) -> usize {
         self.state().events.iter().map(|event| event.json.len()).sum()
     }
 
-    /// Up to where numbers are reserved.
+    /// Returns the end of the reserved numbers.
     pub(crate) fn numbers_end(&self) -> u64 {
         self.state().numbers_end
     }
 
-    /// Up to where numbers are to be reserved next, if it is time for it: well before they are used up.
+    /// Returns the end of the numbers to be reserved next, well before the reserved ones are used
+    /// up. Returns `None` if it is too early.
     pub(crate) fn numbers_wanted(&self) -> Option<u64> {
         let state = self.state();
         let next = state.first_seq + state.events.len() as u64;
-        (next + EVENT_NUMBERS / 2 > state.numbers_end).then(|| (next / EVENT_NUMBERS + 2) * EVENT_NUMBERS)
+        (next + EVENT_NUMBERS / 2 > state.numbers_end)
+            .then(|| (next / EVENT_NUMBERS + 2) * EVENT_NUMBERS)
     }
 
-    /// Numbers are reserved up to here: what has them may be told.
+    /// Notes that numbers are reserved up to `end`, so that events with these numbers may be
+    /// published.
     pub(crate) fn numbers_are_reserved(&self, end: u64) {
         self.state().numbers_end = end;
         self.changed.send_modify(|_| {});
     }
 
-    /// The events that are not stored yet, with one more that the watchers are not to hear of before all are: the last.
-    pub(crate) fn unstored_with(&self, last: &LastEvent) -> EventLines {
-        let state = self.state();
-        let mut lines = take_lines(&state.events[state.stored..]);
-        lines.push_str(&last.stub);
-        lines.push('\n');
-        EventLines { seq: state.first_seq + state.stored as u64, lines }
+    /// Returns the events that are not stored yet. They still count as not stored afterwards.
+    pub(crate) fn unstored(&self) -> EventLines {
+        self.state().unstored()
     }
 
-    /// What the last event will be.
+    /// Returns the last event of the run.
     pub(crate) fn last_event(&self, outcome: &Outcome) -> LastEvent {
         let (seq, timestamp) = {
             let state = self.state();
             (state.first_seq + state.events.len() as u64, Timestamp::now())
         };
         let line = line(seq, timestamp, EventKind::Finished { outcome: Box::new(outcome.clone()) });
-        LastEvent { line, stub: last_event_stub(seq, timestamp) }
+        LastEvent { line, timestamp }
     }
 
-    /// The events that are not stored yet; they are taken as stored from now on.
+    /// Takes the events that are not stored yet. They count as stored afterwards.
     pub(crate) fn take_unstored(&self) -> EventLines {
         let mut state = self.state();
-        let lines = EventLines { seq: state.first_seq + state.stored as u64, lines: take_lines(&state.events[state.stored..]) };
+        let lines = state.unstored();
         state.stored = state.events.len();
         lines
     }
 
-    /// It is over, and that is stored: the watchers hear the last event.
-    pub(crate) fn end(&self, last: EventLine, record: impl FnOnce(&mut RunRecord), outcome: Outcome) {
+    /// Ends the run after its end is stored, and publishes the last event.
+    pub(crate) fn end(
+        &self,
+        last: EventLine,
+        record: impl FnOnce(&mut RunRecord),
+        outcome: Outcome,
+    ) {
         let mut state = self.state();
         record(&mut state.record);
         state.outcome = Some(Arc::new(outcome));
         state.events.push(last);
-        // All of them are stored: there is no crash that could bring another of these numbers.
+        // All events are stored, so a crash cannot lead to other events with these numbers.
         state.numbers_end = u64::MAX;
         drop(state);
         self.changed.send_replace(true);
     }
 
-    /// It will not be heard of again, and not because it ended: the server stops.
+    /// Ends the watches without an end of the run, because the server stops.
     pub(crate) fn abandon(&self) {
         self.changed.send_replace(true);
     }
 
-    /// Told of each change; true once there will be no more.
+    /// Returns a receiver of changes. Its value becomes true after the last one.
     pub(crate) fn watch(&self) -> watch::Receiver<bool> {
         self.changed.subscribe()
     }
 
-    /// At most `most` events from this number on that may be told, and the number of the first that is here at all.
+    /// Returns at most `most` events from a number on that may be published, and the number of the
+    /// first event that is in memory.
     pub(crate) fn events_from(&self, seq: u64, most: usize) -> (u64, Vec<EventLine>) {
         let state = self.state();
         let skip = usize::try_from(seq.saturating_sub(state.first_seq)).unwrap_or(usize::MAX);
-        let may_be_told = |line: &&EventLine| line.seq < state.numbers_end;
-        (state.first_seq, state.events.iter().skip(skip).take_while(may_be_told).take(most).cloned().collect())
+        let may_be_published = |line: &&EventLine| line.seq < state.numbers_end;
+        (
+            state.first_seq,
+            state
+                .events
+                .iter()
+                .skip(skip)
+                .take_while(may_be_published)
+                .take(most)
+                .cloned()
+                .collect(),
+        )
     }
 
     pub(crate) fn cancel(&self) {
@@ -235,15 +276,20 @@ impl Live {
         *self.cancelled.borrow()
     }
 
-    /// Waits until it is cancelled.
+    /// Waits until the run is cancelled.
     pub(crate) async fn until_cancelled(&self) {
-        // The sender is in `self`: it cannot be gone.
+        // The sender is in `self`, so it still exists.
         let _ = self.cancelled.subscribe().wait_for(|cancelled| *cancelled).await;
     }
 
-    /// Waits until nothing more will happen.
+    /// Waits until the run ends or is abandoned.
     pub(crate) async fn until_over(&self) {
         let _ = self.changed.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// Waits until a cancelled run ends, but not for long.
+    pub(crate) async fn until_over_or_late(&self) {
+        let _ = tokio::time::timeout(CANCEL_WAIT, self.until_over()).await;
     }
 }
 
@@ -258,20 +304,12 @@ fn line(seq: u64, timestamp: Timestamp, kind: EventKind) -> EventLine {
         EventKind::Progress { .. } => "progress",
         EventKind::Finished { .. } => "finished",
     };
-    let json = serde_json::to_string(&Event { seq, timestamp, kind }).expect("the protocol's types have JSON");
+    let json = serde_json::to_string(&Event { seq, timestamp, kind })
+        .expect("the protocol's types have JSON");
     EventLine { seq, kind: name, json: json.into() }
 }
 
-fn take_lines(events: &[EventLine]) -> String {
-    let mut lines = String::with_capacity(events.iter().map(|event| event.json.len() + 1).sum());
-    for event in events {
-        lines.push_str(&event.json);
-        lines.push('\n');
-    }
-    lines
-}
-
-/// All runs that are not over.
+/// All unfinished runs.
 #[derive(Debug, Default)]
 pub(crate) struct LiveRuns(Mutex<HashMap<RunId, Arc<Live>>>);
 
@@ -288,13 +326,25 @@ impl LiveRuns {
         self.runs().remove(id);
     }
 
-    /// The run, if it is this project's.
+    /// Returns a run if it belongs to the project.
     pub(crate) fn get(&self, project_id: &str, id: &RunId) -> Option<Arc<Live>> {
         self.runs().get(id).filter(|live| live.project_id == project_id).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Live>> {
         self.runs().values().cloned().collect()
+    }
+
+    /// Cancels all runs of a project, and waits for a short time for each of them to end.
+    pub(crate) async fn cancel_all_of(&self, project_id: &str) {
+        let live: Vec<_> =
+            self.all().into_iter().filter(|live| live.project_id == project_id).collect();
+        for live in &live {
+            live.cancel();
+        }
+        for live in live {
+            live.until_over_or_late().await;
+        }
     }
 }
 
@@ -319,7 +369,9 @@ mod tests {
         for n in 0..5 {
             live.emit(EventKind::Progress { message: n.to_string() });
         }
-        let numbers = |from, most| live.events_from(from, most).1.iter().map(|line| line.seq).collect::<Vec<_>>();
+        let numbers = |from, most| {
+            live.events_from(from, most).1.iter().map(|line| line.seq).collect::<Vec<_>>()
+        };
         assert_eq!(numbers(0, 9), [3, 4, 5, 6], "7 is not reserved");
         let end = live.numbers_wanted().unwrap();
         assert_eq!(end % EVENT_NUMBERS, 0);

@@ -1,41 +1,80 @@
-//! Whose turn it is: so many runs at one time, by number and by the memory that they may use; fair between projects; somebody waiting goes before nobody.
+//! The run queue, which limits concurrent runs by number and by memory, and shares them fairly
+//! between projects. Runs with the priority `interactive`, for which someone waits, start before
+//! `scheduled` ones.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use belljar_protocol::Priority;
+use belljar_engine::Machine;
+use belljar_protocol::{Limits, Priority};
 use tokio::sync::oneshot;
 
-use crate::held::is_fair;
+use crate::caller::Caller;
+use crate::config::RunConfig;
+use crate::memory_account::is_fair;
 
-/// A run that is too large for what is free now is passed by those that fit, for so long; then nobody goes before it.
+/// The time for which smaller runs may overtake a run that is too large for the free memory. After
+/// that, none may overtake it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The number of copies of a run's output that the server holds until the run ends: as it arrived,
+/// and as the JSON of its events, in which a control character has six bytes.
+const HELD_OF_OUTPUT: u64 = 8;
+/// The number of copies of a run's result, which is already JSON.
+const HELD_OF_RESULT: u64 = 2;
 
-/// What there is to share.
+/// The capacity that runs share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
-    /// Runs at one time.
+    /// The maximum number of concurrent runs.
     pub(crate) runs: u32,
-    /// What their memory limits may add up to, with what the server may have to hold of what they write.
+    /// The maximum sum of the memory limits of running runs, including the memory that the server
+    /// may need for their output.
     pub(crate) memory_bytes: u64,
-    /// Runs that may wait.
+    /// The maximum number of queued runs.
     pub(crate) waiting: u32,
 }
 
-/// What a run asks for.
+impl Capacity {
+    /// Returns the capacity of this machine under a configuration.
+    pub(crate) fn new(config: &RunConfig, machine: Machine) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        Self {
+            runs: config.concurrent.unwrap_or(processors * 4).max(1),
+            memory_bytes: config.memory_bytes.map_or(machine.memory_bytes / 4 * 3, |bytes| bytes.0),
+            waiting: config.queue,
+        }
+    }
+}
+
+/// A request for a place to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) project_id: String,
     pub(crate) priority: Priority,
-    /// Of its sandbox.
+    /// Memory limit of the sandbox.
     pub(crate) memory_bytes: u64,
-    /// What the server may have to hold of what it writes.
+    /// Memory that the server may need for the output.
     pub(crate) held_bytes: u64,
-    /// Runs of the project at one time.
-    pub(crate) most_of_project: u32,
+    /// Maximum number of concurrent runs of the project.
+    pub(crate) max_of_project: u32,
 }
 
+impl Ask {
+    /// Returns the request for a place of a run.
+    pub(super) fn new(caller: &Caller, priority: Priority, limits: &Limits) -> Self {
+        let (output_bytes, result_bytes) = (limits.output_bytes.0, limits.result_bytes.0);
+        Self {
+            project_id: caller.project_id().to_owned(),
+            priority,
+            memory_bytes: limits.memory_bytes.0,
+            held_bytes: output_bytes * HELD_OF_OUTPUT + result_bytes * HELD_OF_RESULT,
+            max_of_project: caller.project.settings.quotas.concurrent_runs.unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// The queue of runs. A clone shares the same queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue(Arc<Shared>);
 
@@ -50,7 +89,7 @@ struct State {
     running: u32,
     memory_bytes: u64,
     waiting: u32,
-    /// Counts turns; the project that had its last one longest ago is next among equals.
+    /// The number of turns so far. Among equal projects, the one whose last turn is oldest is next.
     turn: u64,
     projects: BTreeMap<String, Project>,
 }
@@ -59,7 +98,7 @@ struct State {
 struct Project {
     running: u32,
     last_turn: u64,
-    /// By priority.
+    /// The queued runs by priority.
     waiting: [VecDeque<Waiting>; 2],
 }
 
@@ -70,7 +109,7 @@ struct Waiting {
     turn: oneshot::Sender<Place>,
 }
 
-/// A place among the runs under way. Dropped, it goes to the next.
+/// A place to run. When it is dropped, the next run gets it.
 #[derive(Debug)]
 pub(crate) struct Place {
     queue: Arc<Shared>,
@@ -80,15 +119,16 @@ pub(crate) struct Place {
     has_sandbox: bool,
 }
 
-/// What a run gets when it asks.
+/// The answer to a request for a place.
 pub(crate) enum Turn {
-    /// It is its turn.
+    /// The run can start now.
     Now(Place),
-    /// It will be told. Whoever does not wait any longer drops this.
+    /// The run is queued and receives a place later. A caller that stops waiting drops the
+    /// receiver.
     Later(oneshot::Receiver<Place>),
-    /// Too many wait.
+    /// The queue is full.
     Full,
-    /// Too many of the project wait: there must be room for others.
+    /// The project's share of the queue is full.
     ShareTaken,
 }
 
@@ -97,31 +137,47 @@ impl Queue {
         Self(Arc::new(Shared { capacity, state: Mutex::default() }))
     }
 
-    /// Asks for a place. `must` is for runs that were accepted before: they are never turned away.
+    /// Requests a place. `must` is for runs that were accepted before, which are never refused.
     pub(crate) fn ask(&self, ask: Ask, must: bool) -> Turn {
         let mut state = self.0.state();
         state.forget_gone();
-        let is_first = state.projects.get(&ask.project_id).is_none_or(|project| project.waiting.iter().all(VecDeque::is_empty));
-        if is_first && state.overdue(self.0.capacity).is_none() && state.has_room(self.0.capacity, &ask) {
+        let is_first = state
+            .projects
+            .get(&ask.project_id)
+            .is_none_or(|project| project.waiting.iter().all(VecDeque::is_empty));
+        if is_first
+            && state.overdue(self.0.capacity).is_none()
+            && state.has_room(self.0.capacity, &ask)
+        {
             return Turn::Now(state.seat(&self.0, &ask));
         }
         let most = self.0.capacity.waiting;
         if !must && state.waiting >= most {
             return Turn::Full;
         }
-        let of_project: usize = state.projects.get(&ask.project_id).map_or(0, |project| project.waiting.iter().map(VecDeque::len).sum());
-        // The first of a project may wait while there is any place.
-        if !must && of_project > 0 && !is_fair(of_project as u64 + 1, u64::from(state.waiting) + 1, u64::from(most)) {
+        let of_project: usize = state
+            .projects
+            .get(&ask.project_id)
+            .map_or(0, |project| project.waiting.iter().map(VecDeque::len).sum());
+        // The first queued run of a project is accepted while the queue has any place.
+        if !must
+            && of_project > 0
+            && !is_fair(of_project as u64 + 1, u64::from(state.waiting) + 1, u64::from(most))
+        {
             return Turn::ShareTaken;
         }
         state.waiting += 1;
         let (turn, later) = oneshot::channel();
         let project = state.projects.entry(ask.project_id.clone()).or_default();
-        project.waiting[ask.priority as usize].push_back(Waiting { ask, since: Instant::now(), turn });
+        project.waiting[ask.priority as usize].push_back(Waiting {
+            ask,
+            since: Instant::now(),
+            turn,
+        });
         Turn::Later(later)
     }
 
-    /// Runs under way, and runs that wait.
+    /// Returns the number of running and of queued runs.
     pub(crate) fn counts(&self) -> (u32, u32) {
         let mut state = self.0.state();
         state.forget_gone();
@@ -138,9 +194,11 @@ impl Shared {
 impl State {
     fn has_room(&self, capacity: Capacity, ask: &Ask) -> bool {
         let of_project = self.projects.get(&ask.project_id).map_or(0, |project| project.running);
-        // A run that is larger than all there is runs alone.
-        let fits = self.running == 0 || self.memory_bytes.saturating_add(ask.memory_bytes + ask.held_bytes) <= capacity.memory_bytes;
-        self.running < capacity.runs && fits && of_project < ask.most_of_project
+        // A run that exceeds the capacity runs alone.
+        let fits = self.running == 0
+            || self.memory_bytes.saturating_add(ask.memory_bytes + ask.held_bytes)
+                <= capacity.memory_bytes;
+        self.running < capacity.runs && fits && of_project < ask.max_of_project
     }
 
     fn seat(&mut self, queue: &Arc<Shared>, ask: &Ask) -> Place {
@@ -159,7 +217,7 @@ impl State {
         }
     }
 
-    /// Those who do not wait any longer.
+    /// Removes runs that no longer wait.
     fn forget_gone(&mut self) {
         let mut gone = 0;
         for waiting in self.projects.values_mut().flat_map(|project| &mut project.waiting) {
@@ -168,38 +226,52 @@ impl State {
             gone += before - waiting.len();
         }
         self.waiting -= gone as u32;
-        self.projects.retain(|_, project| project.running > 0 || project.waiting.iter().any(|waiting| !waiting.is_empty()));
+        self.projects.retain(|_, project| {
+            project.running > 0 || project.waiting.iter().any(|waiting| !waiting.is_empty())
+        });
     }
 
-    /// The project and priority of a run that has been passed by for too long: it waits for room, not for its own project. The one that waits longest.
+    /// Returns the project and priority of the run that has been overtaken for too long and waited
+    /// the longest. Such a run waits for capacity, not for its own project.
     fn overdue(&self, capacity: Capacity) -> Option<(String, usize)> {
         let fronts = self.projects.iter().flat_map(|(id, project)| {
-            (0..2).filter_map(move |priority| project.waiting[priority].front().map(|waiting| (id, project, priority, waiting)))
+            (0..2).filter_map(move |priority| {
+                project.waiting[priority].front().map(|waiting| (id, project, priority, waiting))
+            })
         });
         let passed_by = fronts.filter(|(_, project, _, waiting)| {
-            project.running < waiting.ask.most_of_project && waiting.since.elapsed() >= PATIENCE && !self.has_room(capacity, &waiting.ask)
+            project.running < waiting.ask.max_of_project
+                && waiting.since.elapsed() >= PATIENCE
+                && !self.has_room(capacity, &waiting.ask)
         });
-        passed_by.min_by_key(|(_, _, _, waiting)| waiting.since).map(|(id, _, priority, _)| (id.clone(), priority))
+        passed_by
+            .min_by_key(|(_, _, _, waiting)| waiting.since)
+            .map(|(id, _, priority, _)| (id.clone(), priority))
     }
 
-    /// The project whose run goes next: of those with a run of the highest priority that has room, the one with the fewest under way, and of these the
-    /// one whose last turn is longest ago.
+    /// Returns the project and priority of the next run. Among the projects with a run of the
+    /// highest priority that fits, it is the one with the fewest running runs, and among these the
+    /// one whose last turn is oldest.
     fn next_project(&self, capacity: Capacity) -> Option<(String, usize)> {
         if self.overdue(capacity).is_some() {
             return None;
         }
         (0..2).find_map(|priority| {
-            let could = self
-                .projects
-                .iter()
-                .filter(|(_, project)| project.waiting[priority].front().is_some_and(|waiting| self.has_room(capacity, &waiting.ask)));
-            could.min_by_key(|(_, project)| (project.running, project.last_turn)).map(|(id, _)| (id.clone(), priority))
+            let could = self.projects.iter().filter(|(_, project)| {
+                project.waiting[priority]
+                    .front()
+                    .is_some_and(|waiting| self.has_room(capacity, &waiting.ask))
+            });
+            could
+                .min_by_key(|(_, project)| (project.running, project.last_turn))
+                .map(|(id, _)| (id.clone(), priority))
         })
     }
 }
 
 impl Place {
-    /// The sandbox is gone: another run can have the place. What the run wrote is still held, until this is dropped.
+    /// Releases the place of the sandbox for another run. The memory for the output stays reserved
+    /// until this is dropped.
     pub(crate) fn sandbox_is_gone(&mut self) {
         if std::mem::take(&mut self.has_sandbox) {
             let (project_id, memory_bytes) = (&self.project_id, self.memory_bytes);
@@ -223,21 +295,27 @@ impl Drop for Place {
 }
 
 impl Shared {
-    /// Takes something back, and gives places to those who wait for it.
+    /// Releases capacity, and gives places to queued runs.
     fn give_back(self: &Arc<Self>, take: impl FnOnce(&mut State)) {
         let mut seated = Vec::new();
         let mut state = self.state();
         take(&mut state);
         state.forget_gone();
         while let Some((id, priority)) = state.next_project(self.capacity) {
-            let Some(waiting) = state.projects.get_mut(&id).and_then(|project| project.waiting[priority].pop_front()) else { break };
+            let Some(waiting) = state
+                .projects
+                .get_mut(&id)
+                .and_then(|project| project.waiting[priority].pop_front())
+            else {
+                break;
+            };
             state.waiting -= 1;
             let place = state.seat(self, &waiting.ask);
             seated.push((waiting.turn, place));
         }
         drop(state);
         for (turn, place) in seated {
-            // Whoever has just gone drops the place, which comes back here.
+            // If the receiver is gone, the place is dropped and comes back here.
             let _ = turn.send(place);
         }
     }
@@ -248,7 +326,13 @@ mod tests {
     use super::*;
 
     fn ask(project: &str, priority: Priority) -> Ask {
-        Ask { project_id: project.into(), priority, memory_bytes: 1, held_bytes: 0, most_of_project: 100 }
+        Ask {
+            project_id: project.into(),
+            priority,
+            memory_bytes: 1,
+            held_bytes: 0,
+            max_of_project: 100,
+        }
     }
 
     fn queue(runs: u32) -> Queue {
@@ -272,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_waiting_goes_before_nobody() {
+    fn interactive_runs_start_before_scheduled_ones() {
         let queue = queue(1);
         let place = now(queue.ask(ask("a", Priority::Interactive), false));
         let mut scheduled = later(queue.ask(ask("a", Priority::Scheduled), false));
@@ -286,9 +370,12 @@ mod tests {
     #[test]
     fn a_project_with_many_runs_does_not_hold_up_another() {
         let queue = queue(2);
-        let (first, second) =
-            (now(queue.ask(ask("a", Priority::Interactive), false)), now(queue.ask(ask("a", Priority::Interactive), false)));
-        let mut of_a: Vec<_> = (0..5).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
+        let (first, second) = (
+            now(queue.ask(ask("a", Priority::Interactive), false)),
+            now(queue.ask(ask("a", Priority::Interactive), false)),
+        );
+        let mut of_a: Vec<_> =
+            (0..5).map(|_| later(queue.ask(ask("a", Priority::Interactive), false))).collect();
         let mut of_b = later(queue.ask(ask("b", Priority::Interactive), false));
         drop(first);
         let b = of_b.try_recv().unwrap();
@@ -307,7 +394,7 @@ mod tests {
         assert!(waiting.try_recv().is_ok());
         let alone = Ask { memory_bytes: 5000, ..ask("b", Priority::Interactive) };
         drop(now(queue.ask(alone, false)));
-        let one = Ask { most_of_project: 1, ..ask("c", Priority::Interactive) };
+        let one = Ask { max_of_project: 1, ..ask("c", Priority::Interactive) };
         let _place = now(queue.ask(one.clone(), false));
         let _waits = later(queue.ask(one, false));
         assert_eq!(queue.counts(), (1, 1));
@@ -356,10 +443,15 @@ mod tests {
         let queue = queue(1);
         let _place = now(queue.ask(ask("a", Priority::Interactive), false));
         let of = |project: &str, count: usize| -> Vec<_> {
-            (0..count).map(|_| later(queue.ask(ask(project, Priority::Interactive), false))).collect()
+            (0..count)
+                .map(|_| later(queue.ask(ask(project, Priority::Interactive), false)))
+                .collect()
         };
         let waiting = of("a", 5);
-        assert!(matches!(queue.ask(ask("a", Priority::Interactive), false), Turn::ShareTaken), "half of it is for others");
+        assert!(
+            matches!(queue.ask(ask("a", Priority::Interactive), false), Turn::ShareTaken),
+            "half of it is for others"
+        );
         let others = (of("b", 2), of("c", 1), of("d", 1), of("e", 1));
         assert!(matches!(queue.ask(ask("f", Priority::Interactive), false), Turn::Full));
         drop(others);
@@ -369,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_given_to_somebody_who_left_goes_on() {
+    fn a_place_whose_receiver_is_gone_passes_to_the_next_run() {
         let queue = queue(1);
         let place = now(queue.ask(ask("a", Priority::Interactive), false));
         drop(later(queue.ask(ask("a", Priority::Interactive), false)));

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use belljar_syntax::{Language, ModuleKind, Options, Prepared, prepare, prepare_with};
+use belljar_syntax::{Dialect, ModuleKind, Options, PreparedProgram, prepare, prepare_with};
 use serde_json::{Value, json};
 
-/// What Node made of one program.
+/// Result of one program in Node.
 pub struct Answer {
     /// The prepared program: `value` and `main`, or `error` and `place`.
     pub prepared: Value,
@@ -24,8 +24,11 @@ pub fn run(programs: &[(&str, &str)]) -> Vec<Answer> {
 
 /// [`run`] with options.
 pub fn run_with(programs: &[(&str, &str)], options: &Options) -> Vec<Answer> {
-    let prepared = programs.iter().map(|(name, source)| (name, source, prepare_with(source, name, language_of(name), options)));
-    let cases: Vec<Value> = prepared.map(|(name, source, prepared)| case(name, source, &prepared)).collect();
+    let prepared = programs.iter().map(|(name, source)| {
+        (name, source, prepare_with(source, name, dialect_of(name), options))
+    });
+    let cases: Vec<Value> =
+        prepared.map(|(name, source, prepared)| case(name, source, &prepared)).collect();
     let node = std::env::var("BELLJAR_TEST_NODE").unwrap_or_else(|_| "node".to_owned());
     let mut child = Command::new(&node)
         .args(["--experimental-vm-modules", "--no-warnings"])
@@ -40,21 +43,24 @@ pub fn run_with(programs: &[(&str, &str)], options: &Options) -> Vec<Answer> {
     assert!(output.status.success(), "node failed: {}", output.status);
     let answers: Vec<Value> = serde_json::from_slice(&output.stdout).expect("node answers in JSON");
     assert_eq!(answers.len(), programs.len());
-    answers.into_iter().map(|mut answer| Answer { prepared: answer["prepared"].take(), v8: answer["v8"].take() }).collect()
+    answers
+        .into_iter()
+        .map(|mut answer| Answer { prepared: answer["prepared"].take(), v8: answer["v8"].take() })
+        .collect()
 }
 
 /// Prepares a program in the language that its name tells.
 #[allow(dead_code, reason = "not every test needs it")]
-pub fn prepare_named<'s>(name: &str, source: &'s str) -> Prepared<'s> {
-    prepare(source, name, language_of(name))
+pub fn prepare_named<'s>(name: &str, source: &'s str) -> PreparedProgram<'s> {
+    prepare(source, name, dialect_of(name))
 }
 
-fn language_of(name: &str) -> Language {
+fn dialect_of(name: &str) -> Dialect {
     let is_typescript = name.rsplit('.').next().is_some_and(|extension| extension.contains("ts"));
-    if is_typescript { Language::TypeScript } else { Language::JavaScript }
+    if is_typescript { Dialect::TypeScript } else { Dialect::JavaScript }
 }
 
-fn case(name: &str, source: &str, prepared: &Prepared<'_>) -> Value {
+fn case(name: &str, source: &str, prepared: &PreparedProgram<'_>) -> Value {
     let kind = match prepared.kind {
         ModuleKind::CommonJs => "commonjs",
         ModuleKind::Module => "module",

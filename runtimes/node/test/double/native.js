@@ -1,10 +1,14 @@
 'use strict';
-// A stand-in for the native library, for this suite alone: the functions of docs/concepts/drivers.md over a plain node process. The
-// activation comes from a file, frames go to descriptor 3 as lines of JSON, and the end of the loop is Node's own 'beforeExit'.
+// A stand-in for the native library, for this suite alone: the functions of
+// docs/concepts/drivers.md over a plain node process. The activation comes from a file, frames go
+// to descriptor 3 as lines of JSON, and the end of the loop is Node's own 'beforeExit'.
 
 const fs = require('node:fs');
 
 const NOTE = 9;
+const EXECUTED = 5;
+/** The id of the only execution. */
+const EXECUTION = 1;
 const { stringify } = JSON;
 const { writeSync, readFileSync } = fs;
 const { pid, ppid, reallyExit } = process;
@@ -14,8 +18,12 @@ const self = process;
 const activeResources = process.getActiveResourcesInfo.bind(process);
 const randomFill = require('node:crypto').randomFillSync;
 
+let running = 0;
 let busy = Number(process.env.DOUBLE_BUSY ?? 0);
-const calls = Array.from({ length: Number(process.env.DOUBLE_CALLS ?? 0) }, (_, index) => 4 + index);
+const calls = Array.from(
+  { length: Number(process.env.DOUBLE_CALLS ?? 0) },
+  (_, index) => 4 + index,
+);
 
 // The real parser where BELLJAR_LIBRARY names the built library, else the stand-in.
 function loadParser() {
@@ -28,11 +36,12 @@ function loadParser() {
 
 const { prepare, findImports, findMistake = () => undefined } = loadParser();
 
-// Beneath a microtask is nothing that a report shows, or that needs builtins which the program may have broken.
+// The call stack below a microtask has no frames that a report would show, and nothing that needs
+// builtins, which the program may have broken.
 const later = queueMicrotask;
 const after = setTimeout;
 
-// What the library does with what it is to call.
+// The way in which the library calls a function.
 function callSteps(first, next) {
   for (let step = first; ;) {
     let threw = false;
@@ -53,21 +62,37 @@ function line(value) {
 }
 
 exports.createNative = (activationFile) => ({
-  start() { line({ step: 'start', marks: globalThis.__marks }); },
+  start() {
+    line({ step: 'start', marks: globalThis.__marks });
+  },
   receive() {
-    line({ step: 'receive', lazyStreams: ['stdin', 'stdout', 'stderr'].map((name) => /native code|getStd|std/.test(String(Object.getOwnPropertyDescriptor(process, name).get))) });
+    line({
+      step: 'receive',
+      lazyStreams: ['stdin', 'stdout', 'stderr'].map((name) =>
+        /native code|getStd|std/.test(String(Object.getOwnPropertyDescriptor(process, name).get)),
+      ),
+    });
     const text = readFileSync(activationFile, 'utf8');
     globalThis.__received?.();
+    running = EXECUTION;
     return text;
   },
-  send(kind, data) {
+  execution: () => running,
+  send(execution, kind, data) {
     if (typeof data !== 'string') throw new Error('the double takes text');
+    if (execution !== running) return;
     globalThis.__sent?.(kind);
     writeSync(3, `{"kind":${kind},"data":${kind === NOTE ? stringify(data) : data}}\n`);
   },
-  // Sockets that the test holds the other ends of; so many and no more.
+  end(execution, data) {
+    this.send(execution, EXECUTED, data);
+    running = 0;
+  },
+  // The sockets whose other ends the test holds, and no others.
   openCall: () => (busy-- > 0 ? undefined : calls.shift()),
-  annotate(stream, level, length, entry) { line({ annotate: [stream, level, length, entry] }); },
+  annotate(stream, level, length, entry) {
+    line({ annotate: [stream, level, length, entry] });
+  },
   exit(code) {
     globalThis.__exiting?.();
     apply(reallyExit, process, [code]);
@@ -86,21 +111,28 @@ exports.createNative = (activationFile) => ({
     defineProperty(self, 'emit', {
       __proto__: null,
       configurable: true,
-      get: () => function (...args) {
-        if (args[0] !== 'beforeExit' || inCallback) return apply(emit, this, args);
-        inCallback = true;
-        try {
-          callSteps(undefined, callback);
-        } finally {
-          inCallback = false;
-        }
-        return true;
+      get: () =>
+        function (...args) {
+          if (args[0] !== 'beforeExit' || inCallback) return apply(emit, this, args);
+          inCallback = true;
+          try {
+            callSteps(undefined, callback);
+          } finally {
+            inCallback = false;
+          }
+          return true;
+        },
+      set: (replacement) => {
+        emit = replacement;
       },
-      set: (replacement) => { emit = replacement; },
     });
   },
-  runFromLoop(first, next) { later(() => callSteps(first, next)); },
-  wakeLater(ms, callback) { after(callback, ms).unref(); },
+  runFromLoop(first, next) {
+    later(() => callSteps(first, next));
+  },
+  wakeLater(ms, callback) {
+    after(callback, ms).unref();
+  },
   wrap(original, before, after, name) {
     function wrapped() {
       const token = apply(before, undefined, arguments);

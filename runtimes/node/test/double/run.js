@@ -9,7 +9,26 @@ const native = createNative(activationFile);
 const { drive } = require('../../driver.js');
 
 const activation = JSON.parse(fs.readFileSync(activationFile, 'utf8'));
-// What a zygote is warmed with has nothing of any run.
-const policy = { fs: { read: [], write: [] }, net: [], loopback: false, env: {}, exec: false, secrets: [], storage: { read: [], write: [] } };
-const rehearsal = JSON.stringify({ ...activation, task: 'run', language: 'javascript', env: {}, seed: null, finish: 'idle', policy });
-drive(native, { home, boot: { start: 'fork', cpus: [{ model: 'Test CPU', speed: 3000 }], rehearsal } });
+// A zygote is warmed before any run, so nothing of a run is passed.
+const policy = {
+  fs: { read: [], write: [] },
+  net: [],
+  loopback: false,
+  env: {},
+  exec: false,
+  secrets: [],
+  storage: { read: [], write: [] },
+};
+const rehearsal = JSON.stringify({
+  ...activation,
+  task: 'run',
+  language: 'javascript',
+  env: {},
+  seed: null,
+  finish: 'idle',
+  policy,
+});
+drive(native, {
+  home,
+  boot: { start: 'fork', cpus: [{ model: 'Test CPU', speed: 3000 }], rehearsal },
+});

@@ -1,4 +1,5 @@
-"""What programs written for notebooks import from IPython, where the package itself is not installed: see `IPython.display`."""
+"""What programs written for notebooks import from IPython, where the package itself is not
+installed: see `IPython.display`."""
 
 from belljar_driver.notebook import display
 

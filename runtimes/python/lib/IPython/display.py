@@ -1,10 +1,12 @@
-"""`IPython.display` in a sandbox without the package: what is displayed goes to the run's rich results."""
+"""`IPython.display` in a sandbox without the package: what is displayed goes to the run's rich
+results."""
 
 from belljar_driver.notebook import DisplayHandle, clear_output, display, publish_display_data, update_display
 
 
 class DisplayObject:
-    """Data to be shown: given as such, or read from a file. A URL stays one where the kind can name it."""
+    """Data to be shown: given as such, or read from a file. A URL stays one where the kind can name
+    it."""
 
     _read_flags = "r"
 
@@ -178,7 +180,8 @@ class Audio(_Player):
 
 
 class IFrame:
-    """A page in a frame. One of the run's own files goes along, for nobody else has it."""
+    """A page in a frame. A page that is one of the run's own files is included, for only the run
+    has it."""
 
     def __init__(self, src, width="100%", height=400, extras=None, **_):
         self.src, self.width, self.height = src, width, height

@@ -1,18 +1,20 @@
-"""The trusted part of a Python sandbox: boots, waits to be activated, runs the program, reports.
+"""The trusted part of a Python sandbox: it boots, waits for the activation, runs the program, and
+reports.
 
-Every module of the package starts with `from belljar_driver import originals as __builtins__`: functions take their builtins from
-that name when they are made, so a program that replaces `builtins.len` or `builtins.open` breaks itself and not its report.
+Every module of the package starts with `from belljar_driver import originals as __builtins__`:
+functions look up their builtins under that name when they are defined, so a program that
+replaces `builtins.len` or `builtins.open` breaks only itself, not its report.
 """
 
 import builtins
 
-#: The builtins as they were before any user code ran.
+#: The builtins before any user code ran.
 originals = dict(vars(builtins))
 
 #: Code objects whose file name starts with this belong to the driver and are not shown in stacks.
 FOLDER = __file__.rpartition("/")[0] + "/"
 
-#: Where the public modules (`belljar`, `yepcode`) and this package live.
+#: The folder of the public modules (`belljar`, `yepcode`) and of this package.
 LIBRARY = FOLDER[:-1].rpartition("/")[0]
 
 #: The working folder and home of every sandbox.

@@ -1,5 +1,6 @@
-"""What the public modules `belljar` and `yepcode` give to the program. A process that the program started with a fresh interpreter
-(`multiprocessing` with spawn) can import them too, and finds them empty."""
+"""The content of the public modules `belljar` and `yepcode`. A process that the program started
+with a fresh interpreter (`multiprocessing` with spawn) can import them too, and finds them
+empty."""
 
 from belljar_driver import originals as __builtins__
 
@@ -9,7 +10,7 @@ _MappingProxy = type(type.__dict__)
 
 
 class Run:
-    """The run that this program is: `id`, `deadline` (a datetime in UTC, or None) and `timeout_ms`."""
+    """The current run: `id`, `deadline` (a datetime in UTC, or None) and `timeout_ms`."""
 
     def __init__(self, id=None, deadline=None, timeout_ms=None):
         self.id = id
@@ -29,7 +30,8 @@ class Run:
 
 
 class NotGranted:
-    """Stands for a facility that the run's policy does not grant: any use of it says so, and how to grant it."""
+    """A placeholder for a facility that the run's policy does not grant. Any use of it raises an
+    error that explains how to grant it."""
 
     def __init__(self, name, grant):
         self.__dict__["_said"] = f"{name} is not granted; grant it with {grant}"
@@ -68,7 +70,7 @@ class Environment:
 
 
 class Record:
-    """Names with values."""
+    """An object with fixed attributes."""
 
     def __init__(self, **values):
         self.__dict__.update(values)
@@ -84,9 +86,9 @@ _display = None
 
 
 def display(value, type=None):
-    """Shows a value to whoever asked for the run: an image, a table, a document. Returns nothing.
+    """Shows a value next to the run's result: an image, a table, a document. Returns nothing.
 
-    `type` is the MIME type of a str or bytes that does not tell by itself what it is.
+    `type` is the MIME type of a str or bytes from which it does not follow.
     """
     if _display is None:
         raise RuntimeError("display() works in the process of the run, not in one that it started")
@@ -94,26 +96,28 @@ def display(value, type=None):
 
 
 def display_within(value, type=None):
-    """The same, but a value that the run's output has no room for is left out, with a note."""
+    """Shows a value like `display`, but leaves it out with a note if the run's output has no
+    room for it."""
     if _display is None:
         raise RuntimeError("display() works in the process of the run, not in one that it started")
     _display().display_within(value, type)
 
 
 def show_figures():
-    """`plt.show()`. In a process that the program started there is no caller to show them to."""
+    """Implements `plt.show()`. In a process that the program started there is no caller to show
+    figures to."""
     if _display is not None:
         _display().put_open_figures()
 
 
 def show_figure(figure):
-    """Shows a figure that the program is done with, or asked to see."""
+    """Shows a figure that the program has finished or displayed."""
     if _display is not None:
         _display().put_figure_unasked(figure)
 
 
 def add_display():
-    """Makes `display` a builtin, as notebooks have it."""
+    """Makes `display` a builtin, as in notebooks."""
     import builtins
 
     def display(*objs, **keywords):
@@ -123,7 +127,7 @@ def add_display():
 
 
 def activate(activation, displays, open_call):
-    """Fills in what this run has."""
+    """Fills the public modules with the data of this run."""
     global parameters, env, run, storage, _yepcode_storage, _display
     given = activation["run"]
     parameters = activation["parameters"] if activation["parameters"] is not None else {}
@@ -132,19 +136,20 @@ def activate(activation, displays, open_call):
     _display = displays
     granted = activation["policy"]["storage"]
     if granted["read"] or granted["write"]:
-        # Loaded now, before the program can change what it is made of; and only where it is granted, because it costs time and memory.
+        # Loaded before the program can change the modules that it uses, and only if it is granted,
+        # because it costs time and memory.
         storage_module = driver_module("storage")
         storage = storage_module.Storage(open_call)
         _yepcode_storage = storage_module.Storage(open_call, storage_module.yepcode_named)
 
 
 def belljar():
-    """The global of that name, the same as the module: a program need not import it."""
+    """Returns the module for the global `belljar`, so that a program need not import it."""
     return Record(display=display, env=env, parameters=parameters, run=run, secrets=secrets, storage=storage)
 
 
 def yepcode():
-    """The same under the names of YepCode, for code written for it."""
+    """Returns the same functions under the names of YepCode, for code that was written for it."""
     return Record(
         context=Record(parameters=parameters, request=Record(headers={}, body=None, query={})),
         env=Environment(),
@@ -156,7 +161,7 @@ def yepcode():
 
 
 def logger():
-    """A logger whose records are log entries of their own level."""
+    """Returns a logger whose records become log entries of the same level."""
     import logging
     import sys
 

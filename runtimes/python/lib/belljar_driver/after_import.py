@@ -1,4 +1,5 @@
-"""Calls back once a module has been imported, now or later: how the driver meets libraries that a program may never load."""
+"""Calls a function when a module is imported, now or later. The driver adapts libraries in this
+way that a program may never load."""
 
 from belljar_driver import originals as __builtins__
 
@@ -6,7 +7,8 @@ import sys
 
 
 def call(name, callback):
-    """Calls `callback(module)` when `name` is, or becomes, imported. What it raises does not reach the program."""
+    """Calls `callback(module)` when `name` is imported, or at once if it already is. Exceptions
+    of the callback do not reach the program."""
     module = sys.modules.get(name)
     if module is not None:
         _quietly(callback, module)
@@ -17,13 +19,14 @@ def call(name, callback):
 
 
 def is_there(name, module):
-    """Called for a module that came without an import of its own."""
+    """Runs the callbacks for a module that exists without an import of its own."""
     for callback in _waiting.pop(name, ()):
         _quietly(callback, module)
 
 
 class _Finder:
-    """First on the meta path; finds nothing itself, and only looks closer at a name that is waited for."""
+    """A finder at the start of the meta path. It finds no module itself, and only acts on names
+    with callbacks."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -43,7 +46,8 @@ class _Finder:
 
 
 def _announce(loader, callbacks):
-    """Loaders are made per module, so changing this one instance touches no other import."""
+    """Makes the loader run the callbacks. There is one loader per module, so changing this
+    instance affects no other import."""
     execute = loader.exec_module
 
     def exec_module(module):

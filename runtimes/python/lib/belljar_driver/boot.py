@@ -1,4 +1,5 @@
-"""From the start of the process to its activation. In a zygote `start` returns once per sandbox, in the forked child."""
+"""From the start of the process to its activation. In a zygote, `start` returns once per
+sandbox, in the forked child."""
 
 from belljar_driver import originals as __builtins__
 
@@ -6,7 +7,7 @@ import sys
 from gc import collect, enable, freeze as freeze_collected
 from posix import O_CLOEXEC, O_RDONLY, close, open as open_descriptor, read
 
-from belljar_driver import LIBRARY, ending, native as native_library, sandbox
+from belljar_driver import LIBRARY, ending, native as native_library, session
 from belljar_driver.text import decode_json
 from belljar_driver.untouched import driver_module
 
@@ -14,10 +15,10 @@ CONFIGURATION = LIBRARY.rpartition("/")[0].rpartition("/")[0] + "/boot.json"
 
 
 def main(native=None, configuration=None):
-    """Boots, waits, runs one program and leaves the process. Tests hand in a double of the native library."""
+    """Boots, waits, runs one program and exits. Tests pass in a double of the native library."""
     native = native or native_library.load()
     configuration = configuration or read_configuration()
-    # Nothing here can be written to: looking for somewhere to put a .pyc only takes time.
+    # Nothing is writable here, so searching for a place for a .pyc file only takes time.
     sys.dont_write_bytecode = True
     is_zygote = configuration["start"] == "fork"
     environment = configuration.get("environment")
@@ -29,10 +30,10 @@ def main(native=None, configuration=None):
         stop_holding_back = driver_module("fork_hooks").hold_back()
         driver_module("preload").import_common_modules()
         driver_module("identity").draw_before_forks()
-        sandbox.load_everything()
-    sandbox.prepare(native, environment)
+        session.load_everything()
+    session.prepare(native, environment)
     if is_zygote:
-        if environment is not None and environment["ahead"] == "zygote":
+        if environment is not None and environment["preload"] == "zygote":
             native.begin_imports()
             stop_noting = driver_module("identity").note_generators()
             driver_module("packages").enter(environment)
@@ -41,16 +42,17 @@ def main(native=None, configuration=None):
         stop_holding_back()
         freeze()
     else:
-        # Nothing of it is garbage: the program's first collection need not walk it.
+        # None of these objects is garbage, so the program's first collection need not walk them.
         freeze_collected()
         enable()
     is_scout = native.start(configuration["rehearsal"])
-    # The scout is not jailed: nothing of a package's may run in it.
-    sandbox.live(native, is_zygote, None if is_scout else environment)
+    # The scout is not jailed, so no code of a package may run in it.
+    session.live(native, is_zygote, None if is_scout else environment)
 
 
 def freeze():
-    """Moves everything out of the garbage collector's sight: a collection in a child would otherwise write to every page it walks."""
+    """Moves all objects out of the garbage collector's reach: a collection in a child would
+    otherwise write to every page that it walks."""
     ending.remember_exit_handlers()
     collect()
     freeze_collected()

@@ -1,10 +1,11 @@
-"""The text of a value that is shown: its repr, without ever building one of megabytes."""
+"""The text of a value that is shown: its repr, built without ever creating a string of
+megabytes."""
 
 from belljar_driver import originals as __builtins__
 
-#: Characters of one text.
+#: Maximum number of characters of one text.
 MAX_CHARACTERS = 10_000
-#: Levels of nesting that are written out.
+#: Maximum number of nested levels that are written out.
 _MAX_DEPTH = 20
 _BRACKETS = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), frozenset: ("frozenset({", "})"), dict: ("{", "}")}
 
@@ -14,7 +15,8 @@ class _Full(Exception):
 
 
 def text_of(value):
-    """The repr of a value; of a long one its beginning, and a word that it was cut."""
+    """Returns the repr of a value. For a long one, returns its beginning and a mark that it was
+    cut."""
     writer = _Writer()
     try:
         writer.write(value, 0)
@@ -39,7 +41,7 @@ class _Writer:
     def write(self, value, depth):
         kind = type(value)
         if kind is str or kind is bytes or kind is bytearray:
-            # What is cut off of it here would be cut off of its repr.
+            # The repr cuts off at least what is cut off here.
             self.put(repr(value if len(value) <= self.room else value[: self.room + 1]))
         elif kind in _BRACKETS and (value or kind is list or kind is dict):
             self.write_items(value, kind, depth)

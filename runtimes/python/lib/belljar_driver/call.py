@@ -1,9 +1,11 @@
-"""How `main` is given the parameters of the run.
+"""Chooses the arguments with which `main` is called, from the parameters of the run.
 
-- A `main` that takes nothing is called with nothing.
-- Parameters that are an object go by name to a `main` that names some of them, when all that it requires is there; what it does not
-  name is left out, unless it takes `**kwargs`.
-- Otherwise the first positional parameter gets the parameters as a whole. One that has a default keeps it when there are none.
+- A `main` without parameters is called without arguments.
+- If the parameters of the run are an object and `main` names some of its keys, they are passed by
+  name, provided that all required ones exist. Keys that `main` does not name are left out, unless
+  it takes `**kwargs`.
+- Otherwise, the first positional parameter receives the parameters of the run as a whole. If it has
+  a default and the run has no parameters, it keeps the default.
 """
 
 from belljar_driver import originals as __builtins__
@@ -18,7 +20,7 @@ def call_main(main, parameters):
 
 
 class Signature:
-    """What can be passed to a callable."""
+    """The parameters of a callable."""
 
     def __init__(self, positional, positional_only, required, keyword_only, varargs, varkeywords):
         self.positional = positional
@@ -30,7 +32,7 @@ class Signature:
 
 
 def arguments_of(signature, parameters):
-    """The positional and the keyword arguments for these parameters."""
+    """Returns the positional and the keyword arguments for these parameters."""
     none_given = parameters is None or parameters == {}
     names = [name for name in signature.positional if name not in signature.positional_only] + signature.keyword_only
     if isinstance(parameters, dict) and all(name in parameters for name in signature.required):
@@ -46,7 +48,8 @@ def arguments_of(signature, parameters):
 
 
 def _signature(main):
-    """Read off the code object: `inspect` costs a one-shot run 10 ms and is only needed for callables of other kinds."""
+    """Returns the signature, read from the code object: importing `inspect` costs a one-shot run
+    10 ms, and it is only needed for other kinds of callables."""
     function, depth = main, 0
     while hasattr(function, "__wrapped__") and depth < 32:
         function, depth = function.__wrapped__, depth + 1

@@ -1,9 +1,11 @@
-"""Python values as JSON: one conversion for each kind, an error with the path to the value for everything else.
+"""Converts Python values to JSON: each kind has one conversion, and any other value is an error
+with the path to it.
 
-The text is built in pieces that are counted as they come, so that a result over its limit is refused without being built. Kinds
-are recognised by the names in a class's `__mro__`: nothing has to be imported to know that a value is not a numpy array. Kinds of
-packages are in kinds.py and tables.py, which are loaded for the first value that is none of Python's own.
-docs/reference/results.md is the table.
+The text is built in pieces whose sizes are counted as they are added, so that a result over its
+limit is refused without being built. Kinds are recognised by the names in a class's `__mro__`:
+nothing has to be imported to know that a value is not a numpy array. The kinds of packages are
+in kinds.py and tables.py, which are loaded for the first value that is not a built-in kind of
+Python. docs/reference/results.md has the table.
 """
 
 from belljar_driver import originals as __builtins__
@@ -19,17 +21,18 @@ MAX_DEPTH = 100
 _INFINITY = float("inf")
 _NOT_FINITE = {_INFINITY: "Infinity", -_INFINITY: "-Infinity"}
 _SCALARS = {str, int, float, bool, type(None)}
-# Encodes an object whose values are all of those kinds, in C. Refuses NaN, which is not JSON.
+# Encodes in C an object whose values are all of these kinds. It rejects NaN, which is not JSON.
 _encode_flat = make_encoder(None, None, quote, None, ": ", ", ", False, False, False)
-# Lists longer than the one are looked at as a whole, and written so many at a time as the other says.
+# Lists longer than _SHORT are checked as a whole and encoded in slices of _SLICE items.
 _SHORT = 16
 _SLICE = 4096
 
 
 class ResultNotSerializable(Exception):
-    """A value with no JSON form. `path` leads to it from the result, `$`; `kind` is the name of its type, where that is the reason."""
+    """A value without a JSON form. `path` leads to it from the result, `$`; `kind` is the name
+    of its type, if that is the reason."""
 
-    # Reported without the module, as errors of the language are.
+    # Reported without the module, like built-in errors.
     __module__ = "builtins"
 
     def __init__(self, message, path, kind=None):
@@ -39,7 +42,7 @@ class ResultNotSerializable(Exception):
 
 
 class ResultTooLarge(Exception):
-    """The result's JSON is over `limits.result_bytes`."""
+    """The JSON of the result exceeds `limits.result_bytes`."""
 
     __module__ = "builtins"
 
@@ -50,8 +53,9 @@ class ResultTooLarge(Exception):
 
 
 def to_json(value, limit, is_handed_over=True):
-    """The value as UTF-8 JSON of at most `limit` bytes. Iterators of classes that the driver does not know are read only where the
-    program handed the value over: of a last expression nobody asked for that."""
+    """Returns the value as UTF-8 JSON of at most `limit` bytes. Iterators of classes that the
+    driver does not know are read only if the program returned the value explicitly, not if it is
+    merely the last expression."""
     encoder = Encoder(limit, is_handed_over)
     encoder.encode(value)
     text = utf8("".join(encoder.pieces))
@@ -82,7 +86,7 @@ class Encoder:
         self.refuse(f"a value of type {kind.__name__} has no JSON form ({hint})", kind.__name__)
 
     def expect(self, size):
-        """Refuses early what is going to be at least so large."""
+        """Refuses the value early if at least `size` more bytes do not fit."""
         if self.size + size > self.limit:
             raise ResultTooLarge(self.limit)
 
@@ -113,7 +117,7 @@ class Encoder:
         convert(self, value)
 
     def nested(self, value, put):
-        """Puts a value that holds others, knowing a cycle and a nesting that is too deep."""
+        """Writes a container, and detects cycles and nesting that is too deep."""
         if id(value) in self.open:
             self.refuse("the result contains itself")
         if len(self.open) >= MAX_DEPTH:
@@ -138,7 +142,8 @@ class Encoder:
         self.put_members([*value], [*value.values()])
 
     def put_members(self, keys, values):
-        """An object of these members, or, where two keys have the same text, an array of `[key, value]` pairs."""
+        """Writes an object with these members, or, if two keys have the same text, an array of
+        `[key, value]` pairs."""
         texts = self.key_texts(keys)
         if texts is None:
             return self.put_list([key, value] for key, value in zip(keys, values))
@@ -152,12 +157,14 @@ class Encoder:
         self.put("{}" if separator == "{" else "}")
 
     def key_texts(self, keys):
-        """The keys of an object as text; None where two of them have the same, of which a reader would keep one."""
+        """Returns the keys of an object as text, or None if two of them have the same text, of
+        which a reader would keep only one."""
         texts = keys if set(map(type, keys)) <= {str} else [self.key_text(key) for key in keys]
         return texts if len(set(texts)) == len(texts) else None
 
     def key_text(self, key):
-        """A key as `json` writes it, or else as the text that the key would have as a value."""
+        """Returns a key as the `json` module writes it, or else the text that the key would have
+        as a value."""
         if isinstance(key, str):
             return key if type(key) is str else str.__str__(key)
         if key is None or key is True or key is False:
@@ -202,7 +209,7 @@ class Encoder:
         self.put("[]" if separator == "[" else "]")
 
     def put_scalars(self, values):
-        """A long list of plain scalars, a slice at a time in C."""
+        """Writes a long list of plain scalars, one slice at a time, in C."""
         separator = "["
         for start in range(0, len(values), _SLICE):
             part = values[start : start + _SLICE]
@@ -210,7 +217,8 @@ class Encoder:
             try:
                 self.put(separator + "".join(_encode_flat(part, 0))[1:-1])
             except ValueError:
-                # A NaN, or an integer with too many digits, which is said with its path.
+                # The slice contains a NaN, or an integer with too many digits, which is reported
+                # with its path.
                 for index, item in enumerate(part, start):
                     self.path.append(index)
                     self.put(separator)
@@ -221,7 +229,8 @@ class Encoder:
         self.put("]")
 
     def put_sorted(self, values):
-        """Sets, in order where their items have one, so that equal results have equal texts."""
+        """Writes a set, sorted if its items can be sorted, so that equal results have equal
+        texts."""
         try:
             values = sorted(values)
         except Exception:
@@ -245,12 +254,14 @@ class Encoder:
 
 
 def _text_length(values):
-    """Characters in the strings among some scalars: what their JSON has at least."""
+    """Returns the number of characters in the strings among some scalars, a lower bound of the
+    size of their JSON."""
     return sum([len(value) for value in values if type(value) is str])
 
 
 def distinct(names):
-    """Names for columns and fields, each of them once: those that come again get `.1`, `.2`, as `pandas.read_csv` does it."""
+    """Returns unique names for columns and fields. Repeated names get `.1`, `.2`, as in
+    `pandas.read_csv`."""
     if len(set(names)) == len(names):
         return names
     given, found, numbers = set(names), {}, {}
@@ -264,7 +275,7 @@ def distinct(names):
 
 
 def conversion_of(kind, conversions):
-    """The first along the `__mro__` of a class; None where there is none."""
+    """Returns the first conversion along the `__mro__` of a class, or None."""
     for base in kind.__mro__:
         module = base.__module__
         convert = conversions.get((module.partition(".")[0], base.__name__)) if type(module) is str else None
@@ -274,7 +285,7 @@ def conversion_of(kind, conversions):
 
 
 def float_text(value):
-    """JSON has no NaN and no infinities."""
+    """Returns a float as text. JSON has no NaN and no infinities."""
     if value != value or value in (_INFINITY, -_INFINITY):
         return "null"
     return float.__repr__(value)
@@ -317,7 +328,8 @@ def _put_str(encoder, value):
     encoder.encode(str.__str__(value))
 
 
-#: By the first part of the module and the name of a class, the first found along a value's `__mro__`.
+#: The conversions by the first part of the module and the name of a class. The first match along a
+#: value's `__mro__` applies.
 CONVERSIONS = {
     ("builtins", "str"): _put_str,
     ("builtins", "int"): Encoder.put_int,
@@ -356,7 +368,7 @@ CONVERSIONS = {
 
 
 def path_text(path):
-    """`$.items[3].f`: where in the result a value stands."""
+    """Returns the place of a value within the result, such as `$.items[3].f`."""
     text = "$"
     for part in path:
         if isinstance(part, str) and part.isidentifier():

@@ -1,7 +1,9 @@
-"""What the program tried that its policy does not grant: told to the supervisor, and in the message of an error that leaves it.
+"""Reports accesses that the program attempted and its policy does not grant, to the supervisor and
+in the message of an uncaught error.
 
-The kernel refuses; this only watches, through Python's audit events, and never changes what a call does. It is bounded, and each
-missing grant is told once.
+The kernel refuses the access. This module only watches, through Python's audit events, and never
+changes the effect of a call. The number of reports is bounded, and each missing grant is
+reported once.
 """
 
 from belljar_driver import originals as __builtins__
@@ -15,26 +17,27 @@ from belljar_driver.text import quote
 
 MAX_DENIALS = 100
 MAX_TARGET_CHARACTERS = 200
-#: Innermost first, how many attempts are remembered to explain an error with.
+#: The number of recent attempts that are kept to explain an error.
 _REMEMBERED = 20
 
 _WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC
 _INET_FAMILIES = (2, 10)
 _GENERIC_NETWORK = "*"
 
-# Events whose path is about to be changed, and which argument it is.
+# Events about a path that is going to be changed, with the index of that argument.
 _CHANGES = {
     "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.truncate": 0, "os.chmod": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1,
 }  # fmt: skip
 
 
 def _is_bytecode(path):
-    """Python tries to keep what it has compiled beside every file that it imports, and does without where it cannot."""
+    """Returns whether a path is that of bytecode. Python tries to write it next to every file
+    that it imports, and works without it."""
     return isinstance(path, str) and ("/__pycache__/" in path or path.endswith("/__pycache__"))
 
 
 class Denial:
-    """One attempt: what was tried, on what, and the grant that would allow it."""
+    """An attempted access: the action, its target, and the grant that would allow it."""
 
     def __init__(self, action, target, grant, hint):
         self.action = action
@@ -44,12 +47,12 @@ class Denial:
 
 
 class Watch:
-    """What one run was seen trying."""
+    """Watches the accesses that one run attempts."""
 
     def __init__(self, policy, send_json):
         self.grants = Grants(policy)
         self.send_json = send_json
-        self.told = set()
+        self.reported = set()
         self.recent = []
         self.looked_up = None
         self.has_written_files = False
@@ -66,7 +69,7 @@ class Watch:
     def change(self, path):
         path = absolute(path)
         if path is not None and not _is_bytecode(path) and not self.grants.may_write(path):
-            self.tell(write_denial(path))
+            self.report(write_denial(path))
 
     def look_up(self, host, port):
         if isinstance(host, (bytes, bytearray)):
@@ -74,37 +77,38 @@ class Watch:
         if not host or self.grants.may_connect(host, port):
             return
         self.looked_up = (host, port)
-        self.tell(network_denial("net.resolve" if port is None else "net.connect", host, port))
+        self.report(network_denial("net.resolve" if port is None else "net.connect", host, port))
 
     def socket(self, family):
-        """Refused before it is known where it was to go; a name looked up just before tells it."""
+        """Reports a refused socket. Its destination is not known yet, unless a name was looked
+        up before."""
         if family in _INET_FAMILIES and not self.grants.has_network and self.looked_up is None:
-            self.tell(network_denial("net.connect", _GENERIC_NETWORK, None))
+            self.report(network_denial("net.connect", _GENERIC_NETWORK, None))
 
     def connect(self, address):
         if isinstance(address, tuple) and len(address) >= 2 and not self.grants.may_connect(address[0], address[1]):
             if self.looked_up is None or self.looked_up[1] != address[1]:
-                self.tell(network_denial("net.connect", address[0], address[1]))
+                self.report(network_denial("net.connect", address[0], address[1]))
 
     def bind(self, address):
         if isinstance(address, tuple) and len(address) >= 2 and not self.grants.has_network:
             target = f"{address[0] or '0.0.0.0'}:{address[1]}"
-            self.tell(Denial("net.listen", target, "loopback: true", f"listening on {target} is not granted; grant it with loopback: true"))
+            self.report(Denial("net.listen", target, "loopback: true", f"listening on {target} is not granted; grant it with loopback: true"))
 
     def run(self, what):
         if not self.grants.may_exec:
             if isinstance(what, (list, tuple)):
                 what = what[0]
-            self.tell(exec_denial(text_of(what)))
+            self.report(exec_denial(text_of(what)))
 
-    # Telling
+    # Reports
 
-    def tell(self, denial):
+    def report(self, denial):
         self.recent.insert(0, denial)
         del self.recent[_REMEMBERED:]
-        if denial.grant in self.told or len(self.told) >= MAX_DENIALS or getpid() != self.process:
+        if denial.grant in self.reported or len(self.reported) >= MAX_DENIALS or getpid() != self.process:
             return
-        self.told.add(denial.grant)
+        self.reported.add(denial.grant)
         self.send_json(DENIED, {"action": denial.action, "target": denial.target, "grant": denial.grant})
 
 
@@ -117,7 +121,7 @@ def network_denial(action, host, port):
     if host == _GENERIC_NETWORK:
         hint = 'network access is not granted; grant it with net: ["HOST"], or the sandbox\'s own loopback with loopback: true'
         return Denial(action, target, 'net: ["HOST"]', hint)
-    # 443 is what a grant without a port means.
+    # A grant without a port means 443.
     wanted = host if port in (None, 443, "443", "https") else target
     grant = f"net: [{quote(wanted)}]"
     return Denial(action, target, grant, f"network access to {target} is not granted; grant it with {grant}")
@@ -150,7 +154,8 @@ def text_of(value):
 
 
 def absolute(path):
-    """The path from the root, without `.` and `..`; None for a descriptor. Links are the kernel's business."""
+    """Returns the absolute path without `.` and `..`, or None for a descriptor. Links are
+    resolved by the kernel alone."""
     if path is None or isinstance(path, int):
         return None
     path = text_of(path)
@@ -185,7 +190,8 @@ _watch = None
 
 
 def install():
-    """Puts the audit hook in place, at boot. It cannot be taken off again, and does nothing until a run is watched."""
+    """Installs the audit hook at boot. It cannot be removed, and does nothing until a run is
+    watched."""
     sys.addaudithook(_hook)
 
 
@@ -195,12 +201,12 @@ def _hook(event, arguments):
         try:
             handler(_watch, arguments)
         except Exception:
-            # An exception here would leave the call that is being watched.
+            # An exception here would abort the watched call.
             pass
 
 
 def watch(policy, send_json):
-    """Watches one run from here on."""
+    """Starts to watch one run."""
     global _watch
     _watch = Watch(policy, send_json)
 
@@ -210,5 +216,5 @@ def current():
 
 
 def has_written_files():
-    """Whether anything was opened for writing, which a run that only computes has not."""
+    """Returns whether any file was opened for writing. A run that only computes opens none."""
     return _watch is None or _watch.has_written_files

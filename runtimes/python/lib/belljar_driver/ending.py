@@ -1,7 +1,8 @@
-"""From the program's last statement to the end of the process: what CPython does on its way out, and no more.
+"""The end of a run, from the program's last statement to the exit of the process.
 
-The interpreter itself is not finalised: the process is about to vanish with all it made. What finalisation does for a program,
-though, is done: threads joined, `atexit` run, `__main__` emptied so that objects get their `__del__`, open files written out.
+The interpreter itself is not finalised, because the kernel frees everything when the process exits.
+The parts of finalisation that a program can observe are done: threads are joined, `atexit` handlers
+run, `__main__` is cleared so that `__del__` methods run, and open files are flushed.
 """
 
 from belljar_driver import originals as __builtins__
@@ -18,7 +19,8 @@ from belljar_driver import denials, streams
 
 
 def settle(finish):
-    """Waits for what the program left running, unless it asked not to be waited for, and writes out what it left unwritten."""
+    """Waits for threads and processes that the program left running, unless it asked not to
+    wait, and flushes its output."""
     if finish != "settled":
         _join_threads()
         _run_exit_handlers()
@@ -29,7 +31,8 @@ def settle(finish):
 
 
 def pending(home):
-    """What `settle` is going to wait for: threads and processes, as `[{"kind", "count", "at"}]`. Empty for nearly every program."""
+    """Returns the threads and processes that `settle` is going to wait for, as `[{"kind",
+    "count", "at"}]`. Empty for nearly every program."""
     threading, process = modules.get("threading"), modules.get("multiprocessing.process")
     found = []
     try:
@@ -39,13 +42,14 @@ def pending(home):
         if children:
             found.append({"kind": "child_process", "count": len(children), "at": _place_of(getattr(children[0], "_target", None), home)})
     except Exception:
-        # The program replaced what this asks: nothing is said of it then.
+        # The program has replaced one of these functions, so nothing is reported.
         pass
     return found
 
 
 def pending_in_loop(home):
-    """What `asyncio.run` still waits for once the result is there: tasks that it cancels, and threads of its executor."""
+    """Returns what `asyncio.run` still waits for once the result is available: tasks that it
+    cancels, and threads of its executor."""
     tasks = modules["asyncio"].all_tasks()
     current = modules["asyncio"].current_task()
     others = [task for task in tasks if task is not current]
@@ -68,7 +72,8 @@ def _pending_threads(threading, home):
 
 
 def _place_of_thread(thread, home):
-    """The line of the program that a thread is at; of a timer, the function that it will call."""
+    """Returns the line of the program that a thread executes. For a timer, returns the place of
+    the function that it will call."""
     function = getattr(thread, "function", None) or getattr(thread, "_target", None)
     frame, place = sys._current_frames().get(thread.ident), None
     while frame is not None and place is None:
@@ -78,7 +83,8 @@ def _place_of_thread(thread, home):
 
 
 def _place_of(function, home):
-    """Where a function or coroutine was written, if in a file of the program."""
+    """Returns the place where a function or coroutine is defined, if it is in a file of the
+    program."""
     code = getattr(function, "__code__", None) or getattr(function, "cr_code", None)
     return None if code is None else _place(code.co_filename, code.co_firstlineno, home)
 
@@ -95,12 +101,14 @@ def _join_threads():
         if threading is not None:
             threading._shutdown()
     except BaseException:
-        # As CPython does it: an interrupt or a broken `threading` ends the waiting, told on stderr.
+        # As in CPython, an interrupt or a broken `threading` ends the wait and is printed to
+        # stderr.
         _print_exception()
 
 
 def _run_exit_handlers():
-    """Also joins processes of `multiprocessing` and stops executors: they register themselves here."""
+    """Runs the exit handlers. They also join processes of `multiprocessing` and stop executors,
+    which register themselves there."""
     if not has_work_for_exit_handlers():
         return
     try:
@@ -109,12 +117,14 @@ def _run_exit_handlers():
         _print_exception()
 
 
-#: What the exit handlers of a zygote's modules had to do when the zygote was done, which is nothing; None outside one.
+#: The work that the exit handlers of a zygote's modules had at the end of the boot, which is none.
+#: None outside of a zygote.
 _exit_handlers = None
 
 
 def remember_exit_handlers():
-    """In a zygote: their calling alone costs a sandbox thirty pages, and most programs give them nothing to do."""
+    """Records, in a zygote, the work of the exit handlers. Just calling them costs a sandbox
+    thirty pages, and most programs give them nothing to do."""
     global _exit_handlers
     _exit_handlers = _work_of_exit_handlers()
 
@@ -124,7 +134,8 @@ def has_work_for_exit_handlers():
 
 
 def _work_of_exit_handlers():
-    """How many handlers there are, and how much the standard library's own have on their lists."""
+    """Returns the number of handlers, and the number of items on the lists of the standard
+    library's own."""
     try:
         return (
             _count_exit_handlers(),
@@ -134,12 +145,13 @@ def _work_of_exit_handlers():
             len(modules["weakref"].finalize._registry),
         )
     except Exception:
-        # The program replaced one of them: let the handlers find out for themselves.
+        # The program has replaced one of them: let the handlers run.
         return False
 
 
 def _empty_main():
-    """As `finalize_modules` does: names with one underscore first, then the others, builtins last."""
+    """Clears `__main__` as `finalize_modules` does: names with one underscore first, then the
+    others, builtins last."""
     module = modules.get("__main__")
     namespace = getattr(module, "__dict__", None)
     if not isinstance(namespace, dict):
@@ -150,15 +162,15 @@ def _empty_main():
                 if name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") is private:
                     namespace[name] = None
     except BaseException:
-        # A daemon thread may be writing there meanwhile.
+        # A daemon thread may add names at the same time.
         pass
 
 
 def _flush_open_files():
-    """A file that was written and never closed, and that something still holds."""
+    """Flushes files that were written and never closed, and that are still referenced."""
     kinds = (TextIOWrapper, BufferedWriter, BufferedRandom)
     held = [value for value in get_objects() if type(value) in kinds]
-    # Text first: it writes into the buffers.
+    # Text layers first, because they write into the buffers.
     held.sort(key=lambda file: type(file) is not TextIOWrapper)
     for file in held:
         try:

@@ -1,4 +1,4 @@
-"""What a program finds around it: variables, arguments, working folder, import path, `__main__`."""
+"""The environment of a program: variables, arguments, working folder, import path, `__main__`."""
 
 from belljar_driver import originals as __builtins__
 
@@ -10,7 +10,7 @@ from posix import chdir, environ, putenv, unsetenv
 from belljar_driver import HOME, LIBRARY
 from belljar_driver.untouched import driver_module
 
-#: Links to the run's own interpreter, as `python` and `python3`.
+#: Links to the interpreter of the run, as `python` and `python3`.
 PROGRAMS = "/opt/belljar/bin"
 
 DEFAULTS = {
@@ -19,21 +19,24 @@ DEFAULTS = {
     "USER": "user",
     "LANG": "C.UTF-8",
     "TMPDIR": "/tmp",
-    # matplotlib looks for a display and writes to its home otherwise.
+    # Otherwise matplotlib searches for a display and writes to the home folder.
     "MPLBACKEND": "Agg",
     "MPLCONFIGDIR": "/tmp/matplotlib",
 }
 
-#: Only where no process can be started: joblib, and so scikit-learn's n_jobs, then goes on in this one.
+#: Set only if no process can be started. joblib, and therefore scikit-learn's n_jobs, then works in
+#: this process.
 WITHOUT_EXEC = {"JOBLIB_MULTIPROCESSING": "0"}
 
 _Module = type(sys)
 
 
 def prepare(packages=None):
-    """What is the same for every program, at boot. `packages` is the environment that it has its packages from."""
+    """Prepares, at boot, everything that is the same for every program. `packages` is the
+    environment with the run's packages."""
     if not is_frozen("os"):
-        # Where it comes from a file, as before 3.11, it has to be there before a program can have an `os.py` of its own, as in any Python.
+        # If `os` is loaded from a file, as before 3.11, this has to happen before a program can
+        # have an `os.py` of its own, as in any Python.
         import os  # noqa: F401
     for name in list(environ):
         unsetenv(name)
@@ -48,13 +51,14 @@ def prepare(packages=None):
 
 
 def enter(activation, home):
-    """Prepares the process for the program and returns its entry's path and its `__main__` module."""
+    """Prepares the process for the program and returns its entry's path and its `__main__`
+    module."""
     granted = activation["env"] or {}
     if activation["policy"].get("exec"):
         expect_exec()
     for name, value in granted.items():
         _set_variable(name, value)
-    # As Python has it: the driver alone does without.
+    # The default of Python: only the driver runs without it.
     sys.dont_write_bytecode = bool(granted.get("PYTHONDONTWRITEBYTECODE"))
     if "TZ" in granted:
         import time
@@ -63,8 +67,8 @@ def enter(activation, home):
     chdir(home)
     entry = home + "/" + activation["entry"]
     sys.argv = [entry, *activation["arguments"]]
-    # As `python3 FILE` does it: the folder of the entry first. The public modules come last, where any package of the
-    # program's may take their name.
+    # As with `python3 FILE`, the folder of the entry comes first. The public modules come last, so
+    # that any package of the program may have the same name.
     search = [folder for folder in granted.get("PYTHONPATH", "").split(":") if folder]
     own = [] if granted.get("PYTHONSAFEPATH") else [entry.rpartition("/")[0]]
     sys.path[:] = [*own, *search, *sys.path, LIBRARY]
@@ -74,41 +78,48 @@ def enter(activation, home):
 
 
 def expect_exec():
-    """Takes away what is meant for sandboxes in which no process can be started."""
+    """Removes the settings for sandboxes in which no process can be started."""
     for name in WITHOUT_EXEC:
         if environ.pop(name.encode(), None) is not None:
             unsetenv(name)
 
 
 def _set_flags():
-    """`sys.flags` as of a Python that was started plainly: the driver's are its own, and what reads them (`subprocess`, `asyncio`) would hand them on to
-    other interpreters, which then had no packages."""
+    """Makes `sys.flags` those of a plain `python3`. The driver was started with other flags,
+    which `subprocess` and `asyncio` would pass on to interpreters that they start; these would
+    then have no packages."""
     plain = {"isolated": 0, "ignore_environment": 0, "no_user_site": 0, "no_site": 0, "safe_path": False}
     kind = type(sys.flags)
     names = [name for name, kind_of in kind.__dict__.items() if type(kind_of).__name__ == "member_descriptor"]
     values = {name: plain.get(name, getattr(sys.flags, name)) for name in names}
 
+    def refuse(kind, *_):
+        raise TypeError("cannot create 'sys.flags' instances")
+
     class flags(tuple):
         """sys.flags"""
 
         __slots__ = ()
+        __new__ = refuse
         __repr__ = lambda self: f"sys.flags({', '.join(f'{name}={values[name]!r}' for name in names)})"  # noqa: E731
 
     for name, value in values.items():
         setattr(flags, name, property(lambda self, value=value: value))
     flags.__module__ = "sys"
-    sys.flags = flags(values.values())
+    sys.flags = tuple.__new__(flags, values.values())
 
 
 def _set_variable(name, value):
-    """As `os.environ` does it, which keeps them in this dictionary. `os` itself is left to the program: importing it costs a one-shot run 1.2 ms."""
+    """Sets a variable like `os.environ`, which keeps its values in this dictionary. `os` itself
+    is left to the program: importing it costs a one-shot run 1.2 ms."""
     name, value = name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
     putenv(name, value)
     environ[name] = value
 
 
 def main_module(entry):
-    # With the names that CPython gives a script, in its order: programs print `dir()`, and read their annotations without having any.
+    # The names that CPython gives a script, in the same order: programs print `dir()`, and read
+    # `__annotations__` without having any.
     module = _Module("__main__")
     module.__loader__ = SourceFileLoader("__main__", entry)
     if sys.version_info < (3, 14):
@@ -121,7 +132,8 @@ def main_module(entry):
 
 
 def _add_site_builtins():
-    """`exit`, `quit` and `help`, which `site` makes and a runtime started with -S lacks."""
+    """Adds `exit`, `quit` and `help`, which `site` creates, and which a runtime started with -S
+    lacks."""
     import builtins
 
     import _sitebuiltins

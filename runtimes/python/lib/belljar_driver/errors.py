@@ -1,7 +1,9 @@
-"""What is told of an exception that leaves the program: name, message, stack without the driver's frames, cause.
+"""Describes an uncaught exception of the program: name, message, stack without the driver's frames,
+cause.
 
-Every step may run the program's own code (`__str__`, a metaclass) or happen when memory is gone, so each has a plainer one to fall
-back on, and the last of them allocates next to nothing.
+Every step may run the program's own code (`__str__`, a metaclass), or happen when memory is
+exhausted. Therefore each step has a simpler fallback, and the last of them allocates almost
+nothing.
 """
 
 from belljar_driver import originals as __builtins__
@@ -14,14 +16,15 @@ from belljar_driver.untouched import StandardLibrary, standard_module
 MAX_MESSAGE_CHARACTERS = 64 * 1024
 MAX_STACK_CHARACTERS = 256 * 1024
 MAX_CAUSES = 5
-#: Innermost frames kept of a stack that is deeper still.
+#: Maximum number of innermost frames of a stack that are kept.
 MAX_FRAMES = 1000
 
 _type_name = type.__dict__["__name__"].__get__
 
 
 def describe(error, source=None, path=None):
-    """The error as `{"name", "message", "stack", "cause"?}`. `source` and `path` are the program's, for the lines of its stack."""
+    """Returns the error as `{"name", "message", "stack", "cause"?}`. `source` and `path` are
+    those of the program, and provide the lines of its stack."""
     try:
         with StandardLibrary():
             if source is not None and not isinstance(error, MemoryError):
@@ -41,7 +44,7 @@ def _describe(error, causes, seen):
 
 
 def brief(error):
-    """An error that is part of a result."""
+    """Describes an error that is part of a result."""
     with StandardLibrary():
         return {"name": name_of(error), "message": message_of(error), "stack": stack_of(error)}
 
@@ -55,19 +58,20 @@ def message_of(error):
         text = str(error)
         text = text if type(text) is str else str.__str__(text)
     except BaseException as failure:
-        text = f"<the message cannot be told: its __str__ raised {name_of(failure)}>"
+        text = f"<the message is unavailable: __str__ raised {name_of(failure)}>"
     return _bounded(text, MAX_MESSAGE_CHARACTERS)
 
 
 def cause_of(error):
-    """What the error came from, as Python's own tracebacks decide it."""
+    """Returns the cause of an error, by the rules of Python's own tracebacks."""
     if error.__cause__ is not None:
         return error.__cause__
     return None if error.__suppress_context__ else error.__context__
 
 
 def stack_of(error):
-    """Python's own text of the error and its traceback, without what it came from: that is the cause's."""
+    """Returns Python's own text of the error and its traceback. The cause is described
+    separately."""
     if not isinstance(error, MemoryError):
         try:
             return _bounded(_formatted(error), MAX_STACK_CHARACTERS)
@@ -83,14 +87,14 @@ def _bounded(text, limit):
 def _formatted(error):
     traceback = load()
     frames = visible(error.__traceback__)
-    told = traceback.TracebackException(type(error), error, frames, limit=-MAX_FRAMES, compact=True)
-    _hide_driver(told, traceback)
-    lines = told.format(chain=False) if told.stack else told.format_exception_only()
+    description = traceback.TracebackException(type(error), error, frames, limit=-MAX_FRAMES, compact=True)
+    _hide_driver(description, traceback)
+    lines = description.format(chain=False) if description.stack else description.format_exception_only()
     return "".join(lines).rstrip("\n")
 
 
 def load():
-    """Imports what telling an error needs."""
+    """Imports the modules that describing an error needs."""
     global _traceback
     if _traceback is None:
         _traceback = standard_module("traceback")
@@ -101,7 +105,8 @@ _traceback = None
 
 
 def visible(traceback):
-    """The traceback from its first frame that is not the driver's, nor of the loop that the driver started."""
+    """Returns the traceback from its first frame that belongs neither to the driver nor to the
+    event loop that the driver started."""
     while traceback is not None:
         file_name = traceback.tb_frame.f_code.co_filename
         if not _is_driver(file_name) and "/asyncio/" not in file_name:
@@ -114,16 +119,19 @@ def _is_driver(file_name):
     return file_name.startswith(FOLDER)
 
 
-def _hide_driver(told, traceback):
-    """Takes the driver's frames out of the middle of a stack, and of those of a group's exceptions."""
-    if told.stack is not None and any(_is_driver(frame.filename) for frame in told.stack):
-        told.stack = traceback.StackSummary.from_list([frame for frame in told.stack if not _is_driver(frame.filename)])
-    for inner in getattr(told, "exceptions", None) or ():
+def _hide_driver(description, traceback):
+    """Removes the driver's frames from the middle of a stack, and from the stacks of a group's
+    exceptions."""
+    stack = description.stack
+    if stack is not None and any(_is_driver(frame.filename) for frame in stack):
+        description.stack = traceback.StackSummary.from_list([frame for frame in stack if not _is_driver(frame.filename)])
+    for inner in getattr(description, "exceptions", None) or ():
         _hide_driver(inner, traceback)
 
 
 def _plain_stack(error):
-    """File, line and function of each frame. Needs no module, no file and next to no memory."""
+    """Returns file, line and function of each frame. Needs no module, no file and almost no
+    memory."""
     lines = []
     traceback = visible(error.__traceback__)
     while traceback is not None and len(lines) < MAX_FRAMES:
@@ -137,7 +145,8 @@ def _plain_stack(error):
 
 
 def _remember_lines(source, path):
-    """Makes the program's lines as it was run the ones that its stack shows, though it may have changed or removed the file."""
+    """Registers the program's source, so that the stack shows the lines that were run, even if
+    the program has changed or removed its file."""
     try:
         import linecache
         import tokenize
@@ -146,5 +155,6 @@ def _remember_lines(source, path):
         lines = TextIOWrapper(BytesIO(source), encoding, "replace").readlines()
         linecache.cache[path] = (len(source), None, lines, path)
     except BaseException:
-        # Not decodable, or the program broke what this needs: the stack then has no source lines.
+        # The source cannot be decoded, or the program has broken what this needs. The stack then
+        # has no source lines.
         pass

@@ -1,7 +1,9 @@
-"""matplotlib's figures: which ones a program made to be looked at, and that each of them is shown once.
+"""matplotlib's figures: detects the ones that a program made to be looked at, and shows each of
+them once.
 
-A figure is shown by `plt.show()` and `display`, at the end where it is still open, and when it is closed or cleared where it was saved
-or shown without blocking before. matplotlib itself stays as it is but for the methods that would open a window (libraries.py).
+A figure is shown by `plt.show()` and `display`, at the end of the run if it is still open, and
+when it is closed or cleared if it was saved or shown without blocking before. matplotlib itself
+is unchanged, except for the methods that would open a window (libraries.py).
 """
 
 from belljar_driver import originals as __builtins__
@@ -9,16 +11,17 @@ from belljar_driver import originals as __builtins__
 from sys import modules
 
 _PLOTTING = {"matplotlib", "mpl_toolkits", "seaborn"}
-#: Values that are looked at to know a by-product.
+#: Maximum number of values that are inspected to recognise a by-product.
 _MAX_VALUES = 10_000
 
-#: Figures by identity, with a weak reference: one that is gone may have left its identity to another.
+#: Figures by identity, each with a weak reference, because a new figure may have the identity of
+#: one that was freed.
 _shown = {}
 _wanted = {}
 
 
 def figure_of(value):
-    """The figure that a value is or belongs to; None for most."""
+    """Returns the figure that a value is or belongs to, or None for most values."""
     for base in type(value).__mro__:
         module, name = str(base.__module__), base.__name__
         if module == "matplotlib.figure" and name == "Figure":
@@ -31,8 +34,9 @@ def figure_of(value):
 
 
 def is_by_product(value):
-    """Whether a value is what plotting calls return in passing (`plt.title("x")`, `plt.hist(...)`): artists, in lists and arrays, and the
-    arrays and lists of numbers that come with them. Nobody means it as a result. A number beside an artist is meant."""
+    """Returns whether a value is a by-product of plotting (`plt.title("x")`, `plt.hist(...)`):
+    artists, in lists and arrays, and the arrays and lists of numbers that come with them. It is not
+    meant as a result. A single number next to an artist is."""
     is_plotting, waiting, looked_at = False, [(value, 0)], 0
     while waiting and looked_at < _MAX_VALUES:
         item, depth = waiting.pop()
@@ -67,12 +71,13 @@ def png_of(figure):
 
 
 def is_blank(figure):
-    """Whether there is nothing on it: its background is a child as well."""
+    """Returns whether a figure is empty. Its background counts as a child."""
     return len(figure.get_children()) <= 1
 
 
 def open_figures():
-    """Those that pyplot manages, by number. None of them becomes the current one."""
+    """Returns the figures that pyplot manages, by number, without making one of them the current
+    figure."""
     helpers = modules.get("matplotlib._pylab_helpers")
     managers = [] if helpers is None else helpers.Gcf.get_all_fig_managers()
     return [manager.canvas.figure for manager in sorted(managers, key=lambda manager: manager.num)]
@@ -93,17 +98,18 @@ def was_shown(figure):
 
 
 def remember_wanted(figure):
-    """One that the program saved, or showed without waiting: it may still draw on it."""
+    """Remembers a figure that the program saved, or showed without waiting. It may still draw on
+    it."""
     _remember(_wanted, figure)
 
 
 def is_wanted(figure):
-    """Whether it is still to be shown, once the program is done with it."""
+    """Returns whether a figure is still to be shown once the program has finished with it."""
     return _is_in(_wanted, figure) and not was_shown(figure) and not is_blank(figure)
 
 
 def forget(figure):
-    """It was cleared: what comes next is another picture."""
+    """Forgets a figure that was cleared: the next drawing is another picture."""
     _shown.pop(id(figure), None)
     _wanted.pop(id(figure), None)
 

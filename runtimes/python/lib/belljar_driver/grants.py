@@ -1,4 +1,5 @@
-"""What a policy grants, as questions. Only for telling: what is allowed, the kernel decides."""
+"""Answers questions about the grants of a policy. The answers are only for messages; the kernel
+decides what is allowed."""
 
 from belljar_driver import originals as __builtins__
 
@@ -9,7 +10,7 @@ from belljar_driver import HOME
 
 # The sandbox's own writable trees, and the devices and files of its own processes.
 _WRITABLE = (HOME, "/tmp", "/dev", "/proc")
-# Trees that every sandbox has: what is missing there is missing in truth.
+# Trees that every sandbox has. A file that is missing there is really missing, not hidden.
 _PRESENT = (*_WRITABLE, "/usr", "/lib", "/lib64", "/bin", "/sbin", "/sys", "/opt/belljar", sys.base_prefix, sys.prefix)
 
 
@@ -30,11 +31,11 @@ class Grants:
         return _is_beneath(path, _WRITABLE) or _is_beneath(path, self.writable)
 
     def may_read(self, path):
-        """Whether the path lies where nothing is hidden from the program."""
+        """Returns whether nothing is hidden from the program at the path."""
         return _is_beneath(path, _PRESENT) or _is_beneath(path, self.readable) or _is_beneath(path, self.writable)
 
     def may_connect(self, host, port):
-        """Whether a connection is granted, as far as its name or address tells."""
+        """Returns whether a connection is granted, as far as its name or address shows."""
         if not isinstance(host, str):
             return True
         host = host.rstrip(".").lower()
@@ -45,7 +46,8 @@ class Grants:
         return any(_matches(grant.lower(), host, port) for grant in self.hosts) or bool(self.hosts) and ":" in host or self._is_number(host)
 
     def _is_number(self, host):
-        # With a granted network, an address comes out of a look-up that the supervisor answered: it knows better.
+        # With a granted network, an address comes from a look-up that the supervisor answered, so
+        # the supervisor decides.
         return bool(self.hosts) and host.replace(".", "").isdigit()
 
 

@@ -1,7 +1,10 @@
-"""Text that is Python but for the habits of notebooks, shells and chats: magics, shell lines, prompts, Markdown fences, a common indent.
+"""Converts text with the habits of notebooks, shells and chats into plain Python: magics, shell
+lines, prompts, Markdown fences, a common indent.
 
-Asked only about a program that does not compile as it is (or that holds an IPython prompt, which does). Lines are blanked, replaced by one line or
-shortened, never moved: an error names the line that its writer sees. A line that asks for packages counts as `# @add-package`.
+Used only for a program that does not compile as it is, or that contains an IPython prompt, which
+does compile. Lines are blanked, replaced by one line or shortened, but never moved, so that an
+error names the line that the author sees. A line that installs packages counts as `#
+@add-package`.
 """
 
 from belljar_driver import originals as __builtins__
@@ -12,12 +15,12 @@ from belljar_driver import installs
 
 _FLAGS = 0x2400  # ast.PyCF_ONLY_AST, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
-#: Lines of one kind that a note names.
+#: Maximum number of lines of one kind that a note names.
 MAX_NAMED = 6
 MAX_NAMED_CHARACTERS = 60
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*\{?\.?([\w+#-]*)[^`]*$")
-#: A program that is one line between fences.
+#: A program of one line between fences.
 _ONE_LINE_FENCE = re.compile(r"\A\s*```(?:python3?|py)?[ \t]+(\S.*?)```\s*\Z")
 _PYTHON_FENCES = {"", "python", "python3", "py", "py3", "ipython", "ipython3", "pycon", "python-repl", "code", "tool_code", "repl"}
 _SHELL_FENCES = {"bash", "sh", "shell", "console", "zsh", "terminal"}
@@ -35,9 +38,9 @@ _ASSIGNED = re.compile(r"([^\W\d][\w ,.\[\]'\"]*?)[ \t]*=[ \t]*(!{1,2}|%)(?=\S)(
 _HELP = re.compile(r"\?{1,2}[ \t]*[\w.%*]+|[\w.%*]+\?{1,2}")
 _CELL = re.compile(r"#[ ]?%%|%%\w|# In ?\[|# ?<codecell>|In ?\[[\d ]*\]:")
 
-#: Magics that only measure or watch what they run.
+#: Magics that only measure or watch the code that they run.
 _RUN_AS_IS = {"time"}
-#: Cells whose text is Python all the same.
+#: Cell magics whose text is nevertheless Python.
 _PYTHON_CELLS = {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "snakeviz", "scalene", "python", "python3", "debug", "skip", "cache"}
 _OTHER_CELLS = {
     "bash", "sh", "script", "system", "sx", "!", "html", "HTML", "javascript", "js", "latex", "markdown", "svg", "SVG", "perl", "ruby", "R",
@@ -48,12 +51,13 @@ _OPENING = re.compile(r"#|[bBfFrRuUtT]{0,3}(\"\"\"|'''|\"|')|[([{]|[)\]}]|\\$")
 _CLOSING = {quote: re.compile(rf"(?:\\.|(?!{quote}).)*?{quote}", re.DOTALL) for quote in ('"""', "'''", '"', "'")}
 
 
-#: Spaces that do not break or have no width, and quotation marks that are none to Python.
+#: Non-breaking and zero-width spaces, and quotation marks that Python does not accept.
 _TYPED = {0xA0: " ", 0x202F: " ", 0x3000: " ", 0x200B: None, 0x200C: None, 0x2060: None, 0xFEFF: None, 0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 
 
 class Plain:
-    """A program without those habits: its text, as many lines as before; what there is to say of it; the packages that it asked for."""
+    """A program without these habits: its text, with the same number of lines; the notes about
+    the changes; the packages that it names."""
 
     def __init__(self, source, notes, packages):
         self.source = source
@@ -62,12 +66,13 @@ class Plain:
 
 
 def has_prompts(source):
-    """Whether a text that compiles is nevertheless a transcript: `In [1]: x = 1` is an annotated assignment."""
+    """Returns whether a text that compiles is nevertheless a transcript: `In [1]: x = 1` is an
+    annotated assignment."""
     return (b"In [" in source or b"In[" in source) and any(_IN.match(line) for line in source.decode("utf-8", "replace").split("\n"))
 
 
 def plain(source):
-    """The same program as plain Python, or None where none of these habits is in it."""
+    """Returns the program as plain Python, or None if it has none of these habits."""
     text = source.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
     lines = text.split("\n")
     best = None
@@ -85,7 +90,8 @@ def plain(source):
 
 
 def packages_of(source):
-    """Packages that lines of a text ask for which is not even Python without its habits."""
+    """Returns the packages that lines of a text name, for a text that is not Python even without
+    these habits."""
     return installs.unique(name for line in source.decode("utf-8", "replace").split("\n") for name in installs.packages_of_line(line.strip().lstrip("!%$ ")))
 
 
@@ -98,7 +104,7 @@ def _compiles(lines):
 
 
 def _attempts(lines):
-    """Ways to read the text, the likeliest first: each what is left of the one before."""
+    """Yields readings of the text, the most likely first. Each starts from the one before."""
     for first in _typed(_Attempt(lines)):
         for unfenced in _unfenced(first):
             for unprompted in _unprompted(unfenced):
@@ -107,7 +113,8 @@ def _attempts(lines):
 
 
 def _typed(attempt):
-    """As it stands; and with the characters of a keyboard where those of a word processor or a web page are."""
+    """Yields the attempt unchanged, and with plain characters in place of those of a word processor
+    or a web page."""
     yield attempt
     lines = [line.translate(_TYPED) for line in attempt.lines]
     if lines != attempt.lines:
@@ -117,7 +124,7 @@ def _typed(attempt):
 class _Attempt:
     def __init__(self, lines):
         self.lines = lines
-        #: Whether it is right even where the rest does not compile.
+        #: Whether the reading is right even if the rest does not compile.
         self.is_sure = False
         self.said = []
         self.left_out = []
@@ -166,7 +173,7 @@ def _unfenced(attempt):
     first, last = written[0], written[-1]
     is_sure = fences[0][0] == first
     if len(fences) == 1 and fences[0][0] == last != first:
-        # The end of a block whose beginning was cut off.
+        # The end of a block whose beginning is missing.
         yield attempt.next([*lines[:last], "", *lines[last + 1 :]], words)
     kept, made, inside = [""] * len(lines), attempt.next(lines, words, is_sure), None
     for index, line in enumerate(lines):
@@ -228,7 +235,7 @@ def _dedented(attempt):
     written = [line for line in lines if line.strip()]
     for skipped in (0, 1):
         indent = _common_indent(written[skipped:])
-        # A first line alone can lack the indent of a text that stood in a string.
+        # Only the first line can lack the indent, in a text that was copied out of a string.
         if indent and not (skipped and written[0].rstrip().endswith((":", "(", "[", "{", "\\"))):
             words = "the indent that all lines have was taken off" if not skipped else "the indent that all lines but the first have was taken off"
             yield attempt.next([line.removeprefix(indent) for line in lines], words, is_sure=not skipped)
@@ -272,7 +279,8 @@ def _without_magics(attempt):
 
 
 def _scan(line, quote, depth):
-    """What is open at the end of a line: a string, brackets, the line itself."""
+    """Returns the constructs that are open at the end of a line: a string, brackets, the line
+    itself."""
     at = 0
     while True:
         if quote is not None:
@@ -296,7 +304,8 @@ def _scan(line, quote, depth):
 
 
 def _statement(made, lines, index):
-    """What a line becomes that is no Python, and how many lines it takes; None where it may be Python."""
+    """Returns the replacement of a line that is not Python, and the number of lines that it
+    covers. Returns None if the line may be Python."""
     line = lines[index]
     body = line.lstrip(" \t")
     indent, body = line[: len(line) - len(body)], body.rstrip()
@@ -307,7 +316,7 @@ def _statement(made, lines, index):
         while body.endswith("\\") and index + used < len(lines):
             body = f"{body[:-1]} {lines[index + used].strip()}"
             used += 1
-    #: A block needs a statement; elsewhere a comment leaves the last expression the last.
+    #: A block needs a statement. Elsewhere, a comment keeps the last expression the last one.
     nothing = f"{indent}pass" if indent else ""
     if match := _CELL_MAGIC.match(body):
         return _cell(made, lines, index, match.group(1), match.group(2))
@@ -328,7 +337,7 @@ def _statement(made, lines, index):
 
 
 def _take_install(made, index, command):
-    """Notes a command that installs packages; whether it is one."""
+    """Records a command that installs packages. Returns whether it is one."""
     if not installs.is_install_line(command):
         return False
     made.installing.append((index + 1, command))
@@ -385,15 +394,16 @@ def _cell(made, lines, index, name, rest):
             made.left_out.append((index + 1, f"%%{name}"))
         return "", end - index
     made.left_out.append((index + 1, f"%%{name}"))
-    # What stands beside it is run before the cell.
+    # The statement on the same line runs before the cell.
     return (rest if name == "timeit" and not rest.startswith("-") else ""), 1
 
 
-# What stands for IPython
+# The substitute for IPython
 
 
 def expects_ipython(source):
-    """Whether a program calls `get_ipython` as if it were there. One that asks whether it is gets the true answer."""
+    """Returns whether a program calls `get_ipython` as if it existed. A program that checks whether
+    it exists gets the true answer."""
     try:
         tree = compile(source, "<program>", "exec", _FLAGS, True)
     except SyntaxError:
@@ -415,13 +425,15 @@ def expects_ipython(source):
 
 
 def provide_get_ipython(module, note):
-    """`get_ipython()` for a program that calls it and does not say what to do without: a notebook's commands, left out."""
+    """Provides `get_ipython()` for a program that calls it without a fallback. Notebook commands
+    are left out."""
     module.get_ipython = lambda: _shell
     _Shell.note = staticmethod(note)
 
 
 class _Shell:
-    """Takes a notebook's commands and leaves them out; those that install packages count, as their lines do."""
+    """A substitute for IPython's shell that leaves out notebook commands. Commands that install
+    packages count as they do in lines."""
 
     note = None
     user_ns = property(lambda self: __import__("sys").modules["__main__"].__dict__)
@@ -461,7 +473,7 @@ class _Shell:
 
 
 class _Nothing:
-    """Whatever is asked of it, nothing happens."""
+    """An object whose attributes and calls all return itself and have no effect."""
 
     def __getattr__(self, name):
         if name.startswith("__"):

@@ -1,4 +1,5 @@
-"""The way out of an error that leaves the program: the denial that it comes from, the limit that it met, where the file is that it looks for."""
+"""Hints for an error that ends the program: the denied access that caused it, the limit that was
+reached, or the place of the file that was not found."""
 
 from belljar_driver import originals as __builtins__
 
@@ -9,24 +10,25 @@ from belljar_driver import denials
 from belljar_driver.text import quote
 
 MAX_LINKS = 8
-#: Entries of the working folder that are looked through for a file.
+#: Maximum number of entries of the working folder that are searched for a file.
 MAX_ENTRIES = 2000
 
 _REFUSED = {EACCES, EPERM, ENETUNREACH, EHOSTUNREACH, ECONNREFUSED, EROFS, ENOENT, EAGAIN, ENOSYS}
 _NOT_THERE = {ENOENT, EACCES, EPERM, EROFS}
-#: Where other sandboxes keep a run's files.
+#: Folders in which other sandbox products keep a run's files.
 _FOLDERS_OF_OTHERS = ("/mnt/data", "/mnt/user-data", "/mnt/outputs", "/content", "/kaggle", "/workspace", "/output", "/outputs", "/input", "/inputs", "/sandbox")
 
 
 class Hint:
-    """A way out that no grant is."""
+    """A hint that does not name a grant."""
 
     def __init__(self, text):
         self.hint = text
 
 
 class Run:
-    """What a hint is made of: what the run was seen trying, its limits, its working folder, its program."""
+    """The facts about a run that hints are made from: the accesses that it attempted, its limits,
+    its working folder, and the source of its program."""
 
     def __init__(self, watch, limits, home, source):
         self.watch = watch
@@ -36,7 +38,7 @@ class Run:
 
 
 def explain(error, run):
-    """The denial behind an error, or another hint, or None."""
+    """Returns the denial that caused an error, or another hint, or None."""
     for link in _chain(error):
         hint = _explain_any(link, run)
         if hint is not None:
@@ -77,7 +79,7 @@ def _size(run, name):
 
 
 def add_to(report, denial):
-    """Puts the hint where a person or a model reads it: in the message, and under the stack."""
+    """Adds the hint where a person or a model reads it: in the message, and under the stack."""
     report["message"] = f"{report['message']}: {denial.hint}" if report["message"] else denial.hint
     report["stack"] = f"{report['stack']}\nhint: {denial.hint}"
 
@@ -103,7 +105,7 @@ def _explain_one(error, run):
 
 
 def _path_in(error):
-    """The path that a message quotes, of an error without one of its own."""
+    """Returns the path that the message of an error quotes, if the error has no path of its own."""
     if not isinstance(error, (FileNotFoundError, PermissionError)):
         return None
     text = str(error)
@@ -147,13 +149,13 @@ def _explain_path(number, path, run):
             return Hint(f"the sandbox has no {path}, as its /proc shows the run's own processes only; the run may have {memory} of memory (limits.memory_bytes)")
     if number in (ENOENT, EACCES, EPERM) and not watch.grants.may_read(path):
         denial = denials.read_denial(path)
-        watch.tell(denial)
+        watch.report(denial)
         return denial
     return None
 
 
 def _place_in(home, name):
-    """Where in the working folder a file of that name is, as seen from there."""
+    """Returns the path of a file with that name, relative to the working folder."""
     if not name:
         return None
     folders, seen = [""], 0
@@ -192,7 +194,8 @@ def _came_from(error, parts):
 
 
 def _chain(error):
-    """The error, what it came from, and what it carries (`urllib`'s `reason`, an argument, a group's exceptions)."""
+    """Returns the error, its causes, and the errors that it contains (`urllib`'s `reason`, an
+    argument, the exceptions of a group)."""
     waiting, seen = [error], set()
     while waiting and len(seen) < MAX_LINKS:
         link = waiting.pop(0)

@@ -1,7 +1,9 @@
-"""What must differ between two forks of one zygote: the state of every generator that user code can draw from.
+"""Renews the state that must differ between two forks of one zygote: every random generator that
+user code can draw from.
 
-`ssl.RAND_bytes` and the like are OpenSSL's, which the native library seeds anew, or has seed itself. `os.urandom` and `secrets` are the kernel's. The seed
-of `hash()` is fixed when the interpreter starts: all forks of a zygote share it.
+`ssl.RAND_bytes` and similar functions belong to OpenSSL, which the native library reseeds, or
+makes reseed itself. `os.urandom` and `secrets` use the kernel's generator. The seed of `hash()`
+is fixed when the interpreter starts, so all forks of a zygote share it.
 """
 
 from belljar_driver import originals as __builtins__
@@ -11,19 +13,21 @@ import sys
 from belljar_driver import after_import, packages
 
 
-#: Generators of imported packages that seeded themselves when they were made.
+#: Generators of imported packages that seeded themselves when they were created.
 _generators = []
 
 
 def draw_before_forks():
-    """Has OpenSSL make its generator, so that no sandbox need do so, and the self-test of a runtime sees what becomes of one that was used."""
+    """Makes OpenSSL create its generator, so that no sandbox has to, and so that the self-test
+    of a runtime covers a generator that was used before the fork."""
     ssl = sys.modules.get("_ssl")
     if ssl is not None:
         ssl.RAND_bytes(1)
 
 
 def note_generators():
-    """From here on generators that seed themselves are noted, for `renew`. Returns what ends that. One that a package gave a seed keeps it."""
+    """Records generators that seed themselves from now on, for `renew`. Returns a function that
+    ends this. A generator that a package gave a seed keeps it."""
     from random import Random
     from weakref import ref
 
@@ -55,15 +59,17 @@ def _numpy_generators():
 
 
 def _seeded_itself(generator):
-    """What numpy takes from the system has 128 bits."""
-    # Before numpy 1.24 it has no public name.
+    """Returns whether a generator seeded itself. A seed that numpy takes from the system has 128
+    bits."""
+    # Before numpy 1.24 there is no public name.
     sequence = getattr(generator, "seed_seq", None) or getattr(generator, "_seed_seq", None)
     entropy = getattr(sequence, "entropy", None)
     return isinstance(entropy, int) and entropy.bit_length() > 64
 
 
 def renew(random_bytes):
-    """Fresh seeds for everything that is already imported. Before any user code runs."""
+    """Reseeds every generator that is already imported. Must be called before any user code
+    runs."""
     modules = sys.modules
     for generator in _generators:
         if hasattr(type(generator), "state"):
@@ -76,7 +82,8 @@ def renew(random_bytes):
     if numpy_random is not None:
         numpy_random.seed(list(random_bytes(64)))
     if "tempfile" in modules:
-        # Both name generators are made again on first use; their own fork check compares PIDs, which are equal here.
+        # Both generators of names are created again at their next use. Their own detection of forks
+        # compares process ids, which are equal here.
         modules["tempfile"]._name_sequence = None
         modules["tempfile"].tempdir = None
     if "uuid" in modules:
@@ -91,7 +98,8 @@ def renew(random_bytes):
 
 
 def repeat(seed):
-    """Makes the run's pseudo-randomness a function of its seed, whenever the generators are imported."""
+    """Makes the run's pseudo-random numbers a function of its seed, whenever the generators are
+    imported."""
     import random
 
     random.seed(seed)
@@ -99,7 +107,8 @@ def repeat(seed):
 
 
 def _numpy_seed(seed):
-    """numpy takes 32 bits; everything else is folded into them the way `random` does it, by hashing the text."""
+    """Returns a seed for numpy, which takes 32 bits. Anything else is reduced to them as
+    `random` does it, by hashing the text."""
     if isinstance(seed, int):
         return seed & 0xFFFFFFFF
     from zlib import crc32

@@ -1,6 +1,7 @@
-"""What the files of a program import, found in their syntax trees, the packages that their comments and their calls of pip add, the modules that the
-program makes itself, and what it uses of packages. Nothing of it is run: this is the other thing that a sandbox can be activated for, and all that it then
-does."""
+"""Finds the imports of a program's files in their syntax trees, the packages that their comments
+and their calls of pip add, the modules that the program creates itself, and its uses of
+packages. No code is run. A sandbox can be activated for this instead of for running a program,
+and then does nothing else."""
 
 from belljar_driver import originals as __builtins__
 
@@ -13,28 +14,32 @@ from belljar_driver.untouched import driver_module
 _FLAGS = 0x2400  # ast.PyCF_ONLY_AST, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-#: What statements can be found in.
+#: The syntax nodes that can contain statements.
 _STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
-#: Handlers of these go on where an import fails.
+#: Handlers of these exceptions catch a failed import.
 _CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _IMPORTING = {"import_module", "__import__"}
-#: Calls that ask whether a module is there, and those whose first argument names a module that they make.
+#: Calls that check whether a module exists, and calls whose first argument names a module that they
+#: create.
 _LOOKING = {"find_spec", "find_loader"}
 _MAKING = {"ModuleType", "spec_from_file_location", "spec_from_loader"}
-#: Words of a source that makes modules in a way that its tree does not show: each name in its strings may then be one of them.
+#: Words that indicate that a program creates modules in a way that its tree does not show. Each
+#: name in its strings may then be one of them.
 _OWN_FINDERS = (b"meta_path", b"path_hooks", b"__init__.py")
 _ADDITION = "@add-package"
-#: Nodes of one file that are looked into for what it uses and makes, and uses that are reported.
+#: Maximum number of nodes of one file that are inspected for uses and created modules, and maximum
+#: number of uses that are reported.
 _MAX_NODES = 200_000
 _MAX_USES = 4000
 _MAX_TEXT = 64
-#: What a file without an import can hold that installs packages all the same.
+#: Words in a file without an import that may install packages nevertheless.
 _INSTALLERS = (b"pip", b"conda ", b"uv ", b"easy_install")
 
 
 def load():
-    """Makes the tokenizer compile its patterns, which takes 5 ms: a zygote does that for all its sandboxes."""
-    # A line of nothing but a comment would not need them.
+    """Makes the tokenizer compile its patterns, which takes 5 ms. A zygote does this for all its
+    sandboxes."""
+    # A line that is only a comment would not need them.
     list(_additions(b"name  # comment"))
     for name in ("habits", "installs", "install_calls", "reached"):
         driver_module(name)
@@ -46,12 +51,15 @@ def find(home):
     - `imports`: `{name: is_optional}`
     - `additions`: what follows `@add-package`
     - `sure`: what is imported in any case
-    - `own`: names of modules that the program makes: it writes their files, or puts them into `sys.modules`
-    - `uses`: `.name` for an attribute or an imported name, `"text"` for a short string, `*.ext` and `scheme://` for the end and beginning of one
+    - `own`: names of modules that the program makes: it writes their files, or puts them into
+      `sys.modules`
+    - `uses`: `.name` for an attribute or an imported name, `"text"` for a short string, `*.ext` and
+      `scheme://` for the end and beginning of one
     """
-    # The process ends with this, and trees have no cycles.
+    # The process ends after this, and syntax trees have no cycles.
     disable()
-    # What the compiler warns of, the run will tell. No code of the program's has run here, so that any import finds the standard library.
+    # Warnings of the compiler appear in the run itself. No code of the program has run here, so any
+    # import finds the standard library.
     import warnings
 
     warnings.simplefilter("ignore")
@@ -62,7 +70,7 @@ def find(home):
         try:
             found, added, reached, made, used = _in_source(source)
         except Exception:
-            # It does not parse, or nests deeper than the parser goes: the run will tell.
+            # The file does not parse, or nests deeper than the parser allows. The run reports it.
             continue
         for name, is_optional in found:
             imports[name] = imports.get(name, True) and is_optional
@@ -71,7 +79,7 @@ def find(home):
         own.update(made)
         uses.update(used)
     if additions:
-        # What it wants of pip is to install these.
+        # The program imports pip to install these packages.
         imports = {name: is_optional for name, is_optional in imports.items() if name.partition(".")[0] != "pip"}
     own, uses = sorted(own)[:_MAX_USES], sorted(uses)[:_MAX_USES]
     return {"imports": imports, "additions": [*additions], "sure": [*sure], "own": own, "uses": uses}
@@ -91,7 +99,7 @@ def _files(folder):
 def _in_source(source):
     adds = _ADDITION.encode() in source
     installs = any(word in source for word in _INSTALLERS)
-    # A tree is large: of data that happens to be Python, none is made.
+    # A tree is large, so none is built for data that happens to be Python.
     if not adds and not installs and not any(word in source for word in (b"import", b".py", b"modules")):
         return [], [], (), (), ()
     source, tree, added = _parsed(source)
@@ -105,7 +113,8 @@ def _in_source(source):
 
 
 def _parsed(source):
-    """The text, its tree, and the packages that its lines ask for: of a notebook's text, what is left without its habits."""
+    """Returns the text, its tree, and the packages that its lines name. A notebook's text is
+    returned without its habits."""
     habits = driver_module("habits")
     try:
         tree = compile(source, "<program>", "exec", _FLAGS, True)
@@ -120,7 +129,8 @@ def _parsed(source):
 
 
 def _imports(tree, looked_into):
-    """Every module that a tree imports, and whether the program goes on without it. Without recursion: a tree can be deep."""
+    """Yields every module that a tree imports, and whether the program continues without it. Not
+    recursive, because a tree can be deep."""
     waiting = [(tree, False)]
     while waiting:
         node, is_optional = waiting.pop()
@@ -146,9 +156,10 @@ def _imports(tree, looked_into):
 
 
 def _is_tried(node):
-    """Whether the program goes on where an import in the body of this statement fails, or asks first whether it would."""
+    """Returns whether the program continues when an import in the body of this statement fails, or
+    checks first whether it would."""
     if isinstance(node, _TRIES):
-        return _goes_on(node.handlers)
+        return _catches(node.handlers)
     if isinstance(node, (ast.With, ast.AsyncWith)):
         return any(_suppresses(item.context_expr) for item in node.items)
     return isinstance(node, ast.If) and _looks_for(node.test, 4)
@@ -160,7 +171,8 @@ def _suppresses(context):
 
 
 def _looks_for(test, depth):
-    """Whether a condition asks if a module is there: `find_spec("a")`, `"a" in sys.modules`, also negated or combined."""
+    """Returns whether a condition checks that a module exists: `find_spec("a")`, `"a" in
+    sys.modules`, also negated or combined."""
     if isinstance(test, ast.Call):
         return _last_name(test.func) in _LOOKING
     if isinstance(test, ast.Compare):
@@ -169,7 +181,7 @@ def _looks_for(test, depth):
     return depth > 0 and any(_looks_for(part, depth - 1) for part in parts[:8])
 
 
-def _goes_on(handlers):
+def _catches(handlers):
     for handler in handlers:
         caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
         if any(kind is None or _last_name(kind) in _CATCHES_IMPORT_ERROR for kind in caught):
@@ -178,12 +190,12 @@ def _goes_on(handlers):
 
 
 def _last_name(node):
-    """`b` of `b` and of `a.b`."""
+    """Returns the last name of an expression: `b` for `b` and for `a.b`."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
 
 
 def _left_out(node):
-    """Which fields of a node never run: those for type checkers."""
+    """Returns the fields of a node that never run: those for type checkers."""
     if not isinstance(node, ast.If):
         return ()
     if _last_name(node.test) == "TYPE_CHECKING":
@@ -198,13 +210,14 @@ def _imported_by(call):
         return None
     given = [*call.args[:1], *[keyword.value for keyword in call.keywords if keyword.arg == "name"]]
     name = given[0].value if given and isinstance(given[0], ast.Constant) else None
-    # A relative one begins with a dot.
+    # A relative import begins with a dot.
     is_module = isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
     return name if is_module else None
 
 
 def _facts(tree, finds_itself):
-    """The modules that a program makes, and what it uses. A text that is a statement of its own is a comment."""
+    """Returns the modules that a program creates, and its uses of packages. A string that is a
+    statement of its own is a comment."""
     own, uses = set(), set()
     waiting = [tree]
     for _ in range(_MAX_NODES):
@@ -244,7 +257,8 @@ def _made_by(call):
     name, on = _last_name(call.func), call.func.value if isinstance(call.func, ast.Attribute) else None
     if name in _MAKING:
         return _module_names(call.args[:1])
-    # sys.modules.update(...), sys.modules.setdefault(...), patch.dict(sys.modules, ...), patch.dict("sys.modules", ...)
+    # sys.modules.update(...), sys.modules.setdefault(...), patch.dict(sys.modules, ...),
+    # patch.dict("sys.modules", ...)
     changes = _last_name(on) == "modules" and name in ("setdefault", "update", "__setitem__")
     patches = name in ("dict", "setitem") and any(
         _last_name(given) == "modules" or isinstance(given, ast.Constant) and given.value == "sys.modules" for given in call.args[:1]
@@ -253,20 +267,23 @@ def _made_by(call):
 
 
 def _module_names(nodes):
-    """The first parts of modules that are named by texts, or as the keys of a dictionary."""
+    """Returns the first parts of module names that are given as strings, or as the keys of a
+    dictionary."""
     keys = [key for node in nodes for key in (node.keys if isinstance(node, ast.Dict) else [node])]
     names = [key.value.partition(".")[0] for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
     return [name for name in names if name.isidentifier() and name != "sys"]
 
 
 def _named_files(text):
-    """The modules that a text names as files: `lib` and `helpers` for `./lib/helpers.py`."""
-    # Neither what lies on another machine, nor what an installer has put there.
+    """Returns the modules that a text names as files: `lib` and `helpers` for
+    `./lib/helpers.py`."""
+    # Leaves out files on other machines and installed packages.
     if "://" in text or "site-packages" in text:
         return
     parts = text.split(".py")
     for part, after in zip(parts, parts[1:]):
-        # Not what goes on as another word, as `.python` does; `.pyc` is one of them.
+        # Not where `.py` is the beginning of a longer word, such as `.python`; `.pyc` counts as a
+        # file.
         if after[:1].isalnum() and (after[0] not in "ciw" or after[1:2].isalnum()) or after.startswith("_"):
             continue
         path = part[-256:].replace("\\", "/")

@@ -1,5 +1,6 @@
-"""The packages that a program's calls of pip name: `subprocess.check_call([sys.executable, "-m", "pip", "install", "x"])`, `os.system("pip install x")`,
-`pip.main(["install", "x"])`, and a function of the program's own that makes such a call of what it is given."""
+"""The packages that a program's calls of pip name: `subprocess.check_call([sys.executable, "-m",
+"pip", "install", "x"])`, `os.system("pip install x")`, `pip.main(["install", "x"])`, and a
+function of the program that passes its arguments to such a call."""
 
 from belljar_driver import originals as __builtins__
 
@@ -7,9 +8,9 @@ import _ast as ast
 
 from belljar_driver import installs
 
-#: Rounds in which names get their values from each other.
+#: Maximum number of rounds in which names receive their values from each other.
 _ROUNDS = 4
-#: Values of one name; and of all.
+#: Maximum number of values of one name, and of all names together.
 _MOST_VALUES = 200
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -36,11 +37,11 @@ def _walk(tree):
 
 
 def _commands(call, values):
-    """The command lines that the arguments of a call can be, as words."""
+    """Returns the command lines that the arguments of a call can be, as lists of words."""
     name = _last_name(call.func)
     parts = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg in ("args", "cmd", "command"))]
     if name in ("main", "pip_main", "pipmain", "_main") and len(parts) == 1 and isinstance(parts[0], (ast.List, ast.Tuple)):
-        # pip's own: `pip.main(["install", "x"])`.
+        # The function of pip itself: `pip.main(["install", "x"])`.
         yield ["pip", *_words(parts[0], values)]
     elif name in ("run_line_magic", "create_subprocess_exec"):
         yield [piece for part in parts for word in _words(part, values) for piece in word.split()]
@@ -53,7 +54,7 @@ def _commands(call, values):
 
 
 def _words(node, values):
-    """What a part of a command line can be: each of these becomes a word."""
+    """Returns the possible words for a part of a command line."""
     if isinstance(node, ast.Constant):
         return [node.value] if isinstance(node.value, str) else []
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
@@ -81,7 +82,8 @@ def _words(node, values):
 
 
 def _values(nodes, calls):
-    """The texts that each name can have, as far as the program spells them out: what is assigned to it, gone through for it, passed for it."""
+    """Returns the strings that each name can have, as far as the program contains them
+    literally: assigned, iterated over, or passed as arguments."""
     functions = {node.name: node for node in nodes if isinstance(node, _FUNCTIONS)}
     values = {}
 

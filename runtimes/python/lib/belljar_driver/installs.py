@@ -1,7 +1,9 @@
-"""Commands that would install packages: `pip install x` and its like, as a line, as an argument of subprocess, as a call of pip.
+"""Commands that would install packages: `pip install x` and similar ones, as a line, as an argument
+of subprocess, or as a call of pip.
 
-No pip runs in a sandbox. What such a command names counts as `# @add-package` while the program is read for its packages (imports.py); when
-it is reached, it does nothing and succeeds.
+There is no pip in a sandbox. The packages that such a command names count as `# @add-package`
+when the program is searched for its packages (imports.py). When the program runs the command, it
+has no effect and succeeds.
 """
 
 from belljar_driver import originals as __builtins__
@@ -9,7 +11,7 @@ from belljar_driver import originals as __builtins__
 import re
 import sys
 
-#: A name with extras and versions, as it can follow `@add-package`.
+#: A name with extras and versions, in the form that can follow `@add-package`.
 _REQUIREMENT = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?(?:\[[\w.,\- ]+\])?(?: ?(?:===|==|~=|!=|<=|>=|<|>) ?[\w.*+!-]+(?: ?, ?(?:===|==|~=|!=|<=|>=|<|>) ?[\w.*+!-]+)*)?")
 _NAME = re.compile(r"[\w.-]+")
 #: Options of pip, uv and conda that take a value as the next word.
@@ -23,7 +25,7 @@ _PIPS = re.compile(r"(?:.*/)?pip(?:3|3\.\d+)?")
 _PYTHONS = re.compile(r"(?:.*/)?(?:python(?:3|3\.\d+)?|py)")
 _OTHERS = {"conda", "mamba", "micromamba", "uv", "poetry", "pdm", "pipenv", "easy_install"}
 _VERBS = {"install", "add", "uninstall", "remove", "download"}
-#: What programs of pip's own are no packages for.
+#: Names of pip's own programs, which are not packages.
 _NOT_INSTALLED = {"pip", "wheel", "uv", "conda"}
 
 
@@ -32,7 +34,7 @@ def unique(names):
 
 
 def words_of(command):
-    """A command's words: of a text as a shell would divide it, where it is one command."""
+    """Returns the words of a command. A text is split as by a shell, if it is a single command."""
     if isinstance(command, (bytes, bytearray)):
         command = command.decode("utf-8", "replace")
     if not isinstance(command, str):
@@ -44,7 +46,8 @@ def words_of(command):
 
 
 def _arguments(words):
-    """The verb and what follows it, of a command that manages packages; None for any other."""
+    """Returns the verb and the arguments of a command that manages packages, or None for any
+    other command."""
     words = [*words]
     while words and (words[0] in ("sudo", "-H", "env", "!", "$") or re.fullmatch(r"\w+=\S*", words[0])):
         words.pop(0)
@@ -71,13 +74,15 @@ def _arguments(words):
 
 
 def is_install(words):
-    """Whether these words are a command of pip or its like that changes what is installed."""
+    """Returns whether these words are a command of pip or a similar tool that changes the
+    installed packages."""
     found = _arguments(words)
     return found is not None and found[0] in _VERBS
 
 
 def is_install_line(line):
-    """The same of a line by itself. Any command of pip is meant: as a line none of them is Python."""
+    """Returns the same for a line of a program. Any command of pip counts, because none of them
+    is valid Python."""
     if re.search(r"&&|\|\||[;|]", _without_quoted(line)):
         return all(is_install_line(part) for part in re.split(r"&&|\|\||[;|]", line))
     found = _arguments(words_of(line))
@@ -92,7 +97,7 @@ def _without_quoted(line):
 
 
 def packages_of(words):
-    """The packages that a command asks for, in the notation of `@add-package`."""
+    """Returns the packages that a command names, in the notation of `@add-package`."""
     found = _arguments(words)
     if found is None or found[0] not in ("install", "add"):
         return []
@@ -105,7 +110,7 @@ def packages_of(words):
         elif word.startswith("-"):
             waits = word in _WITH_VALUE
         elif is_package(word):
-            # conda writes one sign.
+            # conda uses a single `=`.
             packages.append(re.sub(r"^([\w.-]+)=([\w.*]+)$", r"\1==\2", word))
     return unique(packages)
 
@@ -125,7 +130,7 @@ def packages_of_line(line):
 
 
 def note(places, packages):
-    """The one note about lines that install packages."""
+    """Returns the note about all lines that install packages."""
     number, command = places[0]
     others = "" if len(places) == 1 else f" and {len(places) - 1} more"
     read = f" counts as `# @add-package {' '.join(packages)}`" if len(packages) == 1 else " counts as " + ", ".join(f"`# @add-package {name}`" for name in packages)
@@ -133,15 +138,15 @@ def note(places, packages):
     return f"`{command[:120]}` (line {number}){others}{meant}: packages are installed from the program's imports and such comments before it starts"
 
 
-# When the program reaches one
+# When the program reaches an install command
 
 
 def tell(words, note):
-    """Says once what became of a command."""
-    global _has_told
-    if _has_told:
+    """Notes the effect of an install command, once per run."""
+    global _has_noted
+    if _has_noted:
         return
-    _has_told = True
+    _has_noted = True
     packages = packages_of(words)
     missing = [name for name in packages if not _is_installed(name)]
     verb, rest = _arguments(words) or ("", [])
@@ -156,7 +161,7 @@ def tell(words, note):
         note(f"`{command}` did nothing: packages are installed from the program's imports and `# @add-package` comments before it starts")
 
 
-_has_told = False
+_has_noted = False
 
 
 def _is_installed(requirement):
@@ -170,7 +175,7 @@ def _is_installed(requirement):
 
 
 def _outcome(words):
-    """What such a command prints."""
+    """Returns the output of such a command."""
     verb = (_arguments(words) or ("",))[0]
     if verb in ("list", "freeze"):
         from importlib.metadata import distributions
@@ -182,7 +187,7 @@ def _outcome(words):
 
 
 def _is_pips(command):
-    """Whether a command is one of pip's, and nothing else is in it."""
+    """Returns whether the whole command is a single command of pip."""
     if isinstance(command, str) and re.search(r"&&|\|\||[;|]", _without_quoted(command)):
         parts = [words_of(part) for part in re.split(r"&&|\|\||;", command)]
         return all(is_install(words) for words in parts)
@@ -191,7 +196,8 @@ def _is_pips(command):
 
 
 def stand_in(note, after_import):
-    """Makes commands that install packages do nothing, and succeed: those of `subprocess` and `os`, and pip's own `main`."""
+    """Makes commands that install packages succeed without an effect: those run by `subprocess`
+    and `os`, and pip's own `main`."""
     import posix
 
     def answer(command):
@@ -221,7 +227,7 @@ def _replace_popen(module, answer):
     class Popen(original):
         def __init__(self, args, bufsize=-1, executable=None, stdin=None, stdout=None, stderr=None, preexec_fn=None, close_fds=True, shell=False, *more, **options):
             caller = sys._getframe(1).f_code.co_filename
-            # asyncio waits for a process by its number.
+            # asyncio waits for a process by its id.
             if not _is_pips(args) or caller.endswith("/unix_events.py"):
                 super().__init__(args, bufsize, executable, stdin, stdout, stderr, preexec_fn, close_fds, shell, *more, **options)
                 return
@@ -249,7 +255,7 @@ def _replace_popen(module, answer):
 
 
 class _Pip:
-    """The last of the finders: `import pip`, where the environment has none."""
+    """The last finder, for `import pip` in an environment without pip."""
 
     NAMES = ("pip", "pip._internal", "pip._internal.main", "pip._internal.cli", "pip._internal.cli.main")
 

@@ -1,7 +1,8 @@
-"""JSON for the kinds of values that are not Python's own: those of packages by their names, then those that follow a known protocol.
+"""Converts values that are not built into Python to JSON: first those of packages, by their names,
+then those that follow a known protocol.
 
-A value of any other kind is refused. Nothing is called or iterated on a guess: an attribute counts only where the class has it, and
-as what the protocol says it is.
+A value of any other kind is refused. Nothing is called or iterated on a guess: an attribute
+counts only if the class has it, and only in the meaning of the protocol.
 """
 
 from belljar_driver import originals as __builtins__
@@ -12,12 +13,13 @@ from belljar_driver import convert
 from belljar_driver.convert import Encoder, distinct, put_null, put_text, quote, refuse_complex
 from belljar_driver.untouched import driver_module
 
-#: Modules of the iterators that are read even where the program did not hand them over: those of the language.
+#: The modules whose iterators are read even if the program did not return them explicitly: those of
+#: the language.
 _ITERATORS = {"builtins", "itertools", "collections", "_collections", "csv", "_csv"}
 
 
 def conversion_of(kind):
-    """The conversion of a class that is none of `convert.CONVERSIONS`."""
+    """Returns the conversion of a class that is not in `convert.CONVERSIONS`."""
     found = convert.conversion_of(kind, CONVERSIONS)
     if found is not None:
         return found
@@ -39,7 +41,8 @@ def _refuse(encoder, value):
     encoder.refuse_kind(kind)
 
 
-#: Class names, some with their module, and the way to get the data that a value of them stands for.
+#: The names of classes, some with their module, each with the function that returns the data of a
+#: value.
 HINTS = [
     ({("builtins", "function"), ("builtins", "method"), ("builtins", "builtin_function_or_method"), ("functools", "partial")}, "call it"),
     ({("builtins", "coroutine"), ("_asyncio", "Future"), ("builtins", "async_generator")}, "await it"),
@@ -58,7 +61,7 @@ HINTS = [
 
 
 def _put_float_of_any_precision(encoder, value, bits):
-    """A number where a double holds it, else its text, as for `Decimal`."""
+    """Writes a number if a double holds the value exactly, otherwise its text, as for `Decimal`."""
     if bits > 53:
         return put_text(encoder, value)
     encoder.put(convert.float_text(float(value)))
@@ -81,7 +84,8 @@ def _put_args(encoder, value):
 
 
 def _expect_items(encoder, value):
-    """Refuses early what has too many items: their list would take more memory than the run may have."""
+    """Refuses a value with too many items early, because a list of them would exceed the run's
+    memory."""
     shape = getattr(value, "shape", None)
     count = 1
     for length in shape if isinstance(shape, tuple) else [len(value)] if hasattr(type(value), "__len__") else []:
@@ -95,7 +99,7 @@ def _put_tolist(encoder, value):
 
 
 def _put_by(method):
-    """By a method without arguments that gives a list."""
+    """Returns a conversion that calls a method without arguments, which returns a list."""
 
     def put(encoder, value):
         _expect_items(encoder, value)
@@ -137,7 +141,7 @@ def _put_array(encoder, value):
 
 
 def _without_nat(texts):
-    """Lists of lists of dates as text, with None for those that are none."""
+    """Returns nested lists of dates as text, with None for missing dates."""
     if type(texts) is list:
         return [_without_nat(text) for text in texts]
     return None if texts == "NaT" else texts
@@ -159,13 +163,13 @@ def _put_numpy_scalar(encoder, value):
         value = value.astype("timedelta64[us]")
     item = value.item()
     if type(item) is type(value):
-        # A long double: more than JSON's readers keep, so as near as a double comes.
+        # A long double has more precision than readers of JSON keep, so it is rounded to a double.
         item = float(value)
     encoder.encode(item)
 
 
 def _put_cursor(encoder, value):
-    """The rows of a query. A cursor of any other statement has none, and stands for nothing."""
+    """Writes the rows of a query. The cursor of any other statement has none, and is refused."""
     if value.description is None:
         encoder.refuse_kind(type(value), "the statement returned no rows")
     encoder.put_iterated(value)
@@ -197,7 +201,7 @@ def _put_bool(encoder, value):
     encoder.put("true" if value else "false")
 
 
-#: By the first part of the module and the name of a class.
+#: The conversions by the first part of the module and the name of a class.
 CONVERSIONS = {
     ("collections", "UserString"): put_text,
     ("zoneinfo", "ZoneInfo"): put_text,
@@ -267,7 +271,8 @@ def _put_dataclass(encoder, value):
 
 
 def _names_of_fields(kind):
-    """Fields alone: `ClassVar` and `InitVar` are among the pseudo-fields."""
+    """Returns the names of the fields of a dataclass, without the pseudo-fields `ClassVar` and
+    `InitVar`."""
     return [name for name, field in kind.__dataclass_fields__.items() if field._field_type.name == "_FIELD"]
 
 
@@ -280,7 +285,7 @@ def _put_struct(encoder, value):
 
 
 def _attributes(value, names):
-    """Those that are set: a field may have no value."""
+    """Returns the attributes that are set, because a field may have no value."""
     found = {}
     for name in names:
         try:
@@ -291,7 +296,7 @@ def _attributes(value, names):
 
 
 def _put_columns(encoder, value):
-    """An object of SQLAlchemy's mapper: its columns, as `SELECT` gives them."""
+    """Writes an object of SQLAlchemy's mapper as its columns, like a row of a `SELECT`."""
     names = [column.key for column in type(value).__mapper__.column_attrs]
     encoder.nested(value, lambda it: encoder.put_object({name: getattr(it, name) for name in names}))
 
@@ -310,7 +315,7 @@ def _put_keys(encoder, value):
 
 
 def _is_registered(kind, name):
-    """Whether a class is, or was registered as, one of `collections.abc`."""
+    """Returns whether a class is one of `collections.abc`, or registered as one."""
     abc = modules.get("_collections_abc")
     return abc is not None and issubclass(kind, getattr(abc, name))
 
@@ -322,7 +327,7 @@ def _is_collection(kind):
 def _put_collection(encoder, value):
     kind = type(value)
     if hasattr(kind, "_fields") and hasattr(kind, "_asdict"):
-        # A row of SQLAlchemy, and what else calls itself a named tuple.
+        # A row of SQLAlchemy, and other classes that present themselves as named tuples.
         return encoder.nested(value, lambda it: encoder.put_members(distinct([str(name) for name in it._fields]), [*it]))
     has_order = any(_is_registered(kind, name) for name in ("Sequence", "MappingView"))
     return encoder.put_iterated(value) if has_order else encoder.put_sorted(value)
@@ -365,7 +370,7 @@ def _put_iterator(encoder, value):
     encoder.put_iterated(value)
 
 
-#: The first whose test a class passes.
+#: The conversions by protocol. The first whose test a class passes applies.
 PROTOCOLS = [
     (lambda kind: hasattr(kind, "__dataclass_fields__"), _put_dataclass),
     (lambda kind: hasattr(kind, "__attrs_attrs__"), _put_attrs),

@@ -1,27 +1,33 @@
-"""The short way to a program's value, without its syntax tree: where the last statement is an expression that begins a line, that is compiled by itself.
+"""The fast path to a program's value, without its syntax tree. If the last statement is an
+expression that begins a line, it is compiled separately.
 
-Python makes the classes of the tree when it is first asked for one, and that costs a one-shot run 0.8 ms. Whatever is not as plain as that goes by source.py.
+Python creates the classes of the syntax tree when the first one is used, which costs a one-shot
+run 0.8 ms. Any less simple program is compiled by source.py.
 """
 
 from belljar_driver import originals as __builtins__
 
-#: Global that holds the value of the last expression; exists only from its evaluation on.
+#: The global that holds the value of the last expression. It exists only after the expression was
+#: evaluated.
 VALUE = "__belljar_value__"
 
 _FLAGS = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _COROUTINE_CODE = 0x80  # inspect.CO_COROUTINE
 
-# What source.py is for; what one part would have to tell the other; and what ends a line for the compiler but is not looked for here.
+# Matches programs that need source.py, statements that one part would have to share with the other,
+# and characters that end a line for the compiler but are not searched for here.
 _NOT_PLAIN = (b"main", b"__future__", b"\r", b"\f", b"\0", b"\xef\xbb\xbf")
-# What a line begins with that does not begin a statement of the program's own scope, at least none that is an expression.
+# Beginnings of lines that do not begin a statement of the program's own scope, or at least none
+# that is an expression.
 _NO_BEGINNING = b" \t#\n)]}"
 
 
 def compile_program(source, path):
-    """The code of all but the last statement, and of that expression; None where it takes source.py to know.
+    """Returns the code of everything before the last statement, and of that expression. Returns
+    None if source.py is needed.
 
-    Both parts are complete to the compiler by themselves, and so they are what they are in the whole: a statement, a string or a bracket that went
-    across the cut would leave its first part unfinished.
+    Each part compiles on its own, and therefore means the same as in the whole program: a
+    statement, a string or a bracket that crossed the cut would leave the first part incomplete.
     """
     if any(part in source for part in _NOT_PLAIN) or any(b"coding" in line for line in source.split(b"\n", 2)[:2]):
         return None
@@ -29,7 +35,8 @@ def compile_program(source, path):
     if start is None:
         return None
     try:
-        # First, for it is the one that fails where this is not the way, and what the compiler warns of it warns of once.
+        # The expression is compiled first, because it is the part that fails if this path is not
+        # possible, and the compiler's warnings about it must appear once.
         expression = compile(b"\n" * source.count(b"\n", 0, start) + source[start:], path, "eval", _FLAGS, True)
         body = compile(source[:start], path, "exec", _FLAGS, True)
     except Exception:
@@ -38,7 +45,7 @@ def compile_program(source, path):
 
 
 def is_lambda(value, body, expression):
-    """Whether a function is all that there is: the lambda that the expression makes, after nothing."""
+    """Returns whether the program consists only of the lambda that the expression creates."""
     return value.__code__ in expression.co_consts and not body.co_names and set(body.co_consts) <= {None}
 
 

@@ -1,7 +1,9 @@
-"""Libraries that show things in a window, a browser or a notebook: what they show becomes rich results instead.
+"""Adapts libraries that show things in a window, a browser or a notebook, so that these become rich
+results instead.
 
-Each function is called with a module of its library once that is imported (sandbox.py says which), and changes the one place that
-opens the window. Whatever else a program does with the library is the library's own.
+Each function is called with a module of its library once that module is imported (session.py has
+the list), and changes the one place that opens the window. Everything else in the library is
+unchanged.
 """
 
 from belljar_driver import originals as __builtins__
@@ -14,7 +16,8 @@ from belljar_driver.untouched import driver_module
 
 
 def take_over_matplotlib(backend_bases):
-    """Every backend without a window takes these from `backend_bases`, the one that a program chooses by `use("Agg")` as well."""
+    """Changes `backend_bases`, from which every backend without a window inherits, including one
+    that a program chooses by `use("Agg")`."""
     figures = driver_module("figures")
     manager = backend_bases.FigureManagerBase
     destroy, print_figure = manager.destroy, backend_bases.FigureCanvasBase.print_figure
@@ -52,18 +55,18 @@ def take_over_matplotlib(backend_bases):
 
 
 def _is_left_behind(filename):
-    """Whether a file is one that the run does not hand back by itself."""
+    """Returns whether a file is one that the run does not return as an artifact."""
     if not isinstance(filename, (str, PathLike)):
         return False
     try:
         return not abspath(fsdecode(filename)).startswith(f"{HOME}/outputs/")
     except OSError:
-        # The working folder is gone.
+        # The working folder was deleted.
         return False
 
 
 def take_over_matplotlib_figures(module):
-    """A figure that is cleared and drawn on again is another picture."""
+    """Treats a figure that is cleared and drawn on again as another picture."""
     figures = driver_module("figures")
     clear = module.Figure.clear
 
@@ -81,7 +84,8 @@ def take_over_plotly(renderers):
 
 
 def take_over_plotly_pages(html):
-    """A page that is written to be opened, as `plotly.offline.plot` does it: the library itself would be in it, 4 MB of script."""
+    """Shows a page that is written to be opened, as by `plotly.offline.plot`. As a file, it
+    would contain the library itself, 4 MB of script."""
     write_html = html.write_html
 
     def write_one(fig, *arguments, **keywords):
@@ -103,7 +107,8 @@ def take_over_bokeh(showing):
 
 
 def take_over_bokeh_output(output):
-    """It would load the library into a notebook; the pages that are shown load it themselves."""
+    """Replaces the output to a notebook, which would load the library there. Pages that are
+    shown load it themselves."""
     output.output_notebook = lambda *arguments, **keywords: None
 
 
@@ -123,14 +128,14 @@ def _png_of(image):
     try:
         image.save(buffer, "PNG")
     except (OSError, ValueError):
-        # A mode that PNG has not: CMYK, floating point.
+        # A mode that PNG does not support: CMYK, floating point.
         buffer = BytesIO()
         image.convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def take_over_ipython(display_functions):
-    """The package itself, which shows things only inside of its own shell."""
+    """Adapts the real IPython package, which displays values only inside of its own shell."""
     notebook = driver_module("notebook")
     for name in ("display", "publish_display_data", "update_display", "clear_output"):
         if hasattr(display_functions, name):
@@ -138,7 +143,8 @@ def take_over_ipython(display_functions):
 
 
 def take_over_webbrowser(webbrowser):
-    """A page of the run's own that is opened is shown; there is no browser for any other."""
+    """Shows a page that belongs to the run and that the program opens. For any other page there
+    is no browser."""
 
     class Browser(webbrowser.BaseBrowser):
         def open(self, url, new=0, autoraise=True):

@@ -1,4 +1,5 @@
-"""The binding to the native library, and the words of its protocol. docs/concepts/drivers.md is the contract."""
+"""The binding to the native library, and the constants of its protocol. docs/concepts/drivers.md
+is the contract."""
 
 from belljar_driver import originals as __builtins__
 
@@ -8,9 +9,9 @@ from _frozen_importlib_external import ExtensionFileLoader
 PATH = "/opt/belljar/libbelljar.so"
 
 # Frame kinds.
-RESULT, DENIED, FINISHED, NOTE, SETTLED = 3, 4, 5, 9, 10
+RESULT, DENIED, NOTE, SETTLED = 3, 4, 9, 10
 
-# Frames of the kind SETTLED that the supervisor takes from one run.
+# Maximum number of SETTLED frames that the supervisor accepts from one run.
 MAX_SETTLED = 4
 
 # Levels of a log entry.
@@ -18,7 +19,8 @@ DEBUG, INFO, WARN, ERROR = 0, 1, 2, 3
 
 
 def load(path=PATH):
-    """The native library as a module. Not put in sys.modules: the program has no business with it."""
+    """Loads the native library as a module. It is not added to sys.modules, because the program
+    must not use it."""
     loader = ExtensionFileLoader("belljar_native", path)
     module = module_from_spec(ModuleSpec("belljar_native", loader, origin=path))
     loader.exec_module(module)

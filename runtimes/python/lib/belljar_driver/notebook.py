@@ -1,4 +1,5 @@
-"""The functions that notebooks have and models therefore write: `display(...)` as IPython has it, over `belljar.display`."""
+"""The functions that notebooks provide and that models therefore use: `display(...)` with
+IPython's signature, implemented by `belljar.display`."""
 
 from belljar_driver import originals as __builtins__
 
@@ -6,7 +7,8 @@ from belljar_driver import access
 
 
 class DisplayHandle:
-    """What `display(..., display_id=...)` returns. A rich result cannot be taken back: an update is another one."""
+    """The result of `display(..., display_id=...)`. A rich result cannot be withdrawn, so an
+    update is an additional result."""
 
     def __init__(self, display_id=None):
         self.display_id = display_id
@@ -24,7 +26,7 @@ class DisplayHandle:
 def display(
     *objs, include=None, exclude=None, metadata=None, transient=None, display_id=None, raw=False, clear=False, type=None, **keywords
 ):
-    """Shows each of the values. With `raw` each is a dict of data by media type."""
+    """Shows each of the values. With `raw`, each is a dict of data by media type."""
     for value in objs:
         if raw:
             publish_display_data(value)
@@ -47,4 +49,4 @@ def update_display(obj, *, display_id=None, **keywords):
 
 
 def clear_output(wait=False):
-    """What is shown stays shown."""
+    """Does nothing: a rich result cannot be withdrawn."""

@@ -1,24 +1,24 @@
-"""Notes for the writer of the program: facts that do not change how it ended."""
+"""Notes for the author of the program: facts that do not change the status of the run."""
 
 from belljar_driver import originals as __builtins__
 
 from belljar_driver.native import NOTE
 from belljar_driver.text import utf8
 
-# What the supervisor keeps.
+# Limits of the supervisor.
 MAX_NOTES = 32
 MAX_BYTES = 1000
 
 
 class Notes:
-    """Sends the notes of one run, each once."""
+    """Sends the notes of one run, each of them once."""
 
     def __init__(self, send):
         self._send = send
         self._sent = set()
 
     def add(self, text):
-        """Sends a note, one short sentence."""
+        """Sends a note, a single short sentence."""
         if text in self._sent or len(self._sent) >= MAX_NOTES:
             return
         self._sent.add(text)

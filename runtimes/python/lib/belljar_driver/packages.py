@@ -1,8 +1,11 @@
-"""The packages of an environment: where they are found, and those of them that are imported before there is a program.
+"""The packages of an environment: where they are found, and which of them are imported before there
+is a program.
 
-What was imported in advance is kept aside, not in `sys.modules`, until the program's own import asks for it. It is handed over only where that import
-would find the same: no module of the program's comes first on the path or has the name already, and no variable was changed. Otherwise it is imported
-afresh, but for packages with native modules, most of which cannot be imported twice by one process.
+Modules that were imported in advance are kept separately, not in `sys.modules`, until the
+program imports them. They are handed over only if that import would find the same module: no
+module of the program comes first on the path or already has the name, and no variable was
+changed. Otherwise the module is imported again, except for packages with native modules, most of
+which cannot be imported twice in one process.
 """
 
 from belljar_driver import originals as __builtins__
@@ -19,7 +22,8 @@ _Module = type(sys)
 
 
 def find(environment):
-    """Makes this interpreter one of the environment, as starting it from a virtual environment would. Runs nothing of the packages'."""
+    """Makes this interpreter use the environment, as if it were started from a virtual
+    environment. Runs no code of the packages."""
     place = environment["place"]
     sys.prefix = sys.exec_prefix = place
     sys.executable = place + "/bin/python3"
@@ -31,7 +35,8 @@ def folder_of(place):
 
 
 def enter(environment):
-    """Imports what is to be imported in advance, and puts it aside. From here on code of the packages may run."""
+    """Imports the modules that are to be imported in advance, and keeps them separately. From
+    here on, code of the packages may run."""
     folder = folder_of(environment["place"])
     if any(name.endswith(".pth") for name in listdir(folder)):
         from site import addsitedir
@@ -42,19 +47,21 @@ def enter(environment):
 
 
 def advance_module(name):
-    """A module, whether or not the program has asked for it yet."""
+    """Returns a module that was imported in advance, whether or not the program has imported it
+    yet."""
     return modules.get(name) or _advance.kept.get(name)
 
 
 def begin():
-    """Called once the program's variables and path are in place: what changes from here on, the program has changed."""
+    """Called once the program's variables and path are set. All later changes were made by the
+    program."""
     if _advance.kept:
         _advance.environment = dict(environ)
         sys.meta_path.insert(0, _advance)
 
 
 class _Imports:
-    """What imports what, while modules are imported in advance."""
+    """Records which module imports which, while modules are imported in advance."""
 
     def __init__(self):
         self.needed = {}
@@ -84,7 +91,8 @@ class _Imports:
 
 
 class _Advance:
-    """Modules that were imported in advance, and the finder that hands them over. First on the meta path."""
+    """The modules that were imported in advance, and the finder that hands them over. It is the
+    first one on the meta path."""
 
     def __init__(self):
         self.kept = {}
@@ -107,8 +115,9 @@ class _Advance:
             try:
                 original(name)
             except BaseException:
-                # The program imports it again, and is told why it cannot. Python forgets the module that failed and keeps those inside it, which the
-                # module would not know of when it is imported again.
+                # The program imports the module again and then gets the error. Python forgets the
+                # failed module but keeps its submodules, which the module would not have as
+                # attributes when it is imported again.
                 top = name.partition(".")[0]
                 for module in set(modules) - before:
                     if module.partition(".")[0] == top:
@@ -116,7 +125,8 @@ class _Advance:
             finally:
                 builtins.__import__ = original
             new = [module for module in modules if module not in before]
-            # What nothing is known to have imported (`importlib.import_module`), the import as a whole has.
+            # A module with no known importer (`importlib.import_module`) is attributed to the
+            # import as a whole.
             known = {other for others in imports.needed.values() for other in others}
             imports.needed.setdefault(name, set()).update(module for module in new if module not in known)
         self.needed = imports.needed
@@ -135,7 +145,7 @@ class _Advance:
         return _spec_of(name, module, _Loader(self))
 
     def load(self, name):
-        """Hands over a module with all that its import has brought."""
+        """Hands over a module with all modules that its import has loaded."""
         self._hand_over(name)
         real = self.kept.pop(name, None)
         if real is not None:
@@ -154,7 +164,8 @@ class _Advance:
                 after_import.is_there(needed, module)
 
     def _closure(self, name):
-        """What a module has imported, and what that has, in the order in which it was."""
+        """Returns the modules that a module has imported, directly and indirectly, in the order
+        of the imports."""
         found, waiting = set(), [name]
         while waiting:
             one = waiting.pop()
@@ -168,7 +179,8 @@ class _Advance:
         return [kept for kept in self.kept if kept in found]
 
     def _is_meant(self, name):
-        """Whether the program's import would find what is kept: decided for a package as a whole, when it is first imported."""
+        """Returns whether the program's import would find the module that is kept. This is
+        decided once for a whole package, when it is first imported."""
         top = name.partition(".")[0]
         decision = self.decided.get(top)
         if decision is None:
@@ -189,7 +201,8 @@ class _Advance:
         return is_as_it_was or not self._is_renewable(top)
 
     def _is_another(self, top):
-        """Whether a folder that is on the path now, and was not, has a module of that name before the packages."""
+        """Returns whether a folder that was added to the path contains a module of that name,
+        before the packages."""
         for folder in sys.path:
             if folder in self.path:
                 if folder.endswith("/site-packages"):
@@ -201,7 +214,7 @@ class _Advance:
         return False
 
     def _dependents(self, top):
-        """The packages that have imported one, itself among them."""
+        """Returns the packages that have imported a package, including itself."""
         found, changed = {top}, True
         while changed:
             changed = False
@@ -222,7 +235,8 @@ class _Advance:
 
 
 class _Loader:
-    """Puts what is kept in the place of the module that an import makes, as Python lets a module do itself."""
+    """A loader that replaces the module of an import by the one that is kept, as Python allows
+    modules to replace themselves."""
 
     def __init__(self, advance):
         self.advance = advance
@@ -240,7 +254,8 @@ def _is_of_package(name):
 
 
 def _spec_of(name, module, loader):
-    """As the module's own finder made it, for whoever only asks where a module is."""
+    """Returns a spec like that of the module's own finder, for code that only looks up the place
+    of a module."""
     real = getattr(module, "__spec__", None)
     spec = ModuleSpec(name, loader, origin=getattr(real, "origin", None), is_package=hasattr(module, "__path__"))
     if hasattr(module, "__path__"):

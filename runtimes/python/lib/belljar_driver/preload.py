@@ -1,9 +1,11 @@
-"""The standard library that a zygote imports ahead: a forked sandbox then gets each of these for nothing."""
+"""The modules of the standard library that a zygote imports in advance, so that a forked sandbox
+has each of them at no cost."""
 
 from belljar_driver import originals as __builtins__
 
-# Modules that open something, draw a random number or start a thread when imported are not here; `random` and `multiprocessing`
-# draw once, and identity.py draws again in every child.
+# Modules that open something, draw a random number or start a thread when they are imported are not
+# in the list. The exceptions are `random` and `multiprocessing`, which draw once; identity.py
+# reseeds them in every child.
 COMMON = """
     abc argparse array ast asyncio atexit base64 binascii bisect bz2 calendar cmath codecs collections collections.abc colorsys
     concurrent.futures concurrent.futures.process concurrent.futures.thread configparser contextlib contextvars copy csv
@@ -22,7 +24,8 @@ COMMON = """
 
 
 def import_common_modules():
-    """Imports them all. A build of Python may lack some (sqlite3, lzma, ssl): the program will find out by itself."""
+    """Imports all of them. A build of Python may lack some (sqlite3, lzma, ssl); an import in
+    the program then fails as usual."""
     for name in COMMON.split():
         try:
             __import__(name)

@@ -1,8 +1,10 @@
-"""Runs one program in `__main__` and finds its value. How an error is told is errors.py, how it all ends is ending.py.
+"""Runs one program in `__main__` and finds its value. errors.py describes its error, ending.py ends
+the run.
 
-The value is, first that applies: what a top-level `return` gave; what `main` returned, called here unless the program starts it
-itself, now or later; the value of the last expression; what `main` returned to the program's own call. A program that is nothing
-but a lambda is called like `main`.
+The value is the first of these that exists: the value of a top-level `return`; the result of
+`main`, which is called here unless the program starts it itself, now or later; the value of the
+last expression; the result of the program's own call of `main`. A program that consists only of
+a lambda is called like `main`.
 """
 
 from belljar_driver import originals as __builtins__
@@ -25,27 +27,30 @@ _unused.close()
 
 
 class Program:
-    """One program: its source, the module it runs in, and what became known of `main` meanwhile."""
+    """One program: its source, its module, and the facts about `main` that its run has shown."""
 
     def __init__(self, path, module, parameters, on_result, note):
         self.path = path
         self.note = note
         self.namespace = module.__dict__
         self.parameters = parameters
-        #: Called with a result that is there while a loop of asyncio still waits for something else.
+        #: Called with a result that is available while a loop of asyncio still waits for something
+        #: else.
         self.on_result = on_result
         with open(path, "rb") as file:
             self.source = file.read()
         self.main_began = False
         self.main_returned = None
         self.notes_main = False
-        #: The line in which the program starts `main` itself, now or later: it is not called here then.
+        #: The line in which the program starts `main` itself, now or later. In that case it is not
+        #: called here.
         self.starts_main_at = None
-        #: Whether the value is that of the last expression, which nobody chose to return.
+        #: Whether the value is that of the last expression, which the program did not return
+        #: explicitly.
         self.is_last_expression = False
 
     def run(self):
-        """The value of the program. Whatever it raises comes out as it is."""
+        """Returns the value of the program. Its exceptions are raised unchanged."""
         if b"In [" in self.source and driver_module("habits").has_prompts(self.source):
             self._leave_habits()
         parts = last_line.compile_program(self.source, self.path)
@@ -64,7 +69,8 @@ class Program:
         try:
             code, facts = source_code.compile_program(self.source, self.path)
         except SyntaxError as error:
-            # Told as it is, unless there is more to it than Python: raised below, where it is no other error's context.
+            # Raised below, where it has no other error as context, unless the source turns out to be
+            # a notebook cell or similar and is read again.
             failure = error
         else:
             failure = None
@@ -86,7 +92,8 @@ class Program:
         return self._settled(self._value(returned))
 
     def _leave_habits(self):
-        """Takes out of the text what a notebook, a shell or a chat has put there. Whether anything was."""
+        """Removes the habits of notebooks, shells and chats from the source. Returns whether
+        there were any."""
         plain = driver_module("habits").plain(self.source)
         if plain is None or plain.source == self.source:
             return False
@@ -96,7 +103,8 @@ class Program:
         return True
 
     def _execute(self, code, name):
-        """Runs the module's code. Gives what it returned, and whether that is a coroutine in which the module still has to run."""
+        """Runs the code of the module. Returns its result, and whether that is a coroutine in
+        which the module still has to run."""
         namespace = self.namespace
         if code.co_flags & _COROUTINE_CODE:
             return eval(code, namespace), True
@@ -111,8 +119,10 @@ class Program:
         return function(), bool(function.__code__.co_flags & _COROUTINE_CODE)
 
     async def _finish_waiting(self, module):
-        """Top-level `await`: an async `main` is awaited in the same loop, where what the program made lives. Any other `main` comes
-        after the loop, because it may well run one of its own. Gives whether the value is found, and it or what was returned."""
+        """Runs a program with top-level `await`. An async `main` is awaited in the same loop, to
+        which the program's objects belong. Any other `main` is called after the loop, because it
+        may run a loop of its own. Returns whether the value was found, and the value or the
+        result of the program."""
         returned = await module
         main = self._pending_main()
         if returned is not None or not getattr(getattr(main, "__code__", None), "co_flags", 0) & _COROUTINE_CODE:
@@ -123,7 +133,7 @@ class Program:
         return True, await self._result_of(self._call(main))
 
     def _pending_main(self):
-        """`main`, where it is Belljar that calls it."""
+        """Returns `main` if Belljar has to call it."""
         if self.main_began or self.starts_main_at is not None:
             return None
         main = self.namespace.get("main")
@@ -172,5 +182,5 @@ class Program:
         return standard_module("asyncio").run(coroutine)
 
     def main_was_left_alone(self):
-        """Whether the program was expected to start its `main`, and has not."""
+        """Returns whether the program was expected to start its `main`, and did not."""
         return self.notes_main and self.starts_main_at is not None and not self.main_began

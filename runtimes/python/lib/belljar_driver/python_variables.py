@@ -1,5 +1,7 @@
-"""Variables that Python reads when it starts. A sandbox's is started before the run's are known, so they are applied when it is activated; those that
-cannot be, the supervisor refuses by name (crates/engine, python_variables.rs)."""
+"""Applies the variables that Python reads when it starts. The interpreter of a sandbox starts
+before the variables of the run are known, so they are applied at the activation. The supervisor
+refuses by name the variables for which this is not possible (crates/engine,
+python_variables.rs)."""
 
 from belljar_driver import originals as __builtins__
 

@@ -1,4 +1,5 @@
-"""What a program certainly imports, whatever it is given: worth importing in advance. What it imports in some cases only may not be meant to run."""
+"""The imports that a program certainly executes, whatever its input is: these are worth
+importing in advance. An import that runs only in some cases may be unwanted."""
 
 from belljar_driver import originals as __builtins__
 
@@ -23,7 +24,7 @@ def imports(tree):
 
 
 def _is_guard(statement):
-    """`if __name__ == "__main__":`"""
+    """Returns whether a statement is `if __name__ == "__main__":`."""
     test = statement.test if isinstance(statement, ast.If) else None
     return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
 

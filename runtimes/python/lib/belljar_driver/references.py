@@ -1,8 +1,10 @@
-"""Whether a program starts its `main` itself, now or later: read off the references to that name in the syntax tree.
+"""Detects whether a program starts its `main` itself, now or later, from the references to that
+name in the syntax tree.
 
-A reference counts where the program can reach it and where it calls `main` or hands it on: to a timer, a thread, `atexit`, a decorator that
-registers it, a table of commands. Inside of `main` itself, in functions that nothing refers to, in the branch of a `__name__` guard that is not taken, and
-where only something is asked of `main` (`main.__doc__`, `callable(main)`), it does not.
+A reference counts if the program can reach it and it calls `main` or passes it on: to a timer, a
+thread, `atexit`, a decorator that registers it, or a table of commands. References do not count
+inside `main` itself, in functions that nothing refers to, in the branch of a `__name__` guard
+that is not taken, and if `main` is only inspected (`main.__doc__`, `callable(main)`).
 """
 
 from belljar_driver import originals as __builtins__
@@ -13,15 +15,15 @@ MAIN = "main"
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-#: Calls that ask something of their argument and do not keep it.
+#: Calls that inspect their argument and do not keep it.
 _ASKING = {"callable", "hasattr", "isinstance", "issubclass", "type", "id", "repr", "str", "print", "help", "bool", "dir", "vars", "hash"}
 _ASKING_MODULES = {"inspect", "typing", "types", "dis"}
 _NAMESPACES = {"globals", "locals", "vars"}
 
 
 def line_that_starts_main(tree, statements):
-    """The line of the first reference by which the program starts `main`; None where it leaves that to Belljar. `statements` are all of
-    the module's own scope."""
+    """Returns the line of the first reference by which the program starts `main`, or None if
+    Belljar has to call it. `statements` are all statements of the module's own scope."""
     units, registers = {}, None
     imported = set()
     for statement in statements:
@@ -55,7 +57,8 @@ def _first_start(tree, units):
 
 
 def _references(root, hidden, is_module):
-    """The global names that a piece of the program refers to, with their lines. Those of functions at the top level are pieces of their own."""
+    """Returns the global names that a piece of the program refers to, with their lines.
+    Functions at the top level are pieces of their own."""
     waiting = [(root, hidden)]
     while waiting:
         node, hidden = waiting.pop()
@@ -66,7 +69,8 @@ def _references(root, hidden, is_module):
         if is_module and _alias_of_main(node) is not None:
             continue
         if is_module and isinstance(node, (*_FUNCTIONS, ast.ClassDef)) and node is not root:
-            # A decorator may call the function whenever it likes; an undecorated one waits for a reference.
+            # A decorator may call the function at any time. A function without decorators needs a
+            # reference.
             is_reached = bool(node.decorator_list) and node.name != MAIN
             waiting.extend((child, hidden) for child in _outside(node))
             if is_reached:
@@ -87,7 +91,8 @@ def _references(root, hidden, is_module):
 
 
 def _children_that_count(node):
-    """The parts of a node without those that never run, and without a `main` of which only something is asked."""
+    """Returns the children of a node that can start `main`: without code that never runs, and
+    without references that only inspect `main`."""
     asked = ()
     if isinstance(node, ast.If):
         taken = _guard(node.test)
@@ -97,7 +102,7 @@ def _children_that_count(node):
     elif isinstance(node, ast.Call):
         asked = node.args if _only_asks(node.func) else ()
         if isinstance(node.func, ast.Attribute) and _is_main(node.func.value):
-            # A method of `main` (`main.delay()`) may well start it.
+            # A method of `main` (`main.delay()`) may start it.
             return [node.func.value, *node.args, *node.keywords]
     elif isinstance(node, ast.Attribute):
         asked = (node.value,)
@@ -125,21 +130,22 @@ def _only_asks(function):
 
 
 def _names_main(call):
-    """`getattr(module, "main")`."""
+    """Returns whether a call is `getattr(module, "main")`."""
     if not (isinstance(call.func, ast.Name) and call.func.id == "getattr" and len(call.args) > 1):
         return False
     return isinstance(call.args[1], ast.Constant) and call.args[1].value == MAIN
 
 
 def _is_main_of_namespace(subscript):
-    """`globals()["main"]`."""
+    """Returns whether a subscript is `globals()["main"]`."""
     call = subscript.value
     is_namespace = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _NAMESPACES
     return is_namespace and isinstance(subscript.slice, ast.Constant) and subscript.slice.value == MAIN
 
 
 def _alias_of_main(statement):
-    """`run` of `run = main` at the top level: no start before something refers to it."""
+    """Returns the new name in `run = main` at the top level. The assignment is not a start until
+    something refers to that name."""
     if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1 and _is_main(statement.value)):
         return None
     target = statement.targets[0]
@@ -147,8 +153,9 @@ def _alias_of_main(statement):
 
 
 def _registers(decorator, imported):
-    """Whether a decorator hands the function to something that may call it later: a method of an object of the program's own
-    (`@app.command()`, `@bot.event`), or `atexit.register`. A decorator of a module's (`@functools.cache`) only wraps it."""
+    """Returns whether a decorator passes the function to something that may call it later: a
+    method of an object of the program (`@app.command()`, `@bot.event`), or `atexit.register`. A
+    decorator of a module (`@functools.cache`) only wraps it."""
     function = decorator.func if isinstance(decorator, ast.Call) else decorator
     parts = []
     while isinstance(function, ast.Attribute):
@@ -164,7 +171,8 @@ def _registers(decorator, imported):
 
 
 def _guard(test):
-    """Whether the body of an `if` runs, where its test alone says so: `__name__ == "__main__"`, `False`, `TYPE_CHECKING`."""
+    """Returns whether the body of an `if` runs, if the test alone decides it: `__name__ ==
+    "__main__"`, `False`, `TYPE_CHECKING`."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         inner = _guard(test.operand)
         return None if inner is None else not inner
@@ -186,7 +194,7 @@ def _guard(test):
 
 
 def _outside(node):
-    """What of a function or class is evaluated where it is defined."""
+    """Returns the parts of a function or class that are evaluated where it is defined."""
     if isinstance(node, ast.ClassDef):
         return [*node.decorator_list, *node.bases, *node.keywords]
     arguments = node.args
@@ -199,7 +207,8 @@ def _body(node):
 
 
 def _locals(function):
-    """The names that are a function's own: its parameters and what it binds, but for those that it declares global."""
+    """Returns the local names of a function: its parameters and the names that it binds, without
+    those that it declares global."""
     arguments = function.args
     names = {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     names |= {argument.arg for argument in (arguments.vararg, arguments.kwarg) if argument is not None}
@@ -210,7 +219,8 @@ def _locals(function):
 
 
 def _bound(nodes):
-    """The names that some statements bind, without those of functions and classes inside them."""
+    """Returns the names that statements bind, without those of functions and classes inside
+    them."""
     names, waiting = set(), [*nodes]
     while waiting:
         node = waiting.pop()

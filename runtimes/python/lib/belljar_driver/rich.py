@@ -1,4 +1,4 @@
-"""Rich results: what `display` sends, and what values show of themselves."""
+"""Rich results: values that `display` sends, and values that have a representation of their own."""
 
 from belljar_driver import originals as __builtins__
 
@@ -9,7 +9,8 @@ from belljar_driver.native import RESULT
 from belljar_driver.text import quote, utf8
 from belljar_driver.untouched import driver_module, standard_module
 
-#: By what methods a value shows itself, and the media type of what each returns: IPython's protocol.
+#: The methods by which a value represents itself in IPython's protocol, with the media type of each
+#: result.
 _METHODS = (
     ("_repr_html_", "text/html"),
     ("_repr_markdown_", "text/markdown"),
@@ -27,20 +28,22 @@ _MAGIC = (
     (b"GIF8", "image/gif"),
     (b"%PDF-", "application/pdf"),
 )
-#: Items of a list, a tuple or a dict that are looked at for pictures.
+#: Maximum number of items of a list, a tuple or a dict that are searched for pictures.
 _MAX_PICTURES = 20
-#: Packages whose values have JSON and say more as text: labels, units, types of columns, exact forms.
+#: Packages whose values have a JSON form that omits information: labels, units, types of columns,
+#: exact forms.
 _ALSO_AS_TEXT = {"pandas", "polars", "pyarrow", "xarray", "sympy", "mpmath", "bs4"}
-#: What logs and explicit displays keep of `output_bytes`: an eighth.
+#: The share of `output_bytes` that is reserved for logs and explicit displays: an eighth.
 _RESERVE = 8
 
 
 class TooLarge(ValueError):
-    """A rich result has no room."""
+    """A rich result exceeds the remaining output of the run."""
 
 
 class Display:
-    """Where rich results go. `limit` bounds each of them, `output_limit` all that nobody asked for by name together, in bytes."""
+    """Collects rich results. `limit` bounds each of them, and `output_limit` the sum of those that
+    the program did not show explicitly, in bytes."""
 
     def __init__(self, send, note, limit, output_limit):
         self.send = send
@@ -53,7 +56,7 @@ class Display:
     def display(self, value, type=None):
         """Shows a value to the caller of the run: an image, a table, a document. Returns nothing.
 
-        `type` is the media type of a str or bytes that does not tell by itself what it is.
+        `type` is the media type of a str or bytes, if the data does not reveal it.
         """
         if type is not None:
             if not isinstance(type, str) or "/" not in type:
@@ -77,7 +80,7 @@ class Display:
             return self.put("text/plain", self.text(value))
 
     def put_shown(self, value):
-        """Sends what a value shows of itself; whether that is anything."""
+        """Sends the representations of a value. Returns whether it has any."""
         figure = figures.figure_of(value)
         if figure is not None:
             self.put_figure(figure)
@@ -94,7 +97,8 @@ class Display:
         return bool(representations)
 
     def put_last(self, value, failure):
-        """Shows a last expression: one that has no JSON, for the reason `failure`, and one whose JSON says less than the value itself.
+        """Shows the value of a last expression that has no JSON form, for the reason `failure`, or
+        whose JSON form omits information.
 
         Items of a list that have pictures are shown one by one.
         """
@@ -119,7 +123,8 @@ class Display:
             self.note(_why_null(value, failure))
 
     def put_picture(self, value):
-        """Shows a value that has a picture, unless that was shown before. Whether it is to be seen."""
+        """Shows a value that has a picture, unless it was shown before. Returns whether the
+        picture is visible to the caller."""
         figure = figures.figure_of(value)
         if figure is not None and (figures.was_shown(figure) or figures.is_blank(figure)):
             return True
@@ -127,7 +132,8 @@ class Display:
         return self.put_unasked("the last expression", lambda: shown.append(self.put_shown(value))) and shown == [True]
 
     def put_unasked(self, name, put):
-        """Calls `put` for something that is shown without having been displayed by name: it never fails the run. Whether it was shown."""
+        """Calls `put` for a value that is shown without an explicit `display`. It never fails
+        the run. Returns whether the value was shown."""
         self._is_unasked = True
         try:
             put()
@@ -141,7 +147,8 @@ class Display:
         return False
 
     def display_within(self, value, type=None):
-        """Displays a value where `output_bytes` has room for it. Notebooks' habits display whole libraries of JavaScript."""
+        """Displays a value if `output_bytes` has room for it: code from notebooks displays whole
+        libraries of JavaScript."""
         self._is_unasked = True
         try:
             self.display(value, type)
@@ -178,7 +185,8 @@ class Display:
         self.put_unasked("a figure", lambda: self.put_figure(figure))
 
     def put_open_figures(self):
-        """What `plt.show()` does, and what is done once at the end for figures that nobody showed."""
+        """Shows the open figures: when the program calls `plt.show()`, and once at the end of the
+        run for those that were not shown."""
         for figure in figures.open_figures():
             if not figures.was_shown(figure) and not figures.is_blank(figure):
                 self.put_figure_unasked(figure)
@@ -211,7 +219,8 @@ def _items(value):
 
 
 def is_of(value, package, name):
-    """Whether a value is of a class of that name of a package, without importing it."""
+    """Returns whether the class of a value is in a package and has a name, without importing the
+    package."""
     for base in type(value).__mro__:
         if base.__name__ == name and str(base.__module__).partition(".")[0] == package:
             return True
@@ -223,7 +232,7 @@ def _has(value, method):
 
 
 def has_picture(value):
-    """Whether the value is made to be looked at."""
+    """Returns whether a value is made to be looked at."""
     if figures.figure_of(value) is not None or _page_of(value) is not None:
         return True
     methods = ("_repr_mimebundle_", "_ipython_display_", *[method for method, _ in _METHODS])
@@ -231,12 +240,13 @@ def has_picture(value):
 
 
 def is_data(value):
-    """Whether it is of a package whose values have JSON, and say more than that."""
+    """Returns whether a value belongs to a package whose values have a JSON form that omits
+    information."""
     return any(str(base.__module__).partition(".")[0] in _ALSO_AS_TEXT for base in type(value).__mro__)
 
 
 def representations_of(value):
-    """What the value says of itself for people, by media type."""
+    """Returns the representations of a value, by media type."""
     page = _page_of(value)
     if page is not None:
         return {"text/html": page(value)}
@@ -253,17 +263,18 @@ def representations_of(value):
                 found[mime] = data[0] if isinstance(data, tuple) else data
     if "text/html" in found and "text/plain" not in found:
         text = driver_module("bounded_repr").text_of(value)
-        # The repr that every object has says nothing.
+        # The default repr of an object has no information.
         is_bare = text.startswith("<") and (" object at 0x" in text or text.endswith(" object>"))
         found.update({} if is_bare else {"text/plain": text})
     if [*found] == ["text/plain"]:
-        # A bundle of nothing but text: the value has no picture after all.
+        # A bundle that contains only text: the value has no picture after all.
         return {"text/plain": found["text/plain"]} if _has(value, "_repr_mimebundle_") else {}
     return {mime: _bytes_of_image(mime, data) for mime, data in found.items()}
 
 
 def _page_of(value):
-    """How the figures of libraries that draw in a browser become a page. Their own methods would need a notebook."""
+    """Returns the function that converts the figures of a library for browsers to a page. Their
+    own methods would need a notebook."""
     if is_of(value, "plotly", "BaseFigure"):
         return _plotly_page
     if is_of(value, "altair", "TopLevelMixin") and _has(value, "to_html"):
@@ -285,14 +296,16 @@ def _bokeh_page(model):
 
 
 def _bytes_of_image(mime, data):
-    """A bundle holds images as base64 text already; `put` makes it from bytes."""
+    """Returns the bytes of an image. Bundles contain images as base64, and `put` encodes bytes
+    to base64."""
     if isinstance(data, str) and mime.startswith("image/") and mime != "image/svg+xml":
         return standard_module("binascii").a2b_base64(data)
     return data
 
 
 def _call(value, method):
-    """What one of those methods returns; None where it fails, for a notebook would go on to the next."""
+    """Returns the result of one of those methods, or None if it fails, so that the next one is
+    tried as in a notebook."""
     try:
         return getattr(value, method)()
     except Exception:

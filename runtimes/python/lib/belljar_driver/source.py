@@ -1,9 +1,12 @@
-"""From the bytes of a program to code that tells its result. All rewriting is on the syntax tree, so lines and columns stay.
+"""Turns the bytes of a program into code that records its result. All rewriting happens on the
+syntax tree, so lines and columns stay the same.
 
-- The last statement, when it is an expression, also stores its value (inside the last `if`, `with`, `try` or `match` too). The plainest of these are
-  spared the tree, see last_line.py.
-- A top-level `return` makes the whole program the body of a function whose every binding is declared global.
-- A top-level `def main` notes that it was called, and a top-level call of `main` notes what it returned.
+- The last statement, if it is an expression, also stores its value (inside the last `if`, `with`,
+  `try` or `match`, too). For the simplest of these no tree is needed, see last_line.py.
+- A top-level `return` makes the whole program the body of a function whose every binding is
+  declared global.
+- A top-level `def main` records that it was called, and a top-level call of `main` records its
+  result.
 """
 
 from belljar_driver import originals as __builtins__
@@ -13,11 +16,11 @@ import _ast as ast
 from belljar_driver import references
 from belljar_driver.last_line import VALUE
 
-#: Global that holds the program as a function, when it has a top-level `return`.
+#: The global that holds the program as a function, if it has a top-level `return`.
 PROGRAM = "__belljar_program__"
-#: Builtin that `main` calls first.
+#: The builtin that `main` calls first.
 MAIN_BEGAN = "__belljar_main_began__"
-#: Builtin through which the value of a top-level call of `main` passes.
+#: The builtin through which the value of a top-level call of `main` passes.
 MAIN_RETURNED = "__belljar_main_returned__"
 
 _FLAGS = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -28,19 +31,19 @@ _TRIES = (ast.Try, ast.TryStar) if hasattr(ast, "TryStar") else (ast.Try,)
 
 
 class Facts:
-    """What the tree of a program tells about its `main` and its value."""
+    """Facts about a program's `main` and its value, found in its tree."""
 
-    #: Whether the program notes what becomes of its `main`.
+    #: Whether the program records the calls and the result of its `main`.
     notes_main = False
-    #: The line in which it starts `main` itself, now or later.
+    #: The line in which the program starts `main` itself, now or later.
     starts_main_at = None
     #: Whether the whole program is one lambda.
     is_lambda = False
 
 
 def compile_program(source, path):
-    """The code of a program, and the facts of its tree. Raises SyntaxError for whatever keeps it from being one, as the compiler
-    itself words it."""
+    """Returns the code of a program, and the facts of its tree. Raises SyntaxError with the
+    compiler's own message if the program is invalid."""
     facts = Facts()
     try:
         tree = compile(source, path, "exec", _ONLY_AST | _FLAGS, True)
@@ -53,12 +56,14 @@ def compile_program(source, path):
     except (RecursionError, MemoryError):
         return _compile_plainly(source, path), Facts()
     except ValueError as error:
-        # "source code string cannot contain null bytes", which newer versions call a SyntaxError themselves.
+        # The error "source code string cannot contain null bytes", which newer versions raise as a
+        # SyntaxError themselves.
         raise SyntaxError(str(error), (path, 1, 1, None)) from None
 
 
 def _compile_plainly(source, path):
-    """The compiler's own stages stand deeper nesting than the tree's way through Python objects; such a program has no last value."""
+    """Compiles a program without a tree. The compiler itself supports deeper nesting than the
+    conversion of its tree to Python objects; such a program has no last value."""
     try:
         return compile(source, path, "exec", _FLAGS, True)
     except (RecursionError, MemoryError):
@@ -81,7 +86,8 @@ def _rewrite(tree, mentions_main):
 
 
 def statements(body):
-    """Every statement of the program's own scope, however deep in blocks; bodies of functions and classes are other scopes."""
+    """Yields every statement of the program's own scope, at any depth of blocks. Bodies of
+    functions and classes are other scopes."""
     for statement in body:
         yield statement
         if isinstance(statement, _SCOPES):
@@ -104,7 +110,8 @@ def _children(node):
 
 
 def _at(node, like):
-    """Gives a new node, and those new in it, the place of the node that it stands for."""
+    """Sets the position of a new node, and of the new nodes in it, to that of the node that it
+    replaces."""
     for child in _children(node):
         if not hasattr(child, "lineno"):
             _at(child, like)
@@ -133,7 +140,8 @@ def _note_beginning(function):
 
 
 def _note_calls(statement):
-    """Wraps every `main(...)` among the expressions of one statement; whether there is any. Statements inside it get their own turn."""
+    """Wraps every `main(...)` among the expressions of one statement. Returns whether there is
+    any. Statements inside it are handled separately."""
     found, stack = False, [statement]
     while stack:
         node = stack.pop()
@@ -166,7 +174,8 @@ def _noted(call):
 
 
 def _store_last_value(body):
-    """Makes the last expression of a block an assignment, following the blocks in which it may be the last thing done."""
+    """Turns the last expression of a block into an assignment, including the blocks that may be
+    the last to run."""
     if not body:
         return
     last = body[-1]
@@ -197,14 +206,14 @@ def _make_function(tree):
     for statement in list(statements(body)):
         scope.add(statement)
     if scope.yields:
-        # In a function it would mean something; the compiler refuses it in a module.
+        # This statement is valid in a function, but the compiler rejects it in a module.
         tree.body = [*preamble, *body]
         return
     _make_global(body)
     names = scope.names | {VALUE}
     kind = ast.AsyncFunctionDef if scope.waits else ast.FunctionDef
     arguments = ast.arguments([], [], None, [], [], None, [])
-    # type_params came with 3.12; older versions would refuse the field, newer ones want it.
+    # The field `type_params` was added in 3.12. Older versions reject it, newer ones require it.
     extra = {"type_params": []} if "type_params" in kind._fields else {}
     function = kind(PROGRAM, arguments, [ast.Global(sorted(names)), *body], [], None, None, **extra)
     tree.body = [*preamble, _at(function, body[0])]
@@ -216,7 +225,7 @@ def _must_stay_at_module_level(statement):
 
 
 class _Scope:
-    """What the statements of the program's scope bind and do there."""
+    """The names that the statements of the program's scope bind, and their effects there."""
 
     def __init__(self):
         self.names = set()
@@ -224,7 +233,7 @@ class _Scope:
         self.yields = False
 
     def add(self, statement):
-        """Takes in one statement without those inside it, which get their own turn."""
+        """Adds one statement, without those inside it, which are added separately."""
         inside = [statement]
         if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
             self.names.add(statement.name)
@@ -251,7 +260,7 @@ class _Scope:
             self.names.add(node.rest)
 
     def _add_comprehension(self, comprehension):
-        """A comprehension's own variables are its own, but `:=` in it binds outside."""
+        """Adds a comprehension. Its own variables are local to it, but `:=` in it binds outside."""
         waits, inside = False, [comprehension]
         while inside:
             node = inside.pop()
@@ -264,7 +273,7 @@ class _Scope:
 
 
 def _make_global(body):
-    """Replaces, in place, the statements that a function cannot hold though a module can."""
+    """Replaces, in place, the statements that are valid in a module but not in a function."""
     for block in _blocks(body):
         for index, statement in enumerate(block):
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):

@@ -1,7 +1,10 @@
-"""`belljar.storage` and `yepcode.storage`: named objects on the host, each moved through a call, which is a socket of its own. What crosses it is in
-crates/channel/src/call.rs. Loaded before user code, and only for runs whose policy names storage; which names a run may use is decided by whoever answers.
+"""`belljar.storage` and `yepcode.storage`: named objects on the host, each transferred through a
+call, which is a socket of its own. The format is described in crates/channel/src/call.rs. The
+module is loaded before user code, and only for runs whose policy names storage. The host decides
+which names a run may use.
 
-All of it blocks, and may be used from several threads: `asyncio.to_thread(belljar.storage.upload, name, data)`.
+All functions block, and may be used from several threads:
+`asyncio.to_thread(belljar.storage.upload, name, data)`.
 """
 
 from belljar_driver import originals as __builtins__
@@ -20,21 +23,22 @@ MAX_HEADER_BYTES = 64 << 10
 MAX_CHUNK_BYTES = 1 << 20
 END_OF_BODY = b"\0" * LENGTH_BYTES
 
-#: How much a download holds, and how much is read from a file at a time.
+#: Size of a download's buffer, and of each read from a file, in bytes.
 BUFFER_BYTES = 256 << 10
 
-# How often a call that found too many others open asks again, and how long it does while none of those moves.
+# Interval of retries while too many other calls are open, and the time after which retries stop if
+# none of those calls makes progress, in seconds.
 RETRY_SECONDS = 0.01
 STALL_SECONDS = 10
 
 
 class StorageError(OSError):
-    """Something went wrong on the way to storage or in it."""
+    """An error in storage, or on the way to it."""
 
-    # Told without the module, as errors of the language are.
+    # Shown without the module, like built-in errors.
     __module__ = "builtins"
     number = EIO
-    #: No hint about another refusal belongs to it: its message says what to ask for.
+    #: No hint about another refusal is added: the message itself names the grant.
     explains_itself = True
 
     def __init__(self, message):
@@ -45,35 +49,35 @@ class StorageError(OSError):
 
 
 class NotFound(StorageError, FileNotFoundError):
-    """There is no object of that name."""
+    """No object has that name."""
 
     __module__ = "builtins"
     number = ENOENT
 
 
 class NotGranted(StorageError, PermissionError):
-    """The policy of the run does not grant it."""
+    """The policy of the run does not grant the access."""
 
     __module__ = "builtins"
     number = EACCES
 
 
 class InvalidName(StorageError, ValueError):
-    """No object can have that name."""
+    """The name is not a valid name of an object."""
 
     __module__ = "builtins"
     number = EINVAL
 
 
 class QuotaExceeded(StorageError):
-    """There is no room for it."""
+    """The quota of storage does not allow the upload."""
 
     __module__ = "builtins"
     number = EDQUOT
 
 
 class Busy(StorageError):
-    """Too many transfers are open, and none of them goes on."""
+    """Too many transfers are open and none makes progress."""
 
     __module__ = "builtins"
     number = EBUSY
@@ -81,7 +85,8 @@ class Busy(StorageError):
 
 _ERRORS = {kind.__name__: kind for kind in (StorageError, NotFound, NotGranted, InvalidName, QuotaExceeded)}
 
-#: Counts pieces that were moved, in all calls: whoever waits for one of them to end sees by it whether that can be.
+#: The number of chunks that all calls have moved. A call that waits for another one to end uses it
+#: to detect whether the others make progress.
 _moved = 0
 
 
@@ -91,20 +96,20 @@ def _note_move():
 
 
 def _open_descriptor(open_call):
-    """A socket's number. At most sixteen are open at a time."""
+    """Returns the descriptor of a socket. At most sixteen are open simultaneously."""
     seen, waited = _moved, 0
     while (descriptor := open_call()) is None:
         if _moved != seen:
             seen, waited = _moved, 0
         if waited >= STALL_SECONDS:
-            raise Busy("too many transfers are open, and none of them goes on; read each download to its end, or close it, before the next")
+            raise Busy("too many transfers are open and none makes progress; read each download to its end, or close it, before the next")
         sleep(RETRY_SECONDS)
         waited += RETRY_SECONDS
     return descriptor
 
 
 class Call:
-    """One call: a socket, a request, its answer, and the bodies that go with them."""
+    """One call: a socket, a request, its answer, and their bodies."""
 
     def __init__(self, open_call):
         self._socket = socket(fileno=_open_descriptor(open_call))
@@ -125,7 +130,8 @@ class Call:
         self._send(_length_of(text) + text)
 
     def send(self, data):
-        """Sends some of the body. False when the answer is there already: then there is no reason to send more."""
+        """Sends a part of the body. Returns False if the answer has already arrived, so that
+        there is no reason to send more."""
         view = memoryview(data).cast("B")
         for start in range(0, len(view), MAX_CHUNK_BYTES):
             chunk = view[start : start + MAX_CHUNK_BYTES]
@@ -135,22 +141,22 @@ class Call:
         return True
 
     def end_body(self):
-        """Says that the body was all of it. Without, nothing is stored."""
+        """Marks the body as complete. Without this mark, nothing is stored."""
         self._send(END_OF_BODY)
 
     def answer(self):
-        """What the answer holds; raises what it says instead."""
+        """Returns the content of the answer, or raises the error that it reports."""
         answer = decode_json(self._read_exactly(self._read_length(MAX_HEADER_BYTES)).decode())
         if "error" in answer:
             raise _ERRORS.get(answer["error"]["name"], StorageError)(answer["error"]["message"])
         return answer["ok"]
 
     def next_chunk(self):
-        """The length of the next chunk, 0 at the end of the body."""
+        """Returns the length of the next chunk, or 0 at the end of the body."""
         return self._read_length(MAX_CHUNK_BYTES)
 
     def read_into(self, buffer):
-        """Reads some of a chunk."""
+        """Reads a part of a chunk into the buffer."""
         try:
             length = self._socket.recv_into(buffer)
         except OSError as error:
@@ -164,7 +170,8 @@ class Call:
         return self._read_exactly(length)
 
     def _send(self, *parts):
-        """False when nobody reads any more; what is there to be read tells why."""
+        """Returns False if the host has stopped reading; its answer, which can then be read, says
+        why."""
         try:
             for part in parts:
                 self._socket.sendall(part)
@@ -200,7 +207,7 @@ def _length_of(data):
 
 
 class Body(RawIOBase):
-    """The bytes of a download as they come. They end in an error where they end early."""
+    """The bytes of a download as they arrive. If they end early, reading raises an error."""
 
     def __init__(self, call, name):
         self._call = call
@@ -236,9 +243,10 @@ class Body(RawIOBase):
 
 
 class Download(BufferedReader):
-    """An object's bytes: a binary file that can be read once, from its beginning. `size_bytes`, `content_type`, `sha256` and `md5` tell of it."""
+    """The bytes of an object: a binary file that can be read once, from its beginning. The
+    attributes `size_bytes`, `content_type`, `sha256` and `md5` describe the object."""
 
-    # Told without the module, as files of the language are.
+    # Shown without the module, like built-in files.
     __module__ = "builtins"
 
     def __init__(self, body, about):
@@ -248,7 +256,8 @@ class Download(BufferedReader):
 
 
 class ObjectInfo(dict):
-    """What is known of an object, as a dict and as attributes: `name`, `size_bytes`, `content_type`, `updated_at`."""
+    """The record of an object, as a dict and as attributes: `name`, `size_bytes`,
+    `content_type`, `updated_at`."""
 
     __module__ = "builtins"
 
@@ -273,7 +282,7 @@ _YEPCODE_NAMES = {
 
 
 def yepcode_named(record):
-    """The same with the names that code written for YepCode reads."""
+    """Returns the record with the names that code written for YepCode reads."""
     return ObjectInfo({_YEPCODE_NAMES.get(key, key): value for key, value in record.items()})
 
 
@@ -285,8 +294,9 @@ class Storage:
         self._show = show
 
     def upload(self, name, data, content_type=None):
-        """Stores an object, whole or not at all, and replaces the one of that name. `data` is a str, bytes or another buffer, a file, or an iterable of
-        such pieces. Gives the object's record."""
+        """Stores an object, completely or not at all, and replaces an existing one of that name.
+        `data` is a str, bytes or another buffer, a file, or an iterable of such pieces. Returns
+        the record of the object."""
         _check_name(name)
         pieces = _pieces_of(data)
         with Call(self._open_call) as call:
@@ -296,7 +306,8 @@ class Storage:
             return self._show(call.answer())
 
     def download(self, name):
-        """A binary file with the object's bytes: read it, iterate over its lines, use it in a `with`. What is not read stays where it is."""
+        """Returns a binary file with the bytes of an object: read it, iterate over its lines, or
+        use it in a `with`. Data that is not read stays on the host."""
         _check_name(name)
         call = Call(self._open_call)
         try:
@@ -307,7 +318,8 @@ class Storage:
             raise
 
     def list(self, prefix=""):
-        """The records of all objects that the run may read and whose names begin with `prefix`, in the order of their names."""
+        """Returns the records of all objects that the run may read and whose names begin with
+        `prefix`, sorted by name."""
         _check_name(prefix)
         records = []
         with Call(self._open_call) as call:
@@ -318,7 +330,7 @@ class Storage:
         return records
 
     def delete(self, name):
-        """Removes an object."""
+        """Deletes an object."""
         _check_name(name)
         with Call(self._open_call) as call:
             call.ask(op="delete", name=name)
@@ -331,7 +343,7 @@ def _check_name(name):
 
 
 def _pieces_of(data):
-    """What is uploaded, as an iterator over bytes."""
+    """Returns the data of an upload as an iterator over bytes."""
     piece = _bytes_of(data)
     if piece is not None:
         return iter((piece,))
@@ -344,7 +356,7 @@ def _pieces_of(data):
 
 
 def _gathered(pieces, ends_empty=True):
-    """Pieces put together to a size that is worth a system call. A file's last piece is empty."""
+    """Combines pieces to a size that is worth a system call. The last piece of a file is empty."""
     waiting, length = [], 0
     for item in pieces:
         piece = _bytes_of(item)

@@ -1,8 +1,9 @@
 """Standard input, output and error of the program, and the level that each log entry carries.
 
-A flush that comes from writing a text that ends in a newline is one entry (`print("a\\nb")`, one record of `logging`); what is
-written to the bytes layer is lines. The level is read off the stack at the moment of writing: nothing of `logging` or `warnings`
-is patched, nothing is imported, and threads cannot mix up each other's level.
+A flush that comes from writing a text that ends in a newline is one entry (`print("a\\nb")`, one
+record of `logging`); what is written to the bytes layer is lines. The level is read off the stack
+at the moment of writing: nothing of `logging` or `warnings` is patched, nothing is imported, and
+threads cannot mix up each other's level.
 """
 
 from belljar_driver import originals as __builtins__
@@ -15,29 +16,30 @@ from time import sleep
 
 from belljar_driver.native import DEBUG, ERROR, INFO, WARN
 
-# Large enough that a long entry reaches the pipe in one piece.
+# Large enough that a long entry is written to the pipe at once.
 BUFFER_BYTES = 64 * 1024
 
-# A pipe that was set non-blocking and is full: how long to wait before trying again.
+# The delay before the next attempt to write to a full pipe that the program has made non-blocking.
 FULL_PIPE_PAUSE_SECONDS = 0.0005
 
 _text_write = TextIOWrapper.write
 _text_flush = TextIOWrapper.flush
 
 
-#: The sandbox's own process: the entries of its children are lines.
+#: The id of the sandbox's own process. In its children, each line is an entry.
 _process = 0
 
 
 class Input(FileIO):
-    """Descriptor 0."""
+    """Standard input, descriptor 0."""
 
     def seekable(self):
         return _is_seekable(self.fileno())
 
 
 class Output(FileIO):
-    """Descriptor 1 or 2, announcing entries that are not one line of the stream's own level."""
+    """Standard output or error, descriptor 1 or 2. It announces each entry that is not a single
+    line of the stream's own level."""
 
     def __init__(self, descriptor, name, level, annotate):
         super().__init__(descriptor, "wb", closefd=False)
@@ -50,14 +52,15 @@ class Output(FileIO):
 
     def write(self, data):
         content = bytes(data)
-        # The library counts every byte that this process writes, or no range would be where it says.
+        # The native library must count every byte that this process writes, because it reports
+        # ranges by their offsets.
         if getpid() == _process:
             writer = _getframe(1)
             is_text = writer.f_code is _WRITE_TEXT
             level = level_of(writer.f_back, self._level) if is_text else self._level
             is_entry = is_text and (level != self._level or content.find(b"\n", 0, len(content) - 1) >= 0)
             self._annotate(self.fileno(), level, len(content), is_entry)
-        # All of it, here: the rest of a partial write would otherwise come back as another entry.
+        # Writes everything here: the rest of a partial write would otherwise become another entry.
         written = 0
         while written < len(content):
             try:
@@ -68,7 +71,7 @@ class Output(FileIO):
 
 
 class Text(TextIOWrapper):
-    """A text stream that hands on a finished entry at once."""
+    """A text stream that passes on a complete entry at once."""
 
     def write(self, text):
         count = _text_write(self, text)
@@ -81,7 +84,8 @@ _WRITE_TEXT = Text.write.__code__
 
 
 def level_of(frame, default):
-    """The level of an entry written by the code of `frame`: that of the record or warning on its way, else the stream's own."""
+    """Returns the level of an entry that the code of `frame` writes: that of the log record or
+    warning in progress, or the stream's own."""
     if frame is None:
         return default
     code = frame.f_code
@@ -95,8 +99,9 @@ def level_of(frame, default):
 
 
 def install(annotate):
-    """Makes the program's standard streams, at boot: each page that a sandbox need not write to is a page it does not copy.
-    Nothing about the descriptors themselves is remembered, for a forked sandbox has others under the same numbers."""
+    """Creates the program's standard streams at boot, because each page that a sandbox does not
+    write to is a page that it does not copy. No facts about the descriptors themselves are
+    stored, because a forked sandbox has other files under the same numbers."""
     raw = Input(0, "rb", closefd=False)
     raw.name = "<stdin>"
     reader = TextIOWrapper(BufferedReader(raw), "utf-8", "surrogateescape")
@@ -108,18 +113,20 @@ def install(annotate):
 
 
 def begin():
-    """In the sandbox's own process, before the program."""
+    """Called in the sandbox's own process, before the program runs."""
     global _process
     _process = getpid()
 
 
 def flush():
-    """Writes out everything that the program has printed, to the streams it has now and to those it was given."""
+    """Flushes everything that the program has printed, to its current streams and to its original
+    ones."""
     for stream in [sys.stdout, sys.stderr, *_installed]:
         try:
             stream.flush()
         except BaseException:
-            # Closed, None, or an object of the program's own that fails: there is nobody left to tell.
+            # The stream is closed, None, or an object of the program that fails: there is no one to
+            # report this to.
             pass
 
 
@@ -132,7 +139,8 @@ def _output(descriptor, name, level, errors, annotate):
 
 
 def _is_seekable(descriptor):
-    # The text layer asks when it is made, and keeps the answer: in a zygote, of a descriptor that no sandbox will have.
+    # The text layer asks once, when it is created, and keeps the answer. In a zygote, that would be
+    # the answer for a descriptor that no sandbox has.
     if _process == 0:
         return False
     try:

@@ -1,11 +1,12 @@
-"""What keeps a text from being a program of this Python, where the compiler's own words do not say it."""
+"""Hints for syntax errors whose message does not name the cause, such as the syntax of a newer
+Python."""
 
 from belljar_driver import originals as __builtins__
 
 import re
 import sys
 
-#: Since which minor version a line like this is Python.
+#: Patterns of syntax, each with the minor version of Python that introduced it.
 _NEWER = (
     (11, re.compile(r"\s*except\s*\*"), "`except*`"),
     (12, re.compile(r"\s*(?:async\s+)?def\s+\w+\s*\["), "type parameters of functions (`def f[T]`)"),
@@ -14,7 +15,7 @@ _NEWER = (
     (14, re.compile(r"\s*except\s+\w[\w.]*\s*,\s*\w[\w., ]*:"), "`except A, B:` without parentheses"),
     (14, re.compile(r".*?(?<![\w\"'])(?:t|tr|rt|T)(?:\"|')"), "template strings (`t\"...\"`)"),
 )
-#: An f-string in whose braces its own quote, a backslash, a comment or a line break stands.
+#: Matches an f-string with its own quote, a backslash, a comment or a line break inside its braces.
 _NESTED = re.compile(r"""(?<!\w)[rR]?[fF][rR]?(["'])(?:[^"'{}]|\{\{|\}\}|(?!\1)["'])*\{[^}]*(?:\1|\\)""")
 
 

@@ -1,7 +1,7 @@
-"""JSON of pandas' frames and series and of arrow's tables, with their labels.
+"""Converts pandas' frames and series and arrow's tables to JSON, with their labels.
 
-Labels are data unless they are the positions 0, 1, 2, ... of a default index: a Series becomes an object of its labels, a frame
-records that begin with theirs.
+Labels are data unless they are the positions 0, 1, 2, ... of a default index. A Series becomes
+an object with its labels as keys; the records of a frame begin with their labels.
 """
 
 from belljar_driver import originals as __builtins__
@@ -45,14 +45,15 @@ def _put_records(encoder, names, columns):
 
 
 def _is_default(index):
-    """Whether the labels are those that pandas gives rows that have none."""
+    """Returns whether the labels are those that pandas assigns to rows without labels."""
     is_range = any(kind.__name__ == "RangeIndex" for kind in type(index).__mro__)
     return is_range and index.name is None and index.start == 0 and index.step == 1
 
 
 def _with_index(encoder, index, names, columns):
-    """The columns with the levels of the index before them, as `reset_index` does it. A level whose values are in a column of its name
-    already is left out; one whose name is another column's is called as one without a name."""
+    """Returns the columns, preceded by the levels of the index, as in `reset_index`. A level
+    whose values are already in a column of its name is left out. A level whose name is that of
+    another column is named like one without a name."""
     found_names, found_columns = [], []
     for number in range(index.nlevels):
         values = (index.get_level_values(number) if index.nlevels > 1 else index).tolist()

@@ -1,10 +1,11 @@
-"""JSON texts, in and out, over CPython's own accelerators: the `json` package would bring `re` and cost a one-shot run 5 ms."""
+"""Reads and writes JSON by CPython's own accelerators, because importing the `json` package
+would import `re` and cost a one-shot run 5 ms."""
 
 from belljar_driver import originals as __builtins__
 
 from _json import encode_basestring, make_scanner
 
-#: A str as a JSON string, quotes included. Lone surrogates stay in it until `utf8`.
+#: Returns a str as a JSON string with its quotes. Lone surrogates remain in it until `utf8`.
 quote = encode_basestring
 
 
@@ -22,7 +23,8 @@ _scan = make_scanner(_ScannerSettings)
 
 
 def decode_json(text):
-    """The value of a JSON text that comes from the supervisor or the native library, and so is well formed."""
+    """Returns the value of a JSON text from the supervisor or the native library, which is
+    always well-formed."""
     text = text.strip()
     value, end = _scan(text, 0)
     if end != len(text):
@@ -31,7 +33,8 @@ def decode_json(text):
 
 
 def utf8(text):
-    """The text as UTF-8. A lone surrogate has no UTF-8 form and no JSON reader takes it: it becomes U+FFFD."""
+    """Returns the text as UTF-8. A lone surrogate, which has no UTF-8 form and is rejected by
+    readers of JSON, becomes U+FFFD."""
     try:
         return text.encode()
     except UnicodeEncodeError:

@@ -1,5 +1,6 @@
-"""The standard library as it is, for imports that happen after the program has run: a program may hold a `json.py` or `ast.py` of its
-own, which then is what that name means in its folder and in `sys.modules`."""
+"""Provides the unmodified standard library for imports that happen after the program has run. A
+program may have its own `json.py` or `ast.py`, which is then the module of that name in its
+folder and in `sys.modules`."""
 
 from belljar_driver import originals as __builtins__
 
@@ -19,7 +20,7 @@ _BASE = {name: sys.modules[name] for name in ("sys", "builtins", "_thread", "_im
 
 
 class StandardLibrary:
-    """While entered, imports find the standard library and nothing else, and run on the builtins as they were."""
+    """A context in which imports find only the standard library, with the original builtins."""
 
     def __enter__(self):
         self.builtins = dict(_builtins)
@@ -44,13 +45,14 @@ def _is_elsewhere(module):
 
 
 def standard_module(name):
-    """A module of the standard library, whatever the program calls by that name."""
+    """Returns a module of the standard library, even if the program has a module of that name."""
     with StandardLibrary():
         return __import__(name)
 
 
 def driver_module(name):
-    """A module of the driver that a run may do without, so that a one-shot run need not load it."""
+    """Returns a module of the driver that some runs do not need, so that a one-shot run need not
+    load it."""
     module = _driver_modules.get(name)
     if module is None:
         with StandardLibrary():

@@ -1,5 +1,5 @@
-"""Warnings name the program's files, never the driver's: a coroutine may lose its last reference, and a figure be drawn, in a frame of
-the driver's."""
+"""Makes warnings name the program's files, never the driver's: a coroutine may lose its last
+reference, or a figure be drawn, in a frame of the driver."""
 
 from belljar_driver import originals as __builtins__
 
@@ -10,8 +10,9 @@ from belljar_driver import FOLDER, HOME
 
 
 def hide_driver():
-    """Changes the one function that the interpreter calls with each warning that is to be shown. Imported before any program runs, `warnings`
-    also shows what the interpreter itself warns of, so that every warning is one entry of the level `warn`."""
+    """Replaces the function that the interpreter calls with each warning to be shown. Because
+    `warnings` is imported before any program runs, it also shows the interpreter's own warnings,
+    so that every warning is one entry of the level `warn`."""
     show = warnings._showwarnmsg
 
     def _showwarnmsg(msg):
@@ -23,7 +24,8 @@ def hide_driver():
 
 
 def _place():
-    """The innermost line of the program, or what CPython calls the place of a warning that comes at the end."""
+    """Returns the innermost line of the program, or the place that CPython reports for a warning
+    at the end."""
     frame = _getframe(2)
     while frame is not None:
         if frame.f_code.co_filename.startswith(f"{HOME}/"):
