@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use belljar_channel::{
-    Annotation, CallOpening, EXECUTION_HEADER_BYTES, ExecutionId, HEADER_BYTES, Packet,
+    Annotation, CallOpening, EXECUTION_HEADER_BYTES, ExecutionId, Packet,
     encode_execution_header, encode_header, kind, receive_packet, send_packet,
 };
 use belljar_jail::{CHANNEL, HOME, SetupError};
