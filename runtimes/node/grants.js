@@ -152,7 +152,11 @@ function isUnder(file, folders) {
 }
 
 function denial(action, target, what, grant) {
-  return { __proto__: null, action, target, grant, hint: `${what} is not granted; grant it with ${grant}` };
+  // No policy can name a host yet. Do not send the reader to ask for what will be refused.
+  const advice = StringPrototypeStartsWith(grant, 'net:')
+    ? 'this version of Belljar gives programs no network, so pass the data in a file'
+    : `grant it with ${grant}`;
+  return { __proto__: null, action, target, grant, hint: `${what} is not granted; ${advice}` };
 }
 
 module.exports = { denialOf, denialWithin, noteDestination };

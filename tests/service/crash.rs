@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::ONE_AT_A_TIME;
 
-fn reopen(server: &Server) -> Server {
+pub fn reopen(server: &Server) -> Server {
     let mut next = Server::start_in(&server.home, &[]);
     next.token.clone_from(&server.token);
     next

@@ -20,6 +20,7 @@ mod schema;
 mod telemetry;
 mod tenants;
 mod tokens;
+mod variables;
 mod watching;
 
 use std::sync::{LazyLock, Mutex};

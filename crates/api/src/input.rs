@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -31,26 +32,47 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Refusal> {
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_none_or(|value| {
-            value.to_str().is_ok_and(|text| {
-                text.split(';')
-                    .next()
-                    .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-            })
-        });
-        if !is_json {
-            return Err(Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "the body is not application/json",
-            )
-            .with_hint("send `Content-Type: application/json`"));
-        }
-        let most = state.service.runs().max_submission_bytes();
-        let _room = room_for(request.headers(), most).await?;
-        let bytes = whole_body(request, most).await?;
-        read(&bytes).map(Self)
+        read(&json_body(request, state).await?).map(Self)
     }
+}
+
+/// The JSON body of a request, or the default if there is no body.
+#[derive(Debug)]
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, Refusal> {
+        // Clients such as curl send a media type of their own with an empty body.
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        let body = json_body(request, state).await?;
+        if body.is_empty() { Ok(Self(T::default())) } else { read(&body).map(Self) }
+    }
+}
+
+/// Reads a body that must be JSON by its media type.
+async fn json_body(request: Request, state: &State) -> Result<bytes::Bytes, Refusal> {
+    let is_json = request.headers().get(header::CONTENT_TYPE).is_none_or(|value| {
+        value.to_str().is_ok_and(|text| {
+            text.split(';')
+                .next()
+                .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+        })
+    });
+    if !is_json {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "the body is not application/json",
+        )
+        .with_hint("send `Content-Type: application/json`"));
+    }
+    let most = state.service.runs().max_submission_bytes();
+    let _room = room_for(request.headers(), most).await?;
+    whole_body(request, most).await
 }
 
 /// Parses a JSON body. Invalid JSON and valid JSON with invalid content are different refusals,

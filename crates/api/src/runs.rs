@@ -5,7 +5,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use belljar_protocol::{
-    Artifacts, CancelledRun, Language, Logs, Outcome, RunCode, RunFilter, RunId, RunPage,
+    Artifacts, CancelledRun, Language, Logs, Outcome, Rerun, RunCode, RunFilter, RunId, RunPage,
     RunRecord, RunState, RunSubmission, Wait,
 };
 use belljar_service::{Caller, EventLine, Submitted};
@@ -14,7 +14,7 @@ use crate::authentication::{Allowed, Authenticated, CanBeKept, Run};
 use crate::content::Content;
 use crate::events::{Format, last_event_id, stream_events};
 use crate::headers::trace_parent;
-use crate::input::{Json, Query, invalid};
+use crate::input::{Json, OptionalJson, Query, invalid};
 use crate::problem::Refusal;
 use crate::state::State;
 
@@ -213,8 +213,9 @@ pub(crate) async fn cancel(
 
 /// Run the same submission again as a new run
 ///
-/// The project's current ceiling applies.
-#[utoipa::path(post, path = "/v1/runs/{id}/rerun", tag = "runs", operation_id = "rerun",
+/// The project's current ceiling applies. If the run had variables in `env`, the body must contain
+/// their values again, because the server does not keep them. Otherwise, no body is needed.
+#[utoipa::path(post, path = "/v1/runs/{id}/rerun", tag = "runs", operation_id = "rerun", request_body = Option<Rerun>,
     params(("id" = String, Path, description = "Id of the run, or a unique prefix of it with at least 6 characters after `run_`"),
         ("traceparent" = Option<String>, Header, description = "The trace that the request belongs to, in the form of W3C Trace Context. It is kept with the run, and the traces of the server continue it")),
     responses((status = 202, body = RunRecord, description = "The new run")))]
@@ -223,9 +224,11 @@ pub(crate) async fn rerun(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     headers: HeaderMap,
+    OptionalJson(rerun): OptionalJson<Rerun>,
 ) -> Result<Response, Refusal> {
     let run = find(&state, &caller, &id).await?;
-    let submitted = state.service.runs().rerun(&caller, &run, trace_parent(&headers)).await?;
+    let trace = trace_parent(&headers);
+    let submitted = state.service.runs().rerun(&caller, &run, rerun, trace).await?;
     answer(&state, &caller, submitted, Wait::No, Format::asked(&headers)).await
 }
 

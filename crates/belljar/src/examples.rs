@@ -28,7 +28,13 @@ const EXAMPLES: [(&str, &[&str]); 37] = [
     ("runs list", &["belljar runs list --label team=sales --limit 10"]),
     ("runs show", &["belljar runs show run_019a2b3c4d5e7f8091a2b3c4d5e6f708 --json"]),
     ("runs artifacts", &["belljar runs artifacts run_019a2b3c4d5e7f8091a2b3c4d5e6f708 --to out"]),
-    ("runs rerun", &["belljar runs rerun run_019a2b3c4d5e7f8091a2b3c4d5e6f708"]),
+    (
+        "runs rerun",
+        &[
+            "belljar runs rerun run_019a2b3c4d5e7f8091a2b3c4d5e6f708",
+            "belljar runs rerun run_019a2b3c4d5e7f8091a2b3c4d5e6f708 --env API_KEY",
+        ],
+    ),
     ("runs rm", &["belljar runs rm run_019a2b3c4d5e7f8091a2b3c4d5e6f708"]),
     ("logs", &["belljar logs --follow run_019a2b3c4d5e7f8091a2b3c4d5e6f708"]),
     ("cancel", &["belljar cancel run_019a2b3c4d5e7f8091a2b3c4d5e6f708"]),

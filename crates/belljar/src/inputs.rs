@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::arguments::{RunArguments, StartChoice};
 use crate::hint::{WithHint, hinted};
 use crate::input::{MAX_INPUT_BYTES, StdinUse, check_standard_input, name_and_value, read};
-use crate::policy::PolicyFile;
+use crate::policy::{PolicyFile, variables};
 use crate::run_files::{RunFiles, name_within};
 use crate::service_arguments::RemoteRunArguments;
 use crate::{object_scheme, packages};
@@ -52,8 +52,9 @@ impl RunInputs {
         let code = program(arguments)?;
         let language = language(arguments, &code)?;
         let entry = ProgramName::try_from(entry_name(arguments, language))?;
-        let PolicyFile { policy, limits, packages: package_rules } =
+        let PolicyFile { policy, limits, packages: package_rules, env_names: _ } =
             PolicyFile::requested(&arguments.policy, &arguments.limits)?;
+        let env = variables(&arguments.policy.env)?;
         let in_force = limits.over(defaults);
         let found = RunFiles::find(&arguments.files, Some(&entry), in_force.files)?;
         found.report_skipped();
@@ -75,6 +76,11 @@ impl RunInputs {
             None => Vec::new(),
         };
         (submission.policy, submission.limits) = (policy, limits);
+        if let Some(policy) = &mut submission.policy {
+            policy.env.retain(|name, _| !env.contains_key(name));
+        }
+        submission.env = env.into();
+        submission.env.check().map_err(|error| anyhow::anyhow!("--env: {error}"))?;
         submission.packages.clone_from(&arguments.packages.packages);
         submission.package_options = packages::options(&arguments.packages)?;
         submission.finish = if arguments.settled { Finish::Settled } else { Finish::Idle };

@@ -1,5 +1,6 @@
 //! The policy and the limits of programs, from the flags and the policy file.
 
+use std::collections::BTreeMap;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub struct PolicyFile {
     pub limits: RequestedLimits,
     /// Package rules. Only an operator sets them, on a server for a project.
     pub packages: Option<PackageChanges>,
+    /// Names of the variables that runs may pass. Only an operator sets them, for a project.
+    pub env_names: Option<Vec<String>>,
 }
 
 impl PolicyFile {
@@ -32,15 +35,22 @@ impl PolicyFile {
             .with_context(|| format!("the policy file `{}` is invalid", path.display()))
     }
 
-    /// Returns what the policy file and the flags together set, and nothing else.
+    /// Returns what the policy file and the flags together set, and nothing else. Variables of
+    /// `--env` are not part of it: [`variables`] returns them.
     pub fn requested(
         policy_flags: &PolicyArguments,
         limit_flags: &LimitArguments,
     ) -> anyhow::Result<Self> {
-        let Self { policy, limits, packages } = match &policy_flags.policy {
+        let Self { policy, limits, packages, env_names } = match &policy_flags.policy {
             Some(path) => Self::read(path)?,
             None => Self::default(),
         };
+        if env_names.is_some() {
+            return Err(hinted(
+                "the policy file sets `env_names`, which restricts the runs of a project",
+                "remove it here, and set it with `belljar projects set NAME --policy FILE`",
+            ));
+        }
         let is_requested = policy.is_some();
         let mut policy = policy.unwrap_or_default();
         let absolute = |path: &PathBuf| -> anyhow::Result<String> {
@@ -58,13 +68,6 @@ impl PolicyFile {
         for path in &policy_flags.write {
             policy.fs.write.push(absolute(path)?);
         }
-        for variable in &policy_flags.env {
-            let (name, value) = match variable.split_once('=') {
-                Some((name, value)) => (name, value.to_owned()),
-                None => (variable.as_str(), variable_of_shell(variable)?),
-            };
-            policy.env.insert(name.to_owned(), value);
-        }
         if policy_flags.exec {
             policy.exec = Exec::Granted;
         }
@@ -74,8 +77,19 @@ impl PolicyFile {
         let limits = limit_flags.0.or(limits);
         limits.over(Limits::default()).validate().map_err(|error| out_of_range(&error))?;
         let is_requested = is_requested || policy != Policy::default();
-        Ok(Self { policy: is_requested.then_some(policy), limits, packages })
+        Ok(Self { policy: is_requested.then_some(policy), limits, packages, env_names })
     }
+}
+
+/// Returns the variables that `--env` sets, each `NAME=VALUE` or the `NAME` of one of this shell.
+pub fn variables(flags: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let parse = |flag: &String| {
+        Ok(match flag.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (flag.clone(), variable_of_shell(flag)?),
+        })
+    };
+    flags.iter().map(parse).collect()
 }
 
 /// Returns the value of a variable in Belljar's own environment.

@@ -155,7 +155,7 @@ pub enum RunsCommand {
     /// List or save the artifacts of a run
     Artifacts(ArtifactsArguments),
     /// Repeat a run as a new run
-    Rerun(RunIdArguments),
+    Rerun(RerunArguments),
     /// Delete finished runs with their logs and artifacts
     Rm(RunIdsArguments),
 }
@@ -199,6 +199,21 @@ pub struct ListRunsArguments {
 pub struct RunIdArguments {
     /// Id of the run, or its first characters: at least 6 after `run_`
     pub id: RunIdPrefix,
+    #[command(flatten)]
+    pub ask: AskArguments,
+}
+
+/// The arguments of `belljar runs rerun`.
+#[derive(Args, Debug)]
+pub struct RerunArguments {
+    /// Id of the run, or its first characters: at least 6 after `run_`
+    pub id: RunIdPrefix,
+    /// Set an environment variable that the run had (repeatable)
+    ///
+    /// The server does not keep the values, so all of them must be given again. NAME alone passes
+    /// the variable of this shell.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
     #[command(flatten)]
     pub ask: AskArguments,
 }

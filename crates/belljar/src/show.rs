@@ -128,6 +128,10 @@ pub fn usage(outcome: &Outcome) {
     }
 }
 
+/// What the drivers add to the error of a denied connection. A hint says the same.
+const NO_NETWORK: &str =
+    "; this version of Belljar gives programs no network, so pass the data in a file";
+
 /// Prints an error of the program: its stack, and what the stack does not contain.
 fn program_error(error: &RunError, denied: &[Denial]) {
     let head = format!("{}: {}", error.name, error.message);
@@ -151,6 +155,7 @@ fn program_error(error: &RunError, denied: &[Denial]) {
     for denial in denied {
         text = text.replace(&format!("; grant it with {}", denial.grant), "");
     }
+    text = text.replace(NO_NETWORK, "");
     line(&plain::block(&text));
     if let Some(hint) = error.hint.as_deref().or_else(|| limit_to_raise(&text)) {
         advise(&hint_with_flags(hint));
@@ -202,7 +207,8 @@ fn denial_hint(denial: &Denial) -> String {
         "storage" => format!("--storage-read {quoted}"),
         _ => {
             return format!(
-                "{action} {target} cannot be allowed: the only network is that of --loopback"
+                "{action} {target} cannot be allowed: this version of Belljar gives programs no \
+                 network, so pass the data with --file"
             );
         }
     };

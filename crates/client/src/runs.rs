@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use belljar_protocol::{
-    Artifact, Artifacts, CancelledRun, Language, LogEntry, Logs, Outcome, PageRequest, RunCode,
-    RunFilter, RunId, RunIdPrefix, RunPage, RunRecord, RunSubmission, Timestamp, Wait,
+    Artifact, Artifacts, CancelledRun, Language, LogEntry, Logs, Outcome, PageRequest, Rerun,
+    RunCode, RunFilter, RunId, RunIdPrefix, RunPage, RunRecord, RunSubmission, Timestamp, Wait,
 };
 use futures::Stream;
 use reqwest::{Method, StatusCode};
@@ -134,9 +134,9 @@ impl Client {
         .await
     }
 
-    /// Repeats a run as a new run.
-    pub async fn rerun(&self, id: &RunId) -> Result<RunRecord, ClientError> {
-        self.change(self.request(Method::POST, &format!("/v1/runs/{id}/rerun"))).await
+    /// Repeats a run as a new run. `rerun` must have the values of the run's variables.
+    pub async fn rerun(&self, id: &RunId, rerun: &Rerun) -> Result<RunRecord, ClientError> {
+        self.change(self.request(Method::POST, &format!("/v1/runs/{id}/rerun")).json(rerun)).await
     }
 
     /// Deletes a finished run with its logs and artifacts.

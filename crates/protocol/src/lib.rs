@@ -35,6 +35,7 @@ mod submission;
 mod timestamp;
 mod trace_parent;
 mod units;
+mod variables;
 
 pub use belljar_access::{Exec, Network};
 
@@ -73,8 +74,9 @@ pub use run_record::{
     Artifacts, CancelledRun, Logs, RunPage, RunRecord, RunState, RunStatus, UnknownState,
 };
 pub use submission::{
-    Callback, InvalidSubmission, Priority, Retry, RunSubmission, SubmittedFile, Wait,
+    Callback, InvalidSubmission, Priority, Rerun, Retry, RunSubmission, SubmittedFile, Wait,
 };
 pub use timestamp::Timestamp;
 pub use trace_parent::{InvalidTraceParent, TraceParent};
 pub use units::{Bytes, InvalidUnit, Millis};
+pub use variables::{InvalidVariable, Variables};

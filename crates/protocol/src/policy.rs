@@ -8,6 +8,7 @@ use belljar_access::{Exec, Network};
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explain;
+use crate::variables::{InvalidVariable, check_variables};
 
 /// The access rights of a run. Everything that is not granted here is denied.
 ///
@@ -123,12 +124,9 @@ pub enum InvalidPolicy {
     /// A prefix that no object name can begin with.
     #[error("policy.storage: `{}` is not a valid prefix of an object name", .0.escape_debug())]
     Prefix(String),
-    /// A name that no environment variable can have.
-    #[error("policy.env: `{0}` is not a valid name of an environment variable")]
-    EnvName(String),
-    /// A NUL byte in a value.
-    #[error("policy.env: the value of `{0}` contains a NUL byte")]
-    EnvValue(String),
+    /// A variable that no program can have.
+    #[error("policy.env: {0}")]
+    Env(#[from] InvalidVariable),
 }
 
 impl Explain for InvalidPolicy {
@@ -139,7 +137,7 @@ impl Explain for InvalidPolicy {
             Self::TooManyPaths(_) => "grant the folders that contain these files",
             Self::Root => "name the folders that the program needs",
             Self::Prefix(_) => "use a prefix such as inputs/, or an empty one for all objects",
-            Self::EnvName(_) | Self::EnvValue(_) => return None,
+            Self::Env(_) => return None,
         }))
     }
 }
@@ -186,14 +184,7 @@ impl Policy {
                 return Err(InvalidPolicy::Path(path.clone()));
             }
         }
-        for (name, value) in &self.env {
-            if name.is_empty() || name.contains(['=', '\0']) {
-                return Err(InvalidPolicy::EnvName(name.clone()));
-            }
-            if value.contains('\0') {
-                return Err(InvalidPolicy::EnvValue(name.clone()));
-            }
-        }
+        check_variables(&self.env)?;
         Ok(())
     }
 }
@@ -286,7 +277,10 @@ mod tests {
         for bad in ["", "A=B", "A\0"] {
             let policy =
                 Policy { env: [(bad.to_owned(), String::new())].into(), ..Policy::default() };
-            assert!(matches!(policy.validate(), Err(InvalidPolicy::EnvName(_))), "{bad:?}");
+            assert!(
+                matches!(policy.validate(), Err(InvalidPolicy::Env(InvalidVariable::Name(_)))),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::limits::{Limits, RequestedLimits};
 use crate::packages::{PackageChanges, PackagePolicy};
 use crate::policy::Policy;
 use crate::timestamp::Timestamp;
+use crate::variables::{Variables, is_named};
 
 /// The name of a project: 1 to 63 lower-case letters, digits and `-`, of which the first is a
 /// letter.
@@ -80,6 +81,10 @@ pub struct ProjectSettings {
     /// Ceiling of the limits. An omitted limit is a share of the server's machine; for times it is
     /// a day, and for output and result 64 MB.
     pub limits: RequestedLimits,
+    /// Names of the variables that runs may pass in `env`. A `*` at the end of a name stands for
+    /// any rest. Default: all names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env_names: Option<Vec<String>>,
     /// Package policy of the project's runs, within the policy of the server. An omitted setting is
     /// as on the server.
     #[serde(deserialize_with = "over_the_widest")]
@@ -96,6 +101,7 @@ impl Default for ProjectSettings {
         Self {
             policy,
             limits: RequestedLimits::default(),
+            env_names: None,
             packages: PackagePolicy::widest(),
             quotas: Quotas::default(),
         }
@@ -107,6 +113,12 @@ fn over_the_widest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Package
 }
 
 impl ProjectSettings {
+    /// Returns the first variable that runs of the project may not pass in `env`.
+    pub fn forbidden_variable<'a>(&self, env: &'a Variables) -> Option<&'a str> {
+        let names = self.env_names.as_ref()?;
+        env.keys().map(String::as_str).find(|name| !is_named(name, names))
+    }
+
     /// Returns the ceiling of the project's runs. `default` has the limits that the settings omit.
     pub fn ceiling(&self, default: Limits) -> Ceiling {
         Ceiling { policy: self.policy.clone(), limits: self.limits.over(default) }

@@ -231,6 +231,10 @@ pub struct RunRecord {
     pub usage: Option<Usage>,
     /// Access rights of the run.
     pub policy: Policy,
+    /// Names of the environment variables that the caller passed in `env`. Their values are not
+    /// kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
     /// Resource limits of the run.
     pub limits: Limits,
     /// Trace that the request for the run belongs to.

@@ -16,6 +16,7 @@ use crate::outcome::Status;
 use crate::packages::PackageOptions;
 use crate::policy::Policy;
 use crate::request::{Finish, ProgramFile, ProgramName, StartMode};
+use crate::variables::Variables;
 
 /// The body of `POST /v1/runs`. It needs either `code`, or `files` with the program's name in
 /// `entry`. Everything else has a default.
@@ -58,6 +59,10 @@ pub struct RunSubmission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub parameters: Option<Box<RawValue>>,
+    /// Environment variables of the program: the caller's own data, at most 256 KB. The values are
+    /// in no record, event or search. The server keeps them, encrypted, until the run has ended.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub env: Variables,
     /// Arguments that follow the program's name in `process.argv` and `sys.argv`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
@@ -114,6 +119,27 @@ pub struct RunSubmission {
     /// milliseconds. Otherwise: answer at once with the run's record.
     #[serde(default, skip_serializing_if = "Wait::is_no")]
     pub wait: Wait,
+}
+
+fn is_empty(variables: &Variables) -> bool {
+    variables.is_empty()
+}
+
+/// The body of `POST /v1/runs/{id}/rerun`, which may be omitted.
+///
+/// ```
+/// let body: belljar_protocol::Rerun =
+///     serde_json::from_str(r#"{"env": {"API_KEY": "abc123"}}"#).unwrap();
+/// assert_eq!(body.env["API_KEY"], "abc123");
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Rerun {
+    /// The values of all environment variables that the run had in `env`, because its record has
+    /// only their names.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub env: Variables,
 }
 
 /// A file that is in the working folder when a run starts. It has exactly one of `content`,
@@ -336,6 +362,7 @@ impl RunSubmission {
             entry: None,
             runtime: None,
             parameters: None,
+            env: Variables::default(),
             arguments: Vec::new(),
             stdin: None,
             outputs: Vec::new(),
@@ -354,6 +381,10 @@ impl RunSubmission {
             idempotency_key: None,
             wait: Wait::default(),
         }
+    }
+
+    fn is_in_policy(&self, variable: &str) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.env.contains_key(variable))
     }
 
     /// Returns the name of the program in its working folder.
@@ -403,6 +434,10 @@ impl RunSubmission {
         if self.parameters.as_ref().is_some_and(|json| nests_too_deep(json.get())) {
             let why = format!("the JSON is nested deeper than {MAX_JSON_DEPTH} levels");
             return Err(field("parameters", &why));
+        }
+        self.env.check().map_err(|error| field("env", &error.to_string()))?;
+        if let Some(name) = self.env.keys().find(|name| self.is_in_policy(name)) {
+            return Err(field("env", &format!("`{name}` is also in policy.env")));
         }
         if self.labels.len() > 16 {
             return Err(field("labels", "expected at most 16"));
@@ -496,6 +531,23 @@ mod tests {
             ),
         ] {
             assert_eq!(submission(json).check(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn variables_are_either_the_callers_or_of_the_policy() {
+        for (json, expected) in [
+            (r#""env": {"A": "1"}, "policy": {"env": {"B": "1"}}"#, Ok(())),
+            (
+                r#""env": {"A": "1"}, "policy": {"env": {"A": "1"}}"#,
+                Err("`A` is also in policy.env"),
+            ),
+            (r#""env": {"A=": "1"}"#, Err("`A=` is not a valid name of an environment variable")),
+        ] {
+            let json = format!(r#"{{"language": "python", "code": "1", {json}}}"#);
+            let expected = expected
+                .map_err(|why: &str| InvalidSubmission::Field { field: "env", why: why.into() });
+            assert_eq!(submission(&json).check(), expected, "{json}");
         }
     }
 

@@ -33,7 +33,8 @@ impl PreparedRun {
         host: RunHost,
     ) -> Self {
         let Contents { files, stdin, not_submitted } = contents;
-        let GrantedAccess { policy, limits, ceiling } = access;
+        let GrantedAccess { mut policy, limits, ceiling } = access;
+        policy.env.extend(submission.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let packages = Arc::new(packages.of_run(submission, host.tenant.clone(), not_submitted));
         let request = RunRequest {
             language: submission.language,

@@ -9,6 +9,7 @@ pub(crate) mod live;
 mod query;
 pub(crate) mod queue;
 mod recovery;
+mod sealed_variables;
 pub(crate) mod submit;
 pub(crate) mod supervise;
 

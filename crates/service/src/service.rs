@@ -91,7 +91,7 @@ impl Service {
         let capacity = Capacity::new(&config.runs, engine.machine());
         let access = Access::new(
             store.clone(),
-            keys,
+            keys.clone(),
             engine.clone(),
             ServerRules { packages: config.packages.clone(), concurrent_runs: capacity.runs },
             Arc::clone(&ceilings),
@@ -103,6 +103,7 @@ impl Service {
             packages: config.packages,
             max_submission_bytes: config.runs.max_submission_bytes.0,
             ceilings,
+            keys,
             store: store.clone(),
             storage: Arc::clone(&storage),
             live,

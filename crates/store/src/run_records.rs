@@ -24,6 +24,9 @@ pub(crate) struct Facts {
     pub(crate) rerun_of: Option<RunId>,
     pub(crate) token: String,
     pub(crate) policy: Policy,
+    /// Names of the caller's own variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) env: Vec<String>,
     pub(crate) limits: Limits,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<TraceParent>,
@@ -69,6 +72,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
             .map(|text| read_json::<Usage>("run", text))
             .transpose()?,
         policy: facts.policy,
+        env: facts.env,
         limits: facts.limits,
         traceparent: facts.traceparent,
         history_dropped_at: moment("history_dropped_at")?,

@@ -28,8 +28,10 @@ pub struct NewRun {
     pub record: RunRecord,
     /// Id of the run's project.
     pub project_id: String,
-    /// Submission as JSON.
+    /// Submission as JSON, without its variables.
     pub submission: String,
+    /// Variables of the submission, encrypted. They are deleted when the run ends.
+    pub sealed_variables: Option<Vec<u8>>,
     /// URL that receives the end of the run.
     pub callback_url: Option<String>,
     /// Idempotency key of the submission, so that it is not run twice.
@@ -104,8 +106,10 @@ pub struct UnfinishedRun {
     pub record: RunRecord,
     /// Id of the run's project.
     pub project_id: String,
-    /// Submission as JSON.
+    /// Submission as JSON, without its variables.
     pub submission: String,
+    /// Variables of the submission, encrypted.
+    pub sealed_variables: Option<Vec<u8>>,
     /// Time at which its next attempt is due.
     pub due_at: Timestamp,
     /// Reserved numbers for its next events, none of which has been published.
@@ -125,8 +129,16 @@ async fn insert(
     connection: &mut SqliteConnection,
     new: NewRun,
 ) -> Result<Option<Trimmed>, StoreError> {
-    let NewRun { record, project_id, submission, callback_url, key, history_quota_bytes, audit } =
-        new;
+    let NewRun {
+        record,
+        project_id,
+        submission,
+        sealed_variables,
+        callback_url,
+        key,
+        history_quota_bytes,
+        audit,
+    } = new;
     let submitted_by = record.token_name.unwrap_or_else(|| record.token.clone());
     let facts = Facts {
         language: record.language,
@@ -138,6 +150,7 @@ async fn insert(
         rerun_of: record.rerun_of,
         token: record.token,
         policy: record.policy,
+        env: record.env,
         limits: record.limits,
         traceparent: record.traceparent,
     };
@@ -178,6 +191,13 @@ async fn insert(
         .bind(record.id.as_str())
         .execute(&mut *connection)
         .await?;
+    }
+    if let Some(sealed) = sealed_variables {
+        sqlx::query("INSERT INTO run_variables (run_id, sealed) VALUES ($1, $2)")
+            .bind(record.id.as_str())
+            .bind(sealed)
+            .execute(&mut *connection)
+            .await?;
     }
     if let Some(url) = callback_url {
         // The callback becomes due when the run ends.
@@ -292,6 +312,7 @@ async fn end(
          INSERT INTO usage_days (project_id, day, token, runs, cpu_ms, wall_ms) VALUES ($5, $6, $13, 1, $7, $8) \
          ON CONFLICT (project_id, day, token) DO UPDATE SET runs = runs + 1, cpu_ms = cpu_ms + excluded.cpu_ms, wall_ms = wall_ms + excluded.wall_ms; \
          UPDATE callbacks SET due_at = $9 WHERE run_id = $1; \
+         DELETE FROM run_variables WHERE run_id = $1; \
          UPDATE projects SET history_bytes = history_bytes + $12 WHERE id = $5; \
          SELECT seq, hash, (SELECT history_bytes FROM projects WHERE id = $5) FROM audit ORDER BY seq DESC LIMIT 1",
     )
@@ -477,7 +498,8 @@ impl Store {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
         query.push(COLUMNS).push(
             ", project_id, submission, event_numbers_end, (SELECT lines FROM run_events WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_lines, \
-             (SELECT MAX(seq) FROM run_events WHERE run_id = runs.id) AS last_seq \
+             (SELECT MAX(seq) FROM run_events WHERE run_id = runs.id) AS last_seq, \
+             (SELECT sealed FROM run_variables WHERE run_id = runs.id) AS sealed_variables \
              FROM runs JOIN projects ON projects.id = runs.project_id JOIN run_submissions ON run_id = runs.id \
              WHERE finished_at IS NULL ORDER BY runs.id",
         );
@@ -502,6 +524,7 @@ impl Store {
                     record,
                     project_id: row.try_get("project_id")?,
                     submission: row.try_get("submission")?,
+                    sealed_variables: row.try_get("sealed_variables")?,
                     due_at: Timestamp::from_unix_ms(row.try_get("due_at")?),
                 })
             })

@@ -329,6 +329,7 @@ async fn finished_run(
     let new = NewRun {
         record: serde_json::from_value(record).unwrap(),
         project_id: project.id.clone(),
+        sealed_variables: None,
         submission: "{}".into(),
         callback_url: None,
         key: None,

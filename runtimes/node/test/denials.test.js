@@ -13,27 +13,27 @@ const cases = [
   [
     'connect',
     { code: 'EACCES', syscall: 'connect', address: '93.184.216.34', port: 80 },
-    'network access to 93.184.216.34:80 is not granted; grant it with net: ["93.184.216.34:80"]',
+    'network access to 93.184.216.34:80 is not granted; this version of Belljar gives programs no network, so pass the data in a file',
   ],
   [
     'connect to 443',
     { code: 'ENETUNREACH', syscall: 'connect', address: '1.1.1.1', port: 443 },
-    'network access to 1.1.1.1:443 is not granted; grant it with net: ["1.1.1.1"]',
+    'network access to 1.1.1.1:443 is not granted; this version of Belljar gives programs no network, so pass the data in a file',
   ],
   [
     'connect to IPv6',
     { code: 'EACCES', syscall: 'connect', address: '2001:db8::1', port: 80 },
-    'network access to [2001:db8::1]:80 is not granted; grant it with net: ["[2001:db8::1]:80"]',
+    'network access to [2001:db8::1]:80 is not granted; this version of Belljar gives programs no network, so pass the data in a file',
   ],
   [
     'look-up',
     { code: 'EAI_AGAIN', syscall: 'getaddrinfo', hostname: 'api.example.com' },
-    'network access to api.example.com is not granted; grant it with net: ["api.example.com"]',
+    'network access to api.example.com is not granted; this version of Belljar gives programs no network, so pass the data in a file',
   ],
   [
     'DNS query',
     { code: 'ECONNREFUSED', syscall: 'queryMx', hostname: 'example.com' },
-    'network access to example.com is not granted; grant it with net: ["example.com"]',
+    'network access to example.com is not granted; this version of Belljar gives programs no network, so pass the data in a file',
   ],
   [
     'connect to loopback',
@@ -169,7 +169,7 @@ test('fetch that fails is explained by its cause, with the port', async () => {
   const { error, denied } = await run('await fetch("https://api.example.invalid/x")');
   assert.equal(
     error.message,
-    'fetch failed: network access to api.example.invalid:443 is not granted; grant it with net: ["api.example.invalid"]',
+    'fetch failed: network access to api.example.invalid:443 is not granted; this version of Belljar gives programs no network, so pass the data in a file',
   );
   assert.equal(
     error.cause.message,

@@ -371,7 +371,7 @@ class Denials(unittest.TestCase):
             denied, [("net.connect", "api.example.invalid:80", 'net: ["api.example.invalid:80"]')]
         )
         self.assertIn(
-            'network access to api.example.invalid:80 is not granted; grant it with net: ["api.example.invalid:80"]',
+            "network access to api.example.invalid:80 is not granted; this version of Belljar gives programs no network, so pass the data in a file",
             outcome.error["message"],
         )
         self.assertIn("\nhint: network access", outcome.error["stack"])

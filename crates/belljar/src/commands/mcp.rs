@@ -15,7 +15,7 @@ use crate::arguments::McpArguments;
 use crate::environment_settings::EnvironmentSettings;
 use crate::hint::hinted;
 use crate::input::{StdinUse, check_standard_input};
-use crate::policy::PolicyFile;
+use crate::policy::{PolicyFile, variables};
 use crate::{home, packages, show};
 
 /// Runs `belljar mcp`, until the client closes standard input.
@@ -26,7 +26,9 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let policy = StdinUse::of_flag("--policy", arguments.policy.policy.as_deref());
     let protocol = StdinUse::new("the Model Context Protocol", Path::new("-"));
     check_standard_input(policy.into_iter().chain([protocol]))?;
-    let requested = PolicyFile::requested(&arguments.policy, &arguments.limits)?;
+    let mut requested = PolicyFile::requested(&arguments.policy, &arguments.limits)?;
+    let variables = variables(&arguments.policy.env)?;
+    requested.policy.get_or_insert_default().env.extend(variables);
     let package_rules = requested.packages.clone().unwrap_or_default();
     let package_flags = package_flags(&arguments);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -81,6 +81,7 @@ fn change(
     if let Some(file) = file {
         settings.policy = file.policy.unwrap_or_else(|| settings.policy.clone());
         settings.limits = file.limits;
+        settings.env_names = file.env_names.or(settings.env_names.take());
         settings.packages =
             file.packages.unwrap_or_default().over(std::mem::take(&mut settings.packages));
     }
@@ -153,6 +154,10 @@ fn print(project: &ProjectRecord, ask: &AskArguments) -> anyhow::Result<()> {
         ("created", table::utc(project.created_at)),
         ("policy", serde_json::to_string(&settings.policy)?),
         ("limits", serde_json::to_string(&settings.limits)?),
+        (
+            "env names",
+            settings.env_names.as_ref().map_or_else(|| "any".to_owned(), |names| names.join("  ")),
+        ),
         ("packages", serde_json::to_string(&settings.packages)?),
         ("concurrent runs", bound(quotas.concurrent_runs.map(|runs| runs.to_string()))),
         ("cpu per day", bound(quotas.cpu_ms_per_day.map(|ms| table::duration(ms as f64)))),

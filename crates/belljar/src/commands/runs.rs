@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use belljar_client::Client;
-use belljar_protocol::{Artifact, RunFilter, RunId, RunPage, RunRecord, Usage, plain};
+use belljar_protocol::{Artifact, Rerun, RunFilter, RunId, RunPage, RunRecord, Usage, plain};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -13,9 +13,10 @@ use tokio::io::AsyncWriteExt;
 use super::code;
 use crate::inputs::label;
 use crate::output_folder::OutputFolder;
+use crate::policy::variables;
 use crate::service_arguments::{
-    ArtifactsArguments, ListRunsArguments, RunIdArguments, RunIdsArguments, RunsArguments,
-    RunsCommand,
+    ArtifactsArguments, ListRunsArguments, RerunArguments, RunIdArguments, RunIdsArguments,
+    RunsArguments, RunsCommand,
 };
 use crate::{remote, show, table};
 
@@ -141,6 +142,7 @@ fn print(run: &RunRecord) -> anyhow::Result<()> {
         fields.push(("cpu", table::duration(usage.cpu_user_ms + usage.cpu_system_ms)));
         fields.push(("memory", table::size(usage.peak_memory_bytes)));
     }
+    fields.extend((!run.env.is_empty()).then(|| ("env", run.env.join("  "))));
     fields.push(("policy", serde_json::to_string(&run.policy)?));
     fields.push(("limits", serde_json::to_string(&run.limits)?));
     let Some(outcome) = &run.outcome else { return table::print_fields(&fields) };
@@ -204,9 +206,10 @@ pub async fn save(
     Ok(())
 }
 
-fn rerun(arguments: &RunIdArguments) -> anyhow::Result<ExitCode> {
+fn rerun(arguments: &RerunArguments) -> anyhow::Result<ExitCode> {
+    let rerun = Rerun { env: variables(&arguments.env)?.into() };
     remote::ask(&arguments.ask.server, async |client| {
-        let record = client.rerun(&client.find_run(&arguments.id).await?).await?;
+        let record = client.rerun(&client.find_run(&arguments.id).await?, &rerun).await?;
         if arguments.ask.json {
             table::print_json(&record)?;
         } else {

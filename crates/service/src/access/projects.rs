@@ -89,6 +89,7 @@ impl Access {
         let in_force = ProjectSettings {
             policy: ceiling.policy,
             limits: ceiling.limits.into(),
+            env_names: settings.env_names.clone(),
             packages: self.server.packages.within(&settings.packages),
             quotas: Quotas {
                 concurrent_runs: Some(quotas.concurrent_runs.map_or(most, |runs| runs.min(most))),

@@ -94,6 +94,17 @@ impl Keys {
         unhex(signature).is_some_and(|bytes| self.access_mac(access).verify_slice(&bytes).is_ok())
     }
 
+    /// Returns the key that encrypts the variables of a run.
+    pub(crate) fn key_of_variables(&self, project_id: &str, run_id: &str) -> [u8; KEY_BYTES] {
+        self.mac("variables", &[project_id, run_id]).finalize().into_bytes().into()
+    }
+
+    /// Returns a hash of a submission and its variables, in hexadecimal. It has a key, because
+    /// values that are easy to guess could be found by trial from a plain hash.
+    pub(crate) fn submission_hash(&self, submission: &str, variables: &str) -> String {
+        format!("{:x}", self.mac("submission", &[submission, variables]).finalize().into_bytes())
+    }
+
     /// Returns the key that signs the callbacks of a project, in hexadecimal.
     pub(crate) fn callback_key(&self, project_id: &str) -> String {
         format!("{:x}", self.mac("callback", &[project_id]).finalize().into_bytes())

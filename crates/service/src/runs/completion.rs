@@ -48,7 +48,7 @@ fn log_end(live: &Live, outcome: &Outcome) {
     tracing::info!(
         run = %live.id,
         project = %record.project,
-        token = %record.token,
+        token = %record.submitter(),
         language = %record.language,
         status = outcome.status.name(),
         wall_ms = outcome.usage.wall_ms.round(),

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::attempt::{wanted_runtime, without_run};
 use super::live::Live;
+use super::sealed_variables::unseal;
 use super::supervise::Supervisor;
 use crate::caller::{Caller, by_belljar};
 use crate::error::ServiceError;
@@ -39,7 +40,8 @@ async fn recover_run(
     unfinished: UnfinishedRun,
     project: Arc<ProjectRecord>,
 ) -> Result<(), ServiceError> {
-    let UnfinishedRun { record, project_id, submission, due_at, numbers } = unfinished;
+    let UnfinishedRun { record, project_id, submission, sealed_variables, due_at, numbers } =
+        unfinished;
     // The caller may be long gone. Their rights were checked at the submission.
     let caller = Caller {
         project,
@@ -55,13 +57,23 @@ async fn recover_run(
         // more.
         live.emit(EventKind::Queued { id: record.id.clone() });
     }
-    let Ok(submission) = serde_json::from_str::<RunSubmission>(&submission) else {
+    let Ok(mut submission) = serde_json::from_str::<RunSubmission>(&submission) else {
         // Another version, or someone else, wrote it. Such a run must not keep the server from
         // starting.
         let runtime = record.language.default_runtime().to_string();
         let error = RunError::new("Interrupted", "the submission cannot be read");
         return interrupt(supervisor, &live, &caller, runtime, error).await;
     };
+    if let Some(sealed) = sealed_variables {
+        let Some(variables) = unseal(&supervisor.keys, &project_id, &record.id, sealed) else {
+            let message = "the environment variables of the run cannot be decrypted";
+            let error = RunError::new("Interrupted", message).with_hint(
+                "submit the run again: its variables were encrypted with another key of the server",
+            );
+            return interrupt(supervisor, &live, &caller, wanted_runtime(&submission), error).await;
+        };
+        submission.env = variables;
+    }
     let was_running = record.status == RunState::Running;
     let may_again = submission
         .retry

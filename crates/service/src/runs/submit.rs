@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use belljar_protocol::{
-    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, RunId, RunRecord, RunState,
-    RunSubmission, Scope, Timestamp, TraceParent, Wait, Widened,
+    Ceiling, EventKind, Limits, ObjectName, Outcome, Policy, ProjectSettings, Rerun, RunId,
+    RunRecord, RunState, RunSubmission, Scope, Timestamp, TraceParent, Variables, Wait, Widened,
 };
 use belljar_runner::{OmittedPolicy, RequestedAccess};
 use belljar_store::{EVENT_NUMBERS, KeyUse, NewRun, StoreError};
+use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
@@ -16,6 +17,7 @@ use super::Runs;
 use super::first_line::first_line;
 use super::live::Live;
 use super::queue::{Ask, Turn};
+use super::sealed_variables::seal;
 use crate::caller::Caller;
 use crate::error::ServiceError;
 use crate::metrics;
@@ -23,8 +25,8 @@ use crate::metrics;
 /// The maximum size of a policy as JSON. The record of a run contains it, even after the rest of
 /// the run's history is removed.
 const MAX_POLICY_BYTES: usize = 256 << 10;
-/// The maximum size of a policy that the audit trail contains unabridged.
-const MAX_POLICY_IN_AUDIT: usize = 8 << 10;
+/// The maximum size of a value that the audit trail contains unabridged.
+const MAX_IN_AUDIT: usize = 8 << 10;
 
 /// A run that was accepted now or earlier.
 #[derive(Debug)]
@@ -49,18 +51,22 @@ impl Runs {
         self.submit_in_task(caller, submission, None, trace).await
     }
 
-    /// Accepts a run that repeats another one.
+    /// Accepts a run that repeats another one. `rerun` must have the values of its variables, which
+    /// are not kept.
     pub async fn rerun(
         self: &Arc<Self>,
         caller: &Caller,
         id: &RunId,
+        rerun: Rerun,
         trace: Option<TraceParent>,
     ) -> Result<Submitted, ServiceError> {
         caller.must(Scope::Run)?;
-        self.run_with_history(caller, id).await?;
+        let record = self.run_with_history(caller, id).await?;
+        check_variables_of_rerun(&record, &rerun)?;
         let text = self.store.run_submission(id).await?;
         let mut submission: RunSubmission =
             serde_json::from_str(&text).map_err(ServiceError::invalid)?;
+        submission.env = rerun.env;
         submission.idempotency_key = None;
         submission.wait = Wait::No;
         self.submit_in_task(caller, submission, Some(id.clone()), trace).await
@@ -96,6 +102,7 @@ impl Runs {
             return Err(ServiceError::Stopping);
         }
         submission.check()?;
+        check_names(&caller.project.settings, &submission.env)?;
         let ceiling = caller.project.settings.ceiling(self.engine.machine().ceiling());
         let (policy, limits) = within_ceiling(&ceiling, &submission)?;
         for name in submission.files.iter().filter_map(|file| file.object.as_deref()) {
@@ -115,17 +122,18 @@ impl Runs {
         self.within_cpu_quota(caller).await?;
 
         let (wait, key) = (std::mem::take(&mut submission.wait), submission.idempotency_key.take());
-        let text = serde_json::to_string(&submission).map_err(ServiceError::invalid)?;
-        let key = key
-            .map(|key| KeyUse { key, submission_sha256: format!("{:x}", Sha256::digest(&text)) });
+        let text = without_variables(&mut submission)?;
+        let key =
+            key.map(|key| KeyUse { key, submission_sha256: self.hash(&text, &submission.env) });
         if let Some(key) = &key
             && let Some(repeated) = self.repeated(caller, key).await?
         {
             return Ok(repeated);
         }
 
-        self.within_history(caller, text.len() as u64)?;
-        let Some(held) = self.submissions.hold(caller.project_id(), text.len() as u64) else {
+        let size = (text.len() + submission.env.size_bytes()) as u64;
+        self.within_history(caller, size)?;
+        let Some(held) = self.submissions.hold(caller.project_id(), size) else {
             metrics::refused("submissions_full");
             return Err(ServiceError::Busy {
                 detail: "queued runs use up the memory for submissions, or the project's share of it",
@@ -154,11 +162,20 @@ impl Runs {
         );
         let live = Live::new(record.clone(), caller.project_id().to_owned(), 0..EVENT_NUMBERS);
         live.emit(EventKind::Queued { id: record.id.clone() });
-        let details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": policy_for_audit(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
+        let mut details = json!({"code_sha256": record.code_sha256, "language": record.language, "policy": policy_for_audit(&record.policy), "limits": record.limits, "rerun_of": record.rerun_of});
+        if !record.env.is_empty() {
+            details["env"] = bounded_for_audit(&record.env);
+        }
         let has_key = key.is_some();
         let new = NewRun {
             project_id: caller.project_id().to_owned(),
             submission: text,
+            sealed_variables: seal(
+                &self.supervisor.keys,
+                caller.project_id(),
+                &record.id,
+                &submission.env,
+            ),
             callback_url: submission.callback.as_ref().map(|callback| callback.url.clone()),
             key: key.clone(),
             history_quota_bytes: caller.project.settings.quotas.history(),
@@ -214,6 +231,15 @@ impl Runs {
             },
             (None, None) => Ok(String::new()),
         }
+    }
+
+    /// Returns the hash that tells a submission from others with the same idempotency key.
+    fn hash(&self, text: &str, variables: &Variables) -> String {
+        if variables.is_empty() {
+            return format!("{:x}", Sha256::digest(text));
+        }
+        let variables = serde_json::to_string(variables).unwrap_or_default();
+        self.supervisor.keys.submission_hash(text, &variables)
     }
 
     async fn repeated(
@@ -286,18 +312,70 @@ impl Runs {
     }
 }
 
-/// Returns a policy for the audit trail, from which nothing is ever removed. It does not contain
-/// the values of variables, which may be private. Instead of a long policy, it is the hash.
+/// Returns a submission as JSON, without its variables: their values are stored encrypted only.
+fn without_variables(submission: &mut RunSubmission) -> Result<String, ServiceError> {
+    let variables = std::mem::take(&mut submission.env);
+    let text = serde_json::to_string(submission).map_err(ServiceError::invalid);
+    submission.env = variables;
+    text
+}
+
+/// Checks that the project allows variables with these names.
+fn check_names(settings: &ProjectSettings, variables: &Variables) -> Result<(), ServiceError> {
+    let Some(name) = settings.forbidden_variable(variables) else { return Ok(()) };
+    Err(ServiceError::Widened(match settings.env_names.as_deref().unwrap_or_default() {
+        [] => format!("env: this project allows no environment variables, and `{name}` is one"),
+        names => format!(
+            "env: this project does not allow the environment variable `{name}`, only {}",
+            names.join(", ")
+        ),
+    }))
+}
+
+/// Checks that a rerun has a value for each variable of the run that it repeats, and no others.
+fn check_variables_of_rerun(record: &RunRecord, rerun: &Rerun) -> Result<(), ServiceError> {
+    let missing: Vec<&str> = record
+        .env
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !rerun.env.contains_key(*name))
+        .collect();
+    if !missing.is_empty() {
+        return Err(ServiceError::Invalid {
+            detail: format!(
+                "env: the run had values for {}, which the server did not keep",
+                missing.join(", ")
+            ),
+            hint: Some("send the values again in `env`".to_owned()),
+        });
+    }
+    match rerun.env.keys().find(|name| !record.env.contains(name)) {
+        Some(name) => Err(ServiceError::Invalid {
+            detail: format!("env: the run that is repeated had no variable `{name}`"),
+            hint: Some("submit a new run instead".to_owned()),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Returns a policy for the audit trail. It does not contain the values of variables, which may be
+/// private.
 fn policy_for_audit(policy: &Policy) -> serde_json::Value {
     let without_values = Policy {
         env: policy.env.keys().map(|name| (name.clone(), "...".to_owned())).collect(),
         ..policy.clone()
     };
-    let text = serde_json::to_string(&without_values).unwrap_or_default();
-    if text.len() > MAX_POLICY_IN_AUDIT {
+    bounded_for_audit(&without_values)
+}
+
+/// Returns a value for the audit trail, from which nothing is ever removed. Instead of a long
+/// value, it is the hash.
+fn bounded_for_audit(value: &impl Serialize) -> serde_json::Value {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    if text.len() > MAX_IN_AUDIT {
         return json!({"sha256": format!("{:x}", Sha256::digest(&text)), "size_bytes": text.len()});
     }
-    json!(without_values)
+    json!(value)
 }
 
 /// Returns the policy and limits that a submission requests, or an error if they exceed the
@@ -320,7 +398,12 @@ fn within_ceiling(
             hint: Some("pass large values in files".to_owned()),
         });
     }
-    let widened = |widened: Widened| ServiceError::Widened(widened.to_string());
+    let widened = |widened: Widened| {
+        ServiceError::Widened(match widened.field {
+            "policy.env" => format!("{widened}: pass your own variables in `env`"),
+            _ => widened.to_string(),
+        })
+    };
     Ok(requested.permit().map_err(widened)?.into_parts())
 }
 
@@ -355,6 +438,7 @@ fn record(
         first_line: first_line(submission),
         usage: None,
         policy,
+        env: submission.env.names(),
         limits,
         traceparent,
         history_dropped_at: None,

@@ -20,6 +20,7 @@ use super::completion::{Completion, history_of};
 use super::live::{Live, LiveRuns};
 use super::queue::{Ask, Place, Queue, Turn};
 use crate::access::ceilings::Ceilings;
+use crate::access::signing::Keys;
 use crate::caller::{Caller, by_belljar};
 use crate::error::ServiceError;
 use crate::memory_account::{HeldMemory, MemoryAccount};
@@ -43,6 +44,8 @@ pub(crate) struct Supervisor {
     /// Maximum size of the objects that a run starts with.
     pub(crate) max_submission_bytes: u64,
     pub(crate) ceilings: Arc<Ceilings>,
+    /// Encrypt the variables of unfinished runs.
+    pub(crate) keys: Keys,
     pub(crate) store: Store,
     pub(crate) storage: Arc<Storage>,
     pub(crate) live: Arc<LiveRuns>,

@@ -23,6 +23,8 @@ _REMEMBERED = 20
 _WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC
 _INET_FAMILIES = (2, 10)
 _GENERIC_NETWORK = "*"
+# No policy can name a host yet. Do not send the reader to ask for what will be refused.
+_NO_NETWORK = "this version of Belljar gives programs no network, so pass the data in a file"
 
 # Events about a path that is going to be changed, with the index of that argument.
 _CHANGES = {
@@ -119,12 +121,12 @@ def network_denial(action, host, port):
     if is_loopback(host):
         return Denial(action, target, "loopback: true", f"network access to {target} is not granted; grant it with loopback: true")
     if host == _GENERIC_NETWORK:
-        hint = 'network access is not granted; grant it with net: ["HOST"], or the sandbox\'s own loopback with loopback: true'
+        hint = f"network access is not granted; {_NO_NETWORK}, or use the sandbox's own loopback with loopback: true"
         return Denial(action, target, 'net: ["HOST"]', hint)
     # A grant without a port means 443.
     wanted = host if port in (None, 443, "443", "https") else target
     grant = f"net: [{quote(wanted)}]"
-    return Denial(action, target, grant, f"network access to {target} is not granted; grant it with {grant}")
+    return Denial(action, target, grant, f"network access to {target} is not granted; {_NO_NETWORK}")
 
 
 def exec_denial(what):
