@@ -128,7 +128,7 @@ pub fn usage(outcome: &Outcome) {
     }
 }
 
-/// What the drivers add to the error of a denied connection. A hint says the same.
+/// The advice that the drivers add to the error of a denied connection. A hint repeats it.
 const NO_NETWORK: &str =
     "; this version of Belljar gives programs no network, so pass the data in a file";
 
