@@ -21,8 +21,10 @@ fn refused(outcome: &Value, action: &str, target: &str, grant: &str) {
         ),
         "{outcome:#}"
     );
+    // A host cannot be granted yet, and the message must not send the reader to ask for it.
+    let said = if grant.starts_with("net:") { "gives programs no network" } else { grant };
     assert!(
-        outcome["error"]["message"].as_str().is_some_and(|message| message.contains(grant)),
+        outcome["error"]["message"].as_str().is_some_and(|message| message.contains(said)),
         "{outcome:#}"
     );
 }
