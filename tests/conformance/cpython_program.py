@@ -13,6 +13,10 @@ import xml.etree.ElementTree
 # In a virtual machine these tests of test_socket call the hypervisor, and hang if it does not
 # answer.
 HYPERVISOR = "*VSOCK*"
+# The system call filter refuses sockets of UDP-Lite, whatever the policy. The first of these tests
+# ends the thread of a client with an error, which makes the test runner drop the results of all
+# tests of test_socket.
+UDP_LITE = "*UDPLITE*"
 
 
 def main(parameters):
@@ -20,7 +24,8 @@ def main(parameters):
         report = os.path.join(scratch, "report.xml")
         # No resource (`-u`) is granted, so no test uses the network, a display or gigabytes of
         # disk.
-        sys.argv = ["test", "--junit-xml", report, "--ignore", HYPERVISOR, parameters["module"]]
+        ignored = ["--ignore", HYPERVISOR, "--ignore", UDP_LITE]
+        sys.argv = ["test", "--junit-xml", report, *ignored, parameters["module"]]
         try:
             runpy.run_module("test", run_name="__main__", alter_sys=True)
             exit_code = 0
