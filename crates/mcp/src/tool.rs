@@ -522,8 +522,8 @@ mod tests {
         assert!(limits["cpu_ms"].get("maximum").is_none());
 
         let limits = json!({"timeout_ms": 5000, "cpu_ms": 60_000, "memory_bytes": 2_u64 << 30});
-        let mut project = ProjectSettings::default();
-        project.limits = serde_json::from_value(limits).unwrap();
+        let limits = serde_json::from_value(limits).unwrap();
+        let mut project = ProjectSettings { limits, ..ProjectSettings::default() };
         project.packages.blocked = vec!["left-pad".into()];
         let text = description(&Terms::on_server(&bounds, Some(&project)));
         assert!(text.contains("time 5 s, CPU time 10 s (at most 60 s), memory 1 GB,"), "{text}");
