@@ -211,6 +211,7 @@ fn the_tool_describes_the_limits_of_the_project() {
     let server = Server::start();
     let settings = json!({
         "limits": {"memory_bytes": 512 << 20, "timeout_ms": 5000},
+        "policy": {"env": {"CITY": "Oslo"}},
         "packages": {"blocked": ["left-pad"]}
     });
     let token = server.project("small", settings);
@@ -326,16 +327,14 @@ fn the_end_of_input_and_signals_cancel_the_run() {
         mcp.call_with(1, &endless());
         mcp.until_started();
         let id = only_run(&server)["id"].as_str().unwrap().to_owned();
-        let input = mcp.input.take();
         let begun = Instant::now();
-        match signal {
-            None => drop(input),
-            Some(signal) => {
-                kill_process(Pid::from_child(&mcp.child), signal).expect("it lives");
-                assert_eq!(mcp.ended(), (Some(0), String::new()), "{signal:?}");
-                drop(input);
-            }
-        }
+        // A signal ends it while the input stays open.
+        let input = signal.and_then(|signal| {
+            kill_process(Pid::from_child(&mcp.child), signal).expect("it lives");
+            mcp.input.take()
+        });
+        assert_eq!(mcp.ended(), (Some(0), String::new()), "{signal:?}");
+        drop(input);
         assert_eq!(server.until_over(&id)["status"], "cancelled", "{signal:?}");
         assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     }
@@ -484,15 +483,20 @@ fn no_packages_holds_on_a_server_too() {
 }
 
 #[test]
-fn a_client_that_is_gone_before_a_run_has_started_leaves_none_running() {
+fn a_client_that_goes_away_leaves_no_run_in_the_queue() {
     let server = Server::start();
-    let mut mcp = mcp(&server, &[]);
-    for id in 1..=5 {
+    let token = server.project("narrow", json!({"quotas": {"concurrent_runs": 1}}));
+    let mut mcp = mcp_as(&server, &token, &[]);
+    let runs = || {
+        let page = server.ask("GET", "/v1/runs").token(&token).send().is(200);
+        page["runs"].as_array().unwrap().clone()
+    };
+    for id in 1..=4 {
         mcp.call_with(id, &endless());
     }
+    eventually("all runs are submitted", || runs().len() == 4);
+    assert!(runs().iter().any(|run| run["status"] == "queued"), "{:?}", runs());
     assert_eq!(mcp.ended(), (Some(0), String::new()));
-    eventually("no run is in progress", || {
-        let page = server.get("/v1/runs").is(200);
-        page["runs"].as_array().unwrap().iter().all(|run| !run["finished_at"].is_null())
-    });
+    eventually("no run is in progress", || runs().iter().all(|run| !run["finished_at"].is_null()));
+    assert!(runs().iter().all(|run| run["status"] == "cancelled"), "{:?}", runs());
 }
