@@ -18,7 +18,7 @@ use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::Value;
 
 use crate::artifact_contents::ArtifactContents;
-use crate::executor::Ended;
+use crate::call::Ended;
 use crate::rest::{Whole, uri};
 use crate::shares::shares;
 use crate::structured::{is_text, structured};

@@ -1,4 +1,4 @@
-//! Denials in words for a model. Other callers are told how to grant an access; a model cannot
+//! Denials in words for a model. Other callers learn how to grant an access; a model cannot
 //! grant anything, and must not try to.
 
 use belljar_protocol::{Denial, Outcome, RunError, plain};

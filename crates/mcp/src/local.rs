@@ -9,7 +9,7 @@ use belljar_runner::{Contents, GrantedAccess, Packages, PreparedRun};
 
 use crate::arguments::{InvalidArguments, permit};
 use crate::artifact_contents::ArtifactContents;
-use crate::executor::{Ended, Ending};
+use crate::call::{Ended, Ending};
 use crate::progress::Progress;
 use crate::terms::Terms;
 

@@ -6,40 +6,17 @@ use std::pin::pin;
 
 use belljar_client::Client;
 use belljar_protocol::{
-    Ceiling, EventKind, LIMITS, Limit, Limits, Outcome, Policy, ProjectSettings, RequestedLimits,
-    RunId, RunSubmission,
+    Ceiling, EventKind, LIMITS, Limit, Limits, Outcome, ProjectSettings, RunId, RunSubmission,
 };
 use futures::StreamExt;
 
 use crate::arguments::{InvalidArguments, permit};
 use crate::artifact_contents::ArtifactContents;
-use crate::executor::{CallError, Ended, Ending};
+use crate::call::{CallError, Ended, Ending};
 use crate::progress::Progress;
+use crate::remote_bounds::{RemoteBounds, RemotePackages};
 use crate::server_error::ServerError;
 use crate::terms::Terms;
-
-/// The bounds that the operator of this process sets for runs on a server, besides those of the
-/// server itself.
-#[derive(Debug, Default)]
-pub struct RemoteBounds {
-    /// The grants of a call that requests none, and the most that a call can request.
-    pub policy: Policy,
-    /// The limits of a call that requests none, and the most that a call can request. The server
-    /// bounds the omitted ones alone.
-    pub limits: RequestedLimits,
-    /// The use of packages.
-    pub packages: RemotePackages,
-}
-
-/// The use of packages by runs on a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RemotePackages {
-    /// All packages that the server allows.
-    #[default]
-    OfServer,
-    /// No packages.
-    None,
-}
 
 /// An executor that runs programs on a server.
 #[derive(Debug)]
@@ -175,7 +152,7 @@ impl RemoteProgram<'_> {
     }
 }
 
-/// Returns the value that a hint such as `try limits.timeout_ms: 60000 (60 s)` suggests for a limit.
+/// Returns the value that a hint such as `try limits.timeout_ms: 60000 (60 s)` suggests.
 fn suggested(hint: &str, limit: &Limit) -> Option<u64> {
     let rest = hint.strip_prefix("try ")?.strip_prefix(limit.field)?.strip_prefix(": ")?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -184,7 +161,7 @@ fn suggested(hint: &str, limit: &Limit) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use belljar_protocol::{Exec, Language, Millis};
+    use belljar_protocol::{Exec, Language, Millis, Policy, RequestedLimits};
 
     use super::*;
 

@@ -20,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answer, answer, refusal};
 use crate::arguments::submission;
-use crate::executor::{CallError, Ending, Executor, Program};
+use crate::call::{CallError, Ending};
+use crate::executor::{Executor, Program};
 use crate::progress::Progress;
 use crate::rest::Rest;
 use crate::streams::Watched;

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_told_what_it_can_change_and_what_only_an_operator_can() {
+    fn a_model_learns_what_it_can_change_and_what_only_an_operator_can() {
         let wider = "limits.cpu_ms: 2 is more than the ceiling allows, which is at most 1";
         for (status, detail, its_hint, retry_after, words) in [
             (403, wider, Some("ask the operator"), None, "request less, or leave the field out"),

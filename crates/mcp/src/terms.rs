@@ -2,7 +2,7 @@
 
 use belljar_protocol::{Ceiling, Limits, PackagePolicy, Policy, ProjectSettings, RequestedLimits};
 
-use crate::remote::{RemoteBounds, RemotePackages};
+use crate::remote_bounds::{RemoteBounds, RemotePackages};
 
 /// The terms on which programs run.
 #[derive(Clone, Debug)]

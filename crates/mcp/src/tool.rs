@@ -463,7 +463,7 @@ fn output_schema() -> Value {
 mod tests {
     use belljar_protocol::{Bytes, Ceiling, Limits, ProjectSettings};
 
-    use crate::remote::RemoteBounds;
+    use crate::remote_bounds::RemoteBounds;
 
     use super::*;
 
