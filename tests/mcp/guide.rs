@@ -1,6 +1,6 @@
 //! The configurations in docs/guides/mcp.md, started as a client starts them.
 
-use belljar_test_support::repository;
+use belljar_test_support::{Server as BelljarServer, belljar_without_server, repository};
 use serde_json::Value;
 
 use crate::wire::Server;
@@ -44,6 +44,31 @@ fn every_configuration_of_the_guide_starts_a_server() {
         started += 1;
     }
     assert_eq!(started, 3, "the guide is not read as it is written");
+}
+
+#[test]
+fn the_configuration_of_the_guide_for_a_server_runs_programs_there() {
+    let server = BelljarServer::start();
+    let blocks = blocks("json remote");
+    let configuration: Value = serde_json::from_str(&blocks[0]).expect("JSON");
+    let client = &configuration["mcpServers"]["belljar"];
+    assert_eq!((&client["command"], blocks.len()), (&Value::from("belljar"), 1));
+    let arguments = client["args"].as_array().expect("arguments").iter().map(|argument| {
+        // The server of the example does not exist, so an existing one takes its place.
+        match argument.as_str().expect("text") {
+            "https://belljar.example.com" => server.url.as_str(),
+            argument => argument,
+        }
+    });
+    let mut command = belljar_without_server(arguments);
+    for name in client["env"].as_object().expect("variables").keys() {
+        command.env(name, &server.token);
+    }
+    let mut mcp = Server::of(command).greeted();
+    mcp.call(1, "6 * 7");
+    assert_eq!(mcp.answer(1)["structuredContent"]["value"], 42);
+    let runs = server.get("/v1/runs?label=client:mcp").is(200);
+    assert_eq!(runs["runs"].as_array().expect("a list").len(), 1, "{runs}");
 }
 
 #[test]

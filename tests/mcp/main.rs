@@ -1,7 +1,9 @@
 //! Black-box tests of `belljar mcp`: with the official client SDKs for Python and TypeScript, which
 //! are installed from the registries, and over plain pipes for what no well-behaved client does.
+//! Runs are on this machine, and in `remote` on a real server.
 
 mod guide;
+mod remote;
 mod sdks;
 mod wire;
 

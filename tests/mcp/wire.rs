@@ -16,8 +16,8 @@ use crate::arguments;
 
 /// A server with both ends of its pipes.
 pub struct Server {
-    child: Child,
-    input: Option<ChildStdin>,
+    pub child: Child,
+    pub input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
@@ -26,7 +26,7 @@ impl Server {
         Self::of(belljar(arguments().iter().chain(flags)))
     }
 
-    fn of(mut command: Command) -> Self {
+    pub fn of(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -42,7 +42,7 @@ impl Server {
         Self::start(flags).greeted()
     }
 
-    fn greeted(self) -> Self {
+    pub fn greeted(self) -> Self {
         let mut server = self;
         let client = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "wire", "version": "1"}});
         server.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": client}));
@@ -51,7 +51,7 @@ impl Server {
         server
     }
 
-    fn send(&mut self, message: &Value) {
+    pub fn send(&mut self, message: &Value) {
         self.send_line(&message.to_string());
     }
 
@@ -72,7 +72,7 @@ impl Server {
 
     /// Returns the next line. Each must be a message of the protocol, because standard output
     /// contains nothing else.
-    fn next(&mut self) -> Value {
+    pub fn next(&mut self) -> Value {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("belljar writes");
         let message: Value =
@@ -92,12 +92,12 @@ impl Server {
     }
 
     /// Waits for the first log of a run.
-    fn until_started(&mut self) {
+    pub fn until_started(&mut self) {
         while self.next()["params"]["message"] != "started" {}
     }
 
     /// Waits for the end of the server, and returns its exit code and standard error.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub fn ended(mut self) -> (Option<i32>, String) {
         drop(self.input.take());
         let output = self.child.wait_with_output().expect("it ends");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())

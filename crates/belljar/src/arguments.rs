@@ -17,8 +17,8 @@ use crate::help_texts::{
 use crate::limit_arguments::LimitArguments;
 use crate::service_arguments::{
     AuditArguments, BackupArguments, LoginArguments, LogoutArguments, LogsArguments,
-    ProjectsCommand, RemoteRunArguments, RestoreArguments, RunIdsArguments, RunsArguments,
-    ServeArguments, StorageCommand, TokensCommand, UsageArguments,
+    ProjectsCommand, RemoteMcpArguments, RemoteRunArguments, RestoreArguments, RunIdsArguments,
+    RunsArguments, ServeArguments, StorageCommand, TokensCommand, UsageArguments,
 };
 
 /// Run code written by AI agents in fresh, deny-by-default kernel sandboxes
@@ -496,7 +496,8 @@ pub struct McpArguments {
 
     /// Run at most NUMBER programs at once [default: twice the processors]
     ///
-    /// Further calls wait for their turn.
+    /// Further calls wait for their turn. On a server, the default is 64, and the server has a
+    /// maximum of its own.
     #[arg(long = "runs-at-a-time", value_name = "NUMBER", help_heading = "Behaviour")]
     pub runs_at_a_time: Option<NonZeroUsize>,
     /// Run even if this machine lacks a layer of isolation
@@ -504,6 +505,9 @@ pub struct McpArguments {
     /// Each outcome lists the missing layers.
     #[arg(long, help_heading = "Behaviour")]
     pub allow_degraded: bool,
+
+    #[command(flatten)]
+    pub remote: RemoteMcpArguments,
 }
 
 /// The arguments of `belljar doctor`.

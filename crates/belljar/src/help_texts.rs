@@ -52,8 +52,14 @@ flags. A call that asks for no limits gets the defaults, or the limits of the
 flags where those are lower. The model can ask for less; a call that asks for
 more is refused.
 
+With --remote, --server or --profile, each call is a run on a Belljar server: in
+its queue, history, audit trail and quotas. The flags then bound what calls can
+request, within the ceiling of the project. Cancelling a call, and the end of
+the client, cancel the run.
+
 Examples:
   belljar mcp --read /data --memory 2G
+  belljar mcp --server https://belljar.example.com --timeout 2m
 
 The same in the configuration format of most clients:
   {\"mcpServers\": {\"belljar\": {
@@ -143,6 +149,7 @@ const SHORT_HELP: [(&str, &[&str]); 2] = [
             "no_packages",
             "allow_packages",
             "runs_at_a_time",
+            "remote",
         ],
     ),
 ];

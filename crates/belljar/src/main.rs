@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::arguments::{Belljar, Command, RunArguments};
+use crate::arguments::{Belljar, Command, McpArguments, RunArguments};
 
 fn main() -> ExitCode {
     let arguments = arguments::belljar()
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run(*arguments),
         Command::Env(command) => commands::env::run(command),
-        Command::Mcp(arguments) => commands::mcp::run(*arguments),
+        Command::Mcp(arguments) => mcp(*arguments),
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Login(arguments) => commands::login::login(arguments),
         Command::Logout(arguments) => commands::login::logout(arguments),
@@ -69,6 +69,15 @@ fn main() -> ExitCode {
         show::error(&error);
         ExitCode::from(exit::USAGE)
     })
+}
+
+/// Serves one AI client, whose programs run on a server or on this machine.
+fn mcp(arguments: McpArguments) -> anyhow::Result<ExitCode> {
+    if commands::mcp_remote::is_requested(&arguments)? {
+        commands::mcp_remote::run(&arguments)
+    } else {
+        commands::mcp::run(arguments)
+    }
 }
 
 /// Runs one program, on a server or on this machine.

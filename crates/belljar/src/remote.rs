@@ -23,12 +23,17 @@ pub fn ask<F: Future<Output = anyhow::Result<ExitCode>>>(
     server: &ServerArguments,
     ask: impl FnOnce(Client) -> F,
 ) -> anyhow::Result<ExitCode> {
-    match client(server).and_then(|client| runtime()?.block_on(ask(client))) {
+    concluded(client(server).and_then(|client| runtime()?.block_on(ask(client))))
+}
+
+/// Returns the exit code of a command that uses a server, as [`ask`] does.
+pub fn concluded(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match done {
         Err(error) if error.downcast_ref::<ClientError>().is_some_and(|error| !is_usage(error)) => {
             show::error(&error);
             Ok(ExitCode::FAILURE)
         }
-        answered => answered,
+        done => done,
     }
 }
 

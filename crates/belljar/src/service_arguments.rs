@@ -59,6 +59,13 @@ pub struct ServerArguments {
     pub project: Option<ProjectName>,
 }
 
+impl ServerArguments {
+    /// Returns whether a flag chooses a server or a project.
+    pub fn is_given(&self) -> bool {
+        self.server.is_some() || self.profile.is_some() || self.project.is_some()
+    }
+}
+
 /// The flags that choose a server and the format of the answer.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AskArguments {
@@ -100,6 +107,28 @@ pub struct RemoteRunArguments {
     /// Maximum attempts if the run is interrupted or crashes
     #[arg(long, value_name = "NUMBER", help_heading = "Server")]
     pub attempts: Option<u32>,
+}
+
+/// The flags of `belljar mcp` for runs on a server.
+#[derive(Args, Debug)]
+pub struct RemoteMcpArguments {
+    /// Run programs on a server; implied by --server, --profile and --project
+    ///
+    /// The flags for policy and limits bound what calls can request of the server. Paths are those
+    /// of the server's machine.
+    #[arg(long, help_heading = "Server")]
+    pub remote: bool,
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// Label each run, in addition to client=mcp (repeatable)
+    #[arg(long = "label", value_name = "NAME=VALUE", help_heading = "Server")]
+    pub labels: Vec<String>,
+    /// Allow listing and downloading objects by name prefix (repeatable)
+    #[arg(long = "storage-read", value_name = "PREFIX", help_heading = "Server")]
+    pub storage_read: Vec<String>,
+    /// Allow uploading and deleting objects by name prefix (repeatable)
+    #[arg(long = "storage-write", value_name = "PREFIX", help_heading = "Server")]
+    pub storage_write: Vec<String>,
 }
 
 /// The arguments of `belljar login`.

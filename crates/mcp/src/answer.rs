@@ -7,21 +7,22 @@
 //! looks like a section, a denial or the end of the answer is still recognizable as the program's.
 
 use std::fmt::Write as _;
-use std::io::Read;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use belljar_engine::{ArtifactFile, Finished};
 use belljar_protocol::{
-    Bytes, Explain, LogEntry, LogLevel, Outcome, RichResult, RunError, RunId, Status, plain,
+    Artifact, Bytes, Explain, LogEntry, LogLevel, Outcome, RichResult, RunError, RunId, Status,
+    plain,
 };
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::Value;
 
-use crate::attachments;
+use crate::artifact_contents::ArtifactContents;
+use crate::call::Ended;
 use crate::rest::{Whole, uri};
 use crate::shares::shares;
 use crate::structured::{is_text, structured};
+use crate::{attachments, denials};
 
 /// The maximum size of one image or file. Clients forward images of at most 5 MB in base64.
 const MAX_ATTACHMENT_BYTES: u64 = 3_750_000;
@@ -40,17 +41,18 @@ pub(crate) struct Answer {
 }
 
 /// Returns the answer to a call whose run has ended.
-pub(crate) fn answer(finished: Finished) -> Answer {
-    let Finished { outcome, artifacts } = finished;
+pub(crate) async fn answer(ended: Ended) -> Answer {
+    let Ended { mut outcome, mut contents } = ended;
+    denials::address_to_model(&mut outcome);
     let mut attachments = Attachments::default();
     let mut summary = Summary::default();
     summarize_end(&outcome, &mut summary);
     for (number, result) in outcome.results.iter().enumerate() {
         show(&outcome, number, result, &mut summary, &mut attachments);
     }
-    let count = artifacts.len();
-    for (number, artifact) in artifacts.into_iter().enumerate() {
-        let line = attach(&outcome, artifact, &mut attachments);
+    let count = outcome.artifacts.len();
+    for (number, artifact) in outcome.artifacts.iter().enumerate() {
+        let line = attach(&outcome.id, artifact, &mut contents, &mut attachments).await;
         if number < MAX_NAMED {
             summary.line(line);
         }
@@ -294,21 +296,28 @@ fn show(
 }
 
 /// Attaches an artifact and returns its line in the summary.
-fn attach(outcome: &Outcome, mut found: ArtifactFile, attachments: &mut Attachments) -> String {
-    let (name, size_bytes) = (found.artifact.name.clone(), found.artifact.size_bytes);
-    let mut bytes = Vec::new();
-    let place = if !attachments.has_room(size_bytes) {
-        too_large()
-    } else if let Err(error) = (&mut found.file).take(size_bytes).read_to_end(&mut bytes) {
-        format!("cannot be read: {error}")
+async fn attach(
+    run: &RunId,
+    artifact: &Artifact,
+    contents: &mut ArtifactContents,
+    attachments: &mut Attachments,
+) -> String {
+    let Artifact { name, size_bytes, .. } = artifact;
+    let place = if attachments.has_room(*size_bytes) {
+        match contents.read(run, artifact).await {
+            Ok(bytes) => {
+                attachments.add(*size_bytes, attachments::file(run, name, bytes));
+                "see below".to_owned()
+            }
+            Err(error) => format!("cannot be read: {}", plain::line(&error)),
+        }
     } else {
-        attachments.add(size_bytes, attachments::file(&outcome.id, &name, bytes));
-        "see below".to_owned()
+        too_large()
     };
     format!(
         "artifact {} ({}): {place}",
-        plain::json(&Value::from(name).to_string()),
-        Bytes(size_bytes)
+        plain::json(&Value::from(name.as_str()).to_string()),
+        Bytes(*size_bytes)
     )
 }
 
@@ -332,16 +341,9 @@ fn summarize_denied(outcome: &Outcome, summary: &mut Summary) {
     if outcome.denied.is_empty() || outcome.status == Status::Succeeded {
         return;
     }
-    let lines = outcome.denied.iter().map(|denial| {
-        let [action, target, grant] =
-            [&denial.action, &denial.target, &denial.grant].map(|text| plain::line(text));
-        format!("{action} {target}, which needs the grant {grant}")
-    });
-    summary.section("denied", lines.collect::<Vec<_>>().join("\n"));
-    summary.line(
-        "Grants are set by the operator who started this server. Change the program to do without \
-         them, or ask the operator to add them.",
-    );
+    let lines: Vec<String> = outcome.denied.iter().map(denials::line).collect();
+    summary.section("denied", lines.join("\n"));
+    summary.line(denials::advice(&outcome.denied));
 }
 
 fn too_large() -> String {
@@ -351,14 +353,18 @@ fn too_large() -> String {
 
 #[cfg(test)]
 mod tests {
+    use belljar_protocol::Denial;
+
     use super::*;
 
     fn answered(json: &str) -> CallToolResult {
-        answer(finished(json)).result
+        whole_answer(json).result
     }
 
-    fn finished(json: &str) -> Finished {
-        Finished { outcome: serde_json::from_str(json).unwrap(), artifacts: Vec::new() }
+    fn whole_answer(json: &str) -> Answer {
+        let contents = ArtifactContents::Files(Vec::new());
+        let ended = Ended { outcome: serde_json::from_str(json).unwrap(), contents };
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer(ended))
     }
 
     fn outcome(fields: &str) -> String {
@@ -411,7 +417,10 @@ mod tests {
             "{}",
             text(&result)
         );
-        assert!(text(&result).contains("exec date, which needs the grant exec: true"));
+        assert!(
+            text(&result)
+                .contains("exec date: refused, because the operator has not granted exec: true")
+        );
         assert_eq!(result.is_error, Some(true));
     }
 
@@ -435,8 +444,7 @@ mod tests {
             .split('\n')
             .filter(|line| !line.starts_with("| ") && !line.is_empty())
             .collect();
-        let grants = "Grants are set by the operator who started this server. Change the program \
-                      to do without them, or ask the operator to add them.";
+        let grants = denials::advice(&serde_json::from_str::<Vec<Denial>>(&denied).unwrap());
         assert_eq!(
             ours,
             [
@@ -504,7 +512,7 @@ mod tests {
             logs.join(","),
             shown.join(",")
         );
-        let Answer { result, wholes } = answer(finished(&outcome(&fields)));
+        let Answer { result, wholes } = whole_answer(&outcome(&fields));
         let shown = text(&result);
         assert!(shown.len() < MAX_SECTION_BYTES + 20_000, "{}", shown.len());
         assert!(

@@ -6,9 +6,7 @@ use belljar_protocol::{
     Ceiling, Explain, Finish, InvalidSubmission, Language, Limits, Policy, ProgramName,
     RequestedLimits, RunSubmission, SubmittedFile, UnknownLanguage, Widened,
 };
-use belljar_runner::{
-    Contents, ContentsError, InvalidAccess, OmittedPolicy, Permit, RequestedAccess,
-};
+use belljar_runner::{ContentsError, InvalidAccess, OmittedPolicy, Permit, RequestedAccess};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -79,30 +77,22 @@ impl Explain for InvalidArguments {
     }
 }
 
-/// The run that a call requests.
-#[derive(Debug)]
-pub(crate) struct RequestedRun {
-    pub(crate) submission: RunSubmission,
-    pub(crate) contents: Contents,
-    pub(crate) permit: Permit,
-}
-
-/// Returns the run that a call requests, within the ceiling.
-pub(crate) fn requested_run(
-    arguments: serde_json::Value,
+/// Permits the access that a submission requests, if it is within the ceiling and valid. An omitted
+/// policy is that of the ceiling.
+pub(crate) fn permit(
+    submission: &RunSubmission,
     ceiling: &Ceiling,
     defaults: Limits,
-) -> Result<RequestedRun, InvalidArguments> {
-    let submission = submission(arguments)?;
-    let contents = Contents::of(&submission, [])?;
-    let access = RequestedAccess::of(&submission, ceiling, OmittedPolicy::WholeCeiling, defaults);
+) -> Result<Permit, InvalidArguments> {
+    let access = RequestedAccess::of(submission, ceiling, OmittedPolicy::WholeCeiling, defaults);
     // The ceiling comes first: the schema shows a model its bounds, and not those of validity.
     let permit = access.permit()?;
     access.validate()?;
-    Ok(RequestedRun { submission, contents, permit })
+    Ok(permit)
 }
 
-fn submission(arguments: serde_json::Value) -> Result<RunSubmission, InvalidArguments> {
+/// Returns the run that a call requests.
+pub(crate) fn submission(arguments: serde_json::Value) -> Result<RunSubmission, InvalidArguments> {
     let given: Arguments = serde_path_to_error::deserialize(arguments).map_err(|error| {
         let path = error.path().to_string();
         // At the top level, the error itself names the field.
@@ -129,13 +119,32 @@ fn submission(arguments: serde_json::Value) -> Result<RunSubmission, InvalidArgu
 
 #[cfg(test)]
 mod tests {
+    use belljar_runner::Contents;
     use serde_json::json;
 
     use super::*;
 
+    struct RequestedRun {
+        submission: RunSubmission,
+        contents: Contents,
+        permit: Permit,
+    }
+
+    fn requested_run(
+        arguments: serde_json::Value,
+        ceiling: &Ceiling,
+        defaults: Limits,
+    ) -> Result<RequestedRun, InvalidArguments> {
+        let submission = submission(arguments)?;
+        let contents = Contents::of(&submission, [])?;
+        let permit = permit(&submission, ceiling, defaults)?;
+        Ok(RequestedRun { submission, contents, permit })
+    }
+
     fn refused(arguments: serde_json::Value) -> String {
         requested_run(arguments, &Ceiling::default(), Limits::default())
-            .expect_err("invalid arguments")
+            .err()
+            .expect("invalid arguments")
             .to_string()
     }
 

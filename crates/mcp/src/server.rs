@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::Arc;
+use std::time::Duration;
 
-use belljar_engine::{CeilingGrants, Engine, Run, RunEvent, RunHost};
-use belljar_protocol::{Audience, Ceiling, Explain, LimitTerms, Limits, plain};
-use belljar_runner::{GrantedAccess, Packages, PreparedRun};
+use belljar_protocol::{Explain, plain};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation,
@@ -18,9 +16,12 @@ use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answer, answer, refusal};
-use crate::arguments::{RequestedRun, requested_run};
+use crate::arguments::submission;
+use crate::call::{CallError, Ending};
+use crate::executor::{Executor, Program};
 use crate::progress::Progress;
 use crate::rest::Rest;
 use crate::streams::Watched;
@@ -31,17 +32,14 @@ use crate::tool;
 const MAX_WAITING: usize = 100;
 /// The maximum size of a message, such as a call with its files.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The time that calls have to cancel their runs after the client disconnected. Runs on this
+/// machine end at once; a server may have to be reached again first.
+const MAX_CANCEL_TIME: Duration = Duration::from_secs(10);
 
 /// A server of the Model Context Protocol for one client.
 #[derive(Debug)]
 pub struct Mcp {
-    engine: Engine,
-    ceiling: Ceiling,
-    /// The limits of a call that requests none, if the ceiling is not lower.
-    defaults: Limits,
-    /// The paths of the ceiling, opened when the server started.
-    grants: Arc<CeilingGrants>,
-    packages: Packages,
+    executor: Executor,
     tool: Tool,
     /// The full texts that the latest answers left out.
     rest: Rest,
@@ -51,6 +49,8 @@ pub struct Mcp {
     calls: Semaphore,
     /// Cancelled when the client disconnects or the server stops.
     closing: CancellationToken,
+    /// Calls that have not ended.
+    in_flight: TaskTracker,
 }
 
 /// The error of serving a client.
@@ -73,54 +73,22 @@ impl Explain for McpError {
     }
 }
 
-/// The error of a call that does not start.
-#[derive(Debug, thiserror::Error)]
-enum CallError {
-    #[error("too many calls are waiting")]
-    Busy,
-    #[error("the call was cancelled before it started")]
-    Cancelled,
-    #[error("the server is stopping")]
-    Stopping,
-}
-
-impl Explain for CallError {
-    fn hint(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Busy => Some("wait for answers before you make more calls".into()),
-            Self::Cancelled | Self::Stopping => None,
-        }
-    }
-}
-
 impl Mcp {
-    /// Returns a server that runs at most `runs_at_a_time` programs at once, under a ceiling.
-    /// `grants` are the paths of that ceiling, opened by the same engine. Limits that a call omits
-    /// are those of a local run on this machine.
-    pub fn new(
-        engine: Engine,
-        ceiling: Ceiling,
-        grants: CeilingGrants,
-        packages: Packages,
-        runs_at_a_time: usize,
-    ) -> Self {
-        let defaults = engine.machine().local_defaults();
+    /// Returns a server that runs at most `runs_at_a_time` programs at once.
+    pub fn new(executor: Executor, runs_at_a_time: usize) -> Self {
         Self {
-            tool: tool::tool(&ceiling, defaults, packages.policy()),
+            tool: tool::tool(&executor.terms()),
             rest: Rest::default(),
-            grants: Arc::new(grants),
-            engine,
-            ceiling,
-            defaults,
-            packages,
+            executor,
             running: Semaphore::new(runs_at_a_time),
             calls: Semaphore::new(runs_at_a_time + MAX_WAITING),
             closing: CancellationToken::new(),
+            in_flight: TaskTracker::new(),
         }
     }
 
     /// Serves one client until it closes its stream or `stop` is ready. Then every run is
-    /// cancelled. The caller shuts down the engine.
+    /// cancelled. The caller shuts down the engine, if there is one.
     pub async fn serve<R, W>(
         self,
         input: R,
@@ -131,7 +99,7 @@ impl Mcp {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let closing = self.closing.clone();
+        let (closing, in_flight) = (self.closing.clone(), self.in_flight.clone());
         let input = Watched::new(input, closing.clone());
         let transport =
             AsyncRwTransport::new_server(input, output).with_max_line_length(MAX_MESSAGE_BYTES);
@@ -145,13 +113,15 @@ impl Mcp {
                 Err(error) => Err(McpError::Begin(Box::new(error))),
             }
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = served => served,
-            () = stop => {
-                closing.cancel();
-                Ok(())
-            }
-        }
+            () = stop => Ok(()),
+        };
+        closing.cancel();
+        in_flight.close();
+        // A server that cannot be reached does not keep this process alive.
+        let _ = tokio::time::timeout(MAX_CANCEL_TIME, in_flight.wait()).await;
+        served
     }
 
     async fn call(
@@ -159,23 +129,12 @@ impl Mcp {
         arguments: serde_json::Value,
         context: RequestContext<RoleServer>,
     ) -> CallToolResult {
-        let RequestedRun { submission, contents, permit } =
-            match requested_run(arguments, &self.ceiling, self.defaults) {
-                Ok(requested) => requested,
+        let _in_flight = self.in_flight.token();
+        let program =
+            match submission(arguments).and_then(|submission| self.executor.accept(submission)) {
+                Ok(program) => program,
                 Err(error) => return refusal(&error),
             };
-        let access = GrantedAccess::under_ceiling(permit, Arc::clone(&self.grants));
-        let packages = self.packages.clone();
-        let terms = LimitTerms {
-            audience: Audience::Model,
-            requested: submission.limits,
-            defaults: self.defaults,
-            most: self.ceiling.limits,
-            ..LimitTerms::default()
-        };
-        let host = RunHost { terms, ..RunHost::default() };
-        let PreparedRun { request, host, .. } =
-            PreparedRun::new(&submission, contents, access, packages, host);
         let Ok(_call) = self.calls.try_acquire() else {
             return refusal(&CallError::Busy);
         };
@@ -183,54 +142,35 @@ impl Mcp {
             .meta
             .get_progress_token()
             .map(|token| Progress::new(context.peer.clone(), token));
-        let permit = tokio::select! {
-            biased;
-            () = context.ct.cancelled() => return refusal(&CallError::Cancelled),
-            () = self.closing.cancelled() => return refusal(&CallError::Stopping),
-            permit = self.running.acquire() => permit,
-        };
-        // Dropping this future drops the run, which cancels it.
-        let answered =
-            self.run(self.engine.run_with(request, host), &context.ct, progress.as_ref()).await;
-        drop(permit);
+        let ending = Ending { cancelled: &context.ct, closing: &self.closing };
+        let answered = self.run(program, &ending, progress.as_ref()).await;
         if let Some(progress) = progress {
             progress.finish().await;
         }
-        answered
+        answered.unwrap_or_else(|error| refusal(&error))
     }
 
+    /// Runs a program once it is its turn, and returns the answer.
     async fn run(
         &self,
-        mut run: Run,
-        cancelled: &CancellationToken,
+        program: Program<'_>,
+        ending: &Ending<'_>,
         progress: Option<&Progress>,
-    ) -> CallToolResult {
-        let canceller = run.canceller();
-        let mut is_cancelled = false;
-        loop {
-            let event = tokio::select! {
-                biased;
-                () = cancelled.cancelled(), if !is_cancelled => {
-                    is_cancelled = true;
-                    canceller.cancel();
-                    continue;
-                }
-                () = self.closing.cancelled(), if !is_cancelled => {
-                    is_cancelled = true;
-                    canceller.cancel();
-                    continue;
-                }
-                event = run.next_event() => event,
-            };
-            match (event, progress) {
-                (None, _) => break,
-                (Some(RunEvent::Event(event)), Some(progress)) => progress.send(event.kind),
-                _ => {}
-            }
-        }
-        let Answer { result, wholes } = answer(run.finished().await);
+    ) -> Result<CallToolResult, CallError> {
+        let permit = tokio::select! {
+            biased;
+            reason = ending.wanted() => return Err(reason),
+            permit = self.running.acquire() => permit,
+        };
+        let ended = program.execute(ending, progress).await?;
+        drop(permit);
+        let Answer { result, wholes } = tokio::select! {
+            biased;
+            reason = ending.wanted() => return Err(reason),
+            answer = answer(ended) => answer,
+        };
         self.rest.keep(wholes);
-        result
+        Ok(result)
     }
 }
 

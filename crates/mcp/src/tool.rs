@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use belljar_protocol::{Ceiling, Exec, Limits, Network, PackagePolicy, Policy};
+use belljar_protocol::{Exec, Limit, Network, PackagePolicy, Policy};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
+
+use crate::terms::{Place, Terms};
 
 /// The name of the tool.
 pub(crate) const NAME: &str = "run_code";
@@ -20,16 +22,14 @@ const DESCRIBED_LIMITS: [(&str, &str); 6] = [
     ("output_bytes", "output"),
 ];
 
-/// Returns the definition of the tool for a ceiling, the default limits and a package policy.
-pub(crate) fn tool(ceiling: &Ceiling, defaults: Limits, packages: &PackagePolicy) -> Tool {
-    let writes = !ceiling.policy.fs.write.is_empty();
+/// Returns the definition of the tool for the terms on which programs run.
+pub(crate) fn tool(terms: &Terms) -> Tool {
+    let writes = !terms.policy.fs.write.is_empty() || !terms.policy.storage.write.is_empty();
     let annotations = ToolAnnotations::with_title("Run code in a sandbox")
         .read_only(!writes)
         .destructive(writes)
         .idempotent(false);
-    let defaults = defaults.at_most(ceiling.limits);
-    let schema = object(input_schema(ceiling, defaults, packages));
-    Tool::new(NAME, description(ceiling, defaults, packages), schema)
+    Tool::new(NAME, description(terms), object(input_schema(terms)))
         .with_title("Run code in a sandbox")
         .with_raw_output_schema(object(output_schema()))
         .with_annotations(annotations.open_world(false))
@@ -42,17 +42,7 @@ fn object(schema: Value) -> Arc<JsonObject> {
     }
 }
 
-fn description(ceiling: &Ceiling, defaults: Limits, packages: &PackagePolicy) -> String {
-    let limits = defaults.each().zip(ceiling.limits.each());
-    let limits = limits.filter_map(|((limit, default), (_, max))| {
-        let (_, name) = DESCRIBED_LIMITS.iter().find(|(described, _)| *described == limit.name)?;
-        let [default, max] = [default, max].map(|value| limit.unit.display(value));
-        Some(if default == max {
-            format!("{name} {max}")
-        } else {
-            format!("{name} {default} (at most {max})")
-        })
-    });
+fn description(terms: &Terms) -> String {
     format!(
         "Run one JavaScript, TypeScript or Python program in a fresh sandbox (real Node.js, real \
          CPython) and get its result.
@@ -73,18 +63,55 @@ An answer contains the beginning and the end of long parts. Have the program pri
 The types of TypeScript are stripped, not checked. Each call starts fresh: no files, variables or \
          processes are kept from one call to the next. {}
 
-{}
+{}{}
 
-Limits: {}. A program that exceeds a limit is stopped, and the status names the limit.",
-        available(packages),
-        granted(&ceiling.policy),
-        limits.collect::<Vec<_>>().join(", ")
+{} A program that exceeds a limit is stopped, and the status names the limit.",
+        available(terms.packages.as_ref()),
+        place(terms.place),
+        granted(&terms.policy),
+        limits(terms)
     )
 }
 
-/// Describes the packages that a program can use.
-fn available(packages: &PackagePolicy) -> String {
-    if !packages.enabled {
+/// Describes the place where programs run, if that is not the machine of the client.
+fn place(place: Place) -> &'static str {
+    match place {
+        Place::Here => "",
+        Place::Server => {
+            "Programs run on a Belljar server, which keeps a record of each run with its code. A \
+             run may wait there for its turn. "
+        }
+    }
+}
+
+/// Describes the limits of a call that requests none, and the highest ones that it can request.
+fn limits(terms: &Terms) -> String {
+    let described = terms.defaults.each().filter_map(|(limit, default)| {
+        let (_, name) = DESCRIBED_LIMITS.iter().find(|(described, _)| *described == limit.name)?;
+        Some(format!("{name} {}", limit_with_max(limit, default, terms.most.get(limit))))
+    });
+    let described = described.collect::<Vec<_>>().join(", ");
+    let is_known = terms.defaults.each().all(|(limit, _)| terms.most.get(limit).is_some());
+    if is_known {
+        return format!("Limits: {described}.");
+    }
+    format!(
+        "Limits of a call that sets none: {described}. Where no highest value is given, the server \
+         has one, and refuses a call that exceeds it."
+    )
+}
+
+fn limit_with_max(limit: &Limit, default: u64, max: Option<u64>) -> String {
+    let shown = limit.unit.display(default);
+    match max.map(|max| limit.unit.display(max)) {
+        Some(max) if max != shown => format!("{shown} (at most {max})"),
+        _ => shown,
+    }
+}
+
+/// Describes the packages that a program can use, or that may be available if that is unknown.
+fn available(packages: Option<&PackagePolicy>) -> String {
+    if packages.is_some_and(|packages| !packages.enabled) {
         return "Only the standard library is available, no packages.".to_owned();
     }
     let mut text = "Packages of PyPI and npm are installed when the program imports them (`import \
@@ -92,6 +119,10 @@ fn available(packages: &PackagePolicy) -> String {
                     versions. The first use of a package takes some seconds, further uses take \
                     milliseconds."
         .to_owned();
+    let Some(packages) = packages else {
+        text.push_str(" The server may refuse some of them.");
+        return text;
+    };
     if !packages.allowed.is_empty() {
         let _ = write!(text, " Only these packages are allowed: {}.", packages.allowed.join(", "));
     }
@@ -107,6 +138,13 @@ fn granted(policy: &Policy) -> String {
     for (access, paths) in [("read", &policy.fs.read), ("read and write", &policy.fs.write)] {
         if !paths.is_empty() {
             grants.push(format!("{access} {} of the host", paths.join(", ")));
+        }
+    }
+    for (access, prefixes) in
+        [("list and download", &policy.storage.read), ("upload and delete", &policy.storage.write)]
+    {
+        if !prefixes.is_empty() {
+            grants.push(format!("{access} {} with `belljar.storage`", objects(prefixes)));
         }
     }
     if !policy.env.is_empty() {
@@ -136,15 +174,52 @@ fn granted(policy: &Policy) -> String {
     )
 }
 
-fn input_schema(ceiling: &Ceiling, defaults: Limits, packages: &PackagePolicy) -> Value {
-    let limits = defaults.each().zip(ceiling.limits.each());
-    let limits = limits.map(|((limit, default), (_, max))| {
+/// Describes the objects whose names begin with one of these prefixes.
+fn objects(prefixes: &[String]) -> String {
+    if prefixes.iter().any(String::is_empty) {
+        return "all objects in storage".to_owned();
+    }
+    format!("the objects in storage whose names begin with {}", prefixes.join(" or "))
+}
+
+fn strings(description: &str) -> Value {
+    json!({"type": "array", "items": {"type": "string"}, "description": description})
+}
+
+fn limits_schema(terms: &Terms) -> JsonObject {
+    let limits = terms.defaults.each().map(|(limit, default)| {
         let description = format!("{} Default {default}.", limit.description);
-        let schema =
-            json!({"type": "integer", "minimum": 1, "maximum": max, "description": description});
+        let mut schema = json!({"type": "integer", "minimum": 1, "description": description});
+        if let Some(max) = terms.most.get(limit) {
+            schema["maximum"] = max.into();
+        }
         (limit.name.to_owned(), schema)
     });
-    let strings = |description: &str| json!({"type": "array", "items": {"type": "string"}, "description": description});
+    limits.collect()
+}
+
+/// Adds the arguments that exist only where programs have storage.
+fn add_storage(schema: &mut Value, policy: &Policy) {
+    if policy.storage.read.is_empty() && policy.storage.write.is_empty() {
+        return;
+    }
+    schema["properties"]["policy"]["properties"]["storage"] = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "read": strings("Prefixes of the names of objects that may be downloaded."),
+            "write": strings("Prefixes of the names of objects that may be uploaded and deleted."),
+        },
+    });
+    if !policy.storage.read.is_empty() {
+        schema["properties"]["files"]["items"]["properties"]["object"] = json!({
+            "type": "string",
+            "description": "Name of an object in storage with the content, instead of `content`.",
+        });
+    }
+}
+
+fn input_schema(terms: &Terms) -> Value {
     let mut schema = json!({
         "type": "object",
         "additionalProperties": false,
@@ -213,11 +288,12 @@ fn input_schema(ceiling: &Ceiling, defaults: Limits, packages: &PackagePolicy) -
             "limits": {
                 "type": "object",
                 "additionalProperties": false,
-                "properties": limits.collect::<JsonObject>(),
+                "properties": limits_schema(terms),
             },
         },
     });
-    if packages.enabled {
+    add_storage(&mut schema, &terms.policy);
+    if terms.packages.as_ref().is_none_or(|packages| packages.enabled) {
         schema["properties"]["packages"] = strings(
             "Packages to install in addition to those that the program imports, optionally with a \
              version: pandas==2.2, lodash@4.",
@@ -385,9 +461,15 @@ fn output_schema() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use belljar_protocol::Bytes;
+    use belljar_protocol::{Bytes, Ceiling, Limits, ProjectSettings};
+
+    use crate::remote_bounds::RemoteBounds;
 
     use super::*;
+
+    fn local(ceiling: &Ceiling) -> Terms {
+        Terms::of_ceiling(ceiling, Limits::default(), &PackagePolicy::default())
+    }
 
     #[test]
     fn the_description_names_the_grants_of_the_operator() {
@@ -397,7 +479,7 @@ mod tests {
         .unwrap();
         let mut ceiling = Ceiling { policy, ..Ceiling::default() };
         ceiling.limits.memory_bytes = Bytes(1 << 30);
-        let text = description(&ceiling, Limits::default(), &PackagePolicy::default());
+        let text = description(&local(&ceiling));
         assert!(
             text.contains(
                 "The program may read /data of the host; see the environment variables CITY; start \
@@ -407,17 +489,73 @@ mod tests {
         );
         assert!(text.contains("memory 256 MB (at most 1 GB)"), "{text}");
         assert!(!text.contains("Oslo"), "values may be private: {text}");
-        assert!(
-            description(&Ceiling::default(), Limits::default(), &PackagePolicy::default())
-                .contains("no access to the host")
-        );
+        assert!(description(&local(&Ceiling::default())).contains("no access to the host"));
+    }
+
+    #[test]
+    fn no_description_promises_a_network_that_a_call_or_an_operator_could_grant() {
+        for policy in [json!({}), json!({"exec": true}), json!({"loopback": true})] {
+            let policy: Policy = serde_json::from_value(policy).unwrap();
+            let terms = local(&Ceiling { policy, ..Ceiling::default() });
+            let text = description(&terms);
+            assert!(
+                text.contains("no network,") || text.contains("there is no internet"),
+                "{text}"
+            );
+            let schema = input_schema(&terms);
+            let policy = schema["properties"]["policy"]["properties"].as_object().unwrap();
+            assert!(!policy.contains_key("net"), "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn the_description_of_a_server_has_the_limits_of_its_project_as_far_as_they_are_known() {
+        let mut bounds = RemoteBounds::default();
+        bounds.limits.memory_bytes = Some(Bytes(1 << 30));
+        let unknown = Terms::on_server(&bounds, None);
+        let text = description(&unknown);
+        assert!(text.contains("time 30 s, CPU time 10 s, memory 1 GB, processes"), "{text}");
+        assert!(text.contains("the server has one, and refuses"), "{text}");
+        assert!(text.contains("Belljar server") && text.contains("may refuse some"), "{text}");
+        let limits = &input_schema(&unknown)["properties"]["limits"]["properties"];
+        assert_eq!(limits["memory_bytes"]["maximum"], 1 << 30);
+        assert!(limits["cpu_ms"].get("maximum").is_none());
+
+        let limits = json!({"timeout_ms": 5000, "cpu_ms": 60_000, "memory_bytes": 2_u64 << 30});
+        let limits = serde_json::from_value(limits).unwrap();
+        let mut project = ProjectSettings { limits, ..ProjectSettings::default() };
+        project.packages.blocked = vec!["left-pad".into()];
+        let text = description(&Terms::on_server(&bounds, Some(&project)));
+        assert!(text.contains("time 5 s, CPU time 10 s (at most 60 s), memory 1 GB,"), "{text}");
+        assert!(text.contains("blocked: left-pad."), "{text}");
+    }
+
+    #[test]
+    fn storage_is_described_where_it_is_granted_and_nowhere_else() {
+        let mut bounds = RemoteBounds::default();
+        let storage = |terms: &Terms| {
+            let schema = input_schema(terms);
+            let policy = schema["properties"]["policy"]["properties"].get("storage").is_some();
+            let files = &schema["properties"]["files"]["items"]["properties"];
+            (policy, files.get("object").is_some(), description(terms).contains("storage"))
+        };
+        assert_eq!(storage(&Terms::on_server(&bounds, None)), (false, false, false));
+        bounds.policy.storage.read = vec!["in/".into()];
+        let terms = Terms::on_server(&bounds, None);
+        assert_eq!(storage(&terms), (true, true, true));
+        assert!(description(&terms).contains("whose names begin with in/ with `belljar.storage`"));
+        let is_read_only = |terms| tool(terms).annotations.unwrap().read_only_hint;
+        assert_eq!(is_read_only(&terms), Some(true));
+        bounds.policy.storage.write = vec![String::new()];
+        let terms = Terms::on_server(&bounds, None);
+        assert_eq!(is_read_only(&terms), Some(false));
+        assert!(description(&terms).contains("upload and delete all objects in storage"));
     }
 
     #[test]
     fn every_limit_of_the_protocol_is_in_the_schema() {
         let limits = serde_json::to_value(belljar_protocol::Limits::default()).unwrap();
-        let schema =
-            input_schema(&Ceiling::default(), Limits::default(), &PackagePolicy::default());
+        let schema = input_schema(&local(&Ceiling::default()));
         for (name, value) in limits.as_object().unwrap() {
             assert_eq!(
                 &schema["properties"]["limits"]["properties"][name]["maximum"], value,

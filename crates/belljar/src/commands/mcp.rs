@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use belljar_engine::{Engine, EngineConfig};
-use belljar_mcp::{Mcp, standard_streams};
+use belljar_mcp::{Executor, LocalExecutor, Mcp, standard_streams};
 use belljar_protocol::{Ceiling, Limits, PackagePolicy};
 use belljar_runner::Packages;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,9 +23,7 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let mut config = EngineConfig::from_env()?;
     config.allow_degraded = arguments.allow_degraded;
     config.protected = home::protected();
-    let policy = StdinUse::of_flag("--policy", arguments.policy.policy.as_deref());
-    let protocol = StdinUse::new("the Model Context Protocol", Path::new("-"));
-    check_standard_input(policy.into_iter().chain([protocol]))?;
+    check_standard_input_of(&arguments)?;
     let mut requested = PolicyFile::requested(&arguments.policy, &arguments.limits)?;
     let variables = variables(&arguments.policy.env)?;
     requested.policy.get_or_insert_default().env.extend(variables);
@@ -33,11 +31,7 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     let package_flags = package_flags(&arguments);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runs_at_a_time = arguments.runs_at_a_time.map_or(2 * processors, usize::from);
-    if std::io::stdin().is_terminal() {
-        show::note(
-            "waiting for a client of the Model Context Protocol on standard input (Ctrl-C to stop)",
-        );
-    }
+    note_a_terminal();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let served = runtime.block_on(async {
         let engine = Engine::new(config.clone())?;
@@ -50,7 +44,8 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
         let packages = Packages::new(environments, package_rules.over(PackagePolicy::default()))
             .within(&package_flags);
         let (input, output) = standard_streams();
-        let served = Mcp::new(engine.clone(), ceiling, grants, packages, runs_at_a_time)
+        let executor = LocalExecutor::new(engine.clone(), ceiling, grants, packages);
+        let served = Mcp::new(Executor::Local(executor), runs_at_a_time)
             .serve(input, output, until_stopped())
             .await;
         engine.shutdown().await;
@@ -59,6 +54,22 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
     // A thread may still be blocked on standard input if that is not a pipe.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Checks that no argument names standard input, which the protocol uses.
+pub fn check_standard_input_of(arguments: &McpArguments) -> anyhow::Result<()> {
+    let policy = StdinUse::of_flag("--policy", arguments.policy.policy.as_deref());
+    let protocol = StdinUse::new("the Model Context Protocol", Path::new("-"));
+    check_standard_input(policy.into_iter().chain([protocol]))
+}
+
+/// Says what the command waits for, if a person started it.
+pub fn note_a_terminal() {
+    if std::io::stdin().is_terminal() {
+        show::note(
+            "waiting for a client of the Model Context Protocol on standard input (Ctrl-C to stop)",
+        );
+    }
 }
 
 /// Returns the ceiling that the flags set. It is checked now instead of at every call.
@@ -86,7 +97,7 @@ fn package_flags(arguments: &McpArguments) -> PackagePolicy {
 }
 
 /// Waits for Ctrl-C, `SIGTERM` or `SIGHUP`.
-async fn until_stopped() {
+pub async fn until_stopped() {
     let received = |kind| async move {
         match signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),

@@ -11,6 +11,7 @@ pub mod generate;
 pub mod login;
 pub mod logs;
 pub mod mcp;
+pub mod mcp_remote;
 pub mod projects;
 pub mod run;
 pub mod run_remote;

@@ -25,11 +25,7 @@ const REFUSED: u8 = 125;
 /// Returns whether the flags ask for a run on a server.
 pub fn is_requested(arguments: &RunArguments) -> anyhow::Result<bool> {
     let remote = &arguments.remote;
-    if remote.remote
-        || remote.server.server.is_some()
-        || remote.server.profile.is_some()
-        || remote.server.project.is_some()
-    {
+    if remote.remote || remote.server.is_given() {
         if arguments.allow_degraded {
             return Err(hinted(
                 "--allow-degraded cannot be set for a run on a server",
