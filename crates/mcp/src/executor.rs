@@ -15,9 +15,9 @@ use crate::terms::Terms;
 #[derive(Debug)]
 pub enum Executor {
     /// The engine of this machine.
-    Local(LocalExecutor),
+    Local(Box<LocalExecutor>),
     /// A Belljar server.
-    Remote(RemoteExecutor),
+    Remote(Box<RemoteExecutor>),
 }
 
 /// A program within the bounds of its executor, ready to start.

@@ -103,7 +103,8 @@ impl Mcp {
         let input = Watched::new(input, closing.clone());
         let transport =
             AsyncRwTransport::new_server(input, output).with_max_line_length(MAX_MESSAGE_BYTES);
-        let served = async {
+        // Boxed, because the future of the handshake is large.
+        let served = Box::pin(async {
             match self.serve_with_ct(transport, CancellationToken::new()).await {
                 Ok(service) => {
                     service.waiting().await?;
@@ -112,7 +113,7 @@ impl Mcp {
                 Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
                 Err(error) => Err(McpError::Begin(Box::new(error))),
             }
-        };
+        });
         let served = tokio::select! {
             served = served => served,
             () = stop => Ok(()),

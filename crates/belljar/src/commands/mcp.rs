@@ -45,7 +45,7 @@ pub fn run(arguments: McpArguments) -> anyhow::Result<ExitCode> {
             .within(&package_flags);
         let (input, output) = standard_streams();
         let executor = LocalExecutor::new(engine.clone(), ceiling, grants, packages);
-        let served = Mcp::new(Executor::Local(executor), runs_at_a_time)
+        let served = Mcp::new(Executor::Local(Box::new(executor)), runs_at_a_time)
             .serve(input, output, until_stopped())
             .await;
         engine.shutdown().await;

@@ -79,7 +79,7 @@ pub fn run(arguments: &McpArguments) -> anyhow::Result<ExitCode> {
             let executor = RemoteExecutor::new(client, bounds, labels, project.as_ref());
             mcp::note_a_terminal();
             let (input, output) = standard_streams();
-            let mcp = Mcp::new(Executor::Remote(executor), runs_at_a_time);
+            let mcp = Mcp::new(Executor::Remote(Box::new(executor)), runs_at_a_time);
             Ok(mcp.serve(input, output, mcp::until_stopped()).await?)
         });
         // A thread may still be blocked on standard input if that is not a pipe.
