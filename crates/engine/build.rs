@@ -12,22 +12,24 @@ fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let workspace = manifest.join("../..");
-    let library = if env::var_os("CARGO_FEATURE_FUZZING").is_some() {
+    let libraries = if env::var_os("CARGO_FEATURE_FUZZING").is_some() {
         // Fuzz targets read reports and run nothing.
         let nothing = out.join("nothing");
         fs::write(&nothing, "").expect("OUT_DIR is writable");
-        nothing
+        [nothing.clone(), nothing]
     } else {
-        build_native(&workspace.join("crates/native"), &out)
+        let built = build_native(&workspace.join("crates/native"), &out);
+        ["libbelljar.so", "libbelljar_interfaces.so"].map(|name| built.join(name))
     };
-    let mut code = format!(
-        "pub(crate) const NATIVE: &[u8] = include_bytes!({:?});\n",
-        library.display().to_string()
-    );
+    let mut code = String::new();
     // Identifies the contents, so that another build's copy is never mistaken for them. SipHash
     // with fixed keys.
     let mut id = DefaultHasher::new();
-    id.write(&fs::read(&library).expect("it has just been built"));
+    for (name, library) in ["NATIVE", "INTERFACES"].iter().zip(&libraries) {
+        let path = library.display().to_string();
+        let _ = writeln!(code, "pub(crate) const {name}: &[u8] = include_bytes!({path:?});");
+        id.write(&fs::read(library).expect("it has just been built"));
+    }
     for (name, folder, bundle) in
         [("NODE_DRIVER", "runtimes/node", true), ("PYTHON_DRIVER", "runtimes/python", false)]
     {
@@ -97,9 +99,10 @@ fn bundle_scripts(root: &Path, files: Vec<PathBuf>, out: &Path) -> Vec<PathBuf> 
     others
 }
 
-/// A nested cargo with the crate's own profile: artifact dependencies are not stable.
+/// Builds the libraries and returns their folder. A nested cargo with a profile of its own:
+/// artifact dependencies are not stable.
 fn build_native(source: &Path, out: &Path) -> PathBuf {
-    for part in ["native", "syntax", "jail", "channel", "access"] {
+    for part in ["native", "native/interfaces", "syntax", "jail", "channel", "access"] {
         println!("cargo::rerun-if-changed={}", source.join("..").join(part).join("src").display());
         println!(
             "cargo::rerun-if-changed={}",
@@ -113,7 +116,8 @@ fn build_native(source: &Path, out: &Path) -> PathBuf {
     let folder = out.ancestors().nth(4).unwrap_or(out).join("native");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--release", "--locked", "--target", &target, "--target-dir"])
+        .args(["build", "--release", "--workspace", "--locked", "--target", &target])
+        .arg("--target-dir")
         .arg(&folder);
     cargo.arg("--manifest-path").arg(source.join("Cargo.toml"));
     // These settings of the outer cargo are about the outer build.
@@ -128,7 +132,7 @@ fn build_native(source: &Path, out: &Path) -> PathBuf {
     }
     let status = cargo.status().expect("cargo can be started");
     assert!(status.success(), "building the native library failed");
-    folder.join(target).join("release/libbelljar.so")
+    folder.join(target).join("release")
 }
 
 /// Collects the files of a driver, without its tests and the files that an interpreter has left.

@@ -122,6 +122,8 @@ fn a_hint_is_about_what_the_model_can_set() {
             None
         )
     );
+    // With time for the memory to be used up, however busy the machine is.
+    let mut server = Server::begun(&["--timeout", "1m", "--memory", "300M"]);
     let large = json!({
         "language": "python", "code": "x = bytearray(250 << 20)",
         "limits": {"memory_bytes": 100_000_000}

@@ -360,6 +360,39 @@ fn interfaces_are_listed_without_netlink() {
     }
 }
 
+/// Programs that a program starts have none of the driver, and list the interfaces all the same.
+#[test]
+fn started_programs_list_interfaces_without_netlink() {
+    let python = r#"
+import subprocess, sys
+def started(program):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+attempt("netlink", started, "import errno, socket\ntry:\n    socket.socket(16, 3, 0)\nexcept OSError as error:\n    print(errno.errorcode[error.errno])")
+attempt("names", started, "import socket\nprint(socket.if_nameindex())")
+attempt("grandchild", started, "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import socket; print(socket.if_nameindex())'], env={})")
+attempt("preloaded once", started, "print(sum('libbelljar' in line and ' r-xp ' in line for line in open('/proc/self/maps')))")
+"#;
+    let javascript = "const { execFileSync } = require('node:child_process'); \
+                      const list = \"JSON.stringify(Object.values(os.networkInterfaces()).flat().map(one => one.address))\"; \
+                      attempt('interfaces', () => execFileSync(process.execPath, ['-p', list], { encoding: 'utf8', env: {} }).trim());";
+    for (arguments, interfaces) in [
+        (&["--exec"][..], "done: []"),
+        (&["--exec", "--loopback"], "done: [\"127.0.0.1\",\"::1\"]|done: [\"127.0.0.1\"]"),
+    ] {
+        Attack::python(python).with(arguments.iter().copied()).in_both_starts(|outcome| {
+            outcome.attempts(&[
+                ("netlink", "done: EAFNOSUPPORT"),
+                ("names", "done: [(1, 'lo')]"),
+                ("grandchild", "done: [(1, 'lo')]"),
+                ("preloaded once", "done: 1"),
+            ]);
+        });
+        Attack::javascript(javascript).with(arguments.iter().copied()).in_both_starts(|outcome| {
+            outcome.attempts(&[("interfaces", interfaces)]);
+        });
+    }
+}
+
 #[test]
 fn localhost_resolves_and_serves_in_both_languages() {
     Attack::python(

@@ -146,7 +146,11 @@ impl Step {
             Self::Lint => {
                 cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
                 each_own_manifest(|manifest| {
-                    apart(&["clippy", "--all-targets"], manifest, &["--", "--deny", "warnings"])
+                    apart(
+                        &["clippy", "--workspace", "--all-targets"],
+                        manifest,
+                        &["--", "--deny", "warnings"],
+                    )
                 })?;
             }
             Self::Rustdoc => {
@@ -154,7 +158,9 @@ impl Step {
                     command("cargo", &["doc", "--workspace", "--no-deps"])
                         .env("RUSTDOCFLAGS", "--deny warnings"),
                 )?;
-                each_own_manifest(|manifest| apart(&["doc", "--no-deps"], manifest, &[]))?;
+                each_own_manifest(|manifest| {
+                    apart(&["doc", "--workspace", "--no-deps"], manifest, &[])
+                })?;
             }
             Self::OtherProcessor => other_processor()?,
             Self::Licences => {
@@ -182,7 +188,7 @@ impl Step {
             Self::NodeDriver => node_driver()?,
             Self::PythonDriver => python_driver()?,
             Self::Syntax => apart(&["test"], OWN_MANIFESTS[1], &[])?,
-            Self::Native => apart(&["test"], OWN_MANIFESTS[0], &[])?,
+            Self::Native => apart(&["test", "--workspace"], OWN_MANIFESTS[0], &[])?,
             Self::Workspace => {
                 // The clients and servers that tests use come from PyPI and npm.
                 install_missing(&[("python3", "python3 python3-venv"), ("npm", "npm")])?;
@@ -213,7 +219,7 @@ fn other_processor() -> Result<()> {
     let mut arguments = vec!["check", "--target", target, "--features", "belljar-engine/fuzzing"];
     arguments.extend(PROCESSOR_CRATES.iter().flat_map(|name| ["-p", name]));
     cargo(&arguments)?;
-    apart(&["check", "--target", target], OWN_MANIFESTS[0], &[])
+    apart(&["check", "--workspace", "--target", target], OWN_MANIFESTS[0], &[])
 }
 
 fn node_driver() -> Result<()> {

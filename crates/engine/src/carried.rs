@@ -13,10 +13,15 @@ include!(concat!(env!("OUT_DIR"), "/carried.rs"));
 /// The read-only folder of these files in a sandbox.
 pub(crate) const FOLDER: &str = "/opt/belljar";
 
+/// The name of the library that is preloaded into programs that a program starts.
+pub(crate) const INTERFACES_NAME: &str = "libbelljar_interfaces.so";
+
 /// The host paths of these files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Carried {
     pub(crate) library: PathBuf,
+    /// The library that is preloaded into programs that a program starts.
+    pub(crate) interfaces: PathBuf,
     pub(crate) driver: PathBuf,
 }
 
@@ -24,7 +29,8 @@ pub(crate) struct Carried {
 /// once the files exist.
 pub(crate) fn for_node(cache: &Path) -> io::Result<Carried> {
     let driver = once(cache, "node", |stage| write_all(stage, NODE_DRIVER))?;
-    Ok(Carried { library: library(cache)?, driver })
+    let [library, interfaces] = libraries(cache)?;
+    Ok(Carried { library, interfaces, driver })
 }
 
 /// Returns the paths of the library and the driver for Python. The driver is compiled by the given
@@ -47,12 +53,14 @@ pub(crate) fn for_python(cache: &Path, python: &Path, identity: &str) -> io::Res
                 .status();
             make_readable(stage)
         })?;
-    Ok(Carried { library: library(cache)?, driver })
+    let [library, interfaces] = libraries(cache)?;
+    Ok(Carried { library, interfaces, driver })
 }
 
-fn library(cache: &Path) -> io::Result<PathBuf> {
-    once(cache, "native", |stage| write_all(stage, &[("libbelljar.so", NATIVE)]))
-        .map(|folder| folder.join("libbelljar.so"))
+fn libraries(cache: &Path) -> io::Result<[PathBuf; 2]> {
+    let files = [("libbelljar.so", NATIVE), (INTERFACES_NAME, INTERFACES)];
+    let folder = once(cache, "native", |stage| write_all(stage, &files))?;
+    Ok(files.map(|(name, _)| folder.join(name)))
 }
 
 /// Returns the folder of `name`, and creates it by `fill` if it does not exist. It is created

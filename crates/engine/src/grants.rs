@@ -24,8 +24,12 @@ use crate::environment::NODE_PLACE;
 use crate::error::EngineError;
 use crate::protected::{self, Footprint, LOCAL_PATH_HINT, Mounts, Protected, Refusal};
 
+/// The list of the libraries that the dynamic linker loads into every program.
+pub(crate) const PRELOAD: &str = "/etc/ld.so.preload";
+
 /// The files in `/etc` that a root has of its own.
-pub(crate) const OWN_FILES: [&str; 9] = [
+pub(crate) const OWN_FILES: [&str; 10] = [
+    PRELOAD,
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",

@@ -12,9 +12,9 @@ use belljar_jail::{
 use belljar_protocol::{Exec, Language, Network, Start};
 
 use crate::activation::rehearsal;
-use crate::carried::FOLDER;
+use crate::carried::{FOLDER, INTERFACES_NAME};
 use crate::environment::Environment;
-use crate::grants::{Grant, GrantAccess, Grants, OWN_FILES};
+use crate::grants::{Grant, GrantAccess, Grants, OWN_FILES, PRELOAD};
 use crate::runtime::{Runtime, RuntimeKind};
 
 /// The system folders that every program can see: libraries and programs (which run only with an
@@ -61,6 +61,12 @@ impl Boot {
     /// forked and has a uid of its own.
     fn attaches_grants(self) -> bool {
         self.start == Start::Fork && self.ids == IdMap::Own
+    }
+
+    /// Returns whether a sandbox may start programs. Of those that are forked, each has a right of
+    /// its own.
+    fn may_start_programs(self) -> bool {
+        self.start == Start::Fork || self.exec == Exec::Granted
     }
 }
 
@@ -230,6 +236,10 @@ pub(crate) fn plan(
     ] {
         plan.binds.push(show_as(source, &Path::new(FOLDER).join(name), BindAccess::Read));
     }
+    if boot.may_start_programs() {
+        let place = Path::new(FOLDER).join(INTERFACES_NAME);
+        plan.binds.push(show_as(&runtime.carried.interfaces, &place, BindAccess::Read));
+    }
     if runtime.kind == RuntimeKind::Python {
         // Programs start others by these names, and mean the Python that they run in.
         for name in ["python", "python3"] {
@@ -333,7 +343,7 @@ fn generated(
         "rehearsal": rehearsal,
         "environment": environment.map(Environment::driver_settings),
     });
-    let files: Vec<(String, Vec<u8>)> = vec![
+    let mut files: Vec<(String, Vec<u8>)> = vec![
         ("/etc/passwd".into(), users.into_bytes()),
         ("/etc/group".into(), groups.into_bytes()),
         ("/etc/hosts".into(), b"127.0.0.1 localhost sandbox\n::1 localhost\n".to_vec()),
@@ -353,6 +363,9 @@ fn generated(
         (BootFacts::PATH.into(), facts.encode().into_bytes()),
         (format!("{FOLDER}/boot.json"), configuration.to_string().into_bytes()),
     ];
+    if boot.may_start_programs() {
+        files.push((PRELOAD.into(), format!("{FOLDER}/{INTERFACES_NAME}\n").into_bytes()));
+    }
     debug_assert!(
         files
             .iter()

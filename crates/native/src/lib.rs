@@ -12,7 +12,6 @@ mod fork_hooks;
 mod fork_identity;
 mod heap;
 mod init;
-mod interfaces;
 mod machine;
 mod mappings;
 mod networks;
@@ -28,3 +27,6 @@ mod symbols;
 mod threads;
 mod touched;
 mod zygote;
+
+// This library exports its functions as well.
+use belljar_interfaces as _;

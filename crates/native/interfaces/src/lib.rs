@@ -1,7 +1,12 @@
 //! Replacements for `getifaddrs(3)` and `if_nameindex(3)`. The C library lists network interfaces
 //! by netlink, which a sandbox does not have: unread netlink messages are kernel memory that no
-//! control group counts. The library is preloaded, so the runtime and every extension module call
-//! these functions instead. They use `ioctl(2)` (netdevice(7)) and `/proc/self/net/if_inet6`.
+//! control group counts. These functions use `ioctl(2)` (netdevice(7)) and
+//! `/proc/self/net/if_inet6`.
+//!
+//! The runtime and its extension modules have them from the native library, which is preloaded.
+//! Programs that a program starts have them from this library, which the dynamic linker preloads
+//! into each of them (`/etc/ld.so.preload`). Programs that are linked statically, or ask netlink
+//! themselves, find no interfaces.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fs;
