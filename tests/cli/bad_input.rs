@@ -112,6 +112,7 @@ fn parameters_files_and_names_that_cannot_be_used() {
         (vec!["--params", &broken], "are not JSON"),
         (vec!["--params", &missing], "cannot open the parameters"),
         (vec!["--params", &list, "--param", "a=1"], "--param needs an object"),
+        (vec!["--net", "api.example.com"], "gives programs no network"),
         (vec!["--env", "NO_SUCH_CITY"], "this shell has no variable `NO_SUCH_CITY`"),
         (vec!["--params", "{broken}"], "the parameters in --params are not JSON"),
         (vec!["--file", "/absolute"], "cannot open the file `/absolute`"),

@@ -89,7 +89,7 @@ fn the_log_has_one_line_for_each_finished_run() {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("run finished")).collect();
     assert_eq!(lines.len(), 2, "{log}");
     for (line, status) in lines.iter().zip(["succeeded", "failed"]) {
-        for part in ["run=run_", "token=tok_", "language=python", status, "wall_ms="] {
+        for part in ["run=run_", "token=first", "language=python", status, "wall_ms="] {
             assert!(line.contains(part), "no `{part}` in {line}");
         }
     }

@@ -188,6 +188,18 @@ fn runs_are_found_shown_repeated_and_deleted() {
     let again = said(&mut SERVER.client(["runs", "rerun", &id])).stdout.trim().to_owned();
     assert_eq!(SERVER.until_status(&again, "succeeded")["rerun_of"], id.as_str());
     said(&mut SERVER.client(["cancel", &again])).shows(&[&format!("{again} succeeded")]);
+    let with_variable =
+        run("py", "import os; os.environ['CITY']", &["--env", "CITY=Oslo", "--json"]);
+    let first = with_variable.json()["id"].as_str().unwrap().to_owned();
+    said(&mut SERVER.client(["runs", "show", &first])).shows(&["env ", "CITY"]);
+    said(&mut SERVER.client(["runs", "rerun", &first]))
+        .fails(1, &["the run had values for CITY", "hint: add --env NAME"]);
+    let again_with =
+        said(SERVER.client(["runs", "rerun", &first, "--env", "CITY"]).env("CITY", "Bergen"));
+    let record = SERVER.until_status(again_with.stdout.trim(), "succeeded");
+    assert_eq!(record["outcome"]["value"], "Bergen");
+    said(SERVER.client(["runs"]).env("BELLJAR_TOKEN", "bjr_".to_owned() + &"x".repeat(43)))
+        .fails(1, &["hint: check the token in BELLJAR_TOKEN"]);
     assert_eq!(
         said(&mut SERVER.client(["cancel", &again, "--json"])).json()["status"],
         "succeeded"

@@ -43,6 +43,7 @@ impl Refusal {
             "too-large",
             format!("the body exceeds {most} bytes"),
         )
+        .with_hint("upload large files to storage, and let the program download them")
     }
 
     pub(crate) fn too_slow() -> Self {

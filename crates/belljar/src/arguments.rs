@@ -288,6 +288,9 @@ pub struct PolicyArguments {
     /// of this machine, as arguments are.
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Policy")]
     pub env: Vec<String>,
+    /// Not available yet: programs have no network
+    #[arg(long, value_name = "HOST", hide = true)]
+    pub net: Vec<String>,
     /// Allow starting other programs and processes
     #[arg(long, help_heading = "Policy")]
     pub exec: bool,

@@ -21,6 +21,7 @@ mod packages;
 mod policy;
 mod pretty;
 mod profile;
+mod refusals;
 mod remote;
 mod run_files;
 mod server_config;

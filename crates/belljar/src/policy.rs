@@ -41,6 +41,12 @@ impl PolicyFile {
         policy_flags: &PolicyArguments,
         limit_flags: &LimitArguments,
     ) -> anyhow::Result<Self> {
+        if !policy_flags.net.is_empty() {
+            return Err(hinted(
+                "--net: this version of Belljar gives programs no network",
+                "get the data outside of the program, and pass it with --file",
+            ));
+        }
         let Self { policy, limits, packages, env_names } = match &policy_flags.policy {
             Some(path) => Self::read(path)?,
             None => Self::default(),

@@ -9,6 +9,7 @@ use belljar_client::{Client, ClientError};
 
 use crate::hint::{WithHint, hinted};
 use crate::profile::{self, Profiles};
+use crate::refusals::address_to_user;
 use crate::service_arguments::ServerArguments;
 use crate::{home, show};
 
@@ -29,7 +30,10 @@ pub fn ask<F: Future<Output = anyhow::Result<ExitCode>>>(
 /// Returns the exit code of a command that uses a server, as [`ask`] does.
 pub fn concluded(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     match done {
-        Err(error) if error.downcast_ref::<ClientError>().is_some_and(|error| !is_usage(error)) => {
+        Err(mut error)
+            if error.downcast_ref::<ClientError>().is_some_and(|error| !is_usage(error)) =>
+        {
+            address_to_user(&mut error);
             show::error(&error);
             Ok(ExitCode::FAILURE)
         }

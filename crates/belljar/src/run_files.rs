@@ -231,7 +231,8 @@ fn check(size_bytes: u64, limits: &Limits) -> anyhow::Result<()> {
                     Bytes(limit)
                 ),
                 format!(
-                    "add {flag} {}, or let the program read them in place with --read PATH",
+                    "add {flag} {}, or on this machine let the program read them in place with \
+                     --read PATH",
                     roomy(size_bytes)
                 ),
             ));

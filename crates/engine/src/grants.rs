@@ -29,7 +29,6 @@ pub(crate) const PRELOAD: &str = "/etc/ld.so.preload";
 
 /// The files in `/etc` that a root has of its own.
 pub(crate) const OWN_FILES: [&str; 10] = [
-    PRELOAD,
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",
@@ -39,6 +38,7 @@ pub(crate) const OWN_FILES: [&str; 10] = [
     "/etc/services",
     "/etc/protocols",
     "/etc/timezone",
+    PRELOAD,
 ];
 
 /// Paths that cannot be granted: the sandbox has them already, or needs them for itself.

@@ -15,6 +15,7 @@ use crate::arguments::RunArguments;
 use crate::hint::hinted;
 use crate::inputs::RunInputs;
 use crate::output_folder::OutputFolder;
+use crate::refusals::address_to_user;
 use crate::{displays, exit, remote, show, table};
 
 /// The exit code if the server cannot be reached or fails.
@@ -65,7 +66,8 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         remote::runtime()?.block_on(supervise(&client, &submission, arguments, artifacts.as_ref()))
     });
     match done {
-        Err(error) => {
+        Err(mut error) => {
+            address_to_user(&mut error);
             let Some(code) = error.downcast_ref::<ClientError>().map(exit_code) else {
                 return Err(error);
             };
