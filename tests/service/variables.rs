@@ -1,5 +1,7 @@
 //! The variables that callers pass in `env`: the program has them, and nothing else does.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use belljar_test_support::{Server, files_in};
@@ -34,7 +36,10 @@ fn forms() -> Vec<String> {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes everything");
+        hex
+    })
 }
 
 #[track_caller]

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use belljar_channel::{
-    Annotation, CallOpening, EXECUTION_HEADER_BYTES, ExecutionId, Packet,
-    encode_execution_header, encode_header, kind, receive_packet, send_packet,
+    Annotation, CallOpening, EXECUTION_HEADER_BYTES, ExecutionId, Packet, encode_execution_header,
+    encode_header, kind, receive_packet, send_packet,
 };
 use belljar_jail::{CHANNEL, HOME, SetupError};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
