@@ -1,15 +1,16 @@
 //! Refusals of a server in words for someone who uses the command line. A server addresses its
 //! hints to callers of its HTTP API.
 
+use std::env;
+
 use belljar_client::ClientError;
 use belljar_protocol::Problem;
-
-use crate::remote::variable;
 
 /// Replaces the hint of a refusal by one about flags and variables of this command.
 pub fn address_to_user(error: &mut anyhow::Error) {
     let Some(ClientError::Refused { problem, .. }) = error.downcast_mut() else { return };
-    if let Some(hint) = hint(problem, variable("BELLJAR_URL").is_some()) {
+    let has_url = env::var_os("BELLJAR_URL").is_some_and(|url| !url.is_empty());
+    if let Some(hint) = hint(problem, has_url) {
         problem.hint = Some(hint.to_owned());
     }
 }
